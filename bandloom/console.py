@@ -1,0 +1,78 @@
+"""What a run says while it runs: rich on a terminal, plain timestamped lines in a job's log, rank 0 only."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+console = Console(highlight=False)
+logger = logging.getLogger("bandloom")
+T = TypeVar("T")
+
+
+def is_main_rank() -> bool:
+    """Tell whether this process speaks for the run (rank 0, or no ranks at all)."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def start_logging(*, debug: bool = False) -> None:
+    """Send the ``bandloom`` logger to the console; other ranks than 0 only warn."""
+    logger.handlers.clear()
+    if console.is_terminal:
+        handler: logging.Handler = RichHandler(console=console, show_path=False, log_time_format="%H:%M:%S")
+        handler.setFormatter(logging.Formatter("%(message)s"))
+    else:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    logger.addHandler(handler)
+    logger.propagate = False
+    logger.setLevel(logging.DEBUG if debug else logging.INFO if is_main_rank() else logging.WARNING)
+
+
+def track(items: Iterable[T], what: str, total: int | None = None, every_s: float = 10.0) -> Iterator[T]:
+    """Yield ``items`` under a progress bar on a terminal, or with a plain line every ``every_s`` seconds elsewhere."""
+    if total is None and isinstance(items, Sequence):
+        total = len(items)
+    if not is_main_rank():
+        yield from items
+    elif console.is_terminal:
+        with progress_bar() as bar:
+            task = bar.add_task(what, total=total)
+            for item in items:
+                yield item
+                bar.advance(task)
+    else:
+        said = time.monotonic()
+        for count, item in enumerate(items, 1):
+            yield item
+            if time.monotonic() - said > every_s:
+                said = time.monotonic()
+                logger.info("%s: %d%s", what, count, f" of {total}" if total else "")
+
+
+def progress_bar() -> Progress:
+    """Return the project's one style of progress bar."""
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+               TimeRemainingColumn(compact=True), TextColumn("{task.fields[note]}"))  # fmt: skip
+    return _NotedProgress(*columns, console=console, transient=False)
+
+
+class _NotedProgress(Progress):
+    def add_task(self, description: str, *args: Any, **kwargs: Any) -> Any:
+        kwargs.setdefault("note", "")
+        return super().add_task(description, *args, **kwargs)
+
+
+def table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """Return a rich table; floats are shown with three decimals."""
+    shown = Table(*header, title=title, title_justify="left")
+    for row in rows:
+        shown.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row))
+    return shown

@@ -1,0 +1,57 @@
+"""What a user did wrong, said in one sentence with the fix; the command line prints it and exits with 2."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class BandloomError(Exception):
+    """A mistake the user can mend: the message says what is wrong, what was expected and the one edit that helps."""
+
+
+class ConfigError(BandloomError):
+    """A config file or a command-line override that cannot be used."""
+
+
+class SensorError(BandloomError):
+    """A sensor, band or unit that is not known; never guessed."""
+
+
+class SceneError(BandloomError):
+    """A scene or chip that cannot be read as what it claims to be."""
+
+
+class ShardError(BandloomError):
+    """Shards that are missing, damaged or do not fit what reads them."""
+
+
+class LabelError(BandloomError):
+    """Labels that do not fit their pixels or their label set."""
+
+
+class CheckpointError(BandloomError):
+    """A checkpoint that is missing, damaged or made for something else."""
+
+
+class BundleError(BandloomError):
+    """A bundle that is missing, damaged, edited, or not what its parity report says."""
+
+
+class RunFolderError(BandloomError):
+    """A run folder that another attempt owns, or that holds something else."""
+
+
+class OutputError(BandloomError):
+    """An output that exists already, or that cannot be written."""
+
+
+class MissingExtraError(BandloomError):
+    """A feature whose optional dependencies are not installed."""
+
+    def __init__(self, module: str, extra: str) -> None:
+        super().__init__(f"{module} is not installed; install it with: pip install 'bandloom[{extra}]'.")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the closest known name, or an empty string when nothing is close."""
+    match = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {match[0]!r}?" if match else ""

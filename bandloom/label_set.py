@@ -1,0 +1,136 @@
+"""A label set: the classes of a land-cover map, their raster codes, names and colours."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from bandloom.errors import LabelError
+
+IGNORE_INDEX = 255  # a pixel without a class: no loss, no score, no vote
+
+
+@dataclass(frozen=True)
+class LabelClass:
+    """One class: the code it has in label rasters and maps, its name, and its colour as ``#rrggbb``."""
+
+    code: int
+    name: str
+    colour: str = "#888888"
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """An ordered set of classes; a class's index (what a model predicts) is its place in ``classes``.
+
+    ``ignore`` holds the raster codes that mean "no label", such as 0 or -1; they become :data:`IGNORE_INDEX`.
+    """
+
+    name: str
+    classes: tuple[LabelClass, ...]
+    ignore: tuple[int, ...] = field(default=(0,))
+
+    def __post_init__(self) -> None:
+        codes = [each.code for each in self.classes]
+        names = [each.name for each in self.classes]
+        if len(self.classes) < 2 or len(self.classes) > 250:
+            raise LabelError(f"label set {self.name!r} has {len(self.classes)} classes; it needs 2 to 250.")
+        for what, values in (("code", codes), ("name", names)):
+            if len(set(values)) < len(values):
+                twice = next(value for value in values if values.count(value) > 1)
+                raise LabelError(f"label set {self.name!r} gives the {what} {twice!r} to two classes; rename one.")
+        if not all(0 <= code < IGNORE_INDEX for code in codes):
+            raise LabelError(f"label set {self.name!r} has codes outside 0..254; maps are uint8 with 255 as no data.")
+        if set(codes) & set(self.ignore):
+            both = sorted(set(codes) & set(self.ignore))[0]
+            raise LabelError(f"label set {self.name!r} both names and ignores the code {both}; drop one of the two.")
+        for each in self.classes:
+            if not re.fullmatch(r"#[0-9a-fA-F]{6}", each.colour):
+                raise LabelError(f"class {each.name!r} has the colour {each.colour!r}; write it as '#rrggbb'.")
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names by index."""
+        return tuple(each.name for each in self.classes)
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """Raster codes by index."""
+        return tuple(each.code for each in self.classes)
+
+    @cached_property
+    def rgb(self) -> np.ndarray:
+        """Colours by index, ``(K, 3)`` uint8."""
+        return np.array([[int(c.colour[i : i + 2], 16) for i in (1, 3, 5)] for c in self.classes], np.uint8)
+
+    def index_of(self, raster: np.ndarray, source: str = "the label raster") -> np.ndarray:
+        """Translate raster codes to class indices, ``(H, W)`` uint8 with ignored codes at :data:`IGNORE_INDEX`.
+
+        Raises:
+            LabelError: a value is neither a class nor ignored; it is named.
+        """
+        found = np.unique(raster)
+        indices = np.full(raster.shape, IGNORE_INDEX, np.uint8)
+        known = {code: index for index, code in enumerate(self.codes)} | dict.fromkeys(self.ignore, IGNORE_INDEX)
+        unknown = [value for value in found.tolist() if value not in known]
+        if unknown:
+            raise LabelError(
+                f"{source} holds the value {unknown[0]:g}, which is not in label set {self.name!r}"
+                f" (codes {', '.join(map(str, self.codes))}); add the class, or list the value under ignore."
+            )
+        for value in found.tolist():
+            indices[raster == value] = known[value]
+        return indices
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types, as manifests, checkpoints and bundles store them."""
+        return {"name": self.name, "classes": [asdict(c) for c in self.classes], "ignore": list(self.ignore)}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> "LabelSet":
+        """Build a label set from :meth:`to_dict`'s form, which is also a user's YAML.
+
+        Raises:
+            LabelError: a key is missing, unknown or of the wrong kind.
+        """
+        try:
+            extra = set(record) - {"name", "classes", "ignore"}
+            if extra:
+                raise TypeError(f"unknown key {sorted(extra)[0]!r}")
+            classes = tuple(LabelClass(int(c["code"]), str(c["name"]), **_colour(c)) for c in record["classes"])
+            return cls(str(record["name"]), classes, tuple(int(code) for code in record.get("ignore", (0,))))
+        except (KeyError, TypeError, ValueError) as cause:
+            raise LabelError(
+                f"this label set cannot be used ({cause!r}); it needs name and classes, each with code and name, and"
+                " may have a colour a class and a list of ignored codes."
+            ) from cause
+
+    @classmethod
+    def from_yaml(cls, path: Path) -> "LabelSet":
+        """Read a label set from a YAML file.
+
+        Raises:
+            LabelError: the file is absent, unreadable or no label set.
+        """
+        try:
+            record = yaml.safe_load(path.read_text())
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as cause:
+            raise LabelError(f"the label set {path} cannot be read ({cause}); check the path and the YAML.") from cause
+        if not isinstance(record, dict):
+            raise LabelError(f"the label set {path} holds no mapping; it needs the keys name and classes.")
+        return cls.from_dict(record)
+
+
+def _colour(record: Mapping[str, Any]) -> dict[str, str]:
+    extra = set(record) - {"code", "name", "colour"}
+    if extra:
+        raise TypeError(f"unknown class key {sorted(extra)[0]!r}")
+    return {"colour": str(record["colour"])} if "colour" in record else {}

@@ -1,0 +1,1 @@
+"""ONNX, parity, the bundle, and tiled inference of whole scenes without torch."""

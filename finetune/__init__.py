@@ -1,0 +1,1 @@
+"""Label sets, heads, probes and baselines on a pretrained encoder."""

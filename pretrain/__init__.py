@@ -1,0 +1,1 @@
+"""Masked autoencoding of native-resolution multispectral tokens."""

@@ -1,0 +1,1 @@
+"""Scenes in, shards out; shards in, batches out."""
