@@ -18,6 +18,7 @@ VERBS = {
     "export": ("export.cli:export", "Turn a fine-tuned run into a bundle for the GPU box."),
     "bundle": ("export.cli:bundle", "Verify or inspect a bundle."),
     "predict": ("export.cli:predict", "Map a whole scene with a bundle; needs no torch."),
+    "slurm": ("slurm.cli:app", "Launch any of it on a cluster, watch it, stop it, let it go on."),
 }
 
 

@@ -1,0 +1,213 @@
+"""The small files through which a trainer, its launcher and ``status`` speak: no queue, no server, no exit code.
+
+A run folder holds what outlives an attempt (``owner``, ``saved``, ``KILL``, ``DONE``); each attempt has a folder of its
+own for what belongs to it (``heartbeat``, ``STOP``, ``end``), so that an orphan of a lost node never writes over its
+successor's::
+
+    RUN/owner                          the attempt that may write; the last one to claim wins
+    RUN/saved                          the newest whole checkpoint: step and seconds it took
+    RUN/KILL                           end the run after a save
+    RUN/DONE                           the run is complete
+    RUN/attempts/ATTEMPT/heartbeat     rank 0's step, time, rate, loss (other ranks: heartbeat.RANK)
+    RUN/attempts/ATTEMPT/STOP          end this attempt after a save
+    RUN/attempts/ATTEMPT/end           how the attempt ended, written before teardown
+
+Every file is one line of JSON (``owner`` is the bare name) and appears whole or not at all.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import statistics
+import time
+from collections import deque
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from bandloom.errors import RunFolderError
+
+EXIT_DONE = 0
+EXIT_STOPPED = 75  # EX_TEMPFAIL: saved, run me again
+BEAT_EVERY_S = 1.0
+OTHER_RANKS_BEAT_EVERY_S = 5.0
+MEDIAN_OVER_STEPS = 50
+
+
+class RunMarkers:
+    """The markers of one attempt at a run.
+
+    Args:
+        folder: the run folder.
+        attempt: this attempt's name; by default what the launcher put in ``BANDLOOM_ATTEMPT``, else one made of host
+            and process. Ranks that no launcher named must be given rank 0's ``attempt`` (broadcast it).
+    """
+
+    def __init__(self, folder: str | Path, attempt: str | None = None) -> None:
+        self.folder = Path(folder)
+        self.launched = "BANDLOOM_ATTEMPT" in os.environ
+        self.attempt = attempt or os.environ.get("BANDLOOM_ATTEMPT") or f"{socket.gethostname()}-{os.getpid()}"
+        self._signalled = False
+        self._beaten = (0, 0.0)
+        self._written_at: float | None = None
+        self._step_s: deque[float] = deque(maxlen=MEDIAN_OVER_STEPS)
+
+    @property
+    def attempt_folder(self) -> Path:
+        """The folder of this attempt's own markers and logs."""
+        return self.folder / "attempts" / self.attempt
+
+    # ---- the fence
+
+    def claim(self, attempt: str | None = None) -> None:
+        """Make this attempt the run's owner; rank 0 calls it once, before anything is written.
+
+        Under a launcher the batch script has claimed already, so this only checks: an orphan must not
+        take the run back.
+
+        Raises:
+            RunFolderError: ``KILL`` asks for no further attempt, or another attempt was launched since.
+        """
+        self.attempt = attempt or self.attempt
+        if self.kill_requested():
+            raise RunFolderError(
+                f"{self.folder / 'KILL'} asks that the run end; remove that file to let it go on "
+                "(`bandloom slurm resume` does)."
+            )
+        self.attempt_folder.mkdir(parents=True, exist_ok=True)
+        if self.launched and self.owner() is not None:
+            self.check_owner()
+        else:
+            _write(self.folder / "owner", self.attempt + "\n")
+
+    def owner(self) -> str | None:
+        """Return the attempt that may write, or None when nobody has claimed the run."""
+        try:
+            return (self.folder / "owner").read_text().strip() or None
+        except FileNotFoundError:
+            return None
+
+    def is_owner(self) -> bool:
+        """Tell whether this attempt may still write."""
+        return self.owner() == self.attempt
+
+    def check_owner(self) -> None:
+        """Stop an attempt that lost its run; every rank calls it before it writes a checkpoint.
+
+        Raises:
+            RunFolderError: another attempt owns the run.
+        """
+        if not self.is_owner():
+            raise RunFolderError(
+                f"the run {self.folder} belongs to attempt {self.owner()} now, this is attempt {self.attempt}; "
+                "nothing more is written here: let this process end."
+            )
+
+    # ---- what the trainer says
+
+    def beat(
+        self,
+        step: int,
+        rank: int = 0,
+        *,
+        loss: float | None = None,
+        total: int | None = None,
+        step_s: float | None = None,
+        force: bool = False,
+    ) -> None:
+        """Say that ``step`` is finished; costs nothing when called more often than it writes.
+
+        Args:
+            step: steps finished so far.
+            rank: rank 0 writes once a second, the others every five seconds.
+            loss: the last loss, for ``status``.
+            total: the steps that the run will have, for the time left.
+            step_s: this rank's own seconds for the step, without waiting for others; without it the time between beats.
+            force: write now.
+        """
+        now = time.time()
+        last_step, last_time = self._beaten
+        self._beaten = (step, now)
+        if step_s is not None:
+            self._step_s.append(step_s)
+        elif last_time and step > last_step:
+            self._step_s.append((now - last_time) / (step - last_step))
+        every_s = BEAT_EVERY_S if rank == 0 else OTHER_RANKS_BEAT_EVERY_S
+        if not force and self._written_at is not None and now - self._written_at < every_s:
+            return
+        self._written_at = now
+        median_s = statistics.median(self._step_s) if self._step_s else None
+        record = {"step": step, "time": round(now, 3), "rank": rank, "node": _node(), "loss": loss, "total": total,
+                  "rate": round(1 / median_s, 4) if median_s else None, "step_s": median_s}  # fmt: skip
+        _write(self.attempt_folder / ("heartbeat" if rank == 0 else f"heartbeat.{rank}"), json.dumps(record) + "\n")
+
+    def saved(self, step: int, took_s: float | None = None) -> None:
+        """Say that a whole checkpoint of ``step`` is in place: the launcher counts failures without progress by it."""
+        _write(self.folder / "saved", json.dumps({"step": step, "took_s": took_s, "time": time.time()}) + "\n")
+
+    def write_end(self, reason: str, step: int, code: int = 0, message: str = "") -> None:
+        """Say how this attempt ended, before anything is torn down; rank 0 calls it (any rank may, for a failure).
+
+        Args:
+            reason: ``done``, ``stopped`` (saved on request, to go on later) or ``failed``.
+            step: steps finished.
+            code: the exit code that will follow.
+            message: one line for ``status``.
+        """
+        record = {"reason": reason, "step": step, "code": code, "time": time.time(), "message": message[:400]}
+        _write(self.attempt_folder / "end", json.dumps(record) + "\n")
+        if reason == "done" and self.is_owner():
+            _write(self.folder / "DONE", json.dumps({"step": step, "attempt": self.attempt}) + "\n")
+
+    def done(self) -> bool:
+        """Tell whether the run is complete."""
+        return (self.folder / "DONE").exists()
+
+    # ---- what the trainer is asked
+
+    def listen(self) -> None:
+        """Take SIGTERM as a request to stop; forked children (data workers) keep dying of it."""
+        mine = os.getpid()
+
+        def remember(number: int, frame: FrameType | None) -> None:
+            if os.getpid() == mine:
+                self._signalled = True
+            else:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+
+        signal.signal(signal.SIGTERM, remember)
+
+    def stop_requested(self) -> bool:
+        """Tell whether this attempt shall save and end; combine it over the ranks before acting on it."""
+        return self._signalled or (self.attempt_folder / "STOP").exists() or self.kill_requested()
+
+    def kill_requested(self) -> bool:
+        """Tell whether the run shall end after a save, with no further attempt."""
+        return (self.folder / "KILL").exists()
+
+
+def read_marker(path: Path) -> dict[str, Any] | None:
+    """Return the record in a marker file, or None where there is none (or it is half-written by another tool)."""
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _node() -> str:
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        temporary.write_text(text)
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()

@@ -1,0 +1,141 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from bandloom.errors import RunFolderError
+from bandloom.markers import RunMarkers, read_marker
+
+
+@pytest.fixture(autouse=True)
+def _no_launcher(monkeypatch):
+    monkeypatch.delenv("BANDLOOM_ATTEMPT", raising=False)
+
+
+def test_the_last_attempt_to_claim_owns_the_run_and_the_older_one_is_fenced(tmp_path):
+    old, new = RunMarkers(tmp_path, "1.0"), RunMarkers(tmp_path, "1.1")
+    old.claim()
+    old.check_owner()
+    new.claim()
+    new.check_owner()
+    with pytest.raises(RunFolderError, match=r"belongs to attempt 1\.1 now, this is attempt 1\.0"):
+        old.check_owner()
+
+
+def test_a_launched_orphan_does_not_take_the_run_back(tmp_path, monkeypatch):
+    RunMarkers(tmp_path, "7.1").claim()
+    monkeypatch.setenv("BANDLOOM_ATTEMPT", "7.0")
+    with pytest.raises(RunFolderError, match=r"7\.1"):
+        RunMarkers(tmp_path).claim()
+    assert RunMarkers(tmp_path).owner() == "7.1"
+
+
+def test_a_launched_attempt_bears_the_name_its_launcher_gave_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("BANDLOOM_ATTEMPT", "42.3")
+    markers = RunMarkers(tmp_path)
+    markers.claim()
+    assert markers.attempt == "42.3"
+    assert markers.is_owner()
+
+
+def test_a_killed_run_is_not_claimed_and_the_error_names_the_file(tmp_path):
+    (tmp_path / "KILL").touch()
+    with pytest.raises(RunFolderError, match="KILL"):
+        RunMarkers(tmp_path).claim()
+
+
+def test_a_heartbeat_says_step_rate_loss_and_rank(tmp_path):
+    markers = RunMarkers(tmp_path, "1.0")
+    markers.beat(3, loss=0.5, total=10, step_s=0.25)
+    record = read_marker(markers.attempt_folder / "heartbeat")
+    assert (record["step"], record["loss"], record["total"], record["rate"], record["rank"]) == (3, 0.5, 10, 4.0, 0)
+    markers.beat(3, rank=2, force=True)
+    assert read_marker(markers.attempt_folder / "heartbeat.2")["rank"] == 2
+
+
+def test_heartbeats_are_written_once_a_second_at_most_unless_forced(tmp_path):
+    markers = RunMarkers(tmp_path, "1.0")
+    markers.beat(1)
+    markers.beat(2)
+    assert read_marker(markers.attempt_folder / "heartbeat")["step"] == 1
+    markers.beat(3, force=True)
+    assert read_marker(markers.attempt_folder / "heartbeat")["step"] == 3
+
+
+def test_the_rate_is_that_of_the_median_step(tmp_path):
+    markers = RunMarkers(tmp_path, "1.0")
+    for step, step_s in enumerate((0.1, 0.1, 9.0, 0.1, 0.1), 1):
+        markers.beat(step, step_s=step_s, force=True)
+    assert read_marker(markers.attempt_folder / "heartbeat")["rate"] == 10
+
+
+def test_stop_ends_an_attempt_and_kill_ends_the_run(tmp_path):
+    first, second = RunMarkers(tmp_path, "1.0"), RunMarkers(tmp_path, "1.1")
+    first.claim()
+    assert not first.stop_requested()
+    (first.attempt_folder / "STOP").touch()
+    assert first.stop_requested()
+    assert not first.kill_requested()
+    assert not second.stop_requested()
+    (tmp_path / "KILL").touch()
+    assert second.stop_requested()
+    assert second.kill_requested()
+
+
+def test_term_asks_for_a_stop_and_a_forked_child_still_dies_of_it(tmp_path):
+    code = f"""
+import os, signal, sys, time
+from bandloom.markers import RunMarkers
+markers = RunMarkers({str(tmp_path)!r}, "1.0")
+markers.listen()
+child = os.fork()
+if child == 0:
+    time.sleep(30)
+    os._exit(0)
+time.sleep(0.2)
+os.kill(child, signal.SIGTERM)
+status = os.waitpid(child, 0)[1]
+assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGTERM
+assert not markers.stop_requested()
+os.kill(os.getpid(), signal.SIGTERM)
+assert markers.stop_requested()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
+
+
+def test_a_done_end_completes_the_run_and_a_stopped_one_does_not(tmp_path):
+    markers = RunMarkers(tmp_path, "1.0")
+    markers.claim()
+    markers.write_end("stopped", 5, 75)
+    assert not markers.done()
+    markers.write_end("done", 9)
+    assert markers.done()
+    assert read_marker(markers.attempt_folder / "end")["step"] == 9
+
+
+def test_an_orphan_that_finishes_does_not_complete_the_run_of_its_successor(tmp_path):
+    orphan = RunMarkers(tmp_path, "1.0")
+    orphan.claim()
+    RunMarkers(tmp_path, "1.1").claim()
+    orphan.write_end("done", 9)
+    assert not orphan.done()
+
+
+def test_markers_import_no_torch_and_leave_no_temporary_files(tmp_path):
+    markers = RunMarkers(tmp_path, "1.0")
+    markers.claim()
+    markers.beat(1)
+    markers.saved(1, 0.2)
+    markers.write_end("done", 1)
+    assert not [p for p in tmp_path.rglob(".*")]
+    code = "import sys, bandloom.markers; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env={**os.environ}).returncode == 0
+
+
+def test_a_damaged_marker_reads_as_none(tmp_path):
+    (tmp_path / "end").write_text('{"reason": "do')
+    assert read_marker(tmp_path / "end") is None
+    assert read_marker(tmp_path / "absent") is None
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
