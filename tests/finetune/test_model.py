@@ -69,6 +69,7 @@ def test_unknown_tasks_are_refused():
         task_model("paint")
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # torch.export's own
 @pytest.mark.parametrize("task", ["segment", "classify"])
 def test_a_model_exports_to_onnx_and_computes_the_same(task, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
