@@ -3,10 +3,12 @@
 import sys
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Annotated, Any
 
-import click
 import typer
+import typer.core
+
+from bandloom import __version__
 
 # verb: where it lives (module:typer app or function), what it does
 VERBS = {
@@ -22,29 +24,36 @@ VERBS = {
 }
 
 
-class _LazyVerbs(click.Group):
+class _LazyVerbs(typer.core.TyperGroup):
     """A group whose commands are imported by the table above, or from the entry points ``bandloom.verbs``."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return [*VERBS, *sorted(_added())]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         target = VERBS[cmd_name][0] if cmd_name in VERBS else _added().get(cmd_name)
         if target is None:
             return None
         module, _, attribute = target.partition(":")
         found = getattr(import_module(module), attribute)
-        if isinstance(found, typer.Typer):
-            return typer.main.get_command(found)
-        single = typer.Typer(add_completion=False)
-        single.command(name=cmd_name)(found)
-        return typer.main.get_command(single)
+        if not isinstance(found, typer.Typer):
+            single = typer.Typer(add_completion=False)
+            single.command(name=cmd_name)(found)
+            found = single
+        return typer.main.get_command(found)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the table, importing no verb: typer's own help would import them all."""
+        self.format_usage(ctx, formatter)
+        formatter.write_paragraph()
+        formatter.write_text(self.help or "")
         rows = [(verb, help_line) for verb, (_, help_line) in VERBS.items()]
         rows += [(verb, f"Added by {target}.") for verb, target in sorted(_added().items())]
         with formatter.section("Verbs"):
             formatter.write_dl(rows)
+        options = [record for option in self.get_params(ctx) if (record := option.get_help_record(ctx))]
+        with formatter.section("Options"):
+            formatter.write_dl(options)
 
 
 def _added() -> dict[str, str]:
@@ -52,10 +61,24 @@ def _added() -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group="bandloom.verbs")}
 
 
-@click.group(cls=_LazyVerbs, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
-@click.option("--debug", is_flag=True, help="Show the traceback behind an error, and debug lines.")
-@click.version_option(package_name="bandloom", message="bandloom %(version)s")
-def bandloom(debug: bool) -> None:
+bandloom = typer.Typer(
+    cls=_LazyVerbs, add_completion=False, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bandloom {__version__}")
+        raise typer.Exit
+
+
+@bandloom.callback()
+def _start(
+    debug: Annotated[bool, typer.Option(help="Show the traceback behind an error, and debug lines.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """From raw multispectral scenes to a compiled engine on a GPU box."""
     from bandloom.console import start_logging
 
@@ -68,7 +91,7 @@ def main(arguments: list[str] | None = None) -> Any:
 
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        return bandloom.main(args=arguments, prog_name="bandloom", standalone_mode=True)
+        return bandloom(args=arguments, prog_name="bandloom")
     except BandloomError as error:
         if "--debug" in arguments:
             raise

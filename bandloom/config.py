@@ -100,7 +100,7 @@ def _fields_at(kind: type[BaseModel], location: Sequence[int | str]) -> list[str
     """Return the field names of the section at ``location``, so that the nearest key comes from the right place."""
     for part in location:
         field = kind.model_fields.get(str(part))
-        inner = [t for t in (field.annotation, *get_args(field.annotation)) if _is_model(t)] if field else []
+        inner: list[Any] = [t for t in (field.annotation, *get_args(field.annotation)) if _is_model(t)] if field else []
         if not inner:
             break
         kind = inner[0]

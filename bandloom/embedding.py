@@ -58,7 +58,7 @@ def carry_over(weight: Tensor, given: TokenLayout, wanted: TokenLayout) -> Tenso
 class TokenEmbedding(nn.Module):
     """Embed the native samples of a token as the sum over its present bands.
 
-    ``token = scale * sum(weight * sample) + sum(absent vectors)``, with ``scale = sqrt(all samples / present samples)``,
+    ``token = scale * sum(weight * sample) + sum(absent vectors)``, ``scale = sqrt(all samples / present samples)``,
     so that a sensor with few bands gives tokens of the same size; no norm follows, or it would undo the scale.
     """
 

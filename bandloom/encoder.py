@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from bandloom import torch_compat  # noqa: F401  (timm needs it)
 from bandloom.config import Config
 from bandloom.embedding import TokenEmbedding
-from bandloom.sensors import REFERENCE_TOKEN_M, SLOTS, Sensor
+from bandloom.sensors import REFERENCE_TOKEN_M, Sensor
 from bandloom.statistics import Statistics
 
 SIZES: dict[str, dict[str, Any]] = {
-    # name: width, depth, heads. demo and tiny are ours; S, B, L, H: ViT (Dosovitskiy 2021, table 1) and DeiT-S; g: Zhai 2022
+    # demo and tiny are ours; B, L, H: Dosovitskiy 2021, table 1; S: Touvron 2021; g: Zhai 2022, table 2
     "demo": {"embed_dim": 128, "depth": 4, "num_heads": 2},
     "tiny": {"embed_dim": 192, "depth": 6, "num_heads": 3},
     "S": {"embed_dim": 384, "depth": 12, "num_heads": 6},
@@ -28,12 +28,16 @@ SIZES: dict[str, dict[str, Any]] = {
 class EncoderConfig(Config):
     """The shape of an encoder; :meth:`of_size` derives it from one dial."""
 
-    embed_dim: int = Field(192, gt=0, description="D, the width of a token; a multiple of 4 and of num_heads")
-    depth: int = Field(6, gt=0, description="number of transformer blocks")
-    num_heads: int = Field(3, gt=0, description="attention heads a block")
-    mlp_ratio: float = Field(4.0, gt=0, description="width of a block's MLP over embed_dim")
-    token_m: int = Field(60, gt=0, description="metres of ground a token covers; any multiple of 60, fixed for life")
-    drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth of the last block, rising linearly to it")
+    embed_dim: int = Field(default=192, gt=0, description="D, the width of a token; a multiple of 4 and of num_heads")
+    depth: int = Field(default=6, gt=0, description="number of transformer blocks")
+    num_heads: int = Field(default=3, gt=0, description="attention heads a block")
+    mlp_ratio: float = Field(default=4.0, gt=0, description="width of a block's MLP over embed_dim")
+    token_m: int = Field(
+        default=60, gt=0, description="metres of ground a token covers; any multiple of 60, fixed for life"
+    )
+    drop_path: float = Field(
+        default=0.0, ge=0, lt=1, description="stochastic depth of the last block, rising linearly to it"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "EncoderConfig":
@@ -152,6 +156,3 @@ def _init_linear(module: nn.Module) -> None:
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-__all__ = ["SIZES", "SLOTS", "Encoder", "EncoderConfig", "count_parameters", "drop_slots", "position_embedding"]

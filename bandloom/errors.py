@@ -40,6 +40,10 @@ class RunFolderError(BandloomError):
     """A run folder that another attempt owns, or that holds something else."""
 
 
+class TrainingError(BandloomError):
+    """A training run that cannot go on, such as losses that stay infinite."""
+
+
 class OutputError(BandloomError):
     """An output that exists already, or that cannot be written."""
 

@@ -36,8 +36,8 @@ class LabelSet:
     ignore: tuple[int, ...] = field(default=(0,))
 
     def __post_init__(self) -> None:
-        codes = [each.code for each in self.classes]
-        names = [each.name for each in self.classes]
+        codes: list[Any] = [each.code for each in self.classes]
+        names: list[Any] = [each.name for each in self.classes]
         if len(self.classes) < 2 or len(self.classes) > 250:
             raise LabelError(f"label set {self.name!r} has {len(self.classes)} classes; it needs 2 to 250.")
         for what, values in (("code", codes), ("name", names)):

@@ -1,4 +1,4 @@
-"""Mean and deviation of reflectance by slot: they live in the shards' manifest, then in the checkpoint and the engine."""
+"""Mean and deviation of reflectance by slot: from the manifest of the shards to the checkpoint to the engine."""
 
 from collections.abc import Mapping, Sequence
 

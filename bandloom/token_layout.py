@@ -1,7 +1,7 @@
 """Where each native sample of a token lies: the table between a sensor's band groups and the slots of the embedding.
 
-Samples of a token are ordered group by group (finest first), band by band (slot order), row by row. The reference layout
-is that of all thirteen slots on Sentinel-2's native grids: 201 samples in a token of 60 m.
+Samples of a token are ordered group by group (finest first), band by band (slot order), row by row. The reference
+layout is that of all thirteen slots on Sentinel-2's native grids: 201 samples in a token of 60 m.
 """
 
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ def reference_layout(token_m: int) -> TokenLayout:
 
 
 def area_overlap(out_side: int, in_side: int) -> np.ndarray:
-    """Return the matrix that resamples a line of ``in_side`` cells to ``out_side`` cells by area, ``(out, in)`` float32.
+    """Return the matrix that resamples ``in_side`` cells of a line to ``out_side`` by area, ``(out, in)`` float32.
 
     Row i holds the share of output cell i that each input cell covers; rows sum to 1. A square ``x`` is resampled as
     ``A @ x @ A.T``.

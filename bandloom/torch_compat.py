@@ -1,8 +1,8 @@
 """Let timm and transformers import beside a CPU build of torch.
 
-torchvision's wheel is linked against CUDA. With a CPU torch its C++ part does not load, the operators ``nms`` and ``qnms``
-are never defined, and importing torchvision fails when it registers their shapes. Defining the two first mends that;
-where torch has CUDA, torchvision defines them itself and nothing is done here. Import this module before timm.
+torchvision's wheel is linked against CUDA. With a CPU torch its C++ part does not load, the operators ``nms`` and
+``qnms`` are never defined, and importing torchvision fails when it registers their shapes. Defining the two first mends
+that; where torch has CUDA, torchvision defines them itself and nothing is done here. Import this module before timm.
 """
 
 import torch

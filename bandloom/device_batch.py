@@ -1,0 +1,94 @@
+"""A loader's batch on the device it trains on: native uint16 travels, everything else happens there."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bandloom.errors import ConfigError
+from bandloom.sensors import Sensor
+
+
+class LoadedBatch(Protocol):
+    """What a loader yields: numpy arrays of one sensor's native groups."""
+
+    @property
+    def sensor(self) -> Sensor:
+        """Whose groups they are."""
+        ...
+
+    @property
+    def groups(self) -> Mapping[int, np.ndarray]:
+        """Digital numbers by gsd in metres, ``(B, C, H, W)`` uint16."""
+        ...
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """Sample keys."""
+        ...
+
+    @property
+    def draws(self) -> np.ndarray:
+        """One random key a sample and epoch, ``(B,)`` uint64."""
+        ...
+
+    @property
+    def label(self) -> np.ndarray | None:
+        """Class indices, ``(B, H, W)`` uint8 at 10 m."""
+        ...
+
+    @property
+    def class_index(self) -> np.ndarray | None:
+        """Class of the chip, ``(B,)`` int64."""
+        ...
+
+
+@dataclass(frozen=True)
+class DeviceBatch:
+    """Tensors of one micro batch; ``draws`` stays on the host, where masks and augmentation are drawn."""
+
+    sensor: Sensor
+    groups: dict[int, Tensor]
+    keys: tuple[str, ...]
+    draws: np.ndarray
+    label: Tensor | None
+    class_index: Tensor | None
+
+    @classmethod
+    def of(cls, batch: LoadedBatch, device: torch.device) -> "DeviceBatch":
+        """Move a loader's batch to ``device``."""
+
+        def move(array: Any) -> Tensor | None:
+            return None if array is None else torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+        groups = {gsd: torch.from_numpy(group).to(device, non_blocking=True) for gsd, group in batch.groups.items()}
+        return cls(batch.sensor, groups, tuple(batch.keys), np.asarray(batch.draws), move(batch.label),
+                   move(batch.class_index))  # fmt: skip
+
+    def split(self, parts: int) -> list["DeviceBatch"]:
+        """Cut into equal micro batches.
+
+        Raises:
+            ConfigError: the batch does not divide.
+        """
+        size, rest = divmod(len(self.keys), parts)
+        if rest or not size:
+            raise ConfigError(
+                f"a batch of {len(self.keys)} samples a rank does not divide into accumulate={parts} micro batches;"
+                " choose a batch_size that is a multiple of ranks x accumulate."
+            )
+        return [self[i * size : (i + 1) * size] for i in range(parts)]
+
+    def __getitem__(self, part: slice) -> "DeviceBatch":
+        groups = {gsd: group[part] for gsd, group in self.groups.items()}
+        label = None if self.label is None else self.label[part]
+        classes = None if self.class_index is None else self.class_index[part]
+        return DeviceBatch(self.sensor, groups, self.keys[part], self.draws[part], label, classes)
+
+
+def rng_of(draw: int | np.uint64, purpose: int) -> np.random.Generator:
+    """Return the random generator of one sample and one purpose: the same on any rank, worker and machine."""
+    return np.random.Generator(np.random.Philox(key=[int(draw), purpose]))

@@ -1,0 +1,85 @@
+"""The processes of a run, from the environment: srun, torchrun and DeepSpeed's launcher all set the same five names."""
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from bandloom.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Which of the run's processes this one is, and the device it computes on."""
+
+    rank: int
+    local_rank: int
+    world: int
+    device: torch.device
+
+    @classmethod
+    def from_environment(cls) -> "Ranks":
+        """Read RANK, LOCAL_RANK and WORLD_SIZE; none of them set means one process.
+
+        Raises:
+            ConfigError: some of the names are set and others not, or the values do not fit.
+        """
+        names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+        given = [name for name in names if name in os.environ]
+        if "WORLD_SIZE" in given and len(given) < len(names):
+            missing = ", ".join(name for name in names if name not in given)
+            raise ConfigError(
+                f"WORLD_SIZE is set but {missing} is not; the launcher must set all of {', '.join(names)}."
+            )
+        rank, local, world = (int(os.environ.get(n, d)) for n, d in (("RANK", 0), ("LOCAL_RANK", 0), ("WORLD_SIZE", 1)))
+        if not 0 <= rank < world:
+            raise ConfigError(f"RANK {rank} does not lie in WORLD_SIZE {world}; check the launcher.")
+        if torch.cuda.is_available():
+            # srun with --gpus-per-task shows each task one card; torchrun shows all of them
+            device = torch.device("cuda", local % torch.cuda.device_count())
+            torch.cuda.set_device(device)
+        else:
+            device = torch.device("cpu")
+        return cls(rank, local, world, device)
+
+    def start(self, timeout_s: float = 600.0) -> None:
+        """Join the other processes (NCCL on CUDA, gloo elsewhere); nothing to do for one process."""
+        if self.world > 1 and not dist.is_initialized():
+            backend = "nccl" if self.device.type == "cuda" else "gloo"
+            dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+
+    def stop(self) -> None:
+        """Leave the group."""
+        if self.world > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+    def total(self, value: float) -> float:
+        """Return the sum of a number over all ranks, in float64."""
+        if self.world == 1:
+            return value
+        tensor = torch.tensor([value], dtype=torch.float64, device=self.device)
+        dist.all_reduce(tensor)
+        return float(tensor.item())
+
+    def any(self, flag: bool) -> bool:
+        """Tell whether the flag is up on any rank; all ranks get the same answer."""
+        return self.total(float(flag)) > 0
+
+    def all(self, flag: bool) -> bool:
+        """Tell whether the flag is up on every rank; all ranks get the same answer."""
+        return not self.any(not flag)
+
+    def barrier(self) -> None:
+        """Wait for the other ranks."""
+        if self.world > 1:
+            self.total(0.0)
+
+    def broadcast_text(self, text: str) -> str:
+        """Return rank 0's text on every rank."""
+        if self.world == 1:
+            return text
+        box = [text]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]

@@ -1,0 +1,152 @@
+"""A run folder: the resolved config, the environment, metrics, pictures and checkpoints of one run.
+
+``metrics.jsonl`` has one schema: every line is ``{"time": s, "step": n, "kind": "train" | "score" | "event", ...}``.
+"""
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from bandloom import __version__
+from bandloom.config import Config, load_config
+from bandloom.errors import RunFolderError
+from bandloom.output import write_json
+
+REPORTED_PACKAGES = ("numpy", "torch", "torchvision", "timm", "deepspeed", "webdataset", "blosc2", "rasterio", "onnx",
+                     "onnxruntime", "scikit-learn", "transformers", "tensorrt", "tensorrt-rtx")  # fmt: skip
+
+
+class RunFolder:
+    """One run's folder; only the main rank writes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._metrics: Any = None
+        self._board: Any = None
+
+    @property
+    def checkpoint(self) -> Path:
+        """The finished model in Hugging Face's layout, which the next stage reads."""
+        return self.path / "checkpoint"
+
+    @property
+    def pictures(self) -> Path:
+        """Where PNG files go."""
+        return self.path / "pictures"
+
+    def start(self, config: Config, *, from_scratch: bool = False, resume: bool = False) -> None:
+        """Make the folder, or accept one that holds the same run.
+
+        Raises:
+            RunFolderError: the folder holds another config, or something that is no run.
+        """
+        held = self.path / "config.yaml"
+        if from_scratch and held.exists():
+            shutil.rmtree(self.path)
+        if held.exists():
+            self._check_same(config, held)
+        elif self.path.is_dir() and any(each.name not in _FOREIGN for each in self.path.iterdir()) and not resume:
+            raise RunFolderError(f"{self.path} exists and is no run folder; choose a new name for --out.")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.pictures.mkdir(exist_ok=True)
+        held.write_text(config.to_yaml())
+        write_json(self.path / "environment.json", environment())
+
+    def log(self, step: int, kind: str, **values: Any) -> None:
+        """Append one line to ``metrics.jsonl`` and, for numbers, to the TensorBoard events."""
+        if self._metrics is None:
+            self._metrics = (self.path / "metrics.jsonl").open("a")
+        line = {"time": round(time.time(), 3), "step": step, "kind": kind, **values}
+        self._metrics.write(json.dumps(line) + "\n")
+        self._metrics.flush()
+        for name, value in values.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                self._tensorboard().add_scalar(f"{kind}/{name}", value, step)
+
+    def metrics(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """Return the lines of ``metrics.jsonl``, of one kind when given."""
+        path = self.path / "metrics.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return [line for line in lines if kind is None or line["kind"] == kind]
+
+    def close(self) -> None:
+        """Close the metrics and the events."""
+        for writer in (self._metrics, self._board):
+            if writer is not None:
+                writer.close()
+        self._metrics = self._board = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _tensorboard(self) -> Any:
+        if self._board is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(self.path / "tensorboard"))
+        return self._board
+
+    def _check_same(self, config: Config, held: Path) -> None:
+        before = load_config(type(config), held)
+        changed = _differences(before.model_dump(mode="json"), config.model_dump(mode="json"))
+        if changed:
+            key, (old, new) = next(iter(changed.items()))
+            raise RunFolderError(
+                f"{self.path} holds a run with another config ({key} was {old!r}, is {new!r});"
+                " choose another --out, or pass --from-scratch to replace it."
+            )
+
+
+_FOREIGN = {"owner", "saved", "attempts", "KILL", "DONE", "logs", "slurm", "snapshot", "job.sh"}  # a launcher's
+
+
+def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in sorted(before.keys() | after.keys()):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found |= _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found[prefix + key] = (old, new)
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """Return versions, platform, command and commit: what it takes to repeat a run."""
+    packages = {}
+    for name in REPORTED_PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "bandloom": __version__,
+        "commit": commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": packages,
+        "command": sys.argv,
+    }
+
+
+def commit() -> str | None:
+    """Return the git commit of the code that runs, with ``+`` when files were edited, or None outside a checkout."""
+    here = Path(__file__).parent.parent
+    try:
+        head = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        dirty = subprocess.run(["git", "-C", here, "status", "--porcelain"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip()[:12] + ("+" if dirty.stdout.strip() else "")

@@ -1,0 +1,62 @@
+"""The config of a pretraining run; one dial, ``size``, derives the rest."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from bandloom.config import Config
+from bandloom.encoder import EncoderConfig
+from bandloom.trainer import TrainerConfig
+
+
+class DecoderConfig(Config):
+    """The decoder that only pretraining has."""
+
+    embed_dim: int = Field(default=512, gt=0, description="width; a multiple of 4 and of num_heads")
+    depth: int = Field(default=4, gt=0, description="blocks")
+    num_heads: int = Field(default=16, gt=0, description="attention heads")
+
+    @classmethod
+    def for_encoder(cls, encoder: EncoderConfig) -> "DecoderConfig":
+        """Return 4 x 512 from ViT-B on, as measured by OlmoEarth and MAESTRO; half the encoder's width below it."""
+        if encoder.embed_dim >= 768:
+            return cls()
+        return cls(embed_dim=encoder.embed_dim // 2, depth=2, num_heads=max(1, encoder.embed_dim // 64))
+
+
+class ObjectiveConfig(Config):
+    """What is hidden and what is paid for."""
+
+    mask_ratio: float = Field(default=0.75, gt=0, lt=1, description="share of tokens hidden from the encoder (MAE)")
+    mask_block: int = Field(default=1, gt=0, description="tokens are hidden in blocks of this side")
+    band_dropout: float = Field(default=0.4, ge=0, le=1, description="share of samples whose encoder misses bands")
+    beta: float = Field(default=0.1, gt=0, description="where SmoothL1 turns from square to straight (OlmoEarth)")
+    target_norm: Literal["none", "group", "token"] = Field(
+        default="none", description="normalise targets by their own token"
+    )
+
+
+class PretrainConfig(Config):
+    """``bandloom pretrain CONFIG``."""
+
+    shards: Path = Field(description="folder of shards that `bandloom shards build` or `synth` wrote")
+    size: Literal["demo", "tiny", "S", "B", "L", "H", "g"] = Field(default="tiny", description="the one dial")
+    token_m: int = Field(default=60, gt=0, description="metres of ground a token covers, a multiple of 60")
+    drop_path: float = Field(default=0.0, ge=0, lt=1, description="stochastic depth")
+    crop_px: int | None = Field(
+        default=None, gt=0, description="side of the crop of a sample in 10 m pixels; null: all of it"
+    )
+    split: str | None = Field(default="train", description="split of the shards to train on; null: every sample")
+    decoder: DecoderConfig | None = Field(default=None, description="null: derived from size")
+    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
+    trainer: TrainerConfig = Field(default_factory=TrainerConfig)
+    pictures_every: int = Field(default=1000, gt=0, description="steps between reconstructions of a fixed set")
+
+    def encoder(self) -> EncoderConfig:
+        """Return the encoder's shape."""
+        return EncoderConfig.of_size(self.size, token_m=self.token_m, drop_path=self.drop_path)
+
+    def decoder_or_default(self) -> DecoderConfig:
+        """Return the decoder's shape, derived from the encoder's where the config has none."""
+        return self.decoder or DecoderConfig.for_encoder(self.encoder())

@@ -1,0 +1,62 @@
+"""What the autoencoder is paid for: native samples of hidden tokens, by band group, valid samples alone."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bandloom.token_layout import TokenLayout
+from pretrain.config import ObjectiveConfig
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predicted and true samples of all tokens, ``(B, T, S)``; ``valid`` alike, ``mask`` ``(B, T)`` is True hidden."""
+
+    samples: Tensor
+    target: Tensor
+    valid: Tensor
+    mask: Tensor
+    layout: TokenLayout
+
+
+def pixel_loss(prediction: Prediction, objective: ObjectiveConfig) -> Tensor:
+    """Return the mean over band groups of the SmoothL1 loss on hidden, valid samples; 0 when there is none.
+
+    Band groups (the native grids) count alike, or 144 samples at 10 m would drown 3 at 60 m (arXiv 2508.10894).
+    """
+    counted = prediction.valid & prediction.mask[..., None]
+    target = normalise_target(prediction.target, prediction.valid, prediction.layout, objective.target_norm)
+    error = F.smooth_l1_loss(prediction.samples, target, beta=objective.beta, reduction="none")
+    losses = []
+    for part in prediction.layout.by_gsd().values():
+        weight = counted[..., part].to(error.dtype)
+        losses.append((error[..., part] * weight).sum() / weight.sum().clamp(min=1.0))
+    return torch.stack(losses).mean()
+
+
+def normalise_target(target: Tensor, valid: Tensor, layout: TokenLayout, how: str) -> Tensor:
+    """Normalise targets by their own token: not at all, over each slot, or over each band group.
+
+    Args:
+        target: ``(B, T, S)``, normalised reflectance.
+        valid: ``(B, T, S)`` bool.
+        layout: which sample is which.
+        how: ``none``, ``group`` (each native grid of a token by its own mean and deviation) or ``token`` (all samples).
+
+    Returns:
+        ``(B, T, S)``.
+    """
+    if how == "none":
+        return target
+    parts = list(layout.by_gsd().values()) if how == "group" else [slice(0, layout.samples)]
+    return torch.cat([_standardise(target[..., part], valid[..., part]) for part in parts], dim=-1)
+
+
+def _standardise(target: Tensor, valid: Tensor) -> Tensor:
+    weight = valid.to(target.dtype)
+    count = weight.sum(-1, keepdim=True).clamp(min=1.0)
+    mean = (target * weight).sum(-1, keepdim=True) / count
+    variance = ((target - mean).square() * weight).sum(-1, keepdim=True) / count
+    return (target - mean) / (variance + 1e-6).sqrt()
