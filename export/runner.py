@@ -1,0 +1,74 @@
+"""Runs a bundle's model on native groups with ONNX Runtime and numpy alone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from bandloom.errors import BundleError
+
+Groups = dict[int, np.ndarray]  # {gsd_m: (B, C, H, W) uint16}
+
+
+class Runner(Protocol):
+    """Anything that turns native groups into logits."""
+
+    name: str
+
+    def run(self, groups: Groups) -> np.ndarray:
+        """Return float32 logits, ``(B, K, H, W)`` or ``(B, K)``, of ``{gsd_m: (B, C, H, W) uint16}``."""
+        ...
+
+
+def byte_pairs(dn: np.ndarray) -> np.ndarray:
+    """View uint16 ``(B, C, H, W)`` as little-endian bytes ``(B, C, H, W, 2)``; TensorRT has no uint16."""
+    contiguous = np.ascontiguousarray(dn, dtype="<u2")
+    return contiguous.view(np.uint8).reshape(*contiguous.shape, 2)
+
+
+def group_feed(groups: Groups) -> dict[str, np.ndarray]:
+    """Return engine inputs by name (``g10``, ``g20``, ...) for native groups."""
+    return {f"g{gsd_m}": byte_pairs(dn) for gsd_m, dn in groups.items()}
+
+
+class OnnxRunner:
+    """ONNX Runtime on one model file."""
+
+    def __init__(self, path: Path, *, threads: int = 0, providers: tuple[str, ...] = ("CPUExecutionProvider",)) -> None:
+        """Load the model; ``threads`` 0 leaves their number to the runtime.
+
+        Raises:
+            BundleError: the file is absent, or no model that this runtime can load.
+        """
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+        except Exception as cause:  # the runtime's exceptions share no base class of their own
+            raise BundleError(
+                f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__} ({_first_line(cause)}); copy the"
+                " bundle again or export it anew."
+            ) from cause
+        self.name = f"onnxruntime {onnxruntime.__version__} {self._session.get_providers()[0]}"
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The key-value pairs that the exporter wrote into the model."""
+        return self._session.get_modelmeta().custom_metadata_map
+
+    @property
+    def input_shapes(self) -> dict[str, tuple[int | str, ...]]:
+        """Input shapes by name; a symbolic side is a string."""
+        return {each.name: tuple(each.shape) for each in self._session.get_inputs()}
+
+    def run(self, groups: Groups) -> np.ndarray:
+        """Return float32 logits, ``(B, K, H, W)`` or ``(B, K)``, of ``{gsd_m: (B, C, H, W) uint16}``."""
+        return np.asarray(self._session.run(["logits"], group_feed(groups))[0])
+
+
+def _first_line(cause: Exception) -> str:
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[0][:200]

@@ -1,0 +1,192 @@
+"""From a scene to blended logits, strip by strip: the memory held does not depend on the scene's height."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bandloom.errors import BundleError, SceneError
+from bandloom.sensors import Sensor
+from export.blend import Accumulator
+from export.clock import Clock
+from export.runner import Groups, Runner
+from export.strips import SceneGroups, Strip, StripReader
+from export.tiling import MAP_PIXEL_M, Tiling, round_up_to_cells
+
+if TYPE_CHECKING:
+    from shards.scenes import Scene
+
+
+@dataclass(frozen=True)
+class MapRows:
+    """Finished rows of the map: logits ``(K, h, W)`` float32 and where the scene was measured, ``(h, W)`` bool."""
+
+    top_px: int
+    logits: np.ndarray
+    measured: np.ndarray
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How the work is cut; none of it changes the numbers."""
+
+    batch: int = 8  # tiles an engine call
+    strip_rows: int = 1  # tile rows read and blended at a time
+    readers: int = 1  # threads that read
+
+
+def check_sensor(sensor: Sensor, wanted: Sensor, scene: str) -> None:
+    """Check that a scene is of the sensor that a bundle was made for: same level, bands, grids and slots.
+
+    Raises:
+        SceneError: what differs, with the fix.
+    """
+    used = [(band.slot, band.stored_gsd_m) for group in sensor.groups for band in group.bands]
+    needed = [(band.slot, band.stored_gsd_m) for group in wanted.groups for band in group.bands]
+    if sensor.reflectance != wanted.reflectance or used != needed:
+        raise SceneError(
+            f"{scene} is a scene of {sensor.name!r} ({len(used)} bands, {sensor.reflectance} reflectance), the bundle"
+            f" was made for {wanted.name!r} ({len(needed)} bands, {wanted.reflectance} reflectance); use a bundle"
+            " exported for this sensor, or name the scene's true sensor with --sensor."
+        )
+
+
+def map_size_px(scene: "Scene") -> tuple[int, int]:
+    """Return the height and width of a scene's map in pixels of 10 m; a broken last pixel counts."""
+    height, width = (int(np.ceil(round(side / MAP_PIXEL_M, 6))) for side in (scene.height_m, scene.width_m))
+    return height, width
+
+
+class SceneMapper:
+    """Maps one scene; iterate :meth:`rows` for the finished rows from top to bottom."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        tiling: Tiling,
+        classes: int,
+        open_scene: Callable[[], "Scene"],
+        *,
+        pace: Pace | None = None,
+        shift_px: int = 0,
+        clock: Clock | None = None,
+    ) -> None:
+        """Plan the tiles.
+
+        Args:
+            runner: the engine.
+            tiling: the bundle's tiling.
+            classes: K.
+            open_scene: opens one more handle of the scene.
+            pace: how the work is cut.
+            shift_px: moves every tile up and left, to see what the seams do.
+            clock: where the time goes.
+        """
+        self._runner, self._tiling, self._classes, self._open_scene = runner, tiling, classes, open_scene
+        self._pace = pace or Pace()
+        self.clock = clock or Clock()
+        with open_scene() as scene:
+            self.height_px, self.width_px = map_size_px(scene)
+            self._padded = round_up_to_cells(scene.height_m), round_up_to_cells(scene.width_m)
+        self._row_starts = tiling.starts(self._padded[0], shift_px)
+        self._column_starts = tiling.starts(self._padded[1], shift_px)
+        self.tiles = len(self._row_starts) * len(self._column_starts)
+        self.skipped = 0  # tiles with nothing to map
+
+    def rows(self, from_px: int = 0) -> Iterator[MapRows]:
+        """Yield the map from row ``from_px`` on, in order and without gaps, a strip at a time."""
+        starts = self._row_starts[self._row_starts + self._tiling.core_px > from_px].tolist()
+        step = self._pace.strip_rows
+        strips = [starts[i : i + step] for i in range(0, len(starts), step)]
+        ends = [*(strip[0] for strip in strips[1:]), self._padded[0]]
+        held_px = max(strip[-1] - strip[0] for strip in strips) + self._tiling.core_px
+        sums = Accumulator(self._classes, held_px, self._column_starts, self._tiling)
+        sums.start_at(starts[0])
+        reader = StripReader(self._open_scene, self._padded, self._tiling, strips, readers=self._pace.readers)
+        with reader, ThreadPoolExecutor(1, thread_name_prefix="engine") as engine:
+            waiting = iter(reader)
+            for strip_starts, end in zip(strips, ends, strict=True):
+                with self.clock.time("reading"):
+                    strip = next(waiting)
+                self._run_strip(strip, sums, engine)
+                rows = self._finish(strip, sums, strip_starts[0], end, from_px)
+                if rows is not None:
+                    yield rows
+
+    def _run_strip(self, strip: Strip, sums: Accumulator, engine: ThreadPoolExecutor) -> None:
+        """Run the strip's tiles batch by batch, cutting and blending while the engine works."""
+        running: tuple[list[tuple[int, int]], Future[np.ndarray]] | None = None
+        for places, groups in self._batches(strip):
+            call = engine.submit(self._run, groups)
+            if running is not None:
+                self._blend(*running, sums)
+            running = places, call
+        if running is not None:
+            self._blend(*running, sums)
+
+    def _run(self, groups: Groups) -> np.ndarray:
+        with self.clock.time("engine"):
+            return self._runner.run(groups)
+
+    def _blend(self, places: list[tuple[int, int]], call: Future[np.ndarray], sums: Accumulator) -> None:
+        logits = call.result()
+        with self.clock.time("blending"):
+            if not np.isfinite(logits).all():
+                raise BundleError(
+                    f"{self._runner.name} gave logits that are not finite for a tile near row {places[0][0]}, column"
+                    f" {places[0][1]}; a 16-bit precision overflowed, run it with --precision fp32."
+                )
+            for (row, column), tile in zip(places, logits, strict=True):
+                sums.add(tile, row, column)
+
+    def _batches(self, strip: Strip) -> Iterator[tuple[list[tuple[int, int]], Groups]]:
+        places: list[tuple[int, int]] = []
+        tiles: list[SceneGroups] = []
+        for row in strip.row_starts:
+            for column, tile in self._tiles(strip, row):
+                places.append((row, column))
+                tiles.append(tile)
+                if len(places) == self._pace.batch:
+                    yield places, _stack(tiles)
+                    places, tiles = [], []
+        if places:
+            yield places, _stack(tiles)
+
+    def _tiles(self, strip: Strip, row: int) -> Iterator[tuple[int, SceneGroups]]:
+        """Cut one row of tiles; those without a measured pixel in their core are left out."""
+        margin, side, core = self._tiling.margin_px, self._tiling.tile_px, self._tiling.core_px
+        left, right = int(self._column_starts[0]) - margin, int(self._column_starts[-1]) - margin + side
+        pixels = strip.tile_row(row, (left, right), self._tiling, mirrored=True)
+        measured = np.any(strip.measured((max(row, 0), min(row + core, self._padded[0]))), axis=0)
+        for column in self._column_starts.tolist():
+            if not np.any(measured[max(column, 0) : column + core]):
+                self.skipped += 1
+                continue
+            begin = column - margin - left
+            yield column, {g: dn[..., _span(begin, side, g)] for g, dn in pixels.items()}
+
+    def _finish(self, strip: Strip, sums: Accumulator, top: int, end: int, from_px: int) -> MapRows | None:
+        first, last = max(top, from_px, 0), min(end, self.height_px)
+        with self.clock.time("blending"):
+            logits, covered = sums.take(end - top, self.width_px)
+        if first >= last:
+            return None
+        measured = strip.measured((first, last))[:, : self.width_px]
+        kept = slice(first - top, last - top)
+        return MapRows(first, logits[:, kept], measured & covered[kept])
+
+
+def _span(begin_px: int, side_px: int, gsd_m: int) -> slice:
+    return slice(begin_px * MAP_PIXEL_M // gsd_m, (begin_px + side_px) * MAP_PIXEL_M // gsd_m)
+
+
+def _stack(tiles: Sequence[SceneGroups]) -> Groups:
+    return {gsd_m: np.stack([tile[gsd_m] for tile in tiles]) for gsd_m in tiles[0]}
+
+
+def seams(starts: np.ndarray, tiling: Tiling) -> np.ndarray:
+    """Return the map positions where one tile hands over to the next: the middle of each overlap."""
+    return np.array([(second + first + tiling.core_px) // 2 for first, second in pairwise(starts.tolist())], np.int64)
