@@ -69,11 +69,10 @@ def test_unknown_tasks_are_refused():
         task_model("paint")
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")  # torch.export's own
-@pytest.mark.parametrize("task", ["segment", "classify"])
-def test_a_model_exports_to_onnx_and_computes_the_same(task, tmp_path):
+@pytest.mark.filterwarnings("ignore::Warning")  # the exporter has many of its own
+def test_a_model_exports_to_onnx_and_computes_the_same(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
-    model, groups = task_model(task).eval(), chips()
+    model, groups = task_model().eval(), chips()
 
     class Flat(torch.nn.Module):
         def __init__(self) -> None:

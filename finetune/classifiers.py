@@ -1,0 +1,57 @@
+"""scikit-learn's classifiers as floors: absent bands filled by the training mean, features scaled where it matters."""
+
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class Classifier(Protocol):
+    """The part of scikit-learn's interface that is used here."""
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> Any: ...  # noqa: D102
+    def predict(self, X: np.ndarray) -> np.ndarray: ...  # noqa: D102
+
+
+def majority(seed: int) -> Classifier:
+    """Always the commonest training class: what a score is worth before any pixel is looked at."""
+    from sklearn.dummy import DummyClassifier
+
+    return DummyClassifier(strategy="most_frequent")
+
+
+def logistic(seed: int) -> Classifier:
+    """A linear classifier on standardised features."""
+    from sklearn.linear_model import LogisticRegression
+
+    return _filled(LogisticRegression(max_iter=300, tol=1e-3), scale=True)
+
+
+def forest(seed: int) -> Classifier:
+    """A random forest of 100 trees, the floor of land cover practice."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    return _filled(RandomForestClassifier(100, min_samples_leaf=2, random_state=seed), scale=False)
+
+
+def neighbours(seed: int) -> Classifier:
+    """The five nearest neighbours by standardised features."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    return _filled(KNeighborsClassifier(5), scale=True)
+
+
+def rbf_svm(seed: int) -> Classifier:
+    """A support vector machine with a Gaussian kernel."""
+    from sklearn.svm import SVC
+
+    return _filled(SVC(C=10.0, random_state=seed), scale=True)
+
+
+def _filled(classifier: Any, *, scale: bool) -> Classifier:
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    steps: list[Any] = [SimpleImputer(keep_empty_features=True), *([StandardScaler()] if scale else []), classifier]
+    pipeline: Any = make_pipeline(*steps)
+    return pipeline
