@@ -1,0 +1,182 @@
+"""What Slurm's commands print, read field by field; tolerant of what Slurm 20 to 24 call the same thing."""
+
+import re
+from dataclasses import dataclass
+
+_FIELD = re.compile(r"(?:^|(?<=\s))([A-Za-z][A-Za-z0-9_/:.]*)=")
+
+
+def fields(line: str) -> dict[str, str]:
+    """Return the ``Key=value`` pairs of one line of ``scontrol show ... -o``; values may hold spaces."""
+    marks = list(_FIELD.finditer(line))
+    ends = [mark.start() for mark in marks[1:]] + [len(line)]
+    return {mark[1]: line[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True)}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as the controller or the accounting knows it.
+
+    Attributes:
+        job_id: the job's number, with ``_element`` for arrays.
+        state: Slurm's word without flags, such as ``RUNNING`` or ``NODE_FAIL``.
+        reason: why it waits or how it ended; empty where Slurm says None.
+        nodes: the node list, as Slurm folds it.
+        restarts: how often it was requeued.
+        excluded: nodes the job must not use.
+        expected_start: when Slurm thinks that it starts; empty when unknown.
+    """
+
+    job_id: str
+    state: str
+    reason: str = ""
+    nodes: str = ""
+    restarts: int = 0
+    excluded: str = ""
+    expected_start: str = ""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node's resources.
+
+    Attributes:
+        name: as Slurm knows it.
+        cpus: logical CPUs.
+        memory_mb: real memory in MB.
+        gpus: number of GPUs, of any type.
+        gpu_types: type names, such as ``h100``.
+        partitions: the partitions it belongs to.
+        state: Slurm's word with flags, such as ``IDLE+DRAIN``.
+    """
+
+    name: str
+    cpus: int
+    memory_mb: int
+    gpus: int
+    gpu_types: frozenset[str]
+    partitions: frozenset[str]
+    state: str
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A partition's limits; ``max_minutes`` and ``max_nodes`` are None where there is no limit."""
+
+    name: str
+    max_minutes: int | None
+    max_nodes: int | None
+    default: bool
+    state: str
+
+
+def parse_job(line: str) -> Job | None:
+    """Return the job in one line of ``scontrol show job -o``, or None when the line holds none."""
+    found = fields(line)
+    if "JobId" not in found or "JobState" not in found:
+        return None
+    array = found.get("ArrayJobId")
+    element = found.get("ArrayTaskId", "")
+    return Job(
+        job_id=f"{array}_{element}" if array and element.isdigit() else found["JobId"].partition(" ")[0],
+        state=_state(found["JobState"]),
+        reason=_known(found.get("Reason", "")),
+        nodes=_known(found.get("NodeList", "")),
+        restarts=int(found.get("Restarts", "0") or 0),
+        excluded=_known(found.get("ExcNodeList", "")),
+        expected_start=_known(found.get("StartTime", "")),
+    )
+
+
+SQUEUE_FORMAT = "%i|%T|%r|%N|%S"
+
+
+def parse_queue(text: str) -> list[Job]:
+    """Return the jobs that ``squeue -h -o '%i|%T|%r|%N|%S'`` lists."""
+    jobs = []
+    for line in text.splitlines():
+        if line.count("|") == 4:
+            job_id, state, reason, nodes, start = (part.strip() for part in line.split("|"))
+            jobs.append(Job(job_id, _state(state), _known(reason), _known(nodes), expected_start=_known(start)))
+    return jobs
+
+
+SACCT_FORMAT = "JobID,State,NodeList,ExitCode"
+
+
+def parse_accounting(text: str) -> list[Job]:
+    """Return the jobs of ``sacct -X -n -P -o JobID,State,NodeList,ExitCode``."""
+    jobs = []
+    for line in text.splitlines():
+        parts = line.split("|")
+        if len(parts) >= 4 and parts[0][:1].isdigit():
+            reason = "" if parts[3] == "0:0" else f"exit code {parts[3]}"
+            jobs.append(Job(parts[0], _state(parts[1]), reason, _known(parts[2].replace("None assigned", ""))))
+    return jobs
+
+
+def parse_node(line: str) -> Node | None:
+    """Return the node in one line of ``scontrol show node -o``."""
+    found = fields(line)
+    if "NodeName" not in found:
+        return None
+    gpus = re.findall(r"gpu(?::([A-Za-z_][\w.-]*))?:(\d+)", found.get("Gres", ""))
+    return Node(
+        name=found["NodeName"],
+        cpus=int(found.get("CPUTot", "0") or 0),
+        memory_mb=int(found.get("RealMemory", "0") or 0),
+        gpus=sum(int(count) for _, count in gpus),
+        gpu_types=frozenset(kind for kind, _ in gpus if kind),
+        partitions=frozenset(filter(None, found.get("Partitions", "").split(","))),
+        state=found.get("State", ""),
+    )
+
+
+def parse_partition(line: str) -> Partition | None:
+    """Return the partition in one line of ``scontrol show partition -o``."""
+    found = fields(line)
+    if "PartitionName" not in found:
+        return None
+    nodes = found.get("MaxNodes", "UNLIMITED")
+    return Partition(
+        name=found["PartitionName"],
+        max_minutes=_limit(found.get("MaxTime", "UNLIMITED")),
+        max_nodes=int(nodes) if nodes.isdigit() else None,
+        default=found.get("Default", "NO") == "YES",
+        state=found.get("State", "UP"),
+    )
+
+
+def expand_nodes(text: str) -> list[str]:
+    """Return the node names in a folded list such as ``n[1-3,07],login``."""
+    names: list[str] = []
+    for part in re.findall(r"[^,\[]+(?:\[[^\]]*\][^,\[]*)*", text):
+        names += _expand(part)
+    return names
+
+
+def _expand(part: str) -> list[str]:
+    match = re.search(r"\[([^\]]*)\]", part)
+    if match is None:
+        return [part]
+    names = []
+    for piece in match[1].split(","):
+        first, _, last = piece.partition("-")
+        for number in range(int(first), int(last or first) + 1):
+            names += _expand(f"{part[: match.start()]}{number:0{len(first)}d}{part[match.end() :]}")
+    return names
+
+
+def _state(text: str) -> str:
+    """Slurm's first word: ``CANCELLED by 1000`` and ``RUNNING+`` are CANCELLED and RUNNING."""
+    return re.split(r"[\s+*]", text.strip(), maxsplit=1)[0].upper()
+
+
+def _known(text: str) -> str:
+    return "" if text in {"(null)", "None", "N/A", "Unknown", "n/a"} else text
+
+
+def _limit(text: str) -> int | None:
+    from slurm.job import parse_minutes
+
+    return None if text in {"UNLIMITED", "INFINITE", "NONE"} else parse_minutes(text)

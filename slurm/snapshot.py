@@ -1,0 +1,47 @@
+"""The code and config as they were at submit: a job that waits for hours must not run what was edited meanwhile."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import bandloom
+
+PACKAGES = ("bandloom", "shards", "pretrain", "finetune", "export", "slurm", "view")
+_NOT_CODE = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
+
+
+def project_root() -> Path:
+    """Return the folder that holds the packages."""
+    return Path(bandloom.__file__).resolve().parent.parent
+
+
+def copy_code(target: Path) -> None:
+    """Copy the packages into ``target``, replacing what is there, with a note of the commit they come from."""
+    root = project_root()
+    fresh = target.with_name(f".{target.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    for package in PACKAGES:
+        if (root / package).is_dir():
+            shutil.copytree(root / package, fresh / package, ignore=_NOT_CODE)
+    (fresh / "SNAPSHOT.json").write_text(json.dumps(origin(), indent=1) + "\n")
+    shutil.rmtree(target, ignore_errors=True)
+    fresh.rename(target)
+
+
+def origin() -> dict[str, Any]:
+    """Return the commit and the uncommitted difference of the project, as far as git knows them."""
+    return {
+        "version": bandloom.__version__,
+        "commit": _git("rev-parse", "HEAD").strip() or None,
+        "difference": _git("diff", "HEAD", "--", *PACKAGES) or None,
+    }
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(project_root()), *arguments]
+    try:
+        return subprocess.run(command, text=True, capture_output=True, timeout=30, check=False).stdout
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return ""

@@ -1,0 +1,200 @@
+"""From a checked submission to a queued job: the folder first, then the script, then sbatch."""
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from slurm import cluster, validate
+from slurm.errors import SlurmError, SlurmRefusedError
+from slurm.job import ArrayJob, TrainJob, parse_minutes
+from slurm.profile import Profile
+from slurm.render import render_array, render_train
+from slurm.run_record import RunRecord, read_record, write_record
+from slurm.snapshot import copy_code
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A run that is ready to be checked and submitted.
+
+    Attributes:
+        job: what is rendered.
+        profile: the cluster.
+        verb: the verb that trains.
+        config: the user's config, or None for a command without one.
+        overrides: ``key=value`` arguments.
+    """
+
+    job: TrainJob
+    profile: Profile
+    verb: str
+    config: Path | None
+    overrides: tuple[str, ...]
+
+    @property
+    def script(self) -> str:
+        """The batch script."""
+        return render_train(self.job, self.profile)
+
+
+def plan(
+    run: Path,
+    config: Path,
+    profile: Profile,
+    *,
+    nodes: int = 1,
+    time: str | None = None,
+    verb: str = "pretrain",
+    overrides: Sequence[str] = (),
+) -> Submission:
+    """Return the submission that trains ``config`` in ``run``; nothing is written or asked yet."""
+    run = Path(os.path.abspath(run))
+    job = TrainJob(
+        run=run,
+        command=(verb, str(run / "slurm" / "config.yaml"), *overrides, "--out", str(run)),
+        program=program_of(profile),
+        nodes=nodes,
+        minutes=parse_minutes(time or profile.time),
+        folder=Path.cwd(),
+        code=run / "slurm" / "code",
+    )
+    return Submission(job, profile, verb, config, tuple(overrides))
+
+
+def plan_command(
+    run: Path, command: Sequence[str], profile: Profile, *, nodes: int, minutes: int, folder: Path | None = None
+) -> Submission:
+    """Return the submission of any command that keeps the markers of a run folder."""
+    run = Path(os.path.abspath(run))
+    job = TrainJob(
+        run, tuple(command), program_of(profile), nodes, minutes, folder or Path.cwd(), run / "slurm" / "code"
+    )
+    return Submission(job, profile, command[0] if command else "", None, ())
+
+
+def program_of(profile: Profile) -> tuple[str, ...]:
+    """Return the words that start bandloom on a node: the profile's, else the very command that runs now."""
+    if profile.program:
+        return tuple(shlex.split(profile.program))
+    beside = Path(sys.executable).parent / "bandloom"
+    found = str(beside) if beside.exists() else shutil.which("bandloom")
+    return (found,) if found else (sys.executable, "-m", "bandloom.cli")
+
+
+def problems(submission: Submission) -> list[str]:
+    """Return every sentence about what is wrong with a submission; an empty list lets it pass."""
+    job, profile = submission.job, submission.profile
+    config = validate.read_config(submission.config) if submission.config else None
+    found = [
+        *validate.folder_problems(job.run, profile, job.nodes),
+        *validate.run_problems(job.run, config, submission.overrides),
+        *validate.batch_problems(validate.global_batch(config, submission.overrides), profile, job.nodes),
+        *validate.time_problems(profile, job.minutes),
+    ]
+    if submission.config is not None:
+        arguments = (submission.verb, str(submission.config), *submission.overrides, "--out", str(job.run))
+        found += validate.trainer_problems(job, arguments, cluster.clean_environment(os.environ))
+    if cluster.has_slurm():
+        found += validate.cluster_problems(profile, job.nodes, job.minutes, cluster.partitions(), cluster.nodes())
+    return found
+
+
+def check(submission: Submission) -> None:
+    """Refuse a submission that cannot work.
+
+    Raises:
+        SlurmError: every problem, a sentence a line.
+    """
+    if found := problems(submission):
+        raise SlurmError("\n       ".join(found))
+
+
+def submit(submission: Submission, *, new_code: bool = True) -> str:
+    """Write the run folder's launch files, submit the job, and return its id.
+
+    Args:
+        submission: what to run; check it first.
+        new_code: snapshot the code anew; False keeps the run's own where it has one.
+
+    Raises:
+        SlurmError: there is no sbatch here.
+        SlurmRefusedError: sbatch refuses.
+    """
+    need_sbatch()
+    run, folder = submission.job.run, submission.job.run / "slurm"
+    folder.mkdir(parents=True, exist_ok=True)
+    if submission.config is not None and submission.config.resolve() != (folder / "config.yaml").resolve():
+        shutil.copyfile(submission.config, folder / "config.yaml")
+    if new_code or not submission.job.code.exists():
+        copy_code(submission.job.code)
+    (folder / "job.sbatch").write_text(submission.script)
+    before = read_record(run)
+    record = record_of(submission, before.job_ids if before else [])
+    write_record(run, record)
+    job_id = _sbatch(folder / "job.sbatch")
+    write_record(run, replace(record, job_ids=[*record.job_ids, job_id]))
+    return job_id
+
+
+def record_of(submission: Submission, job_ids: list[str]) -> RunRecord:
+    """Return what the run folder keeps of a submission."""
+    job = submission.job
+    return RunRecord(
+        verb=submission.verb,
+        config=str(submission.config) if submission.config else None,
+        overrides=list(submission.overrides),
+        profile=submission.profile.model_dump(mode="json"),
+        nodes=job.nodes,
+        minutes=job.minutes,
+        folder=str(job.folder),
+        program=list(job.program),
+        command=list(job.command),
+        job_ids=job_ids,
+    )
+
+
+def submit_array(job: ArrayJob, profile: Profile) -> str:
+    """Write the array's folder, submit it, and return its id; parts that are done already end at once."""
+    need_sbatch()
+    (job.folder / "parts").mkdir(parents=True, exist_ok=True)
+    copy_code(job.code)
+    script = job.folder / "job.sbatch"
+    script.write_text(render_array(job, profile))
+    return _sbatch(script)
+
+
+def test_only(script: str) -> str:
+    """Return what ``sbatch --test-only`` says of a script: the expected start, or why it is refused.
+
+    Raises:
+        SlurmRefusedError: sbatch refuses.
+    """
+    answer = cluster.ask("sbatch", "--test-only", text=script)
+    said = answer.stderr.strip() or answer.stdout.strip()
+    if answer.returncode:
+        raise SlurmRefusedError(f"sbatch refuses the script: {said}")
+    return said
+
+
+test_only.__test__ = False  # type: ignore[attr-defined]  # a verb of sbatch, no test
+
+
+def need_sbatch() -> None:
+    """Refuse where there is no Slurm.
+
+    Raises:
+        SlurmError: sbatch is not on the PATH.
+    """
+    if not cluster.has_slurm():
+        raise SlurmError("sbatch is not on the PATH; submit from a login node, or look at the script with --dry-run.")
+
+
+def _sbatch(script: Path) -> str:
+    answer = cluster.ask("sbatch", "--parsable", str(script))
+    if answer.returncode:
+        raise SlurmRefusedError(f"sbatch refuses {script}: {answer.stderr.strip()}")
+    return answer.stdout.strip().partition(";")[0]
