@@ -110,3 +110,7 @@ _EXTRA_OF = {
     **dict.fromkeys(("torch", "timm", "safetensors", "huggingface_hub", "onnx", "sklearn", "matplotlib"), "train"),
     **{"deepspeed": "deepspeed", "transformers": "text", "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"},
 }
+
+
+if __name__ == "__main__":
+    main()

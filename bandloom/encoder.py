@@ -85,7 +85,7 @@ class Encoder(nn.Module):
         self.config = config
         self.embed_dim = config.embed_dim
         self.embed = TokenEmbedding(config.embed_dim, config.token_m, statistics)
-        rates = torch.linspace(0, config.drop_path, config.depth).tolist()
+        rates = [config.drop_path * index / max(1, config.depth - 1) for index in range(config.depth)]
         self.blocks = nn.ModuleList(
             Block(config.embed_dim, config.num_heads, config.mlp_ratio, qkv_bias=True, drop_path=rate) for rate in rates
         )

@@ -1,0 +1,45 @@
+# Each target does all of its set-up. PYTHON must be 3.11 or newer.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+NAME ?=
+PYTEST = $(BIN)/python -m pytest
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test lint drills fuzz slow bench docs clean
+
+demo: $(VENV)/.train
+	$(BIN)/bandloom demo --out demo
+
+test: $(VENV)/.dev lint
+	$(PYTEST)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+drills: $(VENV)/.dev  ## kills, power-offs, restarts
+	$(PYTEST) -m drill -s --timeout 3600
+
+fuzz: $(VENV)/.dev  ## hundreds of damaged inputs
+	$(PYTEST) -m fuzz --timeout 3600
+
+slow: $(VENV)/.dev  ## minutes, not seconds
+	$(PYTEST) -m slow --timeout 3600
+
+bench: $(VENV)/.dev  ## all of them, or one: make bench NAME=predict_rss
+	$(BIN)/python -m benchmarks.harness $(NAME)
+
+# torch and torchvision come from constraints.txt in one command, or pip takes a CUDA build
+$(VENV)/.train: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt -e '.[train]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.train
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo runs

@@ -1,0 +1,41 @@
+"""Label sets translate raster codes to class indices, and refuse what they do not know."""
+
+import numpy as np
+import pytest
+
+from bandloom.errors import LabelError
+from bandloom.label_set import IGNORE_INDEX, LabelClass, LabelSet
+
+SET = LabelSet("water", (LabelClass(10, "land", "#00aa00"), LabelClass(80, "water", "#0000ff")), ignore=(0, -1))
+
+
+def test_codes_become_indices_and_ignored_codes_255() -> None:
+    raster = np.array([[10, 80], [0, -1]], np.int16)
+    assert SET.index_of(raster).tolist() == [[0, 1], [IGNORE_INDEX, IGNORE_INDEX]]
+
+
+def test_a_value_outside_the_set_is_named() -> None:
+    with pytest.raises(LabelError, match=r"a\.tif holds the value 7, which is not in label set 'water'"):
+        SET.index_of(np.array([[7]]), "a.tif")
+
+
+def test_a_record_survives_its_own_json() -> None:
+    assert LabelSet.from_dict(SET.to_dict()) == SET
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"classes": [{"code": 1, "name": "a"}]}, "it needs 2 to 250"),
+        ({"classes": [{"code": 1, "name": "a"}, {"code": 1, "name": "b"}]}, "the code 1 to two classes"),
+        ({"classes": [{"code": 1, "name": "a"}, {"code": 2, "name": "a"}]}, "the name 'a' to two classes"),
+        ({"classes": [{"code": 1, "name": "a"}, {"code": 255, "name": "b"}]}, r"outside 0\.\.254"),
+        ({"classes": [{"code": 1, "name": "a"}, {"code": 0, "name": "b"}]}, "both names and ignores"),
+        ({"classes": [{"code": 1, "name": "a", "colour": "red"}, {"code": 2, "name": "b"}]}, "#rrggbb"),
+        ({"klasses": []}, "unknown key"),
+    ],
+)
+def test_a_set_that_cannot_be_used_says_why(change: dict, sentence: str) -> None:
+    record = {"name": "x", "classes": [{"code": 1, "name": "a"}, {"code": 2, "name": "b"}]} | change
+    with pytest.raises(LabelError, match=sentence):
+        LabelSet.from_dict(record)
