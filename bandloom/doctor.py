@@ -1,0 +1,100 @@
+"""``bandloom doctor``: what an issue reporter should paste."""
+
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bandloom import __version__
+from bandloom.run_folder import REPORTED_PACKAGES, commit
+
+ROOMS = ("bandloom", "shards", "pretrain", "finetune", "export", "slurm", "view")
+EXTRAS = ("shards", "train", "deepspeed", "text", "tensorrt", "tensorrt-rtx", "dev")
+
+
+def doctor(gpu: Annotated[bool, typer.Option(help="Ask torch about the card too; imports it.")] = True) -> None:
+    """Print versions, builds, extras, the GPU, and names that shadow this program's packages."""
+    for name, value in _facts(ask_gpu=gpu):
+        typer.echo(f"{name:<14} {value}")
+
+
+def _facts(*, ask_gpu: bool) -> list[tuple[str, str]]:
+    facts = [
+        ("bandloom", f"{__version__} (commit {commit() or 'unknown: no checkout'})"),
+        ("python", f"{platform.python_version()} at {sys.executable}"),
+        ("platform", platform.platform()),
+        ("machine", _machine()),
+        ("compiler", shutil.which("g++") or shutil.which("c++") or "none: DeepSpeed cannot build its operators"),
+        ("gdal", _gdal()),
+    ]
+    facts += [(name, _version(name)) for name in REPORTED_PACKAGES]
+    facts += [(f"extra {name}", _extra(name)) for name in EXTRAS]
+    if ask_gpu:
+        facts.append(("torch build", _torch_build()))
+    facts.append(("shadowed", _shadowed()))
+    return facts
+
+
+def _machine() -> str:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    shm = shutil.disk_usage("/dev/shm").free / 2**30 if Path("/dev/shm").exists() else 0
+    return f"{os.cpu_count()} cores, {total:.0f} GiB memory, {shm:.1f} GiB free in /dev/shm"
+
+
+def _gdal() -> str:
+    import rasterio
+    from rasterio.drivers import raster_driver_extensions
+
+    jp2 = "with" if "jp2" in raster_driver_extensions() else "WITHOUT"
+    return f"{rasterio.__gdal_version__}, {jp2} JPEG 2000"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _extra(name: str) -> str:
+    """Tell which packages of an extra are missing."""
+    try:
+        wanted = [line for line in requires("bandloom") or [] if f"extra == '{name}'" in line.replace('"', "'")]
+    except PackageNotFoundError:
+        return "bandloom is not installed, only on the path"
+    names = [line.split(";")[0].split(">")[0].split("=")[0].split("[")[0].strip() for line in wanted]
+    missing = [each for each in names if each != "bandloom" and _version(each) == "not installed"]
+    return f"missing {', '.join(missing)}" if missing else "complete"
+
+
+def _torch_build() -> str:
+    if importlib.util.find_spec("torch") is None:
+        return "no torch (none is needed to predict)"
+    import torch
+
+    if not torch.cuda.is_available():
+        return f"{torch.__version__}, no CUDA device"
+    card = torch.cuda.get_device_properties(0)
+    return (
+        f"{torch.__version__}, CUDA {torch.version.cuda}, {torch.cuda.device_count()} x {card.name},"
+        f" {card.total_memory / 2**30:.0f} GiB, sm_{card.major}{card.minor}"
+    )
+
+
+def _shadowed() -> str:
+    """Name packages of this program that another file or folder hides, such as a finetune.py in the working folder."""
+    home = Path(__file__).resolve().parent.parent
+    found = []
+    for room in ROOMS:
+        spec = importlib.util.find_spec(room)
+        origin = Path(spec.origin).resolve() if spec and spec.origin else None
+        if origin != home / room / "__init__.py":
+            found.append(f"{room} is taken from {origin}, not from {home / room}: rename or move it")
+    found += [f"./{room}.py hides {room}: rename it" for room in ROOMS if Path(f"{room}.py").exists()]
+    return "; ".join(found) or "nothing"

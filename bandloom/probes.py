@@ -1,0 +1,85 @@
+"""Frozen-feature probes: how much of a label a linear map or the nearest neighbours can read from features.
+
+Both are fitted in closed form, so a probe on ten thousand tokens takes seconds on a CPU. The protocol is fixed and
+printed with every score, since a sweep alone is worth three points.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+RIDGE_PENALTIES = (1.0, 10.0, 100.0, 1e3, 1e4)
+PROTOCOL = "features standardised by the training rows; ridge on one-hot labels, penalty by 5-fold CV of 1..1e4; kNN-10"
+
+
+@dataclass(frozen=True)
+class ProbeScores:
+    """Accuracies on the test rows, 0..1."""
+
+    ridge: float
+    knn: float
+
+
+def probe(
+    train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray, classes: int
+) -> ProbeScores:
+    """Fit both probes on ``(N, D)`` features with ``(N,)`` class indices, score them on the test rows."""
+    mean, std = train.mean(0), train.std(0) + 1e-6
+    train, test = (train - mean) / std, (test - mean) / std
+    return ProbeScores(
+        float((ridge(train, train_labels, test, classes) == test_labels).mean()),
+        float((nearest_neighbours(train, train_labels, test, classes) == test_labels).mean()),
+    )
+
+
+def ridge(
+    train: np.ndarray, labels: np.ndarray, test: np.ndarray, classes: int, penalties: Sequence[float] = RIDGE_PENALTIES
+) -> np.ndarray:
+    """Return predicted classes ``(M,)`` of a ridge regression on one-hot labels; the penalty comes from 5-fold CV.
+
+    The folds are interleaved and never see the test rows.
+    """
+    folds = np.arange(len(train)) % 5
+    scores = []
+    for penalty in penalties:
+        hits = 0
+        for fold in range(5):
+            inside, outside = folds != fold, folds == fold
+            if outside.any() and inside.any():
+                weights = _solve(train[inside], labels[inside], classes, penalty)
+                hits += int((_predict(train[outside], weights) == labels[outside]).sum())
+        scores.append(hits)
+    best = penalties[int(np.argmax(scores))]
+    return _predict(test, _solve(train, labels, classes, best))
+
+
+def nearest_neighbours(
+    train: np.ndarray, labels: np.ndarray, test: np.ndarray, classes: int, k: int = 10, temperature: float = 0.1
+) -> np.ndarray:
+    """Return predicted classes ``(M,)`` by a cosine vote of ``k`` neighbours, weighted by ``exp(similarity / t)``."""
+    train = train / (np.linalg.norm(train, axis=1, keepdims=True) + 1e-9)
+    k = min(k, len(train))
+    predicted = np.empty(len(test), np.int64)
+    for start in range(0, len(test), 4096):
+        part = test[start : start + 4096]
+        similarity = part / (np.linalg.norm(part, axis=1, keepdims=True) + 1e-9) @ train.T
+        nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
+        votes = np.zeros((len(part), classes))
+        weight = np.exp(np.take_along_axis(similarity, nearest, 1) / temperature)
+        np.add.at(votes, (np.arange(len(part))[:, None], labels[nearest]), weight)
+        predicted[start : start + len(part)] = votes.argmax(1)
+    return predicted
+
+
+def _solve(rows: np.ndarray, labels: np.ndarray, classes: int, penalty: float) -> np.ndarray:
+    design = np.concatenate([rows, np.ones((len(rows), 1))], axis=1).astype(np.float64)
+    targets = np.eye(classes)[labels] - 1 / classes
+    if len(design) < design.shape[1]:  # the dual form is smaller when there are fewer rows than features
+        gram = design @ design.T + penalty * np.eye(len(design))
+        return design.T @ np.linalg.solve(gram, targets)
+    return np.linalg.solve(design.T @ design + penalty * np.eye(design.shape[1]), design.T @ targets)
+
+
+def _predict(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return (rows @ weights[:-1] + weights[-1]).argmax(1)

@@ -1,0 +1,1 @@
+"""One script a figure, each beside its rival in the same run."""

@@ -1,0 +1,131 @@
+"""Run benchmarks, write ``benchmarks/results/NAME.json``, and make ``docs/benchmarks.md`` from these files.
+
+A benchmark is a module of this folder with ``def run() -> list[Figure]``. ``python -m benchmarks.harness [NAME...]``
+runs all of them, or the named; ``--table`` only rewrites the table.
+"""
+
+import importlib
+import json
+import os
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bandloom.run_folder import environment
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+TABLE = HERE.parent / "docs" / "benchmarks.md"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured figure beside its rival.
+
+    Args:
+        name: what was measured; the first word is the benchmark's name.
+        value: the figure.
+        unit: its unit.
+        rival: what it was measured against, in the same run.
+        rival_value: the rival's figure, in the same unit.
+        goal: the ratio value / rival_value to reach, as text such as ``>= 3`` or ``<= 1.1``; empty when none was set.
+        note: what a reader must know to trust the figure.
+    """
+
+    name: str
+    value: float
+    unit: str
+    rival: str
+    rival_value: float
+    goal: str = ""
+    note: str = ""
+
+    @property
+    def ratio(self) -> float:
+        """The figure over its rival."""
+        return self.value / self.rival_value if self.rival_value else float("nan")
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal was reached; None when there is none."""
+        if not self.goal:
+            return None
+        sign, limit = self.goal.split()
+        return self.ratio >= float(limit) if sign == ">=" else self.ratio <= float(limit)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the named benchmarks (default: all) and rewrite the table."""
+    names = [name for name in arguments if not name.startswith("--")]
+    if "--table" not in arguments:
+        for name in names or available():
+            write(name, importlib.import_module(f"benchmarks.{name}").run())
+    TABLE.write_text(table())
+    return 0
+
+
+def available() -> list[str]:
+    """Return the names of all benchmarks."""
+    return sorted(file.stem for file in HERE.glob("*.py") if "def run(" in file.read_text() and file.stem != "harness")
+
+
+def write(name: str, figures: list[Figure]) -> None:
+    """Write one benchmark's results and print them with their ratios."""
+    facts = environment()
+    machine = f"{os.cpu_count()} cores, {_cpu()}, {platform.system()} {platform.machine()}"
+    record = {
+        "commit": facts["commit"],
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "machine": machine,
+        "command": f"make bench NAME={name}",
+        "versions": {"python": facts["python"], **facts["packages"]},
+        "figures": [asdict(figure) | {"ratio": figure.ratio, "met": figure.met} for figure in figures],
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+    for figure in figures:
+        verdict = {True: "met", False: "MISSED", None: "no goal"}[figure.met]
+        print(f"{figure.name}: {figure.value:.4g} {figure.unit}, {figure.rival}: {figure.rival_value:.4g},"
+              f" ratio {figure.ratio:.3g} ({figure.goal or '-'}: {verdict}) {figure.note}")  # fmt: skip
+
+
+def table() -> str:
+    """Return docs/benchmarks.md, made from the result files."""
+    lines = [
+        "# Benchmarks",
+        "",
+        "Made from `benchmarks/results/*.json` by `make bench`; each figure ran beside its rival in the same run. The",
+        "machines are shared and noisy: read the ratios, and take anything within 15 % for a tie.",
+        "",
+        "| figure | value | rival | ratio | goal | met | commit, date |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    notes = []
+    machines: dict[str, int] = {}
+    for path in sorted(RESULTS.glob("*.json")):
+        record = json.loads(path.read_text())
+        machines.setdefault(record["machine"], len(machines) + 1)
+        for figure in record["figures"]:
+            met = {True: "yes", False: "**no**", None: "-"}[figure["met"]]
+            lines.append(
+                f"| {figure['name']} | {figure['value']:.4g} {figure['unit']} | {figure['rival']}:"
+                f" {figure['rival_value']:.4g} | {figure['ratio']:.3g} | {figure['goal'] or '-'} | {met} |"
+                f" {record['commit']}, {record['date']} |"
+            )
+            if figure["note"]:
+                notes.append(f"- {figure['name']}: {figure['note']}")
+    lines += ["", *notes, "", *(f"Machine: {machine}." for machine in machines)]
+    return "\n".join(lines) + "\n"
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or "unknown processor"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

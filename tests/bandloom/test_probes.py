@@ -1,0 +1,46 @@
+"""Probes against scikit-learn, and on features that are known to be good or useless."""
+
+import numpy as np
+from sklearn.linear_model import Ridge
+from sklearn.neighbors import KNeighborsClassifier
+
+from bandloom.probes import nearest_neighbours, probe, ridge
+
+
+def blobs(count: int, separation: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 4, count)
+    return rng.normal(size=(count, 20)) + separation * np.eye(20)[labels], labels
+
+
+def test_ridge_predicts_what_scikit_learn_predicts() -> None:
+    train, labels = blobs(200, 2.0)
+    test, _ = blobs(300, 2.0, seed=1)
+    theirs = Ridge(alpha=10.0).fit(train, np.eye(4)[labels] - 0.25)
+    agreement = (ridge(train, labels, test, 4, penalties=[10.0]) == theirs.predict(test).argmax(1)).mean()
+    assert agreement > 0.99  # ours penalises the intercept, theirs does not
+
+
+def test_the_dual_form_gives_the_primal_answer() -> None:
+    train, labels = blobs(22, 3.0)
+    test, _ = blobs(300, 3.0, seed=1)
+    wide = np.concatenate([train, np.zeros((22, 10))], axis=1)
+    padded = np.concatenate([test, np.zeros((300, 10))], axis=1)
+    assert (ridge(train, labels, test, 4, [10.0]) == ridge(wide, labels, padded, 4, [10.0])).all()
+
+
+def test_neighbours_predict_what_scikit_learn_predicts() -> None:
+    train, labels = blobs(200, 3.0)
+    test, _ = blobs(300, 3.0, seed=1)
+    theirs = KNeighborsClassifier(10, metric="cosine", weights=lambda d: np.exp((1 - d) / 0.1)).fit(train, labels)
+    assert (nearest_neighbours(train, labels, test, 4) == theirs.predict(test)).all()
+
+
+def test_useless_features_score_at_chance_and_good_ones_do_not() -> None:
+    train, labels = blobs(400, 0.0)
+    test, wanted = blobs(2000, 0.0, seed=1)
+    assert abs(probe(train, labels, test, wanted, 4).ridge - 0.25) < 0.05
+    train, labels = blobs(400, 6.0)
+    test, wanted = blobs(2000, 6.0, seed=1)
+    scores = probe(train, labels, test, wanted, 4)
+    assert min(scores.ridge, scores.knn) > 0.97
