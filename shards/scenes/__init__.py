@@ -1,0 +1,32 @@
+"""One interface over every kind of scene; base dependencies alone, so that the GPU box reads scenes too."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bandloom.errors import SceneError
+from shards.scenes.raster import band_files, open_band_folder, open_stack
+from shards.scenes.scene import ALIGN_M, Scene, WindowM
+
+__all__ = ["ALIGN_M", "Scene", "WindowM", "open_scene"]
+
+
+def open_scene(path: str | Path, *, sensor: str | None = None, band_map: Sequence[str] | str | None = None,
+               offset: int | None = None) -> Scene:  # fmt: skip
+    """Open a scene: a multi-band raster, or a folder of single-band rasters named by band.
+
+    Args:
+        path: the file or folder; paths that GDAL reads (/vsis3, /vsicurl, /vsizip) pass through.
+        sensor: a sensor's name or YAML record; recognised from the bands when it is a Sentinel-2 set.
+        band_map: band names in file order, or a known order's name (l1c, l2a, eurosat), for files that do not say.
+        offset: 0 or -1000, what to add to stored values to get 10000 x reflectance; None: the tag, or B10, decides.
+
+    Raises:
+        SceneError: it cannot be read as what it claims to be.
+        SensorError: the sensor or a band is not known.
+    """
+    local = Path(path)
+    if local.is_dir():
+        if not band_files(local):
+            raise SceneError(f"{path} is a folder without band rasters (B02.tif, ..._B8A.jp2); name the scene itself.")
+        return open_band_folder(local, sensor, band_map, offset)
+    return open_stack(path, sensor, band_map, offset)

@@ -1,0 +1,186 @@
+"""Reading one grid of one raster by windows in metres: alignment, edges, coarser groups by block means, warping."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.transform import array_bounds
+from rasterio.vrt import WarpedVRT
+from rasterio.warp import transform_bounds
+from rasterio.windows import Window
+
+from bandloom.errors import SceneError
+from bandloom.values import NODATA, valid
+from shards.scenes.scene import ALIGN_M, WindowM
+
+_SQUARE = 0.01  # pixels may differ from the nominal size by this share (EuroSAT's are 9.97 to 10.01 m)
+
+
+def open_raster(path: str | Path) -> Any:
+    """Open a raster for reading.
+
+    Raises:
+        SceneError: it is absent, empty, truncated or no raster.
+    """
+    text = str(path)
+    if not text.startswith("/vsi") and "://" not in text:
+        local = Path(path)
+        if not local.exists():
+            raise SceneError(f"{path} does not exist; check the path.")
+        if local.is_file() and local.stat().st_size == 0:
+            raise SceneError(f"{path} is empty (0 bytes); fetch it again.")
+    try:
+        return rasterio.open(path)
+    except RasterioError as cause:
+        raise SceneError(
+            f"{path} cannot be opened as a raster ({cause}); it may be truncated: fetch it again."
+        ) from cause
+
+
+def read_raster(raster: Any, path: str | Path, **arguments: Any) -> np.ndarray:
+    """Read pixels, turning a damaged file into a :class:`SceneError`."""
+    try:
+        return raster.read(**arguments)
+    except RasterioError as cause:
+        raise SceneError(f"{path} cannot be read ({cause}); it is truncated or damaged: fetch it again.") from cause
+
+
+def utm_of(longitude: float, latitude: float) -> CRS:
+    """Return the UTM zone's coordinate system of a place."""
+    zone = min(60, max(1, math.floor((longitude + 180) / 6) + 1))
+    return CRS.from_epsg((32600 if latitude >= 0 else 32700) + zone)
+
+
+def is_utm(crs: CRS) -> bool:
+    """Tell whether a coordinate system is WGS 84 / UTM."""
+    code = crs.to_epsg()
+    return code is not None and (32601 <= code <= 32660 or 32701 <= code <= 32760)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a scene lies: a metric coordinate system, its upper-left corner and its size in metres."""
+
+    crs: CRS
+    x_m: float
+    y_m: float
+    width_m: float
+    height_m: float
+
+    @property
+    def footprint(self) -> tuple[float, float, float, float]:
+        """West, south, east, north in degrees."""
+        bounds = (self.x_m, self.y_m - self.height_m, self.x_m + self.width_m, self.y_m)
+        west, south, east, north = transform_bounds(self.crs, "EPSG:4326", *bounds)
+        return west, south, east, north
+
+
+def frame_of(raster: Any, path: str | Path) -> tuple[Frame, bool]:
+    """Return a raster's frame, and whether it must be warped to UTM to have one.
+
+    Raises:
+        SceneError: it has no coordinate system, or is turned or upside down in a metric one.
+    """
+    if raster.crs is None:
+        raise SceneError(f"{path} has no coordinate system; assign one (gdal_edit.py -a_srs EPSG:... FILE).")
+    t = raster.transform
+    if is_utm(raster.crs):
+        if t.b or t.d or t.a <= 0 or t.e >= 0:
+            raise SceneError(f"{path} is not north-up (transform {tuple(t)[:6]}); warp it with gdalwarp first.")
+        pixel_m = nominal_gsd_m(t.a, path)
+        return Frame(raster.crs, t.c, t.f, raster.width * pixel_m, raster.height * pixel_m), False
+    west, south, east, north = transform_bounds(raster.crs, "EPSG:4326", *array_bounds(raster.height, raster.width, t))
+    utm = utm_of((west + east) / 2, (south + north) / 2)
+    left, bottom, right, top = transform_bounds(raster.crs, utm, *array_bounds(raster.height, raster.width, t))
+    x_m, y_m = math.floor(left / ALIGN_M) * ALIGN_M, math.ceil(top / ALIGN_M) * ALIGN_M
+    width, height = math.ceil((right - x_m) / ALIGN_M) * ALIGN_M, math.ceil((y_m - bottom) / ALIGN_M) * ALIGN_M
+    return Frame(utm, x_m, y_m, width, height), True
+
+
+def nominal_gsd_m(pixel_m: float, path: str | Path) -> float:
+    """Return the whole or half metre that a pixel size stands for.
+
+    Raises:
+        SceneError: it is more than one per cent from any.
+    """
+    nominal = round(2 * pixel_m) / 2
+    if nominal <= 0 or abs(pixel_m - nominal) > _SQUARE * nominal:
+        raise SceneError(f"{path} has pixels of {pixel_m:.3f} m; expected a whole or half metre: resample it first.")
+    return nominal
+
+
+class GridReader:
+    """Reads some bands of one raster on one stored grid: as they are, by block means, or through a warp."""
+
+    def __init__(self, raster: Any, path: str | Path, indexes: list[int], gsd_m: int, frame: Frame, warp: bool) -> None:
+        self.path, self.indexes, self.gsd_m, self.frame = path, indexes, gsd_m, frame
+        self.nodata = raster.nodata
+        self._owned: Any = None
+        if warp:
+            raster = self._owned = _warped(raster, gsd_m, frame)
+            self.factor, pixel_m = 1, float(gsd_m)
+        else:
+            pixel_m = nominal_gsd_m(raster.transform.a, path)
+            self.factor = round(gsd_m / pixel_m)
+            if self.factor < 1 or abs(self.factor * pixel_m - gsd_m) > 1e-6:
+                raise SceneError(
+                    f"{path} has pixels of {pixel_m:g} m where its band needs {gsd_m} m or a whole part of it;"
+                    " use the product at its full resolution."
+                )
+            off = max(abs(raster.transform.c - frame.x_m), abs(raster.transform.f - frame.y_m))
+            if off > pixel_m / 2:
+                raise SceneError(f"{path} lies {off:.1f} m off its scene's corner; align the bands' corners first.")
+        self.raster, self.pixel_m = raster, pixel_m
+
+    def read(self, window_m: WindowM) -> np.ndarray:
+        """Return raw pixels ``(C, H, W)`` of a window on the *file's* grid, 0 beyond its edges."""
+        x, y, width, height = (round(edge / self.pixel_m) for edge in window_m)
+        left, top = max(0, x), max(0, y)
+        right, bottom = min(self.raster.width, x + width), min(self.raster.height, y + height)
+        out = np.zeros((len(self.indexes), height, width), self.raster.dtypes[0])
+        if right > left and bottom > top:
+            window = Window(left, top, right - left, bottom - top)  # pyright: ignore[reportCallIssue]
+            pixels = read_raster(self.raster, self.path, indexes=self.indexes, window=window)
+            out[:, top - y : bottom - y, left - x : right - x] = pixels
+        return out
+
+    def close(self) -> None:
+        """Close the warp, if there is one; the file belongs to the scene."""
+        if self._owned is not None:
+            self._owned.close()
+
+
+def _warped(raster: Any, gsd_m: int, frame: Frame) -> WarpedVRT:
+    """Look at a raster through a warp onto the scene's grid: averages when that is coarser, bilinear otherwise."""
+    west, _, east, _ = transform_bounds(
+        raster.crs, frame.crs, *array_bounds(raster.height, raster.width, raster.transform)
+    )
+    finer = gsd_m > 1.5 * (east - west) / raster.width
+    return WarpedVRT(
+        raster, crs=frame.crs, transform=Affine(gsd_m, 0, frame.x_m, 0, -gsd_m, frame.y_m),
+        width=round(frame.width_m / gsd_m), height=round(frame.height_m / gsd_m),
+        resampling=Resampling.average if finer else Resampling.bilinear,
+        src_nodata=raster.nodata if raster.nodata is not None else NODATA, nodata=NODATA,
+    )  # fmt: skip
+
+
+def block_means(dn: np.ndarray, factor: int) -> np.ndarray:
+    """Average the measured samples of ``(C, H, W)`` over aligned blocks; copies of one value give that value exactly.
+
+    A block without a measured sample is 0.
+    """
+    if factor == 1:
+        return dn
+    bands, height, width = dn.shape
+    blocks = dn.reshape(bands, height // factor, factor, width // factor, factor)
+    measured = valid(blocks)
+    count = measured.sum((2, 4))
+    total = np.where(measured, blocks, 0).sum((2, 4), dtype=np.int64)
+    return np.where(count > 0, (total + count // 2) // np.maximum(count, 1), NODATA).astype(np.uint16)

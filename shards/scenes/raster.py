@@ -1,0 +1,202 @@
+"""Scenes made of plain rasters: one multi-band file, or a folder of single-band files at their own sampling."""
+
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from affine import Affine
+
+from bandloom.errors import SceneError
+from bandloom.sensors import Sensor
+from bandloom.values import valid
+from shards.scenes.bands import expand_order, names_of_stack, sensor_of, sentinel2_name
+from shards.scenes.grid import Frame, GridReader, block_means, frame_of, open_raster, read_raster
+from shards.scenes.offset import decide_offset, to_convention
+from shards.scenes.scene import ALIGN_M, WindowM
+
+RASTER_SUFFIXES = (".tif", ".tiff", ".gtif", ".jp2", ".vrt")
+_CLOUD_FILES = ("cloud_mask.tif",)
+_PROBE_PX = 256
+
+
+class RasterScene:
+    """A scene over open rasters; see :class:`shards.scenes.Scene`."""
+
+    def __init__(self, name: str, path: str, sensor: Sensor, bands: dict[str, tuple[Any, str, int]], stack: ExitStack,
+                 offset: int | None, cloud: tuple[Any, str] | None = None) -> None:  # fmt: skip
+        """Take ``bands``: name -> (open raster, its path, band index), all closed by ``stack``."""
+        self._stack = stack
+        self.name, self.sensor = name, sensor
+        self._grids = self._open_grids(bands, sensor)
+        first = next(iter(bands.values()))[0]
+        finest = sensor.groups[0].gsd_m
+        self.crs, self.transform = self._frame.crs, Affine(finest, 0, self._frame.x_m, 0, -finest, self._frame.y_m)
+        self.width_m, self.height_m, self.footprint = self._frame.width_m, self._frame.height_m, self._frame.footprint
+        self.datetime = _time_of(first.tags())
+        self.provenance: dict[str, Any] = {"source": path, "sensor": sensor.name}
+        if self._warp:
+            self.provenance["warped_from"] = first.crs.to_string()
+        if min(self.width_m, self.height_m) < ALIGN_M:
+            raise SceneError(
+                f"{name} is {self.width_m:g} x {self.height_m:g} m, smaller than a token; it needs 60 x 60 m."
+            )
+        self._offset = self._check_values(bands, offset, first.tags().get("RADIO_ADD_OFFSET"))
+        self._cloud = None
+        if cloud is not None:
+            self._cloud = GridReader(cloud[0], cloud[1], [1], 10, self._frame, self._warp)
+            stack.callback(self._cloud.close)
+
+    def read(self, window_m: WindowM) -> dict[int, np.ndarray]:
+        """Return ``{gsd_m: (C, H, W)}`` uint16 DN of a window; what lies outside the scene is 0."""
+        groups = {}
+        for gsd_m, grids in self._grids.items():
+            parts = [block_means(to_convention(g.read(window_m), self._offset, g.nodata), g.factor) for g in grids]
+            groups[gsd_m] = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return groups
+
+    def cloud(self, window_m: WindowM) -> np.ndarray | None:
+        """Return ``(H10, W10)`` bool, True under cloud, or None when the source does not say."""
+        return None if self._cloud is None else np.isin(self._cloud.read(window_m)[0], (1, 2))
+
+    def close(self) -> None:
+        """Close the files."""
+        self._stack.close()
+
+    def __enter__(self) -> "RasterScene":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open_grids(self, bands: dict[str, tuple[Any, str, int]], sensor: Sensor) -> dict[int, list[GridReader]]:
+        """Pair every group with its files, in band order; neighbours in one file are read together."""
+        finest = sensor.groups[0].bands[0].name
+        self._frame, self._warp = frame_of(*bands[finest][:2])
+        grids: dict[int, list[GridReader]] = {}
+        for group in sensor.groups:
+            runs: list[tuple[Any, str, list[int]]] = []
+            for band in group.bands:
+                raster, path, index = bands[band.name]
+                if runs and runs[-1][0] is raster:
+                    runs[-1][2].append(index)
+                else:
+                    runs.append((raster, path, [index]))
+            for raster, path, _ in runs:
+                _check_same_frame(raster, path, self._frame, self._warp)
+            grids[group.gsd_m] = [GridReader(r, p, ix, group.gsd_m, self._frame, self._warp) for r, p, ix in runs]
+            for grid in grids[group.gsd_m]:
+                self._stack.callback(grid.close)
+        return grids
+
+    def _check_values(self, bands: dict[str, tuple[Any, str, int]], told: int | None, tagged: str | None) -> int:
+        """Look at a thinned copy of every band: are these DN at all, and with which offset?"""
+        samples = {name: _probe(*bands[name]) for name in (b.name for g in self.sensor.groups for b in g.bands)}
+        measured = np.concatenate(list(samples.values()))
+        if not measured.size:
+            raise SceneError(f"{self.name} is all nodata; leave it out, or check its nodata value.")
+        cirrus = next((b.name for b in self.sensor.bands if b.slot == "B10"), None)
+        return decide_offset(self.name, told, tagged, samples[cirrus] if cirrus else None, measured, self.provenance)
+
+
+def open_stack(path: str | Path, sensor: str | None, band_map: Any, offset: int | None) -> RasterScene:
+    """Open a multi-band raster whose bands are described, or named by ``band_map``."""
+    stack = ExitStack()
+    try:
+        raster = stack.enter_context(open_raster(path))
+        names = names_of_stack(Path(path), raster.descriptions, band_map)
+        found = sensor_of(Path(path), names, sensor)
+        bands = {name: (raster, str(path), index) for index, name in enumerate(names, 1)}
+        return RasterScene(Path(path).stem, str(path), found, bands, stack, offset)
+    except BaseException:
+        stack.close()
+        raise
+
+
+def band_files(folder: Path) -> dict[str, Path]:
+    """Return the single-band rasters of a folder by band name; other files are left alone.
+
+    Raises:
+        SceneError: two files name the same band.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        name = sentinel2_name(path.stem) if path.suffix.lower() in RASTER_SUFFIXES else None
+        if name in found:
+            raise SceneError(f"{folder} holds two files for band {name} ({found[name].name}, {path.name}); keep one.")
+        if name:
+            found[name] = path
+    return found
+
+
+def open_band_folder(folder: Path, sensor: str | None, band_map: Any, offset: int | None) -> RasterScene:
+    """Open a folder of single-band rasters named by band; each is read on its own grid."""
+    files = band_files(folder)
+    if band_map is not None:
+        wanted = expand_order(band_map)
+        files = {name: path for name, path in files.items() if name in wanted}
+    stack = ExitStack()
+    try:
+        found = sensor_of(folder, list(files), sensor)
+        bands = {n: (stack.enter_context(open_raster(p)), str(p), 1) for n, p in files.items()}
+        mask = next((folder / name for name in _CLOUD_FILES if (folder / name).is_file()), None)
+        cloud = (stack.enter_context(open_raster(mask)), str(mask)) if mask else None
+        return RasterScene(folder.name, str(folder), found, bands, stack, offset, cloud)
+    except BaseException:
+        stack.close()
+        raise
+
+
+def _check_same_frame(raster: Any, path: str, frame: Frame, warp: bool) -> None:
+    other, warps = frame_of(raster, path)
+    if warps != warp or other.crs != frame.crs:
+        raise SceneError(f"{path} has another coordinate system than its scene ({raster.crs}); warp the bands to one.")
+    if not warp and (abs(other.width_m - frame.width_m) >= ALIGN_M or abs(other.height_m - frame.height_m) >= ALIGN_M):
+        raise SceneError(
+            f"{path} covers {other.width_m:g} x {other.height_m:g} m where its scene covers {frame.width_m:g} x"
+            f" {frame.height_m:g} m; crop all bands to the same ground."
+        )
+
+
+def _probe(raster: Any, path: str, index: int) -> np.ndarray:
+    """Return the measured values of a thinned copy of one band.
+
+    Raises:
+        SceneError: the values are no DN: floats, NaN, bytes or negative.
+    """
+    shape = (min(raster.height, _PROBE_PX), min(raster.width, _PROBE_PX))
+    values = read_raster(raster, path, indexes=index, out_shape=shape)
+    if values.dtype.kind == "f":
+        if np.isnan(values).any():
+            raise SceneError(f"{path} holds NaN; write uint16 values of 10000 x reflectance (+ 1000), 0 where absent.")
+        low, high = float(values.min()), float(values.max())
+        raise SceneError(
+            f"{path} holds floats from {low:.4g} to {high:.4g}"
+            f"{', which look like reflectances of 0..1' if high <= 2 else ''}; write uint16 values of 10000 x"
+            " reflectance, and pass --offset 0."
+        )
+    if values.dtype.itemsize == 1:
+        raise SceneError(
+            f"{path} holds bytes ({values.dtype}); expected the 16-bit values of the product, not a picture."
+        )
+    kept = values[valid(values)] if raster.nodata is None else values[valid(values) & (values != raster.nodata)]
+    if not kept.size and max(raster.shape) > _PROBE_PX:
+        values = read_raster(raster, path, indexes=index)
+        kept = values[valid(values)][::17]
+    return kept.astype(np.int64)
+
+
+def _time_of(tags: dict[str, str]) -> datetime | None:
+    for key in ("ACQUISITION_TIME", "datetime", "date", "TIFFTAG_DATETIME"):
+        text = tags.get(key, "").replace("Z", "+00:00")
+        for parse in (datetime.fromisoformat, lambda t: datetime.strptime(t, "%Y:%m:%d %H:%M:%S")):
+            try:
+                time = parse(text)
+            except ValueError:
+                continue
+            return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return None
