@@ -72,7 +72,7 @@ def run_baselines(names: Sequence[str], data: TaskData, seed: int = 0) -> list[R
                 _collect(data, TRAIN, features, FIT_PIXELS, seed),
                 _collect(data, TEST, features, SCORE_PIXELS, seed),
             )
-        rows.append(_score(name, make(seed), *tables[features], len(data.label_set)))
+        rows.append(_score(name, make(seed), tables[features], len(data.label_set)))
     return rows
 
 
@@ -88,7 +88,8 @@ def check_names(names: Sequence[str], task: str) -> None:
             raise ConfigError(f"there is no baseline {name!r} for {task}; use {known}.{nearest(name, BASELINES[task])}")
 
 
-def _score(name: str, classifier: Classifier, train: _Table, test: _Table, classes: int) -> Row:
+def _score(name: str, classifier: Classifier, tables: tuple[_Table, _Table], classes: int) -> Row:
+    train, test = tables
     start = time.monotonic()
     classifier.fit(train.features, train.labels)
     predicted = classifier.predict(test.features)
@@ -96,14 +97,15 @@ def _score(name: str, classifier: Classifier, train: _Table, test: _Table, class
     return Row(name, confusions, len(train.labels), len(test.labels), time.monotonic() - start)
 
 
-def _collect(data: TaskData, role: int, features: Features, most: int, seed: int) -> _Table:
+def _collect(data: TaskData, role: int, of: Features, most: int, seed: int) -> _Table:
     """Gather at most about ``most`` labels of a role, evenly from all samples."""
     indices = data.indices_of(role)
     total = int(data.counts.sum((0, 2))[role])
     share = min(1.0, most / max(total, 1))
     rng = np.random.default_rng(seed)
-    parts = [_draw(found, features(found, data.sensor), share, rng) for found in _found(data, indices, role)]
-    return _Table(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    parts = [_draw(found, of(found, data.sensor), share, rng) for found in _found(data, indices, role)]
+    features, labels, blocks = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return _Table(features, labels, blocks)
 
 
 def _found(data: TaskData, indices: np.ndarray, role: int) -> Iterator[Labelled]:

@@ -16,7 +16,8 @@ def majority(seed: int) -> Classifier:
     """Always the commonest training class: what a score is worth before any pixel is looked at."""
     from sklearn.dummy import DummyClassifier
 
-    return DummyClassifier(strategy="most_frequent")
+    classifier: Any = DummyClassifier(strategy="most_frequent")
+    return classifier
 
 
 def logistic(seed: int) -> Classifier:

@@ -1,0 +1,51 @@
+"""The config of a fine-tuning run."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from bandloom.config import Config
+from bandloom.engine import EngineConfig
+from bandloom.trainer import TrainerConfig
+from finetune.model import Mode, Task
+from finetune.splits import SplitKind
+
+
+class SplitConfig(Config):
+    """Which ground trains, validates and tests."""
+
+    kind: SplitKind = Field(default="block", description="block by default; random leaks and is warned of")
+    block_m: int | None = Field(default=None, gt=0, description="side of a block; null: the largest that serves")
+    buffer_m: int = Field(default=60, ge=0, description="ground dropped between blocks of different roles")
+    val: float = Field(default=0.15, gt=0, lt=1, description="share for validation")
+    test: float = Field(default=0.25, gt=0, lt=1, description="share for the test, which is looked at once")
+    seed: int = Field(default=0, ge=0, description="another seed deals the blocks anew")
+
+
+FINETUNE_ENGINE = EngineConfig(lr=1e-3, warmup_steps=50, betas=(0.9, 0.999))
+
+
+class FinetuneConfig(Config):
+    """``bandloom finetune CONFIG``."""
+
+    shards: Path = Field(description="folder of labelled shards")
+    task: Task = Field(default="segment", description="segment: a class a 10 m pixel; classify: a class a chip")
+    checkpoint: Path | None = Field(default=None, description="pretrained encoder or its run; null: random weights")
+    mode: Mode = Field(default="full", description="what trains: frozen (the head alone) or full")
+    sensor: str | None = Field(default=None, description="which of the shards' sensors; null: the only one")
+    size: Literal["demo", "tiny", "S", "B", "L", "H", "g"] = Field(
+        default="tiny", description="encoder when there is no checkpoint"
+    )
+    token_m: int = Field(default=60, gt=0, description="metres a token covers when there is no checkpoint")
+    chip_px: int | None = Field(default=None, gt=0, description="side of a chip in 10 m pixels; null: derived")
+    augment: bool = Field(default=True, description="turn and mirror chips (D4)")
+    split: SplitConfig = Field(default_factory=SplitConfig)
+    baselines: list[str] | None = Field(default=None, description="floors to score; null: all of the task's")
+    compare_random: bool = Field(default=True, description="train the same network from random weights beside it")
+    bootstrap: int = Field(default=1000, ge=0, description="draws of blocks behind the intervals")
+    trainer: TrainerConfig = Field(
+        default_factory=lambda: TrainerConfig(
+            steps=500, batch_size=16, log_every=20, snapshot_every=500, engine=FINETUNE_ENGINE
+        )
+    )
