@@ -1,0 +1,265 @@
+"""Does pretraining pay? The pretrained encoder beside the same one from random weights and beside raw samples.
+
+Scenes of the frozen generator: 65 to pretrain on, 10 of them labelled, 15 unseen to score on. A token's label is its
+majority class. Probed (ridge on frozen features) and fine-tuned (all weights) at 100 to 10,000 labelled tokens, over
+three seeds of weights, order and labels. Features come from the layer that serves each contender best.
+
+``python -m benchmarks.pretraining_pays --help`` runs one variant, as docs/decisions/objective.md did.
+"""
+
+import argparse
+import copy
+import json
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from bandloom.device_batch import DeviceBatch
+from bandloom.encoder import Encoder, EncoderConfig
+from bandloom.engine import EngineConfig, make_engine
+from bandloom.label_set import IGNORE_INDEX
+from bandloom.probes import ridge
+from bandloom.ranks import Ranks
+from bandloom.sensors import SLOTS
+from bandloom.statistics import Statistics
+from bandloom.values import dn_to_reflectance
+from benchmarks.harness import Figure
+from pretrain.config import DecoderConfig, ObjectiveConfig
+from pretrain.mae import MaskedAutoencoder
+from shards.synth import SENSOR, label_set, synthesise
+
+SCENES, SIDE_PX, FIRST_SEED = 80, 480, 1000
+PRETRAINED_ON, LABELLED = 65, 10
+COUNTS = (100, 300, 1_000, 10_000)
+SEEDS = (0, 1, 2)
+CHIP_TOKENS, BATCH = 12, 24
+CPU = Ranks(0, 0, 1, torch.device("cpu"))
+
+Groups = dict[int, torch.Tensor]
+
+
+def run(steps: int = 3000, size: str = "tiny") -> list[Figure]:
+    """Run all seeds and return the figures; the table also goes to the console as it grows."""
+    tables = [evaluate(seed, steps, size) for seed in SEEDS]
+    figures = []
+    for how, own, rivals in (
+        ("probe", ["pretrained", "pretrained + raw"], ["raw", "random", "random + raw"]),
+        ("finetune", ["pretrained"], ["random"]),
+    ):
+        for count in COUNTS:
+            best = max(own, key=lambda name: _mean(tables, how, name, count))
+            rival = max(rivals, key=lambda name: _mean(tables, how, name, count))
+            margins = [table[how][best][count] - table[how][rival][count] for table in tables]
+            rows = ", ".join(f"{n} {_mean(tables, how, n, count):.3f}" for n in own + rivals)
+            figures.append(
+                Figure(f"pretraining_pays {how} {count}", _mean(tables, how, best, count), "accuracy",
+                       f"best of {', '.join(rivals)}", _mean(tables, how, rival, count),
+                       note=f"{rows}; margin a seed {', '.join(f'{m:+.3f}' for m in margins)};"
+                            f" {size} encoder, {steps} steps of {BATCH} chips")
+            )  # fmt: skip
+    return figures
+
+
+def evaluate(seed: int, steps: int, size: str, **options: Any) -> dict[str, dict[str, dict[int, float]]]:
+    """Pretrain once and score every contender at every number of labels: ``{how: {contender: {count: accuracy}}}``."""
+    torch.manual_seed(seed)
+    groups, labels = scenes()
+    encoder = Encoder(EncoderConfig.of_size(size, token_m=options.get("token_m", 60)), statistics())
+    untrained = copy.deepcopy(encoder)
+    losses = pretrain(encoder, groups, steps, seed, **options)
+    print(f"seed {seed}: loss {np.mean(losses[:50]):.4f} to {np.mean(losses[-50:]):.4f}", flush=True)
+    chips, targets = tiles(groups, labels, range(LABELLED), encoder.config.token_m)
+    unseen, wanted = tiles(groups, labels, range(PRETRAINED_ON, SCENES), encoder.config.token_m)
+    wanted_flat = wanted.ravel()
+    scored = wanted_flat != IGNORE_INDEX
+    picks = {n: _pick(targets.ravel(), n, seed) for n in COUNTS}
+    layers = {"raw": [_features(encoder, chips, unseen, None)]}
+    depth = encoder.config.depth
+    for name, model in (("random", untrained), ("pretrained", encoder)):
+        layers[name] = [_features(model, chips, unseen, layer) for layer in {depth // 3, 2 * depth // 3, depth - 1}]
+        layers[f"{name} + raw"] = [tuple(np.concatenate(pair, 1) for pair in zip(own, layers["raw"][0], strict=True))
+                                   for own in layers[name]]  # fmt: skip
+    table: dict[str, dict[str, dict[int, float]]] = {"probe": {}, "finetune": {}}
+    for name, candidates in layers.items():
+        table["probe"][name] = {
+            n: max(_ridge_accuracy(own, targets.ravel(), rows, wanted_flat, scored) for own in candidates)
+            for n, rows in picks.items()
+        }
+        print(f"seed {seed} probe {name}: {table['probe'][name]}", flush=True)
+    for name, model in (("random", untrained), ("pretrained", encoder)):
+        table["finetune"][name] = {
+            n: _finetune(model, chips, targets, rows, unseen, wanted, seed) for n, rows in picks.items()
+        }
+        print(f"seed {seed} finetune {name}: {table['finetune'][name]}", flush=True)
+    return table
+
+
+def pretrain(encoder: Encoder, groups: Groups, steps: int, seed: int, lr: float = 1.5e-3, token_m: int = 60,
+             **objective: Any) -> list[float]:  # fmt: skip
+    """Pretrain in place on random 720 m crops of the first scenes; returns the losses."""
+    model = MaskedAutoencoder(encoder, DecoderConfig.for_encoder(encoder.config), ObjectiveConfig(**objective))
+    engine = make_engine(model, EngineConfig(lr=lr, warmup_steps=min(200, steps // 5)), CPU, steps)
+    rng = np.random.default_rng([seed, 1])
+    losses, began = [], time.monotonic()
+    for step in range(steps):
+        batch = _random_crops(groups, rng)
+        losses.append(engine.train_step([batch], lambda module, each: module(each), step).loss)
+        if (step + 1) % 500 == 0:
+            print(f"step {step + 1}: loss {np.mean(losses[-100:]):.4f}, {time.monotonic() - began:.0f} s", flush=True)
+    return losses
+
+
+@cache
+def scenes() -> tuple[Groups, np.ndarray]:
+    """Return all scenes ``{gsd: (N, C, H, W)}`` and class indices ``(N, H, W)``."""
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        made = list(pool.map(_scene, range(FIRST_SEED, FIRST_SEED + SCENES)))
+    groups = {gsd: torch.from_numpy(np.stack([m.groups[gsd] for m in made]).astype(np.int32)) for gsd in made[0].groups}
+    return groups, np.stack([label_set().index_of(m.label) for m in made])
+
+
+def _scene(seed: int) -> Any:
+    return synthesise(SIDE_PX, seed)
+
+
+@cache
+def statistics() -> Statistics:
+    """Return mean and deviation of the pretraining scenes."""
+    groups, _ = scenes()
+    mean, std = {}, {}
+    for group in SENSOR.groups:
+        values = dn_to_reflectance(groups[group.gsd_m][:PRETRAINED_ON].numpy())
+        for index, slot in enumerate(group.slots):
+            mean[slot], std[slot] = float(np.nanmean(values[:, index])), float(np.nanstd(values[:, index]))
+    return Statistics(mean={s: mean[s] for s in SLOTS}, std={s: std[s] for s in SLOTS})
+
+
+def tiles(groups: Groups, labels: np.ndarray, which: range, token_m: int) -> tuple[Groups, np.ndarray]:
+    """Cut scenes into 720 m chips; returns ``{gsd: (N, C, h, w)}`` and majority classes of tokens ``(N, T)``."""
+    side_m = CHIP_TOKENS * 60
+    starts = range(0, SIDE_PX * 10 - side_m + 1, side_m)
+    corners = [(y, x) for y in starts for x in starts]
+
+    def cut(images: Any, gsd: int) -> list[Any]:
+        n = side_m // gsd
+        part = images[which.start : which.stop]
+        return [part[..., y // gsd : y // gsd + n, x // gsd : x // gsd + n] for y, x in corners]
+
+    chips = {gsd: torch.cat(cut(group, gsd)) for gsd, group in groups.items()}
+    pixel = np.concatenate(cut(labels, 10))
+    n, side = side_m // token_m, token_m // 10
+    votes = np.stack([(pixel == k).reshape(-1, n, side, n, side).sum((2, 4)) for k in range(len(label_set()))], -1)
+    majority = np.where(votes.sum(-1) > 0, votes.argmax(-1), IGNORE_INDEX)
+    return chips, majority.reshape(len(pixel), -1)
+
+
+def _random_crops(groups: Groups, rng: np.random.Generator) -> DeviceBatch:
+    side_m, corners = CHIP_TOKENS * 60, (SIDE_PX * 10 - CHIP_TOKENS * 60) // 60 + 1
+    picks = [(rng.integers(PRETRAINED_ON), rng.integers(corners) * 60, rng.integers(corners) * 60, rng.integers(8))
+             for _ in range(BATCH)]  # fmt: skip
+    cut = {}
+    for gsd, group in groups.items():
+        n = side_m // gsd
+        crops = [group[s, :, y // gsd : y // gsd + n, x // gsd : x // gsd + n] for s, y, x, _ in picks]
+        turned = [torch.rot90(c.flip(-1) if d > 3 else c, int(d) % 4, (-2, -1))
+                  for c, (*_, d) in zip(crops, picks, strict=True)]  # fmt: skip
+        cut[gsd] = torch.stack(turned)
+    draws = rng.integers(0, 2**63, BATCH).astype(np.uint64)
+    return DeviceBatch(SENSOR, cut, tuple(map(str, range(BATCH))), draws, None, None)
+
+
+@torch.no_grad()
+def _features(encoder: Encoder, chips: Groups, unseen: Groups, layer: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return token features of labelled and unseen chips, ``(N, D)``; layer None gives the raw samples."""
+    encoder.eval()
+
+    def of(groups: Groups) -> np.ndarray:
+        parts = []
+        for start in range(0, len(groups[10]), 64):
+            part = {gsd: group[start : start + 64] for gsd, group in groups.items()}
+            if layer is None:
+                parts.append(encoder.samples(part, SENSOR)[0])
+            else:
+                parts.append(encoder.forward_intermediates(part, SENSOR, [layer])[0])
+        return torch.cat(parts).flatten(0, 1).float().numpy()
+
+    return of(chips), of(unseen)
+
+
+def _pick(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    usable = np.flatnonzero(labels != IGNORE_INDEX)
+    return np.random.default_rng([seed, 2, count]).choice(usable, min(count, len(usable)), replace=False)
+
+
+def _ridge_accuracy(features: tuple[np.ndarray, ...], labels: np.ndarray, rows: np.ndarray, wanted: np.ndarray,
+                    scored: np.ndarray) -> float:  # fmt: skip
+    train, test = features[0][rows], features[1]
+    mean, std = train.mean(0), train.std(0) + 1e-6
+    found = ridge((train - mean) / std, labels[rows], (test - mean) / std, len(label_set()))
+    return round(float((found == wanted)[scored].mean()), 4)
+
+
+def _finetune(encoder: Encoder, chips: Groups, labels: np.ndarray, rows: np.ndarray, unseen: Groups,
+              wanted: np.ndarray, seed: int, steps: int = 150) -> float:  # fmt: skip
+    torch.manual_seed(seed)
+    model = nn.ModuleDict({"encoder": copy.deepcopy(encoder), "head": nn.Linear(encoder.embed_dim, len(label_set()))})
+    chosen = np.full(labels.size, IGNORE_INDEX)
+    chosen[rows] = labels.ravel()[rows]
+    chosen = torch.from_numpy(chosen.reshape(labels.shape)).long()
+    used = np.flatnonzero((chosen != IGNORE_INDEX).any(1).numpy())
+    rng = np.random.default_rng([seed, 3])
+    groups = [
+        {"params": model["encoder"].parameters(), "peak": 3e-4},
+        {"params": model["head"].parameters(), "peak": 3e-3},
+    ]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.05)
+    forward: Callable[[Groups], torch.Tensor] = lambda part: model["head"](model["encoder"](part, SENSOR))  # noqa: E731
+    model.train()
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * min(1.0, step / 20) * (1 - step / steps)
+        picks = rng.choice(used, min(BATCH, len(used)), replace=False)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = forward({gsd: group[picks] for gsd, group in chips.items()})
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), chosen[picks].flatten(), ignore_index=IGNORE_INDEX,
+                               label_smoothing=0.05)  # fmt: skip
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        found = torch.cat([forward({gsd: group[i : i + 64] for gsd, group in unseen.items()}).argmax(-1)
+                           for i in range(0, len(wanted), 64)]).numpy()  # fmt: skip
+    return round(float((found == wanted)[wanted != IGNORE_INDEX].mean()), 4)
+
+
+def _mean(tables: list[dict[str, dict[str, dict[int, float]]]], how: str, name: str, count: int) -> float:
+    return float(np.mean([table[how][name][count] for table in tables]))
+
+
+def main() -> None:
+    """Run one variant on one seed and print its table as JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--size", default="tiny")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--token-m", type=int, default=60)
+    parser.add_argument("--target-norm", default="none")
+    parser.add_argument("--mask-ratio", type=float, default=0.75)
+    parser.add_argument("--mask-block", type=int, default=1)
+    parser.add_argument("--band-dropout", type=float, default=0.4)
+    options = vars(parser.parse_args())
+    seed, steps, size = (options.pop(name) for name in ("seed", "steps", "size"))
+    print(json.dumps(options | evaluate(seed, steps, size, **options)))
+
+
+if __name__ == "__main__":
+    main()
