@@ -1,4 +1,4 @@
-"""Slurm's own commands, run as a user would: a few questions, each with an answer for a cluster that does not answer."""
+"""Slurm's own commands, run as a user would; each question has an answer for a cluster that does not answer."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""From a job and a profile to the very bash that runs: pure functions, the same text for ``--dry-run`` and ``submit``."""
+"""From a job and a profile to the very bash that runs: pure functions, one text for ``--dry-run`` and ``submit``."""
 
 import shlex
 from collections.abc import Iterable

@@ -89,7 +89,7 @@ def time_problems(profile: Profile, minutes: int) -> Iterator[str]:
     """Say whether the signal that asks for a save comes when there is something to save."""
     if profile.signal_lead_s > minutes * 30:
         yield (
-            f"the save would be asked for {profile.signal_lead_s} s before the end of a limit of {slurm_time(minutes)}, "
+            f"the save would be asked for {profile.signal_lead_s} s before the end of {slurm_time(minutes)}, "
             f"past its half; set signal_lead_s to at most {minutes * 30} in the profile, or ask for more time."
         )
 

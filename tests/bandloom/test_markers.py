@@ -129,7 +129,7 @@ def test_markers_import_no_torch_and_leave_no_temporary_files(tmp_path):
     markers.beat(1)
     markers.saved(1, 0.2)
     markers.write_end("done", 1)
-    assert not [p for p in tmp_path.rglob(".*")]
+    assert not list(tmp_path.rglob(".*"))
     code = "import sys, bandloom.markers; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env={**os.environ}).returncode == 0
 

@@ -61,8 +61,8 @@ Gres=gpu:{gpus} State=UNKNOWN
 PartitionName=main Nodes=n[1-{nodes}] Default=YES MaxTime=60 DefaultTime=10 PriorityTier=1 State=UP
 PartitionName=urgent Nodes=n[1-{nodes}] MaxTime=60 DefaultTime=10 PriorityTier=10 State=UP
 """
-# cred_expire is also the wait of a requeued job (120 s by default). GPUs are links to /dev/null: slurmd wants a character
-# device. slurmd sees a lost node after 25 s; the tests tell the controller at once.
+# cred_expire is also the wait of a requeued job (120 s by default). GPUs are links to /dev/null: slurmd wants a
+# character device. slurmd sees a lost node after 25 s; the tests tell the controller at once.
 
 
 class Cluster:
@@ -88,7 +88,8 @@ class Cluster:
             (self.root / "run" / "munge.socket").unlink(missing_ok=True)
             self._start("munged", "munged", "--foreground", "--force", f"--socket={self.root}/run/munge.socket",
                         f"--key-file={self.root}/etc/munge.key", f"--pid-file={self.root}/run/munged.pid",
-                        f"--seed-file={self.root}/run/munged.seed", f"--log-file={self.root}/log/munged.log")  # fmt: skip
+                        f"--seed-file={self.root}/run/munged.seed",
+                        f"--log-file={self.root}/log/munged.log")  # fmt: skip
             self.wait_until(lambda: (self.root / "run" / "munge.socket").exists(), 10, "munged's socket")
         if not self._alive("slurmctld"):
             self.start_controller()
@@ -142,7 +143,8 @@ class Cluster:
     def _start_node(self, name: str) -> None:
         command = ["slurmd", "-D", "-f", str(self.conf), "-N", name]
         if self.namespaces:
-            inside = f"hostname {name}; mount --bind '{self.root}/etc/hosts' /etc/hosts; {' '.join(command)}; exec sleep infinity"
+            hosts = f"mount --bind '{self.root}/etc/hosts' /etc/hosts"
+            inside = f"hostname {name}; {hosts}; {' '.join(command)}; exec sleep infinity"
             command = ["unshare", "-pfmu", "--mount-proc", "--kill-child", "bash", "-c", inside]
         self._start(name, *command)
 

@@ -1,0 +1,81 @@
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from cluster import Cluster, missing
+
+from bandloom.markers import read_marker
+from slurm.profile import Container, Preflight, Profile
+
+
+@pytest.fixture(scope="session")
+def session_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    if reason := missing():
+        if os.environ.get("BANDLOOM_REQUIRE_SLURM") == "1":
+            pytest.fail(f"BANDLOOM_REQUIRE_SLURM=1, but {reason}")
+        pytest.skip(reason)
+    cluster = Cluster(tmp_path_factory.mktemp("slurm"), port=12000 + (os.getpid() % 10) * 500)
+    try:
+        cluster.up()
+        yield cluster
+    finally:
+        cluster.down()
+
+
+@pytest.fixture
+def cluster(session_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """The real cluster, healthy and empty, and this process set to speak to it."""
+    session_cluster.heal()
+    monkeypatch.setenv("SLURM_CONF", str(session_cluster.conf))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return session_cluster
+
+
+def small_profile(**changes: object) -> Profile:
+    """A profile of the test cluster: two ranks a node, quick limits, no GPU to ask."""
+    quick = {
+        "gpus_per_node": 2,
+        "cpus_per_rank": 1,
+        "exclusive": False,
+        "memory": "1000M",
+        "time": "5m",
+        "shared_paths": ("/",),
+        "signal_lead_s": 50,
+        "startup_s": 120,
+        "hang_s": 60,
+        "env": {"OMP_NUM_THREADS": "1"},
+        "preflight": Preflight(enabled=False),
+        "container": Container(),
+    }
+    return Profile.model_validate({**quick, **changes})
+
+
+def losses(run: Path) -> dict[int, float]:
+    """Step to loss of a run, whatever attempts it took; a step that was done twice must have come out the same."""
+    import json
+
+    found: dict[int, float] = {}
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        if "loss" in record:
+            step = int(record["step"])
+            assert found.setdefault(step, record["loss"]) == record["loss"], f"step {step} came out differently"
+    return found
+
+
+def attempts(run: Path) -> dict[str, dict[str, object]]:
+    """Attempt name to what is known of it."""
+    found = {}
+    for folder in sorted((run / "attempts").iterdir(), key=lambda path: path.stat().st_ctime):
+        why = folder / "why"
+        found[folder.name] = {
+            "why": why.read_text().strip() if why.exists() else None,
+            "end": read_marker(folder / "end"),
+            "nodes": (folder / "nodes").read_text().split() if (folder / "nodes").exists() else [],
+        }
+    return found

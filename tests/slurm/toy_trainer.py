@@ -1,0 +1,92 @@
+"""The smallest trainer that keeps every promise of a run folder: a linear model over gloo, saved every ten steps."""
+
+import json
+import os
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from bandloom.markers import EXIT_STOPPED, RunMarkers, read_marker
+
+SAVE_EVERY = 10
+
+
+def train(run: Path, steps: int, step_s: float) -> int:
+    torch.set_num_threads(1)
+    rank = int(os.environ["RANK"])
+    dist.init_process_group("gloo", timeout=timedelta(seconds=600))
+    markers = RunMarkers(run)
+    markers.listen()
+    if rank == 0:
+        markers.claim()
+    dist.barrier()
+    weights, start = load(run)
+    for step in range(start + 1, steps + 1):
+        time.sleep(step_s)
+        loss = one_step(weights, step, rank)
+        stop = torch.tensor([float(markers.stop_requested())])
+        dist.all_reduce(stop)
+        if rank == 0:
+            with (run / "metrics.jsonl").open("a") as out:
+                out.write(json.dumps({"step": step, "loss": loss, "attempt": markers.attempt}) + "\n")
+        markers.beat(step, rank, loss=loss, total=steps)
+        if step % SAVE_EVERY == 0 or stop.item() or step == steps:
+            markers.check_owner()
+            save(run, weights, step, rank)
+            if rank == 0:
+                markers.saved(step, 0.01)
+            dist.barrier()
+        if stop.item():
+            if rank == 0:
+                markers.write_end("stopped", step, EXIT_STOPPED)
+            dist.barrier()
+            return EXIT_STOPPED
+    if rank == 0:
+        markers.write_end("done", steps)
+    dist.barrier()
+    return 0
+
+
+def one_step(weights: torch.Tensor, step: int, rank: int) -> float:
+    draw = torch.Generator().manual_seed(step * 1000 + rank)
+    inputs = torch.randn(8, len(weights), generator=draw)
+    error = inputs @ weights - inputs.sum(1)
+    gradient = inputs.T @ error / len(error)
+    both = torch.cat([gradient, (error**2).mean()[None]])
+    dist.all_reduce(both)
+    both /= dist.get_world_size()
+    weights -= 0.05 * both[:-1]
+    return both[-1].item()
+
+
+def load(run: Path) -> tuple[torch.Tensor, int]:
+    record = read_marker(run / "toy.json")
+    return (
+        (torch.tensor(record["weights"], dtype=torch.float64).float(), record["step"])
+        if record
+        else (torch.zeros(5), 0)
+    )
+
+
+def save(run: Path, weights: torch.Tensor, step: int, rank: int) -> None:
+    if rank == 0:
+        (run / "toy.tmp").write_text(json.dumps({"step": step, "weights": weights.double().tolist()}))
+        os.replace(run / "toy.tmp", run / "toy.json")
+
+
+def main() -> None:
+    _, steps, step_s, run = sys.argv[1:]
+    try:
+        code = train(Path(run), int(steps), float(step_s))
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)  # a teardown that waits for the others would hide the death
+    dist.destroy_process_group()
+    sys.exit(code)
