@@ -96,6 +96,11 @@ class SceneMapper:
         self.tiles = len(self._row_starts) * len(self._column_starts)
         self.skipped = 0  # tiles with nothing to map
 
+    @property
+    def strips(self) -> int:
+        """How many strips :meth:`rows` yields when it begins at the top."""
+        return -(-len(self._row_starts) // self._pace.strip_rows)
+
     def rows(self, from_px: int = 0) -> Iterator[MapRows]:
         """Yield the map from row ``from_px`` on, in order and without gaps, a strip at a time."""
         starts = self._row_starts[self._row_starts + self._tiling.core_px > from_px].tolist()

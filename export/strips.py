@@ -12,7 +12,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from rasterio.errors import RasterioError
 
+from bandloom.errors import SceneError
 from bandloom.values import valid
 from export.tiling import CELL_M, CELL_PX, MAP_PIXEL_M, Tiling, mirror
 
@@ -146,7 +148,13 @@ class _ColumnReader:
     def _read(self, begin_px: int, end_px: int) -> SceneGroups:
         scene = self._scene = self._scene or self._open_scene()
         height_m = float((end_px - begin_px) * MAP_PIXEL_M)
-        return scene.read((self._x_m, float(begin_px * MAP_PIXEL_M), self._width_m, height_m))
+        window_m = (self._x_m, float(begin_px * MAP_PIXEL_M), self._width_m, height_m)
+        try:
+            return scene.read(window_m)
+        except (RasterioError, OSError) as cause:
+            raise SceneError(
+                f"{scene.name} could not be read at row {begin_px} ({cause}); check that it is whole and still there."
+            ) from cause
 
     def close(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)

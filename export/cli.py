@@ -1,0 +1,95 @@
+"""The command line of the export room: export, bundle, predict."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+bundle = typer.Typer(help="Verify or inspect a bundle.", no_args_is_help=True, add_completion=False)
+
+BundlePath = Annotated[Path, typer.Argument(help="The bundle's folder.")]
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A fine-tuning run, or the checkpoint folder in it.")],
+    out: Annotated[Path, typer.Option(help="The new bundle's folder.")],
+    shards: Annotated[
+        Path | None, typer.Option(help="Shards to take the golden chips from; the run's by default.")
+    ] = None,
+    margin: Annotated[int | None, typer.Option(help="Pixels thrown away on each side of a tile.")] = None,
+    taper: Annotated[int | None, typer.Option(help="Pixels over which neighbouring tiles are blended.")] = None,
+) -> None:
+    """Turn a fine-tuned run into a bundle for the GPU box; nothing is written when parity with torch fails."""
+    from bandloom.console import logger
+    from export.export_run import export_run
+
+    made = export_run(run, out, shards=shards, margin_px=margin, taper_px=taper)
+    for model in made.record.models:
+        parity = model.parity
+        logger.info(
+            "%s: max difference from torch %.2g (allowed %g), classes agree %.5f, on %d chips (%s)",
+            model.file, parity.max_abs, parity.allowed_max_abs, parity.argmax_agreement, parity.chips, parity.source,
+        )  # fmt: skip
+    typer.echo(f"wrote the bundle {out}; map a scene with: bandloom predict {out} SCENE --out MAP.tif")
+
+
+@bundle.command()
+def verify(path: BundlePath) -> None:
+    """Check every file, the record's meaning, and the model's answers on the golden chips."""
+    from export.bundle import read_bundle
+    from export.bundle import verify as check
+
+    found = read_bundle(path)
+    for model in found.record.models:
+        runner = check(found, model.precision)
+        typer.echo(f"{model.file} ({model.precision}): golden chips reproduced on {runner.name}")
+    typer.echo(f"{path} is whole: {len(found.record.files)} files")
+
+
+@bundle.command()
+def inspect(path: BundlePath) -> None:
+    """Show what a bundle takes, what it gives, and how close it is to torch."""
+    from bandloom.console import console
+    from export.bundle import read_bundle
+    from export.inspect_bundle import tables
+
+    for each in tables(read_bundle(path)):
+        console.print(each)
+
+
+def predict(
+    bundle: BundlePath,
+    scenes: Annotated[list[str], typer.Argument(help="Scenes, folders of scenes, or .txt lists of them.")],
+    out: Annotated[Path, typer.Option(help="MAP.tif (or .json, .csv for a classifier); a folder for several scenes.")],
+    batch: Annotated[int, typer.Option(help="Tiles an engine call.")] = 8,
+    strip_rows: Annotated[int, typer.Option(help="Tile rows held at a time.")] = 1,
+    readers: Annotated[int, typer.Option(help="Threads that read, each its own columns.")] = 1,
+    threads: Annotated[int, typer.Option(help="Threads of the engine; 0: its own choice.")] = 0,
+    cache_mb: Annotated[int, typer.Option(help="Raster block cache in MB.")] = 256,
+    precision: Annotated[str | None, typer.Option(help="fp32, fp16, bf16 or int8, where the bundle has it.")] = None,
+    png: Annotated[bool, typer.Option("--png", help="Also write a picture.")] = False,
+    confidence: Annotated[
+        bool, typer.Option("--confidence", help="Also write the mapped class's probability.")
+    ] = False,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Also write every class's probability.")
+    ] = False,
+    shift_check: Annotated[
+        bool, typer.Option("--shift-check", help="Map twice, shifted by half a tile; compare.")
+    ] = False,
+    sensor: Annotated[str | None, typer.Option(help="The scenes' sensor, where they do not say.")] = None,
+    bands: Annotated[str | None, typer.Option(help="The scenes' bands in file order, comma-separated.")] = None,
+    offset: Annotated[int | None, typer.Option(help="The scenes' radiometric offset, where they do not say.")] = None,
+    part: Annotated[str, typer.Option(help="i/n: only every n-th scene, for n machines.")] = "1/1",
+) -> None:
+    """Map whole scenes with a bundle; needs no torch."""
+    from export.many_scenes import predict_scenes
+    from export.predict import PredictOptions
+
+    options = PredictOptions(
+        precision=precision, batch=batch, strip_rows=strip_rows, readers=readers, threads=threads, cache_mb=cache_mb,
+        png=png, confidence=confidence, probabilities=probabilities, shift_check=shift_check, sensor=sensor,
+        band_map=tuple(bands.split(",")) if bands else None, offset=offset,
+    )  # fmt: skip
+    for line in predict_scenes(bundle, scenes, out, options, part):
+        typer.echo(line)

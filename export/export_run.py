@@ -1,0 +1,154 @@
+"""From a fine-tuned checkpoint to a verified bundle."""
+
+import datetime as dt
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from bandloom import __version__
+from bandloom.console import logger
+from bandloom.errors import CheckpointError
+from bandloom.output import new_output
+from export.bundle import Bundle, read_bundle, seal, sha256_of, verify
+from export.chips import held_chips
+from export.golden import GOLDEN, golden_of, write_golden
+from export.parity import measure, require, torch_logits
+from export.record import BundleRecord, Contract, ModelFile, contract_of
+from export.runner import OnnxRunner
+from export.tiling import CELL_PX, Tiling
+from finetune.model import TaskModel
+
+GOLDEN_CHIPS = 4
+MODEL = "model.onnx"
+
+
+def export_run(
+    run: Path, out: Path, *, shards: Path | None = None, margin_px: int | None = None, taper_px: int | None = None
+) -> Bundle:
+    """Export a run's final checkpoint as a bundle, whole or not at all.
+
+    Args:
+        run: a fine-tuning run, or a checkpoint folder.
+        out: the new bundle.
+        shards: where held chips come from; None takes the run's own, or draws them from its statistics.
+        margin_px: thrown away on each side of a tile; None takes the default of :func:`default_tiling`.
+        taper_px: over which tiles are blended; None takes the default.
+
+    Raises:
+        CheckpointError: there is no fine-tuned checkpoint.
+        BundleError: the model cannot be exported, or its parity with torch fails; nothing is written.
+    """
+    folder = checkpoint_of(run)
+    model, provenance = load_model(folder)
+    with new_output(out, folder=True) as temporary:
+        write_bundle(temporary, out.name, model, shards or shards_of(run), provenance, margin_px, taper_px)
+    return read_bundle(out)
+
+
+def write_bundle(
+    folder: Path,
+    name: str,
+    model: TaskModel,
+    shards: Path | None,
+    provenance: Mapping[str, Any],
+    margin_px: int | None = None,
+    taper_px: int | None = None,
+) -> None:
+    """Fill an empty folder with the bundle of ``model`` and verify it as a user of it would."""
+    from export.to_onnx import OPSET, write_onnx
+
+    contract = contract_of_model(model, default_tiling(model, margin_px, taper_px))
+    logger.info("tracing the model")
+    write_onnx(model, contract, folder / MODEL)
+    chips = held_chips(contract, shards)
+    expected = torch_logits(model, chips.groups)
+    parity = measure(OnnxRunner(folder / MODEL), expected, chips, "fp32")
+    require(parity, "fp32")
+    # from the end on: the last chip has the absent samples
+    golden = {gsd_m: dn[-GOLDEN_CHIPS:] for gsd_m, dn in chips.groups.items()}
+    write_golden(folder / GOLDEN, golden_of(golden, expected[-GOLDEN_CHIPS:], contract))
+    record = BundleRecord(
+        name=name, contract=contract, files={}, versions=versions(), provenance=dict(provenance),
+        models=(ModelFile(file=MODEL, precision="fp32", opset=OPSET, parity=parity),),
+        created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )  # fmt: skip
+    seal(folder, record)
+    verify(read_bundle(folder))
+
+
+def checkpoint_of(run: Path) -> Path:
+    """Return the checkpoint folder of a run, or ``run`` itself when it is one.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    for folder in (run / "checkpoint", run):
+        if (folder / "config.json").is_file():
+            return folder
+    raise CheckpointError(f"{run} has no finished checkpoint; pass a run of `bandloom finetune` that has ended.")
+
+
+def load_model(folder: Path) -> tuple[TaskModel, dict[str, Any]]:
+    """Return the model of a checkpoint and where it came from."""
+    from bandloom.checkpoint import CONFIG, WEIGHTS, read_folder
+    from finetune.checkpoint import load_task_model
+
+    model = load_task_model(folder)
+    record, _ = read_folder(folder)
+    provenance = {
+        "checkpoint": str(folder.parent.name if folder.name == "checkpoint" else folder.name),
+        "weights_sha256": sha256_of(folder / WEIGHTS),
+        "config_sha256": sha256_of(folder / CONFIG),
+        "training": record.get("provenance", {}),
+    }
+    return model, provenance
+
+
+def shards_of(run: Path) -> Path | None:
+    """Return the shards that the run's config names, where they still are."""
+    try:
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        path = Path(config["shards"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return None
+    return path if path.is_dir() else None
+
+
+def contract_of_model(model: TaskModel, tiling: Tiling) -> Contract:
+    """Return what the numbers of ``model`` mean."""
+    statistics = model.encoder.statistics
+    slots = model.sensor.slots
+    used = {"mean": {slot: float(statistics.mean[slot]) for slot in slots},
+            "std": {slot: float(statistics.std[slot]) for slot in slots}}  # fmt: skip
+    return contract_of(model.sensor, model.label_set, model.task, model.encoder.config.token_m, tiling, used)
+
+
+def default_tiling(model: TaskModel, margin_px: int | None = None, taper_px: int | None = None) -> Tiling:
+    """Return the tiling of a model: its chip, an eighth of it as margin and as much as taper, on the 60 m grid."""
+    if model.task == "classify":
+        return Tiling(model.chip_px)
+    eighth = model.chip_px // 8 // CELL_PX * CELL_PX
+    margin = max(eighth, CELL_PX if model.chip_px >= 4 * CELL_PX else 0)
+    return Tiling(
+        model.chip_px, margin if margin_px is None else margin_px, margin if taper_px is None else taper_px
+    )  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that made the bundle."""
+    import onnx
+    import onnxruntime
+    import torch
+
+    return {
+        "bandloom": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "onnx": onnx.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "numpy": np.__version__,
+    }

@@ -1,0 +1,98 @@
+"""Finished rows on disk beside the final name: what a killed run leaves, and the next one goes on from."""
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rasterio.errors import RasterioError
+
+from bandloom.errors import OutputError
+
+STATE = "state.json"
+FULL_BELOW_BYTES = 1 << 20  # rasterio hides ENOSPC in its text; this little left means the same
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or an unwritable place into one sentence about ``path``.
+
+    Raises:
+        OutputError: the disk is full or the place cannot be written.
+    """
+    try:
+        yield
+    except (OSError, RasterioError) as cause:
+        number = getattr(cause, "errno", None)
+        if number in (errno.ENOSPC, errno.EDQUOT) or _free_bytes(path) < FULL_BELOW_BYTES:
+            raise OutputError(f"the disk is full while writing {path}; free some space and run it again.") from cause
+        if isinstance(cause, RasterioError) or number in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise OutputError(f"{path} cannot be written ({cause}); choose another place.") from cause
+        raise
+
+
+def _free_bytes(path: Path) -> int:
+    place = next((each for each in path.parents if each.is_dir()), Path("/"))
+    return shutil.disk_usage(place).free
+
+
+class PartialMap:
+    """Layers of uint8 rows, ``{name: (H, W, bands)}``, appended strip by strip in a hidden folder beside the output."""
+
+    def __init__(self, out: Path, layers: Mapping[str, tuple[int, int, int]], fingerprint: Mapping[str, Any]) -> None:
+        """Make the folder, or take up the one that an interrupted run of the same work left.
+
+        Args:
+            out: the final output.
+            layers: height, width and number of bands of each layer.
+            fingerprint: plain JSON types that say what work this is; rows of other work are thrown away.
+
+        Raises:
+            OutputError: the place cannot be written.
+        """
+        self.folder = out.with_name(f".{out.name}.partial")
+        self._layers = dict(layers)
+        self._fingerprint = json.loads(json.dumps({"work": fingerprint, "layers": self._layers}))
+        self.done_px = self._found()
+        if not self.done_px:
+            with disk_errors(out):
+                shutil.rmtree(self.folder, ignore_errors=True)
+                self.folder.mkdir(parents=True)
+
+    def _found(self) -> int:
+        try:
+            state = json.loads((self.folder / STATE).read_text())
+            return int(state["done_px"]) if state["fingerprint"] == self._fingerprint else 0
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+
+    def append(self, layers: Mapping[str, np.ndarray]) -> None:
+        """Write the next rows of every layer, ``(h, W)`` or ``(h, W, bands)`` uint8, and remember them."""
+        count = 0
+        with disk_errors(self.folder):
+            for name, rows in layers.items():
+                _, width, bands = self._layers[name]
+                count = rows.shape[0]
+                with self._file(name).open("r+b" if self._file(name).exists() else "w+b") as stream:
+                    stream.seek(self.done_px * width * bands)
+                    stream.write(np.ascontiguousarray(rows, np.uint8).tobytes())
+            self.done_px += count
+            state = self.folder / f"{STATE}.new"
+            state.write_text(json.dumps({"done_px": self.done_px, "fingerprint": self._fingerprint}))
+            os.replace(state, self.folder / STATE)
+
+    def layer(self, name: str) -> np.ndarray:
+        """Return a layer as ``(H, W, bands)`` uint8, read from the disk as it is used."""
+        return np.memmap(self._file(name), np.uint8, "r", shape=self._layers[name])
+
+    def discard(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}.raw"
