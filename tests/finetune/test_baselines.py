@@ -12,7 +12,7 @@ from tests.finetune.models import S2
 
 
 def data(task="segment", **changes) -> TaskData:
-    shards = FakeShards(60, 12, chips=True) if task == "classify" else FakeShards()
+    shards = FakeShards(60, 12, chips=True) if task == "classify" else FakeShards(3, 90)
     split = BlockSplit(120, 0, val=0.15, test=0.25) if task == "classify" else BlockSplit(300, 60)
     return TaskData(shards, task, split, S2)
 
@@ -65,7 +65,7 @@ def test_a_label_of_another_size_than_its_image_is_a_sentence():
     labelled = data()
     sample = labelled.shards.samples[1]
     labelled.shards.samples[1] = type(sample)(sample.key, S2, sample.groups, sample.label[:-6], None)
-    with pytest.raises(LabelError, match=r"s1 is 114 x 120 pixels, its image 120 x 120"):
+    with pytest.raises(LabelError, match=r"s1 is 84 x 90 pixels, its image 90 x 90"):
         labelled.check()
 
 
