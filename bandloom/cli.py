@@ -62,7 +62,11 @@ def _added() -> dict[str, str]:
 
 
 bandloom = typer.Typer(
-    cls=_LazyVerbs, add_completion=False, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=_LazyVerbs,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 

@@ -32,7 +32,7 @@ def new_output(path: Path, *, folder: bool = False, overwrite: bool = False) -> 
         if overwrite:
             _remove(path)
         os.replace(temporary, path)
-        sync(path.parent)
+        sync_entry(path.parent)
     except OSError as cause:
         if cause.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(f"the disk is full while writing {path}; free some space and run it again.") from cause
@@ -48,6 +48,11 @@ def sync(path: Path) -> None:
     if path.is_dir():
         for each in path.iterdir():
             sync(each)
+    sync_entry(path)
+
+
+def sync_entry(path: Path) -> None:
+    """Flush a file, or a folder's own list of names (a rename in it, say), to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
