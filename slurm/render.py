@@ -19,24 +19,30 @@ class _BashTemplate(Template):
 
 def render_train(job: TrainJob, profile: Profile) -> str:
     """Return the batch script of a run (or, with ``check_only``, of its preflight alone)."""
+    folders = (job.run, job.folder)
+    ranks = _fill(
+        "ranks.bash",
+        command=shlex.join(job.command),
+        cpus_per_rank=profile.cpus_per_rank,
+        tasks_per_node=profile.tasks_per_node,
+        srun=_srun_options(profile, folders),
+        wrapper=_wrapper(profile, folders),
+        hang_s=profile.hang_s,
+        startup_s=profile.startup_s,
+    )
     return _fill(
         "train.sbatch",
         title=f"bandloom {job.command[0]} -> {job.run}" if job.command else "bandloom slurm check",
         header=_lines(_train_header(job, profile)),
         run=shlex.quote(str(job.run)),
         program=shlex.join(job.program),
-        command=shlex.join(job.command),
         code=shlex.quote(str(job.code)),
         setup=_lines(_setup(profile)),
-        preflight=_preflight(job, profile),
         cpus_per_rank=profile.cpus_per_rank,
-        tasks_per_node=profile.tasks_per_node,
-        srun=_srun_options(profile, (job.run, job.folder)),
-        wrapper=_wrapper(profile, (job.run, job.folder)),
         max_requeues=profile.max_requeues,
         max_failures=profile.max_failures,
-        hang_s=profile.hang_s,
-        startup_s=profile.startup_s,
+        preflight=_preflight(job, profile),
+        ranks="" if job.check_only else ranks,
     )
 
 

@@ -210,6 +210,11 @@ class Cluster:
                 os.kill(process, signal.SIGKILL)
         self._say_down(name)
 
+    def freeze_srun(self, name: str) -> None:
+        """The node's srun processes stand still, so that they pass on no bad news."""
+        for process in self._on_node(name, "srun"):
+            os.kill(process, signal.SIGSTOP)
+
     def kill_controller(self) -> None:
         self._end("slurmctld", signal.SIGKILL)
 

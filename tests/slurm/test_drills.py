@@ -172,15 +172,28 @@ def test_a_power_off_moves_the_run_to_other_nodes(launch, cluster, undisturbed, 
 
 
 @pytest.mark.drill
-def test_a_node_whose_daemon_dies_alone_cannot_write_after_its_run_moved_on(launch, cluster, undisturbed):
-    run = launch(120, 0.1)
+def test_a_batch_host_whose_daemon_dies_alone_saves_and_moves_on(launch, cluster, undisturbed):
+    run = launch(60, 0.1)
     run.wait_for_save()
-    batch_host = cluster.job(run.job_id)["BatchHost"]
-    cluster.kill_slurmd(batch_host)
+    cluster.kill_slurmd(cluster.job(run.job_id)["BatchHost"])
     assert run.end()["JobState"] == "COMPLETED"
-    assert losses(run.folder) == undisturbed(120)
-    owners = [name for name, attempt in attempts(run.folder).items() if attempt["end"]]
-    assert owners == [list(attempts(run.folder))[-1]]
+    assert losses(run.folder) == undisturbed(60)
+
+
+@pytest.mark.drill
+def test_ranks_that_outlive_their_node_are_fenced_and_write_nothing(launch, cluster):
+    run = launch(200, 0.1, nodes=1)
+    run.wait_for_save()
+    host = cluster.job(run.job_id)["BatchHost"]
+    cluster.freeze_srun(host)  # nobody is left to tell the ranks: they train on while the job starts elsewhere
+    cluster.kill_slurmd(host)
+    assert run.end()["JobState"] == "COMPLETED"
+    orphan, successor = (run.folder / "attempts" / name for name in attempts(run.folder))
+    assert f"belongs to attempt {successor.name} now" in (orphan / "rank-0.log").read_text()
+    assert not (orphan / "end").exists()
+    assert read_marker(orphan / "heartbeat")["time"] > (successor / "nodes").stat().st_mtime - 1
+    assert (run.folder / "owner").read_text().strip() == successor.name
+    assert sorted(losses(run.folder)) == list(range(1, 201))
 
 
 @pytest.mark.drill

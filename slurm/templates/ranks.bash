@@ -1,0 +1,65 @@
+# ---- the ranks: one task a GPU; if one dies, all end
+COMMAND=(@@{command})
+stop() {
+  echo "$1" > "$DIR/asked"
+  log "$1: asking for a save"
+  touch "$DIR/STOP"
+}
+trap 'stop "time limit near"' USR1
+trap 'stop "preempted, cancelled or a node lost"' TERM
+# shellcheck disable=SC2016
+AS_RANK='ulimit -c 0
+  export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS
+  export LOCAL_WORLD_SIZE=@@{tasks_per_node} NODE_RANK=$SLURM_NODEID
+  [ "$RANK" != 0 ] || echo "$SLURM_STEP_ID" > "$DIR/step"
+  exec "$@"'
+export DIR
+srun --kill-on-bad-exit=1 --wait=60 --cpus-per-task=@@{cpus_per_rank} --output="$DIR/rank-%t.log" @@{srun}\
+  bash -c "$AS_RANK" rank @@{wrapper}"${PROGRAM[@]}" "${COMMAND[@]}" 2> >(tee -a "$DIR/srun.log" >&2) &
+STEP=$!
+
+# ---- watchdog: by what the heartbeat says, never by file times, for clocks of nodes and servers differ
+watch() {
+  local seen=none since=$SECONDS beat limit
+  while sleep 2; do
+    mine || { log "fenced: ending the ranks"; kill -TERM "$STEP"; sleep 5; kill -KILL "$STEP"; return; }
+    beat=$(cat "$DIR/heartbeat" 2> /dev/null)
+    [ "$beat" = "$seen" ] || { seen=$beat; since=$SECONDS; }
+    if [ -n "$beat" ]; then limit=@@{hang_s}; else limit=@@{startup_s}; fi
+    [ $((SECONDS - since)) -le "$limit" ] && continue
+    echo "no step for $((SECONDS - since)) s" > "$DIR/HANG"
+    log "no step for $((SECONDS - since)) s: every rank prints its stack, then the step is ended"
+    [ -e "$DIR/step" ] && scancel --signal=ABRT "$SLURM_JOB_ID.$(cat "$DIR/step")"
+    sleep 5
+    kill -TERM "$STEP"
+    sleep 10
+    kill -KILL "$STEP"
+    return
+  done
+}
+watch 2> /dev/null &
+WATCHDOG=$!
+while :; do # a trapped signal interrupts wait, the ranks live on
+  wait "$STEP"
+  CODE=$?
+  kill -0 "$STEP" 2> /dev/null || break
+done
+kill "$WATCHDOG" 2> /dev/null
+
+# ---- the marker decides, not the exit code: srun says 137 or 143 for whatever a rank died of
+END=$(field "$DIR/end" reason)
+log "srun returned $CODE, the trainer said ${END:-nothing}, step $(field "$DIR/heartbeat" step)"
+mine || { because "fenced: the run belongs to $(cat "$RUN/owner")"; exit 1; }
+case $END in
+  done)
+    because "done"
+    exit 0
+    ;;
+  stopped)
+    [ -e "$RUN/KILL" ] && because "stopped on request" && exit 0
+    again "stopped: $(cat "$DIR/asked" 2> /dev/null || echo asked to)"
+    ;;
+esac
+[ -e "$DIR/HANG" ] && failed "hang: $(cat "$DIR/HANG")"
+DEATHS=$(grep -oE "[^ ]+: tasks? [0-9,-]+: .*" "$DIR/srun.log" 2> /dev/null | sort -u | paste -s -d ";" | cut -c 1-400)
+failed "${DEATHS:-the ranks ended with code $CODE and no end marker}$(field "$DIR/end" message | sed 's/^./: &/')"
