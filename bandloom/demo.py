@@ -1,0 +1,136 @@
+"""``bandloom demo``: every stage as a user would type it, small, from nothing to a land-cover map.
+
+The demo only writes configs and types verbs; whatever a stage does here it does on a cluster too.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from bandloom.console import console, table
+from bandloom.errors import BandloomError, OutputError
+
+
+@dataclass(frozen=True)
+class DemoSize:
+    """How much of everything a demo makes."""
+
+    scenes: int
+    chip_scenes: int
+    side_px: int
+    map_px: int
+    pretrain_steps: int
+    segment_steps: int
+    classify_steps: int
+
+
+FULL = DemoSize(scenes=24, chip_scenes=12, side_px=480, map_px=960, pretrain_steps=700, segment_steps=500,
+                classify_steps=250)  # fmt: skip
+QUICK = DemoSize(scenes=8, chip_scenes=4, side_px=240, map_px=480, pretrain_steps=60, segment_steps=80,
+                 classify_steps=40)  # fmt: skip
+UNSEEN_SEED = 5000  # no scene of the demo's shards has it
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of everything the demo makes; must not exist.")] = Path("demo"),
+    quick: Annotated[bool, typer.Option("--quick", help="A smaller run: the same stages, poorer scores.")] = False,
+) -> None:
+    """Generate scenes, shard, pretrain, fine-tune, export, verify and map: every stage, small, on this machine."""
+    if out.exists() and any(out.iterdir()):
+        raise OutputError(f"the output {out} exists already; remove it, or choose another with --out.")
+    began = time.monotonic()
+    _run_stages(out, QUICK if quick else FULL)
+    _summary(out, time.monotonic() - began)
+
+
+def _run_stages(out: Path, size: DemoSize) -> None:
+    config = _write_configs(out, size)
+    scenes, side = ["--scenes", str(size.scenes)], ["--size", str(size.side_px)]
+    _type("Scenes: thirteen bands and their labels", "shards", "synth", "--out", out / "data", *scenes, *side)
+    _type("Shards", "shards", "build", out / "data/scenes", "--labels", out / "data/labels",
+          "--label-set", out / "data/label_set.yaml", "--out", out / "shards")  # fmt: skip
+    _type("Pretrain by masked autoencoding", "pretrain", config["pretrain"], "--out", out / "pretrain")
+    _type("Fine-tune: a class for every pixel", "finetune", config["segment"], "--out", out / "segment")
+    _type("Chips in class folders", "shards", "synth", "--out", out / "chip_data", "--chips", "36",
+          "--scenes", str(size.chip_scenes), *side, "--seed", "2000")  # fmt: skip
+    _type("Shards of chips", "shards", "build", out / "chip_data/chips", "--label-set",
+          out / "chip_data/label_set.yaml", "--side", "36", "--out", out / "chip_shards")  # fmt: skip
+    _type("Fine-tune: a class for every chip", "finetune", config["classify"], "--out", out / "classify")
+    for task in ("segment", "classify"):
+        _type(f"Export the {task} model", "export", out / task, "--out", out / f"{task}.bundle")
+        _type("Verify the bundle", "bundle", "verify", out / f"{task}.bundle")
+    _type("A scene nobody has seen", "shards", "synth", "--out", out / "unseen", "--scenes", "1",
+          "--size", str(size.map_px), "--seed", str(UNSEEN_SEED))  # fmt: skip
+    _type("Map it", "predict", out / "segment.bundle", out / f"unseen/scenes/scene_{UNSEEN_SEED:05d}",
+          "--out", out / "map.tif", "--png")  # fmt: skip
+
+
+def _write_configs(out: Path, size: DemoSize) -> dict[str, Path]:
+    """Write the three configs a user would keep, with everything else at its default."""
+    configs: dict[str, dict[str, Any]] = {
+        "pretrain": {
+            "shards": str(out / "shards"),
+            "size": "demo",
+            "crop_px": 72,
+            "pictures_every": max(1, size.pretrain_steps // 2),
+            "trainer": {"steps": size.pretrain_steps, "batch_size": 24, "engine": {"warmup_steps": 50}},
+        },
+        "segment": {
+            "shards": str(out / "shards"),
+            "task": "segment",
+            "checkpoint": str(out / "pretrain"),
+            "chip_px": 72,
+            "trainer": _finetuning(size.segment_steps, batch_size=16),
+        },
+        "classify": {
+            "shards": str(out / "chip_shards"),
+            "task": "classify",
+            "checkpoint": str(out / "pretrain"),
+            "trainer": _finetuning(size.classify_steps, batch_size=32),
+        },
+    }
+    (out / "configs").mkdir(parents=True)
+    paths = {name: out / "configs" / f"{name}.yaml" for name in configs}
+    for name, config in configs.items():
+        paths[name].write_text(yaml.safe_dump(config, sort_keys=False))
+    return paths
+
+
+def _finetuning(steps: int, batch_size: int) -> dict[str, Any]:
+    engine = {"lr": 1e-3, "warmup_steps": 20, "betas": [0.9, 0.999]}
+    return {"steps": steps, "batch_size": batch_size, "engine": engine}
+
+
+def _type(title: str, *arguments: str | Path) -> None:
+    """Run one verb as a user would, with its output and progress shown; stop the demo where it fails."""
+    words = [str(argument) for argument in arguments]
+    console.rule(f"[bold]{title}", align="left")
+    console.print(f"$ bandloom {shlex.join(words)}", style="dim", soft_wrap=True)
+    environment = os.environ | {"PYTHONSAFEPATH": "1"}
+    code = subprocess.run([sys.executable, "-m", "bandloom.cli", *words], env=environment, check=False).returncode
+    if code:
+        raise BandloomError(
+            f"the demo stopped at `bandloom {shlex.join(words)}` (exit code {code}); what it said stands above."
+        )
+
+
+def _summary(out: Path, took_s: float) -> None:
+    console.rule("[bold]Done", align="left")
+    for task in ("segment", "classify"):
+        record = json.loads((out / task / "metrics.json").read_text())
+        rows = [[row["name"], row["overall"], row["macro_f1"], row["mean_iou"]] for row in record["rows"]]
+        what = "every pixel" if task == "segment" else "every chip"
+        console.print(table(f"A class for {what}, on ground held out", ["", "accuracy", "macro-F1", "mean IoU"], rows))
+    console.print(f"The map:      {out / 'map.tif'}  (picture: {out / 'map.png'})")
+    console.print(f"The runs:     {', '.join(str(out / each) for each in ('pretrain', 'segment', 'classify'))}")
+    console.print(f"The bundles:  {out / 'segment.bundle'}, {out / 'classify.bundle'}")
+    console.print(f"It took {took_s:.0f} s. Every command above works on your own scenes; start with: bandloom --help")
