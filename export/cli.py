@@ -78,7 +78,7 @@ def predict(
         bool, typer.Option("--shift-check", help="Map twice, shifted by half a tile; compare.")
     ] = False,
     sensor: Annotated[str | None, typer.Option(help="The scenes' sensor, where they do not say.")] = None,
-    bands: Annotated[str | None, typer.Option(help="The scenes' bands in file order, comma-separated.")] = None,
+    bands: Annotated[str | None, typer.Option(help="The scenes' bands in file order, B02,B03,...")] = None,
     offset: Annotated[int | None, typer.Option(help="The scenes' radiometric offset, where they do not say.")] = None,
     part: Annotated[str, typer.Option(help="i/n: only every n-th scene, for n machines.")] = "1/1",
 ) -> None:
@@ -89,7 +89,7 @@ def predict(
     options = PredictOptions(
         precision=precision, batch=batch, strip_rows=strip_rows, readers=readers, threads=threads, cache_mb=cache_mb,
         png=png, confidence=confidence, probabilities=probabilities, shift_check=shift_check, sensor=sensor,
-        band_map=tuple(bands.split(",")) if bands else None, offset=offset,
+        band_map=tuple(bands.split(",")) if bands and "," in bands else bands, offset=offset,
     )  # fmt: skip
     for line in predict_scenes(bundle, scenes, out, options, part):
         typer.echo(line)

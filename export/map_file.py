@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import rasterio
 import rasterio.shutil
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
@@ -120,7 +122,8 @@ def write_picture(path: Path, map_path: Path, colours: Mapping[int, Rgba], works
 
 def _write_png(path: Path, rgba: np.ndarray) -> None:
     height, width, _ = rgba.shape
-    with rasterio.MemoryFile() as memory:  # GDAL's PNG driver leaves a sidecar file beside a real path
+    with warnings.catch_warnings(), rasterio.MemoryFile() as memory:  # on a path, GDAL leaves a sidecar file beside it
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with memory.open(driver="PNG", height=height, width=width, count=4, dtype="uint8") as file:
             file.write(np.moveaxis(rgba, 2, 0))
         path.write_bytes(memory.read())

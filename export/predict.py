@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import rasterio
 from pydantic import Field
+from rasterio.env import set_gdal_config
 from rasterio.transform import Affine
 
 from bandloom import __version__
@@ -45,7 +45,7 @@ class PredictOptions(Config):
     probabilities: bool = Field(False, description="also write the probability of every class, in percent")
     shift_check: bool = Field(False, description="map twice, tiles shifted by half, and say how much differs")
     sensor: str | None = Field(None, description="the scene's sensor, where the scene does not say")
-    band_map: tuple[str, ...] | None = Field(None, description="the scene's bands in file order")
+    band_map: tuple[str, ...] | str | None = Field(None, description="the scene's bands in file order, or its name")
     offset: int | None = Field(None, description="the scene's radiometric offset, where the scene does not say")
 
     @property
@@ -114,7 +114,8 @@ def map_scene(
     sides = _side_files(out, options)
     require_absent([out, *sides.values()])
     clock = Clock()
-    with rasterio.Env(GDAL_CACHEMAX=options.cache_mb << 20), open_scene() as scene:
+    set_gdal_config("GDAL_CACHEMAX", options.cache_mb << 20)  # bytes, of the whole process
+    with open_scene() as scene:
         check_sensor(scene.sensor, bundle.contract.get_sensor(), str(scene.name))
         labels = bundle.contract.get_label_set()
         plan = partial(SceneMapper, runner, bundle.contract.tiling, len(labels), open_scene, pace=options.pace)
@@ -175,7 +176,14 @@ def _fingerprint(bundle: Bundle, scene: "Scene", options: PredictOptions) -> dic
         "scene": [scene.name, str(scene.datetime), *scene.transform, scene.height_m, scene.width_m],
         "provenance": json.loads(json.dumps(scene.provenance, default=str)),
         "reading": [options.sensor, options.band_map, options.offset],
+        "file": _stamp(str(scene.provenance.get("source", ""))),
     }
+
+
+def _stamp(source: str) -> list[int]:
+    """Return the size and time of a local file; a folder or remote path is known by its name alone."""
+    path = Path(source)
+    return [path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else []
 
 
 def _finish(rows: MapRows, bundle: Bundle, options: PredictOptions) -> dict[str, np.ndarray]:

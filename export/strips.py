@@ -141,9 +141,12 @@ class _ColumnReader:
         self._scene: Scene | None = None
         self._x_m, self._width_m = float(first_cell * CELL_M), float((end_cell - first_cell) * CELL_M)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reader")
+        self._submitted: list[Future[SceneGroups]] = []
 
     def submit(self, begin_px: int, end_px: int) -> Future[SceneGroups]:
-        return self._thread.submit(self._read, begin_px, end_px)
+        self._submitted = [each for each in self._submitted if not each.done()]
+        self._submitted.append(self._thread.submit(self._read, begin_px, end_px))
+        return self._submitted[-1]
 
     def _read(self, begin_px: int, end_px: int) -> SceneGroups:
         scene = self._scene = self._scene or self._open_scene()
@@ -157,7 +160,13 @@ class _ColumnReader:
             ) from cause
 
     def close(self) -> None:
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        """Close the handle in its own thread: GDAL's environment belongs to the thread that opened it."""
+        for waiting in self._submitted:
+            waiting.cancel()
+        self._thread.submit(self._close_scene).result()
+        self._thread.shutdown(wait=True)
+
+    def _close_scene(self) -> None:
         if self._scene is not None:
             self._scene.close()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import rasterio
+from rasterio.env import set_gdal_config
 from rasterio.warp import transform as reproject
 
 from bandloom.console import track
@@ -89,7 +89,8 @@ def write_table(
     """
     if out.suffix.lower() not in TABLE_SUFFIXES:
         raise OutputError(f"the output {out} is no table; give it a name that ends in {', '.join(TABLE_SUFFIXES)}.")
-    with new_output(out) as temporary, rasterio.Env(GDAL_CACHEMAX=options.cache_mb << 20), open_scene() as scene:
+    set_gdal_config("GDAL_CACHEMAX", options.cache_mb << 20)  # bytes, of the whole process
+    with new_output(out) as temporary, open_scene() as scene:
         rows = [_row(answer, scene, bundle) for answer in classify_tiles(bundle, runner, open_scene, options)]
         temporary.write_text(_as_csv(rows) if out.suffix.lower() == ".csv" else _as_geojson(rows, bundle))
         return len(rows)

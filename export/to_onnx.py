@@ -17,6 +17,7 @@ from finetune.model import TaskModel
 OPSET = 20  # Gelu is an operator from here on; opset 23's Attention fails TensorRT's fp32 build
 EXAMPLE_BATCH = 2  # an example of 1 would fix the batch at 1 (torch.export specialises 0 and 1)
 MAX_BYTES = 2_000_000_000  # of one protobuf file
+FOLD_LIMIT = 1 << 26  # elements of a constant that may be computed beforehand
 
 # what the graphs may hold: all of it is in TensorRT 10's and 11's published operator tables, fp32 to bf16
 ALLOWED_OPS = frozenset(
@@ -74,6 +75,8 @@ def _example(contract: Contract) -> tuple[Tensor, ...]:
 
 
 def _trace(graph: nn.Module, example: tuple[Tensor, ...], names: Sequence[str], opset: int):  # noqa: ANN202  (onnx type)
+    from onnxscript import optimizer
+
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
             graph, example, dynamo=True, opset_version=opset, input_names=list(names), output_names=["logits"],
@@ -81,6 +84,8 @@ def _trace(graph: nn.Module, example: tuple[Tensor, ...], names: Sequence[str], 
         )  # fmt: skip
     if program is None:
         raise BundleError("torch exported nothing; this build of torch has no ONNX exporter.")
+    with _quiet():  # what the fixed sensor decides, such as carried-over weights, becomes a constant
+        optimizer.optimize_ir(program.model, input_size_limit=FOLD_LIMIT, output_size_limit=FOLD_LIMIT)
     return program.model_proto
 
 

@@ -89,7 +89,8 @@ def write_tiny_bundle(folder: Path, contract: Contract | None = None, seed: int 
     write_golden(folder / GOLDEN, golden_of(chips, logits, contract))
     parity = Parity(chips=2, source="noise", max_abs=0, argmax_agreement=1, allowed_max_abs=1e-4,
                     required_agreement=0.9999, runtime="itself")  # fmt: skip
+    model = ModelFile(file="model.onnx", precision="fp32", opset=20, parity=parity)
     record = BundleRecord(name="tiny", contract=contract, files={}, versions={}, created="2026-01-01T00:00:00Z",
-                          models=(ModelFile(file="model.onnx", precision="fp32", opset=20, parity=parity),))  # fmt: skip
+                          models=(model,))  # fmt: skip
     seal(folder, record)
     return folder
