@@ -9,8 +9,8 @@ _FIELD = re.compile(r"(?:^|(?<=\s))([A-Za-z][A-Za-z0-9_/:.]*)=")
 def fields(line: str) -> dict[str, str]:
     """Return the ``Key=value`` pairs of one line of ``scontrol show ... -o``; values may hold spaces."""
     marks = list(_FIELD.finditer(line))
-    ends = [mark.start() for mark in marks[1:]] + [len(line)]
-    return {mark[1]: line[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True)}
+    ends = [*(mark.start() for mark in marks[1:]), len(line)]
+    return {mark[1]: line[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=False)}
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def parse_job(line: str) -> Job | None:
         state=_state(found["JobState"]),
         reason=_known(found.get("Reason", "")),
         nodes=_known(found.get("NodeList", "")),
-        restarts=int(found.get("Restarts", "0") or 0),
+        restarts=_count(found.get("Restarts")),
         excluded=_known(found.get("ExcNodeList", "")),
         expected_start=_known(found.get("StartTime", "")),
     )
@@ -123,8 +123,8 @@ def parse_node(line: str) -> Node | None:
     gpus = re.findall(r"gpu(?::([A-Za-z_][\w.-]*))?:(\d+)", found.get("Gres", ""))
     return Node(
         name=found["NodeName"],
-        cpus=int(found.get("CPUTot", "0") or 0),
-        memory_mb=int(found.get("RealMemory", "0") or 0),
+        cpus=_count(found.get("CPUTot")),
+        memory_mb=_count(found.get("RealMemory")),
         gpus=sum(int(count) for _, count in gpus),
         gpu_types=frozenset(kind for kind, _ in gpus if kind),
         partitions=frozenset(filter(None, found.get("Partitions", "").split(","))),
@@ -170,6 +170,10 @@ def _expand(part: str) -> list[str]:
 def _state(text: str) -> str:
     """Slurm's first word: ``CANCELLED by 1000`` and ``RUNNING+`` are CANCELLED and RUNNING."""
     return re.split(r"[\s+*]", text.strip(), maxsplit=1)[0].upper()
+
+
+def _count(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else 0
 
 
 def _known(text: str) -> str:

@@ -103,17 +103,10 @@ def test_the_container_wraps_the_ranks_alone_and_mounts_the_run():
 
 def test_ports_stay_below_the_ephemeral_range_and_change_with_every_restart():
     line = next(line for line in SCRIPTS["plain"]().splitlines() if line.startswith("PORT="))
-    ports = [
-        int(
-            subprocess.run(
-                ["bash", "-c", f"SLURM_JOB_ID={job} RESTART={restart}; {line}; echo $PORT"],
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout
-        )  # fmt: skip
-        for job, restart in ((1, 0), (1, 1), (2**31, 7), (99999, 100))
-    ]
+    ports = []
+    for job, restart in ((1, 0), (1, 1), (2**31, 7), (99999, 100)):
+        bash = f"SLURM_JOB_ID={job} RESTART={restart}; {line}; echo $PORT"
+        ports.append(int(subprocess.run(["bash", "-c", bash], capture_output=True, text=True, check=True).stdout))
     assert len(set(ports)) == 4
     assert all(10000 <= port <= 29998 for port in ports)
 
