@@ -227,8 +227,7 @@ def _finetune(encoder: Encoder, chips: Groups, labels: np.ndarray, rows: np.ndar
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * min(1.0, step / 20) * (1 - step / steps)
         picks = rng.choice(used, min(BATCH, len(used)), replace=False)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = forward({gsd: group[picks] for gsd, group in chips.items()})
+        logits = forward({gsd: group[picks] for gsd, group in chips.items()})
         loss = F.cross_entropy(logits.flatten(0, 1).float(), chosen[picks].flatten(), ignore_index=IGNORE_INDEX,
                                label_smoothing=0.05)  # fmt: skip
         optimizer.zero_grad()

@@ -23,7 +23,7 @@ def test_a_block_that_ends_well_leaves_the_final_name_alone(tmp_path) -> None:
 
 
 def test_a_block_that_fails_leaves_nothing(tmp_path) -> None:
-    with pytest.raises(KeyError), new_output(tmp_path / "out", folder=True) as temporary:
+    with pytest.raises(KeyError), new_output(tmp_path / "out", folder=True) as temporary:  # noqa: PT012
         (temporary / "half").write_text("x")
         raise KeyError
     assert names(tmp_path) == []
