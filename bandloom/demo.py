@@ -62,7 +62,7 @@ def _run_stages(out: Path, size: DemoSize) -> None:
     _type("Fine-tune: a class for every pixel", "finetune", config["segment"], "--out", out / "segment")
     _type("Chips in class folders", "shards", "synth", "--out", out / "chip_data", "--chips", "36",
           "--scenes", str(size.chip_scenes), *side, "--seed", "2000")  # fmt: skip
-    _type("Shards of chips", "shards", "build", out / "chip_data/chips", "--label-set",
+    _type("Shards of chips", "shards", "build", out / "chip_data/chips", "--class-folders", "--label-set",
           out / "chip_data/label_set.yaml", "--side", "36", "--out", out / "chip_shards")  # fmt: skip
     _type("Fine-tune: a class for every chip", "finetune", config["classify"], "--out", out / "classify")
     for task in ("segment", "classify"):
