@@ -35,3 +35,70 @@ def synth(
         return
     write_scenes(out, scenes, size, seed, acquisitions=acquisitions, cloud_fraction=clouds)
     logger.info("%d scenes of %d x %d pixels in %s", scenes * acquisitions, size, size, out)
+
+
+@app.command()
+def build(
+    sources: Annotated[list[str], typer.Argument(help="Scenes, or folders of scenes.")],
+    out: Out,
+    labels: Annotated[str | None, typer.Option(help="Folder of NAME.tif, or a path with {name}, {parent}.")] = None,
+    label_set: Annotated[str | None, typer.Option(help="YAML that names the label raster's codes.")] = None,
+    class_folders: Annotated[bool, typer.Option("--class-folders", help="SOURCE/CLASS/chip.tif.")] = False,
+    side: Annotated[int, typer.Option(help="Side of a sample in pixels of 10 m, a multiple of 6.")] = 240,
+    sensor: Annotated[str | None, typer.Option(help="Sensor name or YAML; else recognised by its bands.")] = None,
+    band_order: Annotated[str | None, typer.Option(help="l1c, l2a, eurosat, or names with commas.")] = None,
+    offset: Annotated[int | None, typer.Option(help="0 or -1000, when the files do not say.")] = None,
+    codec: Annotated[str, typer.Option(help="speed, default or archive.")] = "default",
+    min_valid: Annotated[float, typer.Option(help="Leave out samples with this share measured, or less.")] = 0.0,
+    max_cloud: Annotated[float, typer.Option(help="Leave out samples with more cloud.")] = 1.0,
+    split: Annotated[str | None, typer.Option(help="Put all into train, val or test; else by geography.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes.")] = 1,
+    part: Annotated[str, typer.Option(help="I/N: build every N-th unit from I (0 first); then finalize.")] = "",
+) -> None:
+    """Cut scenes into WebDataset shards; run again after a stop, it goes on and gives the same bytes."""
+    from bandloom.console import logger
+    from shards.build import build as run_build
+    from shards.build import parse_part
+    from shards.plan import BuildOptions
+
+    options = BuildOptions(side, sensor, band_order, offset, labels, label_set, class_folders, codec,  # pyright: ignore
+                           min_valid, max_cloud, split)  # fmt: skip
+    run_build(sources, out, options, part=parse_part(part), workers=workers, finish=not part)
+    if not part:
+        logger.info("%s", describe(out))
+
+
+@app.command()
+def finalize(out: Annotated[Path, typer.Option("--out", help="The folder whose parts are all built.")]) -> None:
+    """Merge the parts of a build: splits, statistics, index, manifest."""
+    from bandloom.console import logger
+    from shards.build import finish_build
+
+    finish_build(out)
+    logger.info("%s", describe(out))
+
+
+@app.command()
+def info(path: Annotated[Path, typer.Argument(help="A shard folder.")]) -> None:
+    """Print what a shard folder holds: samples, splits, sensors, labels, and the statistics of every band."""
+    from bandloom.console import console, table
+    from shards.shard_set import ShardSet
+
+    shards = ShardSet(path)
+    console.print(describe(path))
+    mean, std = shards.statistics["mean"], shards.statistics["std"]
+    console.print(table("reflectance", ("band", "mean", "std"), ((slot, mean[slot], std[slot]) for slot in mean)))
+
+
+def describe(path: Path) -> str:
+    """Return one line about a shard folder."""
+    from shards.shard_set import ShardSet
+
+    manifest = ShardSet(path).manifest
+    splits = ", ".join(f"{name} {count}" for name, count in sorted(manifest["splits"].items()))
+    megabytes = sum(tar["bytes"] for tar in manifest["shards"]) / 1e6
+    labels = f", {manifest['labelled']} labelled ({manifest['label_set']['name']})" if manifest["label_set"] else ""
+    return (
+        f"{path}: {manifest['samples']} samples of {manifest['side_px']} px in {len(manifest['shards'])} tars,"
+        f" {megabytes:.1f} MB; {splits}; {', '.join(manifest['sensors'])}{labels}"
+    )

@@ -4,10 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bandloom.errors import SceneError
-from shards.scenes.raster import band_files, open_band_folder, open_stack
+from shards.scenes.raster import RASTER_SUFFIXES, band_files, open_band_folder, open_stack
 from shards.scenes.scene import ALIGN_M, Scene, WindowM
 
-__all__ = ["ALIGN_M", "Scene", "WindowM", "open_scene"]
+__all__ = ["ALIGN_M", "Scene", "WindowM", "is_scene", "open_scene"]
+
+
+def is_scene(path: Path) -> bool:
+    """Tell whether a local path is itself a scene, by its name and what lies right inside."""
+    if path.is_dir():
+        return bool(band_files(path))
+    return path.suffix.lower() in RASTER_SUFFIXES
 
 
 def open_scene(path: str | Path, *, sensor: str | None = None, band_map: Sequence[str] | str | None = None,

@@ -1,0 +1,75 @@
+"""The end of a build: splits, statistics, one index of all samples, the quarantine list, and last the manifest."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bandloom import __version__
+from bandloom.errors import ShardError
+from bandloom.output import write_json
+from shards.geography import BUFFER_M, SPLITS, split_of, split_of_cells
+from shards.histograms import Histograms, merge, statistics
+from shards.index import Entry, read_index, write_index
+
+FORMAT_VERSION = 1
+MANIFEST, INDEX, QUARANTINE = "manifest.json", "samples.jsonl", "quarantine.jsonl"
+
+
+def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any]]) -> int:
+    """Write ``samples.jsonl``, ``quarantine.jsonl`` (when needed) and ``manifest.json``; return the failed sources.
+
+    Raises:
+        ShardError: not one source gave a sample; the first reason is given.
+    """
+    tars = [tar for journal in journals for tar in journal["tars"]]
+    quarantine = [bad for journal in journals for bad in journal["quarantine"]]
+    entries = [entry for tar in tars for entry in read_index(_beside(place, tar["tar"], "index.jsonl"))]
+    if not entries:
+        raise ShardError(quarantine[0]["reason"] if quarantine else "no sample was made; check the sources.")
+    told = plan["options"]["split"]
+    cells = split_of_cells(entry.cells for entry in entries)
+    splits = {entry.cells: told or split_of(entry.cells, cells) for entry in entries}
+    entries = [_with_split(entry, splits[entry.cells]) for entry in entries]
+    write_index(place / INDEX, entries)
+    if quarantine:
+        (place / QUARANTINE).write_text("".join(json.dumps(bad) + "\n" for bad in quarantine))
+    provenance = {key: value for journal in journals for key, value in journal["provenance"].items()}
+    sensors = {record["sensor_record"]["name"]: record.pop("sensor_record") for record in provenance.values()}
+    write_json(place / MANIFEST, {
+        "format": "bandloom-shards", "version": FORMAT_VERSION, "made_by": f"bandloom {__version__}",
+        "samples": len(entries), "labelled": sum(entry.has_label for entry in entries),
+        "splits": dict(Counter(entry.split for entry in entries)),
+        "split_rule": f"all in {told}" if told else f"one-degree cells by hash, {BUFFER_M:g} m buffer", "cells": cells,
+        "sensors": sensors, "label_set": plan["label_set"], "statistics": _train_statistics(place, tars, splits),
+        "side_px": plan["options"]["side_px"], "options": plan["options"], "quarantined": len(quarantine),
+        "shards": tars, "sources": provenance,
+    })  # fmt: skip
+    return len(quarantine)
+
+
+def _with_split(entry: Entry, split: str) -> Entry:
+    return replace(entry, split=split)
+
+
+def _beside(place: Path, tar: str, suffix: str) -> Path:
+    return place / f"{tar.removesuffix('.tar')}.{suffix}"
+
+
+def _train_statistics(
+    place: Path, tars: Sequence[dict[str, Any]], splits: dict[tuple[str, ...], str]
+) -> dict[str, Any]:
+    """Merge the histograms of the train split, or of all samples when nothing is in it."""
+    wanted = SPLITS[0] if SPLITS[0] in splits.values() else None
+    merged: Histograms = {}
+    for tar in tars:
+        with np.load(_beside(place, tar["tar"], "histograms.npz")) as counts:
+            for name in counts.files:
+                cells, slot = name.split("|")
+                if wanted is None or splits[tuple(cells.split(","))] == wanted:
+                    merge(merged, {slot: counts[name]})
+    return statistics(merged) | {"split": wanted or "all"}

@@ -1,0 +1,66 @@
+"""The index of samples: where each lies in its tar and on the ground, and what it holds; one JSON line a sample."""
+
+import datetime as clock
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bandloom.errors import ShardError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One sample. ``x_m`` and ``y_m`` are UTM metres of its upper-left corner; fractions are of its whole square."""
+
+    key: str
+    shard: str  # file name of the tar
+    sensor: str
+    epsg: int
+    x_m: float
+    y_m: float
+    side_px: int  # at 10 m
+    datetime: str | None  # ISO 8601
+    split: str
+    valid_fraction: float
+    cloud_fraction: float | None
+    has_label: bool
+    class_index: int | None = None
+    inside_px: tuple[int, int] = (0, 0)  # rows and columns at 10 m that the scene reaches, rounded up to 60 m
+    cells: tuple[str, ...] = ()  # its own one-degree cell, then those within the buffer
+    members: dict[str, tuple[int, int]] = field(default_factory=dict)  # suffix -> offset, size in the tar
+    xxh3: dict[str, str] = field(default_factory=dict)  # suffix -> checksum of the raw array
+
+    @property
+    def time(self) -> clock.datetime | None:
+        """When it was acquired."""
+        return clock.datetime.fromisoformat(self.datetime) if self.datetime else None
+
+    def to_json(self) -> str:
+        """Return the entry as one line."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> "Entry":
+        """Build an entry from :meth:`to_json`'s record."""
+        record["cells"], record["inside_px"] = tuple(record["cells"]), tuple(record["inside_px"])
+        record["members"] = {suffix: (at[0], at[1]) for suffix, at in record["members"].items()}
+        return cls(**record)
+
+
+def write_index(path: Path, entries: Iterable[Entry]) -> None:
+    """Write one line an entry."""
+    path.write_text("".join(entry.to_json() + "\n" for entry in entries))
+
+
+def read_index(path: Path) -> list[Entry]:
+    """Read the entries of an index.
+
+    Raises:
+        ShardError: it is absent or damaged.
+    """
+    try:
+        return [Entry.from_record(json.loads(line)) for line in path.read_text().splitlines()]
+    except (OSError, ValueError, KeyError, TypeError) as cause:
+        raise ShardError(f"the index {path} cannot be read ({cause}); copy it again, or rebuild the shards.") from cause

@@ -1,0 +1,149 @@
+"""A folder of shards as an indexed set of samples, every one verified when it is read. Needs no torch."""
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import blosc2
+import numpy as np
+
+from bandloom.errors import ShardError
+from bandloom.label_set import LabelSet
+from bandloom.sensors import Sensor
+from shards.codec import checksum, decode_into
+from shards.finalize import FORMAT_VERSION, INDEX, MANIFEST
+from shards.index import Entry, read_index
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample as it was measured: native groups, and labels when it has them."""
+
+    key: str
+    sensor: Sensor
+    groups: dict[int, np.ndarray]  # {gsd_m: (C, H_g, W_g)} uint16 DN
+    label: np.ndarray | None  # (H10, W10) uint8 class indices
+    class_index: int | None
+    meta: dict[str, Any]
+
+
+class ShardSet:
+    """Shards of one folder. Safe to read from many threads."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Open the folder at ``path``.
+
+        Raises:
+            ShardError: there is no manifest, or one of another format; or the index or a tar is missing.
+        """
+        blosc2.set_nthreads(1)
+        self.path = Path(path)
+        self.manifest = _read_manifest(self.path)
+        self.sensors = {name: Sensor.from_dict(record) for name, record in self.manifest["sensors"].items()}
+        record = self.manifest["label_set"]
+        self.label_set = LabelSet.from_dict(record) if record else None
+        self.statistics: dict[str, dict[str, float]] = self.manifest["statistics"]
+        self.entries: list[Entry] = read_index(self.path / INDEX)
+        if len(self.entries) != self.manifest["samples"]:
+            raise ShardError(
+                f"{self.path / INDEX} lists {len(self.entries)} samples where the manifest counts"
+                f" {self.manifest['samples']}; copy the folder again."
+            )
+        self._descriptors: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def indices(self, split: str | None = None) -> np.ndarray:
+        """Return the sample numbers of a split (None: all but the buffer), int64 in order."""
+        wanted = [i for i, e in enumerate(self.entries) if (e.split == split if split else e.split != "buffer")]
+        return np.array(wanted, np.int64)
+
+    def read(self, index: int) -> Sample:
+        """Read and verify one sample.
+
+        Raises:
+            ShardError: its bytes are not what was written.
+        """
+        entry = self.entries[index]
+        sensor = self.sensors[entry.sensor]
+        groups = {}
+        for group in sensor.groups:
+            side = entry.side_px * 10 // group.gsd_m
+            groups[group.gsd_m] = np.empty((len(group.bands), side, side), np.uint16)
+            self.read_into(index, f"{group.name}.b2nd", groups[group.gsd_m])
+        meta = {"epsg": entry.epsg, "x_m": entry.x_m, "y_m": entry.y_m, "datetime": entry.datetime,
+                "valid_fraction": entry.valid_fraction, "cloud_fraction": entry.cloud_fraction}  # fmt: skip
+        return Sample(entry.key, sensor, groups, self.mask(index, "label"), entry.class_index, meta)
+
+    def mask(self, index: int, kind: str) -> np.ndarray | None:
+        """Return a sample's ``label`` or ``cloud`` mask, ``(H10, W10)`` uint8, or None when it has none."""
+        entry = self.entries[index]
+        if f"{kind}.b2nd" not in entry.members:
+            return None
+        out = np.empty((entry.side_px, entry.side_px), np.uint8)
+        self.read_into(index, f"{kind}.b2nd", out)
+        return out
+
+    def read_into(self, index: int, suffix: str, out: np.ndarray) -> None:
+        """Decode one member into ``out`` (C-contiguous) and check its sum.
+
+        Raises:
+            ShardError: the sample has no such member, or its bytes are not what was written.
+        """
+        entry = self.entries[index]
+        where = f"{entry.shard}: {entry.key}.{suffix}"
+        if suffix not in entry.members:
+            raise ShardError(f"{where} does not exist; the sample holds {', '.join(entry.members)}.")
+        offset, size = entry.members[suffix]
+        content = os.pread(self._open(entry.shard), size, offset)
+        if len(content) != size:
+            raise ShardError(f"{where} is cut short ({len(content)} of {size} bytes); copy {entry.shard} again.")
+        decode_into(content, out, where)
+        if checksum(out) != entry.xxh3[suffix]:
+            raise ShardError(f"{where} has changed since it was written (its xxh3 differs); copy {entry.shard} again.")
+
+    def close(self) -> None:
+        """Close the tars."""
+        while self._descriptors:
+            os.close(self._descriptors.popitem()[1])
+
+    @cached_property
+    def side_px(self) -> int:
+        """The side of every sample in pixels of 10 m."""
+        return int(self.manifest["side_px"])
+
+    def _open(self, shard: str) -> int:
+        if shard not in self._descriptors:
+            try:
+                self._descriptors[shard] = os.open(self.path / shard, os.O_RDONLY)
+            except OSError as cause:
+                raise ShardError(f"{self.path / shard} cannot be opened ({cause.strerror}); copy it again.") from cause
+        return self._descriptors[shard]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_descriptors": {}}
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptors"):
+            self.close()
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ShardError(
+            f"{folder} holds no {MANIFEST}, so it is no finished shard folder; build it with bandloom shards build."
+        )
+    try:
+        manifest = json.loads(path.read_text())
+        if manifest["format"] != "bandloom-shards" or manifest["version"] > FORMAT_VERSION:
+            raise ShardError(
+                f"{path} has format {manifest['format']} {manifest['version']}; expected {FORMAT_VERSION}."
+            )
+    except (ValueError, KeyError, TypeError) as cause:
+        raise ShardError(f"{path} is damaged ({cause!r}); copy the folder again.") from cause
+    return manifest
