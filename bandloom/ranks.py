@@ -1,8 +1,10 @@
 """The processes of a run, from the environment: srun, torchrun and DeepSpeed's launcher all set the same five names."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -33,7 +35,7 @@ class Ranks:
             raise ConfigError(
                 f"WORLD_SIZE is set but {missing} is not; the launcher must set all of {', '.join(names)}."
             )
-        rank, local, world = (int(os.environ.get(n, d)) for n, d in (("RANK", 0), ("LOCAL_RANK", 0), ("WORLD_SIZE", 1)))
+        rank, local, world = _number("RANK", 0), _number("LOCAL_RANK", 0), _number("WORLD_SIZE", 1)
         if not 0 <= rank < world:
             raise ConfigError(f"RANK {rank} does not lie in WORLD_SIZE {world}; check the launcher.")
         if torch.cuda.is_available():
@@ -52,16 +54,20 @@ class Ranks:
 
     def stop(self) -> None:
         """Leave the group."""
-        if self.world > 1 and dist.is_initialized():
+        if dist.is_initialized():
             dist.destroy_process_group()
+
+    def totals(self, values: Sequence[float]) -> list[float]:
+        """Return the sums of some numbers over all ranks, in float64 and in one exchange."""
+        if self.world == 1:
+            return list(values)
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(tensor)
+        return tensor.tolist()
 
     def total(self, value: float) -> float:
         """Return the sum of a number over all ranks, in float64."""
-        if self.world == 1:
-            return value
-        tensor = torch.tensor([value], dtype=torch.float64, device=self.device)
-        dist.all_reduce(tensor)
-        return float(tensor.item())
+        return self.totals([value])[0]
 
     def any(self, flag: bool) -> bool:
         """Tell whether the flag is up on any rank; all ranks get the same answer."""
@@ -83,3 +89,19 @@ class Ranks:
         box = [text]
         dist.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
+
+    def gather_texts(self, text: str) -> list[str]:
+        """Return every rank's text on every rank, in the order of the ranks."""
+        if self.world == 1:
+            return [text]
+        texts: list[Any] = [None] * self.world
+        dist.all_gather_object(texts, text)
+        return texts
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(f"{name} is {text!r}; it must be a whole number, check the launcher.") from None

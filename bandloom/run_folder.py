@@ -17,7 +17,7 @@ from typing import Any, Self
 from bandloom import __version__
 from bandloom.config import Config, load_config
 from bandloom.errors import RunFolderError
-from bandloom.output import write_json
+from bandloom.output import new_output, write_json
 
 REPORTED_PACKAGES = ("numpy", "torch", "torchvision", "timm", "deepspeed", "webdataset", "blosc2", "rasterio", "onnx",
                      "onnxruntime", "scikit-learn", "transformers", "tensorrt", "tensorrt-rtx")  # fmt: skip
@@ -30,6 +30,7 @@ class RunFolder:
         self.path = path
         self._metrics: Any = None
         self._board: Any = None
+        self._board_from: int | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -49,14 +50,15 @@ class RunFolder:
         """
         held = self.path / "config.yaml"
         if from_scratch and held.exists():
-            shutil.rmtree(self.path)
+            self._clear()
         if held.exists():
             self._check_same(config, held)
         elif self.path.is_dir() and any(each.name not in _FOREIGN for each in self.path.iterdir()) and not resume:
             raise RunFolderError(f"{self.path} exists and is no run folder; choose a new name for --out.")
         self.path.mkdir(parents=True, exist_ok=True)
         self.pictures.mkdir(exist_ok=True)
-        held.write_text(config.to_yaml())
+        with new_output(held, overwrite=True) as temporary:
+            temporary.write_text(config.to_yaml())
         write_json(self.path / "environment.json", environment())
 
     def log(self, step: int, kind: str, **values: Any) -> None:
@@ -72,9 +74,18 @@ class RunFolder:
 
     def metrics(self, kind: str | None = None) -> list[dict[str, Any]]:
         """Return the lines of ``metrics.jsonl``, of one kind when given."""
+        return [line for line in _read_lines(self.path / "metrics.jsonl") if kind is None or line["kind"] == kind]
+
+    def forget_after(self, step: int) -> None:
+        """Drop the lines of later steps: a resumed run takes these steps again."""
         path = self.path / "metrics.jsonl"
-        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        return [line for line in lines if kind is None or line["kind"] == kind]
+        self._board_from = step + 1
+        if not path.exists():
+            return
+        kept = [line for line in _read_lines(path) if line["step"] <= step or line["kind"] == "event"]
+        self.close()
+        with new_output(path, overwrite=True) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
 
     def close(self) -> None:
         """Close the metrics and the events."""
@@ -95,18 +106,51 @@ class RunFolder:
         if self._board is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(self.path / "tensorboard"))
+            self._board = SummaryWriter(str(self.path / "tensorboard"), purge_step=self._board_from)
         return self._board
 
     def _check_same(self, config: Config, held: Path) -> None:
         before = load_config(type(config), held)
         changed = _differences(before.model_dump(mode="json"), config.model_dump(mode="json"))
+        changed = {key: values for key, values in changed.items() if not _may_change(key)}
         if changed:
             key, (old, new) = next(iter(changed.items()))
             raise RunFolderError(
                 f"{self.path} holds a run with another config ({key} was {old!r}, is {new!r});"
                 " choose another --out, or pass --from-scratch to replace it."
             )
+
+    def _clear(self) -> None:
+        """Remove what a run wrote; a launcher's own files stay."""
+        for each in self.path.iterdir():
+            if each.name in _FOREIGN - {"saved", "DONE"}:
+                continue
+            if each.is_dir() and not each.is_symlink():
+                shutil.rmtree(each)
+            else:
+                each.unlink()
+
+
+# how a run is computed and kept, not what it computes: a resumed run may have it otherwise
+_MAY_CHANGE = ("trainer.workers", "trainer.log_every", "trainer.snapshot_every", "trainer.keep_last",
+               "trainer.keep_every", "trainer.wandb", "trainer.engine.kind", "trainer.engine.zero_stage",
+               "trainer.engine.deepspeed", "trainer.engine.accumulate", "trainer.engine.activation_checkpointing",
+               "trainer.engine.compile", "pictures_every", "probe")  # fmt: skip
+
+
+def _may_change(key: str) -> bool:
+    return any(key == free or key.startswith(free + ".") for free in _MAY_CHANGE)
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a file of JSON lines; a last line that a kill or a full disk cut off is left out."""
+    records = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue
+    return records
 
 
 _FOREIGN = {"owner", "saved", "attempts", "KILL", "DONE", "logs", "slurm", "snapshot", "job.sh"}  # a launcher's

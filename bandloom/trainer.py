@@ -1,23 +1,30 @@
 """The training loop of every stage: steps, snapshots, markers, metrics; what differs comes in as a loss and hooks."""
 
+import contextlib
+import errno
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import Field
+from torch import nn
 
 from bandloom.config import Config
 from bandloom.console import console, logger, progress_bar
 from bandloom.device_batch import DeviceBatch
 from bandloom.engine import Engine, EngineConfig, LossOf, StepReport
-from bandloom.errors import TrainingError
+from bandloom.errors import OutputError, TrainingError
 from bandloom.markers import EXIT_DONE, EXIT_STOPPED, RunMarkers
+from bandloom.profiling import StepProfiler
 from bandloom.ranks import Ranks
 from bandloom.run_folder import RunFolder
 from bandloom.snapshots import Snapshots, require_clean
+from bandloom.throughput import Throughput
 
 
 class TrainerConfig(Config):
@@ -51,26 +58,35 @@ class Task:
     Args:
         loss_of: ``(module, DeviceBatch) -> scalar``.
         open_loader: called with the loader's state (None: the beginning), yields steps without end.
-        hooks: ``(every, hook)``: ``hook(step)`` runs on all ranks after each ``every`` steps and after the last.
+        hooks: ``(every, hook)``: ``hook(step)`` runs on all ranks after each ``every`` steps and after the last. What
+            it returns, where that is a number, is the model's score, larger is better: its best snapshot is kept.
+        save_beside: rank 0 calls it with each snapshot's folder and the whole model, to put the finished part there.
+        flops_per_sample: FLOPs of a training step for one sample, for the MFU.
     """
 
     loss_of: LossOf
     open_loader: Callable[[dict[str, int] | None], Iterator[LoadedStep]]
-    hooks: Sequence[tuple[int, Callable[[int], None]]] = field(default_factory=tuple)
+    hooks: Sequence[tuple[int, Callable[[int], float | None]]] = field(default_factory=tuple)
+    save_beside: Callable[[Path, nn.Module], None] | None = None
+    flops_per_sample: float | None = None
 
 
 class Trainer:
     """Runs a task to its end, or to a request to stop, and can go on from any snapshot."""
 
-    def __init__(self, run: RunFolder, config: TrainerConfig, engine: Engine, task: Task) -> None:
+    def __init__(
+        self, run: RunFolder, config: TrainerConfig, engine: Engine, task: Task, *, profile: bool = False
+    ) -> None:
         self.run, self.config, self.engine, self.task = run, config, engine, task
         self.ranks: Ranks = engine.ranks
         self.markers = RunMarkers(run.path)
         self.snapshots = Snapshots(run.path / "snapshots", self.ranks, config.keep_last, config.keep_every)
         self.step = 0
+        self._loader_state: dict[str, int] | None = None
+        self._saved_step: int | None = None
         self._skipped_in_a_row = 0
-        self._waited_s = 0.0
-        self._window = (0, time.monotonic())
+        self._throughput = Throughput(config.batch_size, self.ranks.world, self.ranks.device, task.flops_per_sample)
+        self._profiler = StepProfiler(run.path / "profile" if profile and self.ranks.rank == 0 else None)
 
     def train(self) -> int:
         """Train to the end; returns the process's exit code (0 done, 75 stopped after a save).
@@ -79,22 +95,20 @@ class Trainer:
             TrainingError: too many steps in a row were not finite.
         """
         self._claim()
-        loader_state = self._resume()
-        steps = self.task.open_loader(loader_state)
         try:
-            with _ProgressLine(self.config.steps, self.step, self.ranks.rank == 0) as line:
+            self._loader_state = self._resume()
+            steps = self.task.open_loader(self._loader_state)
+            with _ProgressLine(self.config.steps, self.step, self.ranks.rank == 0) as line, self._profiler:
                 while self.step < self.config.steps:
-                    loader_state = self._one_step(steps, line)
+                    self._one_step(steps, line)
                     if self.ranks.any(self.markers.stop_requested()):
-                        self._snapshot(loader_state)
-                        return self._end("stopped", EXIT_STOPPED)
+                        return self._stop()
                     if self.step % self.config.snapshot_every == 0 and self.step < self.config.steps:
-                        self._snapshot(loader_state)
-            if loader_state is not None and not self.snapshots.holds(self.step):
-                self._snapshot(loader_state)
+                        self._snapshot()
+            if self._saved_step != self.step:
+                self._snapshot()
         except BaseException as cause:
-            if self.ranks.rank == 0:
-                self.markers.write_end("failed", self.step, 1, f"{type(cause).__name__}: {cause}")
+            self._fail(cause)
             raise
         return EXIT_DONE
 
@@ -103,8 +117,7 @@ class Trainer:
         return self._end("done", EXIT_DONE)
 
     def _claim(self) -> None:
-        attempt = self.ranks.broadcast_text(self.markers.attempt)
-        self.markers.attempt = attempt
+        self.markers.attempt = self.ranks.broadcast_text(self.markers.attempt)
         if self.ranks.rank == 0:
             self.markers.claim()
         self.ranks.barrier()
@@ -114,77 +127,146 @@ class Trainer:
         latest = self.snapshots.latest()
         if latest is None:
             require_clean(self.snapshots)
+            self._forget_after(0)
             return None
         self.engine.load_state(latest.load())
-        self.step = latest.step
-        self._window = (self.step, time.monotonic())
+        self.step = self._saved_step = latest.step
+        self._forget_after(self.step)
+        self._throughput.start(self.step)
         logger.info("resumed from step %d of %d", self.step, self.config.steps)
         return latest.trainer["loader"]
 
-    def _one_step(self, steps: Iterator[LoadedStep], line: "_ProgressLine") -> dict[str, int]:
+    def _forget_after(self, step: int) -> None:
+        """Take out of the metrics what an attempt that died wrote about steps that are now done again."""
+        if self.ranks.rank == 0:
+            with _full_disk_said("the metrics of steps that are done again stay"):
+                self.run.forget_after(step)
+        self.ranks.barrier()
+
+    def _one_step(self, steps: Iterator[LoadedStep], line: "_ProgressLine") -> None:
         began = time.monotonic()
         loaded = next(steps)
-        waited = time.monotonic() - began
+        self._throughput.waited(time.monotonic() - began)
         # stochastic depth draws from torch's generator: seeded by the step, it needs no state in a snapshot
         torch.manual_seed((self.config.seed * 1_000_003 + self.step) * 65_537 + self.ranks.rank)
         micro = loaded.batch.split(self.config.engine.accumulate)
         report = self.engine.train_step(micro, self.task.loss_of, self.step)
         self.step += 1
-        self._waited_s += waited
+        self._loader_state = loaded.state
+        self._profiler.step()
         self._check_finite(report, loaded)
-        self.markers.beat(self.step, self.ranks.rank, loss=report.loss, total=self.config.steps)
-        if self.ranks.rank == 0 and (self.step % self.config.log_every == 0 or self.step == self.config.steps):
-            self._log(report)
+        with _full_disk_said("the heartbeat and the metrics are not written"):
+            self.markers.beat(self.step, self.ranks.rank, loss=report.loss, total=self.config.steps)
+            if self.ranks.rank == 0 and (self.step % self.config.log_every == 0 or self.step == self.config.steps):
+                self._log(report)
         line.advance(self.step, report.loss)
         for every, hook in self.task.hooks:
             if self.step % every == 0 or self.step == self.config.steps:
-                hook(self.step)
-        return loaded.state
+                self._run(hook)
+
+    def _run(self, hook: Callable[[int], float | None]) -> None:
+        score = None
+        with _full_disk_said("what this step shows is not written"):
+            score = hook(self.step)
+        best = self.snapshots.best() if self.ranks.rank == 0 else None
+        better = score is not None and (best is None or score > best["score"])
+        # rank 0 decides: the others may have no score
+        if self.ranks.any(better and self.ranks.rank == 0):
+            if self._saved_step != self.step:
+                self._snapshot()
+            if self._saved_step == self.step and score is not None:
+                with _full_disk_said("the best snapshot is not marked"):
+                    self.snapshots.mark_best(self.step, score)
 
     def _check_finite(self, report: StepReport, loaded: LoadedStep) -> None:
         if not report.skipped:
             self._skipped_in_a_row = 0
             return
         self._skipped_in_a_row += 1
-        keys = ", ".join(loaded.batch.keys[:8])
-        logger.warning("step %d was not finite and changed nothing; rank %d held %s", self.step, self.ranks.rank, keys)
+        own = "" if report.finite_here else ", ".join(loaded.batch.keys)
+        at_fault = [keys for keys in self.ranks.gather_texts(own) if keys]
+        # a gradient that overflows has a finite loss on every rank: then all samples are named
+        keys = "; ".join(at_fault or self.ranks.gather_texts(", ".join(loaded.batch.keys)))
         if self.ranks.rank == 0:
-            self.run.log(self.step, "event", event="skipped", keys=list(loaded.batch.keys))
+            logger.warning("step %d was not finite and changed nothing; it held the samples %s", self.step, keys)
+            with _full_disk_said("the skipped step is not noted"):
+                self.run.log(self.step, "event", event="skipped", keys=keys, in_a_row=self._skipped_in_a_row)
         if self._skipped_in_a_row >= self.config.engine.max_skipped:
             raise TrainingError(
                 f"{self._skipped_in_a_row} steps in a row were not finite, the last with the samples {keys}; look at"
-                " these samples, or lower engine.lr."
+                " these samples, or lower trainer.engine.lr."
             )
 
     def _log(self, report: StepReport) -> None:
-        step, since = self._window
-        took = max(time.monotonic() - since, 1e-9)
-        rate = (self.step - step) / took
         self.run.log(
             self.step,
             "train",
-            loss=report.loss,
+            loss=report.loss if math.isfinite(report.loss) else None,
             lr=report.lr,
             grad_norm=report.grad_norm if math.isfinite(report.grad_norm) else None,
-            samples_per_s=round(rate * self.config.batch_size, 2),
-            data_wait=round(self._waited_s / took, 4),
+            **self._throughput.report(self.step, self.config.steps),
         )
-        self._window, self._waited_s = (self.step, time.monotonic()), 0.0
 
-    def _snapshot(self, loader_state: dict[str, int] | None) -> None:
+    def _snapshot(self) -> None:
         began = time.monotonic()
-        self.markers.check_owner()
-        trainer: dict[str, Any] = {"loader": loader_state, "config": self.config.model_dump(mode="json")}
-        if self.snapshots.save(self.step, self.engine.state(), trainer) and self.ranks.rank == 0:
-            self.markers.saved(self.step, time.monotonic() - began)
+        if self.ranks.any(not self.markers.is_owner()):
+            self.markers.check_owner()
+            raise TrainingError("another rank found that this run belongs to another attempt; let this process end.")
+        trainer: dict[str, Any] = {"loader": self._loader_state, "config": self.config.model_dump(mode="json")}
+        if self.snapshots.save(self.step, self.engine.state(), trainer, self._beside()):
+            self._saved_step = self.step
+            if self.ranks.rank == 0:
+                with _full_disk_said("the launcher is not told of this snapshot"):
+                    self.markers.saved(self.step, time.monotonic() - began)
 
-    def _end(self, reason: str, code: int) -> int:
+    def _beside(self) -> Callable[[Path], None] | None:
+        save_beside = self.task.save_beside
+        if save_beside is None:
+            return None
+        model = self.engine.whole_model()
+        return lambda folder: save_beside(folder, model)
+
+    def _stop(self) -> int:
+        if self._saved_step != self.step:
+            self._snapshot()
+        if self._saved_step == self.step:
+            return self._end("stopped", EXIT_STOPPED)
+        kept = f"the snapshot of step {self._saved_step} is the newest" if self._saved_step else "there is no snapshot"
+        return self._end("stopped", EXIT_STOPPED, f"step {self.step} could not be saved: {kept}")
+
+    def _end(self, reason: str, code: int, message: str = "") -> int:
         if self.ranks.rank == 0:
-            self.markers.write_end(reason, self.step, code)
+            with _full_disk_said("how this attempt ended is not noted"):
+                self.markers.write_end(reason, self.step, code, message)
         self.ranks.barrier()
         if code == EXIT_STOPPED:
             logger.info("stopped on request after step %d; the same command goes on from here", self.step)
+        if message:
+            logger.warning("%s", message)
         return code
+
+    def _fail(self, cause: BaseException) -> None:
+        """Say why, unless a rank that fell first has said so: the others then only see their connections close."""
+        if not (self.markers.attempt_folder / "end").exists():
+            with contextlib.suppress(OSError):
+                self.markers.write_end("failed", self.step, 1, f"{type(cause).__name__}: {cause}")
+
+
+@contextlib.contextmanager
+def _full_disk_said(consequence: str) -> Iterator[None]:
+    """Let a full disk cost what was to be written, and not the run."""
+    try:
+        yield
+    except (OSError, OutputError) as cause:
+        inner = cause if isinstance(cause, OSError) else cause.__cause__
+        if not isinstance(inner, OSError) or inner.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _say_once(consequence)
+
+
+@functools.cache
+def _say_once(consequence: str) -> None:
+    logger.warning("the disk is full: %s; training goes on", consequence)
 
 
 class _ProgressLine:
