@@ -25,7 +25,7 @@ class Entry:
     split: str
     valid_fraction: float
     cloud_fraction: float | None
-    has_label: bool
+    has_label: bool  # a class of its own, or a pixel with a class
     class_index: int | None = None
     inside_px: tuple[int, int] = (0, 0)  # rows and columns at 10 m that the scene reaches, rounded up to 60 m
     cells: tuple[str, ...] = ()  # its own one-degree cell, then those within the buffer

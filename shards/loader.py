@@ -73,7 +73,7 @@ class Loader:
         self._rank, self._world, self._workers, self._start, self._augment = rank, world, workers, start, augment
         self._indices = np.asarray(indices, np.int64)
         self._order = Order([shards.entries[i].sensor for i in self._indices], self._indices, batch_size, seed, shuffle)
-        self._has_label = any(shards.entries[i].has_label for i in self._indices)
+        self._has_label = any("label.b2nd" in shards.entries[i].members for i in self._indices)
         self._has_class = any(shards.entries[i].class_index is not None for i in self._indices)
         self._lock = threading.Lock()
 

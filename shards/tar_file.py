@@ -25,6 +25,10 @@ class TarFile:
         self._at = offset + len(content) + padding
         return offset, len(content)
 
+    def abandon(self) -> None:
+        """Close the file without an end."""
+        self._file.close()
+
     def close(self) -> int:
         """End the tar and return its size in bytes."""
         self._file.write(b"\0" * (2 * _BLOCK))

@@ -42,7 +42,12 @@ def run_unit(plan: Plan, unit: int, folder: Path) -> dict[str, Any]:
 
     A scene that fails leaves nothing of itself behind: it is named in the record with its reason.
     """
-    tars, quarantine, provenance = _Tars(folder, unit), [], {}
+    with _Tars(folder, unit) as tars:
+        return _fill(plan, unit, tars)
+
+
+def _fill(plan: Plan, unit: int, tars: "_Tars") -> dict[str, Any]:
+    quarantine, provenance = [], {}
     for index in plan.units[unit]:
         source = plan.sources[index]
         try:
@@ -83,6 +88,13 @@ class _Tars:
         if self._tar is not None:
             self._finish()
         return self._done
+
+    def __enter__(self) -> "_Tars":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._tar is not None:  # a crash on the way: the temporary file is swept by the next build
+            self._tar.abandon()
 
     @property
     def _name(self) -> str:
@@ -149,7 +161,7 @@ def _sample(scene: Scene, source: Source, cut: Cut, label: np.ndarray | None, cl
         "epsg": scene.crs.to_epsg(), "x_m": x_m, "y_m": y_m, "side_px": options.side_px,
         "datetime": scene.datetime.isoformat() if scene.datetime else None, "valid_fraction": cut.valid_fraction,
         "cloud_fraction": cut.cloud_fraction, "class_index": class_index,
-        "has_label": label is not None and bool((label != IGNORE_INDEX).any()),
+        "has_label": class_index is not None or (label is not None and bool((label != IGNORE_INDEX).any())),
         "inside_px": (_inside(scene.height_m, cut.window_m[1], options),
                       _inside(scene.width_m, cut.window_m[0], options)),
         "cells": cells_of(scene.crs.to_epsg() or 0, x_m, y_m, options.side_px * 10.0),

@@ -1,0 +1,35 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shards.codec import CODECS, checksum, decode_into, encode
+from shards.shard_set import ShardSet
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/shard-format.md"
+
+
+def test_ten_lines_with_webdataset_and_blosc2_alone_read_the_shards(shards, tmp_path):
+    code = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL).group(1)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    (tmp_path / "read.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "-I", str(tmp_path / "read.py"), str(shards)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if "g10" in line]
+    assert [line.split()[0] for line in lines] == [e.key for e in ShardSet(shards).entries]
+    assert all("'g20': (6, 60, 60)" in line and line.endswith("True") for line in lines)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_every_codec_gives_the_same_pixels_and_the_same_bytes_twice(codec):
+    pixels = np.random.default_rng(0).integers(0, 65536, (4, 30, 30), dtype=np.uint16)
+    frame, out = encode(pixels, codec), np.empty_like(pixels)
+    decode_into(frame, out, "here")
+    np.testing.assert_array_equal(out, pixels)
+    assert checksum(out) == checksum(pixels)
+    assert encode(pixels, codec) == frame
