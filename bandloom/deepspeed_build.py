@@ -29,7 +29,8 @@ def prepare_build(device: torch.device) -> None:
     if device.type == "cuda":
         return
     _require_tools()
-    folder = Path(os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(_default_folder())))
+    folder = extensions_folder()
+    os.environ["TORCH_EXTENSIONS_DIR"] = str(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f".building-{platform.node()}").open("w") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
@@ -40,7 +41,10 @@ def prepare_build(device: torch.device) -> None:
         get_accelerator().create_op_builder("ShareMemCommBuilder").load()
 
 
-def _default_folder() -> Path:
+def extensions_folder() -> Path:
+    """Return where extensions are built: ``TORCH_EXTENSIONS_DIR``, or a folder of this machine's own."""
+    if given := os.environ.get("TORCH_EXTENSIONS_DIR"):
+        return Path(given)
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     tag = f"{platform.node()}-py{sysconfig.get_python_version()}-torch{torch.__version__}"
     return cache / "bandloom" / "torch_extensions" / tag

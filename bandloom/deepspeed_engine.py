@@ -65,6 +65,8 @@ class DeepSpeedEngine(Engine):
         sizes = {name: _numel(parameter) for name, parameter in self.model.named_parameters()}
         buffers = {name: value for name, value in self.model.state_dict().items() if name not in sizes}
         own = own_share(sizes | {name: value.numel() for name, value in buffers.items()}, self.ranks)
+        if self.stage in (1, 2) and self._step_count() is not None:
+            self._link_moments()
         state = {f"model.{name}": _copied(value) for name, value in buffers.items() if name in own}
         for name, parameter in self.model.named_parameters():
             tensors = self._whole(name, parameter)
@@ -148,7 +150,13 @@ class DeepSpeedEngine(Engine):
         for flat in self._flat():
             inner[flat] = {"step": step.to(flat.device, copy=True)} | {key: torch.zeros_like(flat) for key in MOMENTS}
         if self.stage < 3:
-            self.engine.optimizer._lazy_init_hp_params_optimizer_state()
+            self._link_moments()
+
+    def _link_moments(self) -> None:
+        """Let parameters find their moments: DeepSpeed links once, when only the first group has any (0.19.8)."""
+        zero = self.engine.optimizer
+        zero._hp_optimizer_states_linked = False
+        zero._lazy_init_hp_params_optimizer_state()
 
     def _set(self, parameter: nn.Parameter, value: Tensor, key: str | None) -> None:
         """Set this rank's part of a weight (key None) or moment."""

@@ -3,6 +3,7 @@
 ``metrics.jsonl`` has one schema: every line is ``{"time": s, "step": n, "kind": "train" | "score" | "event", ...}``.
 """
 
+import contextlib
 import json
 import platform
 import shutil
@@ -68,9 +69,13 @@ class RunFolder:
         line = {"time": round(time.time(), 3), "step": step, "kind": kind, **values}
         self._metrics.write(json.dumps(line) + "\n")
         self._metrics.flush()
-        for name, value in values.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
+        numbers = {name: value for name, value in values.items() if type(value) in (int, float)}
+        try:
+            for name, value in numbers.items():
                 self._tensorboard().add_scalar(f"{kind}/{name}", value, step)
+        except OSError:
+            self._board = None  # a full disk ends its thread for good: the next line opens another
+            raise
 
     def metrics(self, kind: str | None = None) -> list[dict[str, Any]]:
         """Return the lines of ``metrics.jsonl``, of one kind when given."""
@@ -89,10 +94,11 @@ class RunFolder:
 
     def close(self) -> None:
         """Close the metrics and the events."""
-        for writer in (self._metrics, self._board):
+        writers, self._metrics, self._board = (self._metrics, self._board), None, None
+        for writer in writers:
             if writer is not None:
-                writer.close()
-        self._metrics = self._board = None
+                with contextlib.suppress(OSError):  # what a full disk kept from being written stays unwritten
+                    writer.close()
 
     def __enter__(self) -> Self:
         return self

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch._dynamo  # an optimizer's first step imports it, which takes seconds: once, in the server
 from torch import Tensor, nn
 
 from bandloom.device_batch import DeviceBatch, rng_of
@@ -159,13 +160,18 @@ def train(
     step_s: float = 0.0,
     die_at: int | None = None,
     slow_save_s: float = 0.0,
+    log_to: str | None = None,
+    scores: dict[str, float] | None = None,
+    profile: bool = False,
 ) -> dict[str, Any]:
-    """Run the trainer; losses and keys of each step go to RUN/../steps-RANK.jsonl as they happen."""
+    """Run the trainer; losses and keys of each step go to steps-RANK.jsonl beside the run as they happen."""
     ranks = Ranks.from_environment()
     ranks.start(60)
     folder = RunFolder(Path(run))
     settings = TrainerConfig(**config)
-    log = (Path(run).parent / f"steps-{ranks.rank}.jsonl").open("a")
+    place = Path(log_to) if log_to else Path(run).parent
+    place.mkdir(parents=True, exist_ok=True)
+    log = (place / f"steps-{ranks.rank}.jsonl").open("a")
     try:
         if ranks.rank == 0:
             folder.start(settings)
@@ -179,11 +185,12 @@ def train(
                 time.sleep(step_s)
                 yield loaded
 
-        def note(step: int) -> None:
+        def note(step: int) -> float | None:
             log.write(json.dumps({"step": step, "keys": holder["keys"], "loss": holder["loss"]}) + "\n")
             log.flush()
             if die_at == step and ranks.rank == ranks.world - 1:
                 os.kill(os.getpid(), 9)
+            return (scores or {}).get(str(step))
 
         step_of = engine.train_step
 
@@ -193,7 +200,7 @@ def train(
             return report
 
         engine.train_step = remember  # type: ignore[method-assign]
-        trainer = Trainer(folder, settings, engine, Task(loss_of, logged, [(1, note)]))
+        trainer = Trainer(folder, settings, engine, Task(loss_of, logged, [(1, note)]), profile=profile)
         if slow_save_s:
             write_own = trainer.snapshots._write_own
 
@@ -209,6 +216,7 @@ def train(
         weights = {k: v.detach().clone() for k, v in engine.whole_model().state_dict().items()}
         return {"code": code, "step": trainer.step, "weights": weights}
     finally:
+        log.close()
         folder.close()
         ranks.stop()
 
