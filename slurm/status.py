@@ -90,7 +90,8 @@ def read_status(run: Path, *, now: float | None = None) -> RunStatus:
     current = attempts[-1] if attempts else None
     age_s = (now or time.time()) - float(beat.get("time", 0)) if beat else None
     state, detail = judge(run, job, current, age_s if _beats(run, current) else None, hang_s)
-    rate, total, step = beat.get("rate"), beat.get("total"), beat.get("step")
+    rate, total = beat.get("rate"), beat.get("total")
+    step = current.step if current is not None and current.step is not None else beat.get("step")
     left = (total - step) / rate if rate and total is not None and step is not None else None
     return RunStatus(
         run=str(run),

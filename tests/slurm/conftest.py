@@ -1,4 +1,6 @@
+import importlib.util
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,7 +64,7 @@ def losses(run: Path) -> dict[int, float]:
     found: dict[int, float] = {}
     for line in (run / "metrics.jsonl").read_text().splitlines():
         record = json.loads(line)
-        if "loss" in record:
+        if record["kind"] == "train":
             step = int(record["step"])
             assert found.setdefault(step, record["loss"]) == record["loss"], f"step {step} came out differently"
     return found
@@ -79,3 +81,34 @@ def attempts(run: Path) -> dict[str, dict[str, object]]:
             "nodes": (folder / "nodes").read_text().split() if (folder / "nodes").exists() else [],
         }
     return found
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few synthetic scenes, sharded."""
+    from trainers import BANDLOOM
+
+    folder = tmp_path_factory.mktemp("shards")
+    made = ("synth", "--out", str(folder / "synth"), "--scenes", "8", "--size", "240")
+    built = ("build", str(folder / "synth" / "scenes"), "--out", str(folder / "tars"), "--split", "train")
+    for command in (made, built):
+        subprocess.run([BANDLOOM, "shards", *command], check=True, capture_output=True)
+    return folder / "tars"
+
+
+@pytest.fixture(scope="session", params=["torch", pytest.param("deepspeed", marks=pytest.mark.drill)])
+def trainer(request: pytest.FixtureRequest) -> object:
+    """Each drill disturbs the project's own pretraining, once with plain torch's DDP and once with DeepSpeed."""
+    from trainers import pretraining, toy
+
+    if os.environ.get("BANDLOOM_DRILL_TOY") == "1":
+        return toy()
+    if request.param == "deepspeed" and importlib.util.find_spec("deepspeed") is None:
+        pytest.skip("no deepspeed: pip install 'bandloom[deepspeed]'")
+    return pretraining(request.getfixturevalue("shards"), request.param)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(trainer: object, tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
+    """The losses of the same training on four ranks without Slurm."""
+    return trainer.run_undisturbed(tmp_path_factory.mktemp("undisturbed"))  # type: ignore[attr-defined]

@@ -1,7 +1,8 @@
-"""Runs a trainer with a fault planted at a step: FAULT=crash:RANK@STEP, hang:RANK@STEP, always before either word.
+"""Runs a trainer slowly, with a fault planted at a step: SLOW=SECONDS a step; FAULT=crash:RANK@STEP or hang:RANK@STEP
+strikes in the first attempt alone, always-crash:RANK@STEP in every one.
 
-python faulty.py toy STEPS SECONDS RUN      the toy trainer
-python faulty.py pretrain CONFIG ...        anything bandloom does
+    python faulty.py toy CONFIG --out RUN      the toy trainer
+    python faulty.py VERB ...                  anything bandloom does
 """
 
 import os
@@ -15,26 +16,21 @@ sys.path.insert(0, str(Path(__file__).parent))
 from bandloom.markers import RunMarkers
 
 
-def plant(fault: str) -> None:
-    always = fault.startswith("always-")
+def plant(slow_s: float, fault: str) -> None:
+    """Put the fault where every trainer comes by after each step: its heartbeat."""
     kind, _, place = fault.removeprefix("always-").partition(":")
-    rank, at = (int(part) for part in place.split("@"))
-    if not always and os.environ.get("BANDLOOM_ATTEMPT", "").rpartition(".")[2] != "0":
-        return
-    if int(os.environ["RANK"]) != rank:
-        return
+    rank, at = (int(part) for part in place.split("@")) if place else (-1, -1)
+    first = os.environ.get("BANDLOOM_ATTEMPT", "").endswith(".0")
+    strikes = os.environ.get("RANK") == str(rank) and (first or fault.startswith("always-"))
     beat = RunMarkers.beat
 
-    def fail(self: RunMarkers, step: int, *arguments: Any, **named: Any) -> None:
-        if step == at and kind == "crash":
-            sys.stdout.write(f"rank {rank} crashes at step {step}\n")
-            sys.stdout.flush()
-            os._exit(7)
-        if step == at and kind == "hang":
-            this_rank_hangs()
+    def slow_beat(self: RunMarkers, step: int, *arguments: Any, **named: Any) -> None:
+        time.sleep(slow_s)
+        if strikes and step == at:
+            this_rank_hangs() if kind == "hang" else os._exit(7)
         beat(self, step, *arguments, **named)
 
-    RunMarkers.beat = fail  # type: ignore[method-assign]
+    RunMarkers.beat = slow_beat  # type: ignore[method-assign]
 
 
 def this_rank_hangs() -> None:
@@ -42,8 +38,7 @@ def this_rank_hangs() -> None:
 
 
 def main() -> None:
-    if os.environ.get("FAULT"):
-        plant(os.environ["FAULT"])
+    plant(float(os.environ.get("SLOW", "0")), os.environ.get("FAULT", ""))
     if sys.argv[1] == "toy":
         import toy_trainer
 

@@ -15,7 +15,7 @@ from slurm.run_record import write_record
 PARTITIONS = [Partition("gpu", 2880, 4, True, "UP"), Partition("long", None, None, False, "UP"),
               Partition("old", 60, None, False, "DOWN")]  # fmt: skip
 NODES = [
-    Node(f"n{i}", 64, 512_000, 8, frozenset({"a100"}), frozenset({"gpu", "long", "old"}), "IDLE") for i in (1, 2, 3, 4)
+    Node(f"n{i}", 64, 512_000, 8, frozenset({"a100"}), frozenset({"gpu", "long", "old"}), "IDLE") for i in range(1, 7)
 ]
 NODES += [Node("small", 16, 64_000, 0, frozenset(), frozenset({"gpu"}), "IDLE")]
 FITS = {"partition": "gpu", "gpus_per_node": 8, "cpus_per_rank": 8}

@@ -1,21 +1,28 @@
-"""The smallest trainer that keeps every promise of a run folder: a linear model over gloo, saved every ten steps."""
+"""The smallest trainer that keeps every promise of a run folder: a linear model over gloo.
+
+toy CONFIG [trainer.KEY=VALUE...] --out RUN [--dry-run]
+"""
 
 import json
 import os
 import sys
-import time
+import traceback
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-import torch.distributed as dist
+import yaml
 
 from bandloom.markers import EXIT_STOPPED, RunMarkers, read_marker
 
-SAVE_EVERY = 10
+if TYPE_CHECKING:
+    import torch
 
 
-def train(run: Path, steps: int, step_s: float) -> int:
+def train(run: Path, steps: int, save_every: int) -> int:
+    import torch
+    import torch.distributed as dist
+
     torch.set_num_threads(1)
     rank = int(os.environ["RANK"])
     dist.init_process_group("gloo", timeout=timedelta(seconds=600))
@@ -26,15 +33,14 @@ def train(run: Path, steps: int, step_s: float) -> int:
     dist.barrier()
     weights, start = load(run)
     for step in range(start + 1, steps + 1):
-        time.sleep(step_s)
         loss = one_step(weights, step, rank)
         stop = torch.tensor([float(markers.stop_requested())])
         dist.all_reduce(stop)
         if rank == 0:
             with (run / "metrics.jsonl").open("a") as out:
-                out.write(json.dumps({"step": step, "loss": loss, "attempt": markers.attempt}) + "\n")
+                out.write(json.dumps({"step": step, "kind": "train", "loss": loss}) + "\n")
         markers.beat(step, rank, loss=loss, total=steps)
-        if step % SAVE_EVERY == 0 or stop.item() or step == steps:
+        if step % save_every == 0 or stop.item() or step == steps:
             markers.check_owner()
             save(run, weights, step, rank)
             if rank == 0:
@@ -51,7 +57,10 @@ def train(run: Path, steps: int, step_s: float) -> int:
     return 0
 
 
-def one_step(weights: torch.Tensor, step: int, rank: int) -> float:
+def one_step(weights: "torch.Tensor", step: int, rank: int) -> float:
+    import torch
+    import torch.distributed as dist
+
     draw = torch.Generator().manual_seed(step * 1000 + rank)
     inputs = torch.randn(8, len(weights), generator=draw)
     error = inputs @ weights - inputs.sum(1)
@@ -63,7 +72,9 @@ def one_step(weights: torch.Tensor, step: int, rank: int) -> float:
     return both[-1].item()
 
 
-def load(run: Path) -> tuple[torch.Tensor, int]:
+def load(run: Path) -> "tuple[torch.Tensor, int]":
+    import torch
+
     record = read_marker(run / "toy.json")
     return (
         (torch.tensor(record["weights"], dtype=torch.float64).float(), record["step"])
@@ -72,21 +83,28 @@ def load(run: Path) -> tuple[torch.Tensor, int]:
     )
 
 
-def save(run: Path, weights: torch.Tensor, step: int, rank: int) -> None:
+def save(run: Path, weights: "torch.Tensor", step: int, rank: int) -> None:
     if rank == 0:
         (run / "toy.tmp").write_text(json.dumps({"step": step, "weights": weights.double().tolist()}))
         os.replace(run / "toy.tmp", run / "toy.json")
 
 
 def main() -> None:
-    _, steps, step_s, run = sys.argv[1:]
+    words = [word for word in sys.argv[2:] if word != "--dry-run"]
+    run = Path(words.pop(words.index("--out") + 1))
+    config = yaml.safe_load(Path(words[0]).read_text())["trainer"]
+    config |= {
+        k.removeprefix("trainer."): yaml.safe_load(v) for k, _, v in (w.partition("=") for w in words if "=" in w)
+    }
+    if unknown := set(config) - {"steps", "snapshot_every", "log_every", "batch_size"}:
+        sys.exit(f"error: the config has the unknown key {unknown.pop()!r}.")
+    if "--dry-run" in sys.argv:
+        return
     try:
-        code = train(Path(run), int(steps), float(step_s))
+        code = train(run, config["steps"], config["snapshot_every"])
     except BaseException:
-        import traceback
-
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)  # a teardown that waits for the others would hide the death
-    dist.destroy_process_group()
-    sys.exit(code)
+    sys.stdout.flush()
+    os._exit(code)
