@@ -79,6 +79,71 @@ def finalize(out: Annotated[Path, typer.Option("--out", help="The folder whose p
 
 
 @app.command()
+def plan(
+    sources: Annotated[list[str], typer.Argument(help="Scenes, or folders of scenes.")],
+    side: Annotated[int, typer.Option(help="Side of a sample in pixels of 10 m, a multiple of 6.")] = 240,
+    sensor: Annotated[str | None, typer.Option(help="Sensor name or YAML; else recognised by its bands.")] = None,
+    band_order: Annotated[str | None, typer.Option(help="l1c, l2a, eurosat, or names with commas.")] = None,
+    offset: Annotated[int | None, typer.Option(help="0 or -1000, when the files do not say.")] = None,
+    class_folders: Annotated[bool, typer.Option("--class-folders", help="SOURCE/CLASS/chip.tif.")] = False,
+) -> None:
+    """Open every scene and say what a build would make of it, and which scenes it cannot use; writes nothing."""
+    from bandloom.console import console
+    from shards.plan import BuildOptions, make_plan
+
+    options = BuildOptions(side, sensor, band_order, offset, class_folders=class_folders)
+    made = make_plan(sources, options)
+    raw_bytes = sum(made.samples) * made.sample_bytes
+    console.print(
+        f"{len(made.sources)} scenes, {sum(made.samples)} samples of {side} px in {len(made.units)} units of work;"
+        f" {raw_bytes / 1e9:.2f} GB raw, about {raw_bytes / 1e9 / 1.6:.2f} GB as shards"
+    )
+    for index, reason in made.failures.items():
+        console.print(f"cannot be used: {made.sources[index].path}: {reason}", markup=False)
+
+
+@app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(help="A shard folder.")],
+    deep: Annotated[bool, typer.Option("--deep", help="Decode every sample and check its sums.")] = False,
+) -> None:
+    """Check that a shard folder is what was written: every tar's sha256; with --deep every array of every sample."""
+    from bandloom.console import logger
+    from bandloom.errors import ShardError
+    from shards.verify import verify as find_problems
+
+    problems = find_problems(path, deep)
+    for problem in problems[1:]:
+        logger.warning("%s", problem)
+    if problems:
+        raise ShardError(problems[0] + (f" ({len(problems) - 1} more problems above)" if problems[1:] else ""))
+    logger.info("%s is as it was written", path)
+
+
+@app.command()
+def stats(
+    path: Annotated[Path, typer.Argument(help="A shard folder.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
+) -> None:
+    """Print exact mean, deviation and quantiles of every band over a split, in reflectance."""
+    from bandloom.console import console, table
+    from bandloom.errors import ShardError
+    from shards.geography import SPLITS
+    from shards.shard_set import ShardSet
+    from shards.statistics import split_statistics
+
+    if split not in SPLITS:
+        raise ShardError(f"--split {split!r} is not known; use one of {', '.join(SPLITS)}.")
+    shards = ShardSet(path)
+    found = split_statistics(path, shards.manifest["sensors"], shards.entries, split)
+    quantiles = list(next(iter(found["quantiles"].values())))
+    rows = (
+        (slot, found["mean"][slot], found["std"][slot], *found["quantiles"][slot].values()) for slot in found["mean"]
+    )
+    console.print(table(f"{found['split']}: reflectance", ("band", "mean", "std", *quantiles), rows))
+
+
+@app.command()
 def info(path: Annotated[Path, typer.Argument(help="A shard folder.")]) -> None:
     """Print what a shard folder holds: samples, splits, sensors, labels, and the statistics of every band."""
     from bandloom.console import console, table

@@ -7,17 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bandloom import __version__
 from bandloom.errors import ShardError
 from bandloom.output import write_json
-from shards.geography import BUFFER_M, SPLITS, split_of, split_of_cells
-from shards.histograms import Histograms, merge, statistics
-from shards.index import Entry, read_index, write_index
+from shards.duplicates import DUPLICATE_SPLIT, find_duplicates
+from shards.geography import BUFFER_M, split_of, split_of_cells
+from shards.index import FORMAT_VERSION, INDEX, MANIFEST, read_index, write_index
+from shards.statistics import split_statistics
 
-FORMAT_VERSION = 1
-MANIFEST, INDEX, QUARANTINE = "manifest.json", "samples.jsonl", "quarantine.jsonl"
+QUARANTINE = "quarantine.jsonl"
 
 
 def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any]]) -> int:
@@ -34,42 +32,28 @@ def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any
     told = plan["options"]["split"]
     cells = split_of_cells(entry.cells for entry in entries)
     splits = {entry.cells: told or split_of(entry.cells, cells) for entry in entries}
-    entries = [_with_split(entry, splits[entry.cells]) for entry in entries]
+    repeated = find_duplicates(entries)
+    entries = [
+        replace(entry, split=DUPLICATE_SPLIT if entry.key in repeated else splits[entry.cells]) for entry in entries
+    ]
     write_index(place / INDEX, entries)
     if quarantine:
         (place / QUARANTINE).write_text("".join(json.dumps(bad) + "\n" for bad in quarantine))
     provenance = {key: value for journal in journals for key, value in journal["provenance"].items()}
-    sensors = {record["sensor_record"]["name"]: record.pop("sensor_record") for record in provenance.values()}
+    sensors: dict[str, Any] = {
+        record["sensor_record"]["name"]: record.pop("sensor_record") for record in provenance.values()
+    }
     write_json(place / MANIFEST, {
         "format": "bandloom-shards", "version": FORMAT_VERSION, "made_by": f"bandloom {__version__}",
         "samples": len(entries), "labelled": sum(entry.has_label for entry in entries),
         "splits": dict(Counter(entry.split for entry in entries)),
         "split_rule": f"all in {told}" if told else f"one-degree cells by hash, {BUFFER_M:g} m buffer", "cells": cells,
-        "sensors": sensors, "label_set": plan["label_set"], "statistics": _train_statistics(place, tars, splits),
+        "sensors": sensors, "label_set": plan["label_set"], "statistics": split_statistics(place, sensors, entries),
         "side_px": plan["options"]["side_px"], "options": plan["options"], "quarantined": len(quarantine),
         "shards": tars, "sources": provenance,
     })  # fmt: skip
     return len(quarantine)
 
 
-def _with_split(entry: Entry, split: str) -> Entry:
-    return replace(entry, split=split)
-
-
 def _beside(place: Path, tar: str, suffix: str) -> Path:
     return place / f"{tar.removesuffix('.tar')}.{suffix}"
-
-
-def _train_statistics(
-    place: Path, tars: Sequence[dict[str, Any]], splits: dict[tuple[str, ...], str]
-) -> dict[str, Any]:
-    """Merge the histograms of the train split, or of all samples when nothing is in it."""
-    wanted = SPLITS[0] if SPLITS[0] in splits.values() else None
-    merged: Histograms = {}
-    for tar in tars:
-        with np.load(_beside(place, tar["tar"], "histograms.npz")) as counts:
-            for name in counts.files:
-                cells, slot = name.split("|")
-                if wanted is None or splits[tuple(cells.split(","))] == wanted:
-                    merge(merged, {slot: counts[name]})
-    return statistics(merged) | {"split": wanted or "all"}

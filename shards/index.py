@@ -9,6 +9,9 @@ from typing import Any
 
 from bandloom.errors import ShardError
 
+FORMAT_VERSION = 1
+MANIFEST, INDEX = "manifest.json", "samples.jsonl"
+
 
 @dataclass(frozen=True)
 class Entry:

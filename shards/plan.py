@@ -66,6 +66,7 @@ class Plan:
     samples: tuple[int, ...]  # squares a source covers, before empty ones are left out; 0: it failed to open
     failures: dict[int, str]  # source index -> why it cannot be opened
     label_set: LabelSet | None
+    sample_bytes: int = 0  # raw pixels of the largest kind of sample
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -91,7 +92,7 @@ def make_plan(paths: Sequence[str], options: BuildOptions) -> Plan:
     label_set = LabelSet.from_yaml(Path(options.label_set)) if options.label_set else None
     if options.class_folders:
         label_set = label_set or class_label_set(sources)
-    samples, failures, first = [], {}, None
+    samples, failures, first, largest = [], {}, None, 0
     for index, source in enumerate(sources):
         try:
             if source.class_name is not None and label_set and source.class_name not in label_set.names:
@@ -100,6 +101,7 @@ def make_plan(paths: Sequence[str], options: BuildOptions) -> Plan:
                 )
             with options.open(source) as scene:
                 rows, columns = count_cuts(scene, options.side_px * 10)
+                largest = max(largest, _sample_bytes(scene, options.side_px * 10))
             samples.append(rows * columns)
         except BandloomError as error:
             first = first or error
@@ -107,7 +109,11 @@ def make_plan(paths: Sequence[str], options: BuildOptions) -> Plan:
             samples.append(0)
     if first is not None and len(failures) == len(sources):
         raise first
-    return Plan(options, tuple(sources), _group(samples), tuple(samples), failures, label_set)
+    return Plan(options, tuple(sources), _group(samples), tuple(samples), failures, label_set, largest)
+
+
+def _sample_bytes(scene: Scene, side_m: int) -> int:
+    return sum(2 * len(group.bands) * (side_m // group.gsd_m) ** 2 for group in scene.sensor.groups)
 
 
 def _group(samples: Sequence[int]) -> tuple[tuple[int, ...], ...]:

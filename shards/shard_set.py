@@ -14,8 +14,8 @@ from bandloom.errors import ShardError
 from bandloom.label_set import LabelSet
 from bandloom.sensors import Sensor
 from shards.codec import checksum, decode_into
-from shards.finalize import FORMAT_VERSION, INDEX, MANIFEST
-from shards.index import Entry, read_index
+from shards.geography import SPLITS
+from shards.index import FORMAT_VERSION, INDEX, MANIFEST, Entry, read_index
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,9 @@ class ShardSet:
         return len(self.entries)
 
     def indices(self, split: str | None = None) -> np.ndarray:
-        """Return the sample numbers of a split (None: all but the buffer), int64 in order."""
-        wanted = [i for i, e in enumerate(self.entries) if (e.split == split if split else e.split != "buffer")]
+        """Return the sample numbers of a split, int64 in order; None: all but the buffer and duplicates."""
+        splits = (split,) if split else SPLITS
+        wanted = [i for i, entry in enumerate(self.entries) if entry.split in splits]
         return np.array(wanted, np.int64)
 
     def read(self, index: int) -> Sample:

@@ -1,6 +1,5 @@
 """One unit of work of a build: some scenes in, one or more tars with their indexes and histograms out."""
 
-import hashlib
 import json
 import math
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from shards.labels import LabelRaster, label_path
 from shards.plan import TAR_SAMPLES, BuildOptions, Plan
 from shards.scenes import ALIGN_M, Scene
 from shards.sources import Source
-from shards.tar_file import TarFile
+from shards.tar_file import TarFile, file_sha256
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ class _Tars:
         sync(self._folder / f"{name}.index.jsonl")
         sync(self._folder / f"{name}.histograms.npz")
         self._done.append({"tar": f"{name}.tar", "bytes": size, "samples": len(self._entries),
-                           "sha256": _sha256(self._folder / f"{name}.tar")})  # fmt: skip
+                           "sha256": file_sha256(self._folder / f"{name}.tar")})  # fmt: skip
         self._entries, self._histograms = [], {}
 
 
@@ -184,8 +183,3 @@ def _write_histograms(path: Path, histograms: dict[tuple[str, ...], Histograms])
         f"{','.join(cells)}|{slot}": counts for cells, bands in histograms.items() for slot, counts in bands.items()
     }
     np.savez_compressed(path, **flat)  # pyright: ignore[reportArgumentType]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

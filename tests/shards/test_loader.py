@@ -143,9 +143,9 @@ def test_batches_of_several_sensors_hold_one_sensor_each_and_go_on_where_they_st
     folder.mkdir()
     l2a = get_sensor("sentinel2-l2a").slots
     for k in range(6):
-        write_stack(folder / f"toa{k}.tif")
+        write_stack(folder / f"toa{k}.tif", np.full((13, 96, 108), 1010 + k, np.uint16))
     for k in range(2):
-        write_stack(folder / f"boa{k}.tif", np.full((12, 96, 108), 1900, np.uint16), names=l2a)
+        write_stack(folder / f"boa{k}.tif", np.full((12, 96, 108), 1900 + k, np.uint16), names=l2a)
     build([str(folder)], tmp_path / "out", BuildOptions(120))
     found = ShardSet(tmp_path / "out")
     batches = list(islice(Loader(found, found.indices(), 2), 16))

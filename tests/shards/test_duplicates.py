@@ -1,0 +1,34 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from shards.build import build
+from shards.plan import BuildOptions
+from shards.shard_set import ShardSet
+
+
+def test_an_exact_copy_of_a_scene_is_kept_out_of_every_split_and_of_the_statistics(tmp_path, write_stack):
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    for name in ("a", "b"):
+        write_stack(folder / f"{name}.tif", rng.integers(1010, 1200, (13, 96, 108), dtype=np.uint16))
+    build([str(folder)], tmp_path / "once", BuildOptions(120, split="train"))
+    shutil.copy(folder / "a.tif", folder / "c.tif")
+    build([str(folder)], tmp_path / "twice", BuildOptions(120, split="train"))
+    once, twice = ShardSet(tmp_path / "once"), ShardSet(tmp_path / "twice")
+    assert [e.split for e in twice.entries] == ["train", "train", "duplicate"]
+    assert twice.indices().tolist() == [0, 1]
+    assert twice.statistics == once.statistics
+
+
+@pytest.mark.parametrize(("time_b", "owned"), [("2024-05-01", 1), ("2024-05-02", 2)])
+def test_ground_that_two_granules_of_one_pass_share_has_one_owner(tmp_path, write_stack, time_b, owned):
+    rng = np.random.default_rng(1)
+    for name, x, time in (("a", 500_040, "2024-05-01"), ("b", 500_040 + 120, time_b)):
+        pixels = rng.integers(1010, 1200, (13, 96, 96), dtype=np.uint16)
+        tags = {"RADIO_ADD_OFFSET": "-1000", "ACQUISITION_TIME": time}
+        write_stack(tmp_path / f"{name}.tif", pixels, tags=tags, origin=(x, 5_300_040))
+    build([str(tmp_path / "a.tif"), str(tmp_path / "b.tif")], tmp_path / "out", BuildOptions(96))
+    assert len(ShardSet(tmp_path / "out").indices()) == owned
