@@ -1,5 +1,6 @@
 """From a split's config to a split: blocks as large as the labelled ground allows, or whole scenes, dates or places."""
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from bandloom.sensors import Sensor
 from finetune.config import SplitConfig
 from finetune.model import Task
 from finetune.splits import PIXEL_M, BlockSplit, Split, given_split, ordered_split
-from finetune.task_data import TaskData
+from finetune.task_data import TaskData, has_label
 
 BLOCK_SIDES_M = (9600, 4800, 2400, 1200, 600, 300)
 FEWEST_TEST_BLOCKS = 3  # an interval by blocks needs some
@@ -25,7 +26,7 @@ def make_split(config: SplitConfig, shards: Any, task: Task, sensor: Sensor) -> 
     Raises:
         ConfigError: the shards lack what this kind of split needs.
     """
-    entries = [entry for entry in shards.entries if entry.has_label and entry.sensor == sensor.name]
+    entries = [entry for entry in shards.entries if entry.sensor == sensor.name and has_label(entry, task)]
     if config.kind == "given":
         return given_split(entries)
     if config.kind in ("scene", "time", "longitude"):
@@ -40,7 +41,7 @@ def make_split(config: SplitConfig, shards: Any, task: Task, sensor: Sensor) -> 
 
 def scene_of(key: str) -> str:
     """Return the scene that a sample was cut from: its key without the place in the scene."""
-    return key.rsplit("_", 1)[0] if "_" in key else key
+    return re.sub(r"_r\d+_c\d+$", "", key)
 
 
 def _blocks(config: SplitConfig, shards: Any, task: Task, sensor: Sensor) -> BlockSplit:
@@ -52,7 +53,7 @@ def _blocks(config: SplitConfig, shards: Any, task: Task, sensor: Sensor) -> Blo
         if side <= config.buffer_m:
             break
         split = _block_split(config, side)
-        shares, classes = _what_it_gives(TaskData(_Subset(shards), task, split, sensor))
+        shares, classes = _what_it_gives(TaskData(_Subset(shards, task), task, split, sensor))
         if not all(given >= 0.5 * wanted for given, wanted in zip(shares, _wanted(config), strict=True)):
             continue
         some = some or split
@@ -103,8 +104,8 @@ def _grouped(config: SplitConfig, entries: Sequence[Any]) -> Split:
 class _Subset:
     """At most :data:`LOOKED_AT` labelled samples of a shard set, spread evenly, each read once."""
 
-    def __init__(self, shards: Any) -> None:
-        labelled = [i for i, entry in enumerate(shards.entries) if entry.has_label]
+    def __init__(self, shards: Any, task: Task) -> None:
+        labelled = [i for i, entry in enumerate(shards.entries) if has_label(entry, task)]
         picked = np.unique(np.linspace(0, len(labelled) - 1, min(LOOKED_AT, len(labelled))).astype(int))
         self._indices = [labelled[i] for i in picked]
         self._shards, self.path, self.label_set, self.sensors = shards, shards.path, shards.label_set, shards.sensors

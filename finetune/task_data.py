@@ -55,23 +55,26 @@ class TaskData:
         self.shards, self.task, self.split, self.sensor = shards, task, split, sensor
         self.label_set: LabelSet = shards.label_set
         entries = enumerate(shards.entries)
-        self.indices = np.array([i for i, e in entries if e.has_label and e.sensor == sensor.name], np.int64)
+        self.indices = np.array([i for i, e in entries if e.sensor == sensor.name and has_label(e, task)], np.int64)
         if not len(self.indices):
-            raise LabelError(f"no sample of {sensor.name} in {shards.path} has a label; name another sensor or shards.")
+            what = "a label raster" if task == "segment" else "a class of its own"
+            raise LabelError(
+                f"no sample of {sensor.name} in {shards.path} has {what}, which task={task} needs; choose the other"
+                " task, another sensor, or other shards."
+            )
 
     def labelled(self, index: int, role: int) -> Labelled | None:
         """Return a sample with the labels of ``role``, or None when it has none there."""
         entry = self.shards.entries[index]
-        sample = self.shards.read(index)
         corner = (entry.x_m, entry.y_m)
         if self.task == "classify":
             side = int(entry.side_px)
-            if sample.class_index is None or extent_role(self.split, entry, side) != role:
+            if extent_role(self.split, entry, side) != role:
                 return None
             block = self.split.blocks(entry, corner, (side, side))[side // 2, side // 2]
+            sample = self.shards.read(index)
             return Labelled(sample.key, sample.groups, np.array(sample.class_index, np.uint8), np.array(block))
-        if sample.label is None:
-            return None
+        sample = self.shards.read(index)
         label = mask_label(sample.label, sample.groups, self.split.roles(entry, corner, sample.label.shape), role)
         if (label == IGNORE_INDEX).all():
             return None
@@ -119,19 +122,22 @@ class TaskData:
     def _count(self, index: int) -> np.ndarray:
         entry, classes = self.shards.entries[index], len(self.label_set)
         table = np.zeros((len(ROLES), classes), np.int64)
-        sample = self.shards.read(index)
         if self.task == "classify":
-            role = extent_role(self.split, entry, int(entry.side_px)) if sample.class_index is not None else BUFFER
+            role = extent_role(self.split, entry, int(entry.side_px))
             if role != BUFFER:
-                table[role, sample.class_index] = 1
+                table[role, entry.class_index] = 1
             return table
-        if sample.label is None:
-            return table
+        sample = self.shards.read(index)
         check_label(sample.label, sample.groups, self.label_set, sample.key)
         roles = self.split.roles(entry, (entry.x_m, entry.y_m), sample.label.shape)
         known = (sample.label != IGNORE_INDEX) & measured(sample.groups) & (roles != BUFFER)
         pair = roles[known].astype(np.int64) * classes + sample.label[known]
         return table + np.bincount(pair, minlength=table.size).reshape(table.shape)
+
+
+def has_label(entry: Any, task: Task) -> bool:
+    """Tell whether a sample has the kind of label that a task learns from."""
+    return entry.has_label if task == "segment" else entry.class_index is not None
 
 
 def mask_label(label: np.ndarray, groups: Mapping[int, np.ndarray], roles: np.ndarray, role: int) -> np.ndarray:

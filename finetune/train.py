@@ -15,6 +15,7 @@ from bandloom.device_batch import DeviceBatch
 from bandloom.encoder import Encoder, EncoderConfig, count_parameters
 from bandloom.engine import make_engine
 from bandloom.errors import LabelError
+from bandloom.label_set import IGNORE_INDEX
 from bandloom.markers import EXIT_DONE
 from bandloom.ranks import Ranks
 from bandloom.run_folder import RunFolder, commit
@@ -113,8 +114,7 @@ def default_chip_px(data: TaskData, token_m: int) -> int:
     """Return the side of a chip: the whole sample to classify, at most 1.2 km of it to segment."""
     longest_m = max(int(data.shards.entries[i].side_px) for i in data.indices) * PIXEL_M
     wanted_m = longest_m if data.task == "classify" else min(longest_m, DEFAULT_CHIP_M)
-    tokens = -(-wanted_m // token_m) if data.task == "classify" else max(1, wanted_m // token_m)
-    return tokens * token_m // PIXEL_M
+    return max(1, wanted_m // token_m) * token_m // PIXEL_M
 
 
 def _task_model(setting: _Setting, encoder: Encoder) -> TaskModel:
@@ -199,6 +199,7 @@ def _trainer(setting: _Setting, model: TaskModel, run: RunFolder) -> Trainer:
         target = batch.label if setting.config.task == "segment" else batch.class_index
         if target is None:
             raise LabelError(f"the samples {', '.join(batch.keys[:4])} carry no labels for {setting.config.task}.")
+        target = torch.where(target < 0, IGNORE_INDEX, target.long())
         return cross_entropy(module(batch.groups), target)
 
     return Trainer(run, config, engine, Task(loss_of, lambda state: _steps(setting, state)))

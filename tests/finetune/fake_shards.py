@@ -1,6 +1,6 @@
 """A shard set in memory."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ class FakeEntry:
     side_px: int
     epsg: int | None = 32633
     split: str | None = None
+    class_index: int | None = None
     sensor: str = S2.name
     has_label: bool = True
     datetime: Any = None
@@ -49,9 +50,13 @@ class FakeShards:
             FakeEntry(f"s{i}", 500_040.0 + 20_000 * i * (not chips) + 60 * i * chips, 5_000_040.0, side_px)
             for i in range(count)
         ]
-        self.samples = [
+        self.samples: list[FakeSample] = [
             self._sample(entry, np.random.default_rng([seed, i]), chips) for i, entry in enumerate(self.entries)
         ]
+
+        if chips:
+            self.entries = [replace(e, class_index=s.class_index, has_label=False)
+                            for e, s in zip(self.entries, self.samples, strict=True)]  # fmt: skip
 
     def _sample(self, entry: FakeEntry, rng: np.random.Generator, chips: bool) -> FakeSample:
         side = entry.side_px // 6

@@ -41,17 +41,20 @@ def test_a_random_split_is_warned_of(caplog):
 @pytest.mark.parametrize("kind", ["scene", "longitude", "time"])
 def test_whole_samples_go_by_scene_date_or_longitude(kind):
     shards = FakeShards(10, 24)
-    shards.entries = [replace(e, key=f"scene{i // 2}_{i}", datetime=f"2020-0{i // 2 + 1}") for i, e in
+    shards.entries = [replace(e, key=f"scene{i // 2}_r0000_c{i:04d}", datetime=f"2020-0{i // 2 + 1}") for i, e in
                       enumerate(shards.entries)]  # fmt: skip
     split = make_split(SplitConfig(kind=kind), shards, "segment", S2)
     assert isinstance(split, SampleSplit)
     assert set(split.role_of.values()) == {0, 1, 2}
     if kind == "longitude":
-        assert max(split.role_of, key=lambda key: int(key.split("_")[1])) in [
+        assert max(split.role_of, key=lambda key: int(key[-4:])) in [
             key for key, role in split.role_of.items() if role == TEST
         ]
     else:
-        assert all(split.role_of[f"scene{i}_{2 * i}"] == split.role_of[f"scene{i}_{2 * i + 1}"] for i in range(5))
+        assert all(
+            split.role_of[f"scene{i}_r0000_c{2 * i:04d}"] == split.role_of[f"scene{i}_r0000_c{2 * i + 1:04d}"]
+            for i in range(5)
+        )
 
 
 def test_samples_without_a_date_cannot_be_split_by_time():
@@ -72,5 +75,5 @@ def test_one_scene_cannot_be_split_by_scene():
 
 
 def test_the_scene_of_a_sample_is_its_key_without_the_place():
-    assert scene_of("T33UUP_20200604_0012") == "T33UUP_20200604"
+    assert scene_of("T33UUP_20200604_r0000_c0012") == "T33UUP_20200604"
     assert scene_of("Forest") == "Forest"
