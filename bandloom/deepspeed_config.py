@@ -41,7 +41,7 @@ def deepspeed_config(config: EngineConfig) -> dict[str, Any]:
     }
     given = _without_auto(_given(config.deepspeed))
     for key, instead in _OURS.items():
-        if key in given and given[key] != {"enabled": False}:
+        if key in given and given[key] not in ({}, {"enabled": False}):
             raise ConfigError(f"DeepSpeed's config sets {key!r}; take it out: {instead}.")
     for part in ("offload_optimizer", "offload_param"):
         if (given.get("zero_optimization") or {}).get(part, {}).get("device", "none") != "none":

@@ -8,6 +8,7 @@ import contextlib
 import copy
 import logging
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -104,12 +105,10 @@ class DeepSpeedEngine(Engine):
     def _finish_step(self) -> float:
         """Let DeepSpeed take the step, clipped, unless a gradient is not finite; returns the norm before clipping."""
         if self.stage == 0:
-            # no check of DeepSpeed's own here: without gradients its optimizer changes nothing
+            # no check of DeepSpeed's own here, and it must count the step all the same
             norm = _norm(self.trained)
-            if not math.isfinite(norm):
-                for parameter in self.trained:
-                    parameter.grad = None
-            self.engine.step()
+            with contextlib.nullcontext() if math.isfinite(norm) else _without_update(self.engine.optimizer):
+                self.engine.step()
             return norm
         self.engine.step()
         norm = self.engine.get_global_grad_norm()
@@ -194,11 +193,23 @@ def _start(ranks: Ranks) -> Any:
         raise MissingExtraError("deepspeed", "deepspeed") from cause
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     prepare_build(ranks.device)
+    os.environ.setdefault("LOCAL_RANK", str(ranks.local_rank))  # DeepSpeed asks for it even in one process
     if not dist.is_initialized():
         dist.init_process_group("nccl" if ranks.device.type == "cuda" else "gloo", store=dist.HashStore(), rank=0,
                                 world_size=1)  # fmt: skip
     deepspeed.init_distributed(dist_backend=dist.get_backend(), auto_mpi_discovery=False, verbose=False)
     return deepspeed
+
+
+@contextlib.contextmanager
+def _without_update(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Let an optimizer's step change nothing."""
+    step = optimizer.step
+    optimizer.step = lambda *_, **__: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        optimizer.step = step  # type: ignore[method-assign]
 
 
 def _norm(parameters: Sequence[nn.Parameter]) -> float:

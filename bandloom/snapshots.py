@@ -173,7 +173,7 @@ class Snapshots:
         folders = sorted(self.folder.glob("step-*"))
         best = self.best()
         for folder in folders[: -self.keep_last]:
-            step = int(folder.name.removeprefix("step-"))
+            step = step_of(folder)
             kept_for_good = self.keep_every is not None and step % self.keep_every == 0
             if not kept_for_good and not (best and best["step"] == step):
                 self._remove(folder)
@@ -189,6 +189,11 @@ class Snapshots:
         """Remove what an attempt that was killed in the middle of a save left behind."""
         for folder in self.folder.glob(".tmp-*"):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def step_of(folder: Path) -> int:
+    """Return the step that a snapshot's folder is of, finished or still being written."""
+    return int(folder.name.rpartition("-")[2])
 
 
 def verify(folder: Path) -> str | None:

@@ -1,22 +1,55 @@
 """``bandloom pretrain``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from pretrain.config import PretrainConfig
+
 
 def pretrain(
-    config: Annotated[Path, typer.Argument(help="YAML config; `shards` is the one key it must have.")],
+    config: Annotated[
+        Path | None, typer.Argument(help="YAML config; `shards` is the one key it must have. Not with --resume.")
+    ] = None,
     overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, each wins over the file.")] = None,
     out: Annotated[Path, typer.Option(help="Run folder; an unfinished run in it goes on.")] = Path("runs/pretrain"),
+    resume: Annotated[Path | None, typer.Option(help="A run folder: go on with the config that it holds.")] = None,
     from_scratch: Annotated[bool, typer.Option(help="Throw away what the run folder holds.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Print the config, memory and FLOPs; train nothing.")] = False,
+    profile: Annotated[bool, typer.Option(help="Write a trace of steps 10 to 20 into RUN/profile.")] = False,
 ) -> None:
     """Pretrain an encoder by masked autoencoding; the same command resumes it."""
-    from bandloom.config import load_config
     from bandloom.run_folder import RunFolder
-    from pretrain.config import PretrainConfig
+
+    resolved, folder = _resolve(config, overrides or [], out, resume)
+    if dry_run:
+        from bandloom.ranks import Ranks
+        from pretrain.dry_run import dry_run as show
+
+        show(resolved, Ranks.from_environment())
+        return
     from pretrain.train import pretrain as train
 
-    resolved = load_config(PretrainConfig, config, overrides or [])
-    raise typer.Exit(train(resolved, RunFolder(out), from_scratch=from_scratch))
+    raise typer.Exit(train(resolved, RunFolder(folder), from_scratch=from_scratch, profile=profile))
+
+
+def _resolve(
+    config: Path | None, overrides: list[str], out: Path, resume: Path | None
+) -> tuple["PretrainConfig", Path]:
+    """Return the config and the run folder, from a file or from a run."""
+    from bandloom.config import load_config
+    from bandloom.errors import ConfigError
+    from pretrain.config import PretrainConfig
+
+    if resume is None:
+        if config is None:
+            raise ConfigError("no config is given; pass a YAML file, or --resume RUN to go on with a run.")
+        return load_config(PretrainConfig, config, overrides), out
+    # with --resume the first argument, where there is one, is an override
+    given = [] if config is None else [str(config)]
+    held = resume / "config.yaml"
+    if not held.is_file():
+        raise ConfigError(f"{resume} holds no run (no config.yaml); pass a run folder to --resume.")
+    return load_config(PretrainConfig, held, [*given, *overrides]), resume

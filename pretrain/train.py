@@ -1,6 +1,7 @@
 """A pretraining run: shards in, an encoder in Hugging Face's layout out."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,22 +10,30 @@ from bandloom.checkpoint import save_encoder
 from bandloom.console import logger
 from bandloom.device_batch import DeviceBatch
 from bandloom.encoder import Encoder, count_parameters
-from bandloom.engine import make_engine
+from bandloom.engine import Engine, make_engine
 from bandloom.errors import ShardError
 from bandloom.markers import EXIT_DONE
 from bandloom.ranks import Ranks
 from bandloom.run_folder import RunFolder, commit
+from bandloom.snapshots import step_of
 from bandloom.statistics import Statistics
 from bandloom.trainer import LoadedStep, Task, Trainer
 from pretrain.config import PretrainConfig
+from pretrain.cost import cost_of
 from pretrain.mae import MaskedAutoencoder
 from pretrain.pictures import save_reconstructions
 from shards.loader import Loader, LoaderState
 from shards.shard_set import ShardSet
 
 
-def pretrain(config: PretrainConfig, run: RunFolder, *, from_scratch: bool = False) -> int:
+def pretrain(config: PretrainConfig, run: RunFolder, *, from_scratch: bool = False, profile: bool = False) -> int:
     """Train, or go on from the newest snapshot in ``run``; returns the exit code (0 done, 75 stopped after a save).
+
+    Args:
+        config: what to train.
+        run: where; an unfinished run in it goes on.
+        from_scratch: throw away what the run folder holds.
+        profile: write a trace of a few steps into the run folder.
 
     Raises:
         BandloomError: the shards, the config or the run folder cannot be used.
@@ -35,37 +44,71 @@ def pretrain(config: PretrainConfig, run: RunFolder, *, from_scratch: bool = Fal
         if ranks.rank == 0:
             run.start(config, from_scratch=from_scratch)
         ranks.barrier()
-        return _train(config, run, ranks)
+        return _train(config, run, ranks, profile=profile)
     finally:
         run.close()
         ranks.stop()
 
 
-def _train(config: PretrainConfig, run: RunFolder, ranks: Ranks) -> int:
+def _train(config: PretrainConfig, run: RunFolder, ranks: Ranks, *, profile: bool) -> int:
     shards = ShardSet(config.shards)
     model = build_model(config, shards)
-    engine = make_engine(model, config.trainer.engine, ranks, config.trainer.steps, model.encoder.config.depth)
-    loaders = _Loaders(config, shards, ranks)
-    fixed = next(iter(loaders.fixed())) if ranks.rank == 0 else None
-
-    def draw(step: int) -> None:
-        if fixed is not None:
-            save_reconstructions(model, fixed, run.pictures / f"reconstruction-{step:07d}.png")
-
-    task = Task(_loss_of, loaders.open, [(config.pictures_every, draw)])
-    trainer = Trainer(run, config.trainer, engine, task)
     if ranks.rank == 0:
-        logger.info("encoder %s: %s parameters, decoder and head %s more", config.size,
-                    f"{count_parameters(model.encoder):,}",
-                    f"{count_parameters(model) - count_parameters(model.encoder):,}")  # fmt: skip
+        inside, whole = count_parameters(model.encoder), count_parameters(model)
+        logger.info("encoder %s: %s parameters, decoder and head %s more", config.size, f"{inside:,}",
+                    f"{whole - inside:,}")  # fmt: skip
+    depth = model.encoder.config.depth
+    engine = make_engine(model, config.trainer.engine, ranks, config.trainer.steps, depth)
+    loaders = _Loaders(config, shards, ranks)
+    saver = _Saver(config, shards)
+    task = Task(
+        _loss_of,
+        loaders.open,
+        [(config.pictures_every, _Reconstructions(engine, loaders, run))],
+        save_beside=lambda folder, whole: saver.save(folder / "encoder", whole, step_of(folder)),
+        flops_per_sample=_flops_per_sample(config, shards),
+    )
+    trainer = Trainer(run, config.trainer, engine, task, profile=profile)
     code = trainer.train()
     if code != EXIT_DONE:
         return code
+    whole_model = engine.whole_model()
     if ranks.rank == 0:
-        provenance = {"shards": str(config.shards), "steps": trainer.step, "seed": config.trainer.seed,
-                      "commit": commit(), "config": config.model_dump(mode="json")}  # fmt: skip
-        save_encoder(run.checkpoint, model.encoder, list(shards.sensors.values()), provenance, overwrite=True)
+        saver.save(run.checkpoint, whole_model, trainer.step)
     return trainer.finish()
+
+
+class _Reconstructions:
+    """Draws a few fixed samples, what the model makes of them and what is true."""
+
+    def __init__(self, engine: Engine, loaders: "_Loaders", run: RunFolder) -> None:
+        self.engine, self.run = engine, run
+        self.fixed = next(iter(loaders.fixed())) if engine.ranks.rank == 0 else None
+
+    def __call__(self, step: int) -> None:
+        model = self.engine.whole_model()
+        if self.fixed is not None and isinstance(model, MaskedAutoencoder):
+            save_reconstructions(model, self.fixed, self.run.pictures / f"reconstruction-{step:07d}.png")
+
+
+class _Saver:
+    """Writes the encoder as a folder that fine-tuning reads."""
+
+    def __init__(self, config: PretrainConfig, shards: ShardSet) -> None:
+        self.config, self.sensors = config, list(shards.sensors.values())
+
+    def save(self, folder: Path, model: torch.nn.Module, step: int) -> None:
+        """Write the encoder of ``model`` after ``step`` steps."""
+        if not isinstance(model, MaskedAutoencoder):
+            raise TypeError(f"a masked autoencoder is expected, not {type(model).__name__}")
+        provenance = {"shards": str(self.config.shards), "steps": step, "seed": self.config.trainer.seed,
+                      "commit": commit(), "config": self.config.model_dump(mode="json")}  # fmt: skip
+        save_encoder(folder, model.encoder, self.sensors, provenance, overwrite=True)
+
+
+def _flops_per_sample(config: PretrainConfig, shards: ShardSet) -> float:
+    sensor = max(shards.sensors.values(), key=lambda sensor: len(sensor.slots))
+    return cost_of(config, sensor, shards.side_px).train_flops
 
 
 def build_model(config: PretrainConfig, shards: ShardSet) -> MaskedAutoencoder:

