@@ -69,7 +69,7 @@ def test_a_hung_rank_is_named_by_its_stack_and_the_run_goes_on(launch, undisturb
 
 @pytest.mark.drill
 def test_near_the_time_limit_the_run_saves_and_goes_on_after_a_requeue(launch, undisturbed):
-    run = launch(slow=1.5, minutes=1, signal_lead_s=30)
+    run = launch(slow=1.0, minutes=1, signal_lead_s=30)
     assert run.end()["JobState"] == "COMPLETED"
     first, *_, last = attempts(run.folder).values()
     assert first["why"] == "stopped: time limit near"
@@ -196,7 +196,7 @@ def test_a_job_submitted_from_inside_a_job_does_not_inherit_its_settings(cluster
     profile = tmp_path / "profile.yaml"
     profile.write_text(small_profile(program=trainer.program).to_yaml())
     command = (BANDLOOM, "slurm", "submit", str(tmp_path / "run"), str(trainer.write_config(tmp_path)),
-               "--profile", str(profile), "--nodes", "2", "--time", "5m")  # fmt: skip
+               "--profile", str(profile), "--verb", trainer.verb, "--nodes", "2", "--time", "5m")  # fmt: skip
     outer = cluster.sh("sbatch", "--parsable", "-N1", "-n1", "-c3", "--mem=500M", "-o", str(tmp_path / "outer.log"),
                        "--export=ALL,SLURM_CPUS_PER_TASK=3", "--wrap", shlex.join(command)).stdout.strip()  # fmt: skip
     assert cluster.wait(outer)["JobState"] == "COMPLETED", (tmp_path / "outer.log").read_text()
