@@ -20,7 +20,7 @@ from finetune.metrics import block_confusions
 from finetune.splits import TEST, TRAIN
 from finetune.task_data import Labelled, TaskData
 
-FIT_PIXELS, SCORE_PIXELS = 20_000, 200_000
+FIT_PIXELS, SCORE_PIXELS = 20_000, 50_000
 MAJORITY = "majority"
 
 

@@ -111,13 +111,12 @@ def draw_confusion(path: Path, confusion: np.ndarray, names: Sequence[str]) -> N
 
 def score_table(record: dict[str, Any]) -> Table:
     """Return the console's table: every row's scores, the model's first, with its interval of macro-F1."""
-    header = ["", "accuracy", "balanced", "macro-F1", "95 %", "mean IoU", "kappa"]
+    header = ["", "accuracy", "macro-F1", "95 %", "mean IoU"]
     rows = []
     for row in record["rows"]:
         low_high = row["interval_95"].get("macro_f1")
-        interval = f"{low_high[0]:.3f}..{low_high[1]:.3f}" if low_high else ""
-        rows.append([row["name"], row["overall"], row["balanced"], row["macro_f1"], interval, row["mean_iou"],
-                     row["kappa"]])  # fmt: skip
+        interval = f"{low_high[0]:.2f} to {low_high[1]:.2f}" if low_high else ""
+        rows.append([row["name"], row["overall"], row["macro_f1"], interval, row["mean_iou"]])
     held = record["rows"][0]
     title = f"Test scores ({held['scored_on']:,} labels in {held['blocks']:,} blocks)"
     return table(title, header, rows)

@@ -14,7 +14,7 @@ from bandloom.console import console, logger
 from bandloom.device_batch import DeviceBatch
 from bandloom.encoder import Encoder, EncoderConfig, count_parameters
 from bandloom.engine import make_engine
-from bandloom.errors import LabelError
+from bandloom.errors import ConfigError, LabelError
 from bandloom.label_set import IGNORE_INDEX
 from bandloom.markers import EXIT_DONE
 from bandloom.ranks import Ranks
@@ -91,6 +91,10 @@ def _prepare(config: FinetuneConfig, ranks: Ranks) -> tuple[_Setting, TaskModel]
                          " labelled shards.")  # fmt: skip
     encoder = pretrained_or_random(config, Statistics.from_mapping(shards.statistics))
     data = TaskData(shards, config.task, make_split(config.split, shards, config.task, sensor), sensor)
+    smallest = min(int(shards.entries[i].side_px) for i in data.indices)
+    if config.chip_px is not None and config.chip_px > smallest:
+        raise ConfigError(f"chip_px is {config.chip_px}, but samples of {config.shards} are {smallest} pixels wide; use"
+                          f" {smallest} or less.")  # fmt: skip
     setting = _Setting(config, data, config.chip_px or default_chip_px(data, encoder.config.token_m), ranks)
     model = _task_model(setting, encoder)
     data.check()
@@ -112,8 +116,8 @@ def checkpoint_folder(path: Path) -> Path:
 
 def default_chip_px(data: TaskData, token_m: int) -> int:
     """Return the side of a chip: the whole sample to classify, at most 1.2 km of it to segment."""
-    longest_m = max(int(data.shards.entries[i].side_px) for i in data.indices) * PIXEL_M
-    wanted_m = longest_m if data.task == "classify" else min(longest_m, DEFAULT_CHIP_M)
+    side_m = min(int(data.shards.entries[i].side_px) for i in data.indices) * PIXEL_M
+    wanted_m = side_m if data.task == "classify" else min(side_m, DEFAULT_CHIP_M)
     return max(1, wanted_m // token_m) * token_m // PIXEL_M
 
 

@@ -1,0 +1,151 @@
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from bandloom.checkpoint import load_encoder, save_encoder
+from bandloom.cli import main
+from bandloom.config import load_config
+from bandloom.ranks import Ranks
+from bandloom.sensors import get_sensor
+from finetune.checkpoint import load_task_model
+from finetune.config import FinetuneConfig
+from finetune.scoring import score_model
+from finetune.splits import TEST, TRAIN, BlockSplit
+from finetune.task_data import TaskData
+from finetune.train import _prepare, _steps, training_label
+from shards.loader import Loader
+from shards.shard_set import ShardSet
+from tests.finetune.models import S2, encoder
+
+FEW = ("trainer.steps=4", "trainer.batch_size=4", "trainer.workers=0", "trainer.engine.warmup_steps=1",
+       "trainer.engine.precision=fp32", "chip_px=24", "bootstrap=50", "trainer.log_every=1")  # fmt: skip
+
+
+def run(tmp_path, *overrides: str, out: str = "run", shards=None) -> int:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"shards: {shards}\n" if shards else "{}")
+    with pytest.raises(SystemExit) as end:
+        main(["finetune", str(config), *FEW, *overrides, "--out", str(tmp_path / out)])
+    return int(end.value.code or 0)
+
+
+def test_a_segmenter_is_trained_scored_and_saved_beside_its_floors(tmp_path, scene_shards, encoder_folder, capsys):
+    code = run(tmp_path, f"checkpoint={encoder_folder}", "baselines=[majority, pixel_logistic]", shards=scene_shards)
+    assert code == 0
+    record = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    names = [row["name"] for row in record["rows"]]
+    assert names == ["fine-tuned", "same network, random weights", "majority", "pixel_logistic"]
+    assert len({row["scored_on"] for row in record["rows"]}) == 1  # all of them, at this size
+    assert record["rows"][0]["interval_95"]["macro_f1"]
+    assert record["parameters"]["trainable"] == record["parameters"]["total"]
+    model = load_task_model(tmp_path / "run" / "checkpoint")
+    shards = ShardSet(scene_shards)
+    split = record["split"]
+    data = TaskData(shards, "segment", BlockSplit(split["block_m"], split["buffer_m"]), S2)
+    again = score_model("again", model, data, TEST)
+    assert again.confusion.tolist() == record["confusion"]
+    for name in ("config.yaml", "environment.json", "metrics.jsonl", "confusion.csv", "pictures/confusion.png", "DONE"):
+        assert (tmp_path / "run" / name).is_file()
+    assert "majority" in (tmp_path / "run" / "checkpoint" / "README.md").read_text()
+    said = capsys.readouterr().out
+    assert re.search(r"pixel_logistic", said)
+    assert "parameters train" in said
+
+
+def test_a_classifier_learns_from_frozen_features(tmp_path, chip_shards, encoder_folder):
+    few = ("task=classify", "mode=frozen", "compare_random=false", "baselines=[majority, stats_knn]")
+    split = ("split.block_m=1200", "split.buffer_m=0")
+    code = run(tmp_path, *few, *split, f"checkpoint={encoder_folder}", shards=chip_shards)
+    assert code == 0
+    record = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert record["parameters"]["trainable"] < 0.2 * record["parameters"]["total"]
+    before = load_encoder(encoder_folder).state_dict()
+    after = load_task_model(tmp_path / "run" / "checkpoint").encoder.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_batches_carry_labels_of_training_ground_alone(scene_shards):
+    shards = ShardSet(scene_shards)
+    split = BlockSplit(300, 60)
+    data = TaskData(shards, "segment", split, S2)
+    entries = {entry.key: entry for entry in shards.entries}
+    places = {entry.key: i for i, entry in enumerate(shards.entries)}
+    seen = 0
+    for count, batch in enumerate(Loader(shards, data.indices_of(TRAIN), 4, crop_px=24, workers=0)):
+        label = training_label(batch, entries, data)
+        for key, (x, y), given in zip(batch.keys, batch.corner_m, label, strict=True):
+            entry = entries[key]
+            whole = data.labelled(places[key], TRAIN).label
+            row, column = int((entry.y_m - y) / 10), int((x - entry.x_m) / 10)
+            assert (given == whole[row : row + 24, column : column + 24]).all()
+            seen += int((given != 255).sum())
+        if count == 5:
+            break
+    assert seen > 0
+
+
+def test_the_loader_and_the_sample_give_identical_inputs(scene_shards):
+    config = load_config(FinetuneConfig, None, [f"shards={scene_shards}", "size=demo", "chip_px=120", *FEW[:3]])
+    ranks = Ranks(0, 0, 1, torch.device("cpu"))
+    setting, _ = _prepare(config, ranks)
+    step = next(iter(_steps(setting, None)))
+    places = {entry.key: i for i, entry in enumerate(setting.data.shards.entries)}
+    for row, key in enumerate(step.batch.keys):
+        sample = setting.data.shards.read(places[key])
+        for gsd, group in step.batch.groups.items():
+            assert np.array_equal(group[row].numpy(), sample.groups[gsd])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("baselines=[pixel_fr]",), r"Did you mean 'pixel_rf'"),
+        (("sensor=theos1",), r"hold no sensor 'theos1'"),
+        (("task=classify",), r"no sample .* has a class of its own.*choose the other"),
+        (("chip_px=25",), r"chip_px is 25"),
+        (("checkpoint=nowhere",), r"nowhere is no checkpoint"),
+        (("split.kind=blok",), r"split\.kind is 'blok'"),
+        (("split.block_m=60000",), r"split leaves no label for .*split\.block_m"),
+        (("split.buffer_m=400", "split.block_m=300"), r"split\.buffer_m is 400"),
+        (("lr=1",), r"unknown key 'lr'"),
+        (("size=huge",), r"size is 'huge'"),
+        (("shards=nowhere",), r"nowhere holds no manifest"),
+        (("chip_px=600",), r"chip_px is 600, but samples .* are 120 pixels wide"),
+    ],
+)
+def test_bad_input_is_one_sentence_exit_2_and_an_untouched_disk(tmp_path, scene_shards, capsys, overrides, said):
+    assert run(tmp_path, "size=demo", *overrides, shards=scene_shards) == 2
+    message = capsys.readouterr().err
+    assert re.search(said, message), message
+    assert message.count("\n") == 1
+    assert [each.name for each in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_a_checkpoint_of_another_sensor_is_refused(tmp_path, scene_shards, capsys):
+    seen = get_sensor("landsat89-l1")
+    save_encoder(tmp_path / "other", encoder(seen.slots), [seen], {})
+    assert run(tmp_path, f"checkpoint={tmp_path / 'other'}", shards=scene_shards) == 2
+    assert "was trained without B05, B06, B07, B08, B09, which 'sentinel2-l1c' brings" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_shards_without_labels_are_refused(tmp_path, scenes_folder, capsys):
+    from shards.build import build
+    from shards.plan import BuildOptions
+
+    build([str(scenes_folder / "scenes")], tmp_path / "plain", BuildOptions(side_px=120))
+    assert run(tmp_path, shards=tmp_path / "plain") == 2
+    assert "carry no labels" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_config_does_not_overwrite_a_run(tmp_path, scene_shards, capsys):
+    few = ("size=demo", "baselines=[majority]", "trainer.steps=1")
+    assert run(tmp_path, *few, shards=scene_shards) == 0
+    before = (tmp_path / "run" / "metrics.json").read_bytes()
+    assert run(tmp_path, *few, "trainer.seed=1", shards=scene_shards) == 2
+    assert "another config" in capsys.readouterr().err
+    assert (tmp_path / "run" / "metrics.json").read_bytes() == before
