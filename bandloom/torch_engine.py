@@ -29,8 +29,8 @@ class TorchEngine(Engine):
         module: Any = torch.compile(self.model) if config.compile else self.model
         if ranks.world > 1:
             on_card = [ranks.device.index] if ranks.device.type == "cuda" else None
-            # else DDP sorts its buckets anew after its first step, and with them the order in which ranks are summed: the
-            # first step after a resume would differ in the last bit from the one that never stopped
+            # else DDP sorts its buckets anew after its first step, and with them the order in which ranks are summed:
+            # the first step after a resume would differ in the last bit from the one that never stopped
             module = nn.parallel.DistributedDataParallel(module, device_ids=on_card, find_unused_parameters=True)
         self.module: nn.Module = module
 
