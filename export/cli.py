@@ -18,12 +18,13 @@ def export(
     ] = None,
     margin: Annotated[int | None, typer.Option(help="Pixels thrown away on each side of a tile.")] = None,
     taper: Annotated[int | None, typer.Option(help="Pixels over which neighbouring tiles are blended.")] = None,
+    precision: Annotated[str, typer.Option(help="fp32 and any of fp16, bf16, int8, comma-separated.")] = "fp32",
 ) -> None:
     """Turn a fine-tuned run into a bundle for the GPU box; nothing is written when parity with torch fails."""
     from bandloom.console import logger
     from export.export_run import export_run
 
-    made = export_run(run, out, shards=shards, margin_px=margin, taper_px=taper)
+    made = export_run(run, out, shards=shards, margin_px=margin, taper_px=taper, precisions=precision.split(","))
     for model in made.record.models:
         parity = model.parity
         logger.info(
@@ -41,6 +42,9 @@ def verify(path: BundlePath) -> None:
 
     found = read_bundle(path)
     for model in found.record.models:
+        if model.precision == "bf16":
+            typer.echo(f"{model.file} (bf16): checksum and record fit; ONNX Runtime cannot run bf16 on a CPU")
+            continue
         runner = check(found, model.precision)
         typer.echo(f"{model.file} ({model.precision}): golden chips reproduced on {runner.name}")
     typer.echo(f"{path} is whole: {len(found.record.files)} files")
@@ -55,6 +59,50 @@ def inspect(path: BundlePath) -> None:
 
     for each in tables(read_bundle(path)):
         console.print(each)
+
+
+@bundle.command()
+def build(
+    path: BundlePath,
+    backend: Annotated[str, typer.Option(help="tensorrt or tensorrt-rtx.")] = "tensorrt",
+    precision: Annotated[str, typer.Option(help="Comma-separated; all of the bundle's by default.")] = "",
+    compute_capability: Annotated[str, typer.Option(help="tensorrt-rtx: sm_86,sm_89,...; its own choice.")] = "",
+    batches: Annotated[str, typer.Option(help="Smallest, usual and largest batch.")] = "1,8,32",
+    version_compatible: Annotated[bool, typer.Option(help="Run on later versions too, perhaps slower.")] = False,
+    hardware_compatible: Annotated[bool, typer.Option(help="Run on other GPUs from Ampere on, slower.")] = False,
+) -> None:
+    """Compile engines into a bundle; tensorrt-rtx needs no GPU for it."""
+    from bandloom.errors import BundleError
+    from export.build_bundle import add_engines, build_lines
+    from export.bundle import read_bundle
+    from export.engine_builder import BuildOptions
+
+    sizes = tuple(int(each) if each.strip().isdigit() else 0 for each in batches.split(","))
+    if len(sizes) != 3 or not 0 < sizes[0] <= sizes[1] <= sizes[2]:
+        raise BundleError(f"--batches is {batches!r}; write smallest,usual,largest, such as 1,8,32.")
+    targets = tuple(each.strip() for each in compute_capability.split(",") if each.strip())
+    options = BuildOptions(sizes, targets, version_compatible, hardware_compatible)
+    found = read_bundle(path)
+    for engine in add_engines(found, backend, [each for each in precision.split(",") if each], options):
+        note = "built without a GPU, never run" if engine.built_without_gpu else "built on this GPU"
+        typer.echo(f"{engine.file}: {note}")
+    for line in build_lines(found, options):
+        typer.echo(f"the same with trtexec: {line}")
+
+
+@bundle.command()
+def prune(
+    path: BundlePath,
+    out: Annotated[Path, typer.Option(help="The new, small bundle.")],
+    target: Annotated[str, typer.Option("--for", help="A compute capability such as sm_90, or cpu.")],
+) -> None:
+    """Write the small bundle to ship to one kind of box."""
+    from export.build_bundle import prune as prune_bundle
+    from export.bundle import read_bundle
+
+    made = prune_bundle(read_bundle(path), out, target)
+    size = sum(each.stat().st_size for each in out.rglob("*") if each.is_file())
+    typer.echo(f"{out}: {len(made.record.files)} files, {size / 1e6:.1f} MB")
 
 
 def predict(

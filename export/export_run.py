@@ -2,7 +2,7 @@
 
 import datetime as dt
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +10,29 @@ import numpy as np
 import yaml
 
 from bandloom import __version__
-from bandloom.console import logger
-from bandloom.errors import CheckpointError
+from bandloom.errors import BundleError, CheckpointError
 from bandloom.output import new_output
 from export.bundle import Bundle, read_bundle, seal, sha256_of, verify
 from export.chips import held_chips
 from export.golden import GOLDEN, golden_of, write_golden
-from export.parity import measure, require, torch_logits
-from export.record import BundleRecord, Contract, ModelFile, contract_of
-from export.runner import OnnxRunner
+from export.parity import torch_logits
+from export.record import BundleRecord, Contract, contract_of
 from export.tiling import CELL_PX, Tiling
+from export.write_model import write_precision
 from finetune.model import TaskModel
 
 GOLDEN_CHIPS = 4
-MODEL = "model.onnx"
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
 def export_run(
-    run: Path, out: Path, *, shards: Path | None = None, margin_px: int | None = None, taper_px: int | None = None
+    run: Path,
+    out: Path,
+    *,
+    shards: Path | None = None,
+    margin_px: int | None = None,
+    taper_px: int | None = None,
+    precisions: Sequence[str] = ("fp32",),
 ) -> Bundle:
     """Export a run's final checkpoint as a bundle, whole or not at all.
 
@@ -37,15 +42,20 @@ def export_run(
         shards: where held chips come from; None takes the run's own, or draws them from its statistics.
         margin_px: thrown away on each side of a tile; None takes the default of :func:`default_tiling`.
         taper_px: over which tiles are blended; None takes the default.
+        precisions: fp32, which is always written, and any of fp16, bf16 and int8.
 
     Raises:
         CheckpointError: there is no fine-tuned checkpoint.
         BundleError: the model cannot be exported, or its parity with torch fails; nothing is written.
     """
+    unknown = set(precisions) - set(PRECISIONS)
+    if unknown:
+        raise BundleError(f"precision {sorted(unknown)[0]!r} is not known; use some of {', '.join(PRECISIONS)}.")
     folder = checkpoint_of(run)
     model, provenance = load_model(folder)
+    contract = contract_of_model(model, default_tiling(model, margin_px, taper_px))
     with new_output(out, folder=True) as temporary:
-        write_bundle(temporary, out.name, model, shards or shards_of(run), provenance, margin_px, taper_px)
+        write_bundle(temporary, out.name, model, contract, shards or shards_of(run), provenance, precisions)
     return read_bundle(out)
 
 
@@ -53,27 +63,24 @@ def write_bundle(
     folder: Path,
     name: str,
     model: TaskModel,
+    contract: Contract,
     shards: Path | None,
     provenance: Mapping[str, Any],
-    margin_px: int | None = None,
-    taper_px: int | None = None,
+    precisions: Sequence[str] = ("fp32",),
 ) -> None:
     """Fill an empty folder with the bundle of ``model`` and verify it as a user of it would."""
-    from export.to_onnx import OPSET, write_onnx
-
-    contract = contract_of_model(model, default_tiling(model, margin_px, taper_px))
-    logger.info("tracing the model")
-    write_onnx(model, contract, folder / MODEL)
     chips = held_chips(contract, shards)
     expected = torch_logits(model, chips.groups)
-    parity = measure(OnnxRunner(folder / MODEL), expected, chips, "fp32")
-    require(parity, "fp32")
+    models = [
+        write_precision(folder, model, contract, chips, expected, precision)
+        for precision in PRECISIONS
+        if precision == "fp32" or precision in precisions
+    ]
     # from the end on: the last chip has the absent samples
     golden = {gsd_m: dn[-GOLDEN_CHIPS:] for gsd_m, dn in chips.groups.items()}
     write_golden(folder / GOLDEN, golden_of(golden, expected[-GOLDEN_CHIPS:], contract))
     record = BundleRecord(
-        name=name, contract=contract, files={}, versions=versions(), provenance=dict(provenance),
-        models=(ModelFile(file=MODEL, precision="fp32", opset=OPSET, parity=parity),),
+        name=name, contract=contract, files={}, versions=versions(), provenance=dict(provenance), models=tuple(models),
         created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )  # fmt: skip
     seal(folder, record)

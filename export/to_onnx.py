@@ -49,16 +49,15 @@ def from_byte_pairs(pairs: Tensor) -> Tensor:
     return low + 256.0 * high
 
 
-def write_onnx(model: TaskModel, contract: Contract, path: Path, *, opset: int = OPSET) -> None:
-    """Export ``model`` with a dynamic batch and the contract's tile, and tie the file to the contract.
+def write_onnx(graph: DeployGraph, contract: Contract, path: Path, *, opset: int = OPSET) -> None:
+    """Export a deploy graph with a dynamic batch and the contract's tile, and tie the file to the contract.
 
     Raises:
         BundleError: the model cannot be exported, is too large, or needs an operator outside :data:`ALLOWED_OPS`.
     """
     import onnx
 
-    graph = DeployGraph(model).eval()
-    proto = _trace(graph, _example(contract), [g.name for g in contract.groups], opset)
+    proto = _trace(graph.eval(), _example(contract), [g.name for g in contract.groups], opset)
     check_ops(proto)
     onnx.helper.set_model_props(proto, {CONTRACT_KEY: contract.digest()})
     if proto.ByteSize() > MAX_BYTES:

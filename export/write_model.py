@@ -1,0 +1,60 @@
+"""Writes one precision of a model and measures it; a file over its budget is an error, so it is never in a bundle."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bandloom.console import logger
+from export.audit import audit_ranges, require_fp16
+from export.chips import Chips
+from export.parity import measure, require
+from export.precision import CastGraph
+from export.quantise import write_int8
+from export.record import Contract, ModelFile
+from export.runner import Groups, OnnxRunner, Runner, byte_pairs
+from export.to_onnx import OPSET, DeployGraph, write_onnx
+from finetune.model import TaskModel
+
+FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "bf16": "model.bf16.onnx", "int8": "model.int8.onnx"}
+
+
+def write_precision(
+    folder: Path, model: TaskModel, contract: Contract, chips: Chips, expected: np.ndarray, precision: str
+) -> ModelFile:
+    """Write ``model`` in ``precision`` into ``folder`` and gate it on ``chips``, whose fp32 answer is ``expected``.
+
+    Raises:
+        BundleError: fp16 would overflow, the export fails, or the parity gate does.
+    """
+    path = folder / FILES[precision]
+    logger.info("writing the %s model", precision)
+    if precision == "int8":
+        write_int8(folder / FILES["fp32"], path, chips)
+        runner: Runner = OnnxRunner(path)
+    elif precision == "fp32":
+        write_onnx(DeployGraph(model), contract, path)
+        runner = OnnxRunner(path)
+    else:
+        if precision == "fp16":
+            require_fp16(audit_ranges(model, chips))
+        graph = CastGraph(model, precision)
+        write_onnx(graph, contract, path)
+        # ONNX Runtime's CPU has no bf16 kernels; torch runs the very graph that was exported
+        runner = _TorchRunner(graph) if precision == "bf16" else OnnxRunner(path)
+    parity = measure(runner, expected, chips, precision)
+    require(parity, precision)
+    return ModelFile(file=path.name, precision=precision, opset=OPSET, parity=parity)  # type: ignore[arg-type]
+
+
+class _TorchRunner:
+    """Runs a deploy graph in torch, on bytes as an engine would."""
+
+    def __init__(self, graph: DeployGraph) -> None:
+        self.name = f"torch {torch.__version__} cpu"
+        self._graph = graph
+
+    def run(self, groups: Groups) -> np.ndarray:
+        pairs = [torch.from_numpy(byte_pairs(groups[gsd_m])) for gsd_m in self._graph.gsds_m]
+        with torch.inference_mode():
+            return self._graph(*pairs).numpy()

@@ -1,0 +1,107 @@
+"""Real engines by TensorRT-RTX, which needs no GPU to build, where it is installed; everything around them always."""
+
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from bandloom.errors import BundleError
+from export.build_bundle import build_lines
+from export.bundle import read_bundle
+from export.engine_builder import API_NAMES, RTX_NAMES, BuildOptions, load_backend
+from export.export_run import export_run
+from tests.export.test_export_run import task_model, write_run
+from tests.export.test_predict import run
+from tests.export.tiny_model import tiny_contract, write_tiny_bundle
+
+
+def rtx():
+    return pytest.importorskip("tensorrt_rtx", reason="pip install 'bandloom[tensorrt-rtx]'", exc_type=ImportError)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    rtx()
+    folder = tmp_path_factory.mktemp("engines")
+    write_run(folder / "run", task_model())
+    return export_run(folder / "run", folder / "bundle", precisions=["fp16", "bf16"])
+
+
+def test_real_engines_are_built_without_a_gpu_and_pruned_for_a_box(bundle, tmp_path, capsys):
+    options = ("--backend", "tensorrt-rtx", "--compute-capability", "sm_86,sm_89", "--batches", "1,4,16")
+    assert run("bundle", "build", bundle.path, *options) == 0
+    said = capsys.readouterr().out
+    assert "trtexec --onnx=model.onnx --stronglyTyped --minShapes=g10:1x4x36x36x2," in said
+    built = read_bundle(bundle.path)
+    assert [engine.precision for engine in built.record.engines] == ["fp32", "fp16", "bf16"]
+    assert built.record.engines[0].compute_capabilities == ("sm_86", "sm_89")
+    assert run("bundle", "verify", bundle.path) == 0
+    assert run("bundle", "inspect", bundle.path) == 0
+    assert "tensorrt-rtx" in capsys.readouterr().out
+    assert run("bundle", "prune", bundle.path, "--for", "sm_89", "--out", tmp_path / "small") == 0
+    assert run("bundle", "verify", tmp_path / "small") == 0
+    assert run("bundle", "prune", bundle.path, "--for", "cpu", "--out", tmp_path / "cpu") == 0
+    assert len(read_bundle(tmp_path / "cpu").record.models) == 1
+    assert run("bundle", "prune", bundle.path, "--for", "sm_75", "--out", tmp_path / "none") == 2
+    assert "holds no engine for sm_75 (it has sm_86, sm_89)" in capsys.readouterr().err
+
+
+def test_a_classifiers_engine_is_built_too(tmp_path):
+    rtx()
+    write_run(tmp_path / "run", task_model(task="classify"))
+    export_run(tmp_path / "run", tmp_path / "bundle")
+    assert (
+        run("bundle", "build", tmp_path / "bundle", "--backend", "tensorrt-rtx", "--compute-capability", "sm_89") == 0
+    )
+
+
+def test_a_gpu_that_the_backend_does_not_offer_is_refused(tmp_path, capsys):
+    rtx()
+    bundle = write_tiny_bundle(tmp_path / "tiny")
+    assert run("bundle", "build", bundle, "--backend", "tensorrt-rtx", "--compute-capability", "sm_90") == 2
+    assert "not sm_90" in capsys.readouterr().err
+
+
+def test_a_backend_that_is_not_installed_or_known_is_refused(tmp_path, capsys):
+    bundle = write_tiny_bundle(tmp_path / "tiny")
+    assert run("bundle", "build", bundle, "--batches", "8,1") == 2
+    assert "smallest,usual,largest" in capsys.readouterr().err
+    with pytest.raises(BundleError, match="'openvino' is not known"):
+        load_backend("openvino")
+
+
+def test_the_trtexec_line_names_every_input():
+    bundle = read_bundle_of(tiny_contract())
+    line = build_lines(bundle, BuildOptions())[0]
+    for name in ("g10:8x4x48x48x2", "g20:8x6x24x24x2", "g60:8x3x8x8x2"):
+        assert name in line
+
+
+def read_bundle_of(contract):
+    import tempfile
+    from pathlib import Path
+
+    return read_bundle(write_tiny_bundle(Path(tempfile.mkdtemp()) / "tiny", contract))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("wheel", "names"),
+    [("tensorrt-cu12-bindings==10.13.3.9", API_NAMES), ("tensorrt-cu13-bindings==11.4.0.106", API_NAMES),
+     ("tensorrt-rtx-cu13-bindings==1.7.1.116", (*API_NAMES, *RTX_NAMES))],
+)  # fmt: skip
+def test_every_name_that_is_used_is_in_the_published_bindings(tmp_path, wheel, names):
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:"]
+    got = subprocess.run(
+        [*command, "--python-version", "3.11", "-d", tmp_path, wheel], check=False, capture_output=True
+    )
+    if got.returncode:
+        pytest.skip(f"{wheel} cannot be downloaded here")
+    content = b""
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as archive:
+        for name in archive.namelist():
+            if name.endswith((".so", ".py", ".pyi")):
+                content += archive.read(name)
+    missing = [name for name in names if name.encode() not in content]
+    assert not missing
