@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bandloom.errors import SceneError
 from shards.scenes.raster import RASTER_SUFFIXES, band_files, open_band_folder, open_stack
+from shards.scenes.safe import is_safe, open_safe
 from shards.scenes.scene import ALIGN_M, Scene, WindowM
 
 __all__ = ["ALIGN_M", "Scene", "WindowM", "is_scene", "open_scene"]
@@ -12,6 +13,8 @@ __all__ = ["ALIGN_M", "Scene", "WindowM", "is_scene", "open_scene"]
 
 def is_scene(path: Path) -> bool:
     """Tell whether a local path is itself a scene, by its name and what lies right inside."""
+    if is_safe(path):
+        return True
     if path.is_dir():
         return bool(band_files(path))
     return path.suffix.lower() in RASTER_SUFFIXES
@@ -19,7 +22,7 @@ def is_scene(path: Path) -> bool:
 
 def open_scene(path: str | Path, *, sensor: str | None = None, band_map: Sequence[str] | str | None = None,
                offset: int | None = None) -> Scene:  # fmt: skip
-    """Open a scene: a multi-band raster, or a folder of single-band rasters named by band.
+    """Open a scene: a Sentinel-2 product, a multi-band raster, or a folder of single-band rasters named by band.
 
     Args:
         path: the file or folder; paths that GDAL reads (/vsis3, /vsicurl, /vsizip) pass through.
@@ -32,6 +35,8 @@ def open_scene(path: str | Path, *, sensor: str | None = None, band_map: Sequenc
         SensorError: the sensor or a band is not known.
     """
     local = Path(path)
+    if is_safe(local):
+        return open_safe(local)
     if local.is_dir():
         if not band_files(local):
             raise SceneError(f"{path} is a folder without band rasters (B02.tif, ..._B8A.jp2); name the scene itself.")

@@ -16,23 +16,24 @@ _WITH = 900  # and above this when it was
 _TOO_DARK_SHARE = 0.02  # of samples under reflectance -0.05, which no surface has
 
 
-def decide_offset(name: str, told: int | None, tagged: str | None, b10: np.ndarray | None, all_bands: np.ndarray,
-                  provenance: dict[str, Any]) -> int:  # fmt: skip
+def decide_offset(name: str, told: int | None, tagged: int | None, b10: np.ndarray | None, all_bands: np.ndarray,
+                  provenance: dict[str, Any], tagged_by: str = "RADIO_ADD_OFFSET") -> int:  # fmt: skip
     """Return what to add to stored values to get ``10000 * reflectance`` (0 or -1000), and say why in ``provenance``.
 
     Args:
         name: the scene, for messages.
         told: what the user says, or None.
-        tagged: the file's RADIO_ADD_OFFSET, or None.
+        tagged: what the file or product states, or None.
         b10: valid samples of the cirrus band, or None when the sensor has none.
         all_bands: valid samples of all bands.
         provenance: receives ``offset`` and ``offset_from``.
+        tagged_by: where ``tagged`` stands.
 
     Raises:
         SceneError: nobody says and B10 does not tell, or the pixels contradict what the file says.
     """
     seen = _offset_in(b10)
-    stated = told if told is not None else None if tagged is None else int(float(tagged))
+    stated = told if told is not None else tagged
     if stated is None:
         if seen is None:
             what = "it has no band B10 to tell from" if b10 is None else "its B10 is in between"
@@ -44,13 +45,13 @@ def decide_offset(name: str, told: int | None, tagged: str | None, b10: np.ndarr
         return seen
     if stated not in (0, -OFFSET):
         raise SceneError(f"{name} states the radiometric offset {stated}; expected 0 or -1000: pass --offset.")
-    source = "--offset" if told is not None else "RADIO_ADD_OFFSET"
+    source = "--offset" if told is not None else tagged_by
     too_dark = float((all_bands < OFFSET - 500).mean()) if all_bands.size else 0.0
     if told is None and ((seen is not None and seen != stated) or (stated == -OFFSET and too_dark > _TOO_DARK_SHARE)):
         evidence = f"B10 starts at {np.percentile(b10, 1):.0f}" if seen != stated and b10 is not None else (
             f"{too_dark:.0%} of the values would be reflectances below -0.05")  # fmt: skip
         raise SceneError(
-            f"{name} says RADIO_ADD_OFFSET {stated}, but {evidence}: the +1000 offset is"
+            f"{name} says {tagged_by} {stated}, but {evidence}: the +1000 offset is"
             f" {'missing' if stated else 'still in'}; mend the tag, or decide with --offset {0 if stated else -OFFSET}."
         )
     provenance.update(offset=stated, offset_from=source)

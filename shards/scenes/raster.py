@@ -1,6 +1,7 @@
 """Scenes made of plain rasters: one multi-band file, or a folder of single-band files at their own sampling."""
 
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -13,21 +14,33 @@ from bandloom.errors import SceneError
 from bandloom.sensors import Sensor
 from bandloom.values import valid
 from shards.scenes.bands import expand_order, names_of_stack, sensor_of, sentinel2_name
+from shards.scenes.cloud import CloudLayer, RasterCloud
 from shards.scenes.grid import Frame, GridReader, block_means, frame_of, open_raster, read_raster
 from shards.scenes.offset import decide_offset, to_convention
 from shards.scenes.scene import ALIGN_M, WindowM
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".gtif", ".jp2", ".vrt")
+Bands = dict[str, tuple[Any, str, int]]  # name -> (open raster, its path, band index)
 _CLOUD_FILES = ("cloud_mask.tif",)
 _PROBE_PX = 256
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What a product's metadata says of itself: its offset and by what, its time, and facts for the provenance."""
+
+    offset: int | None = None
+    offset_from: str = "RADIO_ADD_OFFSET"
+    time: datetime | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
 
 
 class RasterScene:
     """A scene over open rasters; see :class:`shards.scenes.Scene`."""
 
-    def __init__(self, name: str, path: str, sensor: Sensor, bands: dict[str, tuple[Any, str, int]], stack: ExitStack,
-                 offset: int | None, cloud: tuple[Any, str] | None = None) -> None:  # fmt: skip
-        """Take ``bands``: name -> (open raster, its path, band index), all closed by ``stack``."""
+    def __init__(self, name: str, path: str, sensor: Sensor, bands: Bands, stack: ExitStack, offset: int | None,
+                 cloud: CloudLayer | None = None, stated: Stated | None = None) -> None:  # fmt: skip
+        """Take the open rasters of every band, all closed by ``stack``."""
         self._stack = stack
         self.name, self.sensor = name, sensor
         self._grids = self._open_grids(bands, sensor)
@@ -35,19 +48,19 @@ class RasterScene:
         finest = sensor.groups[0].gsd_m
         self.crs, self.transform = self._frame.crs, Affine(finest, 0, self._frame.x_m, 0, -finest, self._frame.y_m)
         self.width_m, self.height_m, self.footprint = self._frame.width_m, self._frame.height_m, self._frame.footprint
-        self.datetime = _time_of(first.tags())
-        self.provenance: dict[str, Any] = {"source": path, "sensor": sensor.name}
+        stated = stated or _stated_by_tags(first.tags())
+        self.datetime = stated.time
+        self.provenance: dict[str, Any] = {"source": path, "sensor": sensor.name} | stated.provenance
         if self._warp:
             self.provenance["warped_from"] = first.crs.to_string()
         if min(self.width_m, self.height_m) < ALIGN_M:
             raise SceneError(
                 f"{name} is {self.width_m:g} x {self.height_m:g} m, smaller than a token; it needs 60 x 60 m."
             )
-        self._offset = self._check_values(bands, offset, first.tags().get("RADIO_ADD_OFFSET"))
-        self._cloud = None
+        self._offset = self._check_values(bands, offset, stated)
+        self._cloud = cloud
         if cloud is not None:
-            self._cloud = GridReader(cloud[0], cloud[1], [1], 10, self._frame, self._warp)
-            stack.callback(self._cloud.close)
+            cloud.place(self._frame, self._warp)
 
     def read(self, window_m: WindowM) -> dict[int, np.ndarray]:
         """Return ``{gsd_m: (C, H, W)}`` uint16 DN of a window; what lies outside the scene is 0."""
@@ -59,7 +72,7 @@ class RasterScene:
 
     def cloud(self, window_m: WindowM) -> np.ndarray | None:
         """Return ``(H10, W10)`` bool, True under cloud, or None when the source does not say."""
-        return None if self._cloud is None else np.isin(self._cloud.read(window_m)[0], (1, 2))
+        return None if self._cloud is None else self._cloud.read(window_m)
 
     def close(self) -> None:
         """Close the files."""
@@ -73,7 +86,7 @@ class RasterScene:
     ) -> None:
         self.close()
 
-    def _open_grids(self, bands: dict[str, tuple[Any, str, int]], sensor: Sensor) -> dict[int, list[GridReader]]:
+    def _open_grids(self, bands: Bands, sensor: Sensor) -> dict[int, list[GridReader]]:
         """Pair every group with its files, in band order; neighbours in one file are read together."""
         finest = sensor.groups[0].bands[0].name
         self._frame, self._warp = frame_of(*bands[finest][:2])
@@ -93,14 +106,15 @@ class RasterScene:
                 self._stack.callback(grid.close)
         return grids
 
-    def _check_values(self, bands: dict[str, tuple[Any, str, int]], told: int | None, tagged: str | None) -> int:
+    def _check_values(self, bands: Bands, told: int | None, stated: Stated) -> int:
         """Look at a thinned copy of every band: are these DN at all, and with which offset?"""
         samples = {name: _probe(*bands[name]) for name in (b.name for g in self.sensor.groups for b in g.bands)}
         measured = np.concatenate(list(samples.values()))
         if not measured.size:
             raise SceneError(f"{self.name} is all nodata; leave it out, or check its nodata value.")
         cirrus = next((b.name for b in self.sensor.bands if b.slot == "B10"), None)
-        return decide_offset(self.name, told, tagged, samples[cirrus] if cirrus else None, measured, self.provenance)
+        return decide_offset(self.name, told, stated.offset, samples[cirrus] if cirrus else None, measured,
+                             self.provenance, stated.offset_from)  # fmt: skip
 
 
 def open_stack(path: str | Path, sensor: str | None, band_map: Any, offset: int | None) -> RasterScene:
@@ -144,7 +158,7 @@ def open_band_folder(folder: Path, sensor: str | None, band_map: Any, offset: in
         found = sensor_of(folder, list(files), sensor)
         bands = {n: (stack.enter_context(open_raster(p)), str(p), 1) for n, p in files.items()}
         mask = next((folder / name for name in _CLOUD_FILES if (folder / name).is_file()), None)
-        cloud = (stack.enter_context(open_raster(mask)), str(mask)) if mask else None
+        cloud = RasterCloud(stack.enter_context(open_raster(mask)), str(mask), _marked) if mask else None
         return RasterScene(folder.name, str(folder), found, bands, stack, offset, cloud)
     except BaseException:
         stack.close()
@@ -188,6 +202,16 @@ def _probe(raster: Any, path: str, index: int) -> np.ndarray:
         values = read_raster(raster, path, indexes=index)
         kept = values[valid(values)][::17]
     return kept.astype(np.int64)
+
+
+def _marked(mask: np.ndarray) -> np.ndarray:
+    """Read Major TOM's codes, which ours share: 1 thick cloud, 2 thin cloud, 3 shadow."""
+    return np.isin(mask[0], (1, 2))
+
+
+def _stated_by_tags(tags: dict[str, str]) -> Stated:
+    offset = tags.get("RADIO_ADD_OFFSET")
+    return Stated(None if offset is None else int(float(offset)), time=_time_of(tags))
 
 
 def _time_of(tags: dict[str, str]) -> datetime | None:

@@ -1,0 +1,68 @@
+"""Where clouds are, by windows: from a mask raster on any grid, or from polygons."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from affine import Affine
+from rasterio.features import rasterize
+
+from shards.scenes.grid import Frame, GridReader, nominal_gsd_m
+from shards.scenes.scene import WindowM
+
+_GRID_M = 10
+
+
+class CloudLayer(Protocol):
+    """A cloud mask that can be laid on a scene."""
+
+    def place(self, frame: Frame, warp: bool) -> None:
+        """Lay the mask on the scene's frame, before the first window is read."""
+        ...
+
+    def read(self, window_m: WindowM) -> np.ndarray:
+        """Return ``(H10, W10)`` bool, True under cloud."""
+        ...
+
+
+class RasterCloud:
+    """A mask raster and the test that tells cloud: ``(C, H, W) -> (H, W)`` bool."""
+
+    def __init__(self, raster: Any, path: str, test: Callable[[np.ndarray], np.ndarray]) -> None:
+        self._raster, self._path, self._test = raster, path, test
+        self._grid: GridReader | None = None
+
+    def place(self, frame: Frame, warp: bool) -> None:
+        """Lay the mask on the scene's frame."""
+        gsd_m = _GRID_M if warp else round(nominal_gsd_m(self._raster.transform.a, self._path))
+        self._grid = GridReader(self._raster, self._path, list(self._raster.indexes), gsd_m, frame, warp)
+
+    def read(self, window_m: WindowM) -> np.ndarray:
+        """Return ``(H10, W10)`` bool, True under cloud."""
+        if self._grid is None:
+            raise RuntimeError("a cloud layer is read before it is placed")
+        cloud = self._test(self._grid.read(window_m))
+        factor = max(1, self._grid.gsd_m // _GRID_M)
+        return cloud.repeat(factor, 0).repeat(factor, 1)
+
+
+class PolygonCloud:
+    """Cloud outlines in the scene's own coordinates, a ring ``(N, 2)`` each."""
+
+    def __init__(self, rings: Sequence[np.ndarray]) -> None:
+        self._rings = [ring for ring in rings if len(ring) > 3]
+        self._corner = (0.0, 0.0)
+
+    def place(self, frame: Frame, warp: bool) -> None:
+        """Remember where the scene's windows start."""
+        self._corner = (frame.x_m, frame.y_m)
+
+    def read(self, window_m: WindowM) -> np.ndarray:
+        """Return ``(H10, W10)`` bool, True under cloud."""
+        x, y, width, height = window_m
+        shape = (round(height / _GRID_M), round(width / _GRID_M))
+        if not self._rings:
+            return np.zeros(shape, bool)
+        transform = Affine(_GRID_M, 0, self._corner[0] + x, 0, -_GRID_M, self._corner[1] - y)
+        shapes = [({"type": "Polygon", "coordinates": [ring.tolist()]}, 1) for ring in self._rings]
+        return np.asarray(rasterize(shapes, shape, fill=0, transform=transform, dtype=np.uint8), bool)

@@ -1,0 +1,132 @@
+"""A delivered product as a set of named files, in a folder or inside a zip or tar, read with suspicion."""
+
+import hashlib
+import tarfile
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import IO
+from xml.etree import ElementTree
+
+from bandloom.errors import SceneError
+
+_XML_LIMIT_BYTES = 64 * 2**20  # the largest real metadata file has 24 MB
+_MEMBER_LIMIT_BYTES = 4 * 2**30  # a Sentinel-2 band has 0.15 GB at most
+_RATIO_LIMIT = 200  # unpacked over packed size; JP2 and TIFF do not shrink further
+_CHUNK = 2**20
+
+
+class Product:
+    """The files of one product by their path inside it."""
+
+    def __init__(self, path: Path) -> None:
+        """List the files.
+
+        Raises:
+            SceneError: the archive is damaged, or holds entries that no product has (``..``, absolute paths, bombs).
+        """
+        self.path = path
+        try:
+            self._sizes = _list(path)
+        except (zipfile.BadZipFile, tarfile.TarError, OSError, EOFError) as cause:
+            raise SceneError(f"{path} cannot be opened ({cause}); it may be truncated: fetch it again.") from cause
+
+    @property
+    def names(self) -> list[str]:
+        """All file paths, sorted."""
+        return sorted(self._sizes)
+
+    def find(self, ending: str) -> str | None:
+        """Return the one file whose path ends so (letter case aside), or None."""
+        found = [name for name in self.names if name.lower().endswith(ending.lower())]
+        return min(found, key=len) if found else None
+
+    def gdal_path(self, name: str) -> str:
+        """Return the path under which GDAL opens a file.
+
+        Raises:
+            SceneError: the file is absent or empty.
+        """
+        if name not in self._sizes:
+            raise SceneError(f"{self.path} lacks {name}; the product is incomplete: fetch it again.")
+        if self._sizes[name] == 0:
+            raise SceneError(f"{self.path} holds {name} with 0 bytes; fetch the product again.")
+        if self.path.is_dir():
+            return str(self.path / name)
+        kind = "vsizip" if self.path.suffix == ".zip" else "vsitar"
+        return f"/{kind}/{{{self.path.resolve()}}}/{name}"
+
+    def read(self, name: str, limit_bytes: int = _XML_LIMIT_BYTES) -> bytes:
+        """Return a small file's content.
+
+        Raises:
+            SceneError: it is absent, damaged or larger than any real one.
+        """
+        if self._sizes.get(name, 0) > limit_bytes:
+            raise SceneError(f"{self.path} holds {name} of {self._sizes[name]} bytes, more than any real product's.")
+        return b"".join(self._chunks(name))
+
+    def xml(self, name: str) -> ElementTree.Element:
+        """Parse a metadata file; declarations of entities are refused.
+
+        Raises:
+            SceneError: it is absent, not XML, or declares a document type.
+        """
+        content = self.read(name)
+        if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+            raise SceneError(f"{self.path}: {name} declares a document type, which no product does; it is not opened.")
+        try:
+            return ElementTree.fromstring(content)
+        except ElementTree.ParseError as cause:
+            raise SceneError(f"{self.path}: {name} is not readable XML ({cause}); fetch the product again.") from cause
+
+    def check(self, name: str, algorithm: str, wanted: str) -> None:
+        """Compare a file's checksum with the one its product states.
+
+        Raises:
+            SceneError: they differ: the pixels would be wrong with no further sign.
+        """
+        digest = hashlib.new({"MD5": "md5", "SHA3-256": "sha3_256", "SHA-256": "sha256"}.get(algorithm, "md5"))
+        for chunk in self._chunks(name):
+            digest.update(chunk)
+        if digest.hexdigest().lower() != wanted.strip().lower():
+            raise SceneError(f"{self.path}: {name} is damaged (its {algorithm} is not the manifest's); fetch it again.")
+
+    def _chunks(self, name: str) -> Iterable[bytes]:
+        if name not in self._sizes:
+            raise SceneError(f"{self.path} lacks {name}; the product is incomplete: fetch it again.")
+        try:
+            if self.path.is_dir():
+                with (self.path / name).open("rb") as file:
+                    yield from _in_chunks(file)
+            elif self.path.suffix == ".zip":
+                with zipfile.ZipFile(self.path) as archive, archive.open(name) as file:
+                    yield from _in_chunks(file)
+            else:
+                with tarfile.open(self.path) as archive, archive.extractfile(name) as file:  # pyright: ignore
+                    yield from _in_chunks(file)
+        except (zipfile.BadZipFile, tarfile.TarError, OSError, EOFError, ValueError) as cause:
+            raise SceneError(f"{self.path}: {name} cannot be read ({cause}); fetch the product again.") from cause
+
+
+def _in_chunks(file: IO[bytes]) -> Iterable[bytes]:
+    while chunk := file.read(_CHUNK):
+        yield chunk
+
+
+def _list(path: Path) -> dict[str, int]:
+    """Return every file's size by its path."""
+    if path.is_dir():
+        return {p.relative_to(path).as_posix(): p.stat().st_size for p in path.rglob("*") if p.is_file()}
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            members = [(i.filename, i.file_size, i.compress_size) for i in archive.infolist() if not i.is_dir()]
+    else:
+        with tarfile.open(path) as archive:
+            members = [(member.name, member.size, member.size) for member in archive if member.isfile()]
+    for name, size, packed in members:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
+            raise SceneError(f"{path} holds an entry {name!r} that points outside the archive; it is not opened.")
+        if size > _MEMBER_LIMIT_BYTES or size > _RATIO_LIMIT * max(packed, 1) + _CHUNK:
+            raise SceneError(f"{path} holds an entry {name!r} that unpacks to {size} bytes; it is not opened.")
+    return {name: size for name, size, _ in members}

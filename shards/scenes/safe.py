@@ -1,0 +1,167 @@
+"""Sentinel-2 products in SAFE form, folder or zip, L1C and L2A, of any processing baseline.
+
+Offset and quantification come from the metadata alone (an absent list means 0), never from a date; checksums of
+manifest.safe are verified, because a damaged JP2 decodes to wrong pixels without a word.
+"""
+
+import re
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from bandloom.errors import SceneError
+from bandloom.sensors import Sensor, get_sensor
+from bandloom.values import SCALE
+from shards.scenes.cloud import CloudLayer, PolygonCloud, RasterCloud
+from shards.scenes.grid import open_raster
+from shards.scenes.product import Product
+from shards.scenes.raster import RasterScene, Stated
+
+_METADATA = re.compile(r"(?:^|/)MTD_MSIL(1C|2A)\.xml$")
+_IMAGE = re.compile(r"_(B\d\d|B8A)(?:_(\d\d)m)?\.(?:jp2|tif)$")
+_SCL_CLOUD = (8, 9, 10)  # medium and high probability, thin cirrus
+
+
+def is_safe(path: Path) -> bool:
+    """Tell whether a path is a SAFE product by its name: a folder or zip of Sentinel-2 L1C or L2A."""
+    if path.suffix == ".SAFE" and path.is_dir():
+        return True
+    return path.suffix == ".zip" and re.match(r"S2._MSIL(1C|2A)_", path.name) is not None
+
+
+def open_safe(path: Path) -> RasterScene:
+    """Open a product.
+
+    Raises:
+        SceneError: a band is missing or damaged, or the metadata is not a Sentinel-2 product's.
+    """
+    product = Product(path)
+    metadata = next((name for name in product.names if _METADATA.search(name)), None)
+    if metadata is None:
+        raise SceneError(f"{path} holds no MTD_MSIL1C.xml or MTD_MSIL2A.xml; it is no Sentinel-2 L1C or L2A product.")
+    level = "l1c" if "MSIL1C" in metadata else "l2a"
+    sensor, root = get_sensor(f"sentinel2-{level}"), product.xml(metadata)
+    images = _images(product, sensor)
+    checked = _verify(product, images.values())
+    provenance: dict[str, Any] = {
+        "product": _text(root, "PRODUCT_URI") or path.name,
+        "processing_baseline": _text(root, "PROCESSING_BASELINE"),
+        "verified_files": checked,
+        "wavelengths_nm": _wavelengths(root),
+        "sun_degrees": _sun(product),
+    }
+    time = _text(root, "DATATAKE_SENSING_START") or _text(root, "PRODUCT_START_TIME") or _time_in(path.name)
+    stated = Stated(_offset(root, path), "the product's metadata", _time(time), provenance)
+    stack = ExitStack()
+    try:
+        bands = {name: (stack.enter_context(open_raster(file)), file, 1) for name, file in images.items()}
+        cloud = _cloud(product, level, stack)
+        return RasterScene(path.name.partition(".")[0], str(path), sensor, bands, stack, None, cloud, stated)
+    except BaseException:
+        stack.close()
+        raise
+
+
+def _images(product: Product, sensor: Sensor) -> dict[str, str]:
+    """Return GDAL's path of every band at its own sampling."""
+    found: dict[str, str] = {}
+    for name in product.names:
+        match = _IMAGE.search(name)
+        if match is None or "/IMG_DATA/" not in name:
+            continue
+        band = next((band for band in sensor.bands if band.name == match.group(1)), None)
+        if band and match.group(2) in (None, f"{band.stored_gsd_m}"):
+            if band.name in found:
+                raise SceneError(f"{product.path} holds band {band.name} twice; it has several granules: split it.")
+            found[band.name] = name
+    missing = [band.name for band in sensor.bands if band.name not in found]
+    if missing:
+        raise SceneError(f"{product.path} lacks the image of {', '.join(missing)}; fetch the product again.")
+    return {band: product.gdal_path(name) for band, name in found.items()}
+
+
+def _verify(product: Product, used: Any) -> int:
+    """Check the images in use against manifest.safe; return how many it lists."""
+    manifest = product.find("manifest.safe")
+    if manifest is None:
+        return 0
+    base = PurePosixPath(manifest).parent
+    count = 0
+    for stream in product.xml(manifest).iter("byteStream"):
+        place, checksum = stream.find("fileLocation"), stream.find("checksum")
+        if place is None or checksum is None:
+            continue
+        name = (base / place.get("href", "")).as_posix()
+        if any(path.endswith("/" + name) for path in used):
+            product.check(name, checksum.get("checksumName", "MD5"), checksum.text or "")
+            count += 1
+    return count
+
+
+def _offset(root: Element, path: Path) -> int:
+    """Return the radiometric offset that the metadata states for all bands; an absent list means 0."""
+    quantification = _text(root, "QUANTIFICATION_VALUE") or _text(root, "BOA_QUANTIFICATION_VALUE")
+    if quantification is None or float(quantification) != SCALE:
+        raise SceneError(f"{path} states the quantification {quantification}; expected {SCALE}.")
+    offsets = {int(float(each.text or 0)) for tag in ("RADIO_ADD_OFFSET", "BOA_ADD_OFFSET") for each in root.iter(tag)}
+    if len(offsets) > 1:
+        raise SceneError(f"{path} states different offsets a band ({sorted(offsets)}); expected one for all.")
+    return offsets.pop() if offsets else 0
+
+
+def _wavelengths(root: Element) -> dict[str, float]:
+    found = {}
+    for each in root.iter("Spectral_Information"):
+        band, centre = each.get("physicalBand", "")[1:], each.find("Wavelength/CENTRAL")
+        if centre is not None and band:
+            found[f"B{band}" if band == "8A" else f"B{int(band):02d}"] = float(centre.text or 0)
+    return found
+
+
+def _sun(product: Product) -> dict[str, float]:
+    name = product.find("MTD_TL.xml")
+    mean = next(product.xml(name).iter("Mean_Sun_Angle"), None) if name else None
+    if mean is None:
+        return {}
+    return {angle: float(mean.findtext(f"{angle.upper()}_ANGLE", "nan")) for angle in ("zenith", "azimuth")}
+
+
+def _cloud(product: Product, level: str, stack: ExitStack) -> CloudLayer | None:
+    """Return the product's cloud mask: SCL on L2A; on L1C the raster of baseline 04.00, or the polygons before it."""
+    for ending, test in (
+        ("_SCL_20m.jp2", lambda codes: np.isin(codes[0], _SCL_CLOUD)),
+        ("MSK_CLASSI_B00.jp2", lambda layers: (layers[:2] == 1).any(0)),
+    ):
+        name = product.find(ending)
+        if name and (level == "l2a") == ending.startswith("_SCL"):
+            path = product.gdal_path(name)
+            return RasterCloud(stack.enter_context(open_raster(path)), path, test)
+    name = product.find("MSK_CLOUDS_B00.gml") if level == "l1c" else None
+    if name is None:
+        return None
+    rings = [each.text or "" for each in product.xml(name).iter("{http://www.opengis.net/gml/3.2}posList")]
+    return PolygonCloud([np.array(ring.split(), float).reshape(-1, 2) for ring in rings])
+
+
+def _text(root: Element, tag: str) -> str | None:
+    element = next(root.iter(tag), None)
+    return element.text if element is not None else None
+
+
+def _time_in(name: str) -> str | None:
+    match = re.search(r"_(\d{8}T\d{6})_", name)
+    return match.group(1) if match else None
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
