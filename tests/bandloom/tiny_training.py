@@ -6,7 +6,8 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +227,7 @@ def train(
 
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.bandloom.tiny_training"])
+_SERVER.set_forkserver_preload(["tests.bandloom.tiny_training", "tests.pretrain.pretraining_process"])
 
 
 def free_port() -> int:
@@ -236,7 +237,7 @@ def free_port() -> int:
 
 
 class Ranked:
-    """Processes that run one of the functions above, each as a rank."""
+    """Processes that run one of the functions above, or ``module:function``, each as a rank."""
 
     def __init__(self, function: str, world: int, folder: Path, **arguments: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -253,7 +254,7 @@ class Ranked:
             self.processes.append(_SERVER.Process(target=be_a_rank, args=given))
             self.processes[-1].start()
 
-    def wait(self, timeout_s: float = 120.0) -> list[int | None]:
+    def wait(self, timeout_s: float = 240.0) -> list[int | None]:
         """Return the exit codes; None for a rank that did not end in time."""
         until = time.monotonic() + timeout_s
         for process in self.processes:
@@ -262,13 +263,23 @@ class Ranked:
         self.kill()
         return codes
 
+    def wait_until(self, reached: Callable[[], bool], timeout_s: float = 240.0) -> None:
+        """Wait until something has happened; a rank that died before it did is an error at once."""
+        until = time.monotonic() + timeout_s
+        while not reached():
+            dead = any(process.exitcode is not None for process in self.processes)
+            if (dead and not reached()) or time.monotonic() > until:
+                self.kill()
+                raise AssertionError(f"it did not come to that:\n{self.log.read_text()[-4000:]}")
+            time.sleep(0.01)
+
     def kill(self) -> None:
         """Kill -9 every rank that still runs."""
         for process in self.processes:
             process.kill()
             process.join()
 
-    def outcome(self, timeout_s: float = 120.0) -> list[Any]:
+    def outcome(self, timeout_s: float = 240.0) -> list[Any]:
         """Return what the ranks returned."""
         codes = self.wait(timeout_s)
         if any(code != 0 for code in codes):
@@ -289,7 +300,8 @@ def be_a_rank(function: str, arguments: dict[str, Any], ranked: dict[str, str], 
     sys.stdout = sys.stderr = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
     torch.set_num_threads(1)
     start_logging()
-    torch.save(globals()[function](**arguments), result)
+    module, _, name = function.rpartition(":")
+    torch.save(getattr(import_module(module or __name__), name)(**arguments), result)
 
 
 def run_ranks(function: str, world: int, folder: Path, **arguments: Any) -> list[Any]:

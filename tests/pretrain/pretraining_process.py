@@ -1,0 +1,44 @@
+"""``bandloom pretrain`` as a process to be disturbed: it notes each step's loss and sample ids as they happen."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib.figure  # noqa: F401
+import torch.utils.tensorboard  # noqa: F401  (both are imported late by a run: once, in the server that forks ranks)
+from torch import Tensor, nn
+
+import pretrain.train as stage
+from bandloom.run_folder import RunFolder
+from bandloom.torch_engine import TorchEngine
+from pretrain.config import PretrainConfig
+
+
+def pretrain(run: str, config: dict[str, Any], notes: str, step_s: float = 0.0) -> dict[str, Any]:
+    """Run or resume a pretraining; a rank that :class:`tests.bandloom.tiny_training.Ranked` can start."""
+    rank = os.environ.get("RANK", "0")
+    Path(notes).mkdir(parents=True, exist_ok=True)
+    log = (Path(notes) / f"steps-{rank}.jsonl").open("a")
+    step_of = TorchEngine.train_step
+
+    def noted(self: TorchEngine, micro_batches: Any, loss_of: Any, step: int) -> Any:
+        keys: list[str] = []
+
+        def remember(module: nn.Module, batch: Any) -> Tensor:
+            keys.extend(batch.keys)
+            return loss_of(module, batch)
+
+        report = step_of(self, micro_batches, remember, step)
+        log.write(json.dumps({"step": step + 1, "loss": report.loss, "keys": keys}) + "\n")
+        log.flush()
+        time.sleep(step_s)
+        return report
+
+    TorchEngine.train_step = noted  # type: ignore[method-assign]
+    try:
+        return {"code": stage.pretrain(PretrainConfig(**config), RunFolder(Path(run)))}
+    finally:
+        TorchEngine.train_step = step_of  # type: ignore[method-assign]
+        log.close()

@@ -1,0 +1,123 @@
+"""Whole pretraining runs on real shards, killed and resumed: what follows is what would have followed."""
+
+import json
+import os
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bandloom.checkpoint import load_encoder
+from bandloom.errors import ConfigError, RunFolderError
+from pretrain.cli import _resolve
+from tests.bandloom.tiny_training import Ranked
+from tests.pretrain.pretraining_process import pretrain
+
+pytestmark = pytest.mark.timeout(1200)  # processes start slowly on a busy machine
+PRETRAIN = "tests.pretrain.pretraining_process:pretrain"
+
+
+def config_of(shards: Path, **trainer: Any) -> dict[str, Any]:
+    engine = {"precision": "fp32", "warmup_steps": 2}
+    settings = {"steps": 10, "batch_size": 4, "snapshot_every": 2, "log_every": 1, "engine": engine} | trainer
+    return {"shards": str(shards), "size": "demo", "crop_px": 36, "split": None, "drop_path": 0.1, "trainer": settings}
+
+
+def notes_of(folder: Path, rank: int = 0) -> dict[int, dict[str, Any]]:
+    lines = (folder / f"steps-{rank}.jsonl").read_text().splitlines() if folder.is_dir() else []
+    return {record["step"]: record for record in map(json.loads, lines)}
+
+
+def wait_for_step(ranked: Ranked, folder: Path, step: int) -> None:
+    ranked.wait_until(lambda: (folder / "steps-0.jsonl").exists() and max(notes_of(folder), default=0) >= step)
+
+
+@pytest.fixture(scope="module")
+def straight(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("straight")
+    assert pretrain(str(folder / "run"), config_of(shards), str(folder)) == {"code": 0}
+    return notes_of(folder)
+
+
+def test_five_kills_change_no_loss_and_no_sample(shards: Path, tmp_path: Path, straight: dict[int, dict[str, Any]]):
+    rng = random.Random(1)
+    config = config_of(shards)
+    for kill in range(6):
+        arguments = {"run": str(tmp_path / "run"), "config": config, "notes": str(tmp_path / "notes")}
+        ranked = Ranked(PRETRAIN, 1, tmp_path, step_s=0.05, **arguments)
+        if kill < 5:
+            wait_for_step(ranked, tmp_path / "notes", 1 + kill)
+            time.sleep(rng.uniform(0, 0.2))
+            ranked.kill()
+            assert ranked.processes[0].exitcode == -signal.SIGKILL
+        else:
+            assert ranked.outcome() == [{"code": 0}]
+    assert notes_of(tmp_path / "notes") == straight
+    assert load_encoder(tmp_path / "run" / "checkpoint").config.embed_dim == 128
+    newest = sorted((tmp_path / "run" / "snapshots").glob("step-*"))[-1]
+    assert load_encoder(newest / "encoder").config.embed_dim == 128
+
+
+def test_two_ranks_then_one_then_two_see_every_sample_once(shards: Path, tmp_path: Path):
+    config = config_of(shards, steps=6, snapshot_every=100)
+    run, ids, done = tmp_path / "run", [], 0
+    for world, until in ((2, 2), (1, 4), (2, 6)):
+        notes = tmp_path / f"notes-{until}"
+        ranked = Ranked(PRETRAIN, world, tmp_path, run=str(run), config=config, notes=str(notes), step_s=0.3)
+        if until < 6:
+            wait_for_step(ranked, notes, until)
+            for process in ranked.processes[:1]:
+                os.kill(process.pid or 0, signal.SIGTERM)
+        codes = {result["code"] for result in ranked.outcome()}
+        assert codes == {75 if until < 6 else 0}
+        for rank in range(world):
+            held = notes_of(notes, rank)
+            assert sorted(held) == list(range(done + 1, max(held) + 1))
+            ids += [key for record in held.values() for key in record["keys"]]
+        done = max(notes_of(notes))
+    assert done == 6
+    assert len(ids) == 24
+    assert max(Counter(ids).values()) == 1  # 24 samples make one epoch
+
+
+def test_resume_takes_the_config_from_the_run(shards: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    pretrain(str(run), config_of(shards, steps=2), str(tmp_path))
+    config, folder = _resolve(None, [], Path("elsewhere"), run)
+    assert (config.trainer.steps, folder) == (2, run)
+    changed, _ = _resolve(Path("trainer.workers=0"), ["trainer.log_every=5"], Path("elsewhere"), run)
+    assert (changed.trainer.workers, changed.trainer.log_every) == (0, 5)
+    with pytest.raises(ConfigError, match="holds no run"):
+        _resolve(None, [], Path("elsewhere"), tmp_path)
+    with pytest.raises(ConfigError, match="--resume RUN"):
+        _resolve(None, [], Path("elsewhere"), None)
+
+
+def test_a_run_may_be_computed_otherwise_but_not_be_another(shards: Path, tmp_path: Path):
+    run = str(tmp_path / "run")
+    assert pretrain(run, config_of(shards, steps=2), str(tmp_path)) == {"code": 0}
+    assert pretrain(run, config_of(shards, steps=2, workers=0, keep_last=1), str(tmp_path)) == {"code": 0}
+    with pytest.raises(RunFolderError, match=r"trainer\.seed was 0, is 1"):
+        pretrain(run, config_of(shards, steps=2, seed=1), str(tmp_path))
+
+
+@pytest.mark.drill
+def test_a_hundred_kills_change_no_loss_and_no_sample(shards: Path, tmp_path: Path):
+    config = config_of(shards, steps=220)
+    assert pretrain(str(tmp_path / "straight"), config, str(tmp_path / "expected")) == {"code": 0}
+    rng, kills = random.Random(2), 0
+    arguments = {"run": str(tmp_path / "run"), "config": config, "notes": str(tmp_path / "notes")}
+    while True:
+        ranked = Ranked(PRETRAIN, 1, tmp_path, **arguments)
+        if kills == 100:
+            assert ranked.outcome(600) == [{"code": 0}]
+            break
+        wait_for_step(ranked, tmp_path / "notes", 1 + max(notes_of(tmp_path / "notes"), default=0))
+        time.sleep(rng.uniform(0, 0.4))
+        ranked.kill()
+        kills += ranked.processes[0].exitcode == -signal.SIGKILL
+    assert notes_of(tmp_path / "notes") == notes_of(tmp_path / "expected")
