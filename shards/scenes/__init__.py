@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bandloom.errors import SceneError
+from shards.scenes.landsat import is_landsat, open_landsat
 from shards.scenes.raster import RASTER_SUFFIXES, band_files, open_band_folder, open_stack
 from shards.scenes.safe import is_safe, open_safe
 from shards.scenes.scene import ALIGN_M, Scene, WindowM
@@ -13,7 +14,7 @@ __all__ = ["ALIGN_M", "Scene", "WindowM", "is_scene", "open_scene"]
 
 def is_scene(path: Path) -> bool:
     """Tell whether a local path is itself a scene, by its name and what lies right inside."""
-    if is_safe(path):
+    if is_safe(path) or is_landsat(path):
         return True
     if path.is_dir():
         return bool(band_files(path))
@@ -22,7 +23,7 @@ def is_scene(path: Path) -> bool:
 
 def open_scene(path: str | Path, *, sensor: str | None = None, band_map: Sequence[str] | str | None = None,
                offset: int | None = None) -> Scene:  # fmt: skip
-    """Open a scene: a Sentinel-2 product, a multi-band raster, or a folder of single-band rasters named by band.
+    """Open a scene: a Sentinel-2 or Landsat product, a multi-band raster, or a folder of band rasters.
 
     Args:
         path: the file or folder; paths that GDAL reads (/vsis3, /vsicurl, /vsizip) pass through.
@@ -37,6 +38,8 @@ def open_scene(path: str | Path, *, sensor: str | None = None, band_map: Sequenc
     local = Path(path)
     if is_safe(local):
         return open_safe(local)
+    if is_landsat(local):
+        return open_landsat(local)
     if local.is_dir():
         if not band_files(local):
             raise SceneError(f"{path} is a folder without band rasters (B02.tif, ..._B8A.jp2); name the scene itself.")

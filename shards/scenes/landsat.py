@@ -1,0 +1,174 @@
+"""Landsat 8/9 Collection 2, L1TP and L2SP, folder or tar.
+
+Level 1: ``rho = (MULT * DN + ADD) / sin(sun elevation)``; level 2: ``rho = MULT * DN + ADD``, from the product's MTL
+(USGS, Landsat 8-9 Collection 2 Level 1 and Level 2 Data Format Control Books). Fill comes from QA_PIXEL bit 0,
+saturation from QA_RADSAT, cloud from QA_PIXEL bits 1 to 3 (dilated cloud, cirrus, cloud).
+"""
+
+import json
+import math
+import re
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bandloom.errors import SceneError
+from bandloom.sensors import Sensor, get_sensor
+from bandloom.values import NODATA, SATURATED, reflectance_to_dn
+from shards.scenes.cloud import RasterCloud
+from shards.scenes.grid import GridReader, open_raster
+from shards.scenes.product import Product
+from shards.scenes.raster import Bands, RasterScene, Stated
+from shards.scenes.scene import WindowM
+
+_NAME = re.compile(r"L[CO]0[89]_L(1TP|1GT|2SP)_\d{6}_\d{8}_\d{8}_\d\d_T[12]")
+_CLOUD_BITS = 0b1110
+_SENSORS = {"1": "landsat89-l1", "2": "landsat89-l2"}
+Scaling = dict[str, tuple[float, float]]  # band -> gain and offset from stored value to reflectance
+
+
+def is_landsat(path: Path) -> bool:
+    """Tell whether a path is a Landsat 8/9 product by its name: a folder or tar."""
+    return _NAME.match(path.name) is not None and (path.is_dir() or path.suffix == ".tar")
+
+
+class LandsatScene(RasterScene):
+    """A Landsat scene: bands scaled to reflectance one by one, masked by the product's quality rasters."""
+
+    def __init__(self, name: str, path: str, sensor: Sensor, bands: Bands, stack: ExitStack, stated: Stated,
+                 scaling: Scaling, quality: dict[str, tuple[Any, str]]) -> None:  # fmt: skip
+        self._scaling = scaling
+        cloud = RasterCloud(*quality["QA_PIXEL"], _cloudy)
+        super().__init__(name, path, sensor, bands, stack, None, cloud, stated)
+        gsd_m = sensor.groups[0].gsd_m
+        self._quality = {
+            kind: GridReader(raster, file, [1], gsd_m, self._frame, self._warp)
+            for kind, (raster, file) in quality.items()
+        }
+
+    def read(self, window_m: WindowM) -> dict[int, np.ndarray]:
+        """Return ``{30: (C, H, W)}`` uint16 DN of a window; what lies outside the scene is 0."""
+        marks = {kind: grid.read(window_m)[0] for kind, grid in self._quality.items()}
+        groups = {}
+        for group in self.sensor.groups:
+            layers = []
+            for band, grid in zip(group.bands, self._grids[group.gsd_m], strict=True):
+                gain, offset = self._scaling[band.name]
+                values = grid.read(window_m)[0]
+                dn = reflectance_to_dn(values.astype(np.float64) * gain + offset)
+                dn[self._saturated(marks, band.name)] = SATURATED
+                dn[(values == 0) | (marks["QA_PIXEL"] & 1).astype(bool)] = NODATA
+                layers.append(dn)
+            groups[group.gsd_m] = np.stack(layers)
+        return groups
+
+    def _saturated(self, marks: dict[str, np.ndarray], band: str) -> np.ndarray:
+        if "QA_RADSAT" not in marks:
+            return np.zeros(marks["QA_PIXEL"].shape, bool)
+        return (marks["QA_RADSAT"] >> (int(band[1:]) - 1) & 1).astype(bool)
+
+    def _check_values(self, bands: Bands, told: int | None, stated: Stated) -> int:
+        """Landsat states its own scaling; there is no offset to decide."""
+        return 0
+
+
+def open_landsat(path: Path) -> LandsatScene:
+    """Open a product.
+
+    Raises:
+        SceneError: it is no Collection 2 L1TP or L2SP product, or a file is missing.
+    """
+    product = Product(path)
+    facts = _metadata(product)
+    if facts.get("COLLECTION_NUMBER") not in ("02", "2"):
+        raise SceneError(
+            f"{path} is of collection {facts.get('COLLECTION_NUMBER', 'unknown')}; expected Collection 2, whose"
+            " quality bits differ: order it again from USGS."
+        )
+    level = str(facts.get("PROCESSING_LEVEL", ""))[1:2]
+    if level not in _SENSORS:
+        raise SceneError(f"{path} states the level {facts.get('PROCESSING_LEVEL')!r}; expected L1TP or L2SP.")
+    sensor = get_sensor(_SENSORS[level])
+    used = [band.name for band in sensor.bands if band.slot]
+    files = {name: _file(product, facts, f"FILE_NAME_BAND_{name[1:]}") for name in used}
+    elevation = float(facts["SUN_ELEVATION"])
+    provenance = {"product": facts.get("LANDSAT_PRODUCT_ID"), "sun_degrees": {"elevation": elevation}}
+    stated = Stated(None, "", _time(facts), provenance)
+    stack = ExitStack()
+    try:
+        bands: Bands = {name: (stack.enter_context(open_raster(file)), file, 1) for name, file in files.items()}
+        quality = {"QA_PIXEL": _file(product, facts, "FILE_NAME_QUALITY_L1_PIXEL")}
+        if "FILE_NAME_QUALITY_L1_RADIOMETRIC_SATURATION" in facts:
+            quality["QA_RADSAT"] = _file(product, facts, "FILE_NAME_QUALITY_L1_RADIOMETRIC_SATURATION")
+        marks = {kind: (stack.enter_context(open_raster(file)), file) for kind, file in quality.items()}
+        scaling = {name: _scaling(facts, name, level, elevation, path) for name in used}
+        return LandsatScene(path.name.partition(".")[0], str(path), sensor, bands, stack, stated, scaling, marks)
+    except BaseException:
+        stack.close()
+        raise
+
+
+def _metadata(product: Product) -> dict[str, Any]:
+    """Return all keys of the MTL file, whatever section they stand in; JSON is preferred to text."""
+    name = product.find("_MTL.json") or product.find("_MTL.txt")
+    if name is None:
+        raise SceneError(f"{product.path} holds no MTL metadata; the product is incomplete: fetch it again.")
+    text = product.read(name).decode("utf-8", "replace")
+    facts: dict[str, Any] = {}
+    if name.lower().endswith(".txt"):
+        for key, value in re.findall(r"^\s*(\w+) = (.+?)\s*$", text, re.MULTILINE):
+            if key not in ("GROUP", "END_GROUP"):
+                _first(facts, key, value.strip('"'))
+        return facts
+    try:
+        sections = next(iter(json.loads(text).values()))
+        for section in sections.values():
+            for key, value in section.items():
+                _first(facts, key, value)
+    except (ValueError, AttributeError, StopIteration) as cause:
+        raise SceneError(f"{product.path}: {name} is not readable metadata ({cause}); fetch it again.") from cause
+    return facts
+
+
+def _first(facts: dict[str, Any], key: str, value: Any) -> None:
+    """Keep a key's first value: the delivered level stands before the level 1 record of an L2 MTL."""
+    facts.setdefault(key, value)
+
+
+def _file(product: Product, facts: dict[str, Any], key: str) -> str:
+    wanted = str(facts.get(key, ""))
+    name = product.find(wanted) if wanted else None
+    if name is None:
+        raise SceneError(f"{product.path} lacks {wanted or key}; the product is incomplete: fetch it again.")
+    return product.gdal_path(name)
+
+
+def _scaling(facts: dict[str, Any], band: str, level: str, elevation: float, path: Path) -> tuple[float, float]:
+    try:
+        gain = float(facts[f"REFLECTANCE_MULT_BAND_{band[1:]}"])
+        offset = float(facts[f"REFLECTANCE_ADD_BAND_{band[1:]}"])
+    except (KeyError, ValueError) as cause:
+        raise SceneError(
+            f"{path} does not state the reflectance scaling of {band} ({cause}); fetch it again."
+        ) from cause
+    sine = math.sin(math.radians(elevation)) if level == "1" else 1.0
+    if sine <= 0:
+        raise SceneError(
+            f"{path} was taken with the sun at {elevation} degrees; reflectance needs it above the horizon."
+        )
+    return gain / sine, offset / sine
+
+
+def _time(facts: dict[str, Any]) -> datetime | None:
+    day, time = facts.get("DATE_ACQUIRED"), str(facts.get("SCENE_CENTER_TIME", "")).strip('"')
+    try:
+        return datetime.fromisoformat(f"{day}T{time[:15].rstrip('Z')}+00:00")
+    except ValueError:
+        return None
+
+
+def _cloudy(quality: np.ndarray) -> np.ndarray:
+    return (quality[0] & _CLOUD_BITS) != 0
