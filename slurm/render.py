@@ -68,7 +68,7 @@ def render_array(job: ArrayJob, profile: Profile) -> str:
         command=shlex.join(job.command),
         code=shlex.quote(str(job.code)),
         setup=_lines(_setup(profile)),
-        first=0,
+        first=job.first,
         parts=job.parts,
         cpus=cpus,
         srun=_srun_options(profile, (job.folder, job.working_folder)),

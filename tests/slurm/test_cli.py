@@ -14,6 +14,9 @@ from bandloom.markers import read_marker
 from slurm.profile import Preflight
 
 
+pytestmark = pytest.mark.timeout(900)
+
+
 def answer(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [BANDLOOM, "slurm", *map(str, arguments)]
     return subprocess.run(command, text=True, capture_output=True, cwd=folder)

@@ -133,6 +133,12 @@ def test_a_written_time_reads_back(minutes):
     assert parse_minutes(slurm_time(minutes)) == minutes
 
 
+def test_predict_counts_its_parts_from_one_and_shard_builds_from_nought():
+    assert "PART=$((SLURM_ARRAY_TASK_ID + 0))/16" in SCRIPTS["array"]()
+    script = render_array(replace(ARRAY, command=("predict", "bundle", "scenes", "--out", "maps")), Profile())
+    assert "PART=$((SLURM_ARRAY_TASK_ID + 1))/16" in script
+
+
 def test_two_run_folders_of_one_name_have_two_job_names():
     assert job_name(Path("/a/run")) != job_name(Path("/b/run"))
     assert job_name(Path("/a/my run")).startswith("bandloom-my-run-")

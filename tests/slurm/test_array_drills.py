@@ -1,0 +1,75 @@
+"""Work in parts on a real Slurm: one element is killed, and what comes out is what one machine makes alone."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import rasterio
+from cluster import Cluster
+from conftest import small_profile
+from trainers import BANDLOOM
+
+from tests.export.tiny_model import write_tiny_bundle
+
+pytestmark = pytest.mark.timeout(1800)
+
+KILLED_ONCE = """#!/bin/bash
+# the bandloom command, but part {part} is killed with -9 the first time, a moment after it began
+case " $* " in
+  *" --part {part} "*)
+    if mkdir {mark} 2> /dev/null; then
+      {bandloom} "$@" &
+      until [ -n "$(ls -A {out} 2> /dev/null)" ] || ! kill -0 $! 2> /dev/null; do sleep 0.05; done
+      kill -9 $!
+      wait $!
+    fi
+    ;;
+esac
+exec {bandloom} "$@"
+"""
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.tar"))}
+
+
+def run_array(cluster: Cluster, tmp_path: Path, parts: int, out: Path, *command: str) -> Path:
+    """Run a verb as an array whose element 2 is killed once; return where its markers are."""
+    program = tmp_path / "bandloom"
+    program.write_text(KILLED_ONCE.format(part=f"2/{parts}", mark=tmp_path / "killed", bandloom=BANDLOOM, out=out))
+    program.chmod(0o755)
+    profile = tmp_path / "profile.yaml"
+    profile.write_text(small_profile(program=str(program), max_failures=2).to_yaml())
+    said = subprocess.run([BANDLOOM, "slurm", "array", "--parts", str(parts), "--profile", str(profile), *command],
+                          text=True, capture_output=True)  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    marks = out.with_name(f"{out.name}.array") / "parts"
+    cluster.wait_until(lambda: len(list(marks.glob("*/DONE"))) == parts, 200, f"{parts} parts in {marks}")
+    assert (tmp_path / "killed").exists()
+    return marks
+
+
+@pytest.mark.drill
+def test_an_array_of_shard_builds_with_one_element_killed_gives_the_tars_of_one_machine(cluster, shards, tmp_path):
+    scenes = shards.parent / "synth" / "scenes"
+    out = tmp_path / "tars"
+    run_array(cluster, tmp_path, 4, out, "shards", "build", str(scenes), "--split", "train", "--out", str(out))
+    subprocess.run([BANDLOOM, "shards", "finalize", "--out", str(out)], check=True, capture_output=True)
+    assert contents(out) == contents(shards)
+    assert (out / "manifest.json").read_bytes() == (shards / "manifest.json").read_bytes()
+
+
+@pytest.mark.drill
+def test_an_array_of_predictions_with_one_element_killed_maps_every_scene_once(cluster, shards, tmp_path):
+    scenes = shards.parent / "synth" / "scenes"
+    bundle = write_tiny_bundle(tmp_path / "bundle")
+    alone, out = tmp_path / "alone", tmp_path / "maps"
+    each = [str(folder) for folder in sorted(scenes.iterdir())]
+    subprocess.run([BANDLOOM, "predict", str(bundle), *each, "--out", str(alone)], check=True, capture_output=True)
+    marks = run_array(cluster, tmp_path, 4, out, "predict", str(bundle), *each, "--out", str(out))
+    assert sorted(path.name for path in out.glob("*.tif")) == sorted(path.name for path in alone.glob("*.tif"))
+    assert len(list(out.glob("*.tif"))) == len(each) == 8
+    for path in out.glob("*.tif"):
+        with rasterio.open(path) as mapped, rasterio.open(alone / path.name) as expected:
+            assert (mapped.read() == expected.read()).all()
+    assert len(list(marks.glob("*/DONE"))) == 4
