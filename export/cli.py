@@ -105,6 +105,20 @@ def prune(
     typer.echo(f"{out}: {len(made.record.files)} files, {size / 1e6:.1f} MB")
 
 
+@bundle.command()
+def triton(
+    path: BundlePath,
+    out: Annotated[Path, typer.Argument(help="The new model repository.")],
+    precision: Annotated[str | None, typer.Option(help="fp32, fp16, bf16 or int8; the bundle's first.")] = None,
+) -> None:
+    """Write a Triton model repository."""
+    from export.bundle import read_bundle
+    from export.triton import write_repository
+
+    made = write_repository(read_bundle(path), out, precision)
+    typer.echo(f"{made}: start it with: tritonserver --model-repository={out}")
+
+
 def predict(
     bundle: BundlePath,
     scenes: Annotated[list[str], typer.Argument(help="Scenes, folders of scenes, or .txt lists of them.")],

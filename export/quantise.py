@@ -38,8 +38,8 @@ def write_int8(source: Path, target: Path, chips: Chips) -> None:
             logging.root.setLevel(logging.ERROR)  # it warns about its own defaults
             quantize_static(
                 str(prepared), str(target), cast(Any, _Calibration(chips)), quant_format=QuantFormat.QDQ,
-                per_channel=True, activation_type=QuantType.QInt8, weight_type=QuantType.QInt8, nodes_to_quantize=chosen,
-                extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
+                per_channel=True, activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
+                nodes_to_quantize=chosen, extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
             )  # fmt: skip
         finally:
             logging.root.setLevel(level)

@@ -1,0 +1,116 @@
+"""The same cheap model with a planted border error, tiled by this project and by terratorch, each in its own process.
+
+terratorch lives in an environment of its own: ``TERRATORCH_PYTHON=/path/to/python make bench NAME=seam``. The model
+maps a pixel's value to one of ten classes and adds an error that fades with the distance from the tile's border, as a
+network that misses its context does. What a tiling gets wrong is then known exactly.
+"""
+
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.process_peak import Needed, run_python
+
+CROP, STRIDE, MARGIN = 126, 96, 12  # 12 px cut off, 6 px blended: the same for both
+BANDS, CLASSES, VALUES = 4, 10, 600
+
+MODEL = f"""
+import numpy as np
+side = np.minimum(np.arange({CROP}), {CROP} - 1 - np.arange({CROP}))
+fade = (4 * np.exp(-np.minimum(side[:, None], side[None]) / 4)).astype(np.float32)
+error = np.random.default_rng(1).normal(size=({CLASSES}, {CROP}, {CROP})).astype(np.float32) * fade
+def logits(mean):  # (B, H, W) mean of the bands
+    near = mean[:, None] / {VALUES} - np.arange({CLASSES}, dtype=np.float32)[None, :, None, None] - 0.5
+    return -np.abs(near) + error
+"""
+OURS = (
+    MODEL
+    + """
+from contextlib import nullcontext
+from export.scene_map import Pace, SceneMapper
+from export.tiling import Tiling
+class Scene:
+    height_m = width_m = {n} * 10.0
+    def __init__(self):
+        self.dn = np.load({source!r}, mmap_mode="r")
+    def read(self, window_m):
+        x, y, width, height = (int(side) // 10 for side in window_m)
+        out = np.zeros((self.dn.shape[0], height, width), np.uint16)
+        seen = self.dn[:, y : y + height, x : x + width]
+        out[:, : seen.shape[1], : seen.shape[2]] = seen
+        return {{10: out}}
+    def close(self): pass
+    def __enter__(self): return self
+    def __exit__(self, *exception): pass
+class Runner:
+    name = "planted"
+    def run(self, groups):
+        return logits(groups[10].astype(np.float32).mean(axis=1))
+mapper = SceneMapper(Runner(), Tiling({crop}, {margin}, {taper}), {classes}, Scene, pace=Pace(batch=16))
+classes = np.lib.format.open_memmap({out!r}, "w+", np.uint8, ({n}, {n}))
+for rows in mapper.rows():
+    classes[rows.top_px : rows.top_px + rows.logits.shape[1]] = rows.logits.argmax(axis=0)
+classes.flush()
+"""
+)
+THEIRS = (
+    MODEL
+    + """
+import importlib.util, sys, torch
+torch.set_num_threads(1)
+found = importlib.util.find_spec("terratorch").submodule_search_locations[0] + "/tasks/tiled_inference.py"
+spec = importlib.util.spec_from_file_location("tiled_inference", found)  # without the rest: its imports cost 1 GB
+tiling = importlib.util.module_from_spec(spec)
+sys.modules["tiled_inference"] = tiling
+spec.loader.exec_module(tiling)
+image = torch.from_numpy(np.load({source!r}).astype(np.float32))[None]
+def model(chips):
+    return torch.from_numpy(logits(chips.numpy().mean(axis=1)))
+answer = tiling.tiled_inference(model, image, crop={crop}, stride={stride}, delta={delta}, batch_size=16)
+np.save({out!r}, answer[0].argmax(dim=0).to(torch.uint8).numpy())
+"""
+)
+
+
+@dataclass(frozen=True)
+class Tiled:
+    """What one tiling needed, and the share of pixels that it got wrong."""
+
+    needed: Needed
+    wrong: float
+
+
+def run_pair(side_px: int, delta: int = MARGIN) -> tuple[Tiled, Tiled]:
+    """Tile one image of ``side_px`` by both and return ours and theirs."""
+    rival = os.environ.get("TERRATORCH_PYTHON")
+    if not rival:
+        raise SystemExit("set TERRATORCH_PYTHON to a python that has terratorch (pip install terratorch).")
+    with tempfile.TemporaryDirectory() as folder:
+        source, out = Path(folder) / "image.npy", Path(folder) / "classes.npy"
+        truth = _write_image(source, side_px)
+        values = {"n": side_px, "source": str(source), "out": str(out), "crop": CROP, "stride": STRIDE, "delta": delta,
+                  "margin": MARGIN, "taper": CROP - STRIDE - 2 * MARGIN, "classes": CLASSES}  # fmt: skip
+        results = []
+        for body, python in ((OURS, sys.executable), (THEIRS, rival)):
+            needed = run_python(_fill(body, values), python)
+            results.append(Tiled(needed, float((np.load(out) != truth).mean())))
+        return results[0], results[1]
+
+
+def _fill(body: str, values: dict[str, object]) -> str:
+    plain = body.removeprefix(MODEL)
+    return MODEL + plain.format(**values)
+
+
+def _write_image(path: Path, side_px: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, VALUES * CLASSES, (BANDS, -(-side_px // 8), -(-side_px // 8))).astype(np.uint16)
+    image = np.maximum(coarse.repeat(8, 1).repeat(8, 2)[:, :side_px, :side_px], 1)
+    np.save(path, image)
+    mean = image.astype(np.float32).mean(axis=0)
+    near = np.stack([-np.abs(mean / VALUES - k - 0.5) for k in range(CLASSES)])
+    return near.argmax(axis=0).astype(np.uint8)
