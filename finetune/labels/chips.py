@@ -1,0 +1,138 @@
+"""Chips with one class each: class folders, a table of paths and labels, BigEarthNet's folders with JSON."""
+
+import csv
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bandloom.errors import LabelError
+from finetune.labels.problems import Problems
+from finetune.taxonomy import Taxonomy
+from shards.scenes import is_scene
+
+FEW_CHIPS = 5  # a class with fewer cannot be split three ways
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One chip: its raster or band folder, and the index of its class."""
+
+    path: Path
+    class_index: int
+
+
+def from_folders(source: Path, taxonomy: Taxonomy, problems: Problems) -> list[Chip]:
+    """Read SOURCE/CLASS/chip.tif; the folder's name is any word of its class."""
+    chips = []
+    folders = sorted(each for each in source.iterdir() if each.is_dir()) if source.is_dir() else []
+    if not folders:
+        problems.add(str(source), "holds no class folders; expected SOURCE/CLASS/chip.tif.")
+    for folder in folders:
+        found = [each for each in sorted(folder.iterdir()) if is_scene(each)]
+        if not found:
+            problems.add(str(folder), "is a class without chips; add rasters, or remove the folder.")
+        with problems.gather(str(folder)):
+            index = taxonomy.find(folder.name)
+            chips += [Chip(path, index) for path in found]
+    return chips
+
+
+def from_table(source: Path, taxonomy: Taxonomy, problems: Problems) -> list[Chip]:
+    """Read a CSV with the columns path and label; paths count from the table's own folder."""
+    chips = []
+    for line, row in enumerate(read_csv(source, ("path", "label")), 2):
+        where = f"{source.name} line {line}"
+        path = source.parent / (row["path"] or "")
+        if not is_scene(path) or not path.exists():
+            problems.add(where, f"{row['path']!r} is no raster beside the table; paths count from {source.parent}.")
+            continue
+        with problems.gather(where):
+            chips.append(Chip(path, taxonomy.find(row["label"] or "")))
+    return chips
+
+
+def from_bigearthnet(source: Path, taxonomy: Taxonomy, problems: Problems) -> list[Chip]:
+    """Read SOURCE/PATCH with one raster a band and a JSON file whose ``labels`` name the classes.
+
+    Only patches of a single class can be classified one class a chip; the others are counted in a warning.
+    """
+    chips, several = [], 0
+    patches = sorted(each for each in source.iterdir() if each.is_dir() and is_scene(each)) if source.is_dir() else []
+    if not patches:
+        problems.add(str(source), "holds no patches; expected SOURCE/PATCH with one raster a band and a JSON file.")
+    for patch in patches:
+        with problems.gather(str(patch)):
+            found = {taxonomy.find(name) for name in _json_labels(patch)}
+            several += len(found) > 1
+            chips += [Chip(patch, index) for index in found] if len(found) == 1 else []
+    if several:
+        problems.add(
+            str(source), f"{several} of {len(patches)} patches have several classes and are left out.", "warning"
+        )
+    return chips
+
+
+def check_chips(chips: list[Chip], taxonomy: Taxonomy, problems: Problems) -> None:
+    """Note classes with too few chips, and chips that lie there twice."""
+    counts = Counter(chip.class_index for chip in chips)
+    if len(counts) < 2:
+        problems.add("the chips", f"show {len(counts)} of {len(taxonomy.classes)} classes; at least 2 are needed.")
+    for index, count in sorted(counts.items()):
+        if count < FEW_CHIPS:
+            problems.add(
+                taxonomy.classes[index].name, f"has {count} chips; {FEW_CHIPS} or more can be split.", "warning"
+            )
+    for same in _duplicates(chips):
+        names = ", ".join(str(chip.path) for chip in same)
+        several = len({chip.class_index for chip in same}) > 1
+        problems.add(names, "are the same file under different classes; keep one." if several else
+                     "are the same file; a split may put one on each side: keep one.",
+                     "error" if several else "warning")  # fmt: skip
+
+
+def read_csv(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str | None]]:
+    """Yield the rows of a CSV in UTF-8.
+
+    Raises:
+        LabelError: it cannot be read, or lacks a column.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            if missing:
+                raise LabelError(
+                    f"{path} has the columns {', '.join(reader.fieldnames or ['none'])}, not {missing[0]!r}; expected"
+                    f" {', '.join(columns)}."
+                )
+            yield from reader
+    except (OSError, UnicodeDecodeError, csv.Error) as cause:
+        raise LabelError(f"{path} cannot be read as a table ({cause}); write it as CSV in UTF-8.") from cause
+
+
+def _json_labels(patch: Path) -> list[str]:
+    files = sorted(patch.glob("*.json"))
+    if not files:
+        raise LabelError(f"{patch} has no JSON file with its labels.")
+    try:
+        labels = json.loads(files[0].read_text())["labels"]
+    except (OSError, ValueError, KeyError, TypeError) as cause:
+        raise LabelError(f"{files[0]} holds no list under 'labels' ({cause!r}).") from cause
+    if not isinstance(labels, list) or not labels:
+        raise LabelError(f"{files[0]} holds {labels!r} under 'labels'; expected a list of class names.")
+    return [str(label) for label in labels]
+
+
+def _duplicates(chips: list[Chip]) -> list[list[Chip]]:
+    by_size: dict[int, list[Chip]] = defaultdict(list)
+    for chip in chips:
+        if chip.path.is_file():
+            by_size[chip.path.stat().st_size].append(chip)
+    by_content: dict[bytes, list[Chip]] = defaultdict(list)
+    for same in by_size.values():
+        for chip in same if len(same) > 1 else ():
+            by_content[hashlib.sha256(chip.path.read_bytes()).digest()].append(chip)
+    return [same for same in by_content.values() if len(same) > 1]

@@ -1,0 +1,120 @@
+"""The verbs of ``bandloom labels``."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+if TYPE_CHECKING:
+    from finetune.labels.ground import Overlap
+    from finetune.labels.prepare import Form, Request
+
+app = typer.Typer(no_args_is_help=True)
+
+Source = Annotated[Path, typer.Argument(help="Chips (a folder or a CSV), or the scene that --labels belongs to.")]
+FormOption = Annotated[str, typer.Option(help="folders, table, bigearthnet, mask, polygons or points.")]
+LabelSetOption = Annotated[str, typer.Option(help="A shipped label set, or your own YAML.")]
+LabelsOption = Annotated[Path | None, typer.Option(help="The mask, polygons or points.")]
+Attribute = Annotated[str, typer.Option(help="Attribute or column that names the class.")]
+OverlapOption = Annotated[str, typer.Option(help="Which of two polygons wins: last, first, or error.")]
+AllTouched = Annotated[bool, typer.Option("--all-touched", help="Polygons label every pixel they touch.")]
+SensorOption = Annotated[str | None, typer.Option(help="Sensor name or YAML; else recognised by its bands.")]
+BandOrder = Annotated[str | None, typer.Option(help="l1c, l2a, eurosat, or names with commas.")]
+Offset = Annotated[int | None, typer.Option(help="0 or -1000, when the files do not say.")]
+
+
+@app.callback()
+def labels() -> None:
+    """Read what people bring as labels, say everything that is wrong, and write what shards are built from."""
+
+
+@app.command(name="list")
+def list_sets() -> None:
+    """List the shipped label sets and the mappings between them."""
+    from bandloom.console import console, table
+    from finetune.mapping import shipped_mappings
+    from finetune.taxonomy import get_taxonomy, shipped
+
+    sets = [get_taxonomy(name) for name in shipped()]
+    console.print(table("label sets", ("name", "classes", "what"), ((s.id, len(s.classes), s.name) for s in sets)))
+    console.print(table("mappings", ("from", "to"), shipped_mappings()))
+
+
+@app.command()
+def check(
+    source: Source, form: FormOption, label_set: LabelSetOption, labels: LabelsOption = None,
+    attribute: Attribute = "class", overlap: OverlapOption = "last", all_touched: AllTouched = False,
+    sensor: SensorOption = None, band_order: BandOrder = None, offset: Offset = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Check the bands against this checkpoint.")] = None,
+    report: Annotated[str, typer.Option(help="text or json.")] = "text",
+) -> None:  # fmt: skip
+    """List every problem at once; exit code 2 when one of them stops a preparation."""
+    from finetune.labels.prepare import examine, slots_of_checkpoint
+
+    request = _request(source, form, label_set, labels, attribute, overlap, all_touched, sensor, band_order, offset)
+    found = examine(request, slots_of_checkpoint(checkpoint) if checkpoint else None).problems
+    if report == "json":
+        typer.echo(json.dumps(found.to_dict(), indent=1))
+    else:
+        for problem in found.found:
+            typer.echo(f"{problem.severity}: {problem.where}: {problem.what}")
+        typer.echo(f"{len(found.errors)} errors, {len(found.found) - len(found.errors)} warnings")
+    raise typer.Exit(2 if found.errors else 0)
+
+
+@app.command()
+def prepare(
+    source: Source, form: FormOption, label_set: LabelSetOption,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
+    labels: LabelsOption = None, attribute: Attribute = "class", overlap: OverlapOption = "last",
+    all_touched: AllTouched = False, sensor: SensorOption = None, band_order: BandOrder = None, offset: Offset = None,
+) -> None:  # fmt: skip
+    """Write labels in the form that `bandloom shards build` takes, and print that command."""
+    from finetune.labels.prepare import build_command
+    from finetune.labels.prepare import prepare as run
+
+    request = _request(source, form, label_set, labels, attribute, overlap, all_touched, sensor, band_order, offset)
+    manifest = run(request, out)
+    for warning in manifest["warnings"]:
+        typer.echo(f"warning: {warning['where']}: {warning['what']}")
+    typer.echo(", ".join(f"{name} {count}" for name, count in manifest["counts"].items() if count))
+    typer.echo(f"next: {build_command(request, out)}")
+
+
+@app.command(name="map")
+def map_labels(
+    raster: Annotated[Path, typer.Argument(help="A label raster in the codes of --from.")],
+    source: Annotated[str, typer.Option("--from", help="The label set it is in.")],
+    target: Annotated[str, typer.Option("--to", help="The label set to write.")],
+    out: Annotated[Path, typer.Option("--out", help="Raster to write; must not exist.")],
+    mapping: Annotated[Path | None, typer.Option(help="Your own CSV: from,to,lossy.")] = None,
+) -> None:
+    """Translate a label raster to another label set; what has no counterpart becomes 255 and is counted."""
+    from finetune.labels.raster_map import map_raster
+    from finetune.mapping import get_mapping
+
+    lost, lossy = map_raster(raster, out, get_mapping(source, target, mapping))
+    for name, count in lost.items():
+        typer.echo(f"warning: {count} pixels of {name!r} have no class in {target} and are left unlabelled")
+    if lossy:
+        typer.echo(f"warning: the mapping loses something for {', '.join(lossy)}")
+
+
+def _request(source: Path, form: str, label_set: str, labels: Path | None, attribute: str, overlap: str,
+             all_touched: bool, sensor: str | None, band_order: str | None,
+             offset: int | None) -> "Request":  # fmt: skip
+    from typing import get_args
+
+    from bandloom.errors import LabelError, nearest
+    from finetune.labels.ground import Overlap
+    from finetune.labels.prepare import Form, Request
+    from finetune.taxonomy import get_taxonomy
+
+    for name, value, known in (("form", form, get_args(Form)), ("overlap", overlap, get_args(Overlap))):
+        if value not in known:
+            raise LabelError(f"--{name} {value!r} is not known; use one of {', '.join(known)}.{nearest(value, known)}")
+    if not source.exists():
+        raise LabelError(f"{source} does not exist; check the path.")
+    return Request(cast("Form", form), source, get_taxonomy(label_set), labels, attribute, cast("Overlap", overlap),
+                   all_touched, sensor, band_order, offset)  # fmt: skip

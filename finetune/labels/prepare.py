@@ -1,0 +1,206 @@
+"""From what people bring to what ``bandloom shards build`` takes; nothing is written while anything is wrong."""
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import rasterio
+import yaml
+
+from bandloom.errors import CheckpointError, LabelError
+from bandloom.label_set import IGNORE_INDEX
+from bandloom.output import new_output, write_json
+from finetune.labels.chips import Chip, check_chips, from_bigearthnet, from_folders, from_table
+from finetune.labels.ground import Ground, Overlap, from_features, from_mask, read_points, read_polygons
+from finetune.labels.problems import Problems
+from finetune.taxonomy import Taxonomy
+from shards.scenes import open_scene
+
+Form = Literal["folders", "table", "bigearthnet", "mask", "polygons", "points"]
+CHIP_FORMS = {"folders": from_folders, "table": from_table, "bigearthnet": from_bigearthnet}
+OPENED = 200  # chips whose pixels are looked at
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to prepare.
+
+    Args:
+        form: what the labels are.
+        source: chips' folder or table, or the scene that mask, polygons or points belong to.
+        taxonomy: the classes.
+        labels: the mask, polygons or points; None for chips.
+        attribute: which attribute or column names the class.
+        overlap: which of two polygons wins.
+        all_touched: polygons label every pixel they touch.
+        sensor: as for ``bandloom shards build``.
+        band_order: likewise.
+        offset: likewise.
+    """
+
+    form: Form
+    source: Path
+    taxonomy: Taxonomy
+    labels: Path | None = None
+    attribute: str = "class"
+    overlap: Overlap = "last"
+    all_touched: bool = False
+    sensor: str | None = None
+    band_order: str | None = None
+    offset: int | None = None
+
+    def open(self, path: Path) -> Any:
+        """Open a scene or chip as the request says."""
+        return open_scene(path, sensor=self.sensor, band_map=self.band_order, offset=self.offset)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was read: chips, or one scene's codes; and everything that is wrong."""
+
+    problems: Problems
+    chips: tuple[Chip, ...] = ()
+    codes: np.ndarray | None = None
+    ground: Ground | None = None
+    name: str = ""
+
+
+def examine(request: Request, checkpoint_slots: frozenset[str] | None = None) -> Prepared:
+    """Read everything, write nothing, and gather every problem.
+
+    Args:
+        request: what to read.
+        checkpoint_slots: bands that a checkpoint knows, to be checked against the pixels'.
+    """
+    problems = Problems()
+    if request.form in CHIP_FORMS:
+        chips: list[Chip] = []
+        with problems.gather(str(request.source)):
+            chips = CHIP_FORMS[request.form](request.source, request.taxonomy, problems)
+            check_chips(chips, request.taxonomy, problems)
+        for chip in chips[:: max(1, len(chips) // OPENED)]:
+            with problems.gather(str(chip.path)), request.open(chip.path) as scene:
+                _check_pixels(scene, str(chip.path), checkpoint_slots, problems)
+        return Prepared(problems, tuple(chips))
+    with problems.gather(str(request.source)), request.open(request.source) as scene:
+        _check_pixels(scene, str(request.source), checkpoint_slots, problems)
+        ground = Ground.of(scene)
+        codes = _codes(request, ground, problems)
+        _check_codes(codes, request.taxonomy, problems)
+        return Prepared(problems, codes=codes, ground=ground, name=scene.name)
+    return Prepared(problems)
+
+
+def prepare(request: Request, out: Path) -> dict[str, Any]:
+    """Write labels in the form that shards are built from, and return the manifest.
+
+    Chips become OUT/chips/CLASS/..., a scene OUT/scenes/NAME and OUT/labels/NAME.tif; pixels are linked, not copied.
+
+    Raises:
+        LabelError: anything is wrong; nothing was written then.
+        OutputError: ``out`` exists or cannot be written.
+    """
+    prepared = examine(request)
+    prepared.problems.raise_first()
+    with new_output(out, folder=True) as folder:
+        label_set = request.taxonomy.label_set
+        (folder / "label_set.yaml").write_text(yaml.safe_dump(label_set.to_dict(), sort_keys=False))
+        if prepared.codes is None:
+            counts = _link_chips(folder, prepared.chips, request.taxonomy)
+        else:
+            counts = _write_scene(folder, request, prepared)
+        manifest = {
+            "schema": 1,
+            "form": request.form,
+            "source": str(request.source.resolve()),
+            "label_set": label_set.name,
+            "counts": counts,
+            "warnings": prepared.problems.to_dict()["problems"],
+        }
+        write_json(folder / "manifest.json", manifest)
+    return manifest
+
+
+def build_command(request: Request, out: Path) -> str:
+    """Return the command that makes shards of what was prepared."""
+    chips = request.form in CHIP_FORMS
+    where = f"{out}/chips --class-folders" if chips else f"{out}/scenes --labels {out}/labels"
+    given = {"sensor": request.sensor, "band-order": request.band_order, "offset": request.offset}
+    options = "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
+    return f"bandloom shards build {where} --label-set {out}/label_set.yaml{options} --out SHARDS"
+
+
+def slots_of_checkpoint(folder: Path) -> frozenset[str]:
+    """Return the bands that a checkpoint has statistics for, without loading it.
+
+    Raises:
+        CheckpointError: it is no checkpoint.
+    """
+    import json
+
+    path = folder / "checkpoint" / "config.json" if (folder / "checkpoint").is_dir() else folder / "config.json"
+    try:
+        return frozenset(json.loads(path.read_text())["statistics"]["mean"])
+    except (OSError, ValueError, KeyError, TypeError) as cause:
+        raise CheckpointError(f"{folder} is no checkpoint ({cause!r}); pass RUN or RUN/checkpoint.") from cause
+
+
+def _codes(request: Request, ground: Ground, problems: Problems) -> np.ndarray:
+    if request.labels is None:
+        raise LabelError(f"--form {request.form} needs --labels, the file with the {request.form}.")
+    if request.form == "mask":
+        return from_mask(request.labels, ground, request.taxonomy, problems)
+    read = read_polygons if request.form == "polygons" else read_points
+    return from_features(read(request.labels, request.attribute), ground, request.taxonomy, problems,
+                         overlap=request.overlap, all_touched=request.all_touched)  # fmt: skip
+
+
+def _check_codes(codes: np.ndarray, taxonomy: Taxonomy, problems: Problems) -> None:
+    found = np.unique(codes[codes != IGNORE_INDEX])
+    if len(found) == 1:
+        name = next(each.name for each in taxonomy.classes if each.code == found[0])
+        problems.add("the labels", f"show {name!r} alone; a model needs at least two classes.")
+
+
+def _check_pixels(scene: Any, where: str, known: frozenset[str] | None, problems: Problems) -> None:
+    missing = [] if known is None else [slot for slot in scene.sensor.slots if slot not in known]
+    if missing:
+        problems.add(where, f"brings {', '.join(missing)}, which the checkpoint was not trained on.")
+    if "B09" not in scene.sensor.slots or "B10" not in scene.sensor.slots:
+        return
+    pixels = scene.read((0, 0, min(scene.width_m // 60, 20) * 60, min(scene.height_m // 60, 20) * 60))[60]
+    group = next(group for group in scene.sensor.groups if group.gsd_m == 60)
+    vapour, cirrus = (float(np.median(pixels[group.slots.index(slot)])) for slot in ("B09", "B10"))
+    if vapour < cirrus:  # B10 sees only cirrus and is the darkest band of every clear scene
+        problems.add(where, f"has a brighter B10 ({cirrus:.0f}) than B09 ({vapour:.0f}): the bands are in another"
+                     " order, in EuroSAT's files B8A comes last; pass --band-order eurosat.")  # fmt: skip
+
+
+def _link_chips(folder: Path, chips: tuple[Chip, ...], taxonomy: Taxonomy) -> dict[str, int]:
+    used: Counter[tuple[int, str]] = Counter()
+    for chip in chips:
+        home = folder / "chips" / taxonomy.classes[chip.class_index].name.replace("/", "-")
+        home.mkdir(parents=True, exist_ok=True)
+        place = (chip.class_index, chip.path.name)
+        name = chip.path.name if not used[place] else f"{used[place]}-{chip.path.name}"
+        used[place] += 1
+        os.symlink(chip.path.resolve(), home / name, target_is_directory=chip.path.is_dir())
+    counts = Counter(chip.class_index for chip in chips)
+    return {taxonomy.classes[index].name: count for index, count in sorted(counts.items())}
+
+
+def _write_scene(folder: Path, request: Request, prepared: Prepared) -> dict[str, int]:
+    codes, ground = prepared.codes, prepared.ground
+    if codes is None or ground is None:
+        raise LabelError(f"{request.source} gave no labels.")
+    (folder / "scenes").mkdir()
+    (folder / "labels").mkdir()
+    os.symlink(request.source.resolve(), folder / "scenes" / request.source.name)
+    with rasterio.open(folder / "labels" / f"{prepared.name}.tif", "w", driver="GTiff", height=ground.height,
+                       width=ground.width, count=1, dtype="uint8", crs=ground.crs, transform=ground.transform,
+                       nodata=IGNORE_INDEX, compress="deflate") as raster:  # fmt: skip
+        raster.write(codes, 1)
+    return {each.name: int((codes == each.code).sum()) for each in request.taxonomy.classes}

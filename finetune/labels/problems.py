@@ -1,0 +1,58 @@
+"""Everything that is wrong with somebody's labels, gathered instead of stopping at the first."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from bandloom.errors import BandloomError, LabelError
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: where, what, and how bad."""
+
+    where: str
+    what: str
+    severity: Severity = "error"
+
+
+@dataclass
+class Problems:
+    """A growing list of problems."""
+
+    found: list[Problem] = field(default_factory=list)
+
+    def add(self, where: str, what: str, severity: Severity = "error") -> None:
+        """Note one problem."""
+        self.found.append(Problem(where, what, severity))
+
+    @contextmanager
+    def gather(self, where: str) -> Iterator[None]:
+        """Note an error that the block raises, and go on after it."""
+        try:
+            yield
+        except BandloomError as error:
+            self.add(where, str(error))
+
+    @property
+    def errors(self) -> list[Problem]:
+        """The problems that stop a preparation."""
+        return [problem for problem in self.found if problem.severity == "error"]
+
+    def raise_first(self) -> None:
+        """Raise what stops a preparation.
+
+        Raises:
+            LabelError: naming the first error and how many more there are.
+        """
+        if self.errors:
+            first, more = self.errors[0], len(self.errors) - 1
+            rest = f" ({more} more; `bandloom labels check` lists them all)" if more else ""
+            raise LabelError(f"{first.where}: {first.what}{rest}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {"errors": len(self.errors), "problems": [asdict(problem) for problem in self.found]}

@@ -1,0 +1,247 @@
+"""Each form of labels, from files to shards; and everything wrong with them at once."""
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import from_origin
+from rasterio.warp import transform
+
+from bandloom.cli import main
+from bandloom.errors import LabelError
+from finetune.labels.ground import Ground
+from finetune.labels.prepare import Request, build_command, examine, prepare
+from finetune.taxonomy import get_taxonomy
+from shards.scenes import open_scene
+from shards.shard_set import ShardSet
+
+
+@pytest.fixture(name="taxonomy")
+def the_taxonomy(scenes_folder):
+    return get_taxonomy(str(scenes_folder / "label_set.yaml"))
+
+
+@pytest.fixture(name="scene")
+def the_scene(scenes_folder) -> Path:
+    return sorted((scenes_folder / "scenes").iterdir())[0]
+
+
+def shard(request: Request, out: Path, side: int = 120) -> ShardSet:
+    """Run the command that `labels prepare` prints."""
+    words = build_command(request, out).replace("SHARDS", f"{out}-shards").split()[1:]
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--side", str(side)])
+    assert not end.value.code
+    return ShardSet(f"{out}-shards")
+
+
+def class_table(chips: Path, path: Path, most: int = 8) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label"])
+        for folder in sorted(chips.iterdir()):
+            writer.writerows(
+                [os.path.relpath(chip, path.parent), folder.name] for chip in sorted(folder.iterdir())[:most]
+            )
+    return path
+
+
+def lon_lat(ground: Ground, column: int, row: int) -> tuple[float, float]:
+    (x,), (y,) = transform(ground.crs, "EPSG:4326", [ground.x_m + column * 10], [ground.y_m - row * 10])
+    return x, y
+
+
+def box(ground: Ground, left: int, top: int, right: int, bottom: int) -> dict:
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+    return {"type": "Polygon", "coordinates": [[lon_lat(ground, *corner) for corner in corners]]}
+
+
+def collection(path: Path, *features: tuple[dict | None, str]) -> Path:
+    rows = [{"type": "Feature", "geometry": g, "properties": {"class": name}} for g, name in features]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": rows}))
+    return path
+
+
+def ground_of(scene: Path) -> Ground:
+    with open_scene(scene) as opened:
+        return Ground.of(opened)
+
+
+def test_class_folders_become_shards(tmp_path, chips_folder, taxonomy):
+    request = Request("folders", chips_folder / "chips", taxonomy)
+    manifest = prepare(request, tmp_path / "out")
+    shards = shard(request, tmp_path / "out", 24)
+    assert len(shards) == sum(manifest["counts"].values())
+    assert {entry.class_index for entry in shards.entries} == {
+        taxonomy.find(folder.name) for folder in (chips_folder / "chips").iterdir()
+    }
+
+
+def test_a_table_of_paths_becomes_shards(tmp_path, chips_folder, taxonomy):
+    table = class_table(chips_folder / "chips", tmp_path / "table.csv")
+    request = Request("table", table, taxonomy)
+    manifest = prepare(request, tmp_path / "out")
+    assert len(shard(request, tmp_path / "out", 24)) == sum(manifest["counts"].values())
+
+
+def test_bigearthnet_folders_become_shards(tmp_path, scene, taxonomy):
+    source = tmp_path / "ben"
+    names = taxonomy.classes[0].name, taxonomy.classes[1].name
+    for number in range(6):
+        patch = source / f"patch{number}"
+        shutil.copytree(scene, patch)
+        labels = list(names) if number == 5 else [names[number % 2]]
+        (patch / "labels_metadata.json").write_text(json.dumps({"labels": labels}))
+    request = Request("bigearthnet", source, taxonomy)
+    manifest = prepare(request, tmp_path / "out")
+    assert manifest["counts"] == {names[0]: 3, names[1]: 2}
+    assert "1 of 6 patches have several classes" in json.dumps(manifest["warnings"])
+    assert len(shard(request, tmp_path / "out", 240)) == 5
+
+
+def test_a_mask_on_another_grid_is_warped_onto_the_scenes(tmp_path, scenes_folder, scene, taxonomy):
+    with rasterio.open(scenes_folder / "labels" / f"{scene.name}.tif") as raster:
+        codes, profile = raster.read(1), raster.profile
+    coarse = tmp_path / "mask.tif"
+    profile.update(height=120, width=120, transform=profile["transform"] * profile["transform"].scale(2))
+    with rasterio.open(coarse, "w", **profile) as raster:
+        raster.write(codes[1::2, 1::2], 1)
+    request = Request("mask", scene, taxonomy, coarse)
+    prepare(request, tmp_path / "out")
+    shards = shard(request, tmp_path / "out", 240)
+    index = taxonomy.label_set.index_of(codes[1::2, 1::2]).repeat(2, 0).repeat(2, 1)
+    assert (shards.read(0).label == index).mean() > 0.999
+
+
+def test_polygons_label_their_ground_and_nothing_else(tmp_path, scene, taxonomy):
+    ground = ground_of(scene)
+    one, two = taxonomy.classes[0].name, taxonomy.classes[1].name
+    labels = collection(tmp_path / "p.geojson", (box(ground, 10, 20, 60, 80), one), (box(ground, 40, 20, 90, 80), two))
+    for overlap, width in (("last", 30), ("first", 50)):
+        request = Request("polygons", scene, taxonomy, labels, overlap=overlap)
+        codes = examine(request).codes
+        first = codes == taxonomy.classes[0].code
+        assert abs(int(first.sum()) - width * 60) <= 2 * (width + 60)
+        assert (codes[100:] == 255).all()
+    assert (
+        "overlaps another class"
+        in examine(Request("polygons", scene, taxonomy, labels, overlap="error")).problems.errors[0].what
+    )
+    prepare(request, tmp_path / "out")
+    label = shard(request, tmp_path / "out", 240).read(0).label
+    assert set(np.unique(label)) == {0, 1, 255}
+
+
+def test_points_label_the_pixel_they_lie_in(tmp_path, scene, taxonomy):
+    ground = ground_of(scene)
+    rows = [(20, 30, 0), (100, 50, 1), (200, 210, 1)]
+    table = tmp_path / "points.csv"
+    with table.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["lon", "lat", "class"])
+        for column, row, index in rows:
+            writer.writerow([*lon_lat(ground, column + 0.5, row + 0.5), taxonomy.classes[index].name])
+    request = Request("points", scene, taxonomy, table)
+    prepare(request, tmp_path / "out")
+    label = shard(request, tmp_path / "out", 240).read(0).label
+    assert int((label != 255).sum()) == 3
+    assert all(label[row, column] == index for column, row, index in rows)
+
+
+def test_eurosats_band_order_is_caught(tmp_path, scene, taxonomy):
+    """Bands written with B8A last, as EuroSAT's files are, and read as L1C."""
+    order = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "B11", "B12", "B8A")
+    with open_scene(scene) as opened:
+        groups = opened.read((0, 0, 600, 600))
+        slots = {slot: np.kron(groups[g.gsd_m][i], np.ones((g.gsd_m // 10, g.gsd_m // 10), np.uint16))
+                 for g in opened.sensor.groups for i, slot in enumerate(g.slots)}  # fmt: skip
+        crs, corner = opened.crs, (opened.transform.c, opened.transform.f)
+    for name in ("one", "two"):
+        chip = tmp_path / "chips" / taxonomy.classes[name == "two"].name / f"{name}.tif"
+        chip.parent.mkdir(parents=True)
+        with rasterio.open(chip, "w", driver="GTiff", height=60, width=60, count=13, dtype="uint16", crs=crs,
+                           transform=from_origin(*corner, 10, 10)) as raster:  # fmt: skip
+            raster.write(np.stack([slots[slot] + (name == "two") for slot in order]).astype(np.uint16))
+    right = examine(Request("folders", tmp_path / "chips", taxonomy, band_order="eurosat", offset=-1000))
+    wrong = examine(Request("folders", tmp_path / "chips", taxonomy, band_order="l1c", offset=-1000))
+    assert not right.problems.errors
+    assert "pass --band-order eurosat" in wrong.problems.errors[0].what
+
+
+def test_every_problem_is_named_at_once_and_nothing_is_written(tmp_path, chips_folder, taxonomy, capsys):
+    source = tmp_path / "chips"
+    shutil.copytree(chips_folder / "chips", source)
+    folders = sorted(source.iterdir())
+    chip = next(iter(sorted(folders[0].iterdir())))
+    shutil.copy(chip, folders[1] / "again.tif")
+    (folders[0] / "broken.tif").write_bytes(b"II*\0nonsense")
+    (source / "unheard of").mkdir()
+    (source / "unheard of" / "a.tif").write_bytes(chip.read_bytes())
+    (source / "empty").mkdir()
+    label_set = chips_folder / "label_set.yaml"
+    arguments = [str(source), "--form", "folders", "--label-set", str(label_set)]
+    with pytest.raises(SystemExit) as end:
+        main(["labels", "check", *arguments, "--report", "json"])
+    assert end.value.code == 2
+    found = json.loads(capsys.readouterr().out)
+    said = " ".join(problem["what"] for problem in found["problems"] if problem["severity"] == "error")
+    for text in ("under different classes", "is no class of label set", "without chips"):
+        assert text in said
+    with pytest.raises(SystemExit) as end:
+        main(["labels", "prepare", *arguments, "--out", str(tmp_path / "out")])
+    assert end.value.code == 2
+    assert "more; `bandloom labels check` lists them all" in capsys.readouterr().err
+    assert {each.name for each in tmp_path.iterdir()} == {"chips"}
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda g: ({"type": "Polygon", "coordinates": []}, "trees"), "no valid geometry"),
+        (lambda g: (None, "trees"), "no valid geometry"),
+        (lambda g: (box(g, 0, 0, 50, 50), "treeees"), "is no class"),
+        (lambda g: (box(g, 5000, 5000, 5050, 5050), "trees"), "lie nowhere on the scene"),
+        (lambda g: (box(g, 0, 0, 50, 50), "trees"), "alone"),
+    ],
+)
+def test_a_polygon_that_cannot_be_used_is_named(tmp_path, scene, taxonomy, make, said):
+    labels = collection(tmp_path / "p.geojson", make(ground_of(scene)))
+    problems = examine(Request("polygons", scene, taxonomy, labels)).problems.errors
+    assert any(said in problem.what for problem in problems), problems
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"features": 3}', '{"features": []}', '{"features": [{}]}', "\xff"])
+def test_a_file_that_is_no_geojson_is_named(tmp_path, scene, taxonomy, text):
+    path = tmp_path / "p.geojson"
+    path.write_text(text, encoding="latin-1")
+    assert examine(Request("polygons", scene, taxonomy, path)).problems.errors
+
+
+def test_a_mask_with_unknown_values_or_no_place_is_named(tmp_path, scenes_folder, scene, taxonomy):
+    with rasterio.open(scenes_folder / "labels" / f"{scene.name}.tif") as raster:
+        codes, profile = raster.read(1), raster.profile
+    codes[3, 4] = 200
+    for change, said in (({}, "holds 200"), ({"crs": None}, "no coordinate system"),
+                         ({"crs": "EPSG:32755"}, "holds 200")):  # fmt: skip
+        with rasterio.open(tmp_path / "m.tif", "w", **(profile | change)) as raster:
+            raster.write(codes, 1)
+        found = examine(Request("mask", scene, taxonomy, tmp_path / "m.tif")).problems.errors
+        assert any(said in problem.what for problem in found)
+
+
+def test_a_checkpoint_that_lacks_a_band_is_named(scene, taxonomy, scenes_folder):
+    request = Request("mask", scene, taxonomy, scenes_folder / "labels" / f"{scene.name}.tif")
+    assert not examine(request).problems.errors
+    problems = examine(request, frozenset({"B02", "B03"})).problems
+    assert "which the checkpoint was not trained on" in problems.errors[0].what
+
+
+def test_labels_are_needed_for_a_scene(scene, taxonomy, tmp_path):
+    with pytest.raises(LabelError, match="needs --labels"):
+        prepare(Request("points", scene, taxonomy), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
