@@ -17,6 +17,7 @@ VERBS = {
     "shards": ("shards.cli:app", "Turn scenes into WebDataset shards, and look at them."),
     "pretrain": ("pretrain.cli:pretrain", "Pretrain an encoder by masked autoencoding."),
     "finetune": ("finetune.cli:finetune", "Train a segmenter or classifier on labels, beside its floors."),
+    "labels": ("finetune.labels.cli:app", "Check, prepare and translate labels that people bring."),
     "export": ("export.cli:export", "Turn a fine-tuned run into a bundle for the GPU box."),
     "bundle": ("export.cli:bundle", "Verify or inspect a bundle."),
     "predict": ("export.cli:predict", "Map a whole scene with a bundle; needs no torch."),
