@@ -39,6 +39,9 @@ class FinetuneConfig(Config):
     )
     token_m: int = Field(default=60, gt=0, description="metres a token covers when there is no checkpoint")
     chip_px: int | None = Field(default=None, gt=0, description="side of a chip in 10 m pixels; null: derived")
+    loss: Literal["cross_entropy", "focal", "dice", "cross_entropy_dice"] = Field(
+        default="cross_entropy", description="what training minimises; all of them cost 0 without a label"
+    )
     augment: bool = Field(default=True, description="turn and mirror chips (D4)")
     split: SplitConfig = Field(default_factory=SplitConfig)
     baselines: list[str] | None = Field(default=None, description="floors to score; null: all of the task's")

@@ -27,3 +27,47 @@ def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None, 
     )
     count = known.sum() if weight is None else weight[target[known]].sum()
     return total / count.clamp(min=torch.finfo(logits.dtype).tiny if weight is not None else 1)
+
+
+def focal(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
+    """Return the mean focal loss over known labels: cross entropy that forgets what is easy (Lin et al. 2017, eq. 5).
+
+    Args:
+        logits: ``(B, K)`` or ``(B, K, H, W)``.
+        target: class indices of any integer type, 255 unknown.
+        gamma: 0 is cross entropy.
+    """
+    target = target.long()
+    known = target != IGNORE_INDEX
+    log_probability = functional.log_softmax(logits, 1).gather(1, target.where(known, 0).unsqueeze(1)).squeeze(1)
+    each = -((1 - log_probability.exp()) ** gamma) * log_probability
+    return torch.where(known, each, 0.0).sum() / known.sum().clamp(min=1)
+
+
+def dice(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
+    """Return one minus the mean Dice overlap of the classes that occur (Milletari et al. 2016).
+
+    Args:
+        logits: ``(B, K)`` or ``(B, K, H, W)``.
+        target: class indices of any integer type, 255 unknown.
+        smooth: keeps rare classes from a division by nearly nothing.
+    """
+    target = target.long()
+    known = (target != IGNORE_INDEX).unsqueeze(1)
+    truth = functional.one_hot(target.where(known.squeeze(1), 0), logits.shape[1]).movedim(-1, 1) * known
+    probability = logits.softmax(1) * known
+    axes = (0, *range(2, logits.ndim))
+    overlap, total = (probability * truth).sum(axes), (probability + truth).sum(axes)
+    occurs = (truth.sum(axes) > 0).to(logits.dtype)
+    loss = 1 - (2 * overlap + smooth) / (total + smooth)
+    return (loss * occurs).sum() / occurs.sum().clamp(min=1)
+
+
+def cross_entropy_dice(logits: Tensor, target: Tensor) -> Tensor:
+    """Return cross entropy plus Dice: every pixel counts, and every class does."""
+    return cross_entropy(logits, target) + dice(logits, target)
+
+
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": cross_entropy, "focal": focal, "dice": dice, "cross_entropy_dice": cross_entropy_dice
+}  # fmt: skip

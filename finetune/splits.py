@@ -156,7 +156,7 @@ def given_split(entries: Iterable[Placed]) -> SampleSplit:
     """
     roles: dict[str, int] = {}
     for entry in entries:
-        if entry.split in (None, "", "buffer"):
+        if entry.split in (None, "", "buffer", "duplicate"):
             continue
         if entry.split not in ROLES:
             raise ConfigError(f"sample {entry.key!r} has the split {entry.split!r}; expected train, val or test.")

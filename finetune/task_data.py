@@ -136,7 +136,9 @@ class TaskData:
 
 
 def has_label(entry: Any, task: Task) -> bool:
-    """Tell whether a sample has the kind of label that a task learns from."""
+    """Tell whether a sample has the kind of label that a task learns from, and is no copy of another."""
+    if entry.split == "duplicate":
+        return False
     return entry.has_label if task == "segment" else entry.class_index is not None
 
 

@@ -25,7 +25,7 @@ from finetune.augment import d4
 from finetune.baselines import BASELINES, Row, check_names, run_baselines
 from finetune.checkpoint import save_task_model
 from finetune.config import FinetuneConfig
-from finetune.losses import cross_entropy
+from finetune.losses import LOSSES
 from finetune.model import TaskModel, set_trainable
 from finetune.report import (
     MODEL_ROW,
@@ -197,6 +197,7 @@ def _trainer(setting: _Setting, model: TaskModel, run: RunFolder) -> Trainer:
     config = setting.config.trainer
     engine = make_engine(model, config.engine, setting.ranks, config.steps, model.encoder.config.depth)
     augment = d4 if setting.config.augment else None
+    loss = LOSSES[setting.config.loss]
 
     def loss_of(module: nn.Module, batch: DeviceBatch) -> torch.Tensor:
         batch = augment(batch) if augment else batch
@@ -204,7 +205,7 @@ def _trainer(setting: _Setting, model: TaskModel, run: RunFolder) -> Trainer:
         if target is None:
             raise LabelError(f"the samples {', '.join(batch.keys[:4])} carry no labels for {setting.config.task}.")
         target = torch.where(target < 0, IGNORE_INDEX, target.long())
-        return cross_entropy(module(batch.groups), target)
+        return loss(module(batch.groups).float(), target)
 
     return Trainer(run, config, engine, Task(loss_of, lambda state: _steps(setting, state)))
 
