@@ -13,7 +13,6 @@ from trainers import BANDLOOM, Run, bandloom_slurm, toy
 from bandloom.markers import read_marker
 from slurm.profile import Preflight
 
-
 pytestmark = pytest.mark.timeout(900)
 
 

@@ -79,7 +79,7 @@ class Trainer:
         command = [sys.executable, str(FAULTY), self.verb, str(config), "--out", str(run)]
         each = [{**environment, "RANK": str(r), "LOCAL_RANK": str(r)} for r in range(ranks)]
         processes = [subprocess.Popen(command, env=variables) for variables in each]
-        assert [process.wait(240) for process in processes] == [0] * ranks
+        assert [process.wait(900) for process in processes] == [0] * ranks
         return losses(run)
 
 
