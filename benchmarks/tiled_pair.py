@@ -60,13 +60,19 @@ classes.flush()
 THEIRS = (
     MODEL
     + """
-import importlib.util, sys, torch
+import ast, importlib, importlib.util, sys, torch, types, warnings
 torch.set_num_threads(1)
-found = importlib.util.find_spec("terratorch").submodule_search_locations[0] + "/tasks/tiled_inference.py"
-spec = importlib.util.spec_from_file_location("tiled_inference", found)  # without the rest: its imports cost 1 GB
-tiling = importlib.util.module_from_spec(spec)
-sys.modules["tiled_inference"] = tiling
-spec.loader.exec_module(tiling)
+place = importlib.util.find_spec("terratorch").submodule_search_locations[0]
+# the function and the one it calls, without the packages' own imports: those cost 1 GB, and fail beside a CPU torch
+for name in ("terratorch", "terratorch.models", "terratorch.tasks", "terratorch.models.utils"):
+    package = sys.modules[name] = types.ModuleType(name)
+    package.__path__ = [place + "/" + "/".join(name.split(".")[1:])]
+utils = sys.modules["terratorch.models.utils"]
+utils.__dict__.update(torch=torch, nn=torch.nn, warnings=warnings)
+tree = ast.parse(open(place + "/models/utils.py").read())
+tree.body = [node for node in tree.body if getattr(node, "name", "") == "pad_images"]
+exec(compile(tree, "utils.py", "exec"), utils.__dict__)
+tiling = importlib.import_module("terratorch.tasks.tiled_inference")
 image = torch.from_numpy(np.load({source!r}).astype(np.float32))[None]
 def model(chips):
     return torch.from_numpy(logits(chips.numpy().mean(axis=1)))

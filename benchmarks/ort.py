@@ -1,0 +1,76 @@
+"""Chips a second on the CPU: ONNX Runtime in fp32 and int8 against torch, the same model, threads and chips.
+
+``BANDLOOM_COMPILE=1`` adds torch.compile, which takes a minute to compile.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from bandloom.encoder import Encoder, EncoderConfig
+from bandloom.label_set import LabelClass, LabelSet
+from bandloom.sensors import SLOTS, get_sensor
+from bandloom.statistics import Statistics
+from benchmarks.harness import Figure
+from export.chips import held_chips
+from export.export_run import contract_of_model, default_tiling
+from export.parity import torch_logits
+from export.quantise import write_int8
+from export.runner import OnnxRunner
+from export.to_onnx import DeployGraph, write_onnx
+from finetune.model import TaskModel
+
+SIZE, CHIP_PX, BATCH, THREADS, REPEATS = "S", 96, 8, 1, 3
+
+
+def run() -> list[Figure]:
+    torch.set_num_threads(THREADS)
+    model = _model()
+    contract = contract_of_model(model, default_tiling(model))
+    chips = held_chips(contract, None, BATCH)
+    with tempfile.TemporaryDirectory() as folder:
+        fp32, int8 = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
+        write_onnx(DeployGraph(model), contract, fp32)
+        write_int8(fp32, int8, chips)
+        runners = {"fp32": OnnxRunner(fp32, threads=THREADS), "int8": OnnxRunner(int8, threads=THREADS)}
+    work: dict[str, Callable[[], object]] = {name: lambda r=r: r.run(chips.groups) for name, r in runners.items()}
+    work["eager"] = lambda: torch_logits(model, chips.groups, BATCH)
+    if os.environ.get("BANDLOOM_COMPILE"):
+        compiled = torch.compile(model)
+        work["compiled"] = lambda: torch_logits(compiled, chips.groups, BATCH)  # type: ignore[arg-type]
+    rates = _rates(work)
+    note = (
+        f"segmenter of size {SIZE}, {CHIP_PX} px chips, batch {BATCH}, {THREADS} thread, best of {REPEATS}, interleaved"
+    )
+    figures = [
+        Figure("ort fp32", rates["fp32"], "chips/s", "torch eager", rates["eager"], ">= 1.3", note),
+        Figure("ort int8", rates["int8"], "chips/s", "ort fp32", rates["fp32"], ">= 1.5", note),
+    ]
+    if "compiled" in rates:
+        figures.append(
+            Figure("ort fp32, compiled", rates["fp32"], "chips/s", "torch.compile", rates["compiled"], "", note)
+        )
+    return figures
+
+
+def _model() -> TaskModel:
+    statistics = Statistics(mean=dict.fromkeys(SLOTS, 0.2), std=dict.fromkeys(SLOTS, 0.1))
+    labels = LabelSet("ten", tuple(LabelClass(k + 1, f"class {k}") for k in range(10)))
+    encoder = Encoder(EncoderConfig.of_size(SIZE), statistics)
+    return TaskModel(encoder, get_sensor("sentinel2-l1c"), labels, "segment", CHIP_PX).eval()
+
+
+def _rates(work: dict[str, Callable[[], object]]) -> dict[str, float]:
+    best = dict.fromkeys(work, float("inf"))
+    for each in work.values():
+        each()  # first calls allocate and compile
+    for _ in range(REPEATS):
+        for name, each in work.items():
+            began = time.perf_counter()
+            each()
+            best[name] = min(best[name], time.perf_counter() - began)
+    return {name: BATCH / seconds for name, seconds in best.items()}
