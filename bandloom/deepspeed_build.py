@@ -10,6 +10,7 @@ import shutil
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -36,9 +37,10 @@ def prepare_build(device: torch.device) -> None:
         fcntl.flock(guard, fcntl.LOCK_EX)
         for stale in folder.glob("*/lock"):
             stale.unlink(missing_ok=True)
-        from deepspeed.accelerator import get_accelerator
+        from deepspeed.accelerator import get_accelerator  # type: ignore[import-not-found]
 
-        get_accelerator().create_op_builder("ShareMemCommBuilder").load()
+        accelerator: Any = get_accelerator()
+        accelerator.create_op_builder("ShareMemCommBuilder").load()
 
 
 def extensions_folder() -> Path:

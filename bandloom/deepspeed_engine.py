@@ -116,7 +116,7 @@ class DeepSpeedEngine(Engine):
 
     def _whole(self, name: str, parameter: nn.Parameter) -> dict[str, Tensor]:
         """Return one parameter's fp32 weight and moments, put together over the ranks."""
-        from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+        from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state  # type: ignore[import-not-found]
 
         if self.stage == 0 or not parameter.requires_grad:
             with self._gathered(modify=False, parameters=[parameter]):
@@ -159,7 +159,7 @@ class DeepSpeedEngine(Engine):
 
     def _set(self, parameter: nn.Parameter, value: Tensor, key: str | None) -> None:
         """Set this rank's part of a weight (key None) or moment."""
-        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state  # type: ignore[import-not-found]
 
         value = value.to(self.ranks.device)
         if self.stage == 3:
@@ -178,7 +178,7 @@ class DeepSpeedEngine(Engine):
         if self.stage < 3:
             yield
             return
-        import deepspeed
+        import deepspeed  # type: ignore[import-not-found]
 
         chosen = parameters if parameters is not None else list(self.model.parameters())
         with deepspeed.zero.GatheredParameters(chosen, modifier_rank=0 if modify else None):
@@ -188,7 +188,7 @@ class DeepSpeedEngine(Engine):
 def _start(ranks: Ranks) -> Any:
     """Import DeepSpeed quietly and let it take over the group of processes."""
     try:
-        import deepspeed
+        import deepspeed  # type: ignore[import-not-found]
     except ModuleNotFoundError as cause:
         raise MissingExtraError("deepspeed", "deepspeed") from cause
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)

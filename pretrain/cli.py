@@ -35,6 +35,19 @@ def pretrain(
     raise typer.Exit(train(resolved, RunFolder(folder), from_scratch=from_scratch, profile=profile))
 
 
+def embed(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of an encoder, such as RUN/checkpoint.")],
+    source: Annotated[Path, typer.Argument(help="A scene, or a folder of shards.")],
+    out: Annotated[Path, typer.Option(help="New file: a GeoTIFF for a scene, Parquet for shards.")],
+    batch_size: Annotated[int, typer.Option(min=1, help="Chips a forward pass.")] = 8,
+) -> None:
+    """Write the embeddings of a scene's tokens, or of every sample of a shard set."""
+    from bandloom.console import logger
+    from pretrain.embed import embed as write
+
+    logger.info("embeddings are in %s", write(checkpoint, source, out, batch_size=batch_size))
+
+
 def _resolve(
     config: Path | None, overrides: list[str], out: Path, resume: Path | None
 ) -> tuple["PretrainConfig", Path]:
