@@ -64,7 +64,7 @@ def test_an_array_of_shard_builds_with_one_element_killed_gives_the_tars_of_one_
 
 def write_stack(path: Path, seed: int) -> None:
     """Write a 13-band GeoTIFF of 1.2 km a side, all at 10 m."""
-    names = list(get_sensor("sentinel2-l1c").band_names)
+    names = [band.name for band in get_sensor("sentinel2-l1c").bands]
     values = np.random.default_rng(seed).integers(1000, 5000, (len(names), 120, 120), dtype=np.uint16)
     place = {"crs": "EPSG:32631", "transform": from_origin(500_000 + 6_000 * seed, 5_000_040, 10, 10), "nodata": 0}
     with rasterio.open(path, "w", "GTiff", 120, 120, len(names), dtype="uint16", **place) as out:
