@@ -90,13 +90,13 @@ class Cluster:
                         f"--key-file={self.root}/etc/munge.key", f"--pid-file={self.root}/run/munged.pid",
                         f"--seed-file={self.root}/run/munged.seed",
                         f"--log-file={self.root}/log/munged.log")  # fmt: skip
-            self.wait_until(lambda: (self.root / "run" / "munge.socket").exists(), 10, "munged's socket")
+            self.wait_until(lambda: (self.root / "run" / "munge.socket").exists(), 30, "munged's socket")
         if not self._alive("slurmctld"):
             self.start_controller()
         for name in self.names:
             if not self._alive(name):
                 self._start_node(name)
-        self.wait_until(self._ready, 30, "the nodes")
+        self.wait_until(self._ready, 90, "the nodes")
 
     def start_controller(self) -> None:
         self._start("slurmctld", "slurmctld", "-D", "-f", str(self.conf))
@@ -227,7 +227,7 @@ class Cluster:
         for job_id in self.sh("squeue", "-h", "-o", "%A").stdout.split():
             self.sh("scancel", "-f", job_id)
         self.up()
-        self.wait_until(lambda: not self.sh("squeue", "-h", "-o", "%A").stdout.strip(), 30, "an empty queue")
+        self.wait_until(lambda: not self.sh("squeue", "-h", "-o", "%A").stdout.strip(), 90, "an empty queue")
 
     def _say_down(self, name: str) -> None:
         self.sh("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=drill")

@@ -47,7 +47,7 @@ def run_array(cluster: Cluster, tmp_path: Path, parts: int, out: Path, *command:
                           text=True, capture_output=True)  # fmt: skip
     assert said.returncode == 0, said.stderr
     marks = out.with_name(f"{out.name}.array") / "parts"
-    cluster.wait_until(lambda: len(list(marks.glob("*/DONE"))) == parts, 200, f"{parts} parts in {marks}")
+    cluster.wait_until(lambda: len(list(marks.glob("*/DONE"))) == parts, 900, f"{parts} parts in {marks}")
     assert (tmp_path / "killed").exists()
     return marks
 

@@ -138,7 +138,7 @@ echo x >> {tmp_path}/ran.${{part%/*}}
     assert said.returncode == 0, said.stderr
     array = said.stdout.split()[1].rstrip(":")
     done = tmp_path / "tars.array" / "parts"
-    cluster.wait_until(lambda: len(list(done.glob("*/DONE"))) == 3, 90, "three parts")
+    cluster.wait_until(lambda: len(list(done.glob("*/DONE"))) == 3, 300, "three parts")
     assert [len((tmp_path / f"ran.{part}").read_text().split()) for part in range(3)] == [1, 1, 2]
     assert read_marker(done / "DONE") is None
     assert cluster.job(f"{array}_0")["Restarts"] == "0"

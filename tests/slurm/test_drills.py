@@ -57,7 +57,7 @@ def test_a_rank_that_always_crashes_makes_the_run_give_up_and_say_where(launch):
 
 @pytest.mark.drill
 def test_a_hung_rank_is_named_by_its_stack_and_the_run_goes_on(launch, undisturbed):
-    run = launch(slow=0.05, fault="hang:2@14", hang_s=8)
+    run = launch(slow=0.05, fault="hang:2@14", hang_s=20)
     assert run.end()["JobState"] == "COMPLETED"
     first = run.folder / "attempts" / f"{run.job_id}.0"
     assert (first / "why").read_text().startswith("hang: no step for")

@@ -28,10 +28,10 @@ class Run:
     job_id: str
     cluster: Cluster
 
-    def wait_for_save(self, timeout: float = 180) -> None:
+    def wait_for_save(self, timeout: float = 900) -> None:
         self.cluster.wait_until((self.folder / "saved").exists, timeout, f"a save of\n{self.log}")
 
-    def end(self, timeout: float = 280) -> dict[str, str]:
+    def end(self, timeout: float = 1500) -> dict[str, str]:
         try:
             return self.cluster.wait(self.job_id, timeout=timeout)
         except AssertionError as error:
