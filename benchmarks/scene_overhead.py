@@ -36,7 +36,7 @@ class _Recorder:
         self.batches: list[Groups] = []
         self._answer = np.zeros((BATCH, classes, tile_px, tile_px), np.float32)
 
-    def run(self, groups: Groups):
+    def run(self, groups: Groups) -> np.ndarray:
         self.batches.append(groups)
         return self._answer[: len(next(iter(groups.values())))]
 
