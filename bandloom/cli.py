@@ -16,6 +16,7 @@ VERBS = {
     "doctor": ("bandloom.doctor:doctor", "Print what an issue reporter should paste."),
     "shards": ("shards.cli:app", "Turn scenes into WebDataset shards, and look at them."),
     "pretrain": ("pretrain.cli:pretrain", "Pretrain an encoder by masked autoencoding."),
+    "embed": ("pretrain.cli:embed", "Write the embeddings of a scene or of shards."),
     "finetune": ("finetune.cli:finetune", "Train a segmenter or classifier on labels, beside its floors."),
     "labels": ("finetune.labels.cli:app", "Check, prepare and translate labels that people bring."),
     "export": ("export.cli:export", "Turn a fine-tuned run into a bundle for the GPU box."),
