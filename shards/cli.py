@@ -52,6 +52,7 @@ def build(
     min_valid: Annotated[float, typer.Option(help="Leave out samples with this share measured, or less.")] = 0.0,
     max_cloud: Annotated[float, typer.Option(help="Leave out samples with more cloud.")] = 1.0,
     split: Annotated[str | None, typer.Option(help="Put all into train, val or test; else by geography.")] = None,
+    atmosphere: Annotated[str, typer.Option(help="none, dos1 or cost: take path light out of level 1.")] = "none",
     workers: Annotated[int, typer.Option(help="Processes.")] = 1,
     part: Annotated[str, typer.Option(help="I/N: build every N-th unit from I (0 first); then finalize.")] = "",
 ) -> None:
@@ -62,7 +63,7 @@ def build(
     from shards.plan import BuildOptions
 
     options = BuildOptions(side, sensor, band_order, offset, labels, label_set, class_folders, codec,  # pyright: ignore
-                           min_valid, max_cloud, split)  # fmt: skip
+                           min_valid, max_cloud, split, atmosphere)  # fmt: skip
     run_build(sources, out, options, part=parse_part(part), workers=workers, finish=not part)
     if not part:
         logger.info("%s", describe(out))

@@ -14,6 +14,7 @@ from shards.codec import CODECS, CodecName
 from shards.cutting import check_side, count_cuts
 from shards.geography import SPLITS
 from shards.scenes import Scene, open_scene
+from shards.scenes.corrected import CorrectedScene
 from shards.sources import Source, class_label_set, find_sources
 
 UNIT_SAMPLES = 256  # small scenes share a tar up to about this many samples
@@ -35,6 +36,7 @@ class BuildOptions:
     min_valid: float = 0.0  # samples with this share of measured pixels or less are left out
     max_cloud: float = 1.0
     split: str | None = None  # all samples into this one; None: by geography
+    atmosphere: str = "none"  # or dos1, cost
 
     def check(self) -> None:
         """Raise a :class:`BandloomError` for an option that cannot be used."""
@@ -53,7 +55,14 @@ class BuildOptions:
 
     def open(self, source: Source) -> Scene:
         """Open a source as these options say."""
-        return open_scene(source.path, sensor=self.sensor, band_map=self.band_order, offset=self.offset)
+        scene = open_scene(source.path, sensor=self.sensor, band_map=self.band_order, offset=self.offset)
+        if self.atmosphere == "none":
+            return scene
+        try:
+            return CorrectedScene(scene, self.atmosphere)
+        except BandloomError:
+            scene.close()
+            raise
 
 
 @dataclass(frozen=True)
