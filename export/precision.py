@@ -5,12 +5,16 @@ accuracy (NVIDIA/TensorRT issues 2564, 4493, 4723: layer norms and attention).
 """
 
 import copy
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from export.to_onnx import DeployGraph, from_byte_pairs
+from bandloom.encoder import Encoder
+from bandloom.sensors import Sensor
+from export.to_onnx import DeployGraph
 from finetune.model import TaskModel
 
 HalfPrecision = Literal["fp16", "bf16"]
@@ -30,19 +34,33 @@ class CastGraph(DeployGraph):
         for module in copied.modules():
             if isinstance(module, WideNorm):
                 module.float()
+        copied.head = CastInputs(copied.head, DTYPES[precision])
+        copied.encoder.forward_features = partial(_cast_features, copied.encoder, DTYPES[precision])
         super().__init__(copied)
-        self.dtype = DTYPES[precision]
 
     def forward(self, *pairs: Tensor) -> Tensor:
         """Return float32 logits of ``(B, C, H, W, 2)`` uint8 pairs."""
-        groups = {gsd_m: from_byte_pairs(pair) for gsd_m, pair in zip(self.gsds_m, pairs, strict=True)}
-        encoder, sensor = self.model.encoder, self.model.sensor
-        samples, valid = encoder.samples(groups, sensor)
-        grid = encoder.grid(groups)
-        fine = self.model.fine_bands(groups)
-        positions = encoder.positions(*grid).to(self.dtype)
-        tokens = encoder.forward_tokens(samples.to(self.dtype), valid, sensor, positions)
-        return self.model.head(tokens, None if fine is None else fine.to(self.dtype), grid).float()
+        return super().forward(*pairs).float()
+
+
+def _cast_features(encoder: Encoder, dtype: torch.dtype, groups: Mapping[int, Tensor], sensor: Sensor) -> Tensor:
+    """Do what the encoder does, with samples and positions cast once they are normalised."""
+    samples, valid = encoder.samples(groups, sensor)
+    positions = encoder.positions(*encoder.grid(groups)).to(dtype)
+    return encoder.forward_tokens(samples.to(dtype), valid, sensor, positions)
+
+
+class CastInputs(nn.Module):
+    """A module in 16 bits among callers in fp32."""
+
+    def __init__(self, inner: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.inner, self.dtype = inner, dtype
+
+    def forward(self, *inputs: Any) -> Tensor:
+        """Call the module with its floating-point inputs cast."""
+        cast = (x.to(self.dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs)
+        return self.inner(*cast)
 
 
 class WideNorm(nn.LayerNorm):
