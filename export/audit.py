@@ -53,7 +53,7 @@ def require_fp16(ranges: dict[str, float]) -> None:
 class _Ranges(TorchDispatchMode):
     """Records the largest magnitude of every operation's result under the innermost module that runs it.
 
-    What runs in fp32 in the 16-bit model too is left out: the graph's own frame (bytes to samples), and layer norms.
+    What runs in fp32 in the 16-bit model too is left out: the graph's and the model's own frames (bytes to samples), and layer norms.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class _Ranges(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if len(self._inside) > 1 and not any(isinstance(module, WideNorm) for _, module in self._inside):
+        if len(self._inside) > 2 and not any(isinstance(module, WideNorm) for _, module in self._inside):
             for each in result if isinstance(result, tuple | list) else (result,):
                 if isinstance(each, Tensor) and each.is_floating_point() and each.numel():
                     name = self._inside[-1][0]
