@@ -32,7 +32,9 @@ class FinetuneConfig(Config):
     shards: Path = Field(description="folder of labelled shards")
     task: Task = Field(default="segment", description="segment: a class a 10 m pixel; classify: a class a chip")
     checkpoint: Path | None = Field(default=None, description="pretrained encoder or its run; null: random weights")
-    mode: Mode = Field(default="full", description="what trains: frozen (the head alone) or full")
+    mode: Mode = Field(default="full", description="what trains beside the head: frozen, last, lora or full")
+    last_blocks: int = Field(default=2, gt=0, description="mode last: how many of the encoder's blocks train")
+    lora_rank: int = Field(default=8, gt=0, description="mode lora: inner width of what is learnt beside each matrix")
     sensor: str | None = Field(default=None, description="which of the shards' sensors; null: the only one")
     size: Literal["demo", "tiny", "S", "B", "L", "H", "g"] = Field(
         default="tiny", description="encoder when there is no checkpoint"

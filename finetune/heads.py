@@ -10,40 +10,49 @@ PIXEL_M = 10  # maps are made on the 10 m grid
 
 
 class SegmentHead(nn.Module):
-    """Tokens to class logits of 10 m pixels, with a light skip from the measured 10 m bands for crisp edges.
+    """Tokens to class logits of 10 m pixels: what a pixel's own spectrum says, corrected by what surrounds it.
 
-    Each token is opened into its own square of pixels (linear, pixel shuffle); a transposed convolution would do the
-    same and fails in bfloat16 engines.
+    The spectrum's part is a small network on the bands of one pixel, which keeps edges crisp and can be fitted on its own
+    in seconds (:mod:`finetune.warm_start`). The correction opens each token into its own square of pixels (linear, pixel
+    shuffle; a transposed convolution would do the same and fails in bfloat16 engines) and starts at zero.
 
     Args:
         embed_dim: D.
         token_m: metres of ground a token covers.
         classes: K.
-        skip_bands: number of 10 m bands; 0 for a sensor without.
-        width: channels at 10 m.
+        bands: C, the bands of a pixel.
+        width: channels of the correction at 10 m.
+        spectral_width: channels of the spectrum's part.
     """
 
-    def __init__(self, embed_dim: int, token_m: int, classes: int, skip_bands: int, width: int = 32) -> None:
+    def __init__(
+        self, embed_dim: int, token_m: int, classes: int, bands: int, width: int = 32, spectral_width: int = 64
+    ) -> None:
         super().__init__()
         self.side = token_m // PIXEL_M
+        self.spectrum = nn.Sequential(
+            nn.Conv2d(bands, spectral_width, 1), nn.GELU(), nn.Conv2d(spectral_width, spectral_width, 1), nn.GELU()
+        )
+        self.classify_spectrum = nn.Conv2d(spectral_width, classes, 1)
         self.open = nn.Linear(embed_dim, width * self.side**2)
-        self.skip = nn.Conv2d(skip_bands, width, 1) if skip_bands else None
-        self.mix = nn.Conv2d(2 * width if skip_bands else width, width, 3, padding=1)
-        self.classify = nn.Conv2d(width, classes, 1)
+        self.mix = nn.Conv2d(width + spectral_width, width, 3, padding=1)
+        self.correct: Any = nn.Conv2d(width, classes, 1)
+        nn.init.zeros_(self.correct.weight)
+        nn.init.zeros_(self.correct.bias)
 
-    def forward(self, tokens: Tensor, fine: Tensor | None, grid: tuple[int, int]) -> Tensor:
+    def forward(self, tokens: Tensor, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
         """Return logits ``(B, K, H, W)``.
 
         Args:
             tokens: ``(B, T, D)``.
-            fine: normalised 10 m bands ``(B, C, H, W)``, None for a sensor without.
+            pixels: normalised bands on the 10 m grid, ``(B, C, H, W)``.
             grid: token rows and columns.
         """
         opened = self.open(tokens).transpose(1, 2)  # (B, width * side^2, T)
-        pixels = functional.pixel_shuffle(opened.unflatten(2, grid), self.side)  # (B, width, H, W)
-        if self.skip is not None and fine is not None:
-            pixels = torch.cat([pixels, self.skip(fine)], dim=1)
-        return self.classify(functional.gelu(self.mix(functional.gelu(pixels))))
+        opened = functional.gelu(functional.pixel_shuffle(opened.unflatten(2, grid), self.side))  # (B, width, H, W)
+        spectrum = self.spectrum(pixels)
+        mixed = functional.gelu(self.mix(torch.cat([opened, spectrum], dim=1)))
+        return self.classify_spectrum(spectrum) + self.correct(mixed)
 
 
 class ClassifyHead(nn.Module):
@@ -54,6 +63,6 @@ class ClassifyHead(nn.Module):
         self.norm = nn.LayerNorm(embed_dim)
         self.classify = nn.Linear(embed_dim, classes)
 
-    def forward(self, tokens: Tensor, *_: Any) -> Tensor:
+    def forward(self, tokens: Tensor) -> Tensor:
         """Return logits ``(B, K)`` of tokens ``(B, T, D)``."""
         return self.classify(self.norm(tokens.mean(1)))

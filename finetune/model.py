@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bandloom.encoder import Encoder
 from bandloom.errors import CheckpointError, ConfigError
@@ -12,9 +13,10 @@ from bandloom.label_set import LabelSet
 from bandloom.sensors import SLOTS, Sensor
 from bandloom.values import NODATA, OFFSET, SATURATED, SCALE
 from finetune.heads import PIXEL_M, ClassifyHead, SegmentHead
+from finetune.lora import add_lora
 
 Task = Literal["segment", "classify"]
-Mode = Literal["frozen", "full"]
+Mode = Literal["frozen", "last", "lora", "full"]
 
 
 class TaskModel(nn.Module):
@@ -40,28 +42,34 @@ class TaskModel(nn.Module):
         self.encoder, self.sensor, self.label_set = encoder, sensor, label_set
         self.task: Task = task
         self.chip_px = chip_px
-        fine = [group for group in sensor.groups if group.gsd_m == PIXEL_M]
-        slots = fine[0].slots if fine else ()
-        self._fine_slots = [SLOTS.index(slot) for slot in slots]
         if task == "segment":
-            self.head = SegmentHead(encoder.embed_dim, token_m, len(label_set), len(slots))
+            self.head = SegmentHead(encoder.embed_dim, token_m, len(label_set), len(sensor.slots))
         else:
             self.head = ClassifyHead(encoder.embed_dim, len(label_set))
 
     def forward(self, groups: Mapping[int, Tensor]) -> Tensor:
         """Return logits of chips of digital numbers ``{gsd_m: (B, C, H, W)}``: ``(B, K, H10, W10)`` or ``(B, K)``."""
         tokens = self.encoder.forward_features(groups, self.sensor)
-        return self.head(tokens, self.fine_bands(groups), self.encoder.grid(groups))
+        if self.task == "classify":
+            return self.head(tokens)
+        return self.head(tokens, self.pixel_bands(groups), self.encoder.grid(groups))
 
-    def fine_bands(self, groups: Mapping[int, Tensor]) -> Tensor | None:
-        """Return the measured 10 m bands as the encoder normalises them, 0 where absent, ``(B, C, H, W)``."""
-        if not self._fine_slots:
-            return None
-        dn = groups[PIXEL_M].float()
-        mean = self.encoder.embed.mean[self._fine_slots][:, None, None]
-        std = self.encoder.embed.std[self._fine_slots][:, None, None]
-        value = ((dn - OFFSET) / SCALE - mean) / (2 * std)
-        return torch.where((dn > NODATA) & (dn < SATURATED), value, 0.0)
+    def pixel_bands(self, groups: Mapping[int, Tensor]) -> Tensor:
+        """Return every band on the 10 m grid (nearest sample), normalised, 0 where absent, ``(B, C, H10, W10)``.
+
+        The encoder's tokens never see these copies; the head's light skip does, so that a pixel keeps its own spectrum.
+        """
+        gsd, first = next(iter(groups.items()))
+        side = (first.shape[-2] * gsd // PIXEL_M, first.shape[-1] * gsd // PIXEL_M)
+        planes = []
+        for group in self.sensor.groups:
+            dn = groups[group.gsd_m].float()
+            slots = [SLOTS.index(slot) for slot in group.slots]
+            mean, std = (each[slots][:, None, None] for each in (self.encoder.embed.mean, self.encoder.embed.std))
+            value = ((dn - OFFSET) / SCALE - mean) / (2 * std)
+            value = torch.where((dn > NODATA) & (dn < SATURATED), value, 0.0)
+            planes.append(value if group.gsd_m == PIXEL_M else functional.interpolate(value, side, mode="nearest"))
+        return torch.cat(planes, dim=1)
 
 
 def check_sensor(encoder: Encoder, sensor: Sensor) -> None:
@@ -78,7 +86,13 @@ def check_sensor(encoder: Encoder, sensor: Sensor) -> None:
         )
 
 
-def set_trainable(model: TaskModel, mode: Mode) -> None:
-    """Let the head train, and the encoder too when ``mode`` is ``full``."""
+def set_trainable(model: TaskModel, mode: Mode, *, blocks: int = 2, rank: int = 8) -> None:
+    """Let the head train, and of the encoder nothing, its last ``blocks``, products of ``rank``, or all of it."""
     model.encoder.requires_grad_(mode == "full")
+    if mode == "lora":
+        add_lora(model.encoder, rank)
+    if mode == "last":
+        model.encoder.norm.requires_grad_(True)
+        for block in list(model.encoder.blocks)[-blocks:]:
+            block.requires_grad_(True)
     model.head.requires_grad_(True)

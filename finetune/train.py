@@ -25,6 +25,7 @@ from finetune.augment import d4
 from finetune.baselines import BASELINES, Row, check_names, run_baselines
 from finetune.checkpoint import save_task_model
 from finetune.config import FinetuneConfig
+from finetune.lora import merge_lora
 from finetune.losses import LOSSES
 from finetune.model import TaskModel, set_trainable
 from finetune.report import (
@@ -41,6 +42,7 @@ from finetune.scoring import score_model
 from finetune.split_choice import make_split
 from finetune.splits import PIXEL_M, TEST, TRAIN, VAL
 from finetune.task_data import TaskData, mask_label, pick_sensor
+from finetune.warm_start import warm_start
 from shards.loader import Loader, LoaderState
 from shards.shard_set import ShardSet
 
@@ -96,8 +98,8 @@ def _prepare(config: FinetuneConfig, ranks: Ranks) -> tuple[_Setting, TaskModel]
         raise ConfigError(f"chip_px is {config.chip_px}, but samples of {config.shards} are {smallest} pixels wide; use"
                           f" {smallest} or less.")  # fmt: skip
     setting = _Setting(config, data, config.chip_px or default_chip_px(data, encoder.config.token_m), ranks)
-    model = _task_model(setting, encoder)
     data.check()
+    model = _task_model(setting, encoder)
     return setting, model
 
 
@@ -124,7 +126,9 @@ def default_chip_px(data: TaskData, token_m: int) -> int:
 def _task_model(setting: _Setting, encoder: Encoder) -> TaskModel:
     torch.manual_seed(setting.config.trainer.seed + 1)  # the same head whatever the encoder
     model = TaskModel(encoder, setting.data.sensor, setting.data.label_set, setting.config.task, setting.chip_px)
-    set_trainable(model, setting.config.mode)
+    config = setting.config
+    warm_start(model, setting.data, config.trainer.seed)
+    set_trainable(model, config.mode, blocks=config.last_blocks, rank=config.lora_rank)
     return model
 
 
@@ -133,15 +137,17 @@ def _train_and_score(setting: _Setting, model: TaskModel, run: RunFolder) -> int
     if ranks.rank == 0:
         logger.info("%s: %s of %s parameters train", config.mode, f"{count_parameters(model, trainable=True):,}",
                     f"{count_parameters(model):,}")  # fmt: skip
+    parameters = {"trainable": count_parameters(model, trainable=True), "total": count_parameters(model)}
     trainer = _trainer(setting, model, run)
     code = trainer.train()
     if code != EXIT_DONE:
         return code
+    merge_lora(model.encoder)
     rival = _random_rival(setting, run, model) if config.compare_random and config.checkpoint else None
     if rival is not None and rival[1] != EXIT_DONE:
         return rival[1]
     if ranks.rank == 0:
-        _write_results(setting, model, run, None if rival is None else rival[0])
+        _write_results(setting, model, run, None if rival is None else rival[0], parameters)
     return trainer.finish()
 
 
@@ -157,10 +163,12 @@ def _random_rival(setting: _Setting, run: RunFolder, model: TaskModel) -> tuple[
         setting.ranks.barrier()
         trainer = _trainer(setting, rival, folder)
         code = trainer.train()
+        merge_lora(rival.encoder)
         return rival, trainer.finish() if code == EXIT_DONE else code
 
 
-def _write_results(setting: _Setting, model: TaskModel, run: RunFolder, rival: TaskModel | None) -> None:
+def _write_results(setting: _Setting, model: TaskModel, run: RunFolder, rival: TaskModel | None,
+                   parameters: dict[str, int]) -> None:  # fmt: skip
     config, data = setting.config, setting.data
     fitted_on, batch = int(data.counts.sum((0, 2))[TRAIN]), config.trainer.batch_size
     names = BASELINES[config.task] if config.baselines is None else config.baselines
@@ -168,7 +176,7 @@ def _write_results(setting: _Setting, model: TaskModel, run: RunFolder, rival: T
     rows = [score_model(MODEL_ROW, model, data, TEST, batch, fitted_on)]
     rows += [score_model(RANDOM_ROW, rival, data, TEST, batch, fitted_on)] if rival is not None else []
     rows += run_baselines(list(names), data, config.trainer.seed)
-    record = _record(setting, model, rows, validation)
+    record = _record(setting, rows, validation, parameters)
     write_report(run.path, record)
     provenance = {"shards": str(config.shards), "checkpoint": str(config.checkpoint), "mode": config.mode,
                   "steps": config.trainer.steps, "seed": config.trainer.seed, "commit": commit(),
@@ -179,7 +187,7 @@ def _write_results(setting: _Setting, model: TaskModel, run: RunFolder, rival: T
     logger.info("scores, pictures and the model lie in %s", run.path)
 
 
-def _record(setting: _Setting, model: TaskModel, rows: list[Row], validation: Row) -> dict[str, Any]:
+def _record(setting: _Setting, rows: list[Row], validation: Row, parameters: dict[str, int]) -> dict[str, Any]:
     config = setting.config
     return metrics_record(
         rows,
@@ -187,7 +195,7 @@ def _record(setting: _Setting, model: TaskModel, rows: list[Row], validation: Ro
         config.bootstrap,
         validation=row_record(validation, setting.data.label_set, 0),
         mode=config.mode,
-        parameters={"trainable": count_parameters(model, trainable=True), "total": count_parameters(model)},
+        parameters=parameters,
         seed=config.trainer.seed,
         chip_px=setting.chip_px,
     )

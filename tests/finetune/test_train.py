@@ -67,6 +67,16 @@ def test_a_classifier_learns_from_frozen_features(tmp_path, chip_shards, encoder
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.parametrize("mode", ["lora", "last"])
+def test_a_model_of_which_little_trained_is_saved_plain(tmp_path, scene_shards, encoder_folder, mode):
+    few = (f"mode={mode}", "compare_random=false", "baselines=[majority]", "last_blocks=1", "lora_rank=2")
+    assert run(tmp_path, *few, f"checkpoint={encoder_folder}", shards=scene_shards) == 0
+    record = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert record["parameters"]["trainable"] < record["parameters"]["total"]
+    model = load_task_model(tmp_path / "run" / "checkpoint")
+    assert not any("base" in name for name in model.state_dict())
+
+
 def test_batches_carry_labels_of_training_ground_alone(scene_shards):
     shards = ShardSet(scene_shards)
     split = BlockSplit(300, 60)
