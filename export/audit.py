@@ -53,7 +53,8 @@ def require_fp16(ranges: dict[str, float]) -> None:
 class _Ranges(TorchDispatchMode):
     """Records the largest magnitude of every operation's result under the innermost module that runs it.
 
-    What runs in fp32 in the 16-bit model too is left out: the graph's and the model's own frames (bytes to samples), and layer norms.
+    What runs in fp32 in the 16-bit model too is left out: layer norms, and the frames of the graph and of the model
+    themselves, which turn bytes into samples.
     """
 
     def __init__(self) -> None:
