@@ -20,7 +20,8 @@ lint: $(VENV)/.dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 drills: $(VENV)/.dev  ## kills, power-offs, restarts
-	$(PYTEST) -m drill -s --timeout 3600
+	$(PYTEST) -m "drill or not drill" tests/slurm --timeout 3600
+	$(PYTEST) -m drill --ignore tests/slurm --timeout 3600
 
 fuzz: $(VENV)/.dev  ## hundreds of damaged inputs
 	$(PYTEST) -m fuzz --timeout 3600

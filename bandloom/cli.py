@@ -20,7 +20,7 @@ VERBS = {
     "finetune": ("finetune.cli:finetune", "Train a segmenter or classifier on labels, beside its floors."),
     "labels": ("finetune.labels.cli:app", "Check, prepare and translate labels that people bring."),
     "export": ("export.cli:export", "Turn a fine-tuned run into a bundle for the GPU box."),
-    "bundle": ("export.cli:bundle", "Verify or inspect a bundle."),
+    "bundle": ("export.cli:bundle", "Verify, inspect, compile or prune a bundle."),
     "predict": ("export.cli:predict", "Map a whole scene with a bundle; needs no torch."),
     "slurm": ("slurm.cli:app", "Launch any of it on a cluster, watch it, stop it, let it go on."),
 }

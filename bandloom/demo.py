@@ -33,10 +33,10 @@ class DemoSize:
     classify_steps: int
 
 
-FULL = DemoSize(scenes=24, chip_scenes=12, side_px=480, map_px=960, pretrain_steps=700, segment_steps=500,
-                classify_steps=250)  # fmt: skip
-QUICK = DemoSize(scenes=8, chip_scenes=4, side_px=240, map_px=480, pretrain_steps=60, segment_steps=80,
-                 classify_steps=40)  # fmt: skip
+FULL = DemoSize(scenes=24, chip_scenes=12, side_px=480, map_px=960, pretrain_steps=400, segment_steps=150,
+                classify_steps=150)  # fmt: skip
+QUICK = DemoSize(scenes=8, chip_scenes=4, side_px=240, map_px=480, pretrain_steps=40, segment_steps=20,
+                 classify_steps=20)  # fmt: skip
 UNSEEN_SEED = 5000  # no scene of the demo's shards has it
 
 
@@ -106,7 +106,7 @@ def _write_configs(out: Path, size: DemoSize) -> dict[str, Path]:
 
 
 def _finetuning(steps: int, batch_size: int) -> dict[str, Any]:
-    engine = {"lr": 1e-3, "warmup_steps": 20, "betas": [0.9, 0.999]}
+    engine = {"lr": 2e-3, "warmup_steps": 20, "betas": [0.9, 0.999]}
     return {"steps": steps, "batch_size": batch_size, "engine": engine}
 
 

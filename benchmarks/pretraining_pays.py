@@ -46,7 +46,7 @@ CPU = Ranks(0, 0, 1, torch.device("cpu"))
 Groups = dict[int, torch.Tensor]
 
 
-def run(steps: int = 3000, size: str = "tiny") -> list[Figure]:
+def run(steps: int = 1000, size: str = "demo") -> list[Figure]:
     """Run all seeds and return the figures; the table also goes to the console as it grows."""
     tables = [evaluate(seed, steps, size) for seed in SEEDS]
     figures = []
@@ -68,7 +68,9 @@ def run(steps: int = 3000, size: str = "tiny") -> list[Figure]:
     return figures
 
 
-def evaluate(seed: int, steps: int, size: str, **options: Any) -> dict[str, dict[str, dict[int, float]]]:
+def evaluate(
+    seed: int, steps: int, size: str, *, finetune: bool = True, **options: Any
+) -> dict[str, dict[str, dict[int, float]]]:
     """Pretrain once and score every contender at every number of labels: ``{how: {contender: {count: accuracy}}}``."""
     torch.manual_seed(seed)
     groups, labels = scenes()
@@ -94,7 +96,7 @@ def evaluate(seed: int, steps: int, size: str, **options: Any) -> dict[str, dict
             for n, rows in picks.items()
         }
         print(f"seed {seed} probe {name}: {table['probe'][name]}", flush=True)
-    for name, model in (("random", untrained), ("pretrained", encoder)):
+    for name, model in (("random", untrained), ("pretrained", encoder)) if finetune else ():
         table["finetune"][name] = {
             n: _finetune(model, chips, targets, rows, unseen, wanted, seed) for n, rows in picks.items()
         }
@@ -208,7 +210,7 @@ def _ridge_accuracy(features: tuple[np.ndarray, ...], labels: np.ndarray, rows: 
 
 
 def _finetune(encoder: Encoder, chips: Groups, labels: np.ndarray, rows: np.ndarray, unseen: Groups,
-              wanted: np.ndarray, seed: int, steps: int = 150) -> float:  # fmt: skip
+              wanted: np.ndarray, seed: int, steps: int = 100) -> float:  # fmt: skip
     torch.manual_seed(seed)
     model = nn.ModuleDict({"encoder": copy.deepcopy(encoder), "head": nn.Linear(encoder.embed_dim, len(label_set()))})
     chosen = np.full(labels.size, IGNORE_INDEX)
@@ -250,6 +252,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--size", default="tiny")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--finetune", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--token-m", type=int, default=60)
     parser.add_argument("--target-norm", default="none")
     parser.add_argument("--mask-ratio", type=float, default=0.75)

@@ -12,9 +12,9 @@ PIXEL_M = 10  # maps are made on the 10 m grid
 class SegmentHead(nn.Module):
     """Tokens to class logits of 10 m pixels: what a pixel's own spectrum says, corrected by what surrounds it.
 
-    The spectrum's part is a small network on the bands of one pixel, which keeps edges crisp and can be fitted on its own
-    in seconds (:mod:`finetune.warm_start`). The correction opens each token into its own square of pixels (linear, pixel
-    shuffle; a transposed convolution would do the same and fails in bfloat16 engines) and starts at zero.
+    The spectrum's part is a small network on the bands of one pixel, which keeps edges crisp and can be fitted on its
+    own in seconds (:mod:`finetune.warm_start`). The correction opens each token into its own square of pixels (linear,
+    pixel shuffle; a transposed convolution would do the same and fails in bfloat16 engines) and starts at zero.
 
     Args:
         embed_dim: D.
