@@ -10,8 +10,7 @@ from export.bundle import Bundle, read_bundle, verify
 from export.predict import MAP_SUFFIXES, PredictOptions, map_scene, scene_opener
 from export.runner import Runner
 from export.tile_table import TABLE_SUFFIXES, write_table
-
-SCENE_SUFFIXES = (".tif", ".tiff", ".zip", ".safe")
+from shards.sources import find_sources
 
 
 def predict_scenes(
@@ -68,7 +67,7 @@ def predict_one(bundle: Bundle, runner: Runner, scene: str, out: Path, options: 
 
 
 def expand(sources: Sequence[str]) -> list[str]:
-    """Return scene paths: a .txt file is a list of them, a folder without a reader of its own holds them.
+    """Return scene paths: a .txt file is a list of them, a folder is a scene or holds scenes at any depth.
 
     Raises:
         SceneError: a list or folder names no scene.
@@ -78,11 +77,8 @@ def expand(sources: Sequence[str]) -> list[str]:
         path = Path(source)
         if path.suffix.lower() == ".txt" and path.is_file():
             found += [line.strip() for line in path.read_text().splitlines() if line.strip()]
-        elif path.is_dir() and path.suffix.lower() != ".safe":
-            inside = sorted(str(each) for each in path.iterdir() if each.suffix.lower() in SCENE_SUFFIXES)
-            found += inside or [source]
         else:
-            found.append(source)
+            found += [each.path for each in find_sources([source])]
     if not found:
         raise SceneError(f"{sources[0]} names no scene; list one path a line.")
     return found

@@ -106,7 +106,7 @@ def draw_confusion(path: Path, confusion: np.ndarray, names: Sequence[str]) -> N
     axes.set_title("% of each true class", fontsize=10)
     path.parent.mkdir(parents=True, exist_ok=True)
     with new_output(path, overwrite=True) as temporary:
-        figure.savefig(temporary, dpi=130, format="png")
+        figure.savefig(temporary, dpi=130, format="png", bbox_inches="tight")
 
 
 def score_table(record: dict[str, Any]) -> Table:

@@ -16,7 +16,7 @@ _TRUE_COLOUR, _SWIR = ("B04", "B03", "B02"), ("B12", "B8A", "B04")
 
 @torch.no_grad()
 def save_reconstructions(model: MaskedAutoencoder, batch: DeviceBatch, path: Path, most: int = 4) -> None:
-    """Write one PNG: a row a sample, with what the encoder saw, what it predicted, the truth and the error."""
+    """Write one PNG: a row a sample, with what the encoder saw, what it filled in, the truth and the error."""
     from matplotlib.figure import Figure
 
     was_training = model.training
@@ -28,11 +28,11 @@ def save_reconstructions(model: MaskedAutoencoder, batch: DeviceBatch, path: Pat
     titles = list(rows[0])
     figure = Figure(figsize=(2.1 * len(titles), 2.2 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), len(titles), squeeze=False)
-    for row, panels in zip(axes, rows, strict=True):
+    for number, (row, panels) in enumerate(zip(axes, rows, strict=True)):
         for axis, (title, picture) in zip(row, panels.items(), strict=True):
             axis.imshow(picture, cmap="magma" if picture.ndim == 2 else None, interpolation="nearest")
             axis.set_axis_off()
-            if row is axes[0]:
+            if number == 0:
                 axis.set_title(title, fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
@@ -55,7 +55,7 @@ def _panels(
         low, high = np.percentile(truth, (1, 99))
         stretch = [np.clip((p - low) / max(high - low, 1e-6), 0, 1) for p in (truth, predicted)]
         panels[f"seen, {name}"] = np.where(mask > 0, 0.5, stretch[0])
-        panels[f"predicted, {name}"] = stretch[1]
+        panels[f"filled in, {name}"] = np.where(mask > 0, stretch[1], stretch[0])  # visible tokens are not paid for
         panels[f"true, {name}"] = stretch[0]
     error = (shown - target).abs() * valid * hidden
     panels["error, hidden tokens"] = error.mean(-1).reshape(grid).cpu().numpy()

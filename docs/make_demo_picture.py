@@ -1,0 +1,53 @@
+"""Draw the README's picture from a finished demo folder: ``python docs/make_demo_picture.py DEMO OUT.png``."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import yaml
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from bandloom.label_set import IGNORE_INDEX, LabelSet
+
+
+def main(demo: Path, out: Path) -> None:
+    """Show true colour, short-wave infrared, the map and the truth side by side, with a legend."""
+    scene = next((demo / "unseen" / "scenes").iterdir())
+    labels = LabelSet.from_dict(yaml.safe_load((demo / "unseen" / "label_set.yaml").read_text()))
+    truth = coloured(labels, band(demo / "unseen" / "labels" / f"{scene.name}.tif"))
+    mapped = coloured(labels, band(demo / "map.tif"))
+    true_colour = stretch(np.stack([band(scene / f"{b}.tif") for b in ("B04", "B03", "B02")], -1), 2500)
+    infrared = stretch(np.stack([band(scene / f"{b}.tif") for b in ("B12", "B8A", "B05")], -1), 4500)
+    figure = Figure(figsize=(13, 3.9), layout="constrained")
+    titles = ("true colour", "short-wave infrared", "the map", "the truth")
+    for axis, title, picture in zip(figure.subplots(1, 4), titles, (true_colour, infrared, mapped, truth), strict=True):
+        axis.imshow(picture, interpolation="nearest")
+        axis.set_title(title, fontsize=10)
+        axis.set_axis_off()
+    patches = [Patch(color=each.colour, label=each.name) for each in labels.classes]
+    figure.legend(handles=patches, loc="outside lower center", ncols=12, fontsize=8, frameon=False)
+    figure.savefig(out, dpi=90)
+
+
+def band(path: Path) -> np.ndarray:
+    """Return the first band of a raster."""
+    with rasterio.open(path) as raster:
+        return raster.read(1)
+
+
+def stretch(dn: np.ndarray, white: float) -> np.ndarray:
+    """Return digital numbers as colours in 0..1."""
+    return np.clip((dn.astype(np.float32) - 1000) / white, 0, 1)
+
+
+def coloured(labels: LabelSet, codes: np.ndarray) -> np.ndarray:
+    """Return label codes as colours, unknown ones white."""
+    colours = np.full((256, 3), 255, np.uint8)
+    colours[list(labels.codes)] = labels.rgb
+    return colours[np.where(codes == IGNORE_INDEX, 255, codes)]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
