@@ -48,7 +48,13 @@ Groups = dict[int, torch.Tensor]
 
 def run(steps: int = 1000, size: str = "demo") -> list[Figure]:
     """Run all seeds and return the figures; the table also goes to the console as it grows."""
-    tables = [evaluate(seed, steps, size) for seed in SEEDS]
+    return figures_of(
+        [evaluate(seed, steps, size) for seed in SEEDS], f"{size} encoder, {steps} steps of {BATCH} chips"
+    )
+
+
+def figures_of(tables: list[dict[str, dict[str, dict[int, float]]]], setting: str) -> list[Figure]:
+    """Return the figures of one table a seed."""
     figures = []
     for how, own, rivals in (
         ("probe", ["pretrained", "pretrained + raw"], ["raw", "random", "random + raw"]),
@@ -62,8 +68,7 @@ def run(steps: int = 1000, size: str = "demo") -> list[Figure]:
             figures.append(
                 Figure(f"pretraining_pays {how} {count}", _mean(tables, how, best, count), "accuracy",
                        f"best of {', '.join(rivals)}", _mean(tables, how, rival, count),
-                       note=f"{rows}; margin a seed {', '.join(f'{m:+.3f}' for m in margins)};"
-                            f" {size} encoder, {steps} steps of {BATCH} chips")
+                       note=f"{rows}; margin a seed {', '.join(f'{m:+.3f}' for m in margins)}; {setting}")
             )  # fmt: skip
     return figures
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -142,6 +142,7 @@ def _train_and_score(setting: _Setting, model: TaskModel, run: RunFolder) -> int
     code = trainer.train()
     if code != EXIT_DONE:
         return code
+    model = cast(TaskModel, trainer.engine.whole_model())
     merge_lora(model.encoder)
     rival = _random_rival(setting, run, model) if config.compare_random and config.checkpoint else None
     if rival is not None and rival[1] != EXIT_DONE:
@@ -163,6 +164,7 @@ def _random_rival(setting: _Setting, run: RunFolder, model: TaskModel) -> tuple[
         setting.ranks.barrier()
         trainer = _trainer(setting, rival, folder)
         code = trainer.train()
+        rival = cast(TaskModel, trainer.engine.whole_model())
         merge_lora(rival.encoder)
         return rival, trainer.finish() if code == EXIT_DONE else code
 
