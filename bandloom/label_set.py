@@ -120,13 +120,22 @@ class LabelSet:
         Raises:
             LabelError: the file is absent, unreadable or no label set.
         """
-        try:
-            record = yaml.safe_load(path.read_text())
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as cause:
-            raise LabelError(f"the label set {path} cannot be read ({cause}); check the path and the YAML.") from cause
-        if not isinstance(record, dict):
-            raise LabelError(f"the label set {path} holds no mapping; it needs the keys name and classes.")
-        return cls.from_dict(record)
+        return cls.from_dict(read_label_yaml(path))
+
+
+def read_label_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping in a label set's YAML file.
+
+    Raises:
+        LabelError: the file is absent, unreadable or holds no mapping.
+    """
+    try:
+        record = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as cause:
+        raise LabelError(f"the label set {path} cannot be read ({cause}); check the path and the YAML.") from cause
+    if not isinstance(record, dict):
+        raise LabelError(f"the label set {path} holds no mapping; it needs the keys name and classes.")
+    return record
 
 
 def _colour(record: Mapping[str, Any]) -> dict[str, str]:

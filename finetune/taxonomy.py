@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from bandloom.errors import LabelError, nearest
-from bandloom.label_set import LabelClass, LabelSet
+from bandloom.label_set import LabelClass, LabelSet, read_label_yaml
 
 CLASS_KEYS = {"code", "name", "colour", "id", "parent", "synonyms", "description"}
 
@@ -125,13 +125,7 @@ def get_taxonomy(name: str) -> Taxonomy:
             f"label set {name!r} is not known; use one of {', '.join(shipped())}, or the path of your own ending in"
             f" .yaml.{nearest(name, shipped())}"
         )
-    try:
-        record = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as cause:
-        raise LabelError(f"the label set {path} cannot be read ({cause}); check the path and the YAML.") from cause
-    if not isinstance(record, dict):
-        raise LabelError(f"the label set {path} holds no mapping; it needs the keys name and classes.")
-    return Taxonomy.from_dict(record, str(path))
+    return Taxonomy.from_dict(read_label_yaml(path), str(path))
 
 
 def _class(record: dict[str, Any]) -> TaxonomyClass:

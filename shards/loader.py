@@ -1,7 +1,7 @@
 """Batches for training: threads decode native uint16 straight into the batch, every sample verified on the way.
 
-Threads, not processes: Blosc2 and xxh3 release the interpreter lock, so two threads decode nearly twice as fast as one
-(docs/shard-format.md), and nothing has to be copied, pickled or kept in /dev/shm.
+Threads, not processes: Blosc2 and xxh3 release the interpreter lock (two threads decoded 1.2 to 1.7 times as fast as
+one on a loaded machine), and nothing has to be copied, pickled or kept in /dev/shm.
 """
 
 import threading
