@@ -31,7 +31,7 @@ def forest(seed: int) -> Classifier:
     """A random forest of 100 trees, the floor of land cover practice."""
     from sklearn.ensemble import RandomForestClassifier
 
-    return _filled(RandomForestClassifier(100, min_samples_leaf=2, random_state=seed), scale=False)
+    return _filled(RandomForestClassifier(100, min_samples_leaf=2, random_state=seed, n_jobs=-1), scale=False)
 
 
 def neighbours(seed: int) -> Classifier:
