@@ -37,6 +37,16 @@ class ObjectiveConfig(Config):
     )
 
 
+class ProbeConfig(Config):
+    """Which labels say, while pretraining goes on, what the frozen features are worth."""
+
+    shards: Path = Field(description="labelled shards; none of their places should be in the shards trained on")
+    every: int = Field(default=1000, gt=0, description="steps between scores")
+    tokens: int = Field(default=5000, gt=0, description="labelled tokens (or chips) of each split at most")
+    train_split: str = Field(default="train", description="split that the probes are fitted on")
+    test_split: str = Field(default="val", description="split that they are scored on; the best snapshot is kept by it")
+
+
 class PretrainConfig(Config):
     """``bandloom pretrain CONFIG``."""
 
@@ -51,6 +61,7 @@ class PretrainConfig(Config):
     decoder: DecoderConfig | None = Field(default=None, description="null: derived from size")
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
     trainer: TrainerConfig = Field(default_factory=TrainerConfig)
+    probe: ProbeConfig | None = Field(default=None, description="null: no probes")
     pictures_every: int = Field(default=1000, gt=0, description="steps between reconstructions of a fixed set")
 
     def encoder(self) -> EncoderConfig:

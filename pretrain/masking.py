@@ -4,20 +4,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bandloom.band_subsets import BAND_SUBSETS
 from bandloom.device_batch import rng_of
-from bandloom.sensors import SENSORS, SLOTS, Sensor
+from bandloom.sensors import SLOTS, Sensor
 from pretrain.config import ObjectiveConfig
 
 _MASK, _BANDS = 1, 2  # purposes of a sample's random draws
-_SUBSETS = tuple(
-    frozenset(slots)
-    for slots in (
-        SENSORS["sentinel2-l2a"].slots,
-        ("B02", "B03", "B04"),
-        ("B02", "B03", "B04", "B08"),
-        SENSORS["landsat89-l2"].slots,
-    )
-)
+_SUBSETS = tuple(frozenset(BAND_SUBSETS[name]) for name in ("L2A-12", "RGB", "10m", "Landsat"))  # the order is frozen
 
 
 def random_masking(

@@ -1,6 +1,6 @@
 """A pretraining run: shards in, an encoder in Hugging Face's layout out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from bandloom.run_folder import RunFolder, commit
 from bandloom.snapshots import step_of
 from bandloom.statistics import Statistics
 from bandloom.trainer import LoadedStep, Task, Trainer
-from pretrain.config import PretrainConfig
+from pretrain.config import PretrainConfig, ProbeConfig
 from pretrain.cost import cost_of
+from pretrain.feature_scores import FeatureScores, say
 from pretrain.mae import MaskedAutoencoder
 from pretrain.pictures import save_reconstructions
 from shards.loader import Loader, LoaderState
@@ -61,10 +62,15 @@ def _train(config: PretrainConfig, run: RunFolder, ranks: Ranks, *, profile: boo
     engine = make_engine(model, config.trainer.engine, ranks, config.trainer.steps, depth)
     loaders = _Loaders(config, shards, ranks)
     saver = _Saver(config, shards)
+    hooks: list[tuple[int, Callable[[int], float | None]]] = [
+        (config.pictures_every, _Reconstructions(engine, loaders, run))
+    ]
+    if config.probe is not None:
+        hooks.append((config.probe.every, _Probes(engine, config, config.probe, shards, run)))
     task = Task(
         _loss_of,
         loaders.open,
-        [(config.pictures_every, _Reconstructions(engine, loaders, run))],
+        hooks,
         save_beside=lambda folder, whole: saver.save(folder / "encoder", whole, step_of(folder)),
         flops_per_sample=_flops_per_sample(config, shards),
     )
@@ -89,6 +95,28 @@ class _Reconstructions:
         model = self.engine.whole_model()
         if self.fixed is not None and isinstance(model, MaskedAutoencoder):
             save_reconstructions(model, self.fixed, self.run.pictures / f"reconstruction-{step:07d}.png")
+
+
+class _Probes:
+    """Scores the frozen features on labels; the best snapshot is kept by it."""
+
+    def __init__(
+        self, engine: Engine, config: PretrainConfig, probe: ProbeConfig, shards: ShardSet, run: RunFolder
+    ) -> None:
+        self.engine, self.run = engine, run
+        self.scores = None
+        if engine.ranks.rank == 0:
+            untrained = build_model(config, shards).encoder.to(engine.ranks.device)
+            self.scores = FeatureScores(probe, untrained)
+
+    def __call__(self, step: int) -> float | None:
+        model = self.engine.whole_model()
+        if self.scores is None or not isinstance(model, MaskedAutoencoder):
+            return None
+        scores = self.scores(model.encoder)
+        self.run.log(step, "score", **{name: round(value, 4) for name, value in scores.items()})
+        say(step, scores)
+        return scores["ridge"]
 
 
 class _Saver:
