@@ -22,6 +22,7 @@ VERBS = {
     "export": ("export.cli:export", "Turn a fine-tuned run into a bundle for the GPU box."),
     "bundle": ("export.cli:bundle", "Verify, inspect, compile or prune a bundle."),
     "predict": ("export.cli:predict", "Map a whole scene with a bundle; needs no torch."),
+    "serve": ("export.serve.cli:serve", "Answer map requests over HTTP with a bundle; needs no torch."),
     "slurm": ("slurm.cli:app", "Launch any of it on a cluster, watch it, stop it, let it go on."),
 }
 
@@ -114,7 +115,14 @@ def main(arguments: list[str] | None = None) -> Any:
 _EXTRA_OF = {
     **dict.fromkeys(("blosc2", "webdataset", "xxhash"), "shards"),
     **dict.fromkeys(("torch", "timm", "safetensors", "huggingface_hub", "onnx", "sklearn", "matplotlib"), "train"),
-    **{"deepspeed": "deepspeed", "transformers": "text", "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"},
+    **dict.fromkeys(("fastapi", "uvicorn", "prometheus_client", "starlette"), "serve"),
+    **{
+        "deepspeed": "deepspeed",
+        "transformers": "text",
+        "tensorrt": "tensorrt",
+        "tensorrt_rtx": "tensorrt-rtx",
+        "openvino": "openvino",
+    },
 }
 
 

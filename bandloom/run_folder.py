@@ -6,6 +6,7 @@
 import contextlib
 import json
 import platform
+import secrets
 import shutil
 import subprocess
 import sys
@@ -15,9 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import yaml
+
 from bandloom import __version__
 from bandloom.config import Config, load_config
-from bandloom.errors import RunFolderError
+from bandloom.errors import MissingExtraError, RunFolderError
 from bandloom.output import new_output, write_json
 
 REPORTED_PACKAGES = ("numpy", "torch", "torchvision", "timm", "deepspeed", "webdataset", "blosc2", "rasterio", "onnx",
@@ -32,6 +35,7 @@ class RunFolder:
         self._metrics: Any = None
         self._board: Any = None
         self._board_from: int | None = None
+        self._wandb: Any = None
 
     @property
     def checkpoint(self) -> Path:
@@ -76,6 +80,28 @@ class RunFolder:
         except OSError:
             self._board = None  # a full disk ends its thread for good: the next line opens another
             raise
+        if self._wandb is not None and numbers:
+            self._wandb.log({"step": step} | {f"{kind}/{name}": value for name, value in numbers.items()})
+
+    def report_to(self, project: str) -> None:
+        """Send what :meth:`log` gets to Weights & Biases too; every attempt at this run goes on with one run there.
+
+        Raises:
+            MissingExtraError: wandb is not installed.
+        """
+        try:
+            import wandb  # type: ignore[import-not-found]
+        except ModuleNotFoundError as cause:
+            raise MissingExtraError("wandb", "wandb") from cause
+        name = self.path / "wandb_id"
+        if not name.exists():
+            with new_output(name) as temporary:
+                temporary.write_text(secrets.token_hex(8))
+        config = yaml.safe_load((self.path / "config.yaml").read_text())
+        self._wandb = wandb.init(project=project, id=name.read_text(), name=self.path.name, config=config,
+                                 dir=str(self.path), resume="allow")  # fmt: skip
+        # its own counter cannot go back to the steps that a resumed run takes again
+        self._wandb.define_metric("*", step_metric="step")
 
     def metrics(self, kind: str | None = None) -> list[dict[str, Any]]:
         """Return the lines of ``metrics.jsonl``, of one kind when given."""
@@ -93,12 +119,18 @@ class RunFolder:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
 
     def close(self) -> None:
-        """Close the metrics and the events."""
+        """Close the metrics and the events; the next line opens them again."""
         writers, self._metrics, self._board = (self._metrics, self._board), None, None
         for writer in writers:
             if writer is not None:
                 with contextlib.suppress(OSError):  # what a full disk kept from being written stays unwritten
                     writer.close()
+
+    def end_report(self) -> None:
+        """Tell Weights & Biases, where it listens, that this attempt is over."""
+        if self._wandb is not None:
+            self._wandb.finish()
+            self._wandb = None
 
     def __enter__(self) -> Self:
         return self

@@ -40,6 +40,7 @@ class TrainerConfig(Config):
     snapshot_every: int = Field(default=500, gt=0, description="steps between snapshots; the last step always has one")
     keep_last: int = Field(default=2, gt=0, description="snapshots kept")
     keep_every: int | None = Field(default=None, gt=0, description="snapshots of these multiples are kept for good")
+    wandb: str | None = Field(default=None, description="project at Weights & Biases to report to; null: none")
     engine: EngineConfig = Field(default_factory=EngineConfig)
 
 
@@ -96,6 +97,8 @@ class Trainer:
         """
         self._claim()
         try:
+            if self.config.wandb and self.ranks.rank == 0:
+                self.run.report_to(self.config.wandb)
             self._loader_state = self._resume()
             steps = self.task.open_loader(self._loader_state)
             with _ProgressLine(self.config.steps, self.step, self.ranks.rank == 0) as line, self._profiler:
@@ -110,6 +113,8 @@ class Trainer:
         except BaseException as cause:
             self._fail(cause)
             raise
+        finally:
+            self.run.end_report()
         return EXIT_DONE
 
     def finish(self) -> int:

@@ -1,11 +1,14 @@
 """The run folder: what it accepts, what it keeps and what it forgets."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from bandloom.errors import RunFolderError
+from bandloom.errors import MissingExtraError, RunFolderError
 from bandloom.run_folder import RunFolder
 from bandloom.trainer import TrainerConfig
 
@@ -49,3 +52,28 @@ def test_steps_that_are_done_again_are_forgotten_and_half_a_line_too(tmp_path: P
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     assert [(line["step"], line["kind"]) for line in lines] == [(1, "train"), (3, "event")]
     assert run.metrics("train")[0]["loss"] == 0.5
+
+
+def test_two_attempts_report_to_one_run_at_weights_and_biases(tmp_path: Path):
+    pytest.importorskip("wandb", reason="the extra bandloom[wandb] is not installed")
+    attempt = (
+        "import sys\nfrom pathlib import Path\nfrom bandloom.run_folder import RunFolder\n"
+        "from bandloom.trainer import TrainerConfig\n"
+        "run = RunFolder(Path(sys.argv[1]))\nrun.start(TrainerConfig(steps=5))\nrun.report_to('trial')\n"
+        "run.log(int(sys.argv[2]), 'train', loss=0.5)\nrun.end_report()\nrun.close()\n"
+    )
+    for step in ("3", "2"):  # a resumed run takes steps again
+        environment = os.environ | {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+        subprocess.run([sys.executable, "-c", attempt, str(tmp_path / "run"), step], env=environment, check=True)
+    files = sorted((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))
+    assert len(files) == 2
+    assert {file.stem for file in files} == {"run-" + (tmp_path / "run" / "wandb_id").read_text()}
+    assert all(b"train/loss" in file.read_bytes() for file in files)
+
+
+def test_a_missing_wandb_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    run = RunFolder(tmp_path / "run")
+    run.start(TrainerConfig())
+    with pytest.raises(MissingExtraError, match=r"bandloom\[wandb\]"):
+        run.report_to("trial")
