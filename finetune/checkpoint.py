@@ -30,6 +30,7 @@ def save_task_model(
         "model_type": MODEL_TYPE,
         "task": model.task,
         "chip_px": model.chip_px,
+        "temperature": model.temperature,
         "sensor": model.sensor.to_dict(),
         "label_set": model.label_set.to_dict(),
         "provenance": dict(provenance),
@@ -51,11 +52,12 @@ def load_task_model(folder: Path) -> TaskModel:
         )
     try:
         sensor, label_set = Sensor.from_dict(record["sensor"]), LabelSet.from_dict(record["label_set"])
-        task, chip_px = record["task"], int(record["chip_px"])
+        task, chip_px, temperature = record["task"], int(record["chip_px"]), float(record.get("temperature", 1.0))
     except (KeyError, TypeError, ValueError) as cause:
         raise CheckpointError(f"{folder}/config.json does not describe a fine-tuned model ({cause!r}).") from cause
     model = TaskModel(encoder_from_record(record, folder), sensor, label_set, task, chip_px)
     load_weights(model, weights, folder)
+    model.temperature = temperature
     return model.eval()
 
 

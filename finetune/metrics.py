@@ -1,6 +1,6 @@
 """Scores from a confusion matrix; every definition is scikit-learn's, and the tests hold them to it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -109,6 +109,30 @@ def intervals(confusions: Sequence[np.ndarray], draws: int = 1000, seed: int = 0
     weights = rng.multinomial(len(stack), np.full(len(stack), 1 / len(stack)), size=draws)
     drawn = np.einsum("db,bij->dij", weights, stack)
     return {name: np.percentile(HEADLINE[name](drawn), (2.5, 97.5)).tolist() for name in HEADLINES}
+
+
+def margins(
+    own: Mapping[int, np.ndarray], rival: Mapping[int, np.ndarray], draws: int = 1000, seed: int = 0
+) -> dict[str, list[float]]:
+    """Return 95 % intervals of how far one model is ahead of another, drawing the same blocks for both.
+
+    Paired draws answer "is it better" where two separate intervals overlap and leave it open.
+
+    Args:
+        own: ``(K, K)`` by block.
+        rival: the same of the other model; blocks that one of the two lacks are left out.
+        draws: bootstrap repetitions.
+        seed: of the draws.
+    """
+    blocks = [block for block in own if block in rival]
+    if len(blocks) < 2:
+        return {}
+    weights = np.random.default_rng(seed).multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=draws)
+    ours, theirs = (
+        np.einsum("db,bij->dij", weights, np.stack([each[block] for block in blocks])) for each in (own, rival)
+    )
+    return {name: np.percentile(HEADLINE[name](ours) - HEADLINE[name](theirs), (2.5, 97.5)).tolist()
+            for name in HEADLINES}  # fmt: skip
 
 
 def top_confusions(confusion: np.ndarray, names: Sequence[str], most: int = 10) -> list[dict[str, Any]]:

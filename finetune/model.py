@@ -42,6 +42,7 @@ class TaskModel(nn.Module):
         self.encoder, self.sensor, self.label_set = encoder, sensor, label_set
         self.task: Task = task
         self.chip_px = chip_px
+        self.temperature = 1.0  # divides logits before they are read as probabilities; fitted on validation labels
         self.head: nn.Module
         if task == "segment":
             self.head = SegmentHead(encoder.embed_dim, token_m, len(label_set), len(sensor.slots))

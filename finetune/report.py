@@ -1,4 +1,4 @@
-"""What a run leaves to read: metrics.json, the confusion matrix, the model card, and a table on the console."""
+"""What a run leaves to read: metrics.json, pictures, predictions, the model card, and tables on the console."""
 
 import csv
 import hashlib
@@ -15,8 +15,12 @@ from bandloom.label_set import LabelSet
 from bandloom.output import new_output, write_json
 from finetune.baselines import Row
 from finetune.checkpoint import short_card
-from finetune.metrics import SCHEMA, intervals, scores, top_confusions
+from finetune.distance import train_test_distance
+from finetune.evaluation import Evaluation
+from finetune.metrics import SCHEMA, intervals, margins, scores, top_confusions
 from finetune.model import TaskModel
+from finetune.pictures import draw_confusion, draw_curves, draw_reliability, draw_worst
+from finetune.prediction_table import write_table
 from finetune.task_data import TaskData
 
 MODEL_ROW, RANDOM_ROW = "fine-tuned", "same network, random weights"
@@ -42,17 +46,20 @@ def metrics_record(rows: Sequence[Row], data: TaskData, bootstrap: int, **more: 
         rows: the model's row first, then its rivals.
         data: labelled samples under the split that all rows share.
         bootstrap: draws behind the intervals.
-        more: further keys, such as validation scores and parameter counts.
+        more: further keys, such as calibration, validation scores and parameter counts.
     """
     names = data.label_set.names
     split = data.describe()
+    records = [row_record(row, data.label_set, bootstrap) for row in rows]
+    for row, record in zip(rows[1:], records[1:], strict=True):
+        record["margin_95"] = margins(rows[0].confusions, row.confusions, bootstrap) if bootstrap else {}
     return {
         "schema": SCHEMA,
         "task": data.task,
         "label_set": data.label_set.to_dict(),
         "sensor": data.sensor.name,
-        "split": split | {"hash": split_hash(split)},
-        "rows": [row_record(row, data.label_set, bootstrap) for row in rows],
+        "split": split | {"hash": split_hash(split), "distance": train_test_distance(data)},
+        "rows": records,
         "confusion": rows[0].confusion.tolist(),
         "top_confusions": top_confusions(rows[0].confusion, names),
         **more,
@@ -65,12 +72,31 @@ def split_hash(description: dict[str, Any]) -> str:
 
 
 def write_report(folder: Path, record: dict[str, Any]) -> None:
-    """Write ``metrics.json``, ``confusion.csv`` and ``pictures/confusion.png`` into a run folder."""
+    """Write ``metrics.json``, ``confusion.csv`` and the pictures that follow from the record into a run folder."""
     write_json(folder / "metrics.json", record)
     names = [each["name"] for each in record["label_set"]["classes"]]
     confusion = np.array(record["confusion"])
     write_confusion_csv(folder / "confusion.csv", confusion, names)
     draw_confusion(folder / "pictures" / "confusion.png", confusion, names)
+    if "calibration" in record:
+        draw_reliability(folder / "pictures" / "reliability.png", record["calibration"])
+
+
+def write_evidence(folder: Path, tested: Evaluation, data: TaskData, log: Sequence[dict[str, Any]] = ()) -> None:
+    """Write what the record leaves out: the worst examples, every prediction, and the learning curves.
+
+    Args:
+        folder: the run folder.
+        tested: the look at the test labels.
+        data: whose labels they are.
+        log: the lines of the run's ``metrics.jsonl``.
+    """
+    draw_worst(folder / "pictures" / "worst.png", tested.worst, data.label_set, data.sensor)
+    write_table(folder, "predictions", tested.table)
+    training = [line for line in log if line["kind"] == "train"]
+    if training:
+        validation = [line for line in log if "validation_macro_f1" in line]
+        draw_curves(folder / "pictures" / "curves.png", training, validation)
 
 
 def write_confusion_csv(path: Path, confusion: np.ndarray, names: Sequence[str]) -> None:
@@ -79,34 +105,6 @@ def write_confusion_csv(path: Path, confusion: np.ndarray, names: Sequence[str])
         writer = csv.writer(file)
         writer.writerow(["truth \\ predicted", *names])
         writer.writerows([name, *counts] for name, counts in zip(names, confusion.tolist(), strict=True))
-
-
-def draw_confusion(path: Path, confusion: np.ndarray, names: Sequence[str]) -> None:
-    """Draw the confusion matrix, each row as shares of its true class; classes that never occur are left out."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    shown = np.flatnonzero(confusion.sum(0) + confusion.sum(1))
-    part = confusion[np.ix_(shown, shown)]
-    share = part / np.maximum(part.sum(1, keepdims=True), 1)
-    side = 2.6 + 0.55 * len(shown)
-    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
-    labels = [names[i] for i in shown.tolist()]
-    axes.set_xticks(range(len(shown)), labels, rotation=45, ha="right")
-    axes.set_yticks(range(len(shown)), [f"{name} ({count:,})" for name, count in zip(labels, part.sum(1), strict=True)])
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("truth (labels)")
-    for (y, x), value in np.ndenumerate(share):
-        if value >= 0.005:
-            axes.text(x, y, f"{100 * value:.0f}", ha="center", va="center", fontsize=8,
-                      color="white" if value > 0.55 else "black")  # fmt: skip
-    axes.set_title("% of each true class", fontsize=10)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with new_output(path, overwrite=True) as temporary:
-        figure.savefig(temporary, dpi=130, format="png", bbox_inches="tight")
 
 
 def score_table(record: dict[str, Any]) -> Table:
@@ -132,20 +130,32 @@ def class_table(record: dict[str, Any]) -> Table:
     return table("Class by class", header, rows)
 
 
+def confusion_lines(record: dict[str, Any], most: int = 5) -> list[str]:
+    """Return the commonest mistakes as text: "AnnualCrop taken for PermanentCrop: 15 (3 %)"."""
+    return [f"{each['truth']} taken for {each['taken_for']}: {each['count']:,} ({100 * each['share']:.0f} %)"
+            for each in record["top_confusions"][:most]]  # fmt: skip
+
+
+def split_line(split: dict[str, Any]) -> str:
+    """Return one sentence on the split: kind, blocks, hash, and how near the test lies to the training ground."""
+    blocks = f", blocks of {split['block_m']} m, buffer {split['buffer_m']} m" if "block_m" in split else ""
+    distance = split.get("distance")
+    near = (f"; the nearest test label lies {distance['least_m']:,.0f} m from a training label (median over test blocks"
+            f" {distance['median_m']:,.0f} m)") if distance else ""  # fmt: skip
+    return f"Split: {split['kind']}{blocks}, hash `{split['hash']}`{near}."
+
+
 def model_card(model: TaskModel, record: dict[str, Any], provenance: dict[str, Any]) -> str:
     """Return the model card: what it is, what it was tested on, how it did beside its floors, what it is not for."""
-    split = record["split"]
     lines = [
         short_card(model).rstrip(),
         "",
         "## Scores on held-out ground",
         "",
-        f"Split: {split['kind']}"
-        + (f", blocks of {split['block_m']} m, buffer {split['buffer_m']} m" if "block_m" in split else "")
-        + f", hash `{split['hash']}`; {record['rows'][0]['scored_on']:,} test labels.",
+        f"{split_line(record['split'])} {record['rows'][0]['scored_on']:,} test labels.",
         "",
-        "| | accuracy | macro-F1 (95 %) | mean IoU |",
-        "|---|---|---|---|",
+        "| | accuracy | balanced | macro-F1 (95 %) | mean IoU | kappa |",
+        "|---|---|---|---|---|---|",
         *(_card_row(row) for row in record["rows"]),
         "",
         "Rows below the first are the floors and rivals, on the same split.",
@@ -154,6 +164,8 @@ def model_card(model: TaskModel, record: dict[str, Any], provenance: dict[str, A
         "|---|---|---|---|---|---|",
         *(_class_row(row) for row in record["rows"][0]["classes"]),
         "",
+        *_mistakes(record),
+        *_calibration(record),
         "## Limits",
         "",
         "The scores hold for ground like the training ground, this sensor and this processing level; a class without"
@@ -166,10 +178,27 @@ def model_card(model: TaskModel, record: dict[str, Any], provenance: dict[str, A
     return "\n".join(lines) + "\n"
 
 
+def _mistakes(record: dict[str, Any]) -> list[str]:
+    lines = confusion_lines(record)
+    return ["Commonest mistakes:", "", *(f"- {line}" for line in lines), ""] if lines else []
+
+
+def _calibration(record: dict[str, Any]) -> list[str]:
+    if "calibration" not in record:
+        return []
+    found = record["calibration"]
+    return [
+        f"Expected calibration error {found['before']['error']:.3f}, with logits divided by the temperature"
+        f" {found['temperature']:.2f} (fitted on validation, in `config.json`) {found['after']['error']:.3f}.",
+        "",
+    ]
+
+
 def _card_row(row: dict[str, Any]) -> str:
     bounds = row["interval_95"].get("macro_f1")
     interval = f" ({bounds[0]:.3f} to {bounds[1]:.3f})" if bounds else ""
-    return f"| {row['name']} | {row['overall']:.3f} | {row['macro_f1']:.3f}{interval} | {row['mean_iou']:.3f} |"
+    return (f"| {row['name']} | {row['overall']:.3f} | {row['balanced']:.3f} | {row['macro_f1']:.3f}{interval} |"
+            f" {row['mean_iou']:.3f} | {row['kappa']:.3f} |")  # fmt: skip
 
 
 def _class_row(row: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,9 +14,29 @@ from finetune.baselines import Row
 from finetune.metrics import block_confusions
 from finetune.model import TaskModel
 from finetune.splits import PIXEL_M
-from finetune.task_data import TaskData
+from finetune.task_data import Labelled, TaskData
 
 Groups = Mapping[int, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """One sample's labels and the model's logits, ``(K, H, W)``, or ``(K,)`` for a chip."""
+
+    found: Labelled
+    logits: np.ndarray
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The class indices of the largest logits."""
+        return self.logits.argmax(0)
+
+
+def predict_role(name: str, model: TaskModel, data: TaskData, role: int, batch_size: int = 16) -> Iterator[Predicted]:
+    """Yield every sample that has labels of a role, with the model's logits, in the shards' order."""
+    samples = data.samples(role)
+    for found in track(samples, f"scoring {name}", total=len(data.indices_of(role))):
+        yield Predicted(found, predict_sample(model, found.groups, found.label, batch_size))
 
 
 def score_model(
@@ -33,10 +54,8 @@ def score_model(
     """
     start, classes = time.monotonic(), len(data.label_set)
     total: dict[int, np.ndarray] = {}
-    samples = data.samples(role)
-    for found in track(samples, f"scoring {name}", total=len(data.indices_of(role))):
-        predicted = predict_sample(model, found.groups, found.label, batch_size).argmax(0)
-        for block, matrix in block_confusions(found.label, predicted, found.blocks, classes).items():
+    for each in predict_role(name, model, data, role, batch_size):
+        for block, matrix in block_confusions(each.found.label, each.predicted, each.found.blocks, classes).items():
             total[block] = total.get(block, 0) + matrix
     row = Row(name, total, fitted_on, 0, time.monotonic() - start)
     return Row(name, total, fitted_on, int(row.confusion.sum()), row.seconds)

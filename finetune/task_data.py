@@ -1,5 +1,6 @@
 """Labelled shards under a split: the same ground, labels and blocks for a network and for its baselines."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,6 +91,17 @@ class TaskData:
     def indices_of(self, role: int) -> np.ndarray:
         """Return the indices of samples that have labels of ``role``."""
         return self.indices[self.counts[:, role].sum(-1) > 0]
+
+    def some(self, role: int, most: int) -> "TaskData":
+        """Return a view of at most ``most`` samples that have labels of ``role``, evenly picked."""
+        indices = self.indices_of(role)
+        picked = (
+            np.unique(np.linspace(0, len(indices) - 1, min(most, len(indices))).astype(int)) if len(indices) else []
+        )
+        view = copy.copy(self)
+        rows = np.searchsorted(self.indices, indices[picked])
+        view.indices, view.counts = self.indices[rows], self.counts[rows]
+        return view
 
     @cached_property
     def counts(self) -> np.ndarray:

@@ -1,63 +1,40 @@
 """A fine-tuning run: labelled shards and an encoder in; a model, its scores and its floors out."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import nn
 
-from bandloom.checkpoint import load_encoder
-from bandloom.console import console, logger
+from bandloom.console import logger
 from bandloom.device_batch import DeviceBatch
-from bandloom.encoder import Encoder, EncoderConfig, count_parameters
-from bandloom.engine import make_engine
-from bandloom.errors import ConfigError, LabelError
+from bandloom.encoder import Encoder, count_parameters
+from bandloom.engine import Engine, make_engine
+from bandloom.errors import LabelError
 from bandloom.label_set import IGNORE_INDEX
 from bandloom.markers import EXIT_DONE
 from bandloom.ranks import Ranks
-from bandloom.run_folder import RunFolder, commit
-from bandloom.statistics import Statistics
+from bandloom.run_folder import RunFolder
 from bandloom.trainer import LoadedStep, Task, Trainer
 from finetune.augment import d4
-from finetune.baselines import BASELINES, Row, check_names, run_baselines
-from finetune.checkpoint import save_task_model
+from finetune.baselines import check_names
 from finetune.config import FinetuneConfig
 from finetune.lora import merge_lora
 from finetune.losses import LOSSES
+from finetune.metrics import scores
 from finetune.model import TaskModel, set_trainable
-from finetune.report import (
-    MODEL_ROW,
-    RANDOM_ROW,
-    class_table,
-    metrics_record,
-    model_card,
-    row_record,
-    score_table,
-    write_report,
-)
+from finetune.results import write_results
 from finetune.scoring import score_model
-from finetune.split_choice import make_split
-from finetune.splits import PIXEL_M, TEST, TRAIN, VAL
-from finetune.task_data import TaskData, mask_label, pick_sensor
+from finetune.setting import Setting, open_setting
+from finetune.splits import TRAIN, VAL
+from finetune.task_data import TaskData, mask_label
 from finetune.warm_start import warm_start
 from shards.loader import Loader, LoaderState
-from shards.shard_set import ShardSet
 
+CURVE_SAMPLES = 24  # validation samples that a point of the learning curve is measured on
 SCORING_TIMEOUT_S = 4 * 3600.0  # the other ranks wait while rank 0 scores
-DEFAULT_CHIP_M = 1200
-
-
-@dataclass(frozen=True)
-class _Setting:
-    """What both networks of a run share: the data, the chip and the ranks."""
-
-    config: FinetuneConfig
-    data: TaskData
-    chip_px: int
-    ranks: Ranks
 
 
 def finetune(config: FinetuneConfig, run: RunFolder, *, from_scratch: bool = False) -> int:
@@ -83,62 +60,29 @@ def finetune(config: FinetuneConfig, run: RunFolder, *, from_scratch: bool = Fal
         ranks.stop()
 
 
-def _prepare(config: FinetuneConfig, ranks: Ranks) -> tuple[_Setting, TaskModel]:
+def _prepare(config: FinetuneConfig, ranks: Ranks) -> tuple[Setting, TaskModel]:
     """Check everything that can be wrong before the first file is written."""
     check_names(config.baselines or (), config.task)
-    shards = ShardSet(config.shards)
-    sensor = pick_sensor(shards, config.sensor)
-    if shards.label_set is None:
-        raise LabelError(f"the shards {config.shards} carry no labels; build them from scenes with masks, or choose"
-                         " labelled shards.")  # fmt: skip
-    encoder = pretrained_or_random(config, Statistics.from_mapping(shards.statistics))
-    data = TaskData(shards, config.task, make_split(config.split, shards, config.task, sensor), sensor)
-    smallest = min(int(shards.entries[i].side_px) for i in data.indices)
-    if config.chip_px is not None and config.chip_px > smallest:
-        raise ConfigError(f"chip_px is {config.chip_px}, but samples of {config.shards} are {smallest} pixels wide; use"
-                          f" {smallest} or less.")  # fmt: skip
-    setting = _Setting(config, data, config.chip_px or default_chip_px(data, encoder.config.token_m), ranks)
-    data.check()
-    model = _task_model(setting, encoder)
-    return setting, model
+    setting, encoder = open_setting(config, ranks)
+    return setting, _task_model(setting, encoder)
 
 
-def pretrained_or_random(config: FinetuneConfig, statistics: Statistics) -> Encoder:
-    """Return the checkpoint's encoder, or one of the named size with weights drawn from the seed."""
-    torch.manual_seed(config.trainer.seed)
-    if config.checkpoint is None:
-        return Encoder(EncoderConfig.of_size(config.size, token_m=config.token_m), statistics)
-    return load_encoder(checkpoint_folder(config.checkpoint))
-
-
-def checkpoint_folder(path: Path) -> Path:
-    """Return a run's finished checkpoint when a run folder is given, or the path itself."""
-    return path / "checkpoint" if (path / "checkpoint").is_dir() else path
-
-
-def default_chip_px(data: TaskData, token_m: int) -> int:
-    """Return the side of a chip: the whole sample to classify, at most 1.2 km of it to segment."""
-    side_m = min(int(data.shards.entries[i].side_px) for i in data.indices) * PIXEL_M
-    wanted_m = side_m if data.task == "classify" else min(side_m, DEFAULT_CHIP_M)
-    return max(1, wanted_m // token_m) * token_m // PIXEL_M
-
-
-def _task_model(setting: _Setting, encoder: Encoder) -> TaskModel:
+def _task_model(setting: Setting, encoder: Encoder) -> TaskModel:
     torch.manual_seed(setting.config.trainer.seed + 1)  # the same head whatever the encoder
     model = TaskModel(encoder, setting.data.sensor, setting.data.label_set, setting.config.task, setting.chip_px)
     config = setting.config
-    warm_start(model, setting.data, config.trainer.seed)
+    warm_start(model, setting.data, config.trainer.seed, config.warm_steps)
     set_trainable(model, config.mode, blocks=config.last_blocks, rank=config.lora_rank)
     return model
 
 
-def _train_and_score(setting: _Setting, model: TaskModel, run: RunFolder) -> int:
+def _train_and_score(setting: Setting, model: TaskModel, run: RunFolder) -> int:
     config, ranks = setting.config, setting.ranks
     if ranks.rank == 0:
         logger.info("%s: %s of %s parameters train", config.mode, f"{count_parameters(model, trainable=True):,}",
                     f"{count_parameters(model):,}")  # fmt: skip
     parameters = {"trainable": count_parameters(model, trainable=True), "total": count_parameters(model)}
-    trainer = _trainer(setting, model, run)
+    trainer = _trainer(setting, model, run, curve_points=config.curve_points)
     code = trainer.train()
     if code != EXIT_DONE:
         return code
@@ -148,11 +92,11 @@ def _train_and_score(setting: _Setting, model: TaskModel, run: RunFolder) -> int
     if rival is not None and rival[1] != EXIT_DONE:
         return rival[1]
     if ranks.rank == 0:
-        _write_results(setting, model, run, None if rival is None else rival[0], parameters)
+        write_results(setting, model, run, None if rival is None else rival[0], parameters)
     return trainer.finish()
 
 
-def _random_rival(setting: _Setting, run: RunFolder, model: TaskModel) -> tuple[TaskModel, int]:
+def _random_rival(setting: Setting, run: RunFolder, model: TaskModel) -> tuple[TaskModel, int]:
     """Train the same network from random weights, in a run folder of its own inside the run's."""
     torch.manual_seed(setting.config.trainer.seed)
     encoder = Encoder(model.encoder.config, model.encoder.statistics)
@@ -169,41 +113,7 @@ def _random_rival(setting: _Setting, run: RunFolder, model: TaskModel) -> tuple[
         return rival, trainer.finish() if code == EXIT_DONE else code
 
 
-def _write_results(setting: _Setting, model: TaskModel, run: RunFolder, rival: TaskModel | None,
-                   parameters: dict[str, int]) -> None:  # fmt: skip
-    config, data = setting.config, setting.data
-    fitted_on, batch = int(data.counts.sum((0, 2))[TRAIN]), config.trainer.batch_size
-    names = BASELINES[config.task] if config.baselines is None else config.baselines
-    validation = score_model(MODEL_ROW, model, data, VAL, batch, fitted_on)
-    rows = [score_model(MODEL_ROW, model, data, TEST, batch, fitted_on)]
-    rows += [score_model(RANDOM_ROW, rival, data, TEST, batch, fitted_on)] if rival is not None else []
-    rows += run_baselines(list(names), data, config.trainer.seed)
-    record = _record(setting, rows, validation, parameters)
-    write_report(run.path, record)
-    provenance = {"shards": str(config.shards), "checkpoint": str(config.checkpoint), "mode": config.mode,
-                  "steps": config.trainer.steps, "seed": config.trainer.seed, "commit": commit(),
-                  "split_hash": record["split"]["hash"], "config": config.model_dump(mode="json")}  # fmt: skip
-    save_task_model(run.checkpoint, model, provenance, card=model_card(model, record, provenance), overwrite=True)
-    run.log(config.trainer.steps, "score", **{k: record["rows"][0][k] for k in ("overall", "macro_f1", "mean_iou")})
-    console.print(score_table(record), class_table(record))
-    logger.info("scores, pictures and the model lie in %s", run.path)
-
-
-def _record(setting: _Setting, rows: list[Row], validation: Row, parameters: dict[str, int]) -> dict[str, Any]:
-    config = setting.config
-    return metrics_record(
-        rows,
-        setting.data,
-        config.bootstrap,
-        validation=row_record(validation, setting.data.label_set, 0),
-        mode=config.mode,
-        parameters=parameters,
-        seed=config.trainer.seed,
-        chip_px=setting.chip_px,
-    )
-
-
-def _trainer(setting: _Setting, model: TaskModel, run: RunFolder) -> Trainer:
+def _trainer(setting: Setting, model: TaskModel, run: RunFolder, *, curve_points: int = 0) -> Trainer:
     config = setting.config.trainer
     engine = make_engine(model, config.engine, setting.ranks, config.steps, model.encoder.config.depth)
     augment = d4 if setting.config.augment else None
@@ -217,10 +127,26 @@ def _trainer(setting: _Setting, model: TaskModel, run: RunFolder) -> Trainer:
         target = torch.where(target < 0, IGNORE_INDEX, target.long())
         return loss(module(batch.groups).float(), target)
 
-    return Trainer(run, config, engine, Task(loss_of, lambda state: _steps(setting, state)))
+    hooks = [(max(1, config.steps // curve_points), _validation(setting, engine, run))] if curve_points else []
+    return Trainer(run, config, engine, Task(loss_of, lambda state: _steps(setting, state), hooks))
 
 
-def _steps(setting: _Setting, state: dict[str, int] | None) -> Iterator[LoadedStep]:
+def _validation(setting: Setting, engine: Engine, run: RunFolder) -> Callable[[int], None]:
+    """Return a hook that scores some validation ground and writes it into the metrics, for the learning curve."""
+    few = setting.data.some(VAL, CURVE_SAMPLES)
+
+    def look(step: int) -> None:
+        model = cast(TaskModel, engine.whole_model())  # every rank takes part, rank 0 looks
+        if setting.ranks.rank == 0:
+            found = scores(score_model("validation", model, few, VAL, setting.config.trainer.batch_size).confusion,
+                           few.label_set.names)  # fmt: skip
+            run.log(step, "score", validation_macro_f1=found["macro_f1"], validation_overall=found["overall"])
+        setting.ranks.barrier()
+
+    return look
+
+
+def _steps(setting: Setting, state: dict[str, int] | None) -> Iterator[LoadedStep]:
     """Yield training batches; labels outside the training ground are 255 in them."""
     config, data, ranks = setting.config.trainer, setting.data, setting.ranks
     entries = {entry.key: entry for entry in data.shards.entries}

@@ -16,18 +16,19 @@ from finetune.model import TaskModel
 from finetune.splits import TRAIN
 from finetune.task_data import TaskData
 
-PIXELS, STEPS, BATCH, PEAK_LR = 60_000, 600, 4096, 3e-2
+PIXELS, BATCH, PEAK_LR = 60_000, 4096, 3e-2
 
 
-def warm_start(model: TaskModel, data: TaskData, seed: int) -> float:
+def warm_start(model: TaskModel, data: TaskData, seed: int, steps: int = 600) -> float:
     """Fit the spectral part of the model's head on training pixels alone; returns the last loss.
 
     Args:
         model: a segmenter; a classifier is left as it is.
         data: its labels; only the training role is read.
         seed: of the pixels and their order: every rank does the same.
+        steps: of :data:`BATCH` pixels each; 0 leaves the head as drawn.
     """
-    if not isinstance(model.head, SegmentHead):
+    if not steps or not isinstance(model.head, SegmentHead):
         return float("nan")
     spectra, labels = training_pixels(model, data, np.random.default_rng([seed, 11]))
     head = model.head
@@ -35,9 +36,9 @@ def warm_start(model: TaskModel, data: TaskData, seed: int) -> float:
     optimizer = torch.optim.AdamW(layers.parameters(), lr=PEAK_LR, weight_decay=1e-4)
     generator = torch.Generator().manual_seed(seed)
     loss = torch.zeros(())
-    for step in range(STEPS):
+    for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = PEAK_LR * min(1.0, (step + 1) / 20) * 0.5 * (1 + np.cos(np.pi * step / STEPS))
+            group["lr"] = PEAK_LR * min(1.0, (step + 1) / 20) * 0.5 * (1 + np.cos(np.pi * step / steps))
         picks = torch.randint(len(labels), (min(BATCH, len(labels)),), generator=generator)
         logits = layers(spectra[picks].T[None, :, None])  # (1, K, 1, N)
         loss = functional.cross_entropy(logits[0, :, 0].T, labels[picks])

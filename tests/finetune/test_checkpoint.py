@@ -12,9 +12,11 @@ from tests.finetune.models import S2, chips, encoder, task_model
 @pytest.mark.parametrize("task", ["segment", "classify"])
 def test_a_saved_model_gives_the_same_logits(tmp_path, task):
     model = task_model(task).eval()
+    model.temperature = 1.7
     save_task_model(tmp_path / "m", model, {"steps": 3})
     again = load_task_model(tmp_path / "m")
     assert torch.equal(again(chips()), model(chips()))
+    assert again.temperature == 1.7
     assert (again.task, again.chip_px, again.sensor, again.label_set) == (task, 24, S2, model.label_set)
     assert json.loads((tmp_path / "m" / "config.json").read_text())["provenance"] == {"steps": 3}
     assert "| 0 | 10 | water | #0000ff |" in (tmp_path / "m" / "README.md").read_text()

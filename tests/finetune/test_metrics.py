@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
 from bandloom.label_set import IGNORE_INDEX
-from finetune.metrics import block_confusions, confusion_matrix, intervals, kappa, scores, top_confusions
+from finetune.metrics import block_confusions, confusion_matrix, intervals, kappa, margins, scores, top_confusions
 
 NAMES = ("water", "forest", "field", "town")
 
@@ -95,3 +95,14 @@ def test_top_confusions_name_the_commonest_mistake_first():
     first, *_ = top_confusions(matrix, NAMES)
     assert first == {"truth": "forest", "taken_for": "water", "count": 15, "share": 15 / 55}
     assert len(top_confusions(matrix, NAMES)) == 3
+
+
+def test_a_model_that_is_better_in_every_block_is_ahead_for_sure():
+    truth, predicted = labels(9, 2000)
+    worse = np.where(np.arange(2000) % 10 == 0, (truth + 1) % 4, predicted)
+    blocks = np.arange(2000) // 50
+    own, rival = (block_confusions(truth, each, blocks, 4) for each in (predicted, worse))
+    for name, (low, high) in margins(own, rival).items():
+        assert 0 < low < high, name
+    assert margins(own, own)["overall"] == [0.0, 0.0]
+    assert margins(own, {}) == {}

@@ -5,15 +5,18 @@ import numpy as np
 import pytest
 
 from finetune.baselines import Row
+from finetune.evaluation import evaluate
 from finetune.report import (
     class_table,
+    confusion_lines,
     metrics_record,
     model_card,
     score_table,
     split_hash,
+    write_evidence,
     write_report,
 )
-from finetune.splits import BlockSplit
+from finetune.splits import TEST, BlockSplit
 from finetune.task_data import TaskData
 from tests.finetune.fake_shards import FakeShards
 from tests.finetune.models import S2, task_model
@@ -60,3 +63,29 @@ def test_tables_and_card_name_the_floors_and_every_class(record):
     for text in ("majority", "water", "blocks of 300 m", "- seed: 0", "## Limits"):
         assert text in card
     assert "{" not in card.split("## Provenance")[1]
+
+
+def test_the_record_measures_the_split_and_the_margin_over_each_rival(record):
+    assert record["split"]["distance"]["least_m"] >= 60
+    low, high = record["rows"][1]["margin_95"]["macro_f1"]
+    assert 0 < low <= record["rows"][0]["macro_f1"] - record["rows"][1]["macro_f1"] <= high
+    assert "margin_95" not in record["rows"][0]
+
+
+def test_mistakes_read_as_sentences(record):
+    record["top_confusions"] = [{"truth": "AnnualCrop", "taken_for": "PermanentCrop", "count": 15, "share": 0.034}]
+    assert confusion_lines(record) == ["AnnualCrop taken for PermanentCrop: 15 (3 %)"]
+    assert "- AnnualCrop taken for PermanentCrop: 15 (3 %)" in model_card(task_model(), record, {})
+
+
+def test_calibration_worst_examples_and_predictions_lie_beside_the_scores(tmp_path, record):
+    data, model = TaskData(FakeShards(2), "segment", BlockSplit(300, 60), S2), task_model()
+    found = evaluate("m", model, data, TEST)
+    record["calibration"] = found.calibration(2.0)
+    write_report(tmp_path, record)
+    write_evidence(tmp_path, found, data, [{"kind": "train", "step": 1, "loss": 1.0}])
+    assert {each.name for each in (tmp_path / "pictures").iterdir()} == {
+        "confusion.png", "reliability.png", "worst.png", "curves.png"
+    }  # fmt: skip
+    assert list(tmp_path.glob("predictions.*"))
+    assert "temperature 2.00" in model_card(model, record, {})

@@ -21,7 +21,8 @@ from shards.shard_set import ShardSet
 from tests.finetune.models import S2, encoder
 
 FEW = ("trainer.steps=4", "trainer.batch_size=4", "trainer.workers=0", "trainer.engine.warmup_steps=1",
-       "trainer.engine.precision=fp32", "chip_px=24", "bootstrap=50", "trainer.log_every=1")  # fmt: skip
+       "trainer.engine.precision=fp32", "chip_px=24", "bootstrap=50", "trainer.log_every=1",
+       "warm_steps=10")  # fmt: skip
 
 
 def run(tmp_path, *overrides: str, out: str = "run", shards=None) -> int:
@@ -47,8 +48,13 @@ def test_a_segmenter_is_trained_scored_and_saved_beside_its_floors(tmp_path, sce
     data = TaskData(shards, "segment", BlockSplit(split["block_m"], split["buffer_m"]), S2)
     again = score_model("again", model, data, TEST)
     assert again.confusion.tolist() == record["confusion"]
-    for name in ("config.yaml", "environment.json", "metrics.jsonl", "confusion.csv", "pictures/confusion.png", "DONE"):
+    pictures = (f"pictures/{name}.png" for name in ("confusion", "reliability", "curves", "worst"))
+    for name in ("config.yaml", "environment.json", "metrics.jsonl", "confusion.csv", "DONE", *pictures):
         assert (tmp_path / "run" / name).is_file()
+    assert model.temperature == record["calibration"]["temperature"] != 1.0
+    assert record["split"]["distance"]["least_m"] >= 60
+    log = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log if "validation_macro_f1" in line] == [1, 2, 3, 4]
     assert "majority" in (tmp_path / "run" / "checkpoint" / "README.md").read_text()
     said = capsys.readouterr().out
     assert re.search(r"pixel_logistic", said)

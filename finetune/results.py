@@ -1,0 +1,84 @@
+"""What a finished training is turned into: a calibrated model, its scores beside its floors, and a report."""
+
+from typing import Any
+
+from bandloom.console import console, logger
+from bandloom.run_folder import RunFolder, commit
+from finetune.baselines import BASELINES, run_baselines
+from finetune.calibration import fit_temperature
+from finetune.checkpoint import save_task_model
+from finetune.evaluation import evaluate
+from finetune.model import TaskModel
+from finetune.report import (
+    MODEL_ROW,
+    RANDOM_ROW,
+    class_table,
+    confusion_lines,
+    metrics_record,
+    model_card,
+    row_record,
+    score_table,
+    split_line,
+    write_evidence,
+    write_report,
+)
+from finetune.scoring import score_model
+from finetune.setting import Setting
+from finetune.splits import TEST, TRAIN, VAL
+
+
+def write_results(setting: Setting, model: TaskModel, run: RunFolder, rival: TaskModel | None,
+                  parameters: dict[str, int]) -> None:  # fmt: skip
+    """Calibrate on validation labels, score once on test labels beside the floors, and write the run's report.
+
+    Args:
+        setting: data and config.
+        model: the trained model; its temperature is set here.
+        run: where to.
+        rival: the same network trained from random weights, or None.
+        parameters: how many train and how many there are.
+    """
+    config, data = setting.config, setting.data
+    fitted_on, batch = int(data.counts.sum((0, 2))[TRAIN]), config.trainer.batch_size
+    validation = evaluate(MODEL_ROW, model, data, VAL, batch_size=batch, fitted_on=fitted_on)
+    model.temperature = fit_temperature(validation.logits, validation.labels)
+    tested = evaluate(MODEL_ROW, model, data, TEST, batch_size=batch, fitted_on=fitted_on,
+                      temperature=model.temperature)  # fmt: skip
+    rows = [tested.row]
+    rows += [score_model(RANDOM_ROW, rival, data, TEST, batch, fitted_on)] if rival is not None else []
+    rows += run_baselines(list(BASELINES[config.task] if config.baselines is None else config.baselines), data,
+                          config.trainer.seed)  # fmt: skip
+    record = metrics_record(
+        rows, data, config.bootstrap, calibration=tested.calibration(model.temperature),
+        validation=row_record(validation.row, data.label_set, 0), mode=config.mode, parameters=parameters,
+        seed=config.trainer.seed, chip_px=setting.chip_px,
+    )  # fmt: skip
+    write_report(run.path, record)
+    write_evidence(run.path, tested, data, run.metrics())
+    _save(setting, model, run, record)
+    run.log(config.trainer.steps, "score", **{k: record["rows"][0][k] for k in ("overall", "macro_f1", "mean_iou")})
+    say(record)
+    logger.info("scores, pictures and the model lie in %s", run.path)
+
+
+def say(record: dict[str, Any]) -> None:
+    """Print the scores, the classes, the commonest mistakes and the split."""
+    console.print(score_table(record), class_table(record))
+    for line in confusion_lines(record):
+        console.print(line)
+    if "calibration" in record:
+        found = record["calibration"]
+        console.print(f"calibration error {found['before']['error']:.3f}, at temperature {found['temperature']:.2f}"
+                      f" {found['after']['error']:.3f}")  # fmt: skip
+    console.print(split_line(record["split"]))
+
+
+def _save(setting: Setting, model: TaskModel, run: RunFolder, record: dict[str, Any]) -> None:
+    config = setting.config
+    provenance = {
+        "shards": str(config.shards), "checkpoint": str(config.checkpoint), "mode": config.mode,
+        "steps": config.trainer.steps, "seed": config.trainer.seed, "commit": commit(),
+        "split_hash": record["split"]["hash"], "temperature": model.temperature,
+        "config": config.model_dump(mode="json"),
+    }  # fmt: skip
+    save_task_model(run.checkpoint, model, provenance, card=model_card(model, record, provenance), overwrite=True)

@@ -1,0 +1,80 @@
+"""What every way of learning from labels starts from: shards under a split, an encoder, a chip, and the ranks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bandloom.checkpoint import load_encoder
+from bandloom.encoder import Encoder, EncoderConfig
+from bandloom.errors import ConfigError, LabelError
+from bandloom.ranks import Ranks
+from bandloom.statistics import Statistics
+from finetune.config import FinetuneConfig
+from finetune.split_choice import make_split
+from finetune.splits import PIXEL_M
+from finetune.task_data import TaskData, pick_sensor
+from shards.shard_set import ShardSet
+
+DEFAULT_CHIP_M = 1200
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all networks of a run share: the data, the chip and the ranks."""
+
+    config: FinetuneConfig
+    data: TaskData
+    chip_px: int
+    ranks: Ranks
+
+
+def open_data(config: FinetuneConfig) -> TaskData:
+    """Return the labelled samples that a config names, under its split, checked.
+
+    Raises:
+        BandloomError: the shards, the labels or the split cannot be used.
+    """
+    shards = ShardSet(config.shards)
+    sensor = pick_sensor(shards, config.sensor)
+    if shards.label_set is None:
+        raise LabelError(f"the shards {config.shards} carry no labels; build them from scenes with masks, or choose"
+                         " labelled shards.")  # fmt: skip
+    data = TaskData(shards, config.task, make_split(config.split, shards, config.task, sensor), sensor)
+    smallest = min(int(shards.entries[i].side_px) for i in data.indices)
+    if config.chip_px is not None and config.chip_px > smallest:
+        raise ConfigError(f"chip_px is {config.chip_px}, but samples of {config.shards} are {smallest} pixels wide; use"
+                          f" {smallest} or less.")  # fmt: skip
+    return data
+
+
+def open_setting(config: FinetuneConfig, ranks: Ranks) -> tuple[Setting, Encoder]:
+    """Check everything that can be wrong before the first file is written.
+
+    Raises:
+        BandloomError: the shards, the labels, the checkpoint or the split cannot be used.
+    """
+    data = open_data(config)
+    encoder = pretrained_or_random(config, Statistics.from_mapping(data.shards.statistics))
+    data.check()
+    return Setting(config, data, config.chip_px or default_chip_px(data, encoder.config.token_m), ranks), encoder
+
+
+def pretrained_or_random(config: FinetuneConfig, statistics: Statistics) -> Encoder:
+    """Return the checkpoint's encoder, or one of the named size with weights drawn from the seed."""
+    torch.manual_seed(config.trainer.seed)
+    if config.checkpoint is None:
+        return Encoder(EncoderConfig.of_size(config.size, token_m=config.token_m), statistics)
+    return load_encoder(checkpoint_folder(config.checkpoint))
+
+
+def checkpoint_folder(path: Path) -> Path:
+    """Return a run's finished checkpoint when a run folder is given, or the path itself."""
+    return path / "checkpoint" if (path / "checkpoint").is_dir() else path
+
+
+def default_chip_px(data: TaskData, token_m: int) -> int:
+    """Return the side of a chip: the whole sample to classify, at most 1.2 km of it to segment."""
+    side_m = min(int(data.shards.entries[i].side_px) for i in data.indices) * PIXEL_M
+    wanted_m = side_m if data.task == "classify" else min(side_m, DEFAULT_CHIP_M)
+    return max(1, wanted_m // token_m) * token_m // PIXEL_M
