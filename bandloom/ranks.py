@@ -12,6 +12,9 @@ import torch.distributed as dist
 from bandloom.errors import ConfigError
 
 
+_LEFT: list[Any] = []  # groups that were left, kept until the process ends
+
+
 @dataclass(frozen=True)
 class Ranks:
     """Which of the run's processes this one is, and the device it computes on."""
@@ -55,6 +58,9 @@ class Ranks:
     def stop(self) -> None:
         """Leave the group."""
         if dist.is_initialized():
+            # gloo's destructor joins threads that need the interpreter's lock to free their last exchange, while DDP's
+            # reducer, the group's last owner, holds the lock: the process would hang. So the group outlives the reducer
+            _LEFT.append(dist.group.WORLD)
             dist.destroy_process_group()
 
     def totals(self, values: Sequence[float]) -> list[float]:

@@ -87,17 +87,17 @@ def evaluate(
     unseen, wanted = tiles(groups, labels, range(PRETRAINED_ON, SCENES), encoder.config.token_m)
     wanted_flat = wanted.ravel()
     scored = wanted_flat != IGNORE_INDEX
-    picks = {n: _pick(targets.ravel(), n, seed) for n in COUNTS}
-    layers = {"raw": [_features(encoder, chips, unseen, None)]}
+    picks = {n: pick(targets.ravel(), n, seed) for n in COUNTS}
+    layers = {"raw": [features(encoder, chips, unseen, None)]}
     depth = encoder.config.depth
     for name, model in (("random", untrained), ("pretrained", encoder)):
-        layers[name] = [_features(model, chips, unseen, layer) for layer in {depth // 3, 2 * depth // 3, depth - 1}]
+        layers[name] = [features(model, chips, unseen, layer) for layer in {depth // 3, 2 * depth // 3, depth - 1}]
         layers[f"{name} + raw"] = [tuple(np.concatenate(pair, 1) for pair in zip(own, layers["raw"][0], strict=True))
                                    for own in layers[name]]  # fmt: skip
     table: dict[str, dict[str, dict[int, float]]] = {"probe": {}, "finetune": {}}
     for name, candidates in layers.items():
         table["probe"][name] = {
-            n: max(_ridge_accuracy(own, targets.ravel(), rows, wanted_flat, scored) for own in candidates)
+            n: max(ridge_accuracy(own, targets.ravel(), rows, wanted_flat, scored) for own in candidates)
             for n, rows in picks.items()
         }
         print(f"seed {seed} probe {name}: {table['probe'][name]}", flush=True)
@@ -117,7 +117,7 @@ def pretrain(encoder: Encoder, groups: Groups, steps: int, seed: int, lr: float 
     rng = np.random.default_rng([seed, 1])
     losses, began = [], time.monotonic()
     for step in range(steps):
-        batch = _random_crops(groups, rng)
+        batch = random_crops(groups, rng)
         losses.append(engine.train_step([batch], lambda module, each: module(each), step).loss)
         if (step + 1) % 500 == 0:
             print(f"step {step + 1}: loss {np.mean(losses[-100:]):.4f}, {time.monotonic() - began:.0f} s", flush=True)
@@ -168,7 +168,7 @@ def tiles(groups: Groups, labels: np.ndarray, which: range, token_m: int) -> tup
     return chips, majority.reshape(len(pixel), -1)
 
 
-def _random_crops(groups: Groups, rng: np.random.Generator) -> DeviceBatch:
+def random_crops(groups: Groups, rng: np.random.Generator) -> DeviceBatch:
     side_m, corners = CHIP_TOKENS * 60, (SIDE_PX * 10 - CHIP_TOKENS * 60) // 60 + 1
     picks = [(rng.integers(PRETRAINED_ON), rng.integers(corners) * 60, rng.integers(corners) * 60, rng.integers(8))
              for _ in range(BATCH)]  # fmt: skip
@@ -184,7 +184,7 @@ def _random_crops(groups: Groups, rng: np.random.Generator) -> DeviceBatch:
 
 
 @torch.no_grad()
-def _features(encoder: Encoder, chips: Groups, unseen: Groups, layer: int | None) -> tuple[np.ndarray, np.ndarray]:
+def features(encoder: Encoder, chips: Groups, unseen: Groups, layer: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Return token features of labelled and unseen chips, ``(N, D)``; layer None gives the raw samples."""
     encoder.eval()
 
@@ -201,12 +201,12 @@ def _features(encoder: Encoder, chips: Groups, unseen: Groups, layer: int | None
     return of(chips), of(unseen)
 
 
-def _pick(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+def pick(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     usable = np.flatnonzero(labels != IGNORE_INDEX)
     return np.random.default_rng([seed, 2, count]).choice(usable, min(count, len(usable)), replace=False)
 
 
-def _ridge_accuracy(features: tuple[np.ndarray, ...], labels: np.ndarray, rows: np.ndarray, wanted: np.ndarray,
+def ridge_accuracy(features: tuple[np.ndarray, ...], labels: np.ndarray, rows: np.ndarray, wanted: np.ndarray,
                     scored: np.ndarray) -> float:  # fmt: skip
     train, test = features[0][rows], features[1]
     mean, std = train.mean(0), train.std(0) + 1e-6

@@ -9,7 +9,7 @@ from bandloom.activation_checkpointing import checkpoint_blocks
 from bandloom.engine import EngineConfig, make_engine
 from bandloom.ranks import Ranks
 from bandloom.schedule import learning_rate
-from tests.bandloom.tiny_training import batch_of, follow, loss_of, memory_loader, run_ranks, tiny_net, whole
+from tests.bandloom.tiny_training import Ranked, batch_of, follow, loss_of, memory_loader, run_ranks, tiny_net, whole
 
 ONE = Ranks(0, 0, 1, torch.device("cpu"))
 SETTINGS = {"precision": "fp32", "lr": 1e-2, "warmup_steps": 2, "clip_grad_norm": 0.5}
@@ -132,3 +132,10 @@ def test_checkpointed_blocks_keep_only_their_input():
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
         model(batch_of(torch.arange(8).numpy()))
     assert sum(kept) < 0.7 * plain
+
+
+def test_ranks_leave_while_gloo_still_frees_its_last_exchange(tmp_path: Path):
+    """The group's destructor joins a thread that may wait for the lock which the destructor's caller holds."""
+    for attempt in range(4):
+        ranked = Ranked("follow_greedily", 2, tmp_path / str(attempt), engine=SETTINGS)
+        assert ranked.wait(60) == [0, 0]

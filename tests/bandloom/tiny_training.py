@@ -134,6 +134,12 @@ def follow(
         ranks.stop()
 
 
+def follow_greedily(engine: dict[str, Any]) -> None:
+    """Take one step and leave, in a process whose threads hardly ever hand the interpreter's lock over."""
+    sys.setswitchinterval(1000.0)
+    follow(engine, steps=1)
+
+
 def follow_from(engine: dict[str, Any], state: str, first: int, steps: int, batch_size: int = 8) -> dict[str, Any]:
     """Load a whole state and take the steps from ``first`` on; returns losses, and the state as loaded."""
     config = EngineConfig(**engine)
