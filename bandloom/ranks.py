@@ -11,7 +11,6 @@ import torch.distributed as dist
 
 from bandloom.errors import ConfigError
 
-
 _LEFT: list[Any] = []  # groups that were left, kept until the process ends
 
 
@@ -57,11 +56,7 @@ class Ranks:
 
     def stop(self) -> None:
         """Leave the group."""
-        if dist.is_initialized():
-            # gloo's destructor joins threads that need the interpreter's lock to free their last exchange, while DDP's
-            # reducer, the group's last owner, holds the lock: the process would hang. So the group outlives the reducer
-            _LEFT.append(dist.group.WORLD)
-            dist.destroy_process_group()
+        leave_group()
 
     def totals(self, values: Sequence[float]) -> list[float]:
         """Return the sums of some numbers over all ranks, in float64 and in one exchange."""
@@ -103,6 +98,17 @@ class Ranks:
         texts: list[Any] = [None] * self.world
         dist.all_gather_object(texts, text)
         return texts
+
+
+def leave_group() -> None:
+    """Leave the process group, if there is one.
+
+    The group itself is kept until the process ends: gloo's destructor joins threads that need the interpreter's lock to
+    free their last exchange, while who drops the group (DDP's reducer, say) holds that lock, and both would wait.
+    """
+    if dist.is_initialized():
+        _LEFT.append(dist.group.WORLD)
+        dist.destroy_process_group()
 
 
 def _number(name: str, default: int) -> int:

@@ -25,6 +25,8 @@ def all_reduce(min_gb_s: float, *, megabytes: int | None = None, timeout_s: floa
     import torch
     import torch.distributed as dist
 
+    from bandloom.ranks import leave_group
+
     rank, world = _number("RANK", "SLURM_PROCID", 0), _number("WORLD_SIZE", "SLURM_NTASKS", 1)
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda", _number("LOCAL_RANK", "SLURM_LOCALID", 0)) if on_gpu else torch.device("cpu")
@@ -48,7 +50,7 @@ def all_reduce(min_gb_s: float, *, megabytes: int | None = None, timeout_s: floa
     seconds = (time.perf_counter() - started) / ROUNDS
     gb_s = megabytes / 1e3 / seconds * 2 * (world - 1) / world
     dist.barrier()
-    dist.destroy_process_group()
+    leave_group()
     if not right:
         raise SlurmError(f"the all-reduce over {world} ranks gave a wrong sum on rank {rank}; suspect this node.")
     if rank == 0:
