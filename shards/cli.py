@@ -108,7 +108,7 @@ def verify(
     path: Annotated[Path, typer.Argument(help="A shard folder.")],
     deep: Annotated[bool, typer.Option("--deep", help="Decode every sample and check its sums.")] = False,
 ) -> None:
-    """Check that a shard folder is what was written: every tar's sha256; with --deep every array of every sample."""
+    """Check that a shard folder is what was written: every file's sha256; with --deep every array of every sample."""
     from bandloom.console import logger
     from bandloom.errors import ShardError
     from shards.verify import verify as find_problems
@@ -130,12 +130,15 @@ def stats(
     from bandloom.console import console, table
     from bandloom.errors import ShardError
     from shards.geography import SPLITS
+    from shards.manifest import check_file
     from shards.shard_set import ShardSet
     from shards.statistics import split_statistics
 
     if split not in SPLITS:
         raise ShardError(f"--split {split!r} is not known; use one of {', '.join(SPLITS)}.")
     shards = ShardSet(path)
+    for name in shards.manifest.get("files", {}):
+        check_file(path, shards.manifest, name)
     found = split_statistics(path, shards.manifest["sensors"], shards.entries, split)
     quantiles = list(next(iter(found["quantiles"].values())))
     rows = (

@@ -9,10 +9,10 @@ from typing import Any
 
 from bandloom import __version__
 from bandloom.errors import ShardError
-from bandloom.output import write_json
 from shards.duplicates import DUPLICATE_SPLIT, find_duplicates
 from shards.geography import BUFFER_M, split_of, split_of_cells
-from shards.index import FORMAT_VERSION, INDEX, MANIFEST, read_index, write_index
+from shards.index import INDEX, read_index, write_index
+from shards.manifest import write_manifest
 from shards.statistics import split_statistics
 
 QUARANTINE = "quarantine.jsonl"
@@ -43,8 +43,8 @@ def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any
     sensors: dict[str, Any] = {
         record["sensor_record"]["name"]: record.pop("sensor_record") for record in provenance.values()
     }
-    write_json(place / MANIFEST, {
-        "format": "bandloom-shards", "version": FORMAT_VERSION, "made_by": f"bandloom {__version__}",
+    write_manifest(place, {
+        "made_by": f"bandloom {__version__}",
         "samples": len(entries), "labelled": sum(entry.has_label for entry in entries),
         "splits": dict(Counter(entry.split for entry in entries)),
         "split_rule": f"all in {told}" if told else f"one-degree cells by hash, {BUFFER_M:g} m buffer", "cells": cells,

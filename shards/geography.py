@@ -43,12 +43,12 @@ def split_of_cells(samples: Iterable[tuple[str, ...]], seed: int = 0) -> dict[st
     cells = sorted(Counter(cells[0] for cells in samples))
     draws = {cell: xxhash.xxh3_64_intdigest(f"{seed}:{cell}".encode()) / 2**64 for cell in cells}
     assigned = {cell: _by_draw(draw) for cell, draw in draws.items()}
-    for wanted in ("val", "test")[: max(0, len(cells) - 1)]:
-        if wanted not in assigned.values():
-            spare = [c for c in cells if list(assigned.values()).count(assigned[c]) > 1]
-            assigned[max(spare, key=draws.__getitem__)] = wanted
-    if cells and "train" not in assigned.values():
-        assigned[min(cells, key=draws.__getitem__)] = "train"
+    wanted = SPLITS[: len(cells)]
+    for split, choose in (("val", max), ("test", max), ("train", min)):
+        taken = list(assigned.values())
+        if split in wanted and split not in taken:
+            spare = [cell for cell in cells if taken.count(assigned[cell]) > 1 or assigned[cell] not in wanted]
+            assigned[choose(spare, key=draws.__getitem__)] = split
     return assigned
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from bandloom.errors import ShardError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2 seals the manifest and lists the sha256 of every file; 1 is read without these checks
 MANIFEST, INDEX = "manifest.json", "samples.jsonl"
 
 

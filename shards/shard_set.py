@@ -1,6 +1,5 @@
 """A folder of shards as an indexed set of samples, every one verified when it is read. Needs no torch."""
 
-import json
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,8 @@ from bandloom.label_set import LabelSet
 from bandloom.sensors import Sensor
 from shards.codec import checksum, decode_into
 from shards.geography import SPLITS
-from shards.index import FORMAT_VERSION, INDEX, MANIFEST, Entry, read_index
+from shards.index import INDEX, Entry, read_index
+from shards.manifest import check_file, read_manifest
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,16 @@ class ShardSet:
         """Open the folder at ``path``.
 
         Raises:
-            ShardError: there is no manifest, or one of another format; or the index or a tar is missing.
+            ShardError: there is no manifest, or one of another format; or it or the index is missing or has changed.
         """
         blosc2.set_nthreads(1)
         self.path = Path(path)
-        self.manifest = _read_manifest(self.path)
+        self.manifest = read_manifest(self.path)
         self.sensors = {name: Sensor.from_dict(record) for name, record in self.manifest["sensors"].items()}
         record = self.manifest["label_set"]
         self.label_set = LabelSet.from_dict(record) if record else None
         self.statistics: dict[str, dict[str, float]] = self.manifest["statistics"]
+        check_file(self.path, self.manifest, INDEX)
         self.entries: list[Entry] = read_index(self.path / INDEX)
         if len(self.entries) != self.manifest["samples"]:
             raise ShardError(
@@ -131,20 +132,3 @@ class ShardSet:
     def __del__(self) -> None:
         if hasattr(self, "_descriptors"):
             self.close()
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise ShardError(
-            f"{folder} holds no {MANIFEST}, so it is no finished shard folder; build it with bandloom shards build."
-        )
-    try:
-        manifest = json.loads(path.read_text())
-        if manifest["format"] != "bandloom-shards" or manifest["version"] > FORMAT_VERSION:
-            raise ShardError(
-                f"{path} has format {manifest['format']} {manifest['version']}; expected {FORMAT_VERSION}."
-            )
-    except (ValueError, KeyError, TypeError) as cause:
-        raise ShardError(f"{path} is damaged ({cause!r}); copy the folder again.") from cause
-    return manifest

@@ -1,4 +1,4 @@
-"""Is a shard folder still what was written? Every tar's sha256, and at depth every array's xxh3 and every sidecar."""
+"""Is a shard folder still what was written? Every file's sha256, and at depth every array's xxh3 and every sidecar."""
 
 import json
 import os
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bandloom.console import track
 from bandloom.errors import ShardError
+from shards.manifest import check_file
 from shards.shard_set import ShardSet
 from shards.tar_file import file_sha256
 
@@ -22,7 +23,7 @@ def verify(path: Path, deep: bool = False) -> list[str]:
         ShardError: it is no shard folder at all.
     """
     shards = ShardSet(path)
-    problems = list(_tar_problems(shards))
+    problems = [*_tar_problems(shards), *_file_problems(shards)]
     known = {tar["tar"] for tar in shards.manifest["shards"]}
     problems += [
         f"{p.name} is not in the manifest; remove it." for p in sorted(path.glob("*.tar")) if p.name not in known
@@ -45,6 +46,15 @@ def _tar_problems(shards: ShardSet) -> Iterator[str]:
             yield f"{path} has {path.stat().st_size} bytes; expected {tar['bytes']}: copy it again."
         elif file_sha256(path) != tar["sha256"]:
             yield f"{path} has changed since it was written (its sha256 differs); copy it again."
+
+
+def _file_problems(shards: ShardSet) -> Iterator[str]:
+    """Check the indexes and histograms beside the tars, and the list of what failed."""
+    for name in shards.manifest.get("files", {}):
+        try:
+            check_file(shards.path, shards.manifest, name)
+        except ShardError as error:
+            yield str(error)
 
 
 def _sample_problems(shards: ShardSet, index: int) -> Iterator[str]:

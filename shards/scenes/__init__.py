@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from rasterio.errors import RasterioError
+
 from bandloom.errors import SceneError
 from shards.scenes.landsat import is_landsat, open_landsat
 from shards.scenes.raster import RASTER_SUFFIXES, band_files, open_band_folder, open_stack
@@ -35,6 +37,14 @@ def open_scene(path: str | Path, *, sensor: str | None = None, band_map: Sequenc
         SceneError: it cannot be read as what it claims to be.
         SensorError: the sensor or a band is not known.
     """
+    try:
+        return _open(path, sensor, band_map, offset)
+    except (RasterioError, ValueError, OverflowError, MemoryError) as cause:  # GDAL's words on headers that lie
+        said = " ".join(str(cause).split()) or type(cause).__name__
+        raise SceneError(f"{path} cannot be understood ({said}); it is damaged: fetch it again.") from cause
+
+
+def _open(path: str | Path, sensor: str | None, band_map: Sequence[str] | str | None, offset: int | None) -> Scene:
     local = Path(path)
     if is_safe(local):
         return open_safe(local)

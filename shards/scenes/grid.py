@@ -18,6 +18,7 @@ from rasterio.windows import Window
 
 from bandloom.errors import SceneError
 from bandloom.values import NODATA, valid
+from shards.scenes.checksums import check_beside
 from shards.scenes.scene import ALIGN_M, WindowM
 
 _SQUARE = 0.01  # pixels may differ from the nominal size by this share (EuroSAT's are 9.97 to 10.01 m)
@@ -27,7 +28,7 @@ def open_raster(path: str | Path) -> Any:
     """Open a raster for reading.
 
     Raises:
-        SceneError: it is absent, empty, truncated or no raster.
+        SceneError: it is absent, empty, truncated, no raster, or not what a checksum beside it says.
     """
     text = str(path)
     if not text.startswith("/vsi") and "://" not in text:
@@ -36,9 +37,11 @@ def open_raster(path: str | Path) -> Any:
             raise SceneError(f"{path} does not exist; check the path.")
         if local.is_file() and local.stat().st_size == 0:
             raise SceneError(f"{path} is empty (0 bytes); fetch it again.")
+        if local.is_file():
+            check_beside(local)
     try:
         return rasterio.open(path)
-    except RasterioError as cause:
+    except (RasterioError, ValueError) as cause:
         raise SceneError(
             f"{path} cannot be opened as a raster ({cause}); it may be truncated: fetch it again."
         ) from cause

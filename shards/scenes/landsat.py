@@ -27,6 +27,8 @@ from shards.scenes.scene import WindowM
 _NAME = re.compile(r"L[CO]0[89]_L(1TP|1GT|2SP)_\d{6}_\d{8}_\d{8}_\d\d_T[12]")
 _CLOUD_BITS = 0b1110
 _SENSORS = {"1": "landsat89-l1", "2": "landsat89-l2"}
+# Collection 2 scales every reflective band of every scene alike (gain, offset), so another number is damage
+_SCALING = {"1": (2e-5, -0.1), "2": (2.75e-5, -0.2)}
 Scaling = dict[str, tuple[float, float]]  # band -> gain and offset from stored value to reflectance
 
 
@@ -93,16 +95,17 @@ def open_landsat(path: Path) -> LandsatScene:
         raise SceneError(f"{path} states the level {facts.get('PROCESSING_LEVEL')!r}; expected L1TP or L2SP.")
     sensor = get_sensor(_SENSORS[level])
     used = [band.name for band in sensor.bands if band.slot]
-    files = {name: _file(product, facts, f"FILE_NAME_BAND_{name[1:]}") for name in used}
-    elevation = float(facts["SUN_ELEVATION"])
+    files = {name: _file(product, facts, f"FILE_NAME_BAND_{name[1:]}", f"_{name}.TIF") for name in used}
+    elevation = _elevation(facts, path)
     provenance = {"product": facts.get("LANDSAT_PRODUCT_ID"), "sun_degrees": {"elevation": elevation}}
     stated = Stated(None, "", _time(facts), provenance)
     stack = ExitStack()
     try:
         bands: Bands = {name: (stack.enter_context(open_raster(file)), file, 1) for name, file in files.items()}
-        quality = {"QA_PIXEL": _file(product, facts, "FILE_NAME_QUALITY_L1_PIXEL")}
+        quality = {"QA_PIXEL": _file(product, facts, "FILE_NAME_QUALITY_L1_PIXEL", "_QA_PIXEL.TIF")}
         if "FILE_NAME_QUALITY_L1_RADIOMETRIC_SATURATION" in facts:
-            quality["QA_RADSAT"] = _file(product, facts, "FILE_NAME_QUALITY_L1_RADIOMETRIC_SATURATION")
+            key = "FILE_NAME_QUALITY_L1_RADIOMETRIC_SATURATION"
+            quality["QA_RADSAT"] = _file(product, facts, key, "_QA_RADSAT.TIF")
         marks = {kind: (stack.enter_context(open_raster(file)), file) for kind, file in quality.items()}
         scaling = {name: _scaling(facts, name, level, elevation, path) for name in used}
         return LandsatScene(path.name.partition(".")[0], str(path), sensor, bands, stack, stated, scaling, marks)
@@ -128,7 +131,7 @@ def _metadata(product: Product) -> dict[str, Any]:
         for section in sections.values():
             for key, value in section.items():
                 _first(facts, key, value)
-    except (ValueError, AttributeError, StopIteration) as cause:
+    except (ValueError, AttributeError, TypeError, StopIteration, RecursionError) as cause:
         raise SceneError(f"{product.path}: {name} is not readable metadata ({cause}); fetch it again.") from cause
     return facts
 
@@ -138,22 +141,39 @@ def _first(facts: dict[str, Any], key: str, value: Any) -> None:
     facts.setdefault(key, value)
 
 
-def _file(product: Product, facts: dict[str, Any], key: str) -> str:
+def _file(product: Product, facts: dict[str, Any], key: str, ending: str) -> str:
     wanted = str(facts.get(key, ""))
+    if wanted and not wanted.upper().endswith(ending):
+        raise SceneError(f"{product.path} names {wanted} where a file ending in {ending} belongs; fetch it again.")
     name = product.find(wanted) if wanted else None
     if name is None:
         raise SceneError(f"{product.path} lacks {wanted or key}; the product is incomplete: fetch it again.")
     return product.gdal_path(name)
 
 
+def _elevation(facts: dict[str, Any], path: Path) -> float:
+    try:
+        elevation = float(facts["SUN_ELEVATION"])
+    except (KeyError, ValueError, TypeError) as cause:
+        raise SceneError(f"{path} does not state the sun's elevation ({cause}); fetch it again.") from cause
+    if not -90 <= elevation <= 90:
+        raise SceneError(f"{path} states a sun {elevation} degrees high; its metadata is damaged: fetch it again.")
+    return elevation
+
+
 def _scaling(facts: dict[str, Any], band: str, level: str, elevation: float, path: Path) -> tuple[float, float]:
     try:
         gain = float(facts[f"REFLECTANCE_MULT_BAND_{band[1:]}"])
         offset = float(facts[f"REFLECTANCE_ADD_BAND_{band[1:]}"])
-    except (KeyError, ValueError) as cause:
+    except (KeyError, ValueError, TypeError) as cause:
         raise SceneError(
             f"{path} does not state the reflectance scaling of {band} ({cause}); fetch it again."
         ) from cause
+    if (gain, offset) != _SCALING[level]:
+        raise SceneError(
+            f"{path} scales {band} by {gain} and {offset} where Collection 2 has {_SCALING[level]}; its metadata is"
+            " damaged: fetch it again."
+        )
     sine = math.sin(math.radians(elevation)) if level == "1" else 1.0
     if sine <= 0:
         raise SceneError(

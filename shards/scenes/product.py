@@ -3,6 +3,8 @@
 import hashlib
 import tarfile
 import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -14,6 +16,9 @@ _XML_LIMIT_BYTES = 64 * 2**20  # the largest real metadata file has 24 MB
 _MEMBER_LIMIT_BYTES = 4 * 2**30  # a Sentinel-2 band has 0.15 GB at most
 _RATIO_LIMIT = 200  # unpacked over packed size; JP2 and TIFF do not shrink further
 _CHUNK = 2**20
+# What zipfile and tarfile raise on damaged bytes; RuntimeError is a flipped bit that says "encrypted"
+_ARCHIVE_ERRORS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, OSError, EOFError, ValueError, NotImplementedError,
+                   RuntimeError, OverflowError)  # fmt: skip
 
 
 class Product:
@@ -28,7 +33,7 @@ class Product:
         self.path = path
         try:
             self._sizes = _list(path)
-        except (zipfile.BadZipFile, tarfile.TarError, OSError, EOFError) as cause:
+        except _ARCHIVE_ERRORS as cause:
             raise SceneError(f"{path} cannot be opened ({cause}); it may be truncated: fetch it again.") from cause
 
     @property
@@ -67,16 +72,18 @@ class Product:
         return b"".join(self._chunks(name))
 
     def xml(self, name: str) -> ElementTree.Element:
-        """Parse a metadata file; declarations of entities are refused.
+        """Parse a metadata file; declarations of entities are refused, in whatever encoding they hide.
 
         Raises:
             SceneError: it is absent, not XML, or declares a document type.
         """
-        content = self.read(name)
-        if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+        text = _text_of(self.read(name))
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise SceneError(f"{self.path}: {name} declares a document type, which no product does; it is not opened.")
+        if "\0" in text:
+            raise SceneError(f"{self.path}: {name} is not text in UTF-8 or Latin-1, as products' is; it is not opened.")
         try:
-            return ElementTree.fromstring(content)
+            return ElementTree.fromstring(text)  # a str is never decoded again, whatever encoding it declares
         except ElementTree.ParseError as cause:
             raise SceneError(f"{self.path}: {name} is not readable XML ({cause}); fetch the product again.") from cause
 
@@ -105,13 +112,20 @@ class Product:
             else:
                 with tarfile.open(self.path) as archive, archive.extractfile(name) as file:  # pyright: ignore
                     yield from _in_chunks(file)
-        except (zipfile.BadZipFile, tarfile.TarError, OSError, EOFError, ValueError) as cause:
+        except _ARCHIVE_ERRORS as cause:
             raise SceneError(f"{self.path}: {name} cannot be read ({cause}); fetch the product again.") from cause
 
 
 def _in_chunks(file: IO[bytes]) -> Iterable[bytes]:
     while chunk := file.read(_CHUNK):
         yield chunk
+
+
+def _text_of(content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
 
 
 def _list(path: Path) -> dict[str, int]:
@@ -124,6 +138,8 @@ def _list(path: Path) -> dict[str, int]:
     else:
         with tarfile.open(path) as archive:
             members = [(member.name, member.size, member.size) for member in archive if member.isfile()]
+    if twice := next((name for name, times in Counter(name for name, *_ in members).items() if times > 1), None):
+        raise SceneError(f"{path} holds two entries {twice!r}; which one counts is not known: it is not opened.")
     for name, size, packed in members:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
             raise SceneError(f"{path} holds an entry {name!r} that points outside the archive; it is not opened.")

@@ -44,30 +44,40 @@ def open_safe(path: Path) -> RasterScene:
     if metadata is None:
         raise SceneError(f"{path} holds no MTD_MSIL1C.xml or MTD_MSIL2A.xml; it is no Sentinel-2 L1C or L2A product.")
     level = "l1c" if "MSIL1C" in metadata else "l2a"
-    sensor, root = get_sensor(f"sentinel2-{level}"), product.xml(metadata)
+    sensor = get_sensor(f"sentinel2-{level}")
     images = _images(product, sensor)
-    checked = _verify(product, images.values())
-    provenance: dict[str, Any] = {
-        "product": _text(root, "PRODUCT_URI") or path.name,
-        "processing_baseline": _text(root, "PROCESSING_BASELINE"),
-        "verified_files": checked,
-        "wavelengths_nm": _wavelengths(root),
-        "sun_degrees": _sun(product),
-    }
-    time = _text(root, "DATATAKE_SENSING_START") or _text(root, "PRODUCT_START_TIME") or _time_in(path.name)
-    stated = Stated(_offset(root, path), "the product's metadata", _time(time), provenance)
+    paths = {band: product.gdal_path(name) for band, name in images.items()}
+    told = [name for name in (metadata, product.find("MTD_TL.xml"), _cloud_file(product, level)) if name]
+    checked = _verify(product, list(images.values()), told)
     stack = ExitStack()
     try:
-        bands = {name: (stack.enter_context(open_raster(file)), file, 1) for name, file in images.items()}
+        stated = _stated(product, product.xml(metadata), checked)
+        bands = {name: (stack.enter_context(open_raster(file)), file, 1) for name, file in paths.items()}
         cloud = _cloud(product, level, stack)
         return RasterScene(path.name.partition(".")[0], str(path), sensor, bands, stack, None, cloud, stated)
+    except (ValueError, OverflowError) as cause:
+        stack.close()
+        raise SceneError(f"the metadata of {path} is damaged ({cause}); fetch the product again.") from cause
     except BaseException:
         stack.close()
         raise
 
 
+def _stated(product: Product, root: Element, checked: int) -> Stated:
+    """Return what the product's metadata says of it."""
+    provenance: dict[str, Any] = {
+        "product": _text(root, "PRODUCT_URI") or product.path.name,
+        "processing_baseline": _text(root, "PROCESSING_BASELINE"),
+        "verified_files": checked,
+        "wavelengths_nm": _wavelengths(root),
+        "sun_degrees": _sun(product),
+    }
+    time = _text(root, "DATATAKE_SENSING_START") or _text(root, "PRODUCT_START_TIME") or _time_in(product.path.name)
+    return Stated(_offset(root, product.path), "the product's metadata", _time(time), provenance)
+
+
 def _images(product: Product, sensor: Sensor) -> dict[str, str]:
-    """Return GDAL's path of every band at its own sampling."""
+    """Return the file of every band at its own sampling."""
     found: dict[str, str] = {}
     for name in product.names:
         match = _IMAGE.search(name)
@@ -81,25 +91,40 @@ def _images(product: Product, sensor: Sensor) -> dict[str, str]:
     missing = [band.name for band in sensor.bands if band.name not in found]
     if missing:
         raise SceneError(f"{product.path} lacks the image of {', '.join(missing)}; fetch the product again.")
-    return {band: product.gdal_path(name) for band, name in found.items()}
+    return found
 
 
-def _verify(product: Product, used: Any) -> int:
-    """Check the images in use against manifest.safe; return how many it lists."""
+def _verify(product: Product, images: list[str], told: list[str]) -> int:
+    """Check the files in use against manifest.safe; return how many images it vouches for.
+
+    Raises:
+        SceneError: a file is not what the manifest says, or it lists some of the images but not all.
+    """
+    listed = _listed(product)
+    for name in (*told, *images):
+        if name in listed:
+            product.check(name, *listed[name])
+    missing = [name for name in images if name not in listed]
+    if missing and len(missing) < len(images):
+        raise SceneError(
+            f"{product.path}: manifest.safe does not list {missing[0]}, so nothing tells whether it is whole; fetch the"
+            " product again."
+        )
+    return len(images) - len(missing)
+
+
+def _listed(product: Product) -> dict[str, tuple[str, str]]:
+    """Return the algorithm and checksum of every file that manifest.safe lists; empty when there is no manifest."""
     manifest = product.find("manifest.safe")
     if manifest is None:
-        return 0
-    base = PurePosixPath(manifest).parent
-    count = 0
+        return {}
+    base, listed = PurePosixPath(manifest).parent, {}
     for stream in product.xml(manifest).iter("byteStream"):
         place, checksum = stream.find("fileLocation"), stream.find("checksum")
-        if place is None or checksum is None:
-            continue
-        name = (base / place.get("href", "")).as_posix()
-        if any(path.endswith("/" + name) for path in used):
-            product.check(name, checksum.get("checksumName", "MD5"), checksum.text or "")
-            count += 1
-    return count
+        if place is not None and checksum is not None:
+            name = (base / place.get("href", "")).as_posix()
+            listed[name] = (checksum.get("checksumName", "MD5"), checksum.text or "")
+    return listed
 
 
 def _offset(root: Element, path: Path) -> int:
@@ -130,21 +155,30 @@ def _sun(product: Product) -> dict[str, float]:
     return {angle: float(mean.findtext(f"{angle.upper()}_ANGLE", "nan")) for angle in ("zenith", "azimuth")}
 
 
-def _cloud(product: Product, level: str, stack: ExitStack) -> CloudLayer | None:
+def _cloud_file(product: Product, level: str) -> str | None:
     """Return the product's cloud mask: SCL on L2A; on L1C the raster of baseline 04.00, or the polygons before it."""
-    for ending, test in (
-        ("_SCL_20m.jp2", lambda codes: np.isin(codes[0], _SCL_CLOUD)),
-        ("MSK_CLASSI_B00.jp2", lambda layers: (layers[:2] == 1).any(0)),
-    ):
-        name = product.find(ending)
-        if name and (level == "l2a") == ending.startswith("_SCL"):
-            path = product.gdal_path(name)
-            return RasterCloud(stack.enter_context(open_raster(path)), path, test)
-    name = product.find("MSK_CLOUDS_B00.gml") if level == "l1c" else None
+    if level == "l2a":
+        return product.find("_SCL_20m.jp2")
+    return product.find("MSK_CLASSI_B00.jp2") or product.find("MSK_CLOUDS_B00.gml")
+
+
+def _cloud(product: Product, level: str, stack: ExitStack) -> CloudLayer | None:
+    name = _cloud_file(product, level)
     if name is None:
         return None
+    if name.lower().endswith(".jp2"):
+        path = product.gdal_path(name)
+        return RasterCloud(stack.enter_context(open_raster(path)), path, _scl_cloud if level == "l2a" else _l1c_cloud)
     rings = [each.text or "" for each in product.xml(name).iter("{http://www.opengis.net/gml/3.2}posList")]
     return PolygonCloud([np.array(ring.split(), float).reshape(-1, 2) for ring in rings])
+
+
+def _scl_cloud(codes: np.ndarray) -> np.ndarray:
+    return np.isin(codes[0], _SCL_CLOUD)
+
+
+def _l1c_cloud(layers: np.ndarray) -> np.ndarray:
+    return (layers[:2] == 1).any(0)
 
 
 def _text(root: Element, tag: str) -> str | None:

@@ -53,6 +53,11 @@ def test_few_cells_still_give_a_train_split():
     for count in (1, 2, 3, 7):
         assigned = split_of_cells([(f"cell{k}",) for k in range(count)])
         assert set(assigned.values()) >= set(("train", "val", "test")[: min(count, 3)])
+    for trial in range(200):
+        two = split_of_cells([(f"a{trial}",), (f"b{trial}",)])
+        assert set(two.values()) == {"train", "val"}
+        three = split_of_cells([(f"a{trial}",), (f"b{trial}",), (f"c{trial}",)])
+        assert set(three.values()) == {"train", "val", "test"}
     many = split_of_cells([(f"cell{k}",) for k in range(2000)])
     assert 0.76 < list(many.values()).count("train") / 2000 < 0.84
 

@@ -175,5 +175,5 @@ def test_missing_pieces_of_a_shard_folder_are_one_sentence(shards, tmp_path):
     with pytest.raises(ShardError, match="cannot be opened"):
         ShardSet(copy).read(0)
     (copy / "samples.jsonl").unlink()
-    with pytest.raises(ShardError, match=r"the index .* cannot be read"):
+    with pytest.raises(ShardError, match=r"samples\.jsonl cannot be read"):
         ShardSet(copy)

@@ -1,93 +1,27 @@
-import hashlib
+import functools
 import shutil
 import zipfile
 
 import numpy as np
 import pytest
-import rasterio
-from rasterio.transform import from_origin
 
 from bandloom.errors import SceneError
-from bandloom.sensors import get_sensor
 from shards.build import build
 from shards.plan import BuildOptions
 from shards.scenes import open_scene
 from shards.shard_set import ShardSet
-
-NAME = "S2A_MSIL1C_20230605T103021_N0509_R108_T32UPU_20230605T140000"
-GRANULE = "GRANULE/L1C_T32UPU_A041530_20230605T103021"
-CORNER = (600_000.0, 5_400_000.0)
-
-
-def write_jp2(path, pixels, gsd_m):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    layers = pixels if pixels.ndim == 3 else pixels[None]
-    count, height, width = layers.shape
-    with rasterio.open(path, "w", driver="JP2OpenJPEG", height=height, width=width, count=count, dtype=layers.dtype,
-                       crs="EPSG:32632", transform=from_origin(*CORNER, gsd_m, gsd_m), QUALITY="100", REVERSIBLE="YES",
-                       BLOCKXSIZE="64", BLOCKYSIZE="64") as raster:  # fmt: skip
-        raster.write(layers)
+from tests.shards.safe_product import NAME, native_bands, seal, zipped
+from tests.shards.safe_product import write_safe as write_product
 
 
 @pytest.fixture(scope="session")
 def native():
-    rng = np.random.default_rng(5)
-    return {
-        band.name: rng.integers(1010, 4000, (1020 // band.stored_gsd_m,) * 2, dtype=np.uint16)
-        for band in get_sensor("sentinel2-l1c").bands
-    }
+    return native_bands()
 
 
 @pytest.fixture
 def write_safe(tmp_path, native):
-    """Write an L1C product in the real layout; baseline 05.09 with offsets, or an old one with neither."""
-
-    def write(offset=-1000, baseline="05.09", clouds="raster", name=NAME):
-        root = tmp_path / f"{name}.SAFE"
-        for band, pixels in native.items():
-            values = pixels if offset else pixels - 1000
-            write_jp2(root / GRANULE / f"IMG_DATA/T32UPU_20230605T103021_{band}.jp2", values,
-                      1020 // pixels.shape[0])  # fmt: skip
-        if clouds == "raster":
-            layers = np.zeros((3, 17, 17), np.uint8)
-            layers[0, :2, :2] = layers[2, 5:, 5:] = 1
-            write_jp2(root / GRANULE / "QI_DATA/MSK_CLASSI_B00.jp2", layers, 60)
-        else:
-            x, y = CORNER
-            ring = f"{x} {y} {x + 120} {y} {x + 120} {y - 120} {x} {y - 120} {x} {y}"
-            (root / GRANULE / "QI_DATA").mkdir(parents=True)
-            (root / GRANULE / "QI_DATA/MSK_CLOUDS_B00.gml").write_text(
-                f'<m xmlns:gml="http://www.opengis.net/gml/3.2"><gml:posList>{ring}</gml:posList></m>'
-            )
-        offsets = "".join(f'<RADIO_ADD_OFFSET band_id="{k}">{offset}</RADIO_ADD_OFFSET>' for k in range(13))
-        listed = f"<Radiometric_Offset_List>{offsets}</Radiometric_Offset_List>" if offset else ""
-        (root / "MTD_MSIL1C.xml").write_text(
-            f"<P><PRODUCT_URI>{name}.SAFE</PRODUCT_URI><PROCESSING_BASELINE>{baseline}</PROCESSING_BASELINE>"
-            "<DATATAKE_SENSING_START>2023-06-05T10:30:21.024Z</DATATAKE_SENSING_START>"
-            f'<QUANTIFICATION_VALUE unit="none">10000</QUANTIFICATION_VALUE>{listed}'
-            '<Spectral_Information bandId="8" physicalBand="B8A"><Wavelength><CENTRAL unit="nm">864.8</CENTRAL>'
-            "</Wavelength></Spectral_Information></P>"
-        )
-        (root / GRANULE / "MTD_TL.xml").write_text(
-            "<T><Mean_Sun_Angle><ZENITH_ANGLE>30.5</ZENITH_ANGLE><AZIMUTH_ANGLE>150</AZIMUTH_ANGLE></Mean_Sun_Angle></T>"
-        )
-        rows = "".join(
-            f'<byteStream><fileLocation href="./{p.relative_to(root).as_posix()}"/>'
-            f'<checksum checksumName="MD5">{hashlib.md5(p.read_bytes()).hexdigest()}</checksum></byteStream>'
-            for p in sorted(root.rglob("*.jp2"))
-        )
-        (root / "manifest.safe").write_text(f"<x>{rows}</x>")
-        return root
-
-    return write
-
-
-def zipped(root):
-    path = root.with_suffix(".zip")
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(root.rglob("*")):
-            archive.write(file, file.relative_to(root.parent))
-    return path
+    return functools.partial(write_product, tmp_path, native)
 
 
 @pytest.mark.parametrize("form", ["folder", "zip"])
@@ -125,6 +59,7 @@ def test_an_offset_that_the_metadata_states_and_the_pixels_lack_is_refused(write
     root = write_safe(offset=0)
     text = (root / "MTD_MSIL1C.xml").read_text()
     (root / "MTD_MSIL1C.xml").write_text(text.replace("</P>", "<RADIO_ADD_OFFSET>-1000</RADIO_ADD_OFFSET></P>"))
+    seal(root)
     with pytest.raises(SceneError, match="metadata -1000, but B10 starts at"):
         open_scene(root)
 
@@ -137,6 +72,28 @@ def test_flipped_bytes_in_a_jp2_are_found_by_the_manifest(write_safe):
     band.write_bytes(content)
     with pytest.raises(SceneError, match=r"_B04\.jp2 is damaged \(its MD5"):
         open_scene(root)
+
+
+@pytest.mark.parametrize("name", ["MTD_MSIL1C.xml", "MTD_TL.xml", "MSK_CLASSI_B00.jp2"])
+def test_changed_metadata_and_masks_are_found_by_the_manifest(write_safe, name):
+    root = write_safe()
+    file = next(root.rglob(name))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(SceneError, match=rf"{name} is damaged \(its MD5"):
+        open_scene(root)
+
+
+def test_an_image_that_the_manifest_forgets_is_refused_and_a_product_without_manifest_says_so(write_safe):
+    root = write_safe()
+    manifest = root / "manifest.safe"
+    manifest.write_text(manifest.read_text().replace("_B04.jp2", "_B44.jp2"))
+    with pytest.raises(SceneError, match=r"does not list .*_B04\.jp2"):
+        open_scene(root)
+    manifest.unlink()
+    with open_scene(root) as scene:
+        assert scene.provenance["verified_files"] == 0
 
 
 @pytest.mark.parametrize(("what", "sentence"), [("missing", "lacks the image of B11"), ("empty", "0 bytes")])
@@ -168,10 +125,20 @@ def test_hostile_archives_and_metadata_are_not_opened(write_safe, tmp_path):
     (tmp_path / "S2A_MSIL1C_cut.zip").write_bytes(whole.read_bytes()[:-3000])
     with pytest.raises(SceneError, match="truncated"):
         open_scene(tmp_path / "S2A_MSIL1C_cut.zip")
+    shutil.copy(whole, tmp_path / "S2A_MSIL1C_twice.zip")
+    with (
+        zipfile.ZipFile(tmp_path / "S2A_MSIL1C_twice.zip", "a") as archive,
+        pytest.warns(UserWarning, match="Duplicate"),
+    ):
+        archive.writestr(f"{NAME}.SAFE/manifest.safe", "<x/>")
+    with pytest.raises(SceneError, match="holds two entries"):
+        open_scene(tmp_path / "S2A_MSIL1C_twice.zip")
     lol = '<!DOCTYPE l [<!ENTITY a "b"><!ENTITY c "&a;&a;">]><P>&c;</P>'
-    (root / "MTD_MSIL1C.xml").write_text(lol)
-    with pytest.raises(SceneError, match="declares a document type"):
-        open_scene(root)
+    for encoding, sentence in (("utf-8", "declares a document type"), ("utf-16", "not text in UTF-8")):
+        (root / "MTD_MSIL1C.xml").write_bytes(f'<?xml version="1.0" encoding="{encoding}"?>{lol}'.encode(encoding))
+        seal(root)
+        with pytest.raises(SceneError, match=sentence):
+            open_scene(root)
 
 
 def test_a_product_builds_into_shards_with_clouds_and_time(write_safe, tmp_path):

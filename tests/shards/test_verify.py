@@ -1,7 +1,9 @@
+import json
 import shutil
 
 import pytest
 
+from bandloom.errors import ShardError
 from shards.shard_set import ShardSet
 from shards.verify import verify
 
@@ -41,6 +43,40 @@ def test_missing_cut_and_strange_tars_are_named(copy):
     assert "99999-000.tar is not in the manifest" in problems[1]
     tar.unlink()
     assert "is missing" in verify(copy)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "sentence"),
+    [
+        ("manifest.json", '"B02": 0.', '"B02": 1.', "its seal differs"),
+        ("manifest.json", '"seal"', '"sael"', "its seal differs"),
+        ("samples.jsonl", '"split":"train"', '"split":"test"', "its sha256 differs"),
+    ],
+)
+def test_a_changed_manifest_or_index_is_not_opened(copy, name, old, new, sentence):
+    text = (copy / name).read_text()
+    assert old in text
+    (copy / name).write_text(text.replace(old, new, 1))
+    with pytest.raises(ShardError, match=sentence):
+        ShardSet(copy)
+
+
+def test_a_changed_histogram_is_found_before_statistics_are_made_of_it(copy, command):
+    path = next(copy.glob("*.histograms.npz"))
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert "histograms.npz has changed" in verify(copy)[0]
+    code, said = command("shards", "stats", copy)
+    assert (code, "copy it again" in " ".join(said.split())) == (2, True)
+
+
+def test_folders_of_format_1_which_has_no_seal_are_read(copy):
+    manifest = json.loads((copy / "manifest.json").read_text())
+    del manifest["seal"], manifest["files"]
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"version": 1}))
+    assert verify(copy, deep=True) == []
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"version": 3}))
+    with pytest.raises(ShardError, match="expected 2 or less"):
+        ShardSet(copy)
 
 
 def test_statistics_of_another_split_come_from_the_same_histograms(shards, command):
