@@ -5,7 +5,7 @@ bands; what was subsampled for speed is stated in the row.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,14 +13,14 @@ import numpy as np
 from bandloom.console import track
 from bandloom.errors import ConfigError, nearest
 from bandloom.label_set import IGNORE_INDEX
-from bandloom.sensors import Sensor
-from finetune.classifiers import Classifier, forest, logistic, majority, neighbours, rbf_svm
-from finetune.features import chip_statistics, context_bands, pixel_bands
+from finetune.classifiers import Classifier, forest, linear_svm, logistic, majority, neighbours, rbf_svm
+from finetune.features import chip_statistics, context_bands, pixel_bands, random_conv
 from finetune.metrics import block_confusions
 from finetune.splits import TEST, TRAIN
 from finetune.task_data import Labelled, TaskData
 
 FIT_PIXELS, SCORE_PIXELS = 20_000, 50_000
+FIT_SVM = 5_000  # a kernel SVM's time grows with the square of its rows
 MAJORITY = "majority"
 
 
@@ -48,44 +48,67 @@ class _Table:
     labels: np.ndarray
     blocks: np.ndarray
 
+    def some(self, most: int, seed: int) -> "_Table":
+        """Return at most ``most`` rows."""
+        if len(self.labels) <= most:
+            return self
+        picked = np.random.default_rng(seed).choice(len(self.labels), most, replace=False)
+        return _Table(self.features[picked], self.labels[picked], self.blocks[picked])
 
-Features = Callable[[Labelled, Sensor], np.ndarray]
+
+Features = Callable[[Labelled, TaskData], np.ndarray]
 
 
-def run_baselines(names: Sequence[str], data: TaskData, seed: int = 0) -> list[Row]:
+@dataclass(frozen=True)
+class Baseline:
+    """What a classifier sees, how it is made from a seed, and how many labels it is fitted on at most."""
+
+    features: Features
+    make: Callable[[int], Classifier]
+    most: int = FIT_PIXELS
+
+
+def run_baselines(
+    names: Sequence[str], data: TaskData, seed: int = 0, known: Mapping[str, "Baseline"] | None = None
+) -> list[Row]:
     """Fit and score the named baselines on the split's own training and test labels.
 
     Args:
         names: see :data:`BASELINES`; ``majority`` fits every task.
         data: labelled samples under a split.
         seed: of the classifiers and of the subsampling.
+        known: baselines by name; None: those of :data:`BASELINES` for the task.
 
     Raises:
         ConfigError: a name is unknown or made for another task.
     """
-    check_names(names, data.task)
+    if known is None:
+        check_names(names, data.task)
     rows, tables = [], {}
     for name in track(list(names), "baselines"):
-        features, make = BASELINES[data.task][name]
-        if features not in tables:
-            tables[features] = (
-                _collect(data, TRAIN, features, FIT_PIXELS, seed),
-                _collect(data, TEST, features, SCORE_PIXELS, seed),
+        baseline = (known or BASELINES[data.task])[name]
+        if baseline.features not in tables:
+            tables[baseline.features] = (
+                _collect(data, TRAIN, baseline.features, FIT_PIXELS, seed),
+                _collect(data, TEST, baseline.features, SCORE_PIXELS, seed),
             )
-        rows.append(_score(name, make(seed), tables[features], len(data.label_set)))
+        train, test = tables[baseline.features]
+        rows.append(_score(name, baseline.make(seed), (train.some(baseline.most, seed), test), len(data.label_set)))
     return rows
 
 
-def check_names(names: Sequence[str], task: str) -> None:
-    """Check that every baseline exists for the task.
+def check_names(names: Sequence[str], task: str, more: Iterable[str] = ()) -> None:
+    """Check that every baseline exists for the task, or is one of ``more``.
 
     Raises:
         ConfigError: naming the nearest that does.
     """
+    known = [*BASELINES[task], *more]
     for name in names:
-        if name not in BASELINES[task]:
-            known = ", ".join(BASELINES[task])
-            raise ConfigError(f"there is no baseline {name!r} for {task}; use {known}.{nearest(name, BASELINES[task])}")
+        if name not in known:
+            raise ConfigError(
+                f"there is no baseline {name!r} for {task}; use {', '.join(known)}.{nearest(name, known)}"
+            )
 
 
 def _score(name: str, classifier: Classifier, tables: tuple[_Table, _Table], classes: int) -> Row:
@@ -103,7 +126,7 @@ def _collect(data: TaskData, role: int, of: Features, most: int, seed: int) -> _
     total = int(data.counts.sum((0, 2))[role])
     share = min(1.0, most / max(total, 1))
     rng = np.random.default_rng(seed)
-    parts = [_draw(found, of(found, data.sensor), share, rng) for found in _found(data, indices, role)]
+    parts = [_draw(found, of(found, data), share, rng) for found in _found(data, indices, role)]
     features, labels, blocks = (np.concatenate(column) for column in zip(*parts, strict=True))
     return _Table(features, labels, blocks)
 
@@ -126,30 +149,53 @@ def _draw(
     return values[:, known].T, found.label[known], found.blocks[known]
 
 
-def _pixel(found: Labelled, sensor: Sensor) -> np.ndarray:
-    return pixel_bands(found.groups, sensor)
+def _pixel(found: Labelled, data: TaskData) -> np.ndarray:
+    return pixel_bands(found.groups, data.sensor)
 
 
-def _context(found: Labelled, sensor: Sensor) -> np.ndarray:
-    return context_bands(pixel_bands(found.groups, sensor))
+def _context(found: Labelled, data: TaskData) -> np.ndarray:
+    return context_bands(pixel_bands(found.groups, data.sensor))
 
 
-def _statistics(found: Labelled, sensor: Sensor) -> np.ndarray:
-    return chip_statistics(found.groups, sensor)
+def _statistics(found: Labelled, data: TaskData) -> np.ndarray:
+    return chip_statistics(found.groups, data.sensor)
 
 
-BASELINES: dict[str, dict[str, tuple[Features, Callable[[int], Classifier]]]] = {
+def _random_conv(found: Labelled, data: TaskData) -> np.ndarray:
+    features = random_conv(pixel_bands(found.groups, data.sensor), *band_statistics(data))
+    return features if found.label.ndim else features.mean((-2, -1))
+
+
+def band_statistics(data: TaskData) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and deviation of reflectance ``(C,)`` over the shards' training samples, as pixels' bands lie."""
+    slots = [slot for group in data.sensor.groups for slot in group.slots]
+    mean, std = (np.array([data.shards.statistics[key][slot] for slot in slots]) for key in ("mean", "std"))
+    return mean, std
+
+
+BASELINES: dict[str, dict[str, Baseline]] = {
     "segment": {
-        MAJORITY: (_pixel, majority),
-        "pixel_logistic": (_pixel, logistic),
-        "pixel_rf": (_pixel, forest),
-        "context_rf": (_context, forest),
+        MAJORITY: Baseline(_pixel, majority),
+        "pixel_logistic": Baseline(_pixel, logistic),
+        "pixel_rf": Baseline(_pixel, forest),
+        "context_rf": Baseline(_context, forest),
+        "pixel_knn": Baseline(_pixel, neighbours),
+        "pixel_linear_svm": Baseline(_pixel, linear_svm),
+        "pixel_svm": Baseline(_pixel, rbf_svm, FIT_SVM),
+        "random_conv": Baseline(_random_conv, logistic),
     },
     "classify": {
-        MAJORITY: (_statistics, majority),
-        "stats_knn": (_statistics, neighbours),
-        "stats_logistic": (_statistics, logistic),
-        "stats_rf": (_statistics, forest),
-        "stats_svm": (_statistics, rbf_svm),
+        MAJORITY: Baseline(_statistics, majority),
+        "stats_knn": Baseline(_statistics, neighbours),
+        "stats_logistic": Baseline(_statistics, logistic),
+        "stats_rf": Baseline(_statistics, forest),
+        "stats_svm": Baseline(_statistics, rbf_svm, FIT_SVM),
+        "stats_linear_svm": Baseline(_statistics, linear_svm),
+        "random_conv": Baseline(_random_conv, logistic),
     },
+}
+# what every fine-tuning run is scored beside; `bandloom baselines` runs all of them, and networks from scratch
+STANDARD: dict[str, tuple[str, ...]] = {
+    "segment": (MAJORITY, "pixel_logistic", "pixel_rf", "context_rf"),
+    "classify": (MAJORITY, "stats_knn", "stats_logistic", "stats_rf", "stats_svm"),
 }

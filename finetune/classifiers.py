@@ -41,6 +41,14 @@ def neighbours(seed: int) -> Classifier:
     return _filled(KNeighborsClassifier(5), scale=True)
 
 
+def linear_svm(seed: int) -> Classifier:
+    """A linear support vector machine."""
+    from sklearn.svm import LinearSVC
+
+    settings: dict[str, Any] = {"C": 0.1, "dual": False, "tol": 1e-3, "random_state": seed}
+    return _filled(LinearSVC(**settings), scale=True)
+
+
 def rbf_svm(seed: int) -> Classifier:
     """A support vector machine with a Gaussian kernel."""
     from sklearn.svm import SVC

@@ -1,14 +1,17 @@
-"""``bandloom finetune``."""
+"""``bandloom finetune``, ``probe``, ``baselines`` and ``evaluate``."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+ConfigFile = Annotated[Path, typer.Argument(help="YAML config; `shards` is the one key it must have.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="key.sub=value, each wins over the file.")]
+
 
 def finetune(
-    config: Annotated[Path, typer.Argument(help="YAML config; `shards` is the one key it must have.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, each wins over the file.")] = None,
+    config: ConfigFile,
+    overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Run folder; an unfinished run in it goes on.")] = Path("runs/finetune"),
     from_scratch: Annotated[bool, typer.Option(help="Throw away what the run folder holds.")] = False,
 ) -> None:
@@ -20,3 +23,59 @@ def finetune(
 
     resolved = load_config(FinetuneConfig, config, overrides or [])
     raise typer.Exit(train(resolved, RunFolder(out), from_scratch=from_scratch))
+
+
+def probe(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="Run folder; features kept in it are used again.")] = Path("runs/probe"),
+    few_shot: Annotated[
+        bool, typer.Option("--few-shot", help="Also score on 1 to 50 labels a class, 1 and 10 %.")
+    ] = False,
+) -> None:
+    """Score a frozen encoder by neighbours, a linear map and attention, beside random weights and the floors."""
+    from bandloom.config import load_config
+    from bandloom.run_folder import RunFolder
+    from finetune.config import FinetuneConfig
+    from finetune.probe_run import probe_run
+
+    probe_run(load_config(FinetuneConfig, config, overrides or []), RunFolder(out), few_shot=few_shot)
+
+
+def baselines(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/baselines"),
+    only: Annotated[str | None, typer.Option(help="Names with commas; else all of the task's.")] = None,
+    external: Annotated[list[Path] | None, typer.Option(help="Folder with external.yaml: a public encoder.")] = None,
+) -> None:
+    """Score every floor on the config's split: classic classifiers, networks from scratch, public encoders."""
+    from bandloom.config import load_config
+    from bandloom.run_folder import RunFolder
+    from finetune.baselines_run import baselines_run
+    from finetune.config import FinetuneConfig
+
+    names = only.split(",") if only else None
+    baselines_run(load_config(FinetuneConfig, config, overrides or []), RunFolder(out), names, external or [])
+
+
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="A fine-tuning run, or its checkpoint folder.")],
+    shards: Annotated[Path, typer.Argument(help="Labelled shards with the model's sensor and classes.")],
+    out: Annotated[Path, typer.Option(help="New folder for the report.")] = Path("runs/evaluate"),
+    ground: Annotated[
+        str | None, typer.Option(help="own (the test part of its split) or all; else own on its own shards.")
+    ] = None,
+    bootstrap: Annotated[int, typer.Option(help="Draws of blocks behind the intervals.")] = 1000,
+    batch_size: Annotated[int, typer.Option(help="Chips a forward pass.")] = 16,
+) -> None:
+    """Score a fine-tuned model on labelled shards."""
+    from typing import cast, get_args
+
+    from bandloom.errors import ConfigError
+    from finetune.evaluate_run import Ground, evaluate_run
+
+    if ground is not None and ground not in get_args(Ground):
+        raise ConfigError(f"--ground {ground!r} is not known; use own or all.")
+    evaluate_run(checkpoint, shards, out, ground=cast("Ground | None", ground), bootstrap=bootstrap,
+                 batch_size=batch_size)  # fmt: skip

@@ -47,7 +47,7 @@ class FinetuneConfig(Config):
     warm_steps: int = Field(default=600, ge=0, description="segment: steps on single pixels before the first chip")
     augment: bool = Field(default=True, description="turn and mirror chips (D4)")
     split: SplitConfig = Field(default_factory=SplitConfig)
-    baselines: list[str] | None = Field(default=None, description="floors to score; null: all of the task's")
+    baselines: list[str] | None = Field(default=None, description="floors to score; null: the standard ones")
     compare_random: bool = Field(default=True, description="train the same network from random weights beside it")
     curve_points: int = Field(default=5, ge=0, description="looks at validation ground on the way, for the curve")
     bootstrap: int = Field(default=1000, ge=0, description="draws of blocks behind the intervals")

@@ -60,3 +60,27 @@ def chip_statistics(groups: Mapping[int, np.ndarray], sensor: Sensor) -> np.ndar
             seen = band[np.isfinite(band)]
             rows.append([seen.mean(), seen.std(), seen.min(), seen.max()] if seen.size else [np.nan] * 4)
     return np.array(rows, np.float32).ravel()
+
+
+def random_conv(bands: np.ndarray, mean: np.ndarray, std: np.ndarray, filters: int = 64) -> np.ndarray:
+    """Return random convolutional features ``(2 F, H, W)``: what a network gives that has learnt nothing.
+
+    Random 3 x 3 filters over all bands, rectified with both signs (Rolf et al. 2021, MOSAIKS; Coates and Ng 2012).
+
+    Args:
+        bands: reflectance ``(C, H, W)``, NaN where absent.
+        mean: of the bands, ``(C,)``.
+        std: of the bands, ``(C,)``.
+        filters: F; the same filters for the same number of bands, always.
+    """
+    import torch
+
+    rng = np.random.default_rng(len(bands))
+    weight = rng.standard_normal((filters, len(bands), 3, 3)) / np.sqrt(9 * len(bands))
+    bias = 0.5 * rng.standard_normal(filters)
+    scaled = np.nan_to_num((bands - mean[:, None, None]) / std[:, None, None])
+    given = (torch.from_numpy(each.astype(np.float32)) for each in (scaled, weight, bias))
+    pixels, kernel, shift = given
+    padded = torch.nn.functional.pad(pixels[None], (1, 1, 1, 1), mode="replicate")
+    response = torch.nn.functional.conv2d(padded, kernel, shift)[0]
+    return torch.cat([response.relu(), (-response).relu()]).numpy()

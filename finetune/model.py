@@ -61,17 +61,29 @@ class TaskModel(nn.Module):
 
         The encoder's tokens never see these copies; the head's light skip does, so that a pixel keeps its own spectrum.
         """
-        gsd, first = next(iter(groups.items()))
-        side = (first.shape[-2] * gsd // PIXEL_M, first.shape[-1] * gsd // PIXEL_M)
-        planes = []
-        for group in self.sensor.groups:
-            dn = groups[group.gsd_m].float()
-            slots = [SLOTS.index(slot) for slot in group.slots]
-            mean, std = (each[slots][:, None, None] for each in (self.encoder.embed.mean, self.encoder.embed.std))
-            value = ((dn - OFFSET) / SCALE - mean) / (2 * std)
-            value = torch.where((dn > NODATA) & (dn < SATURATED), value, 0.0)
-            planes.append(value if group.gsd_m == PIXEL_M else functional.interpolate(value, side, mode="nearest"))
-        return torch.cat(planes, dim=1)
+        return normalised_pixels(groups, self.sensor, self.encoder.embed.mean, self.encoder.embed.std)
+
+
+def normalised_pixels(groups: Mapping[int, Tensor], sensor: Sensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Return every band on the 10 m grid (nearest sample), normalised, 0 where absent, ``(B, C, H10, W10)``.
+
+    Args:
+        groups: digital numbers ``{gsd_m: (B, C, H, W)}``.
+        sensor: whose groups they are.
+        mean: of reflectance by slot, ``(13,)``.
+        std: likewise; values are divided by two of it.
+    """
+    gsd, first = next(iter(groups.items()))
+    side = (first.shape[-2] * gsd // PIXEL_M, first.shape[-1] * gsd // PIXEL_M)
+    planes = []
+    for group in sensor.groups:
+        dn = groups[group.gsd_m].float()
+        slots = [SLOTS.index(slot) for slot in group.slots]
+        of_group = [each[slots][:, None, None] for each in (mean, std)]
+        value = ((dn - OFFSET) / SCALE - of_group[0]) / (2 * of_group[1])
+        value = torch.where((dn > NODATA) & (dn < SATURATED), value, 0.0)
+        planes.append(value if group.gsd_m == PIXEL_M else functional.interpolate(value, side, mode="nearest"))
+    return torch.cat(planes, dim=1)
 
 
 def check_sensor(encoder: Encoder, sensor: Sensor) -> None:

@@ -1,37 +1,29 @@
 """A fine-tuning run: labelled shards and an encoder in; a model, its scores and its floors out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
-import numpy as np
 import torch
-from torch import nn
 
 from bandloom.console import logger
-from bandloom.device_batch import DeviceBatch
 from bandloom.encoder import Encoder, count_parameters
 from bandloom.engine import Engine, make_engine
-from bandloom.errors import LabelError
-from bandloom.label_set import IGNORE_INDEX
 from bandloom.markers import EXIT_DONE
 from bandloom.ranks import Ranks
 from bandloom.run_folder import RunFolder
-from bandloom.trainer import LoadedStep, Task, Trainer
-from finetune.augment import d4
+from bandloom.trainer import Task, Trainer
 from finetune.baselines import check_names
+from finetune.batches import make_loss, training_steps
 from finetune.config import FinetuneConfig
 from finetune.lora import merge_lora
-from finetune.losses import LOSSES
 from finetune.metrics import scores
 from finetune.model import TaskModel, set_trainable
 from finetune.results import write_results
 from finetune.scoring import score_model
 from finetune.setting import Setting, open_setting
-from finetune.splits import TRAIN, VAL
-from finetune.task_data import TaskData, mask_label
+from finetune.splits import VAL
 from finetune.warm_start import warm_start
-from shards.loader import Loader, LoaderState
 
 CURVE_SAMPLES = 24  # validation samples that a point of the learning curve is measured on
 SCORING_TIMEOUT_S = 4 * 3600.0  # the other ranks wait while rank 0 scores
@@ -116,19 +108,8 @@ def _random_rival(setting: Setting, run: RunFolder, model: TaskModel) -> tuple[T
 def _trainer(setting: Setting, model: TaskModel, run: RunFolder, *, curve_points: int = 0) -> Trainer:
     config = setting.config.trainer
     engine = make_engine(model, config.engine, setting.ranks, config.steps, model.encoder.config.depth)
-    augment = d4 if setting.config.augment else None
-    loss = LOSSES[setting.config.loss]
-
-    def loss_of(module: nn.Module, batch: DeviceBatch) -> torch.Tensor:
-        batch = augment(batch) if augment else batch
-        target = batch.label if setting.config.task == "segment" else batch.class_index
-        if target is None:
-            raise LabelError(f"the samples {', '.join(batch.keys[:4])} carry no labels for {setting.config.task}.")
-        target = torch.where(target < 0, IGNORE_INDEX, target.long())
-        return loss(module(batch.groups).float(), target)
-
     hooks = [(max(1, config.steps // curve_points), _validation(setting, engine, run))] if curve_points else []
-    return Trainer(run, config, engine, Task(loss_of, lambda state: _steps(setting, state), hooks))
+    return Trainer(run, config, engine, Task(make_loss(setting), lambda state: training_steps(setting, state), hooks))
 
 
 def _validation(setting: Setting, engine: Engine, run: RunFolder) -> Callable[[int], None]:
@@ -144,29 +125,3 @@ def _validation(setting: Setting, engine: Engine, run: RunFolder) -> Callable[[i
         setting.ranks.barrier()
 
     return look
-
-
-def _steps(setting: Setting, state: dict[str, int] | None) -> Iterator[LoadedStep]:
-    """Yield training batches; labels outside the training ground are 255 in them."""
-    config, data, ranks = setting.config.trainer, setting.data, setting.ranks
-    entries = {entry.key: entry for entry in data.shards.entries}
-    start = LoaderState(**state) if state else LoaderState(epoch=0, position=0)
-    loader = Loader(data.shards, data.indices_of(TRAIN), config.batch_size, seed=config.seed, rank=ranks.rank,
-                    world=ranks.world, crop_px=setting.chip_px, workers=config.workers, start=start)  # fmt: skip
-    for batch in loader:
-        after = {"epoch": batch.state.epoch, "position": batch.state.position}
-        loaded = DeviceBatch.of(batch, ranks.device)
-        if setting.config.task == "segment":
-            if batch.label is None:
-                raise LabelError(f"the samples {', '.join(batch.keys[:4])} carry no label raster; segment needs one.")
-            label = training_label(batch, entries, data)
-            loaded = replace(loaded, label=torch.from_numpy(label).to(ranks.device))
-        yield LoadedStep(loaded, after)
-
-
-def training_label(batch: Any, entries: dict[str, Any], data: TaskData) -> np.ndarray:
-    """Return a batch's labels ``(B, H, W)`` uint8 with everything but measured training ground at 255."""
-    shape = batch.label.shape[-2:]
-    roles = [data.split.roles(entries[key], (float(x), float(y)), shape)
-             for key, (x, y) in zip(batch.keys, batch.corner_m, strict=True)]  # fmt: skip
-    return mask_label(batch.label, batch.groups, np.stack(roles), TRAIN)

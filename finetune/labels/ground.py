@@ -179,11 +179,11 @@ def _read_geojson(path: Path) -> Rows:
 
 def _read_vector(path: Path) -> Rows:
     try:
-        import pyogrio  # pyright: ignore[reportMissingImports]
         import shapely  # pyright: ignore[reportMissingImports]
+        from pyogrio import raw  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as cause:
         raise MissingExtraError(f"pyogrio (for {path.suffix} files)", "vector") from cause
-    read: Any = pyogrio.raw.read
+    read: Any = raw.read
     try:
         meta, _, shapes, columns = read(path)
     except Exception as cause:

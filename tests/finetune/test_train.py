@@ -10,12 +10,13 @@ from bandloom.cli import main
 from bandloom.config import load_config
 from bandloom.ranks import Ranks
 from bandloom.sensors import get_sensor
+from finetune.batches import training_label, training_steps
 from finetune.checkpoint import load_task_model
 from finetune.config import FinetuneConfig
 from finetune.scoring import score_model
 from finetune.splits import TEST, TRAIN, BlockSplit
 from finetune.task_data import TaskData
-from finetune.train import _prepare, _steps, training_label
+from finetune.train import _prepare
 from shards.loader import Loader
 from shards.shard_set import ShardSet
 from tests.finetune.models import S2, encoder
@@ -107,7 +108,7 @@ def test_the_loader_and_the_sample_give_identical_inputs(scene_shards):
     config = load_config(FinetuneConfig, None, [f"shards={scene_shards}", "size=demo", "chip_px=120", *FEW[:3]])
     ranks = Ranks(0, 0, 1, torch.device("cpu"))
     setting, _ = _prepare(config, ranks)
-    step = next(iter(_steps(setting, None)))
+    step = next(iter(training_steps(setting, None)))
     places = {entry.key: i for i, entry in enumerate(setting.data.shards.entries)}
     for row, key in enumerate(step.batch.keys):
         sample = setting.data.shards.read(places[key])

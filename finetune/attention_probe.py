@@ -1,0 +1,49 @@
+"""A probe that chooses where to look: learned queries attend to a chip's frozen tokens, a linear map reads the rest.
+
+The mean token mixes what is there with what is beside it; attention pooling is the usual third probe for masked
+autoencoders (Chen et al., Context Autoencoder, arXiv 2202.03026; here without projections, so that it stays seconds).
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+HEADS, STEPS, BATCH, PEAK_LR = 4, 400, 256, 1e-2
+
+
+class AttentionProbe(nn.Module):
+    """Class logits ``(B, K)`` of tokens ``(B, G, D)``."""
+
+    def __init__(self, embed_dim: int, classes: int, heads: int = HEADS) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.zeros(heads, embed_dim))
+        self.classify = nn.Linear(heads * embed_dim, classes)
+        nn.init.normal_(self.query, std=embed_dim**-0.5)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Attend, and read."""
+        attention = (tokens @ self.query.T * tokens.shape[-1] ** -0.5).softmax(1)  # (B, G, heads)
+        return self.classify((attention.transpose(1, 2) @ tokens).flatten(1))
+
+
+def attention_probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, classes: int, seed: int = 0) -> np.ndarray:
+    """Return predicted classes ``(M,)`` of test tokens ``(M, G, D)`` after fitting on ``(N, G, D)`` and ``(N,)``."""
+    flat = train.reshape(-1, train.shape[-1]).astype(np.float32)
+    mean, std = flat.mean(0), flat.std(0) + 1e-6
+    torch.manual_seed(seed)
+    model = AttentionProbe(train.shape[-1], classes)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LR, weight_decay=0.05)
+    inputs, targets = torch.from_numpy(((train - mean) / std).astype(np.float32)), torch.from_numpy(labels)
+    for step in range(STEPS):
+        for group in optimizer.param_groups:
+            group["lr"] = PEAK_LR * min(1.0, (step + 1) / 20) * 0.5 * (1 + np.cos(np.pi * step / STEPS))
+        picks = torch.randint(len(labels), (min(BATCH, len(labels)),))
+        loss = functional.cross_entropy(model(inputs[picks]), targets[picks])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        parts = [model(torch.from_numpy(((part - mean) / std).astype(np.float32))).argmax(1).numpy()
+                 for part in np.array_split(test, max(1, len(test) // 1024)) if len(part)]  # fmt: skip
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)

@@ -1,0 +1,44 @@
+"""Every floor on one split: classic classifiers, networks from scratch, public encoders; one table, one report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bandloom.ranks import Ranks
+from bandloom.run_folder import RunFolder
+from finetune.baselines import BASELINES, check_names, run_baselines
+from finetune.config import FinetuneConfig
+from finetune.external import external_baseline
+from finetune.report import metrics_record, write_report
+from finetune.results import say
+from finetune.rivals import RIVALS, run_rivals
+from finetune.setting import open_setting
+
+
+def baselines_run(config: FinetuneConfig, run: RunFolder, names: Sequence[str] | None = None,
+                  external: Sequence[Path] = ()) -> dict[str, Any]:  # fmt: skip
+    """Score floors on the config's split and write a report; returns what ``metrics.json`` holds.
+
+    Args:
+        config: shards, task and split; networks from scratch train for ``trainer.steps`` steps.
+        run: where the report goes.
+        names: which floors, the first is the one whose confusion matrix is drawn; None: all of the task's.
+        external: folders of public encoders, see :mod:`finetune.external`.
+
+    Raises:
+        BandloomError: the shards, the labels, the split, a name or an encoder cannot be used; nothing was written then.
+    """
+    task = config.task
+    wanted = list(names if names is not None else [*BASELINES[task], *RIVALS[task]])
+    check_names(wanted, task, RIVALS[task])
+    classic = [name for name in wanted if name not in RIVALS[task]]
+    added = dict(external_baseline(folder) for folder in external)
+    setting, _ = open_setting(config.with_changes(checkpoint=None), Ranks.from_environment())
+    run.start(config)
+    known = BASELINES[task] | added
+    rows = run_baselines([*classic, *added], setting.data, config.trainer.seed, known)
+    rows += run_rivals([name for name in wanted if name in RIVALS[task]], setting)
+    record = metrics_record(rows, setting.data, config.bootstrap, steps=config.trainer.steps)
+    write_report(run.path, record)
+    say(record)
+    return record

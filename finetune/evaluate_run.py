@@ -1,0 +1,80 @@
+"""A finished model on labelled shards: its own test ground again, or all of somebody else's."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from bandloom.checkpoint import read_folder
+from bandloom.errors import CheckpointError, LabelError
+from bandloom.output import new_output
+from finetune.checkpoint import load_task_model
+from finetune.config import SplitConfig
+from finetune.evaluation import evaluate
+from finetune.model import TaskModel
+from finetune.report import MODEL_ROW, metrics_record, write_evidence, write_report
+from finetune.results import say
+from finetune.setting import checkpoint_folder
+from finetune.split_choice import make_split
+from finetune.splits import TEST, SampleSplit, Split
+from finetune.task_data import TaskData
+from shards.shard_set import ShardSet
+
+Ground = Literal["own", "all"]
+
+
+def evaluate_run(checkpoint: Path, shards: Path, out: Path, *, ground: Ground | None = None, bootstrap: int = 1000,
+                 batch_size: int = 16) -> dict[str, Any]:  # fmt: skip
+    """Score a fine-tuned model and write a report into a new folder; returns what ``metrics.json`` holds.
+
+    Args:
+        checkpoint: a fine-tuning run, or its checkpoint folder.
+        shards: labelled shards with the model's sensor and classes.
+        out: the new folder.
+        ground: ``own``, the test part of the split that the model was trained under; ``all``, every label. None takes
+            ``own`` for the shards it was trained on and ``all`` for others.
+        bootstrap: draws of blocks behind the intervals.
+        batch_size: chips a forward pass.
+
+    Raises:
+        CheckpointError: it is no fine-tuned model.
+        LabelError: the shards have other classes, or no labels.
+        ShardError: the shards lack the model's sensor.
+        OutputError: ``out`` exists.
+    """
+    folder = checkpoint_folder(checkpoint)
+    model, (record, _) = load_task_model(folder), read_folder(folder)
+    config = record["provenance"].get("config", {})
+    shard_set = ShardSet(shards)
+    check_classes(model, shard_set)
+    if ground is None:
+        ground = "own" if config and Path(config["shards"]).resolve() == shards.resolve() else "all"
+    data = TaskData(shard_set, model.task, _split(ground, config, shard_set, model, folder), model.sensor)
+    tested = evaluate(MODEL_ROW, model, data, TEST, batch_size=batch_size, temperature=model.temperature)
+    found = metrics_record([tested.row], data, bootstrap, calibration=tested.calibration(model.temperature),
+                           checkpoint=str(folder), ground=ground)  # fmt: skip
+    with new_output(out, folder=True) as temporary:
+        write_report(temporary, found)
+        write_evidence(temporary, tested, data)
+    say(found)
+    return found
+
+
+def check_classes(model: TaskModel, shards: Any) -> None:
+    """Check that shards name the model's classes in its order.
+
+    Raises:
+        LabelError: they do not; how to translate labels is said.
+    """
+    held = shards.label_set.names if shards.label_set else ()
+    if held != model.label_set.names:
+        raise LabelError(
+            f"the model knows {', '.join(model.label_set.names)}; the shards {shards.path} are labelled with"
+            f" {', '.join(held) or 'nothing'}: translate the labels with `bandloom labels map` and build them again."
+        )
+
+
+def _split(ground: Ground, config: dict[str, Any], shards: Any, model: TaskModel, folder: Path) -> Split:
+    if ground == "all":
+        return SampleSplit("all", {entry.key: TEST for entry in shards.entries if entry.sensor == model.sensor.name})
+    if not config:
+        raise CheckpointError(f"{folder} does not say under which split it was trained; use --ground all.")
+    return make_split(SplitConfig(**config["split"]), shards, model.task, model.sensor)

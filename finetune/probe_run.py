@@ -1,0 +1,179 @@
+"""Probes of a frozen encoder beside the floors: neighbours, a linear map, attention; by bands, by number of labels."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bandloom.band_subsets import BAND_SUBSETS
+from bandloom.console import console, table
+from bandloom.encoder import Encoder
+from bandloom.errors import LabelError
+from bandloom.probes import nearest_neighbours, ridge
+from bandloom.ranks import Ranks
+from bandloom.run_folder import RunFolder
+from finetune.attention_probe import attention_probe
+from finetune.baselines import STANDARD, Row, check_names, run_baselines
+from finetune.config import FinetuneConfig
+from finetune.frozen_features import Features, frozen_features
+from finetune.metrics import block_confusions, scores
+from finetune.report import metrics_record, write_report
+from finetune.results import say
+from finetune.setting import Setting, open_setting
+from finetune.splits import TEST, TRAIN
+
+FIT, SCORE, NEIGHBOURS = 20_000, 50_000, 20
+SUBSETS = ("13", "10m", "RGB")
+SHOTS: tuple[int | float, ...] = (1, 5, 10, 50, 0.01, 0.1, 1.0)  # labels a class, or a share of all of them
+DRAWS = 5  # choices of the few labels that a few-shot score is the mean of
+Predict = Callable[[Features, Features, int], np.ndarray]
+
+
+def probe_run(config: FinetuneConfig, run: RunFolder, *, few_shot: bool = False) -> dict[str, Any]:
+    """Probe the config's encoder on its shards and write a report; returns what ``metrics.json`` holds.
+
+    Args:
+        config: shards, checkpoint, task and split; its training keys are not used.
+        run: where features are kept and the report goes; typed again, the features are read and not computed.
+        few_shot: also score on few labels, see :data:`SHOTS`.
+
+    Raises:
+        BandloomError: the shards, the labels, the split or the checkpoint cannot be used; nothing was written then.
+    """
+    check_names(config.baselines or (), config.task)
+    setting, encoder = open_setting(config, Ranks(0, 0, 1, torch.device("cpu")))
+    run.start(config)
+    held = {name: _features(setting, encoder, run.path, name) for name in _subsets(setting)}
+    untrained = _features(setting, _untrained(setting, encoder), run.path, "13", kept=False)
+    rows = probe_rows(held["13"], setting)
+    rows += [_row("linear, random weights", _linear, untrained, setting)]
+    rows += [_row(f"linear, {name} bands", _linear, features, setting) for name, features in held.items()
+             if name != "13"]  # fmt: skip
+    rows += run_baselines(list(STANDARD[config.task] if config.baselines is None else config.baselines), setting.data,
+                          config.trainer.seed)  # fmt: skip
+    more = (
+        {"few_shot": few_shot_curve({"encoder": held["13"], "random weights": untrained}, setting)} if few_shot else {}
+    )
+    record = metrics_record(rows, setting.data, config.bootstrap, unit=_unit(setting), **more)
+    write_report(run.path, record)
+    say(record)
+    if few_shot:
+        console.print(few_shot_table(record["few_shot"]))
+    return record
+
+
+def probe_rows(features: Features, setting: Setting) -> list[Row]:
+    """Return the rows of all probes on one encoder's features, the linear one first."""
+    probes: dict[str, Predict] = {"linear": _linear, f"{NEIGHBOURS} neighbours": _neighbours}
+    if len(features.tokens):
+        probes["attention"] = _attention
+    return [_row(name, predict, features, setting) for name, predict in probes.items()]
+
+
+def few_shot_curve(sets: dict[str, Features], setting: Setting) -> list[dict[str, Any]]:
+    """Return the linear probe's macro-F1 on few labels, mean and deviation over :data:`DRAWS` choices of them."""
+    curve = []
+    for shots in SHOTS:
+        point: dict[str, Any] = {"shots": shots}
+        for name, features in sets.items():
+            train, test = features.of(TRAIN), _some(features.of(TEST), SCORE, 0)
+            found, used = [], 0
+            for draw in range(DRAWS if shots != 1.0 else 1):
+                few = _some(train.take(few_labels(train.labels, shots, draw)), FIT, draw)
+                used = len(few.labels)
+                predicted = _linear(few, test, len(setting.data.label_set))
+                found.append(
+                    scores(_confusion(test.labels, predicted, setting), setting.data.label_set.names)["macro_f1"]
+                )
+            point |= {"labels": used, name: float(np.mean(found)), f"{name} deviation": float(np.std(found))}
+        curve.append(point)
+    return curve
+
+
+def few_labels(labels: np.ndarray, shots: int | float, draw: int) -> np.ndarray:
+    """Choose rows: so many of each class, or a share of every class but at least one."""
+    rng = np.random.default_rng([draw, round(1000 * shots)])
+    rows = []
+    for value in np.unique(labels):
+        own = np.flatnonzero(labels == value)
+        count = min(len(own), shots) if isinstance(shots, int) else max(1, round(shots * len(own)))
+        rows.append(rng.choice(own, count, replace=False))
+    return np.sort(np.concatenate(rows))
+
+
+def few_shot_table(curve: Sequence[dict[str, Any]]) -> Any:
+    """Return the console's table of a few-shot curve."""
+    names = [key for key in curve[0] if key not in ("shots", "labels") and not key.endswith("deviation")]
+    rows = [[_shots_text(p["shots"]), p["labels"], *(f"{p[n]:.3f} ± {p[n + ' deviation']:.3f}" for n in names)]
+            for p in curve]  # fmt: skip
+    return table("Few labels (linear probe, macro-F1)", ["labels", "in all", *names], rows)
+
+
+def _shots_text(shots: int | float) -> str:
+    return f"{shots} a class" if isinstance(shots, int) else f"{100 * shots:g} %"
+
+
+def _row(name: str, predict: Predict, features: Features, setting: Setting) -> Row:
+    start, seed = time.monotonic(), setting.config.trainer.seed
+    train, test = _some(features.of(TRAIN), FIT, seed), _some(features.of(TEST), SCORE, seed)
+    if not len(train.labels) or not len(test.labels):
+        raise LabelError(f"the split leaves no {_unit(setting)} for training or for the test; use smaller blocks"
+                         " (split.block_m).")  # fmt: skip
+    predicted = predict(train, test, len(setting.data.label_set))
+    confusions = block_confusions(test.labels, predicted, test.blocks, len(setting.data.label_set))
+    return Row(name, confusions, len(train.labels), len(test.labels), time.monotonic() - start)
+
+
+def _some(features: Features, most: int, seed: int) -> Features:
+    if len(features.labels) <= most:
+        return features
+    return features.take(np.sort(np.random.default_rng(seed).choice(len(features.labels), most, replace=False)))
+
+
+def _scaled(train: Features, test: Features) -> tuple[np.ndarray, np.ndarray]:
+    mean, std = train.mean.mean(0), train.mean.std(0) + 1e-6
+    return (train.mean - mean) / std, (test.mean - mean) / std
+
+
+def _linear(train: Features, test: Features, classes: int) -> np.ndarray:
+    inside, outside = _scaled(train, test)
+    return ridge(inside, train.labels, outside, classes)
+
+
+def _neighbours(train: Features, test: Features, classes: int) -> np.ndarray:
+    inside, outside = _scaled(train, test)
+    return nearest_neighbours(inside, train.labels, outside, classes, k=NEIGHBOURS)
+
+
+def _attention(train: Features, test: Features, classes: int) -> np.ndarray:
+    return attention_probe(train.tokens, train.labels, test.tokens, classes)
+
+
+def _confusion(labels: np.ndarray, predicted: np.ndarray, setting: Setting) -> np.ndarray:
+    from finetune.metrics import confusion_matrix
+
+    return confusion_matrix(labels, predicted, len(setting.data.label_set))
+
+
+def _features(setting: Setting, encoder: Encoder, folder: Path, name: str, *, kept: bool = True) -> Features:
+    slots = None if name == "13" else BAND_SUBSETS[name]
+    cache = folder / f"features-{name}.npz" if kept else None
+    return frozen_features(encoder, setting.data, setting.chip_px, slots=slots, cache=cache)
+
+
+def _subsets(setting: Setting) -> list[str]:
+    """Return the subsets that leave out some of the sensor's bands, after all of them."""
+    own = set(setting.data.sensor.slots)
+    return ["13", *(name for name in SUBSETS[1:] if own & set(BAND_SUBSETS[name]) and own - set(BAND_SUBSETS[name]))]
+
+
+def _untrained(setting: Setting, encoder: Encoder) -> Encoder:
+    torch.manual_seed(setting.config.trainer.seed)
+    return Encoder(encoder.config, encoder.statistics)
+
+
+def _unit(setting: Setting) -> str:
+    return "chip" if setting.config.task == "classify" else "token"
