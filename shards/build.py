@@ -1,9 +1,13 @@
 """Building shards: units of work, each journalled when its tars are whole, so that a build goes on where it stopped."""
 
+import ctypes
 import errno
+import fcntl
 import json
 import os
 import shutil
+import signal
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -33,7 +37,7 @@ def build(paths: Sequence[str], out: Path, options: BuildOptions, *, part: tuple
         paths: scenes, or folders of scenes.
         out: the folder to make; must not exist.
         options: how scenes become samples.
-        part: (i, n): do every n-th unit from the i-th, as one of n machines that share the disk.
+        part: (i, n): do every n-th unit from number i, counted from 0, as one of n machines that share the disk.
         workers: processes.
         finish: merge and put ``out`` in place; with parts, leave that to :func:`finish_build`.
 
@@ -47,10 +51,10 @@ def build(paths: Sequence[str], out: Path, options: BuildOptions, *, part: tuple
     fresh = not place.exists()
     try:
         _open_place(place, plan)
-        done = {record["unit"] for record in read_journals(place)}
-        mine = [unit for unit in range(part[0], len(plan.units), part[1]) if unit not in done]
-        _sweep(place, mine)
         with _Journal(place / f"journal-{part[0]:05d}.jsonl") as journal:
+            done = {record["unit"] for record in read_journals(place)}
+            mine = [unit for unit in range(part[0], len(plan.units), part[1]) if unit not in done]
+            _sweep(place, mine)
             for record in track(_results(plan, mine, place, workers), "units", len(mine)):
                 journal.add(record)
         if finish:
@@ -91,18 +95,18 @@ def finish_build(out: Path) -> None:
 
 
 def parse_part(text: str) -> tuple[int, int]:
-    """Read ``I/N`` (``0/4`` is the first of four); an empty text is the whole.
+    """Read ``I/N`` (``1/4`` is the first of four) as (0, 4); an empty text is the whole.
 
     Raises:
         ShardError: it is no such pair.
     """
     try:
-        index, count = (int(number) for number in (text or "0/1").split("/"))
+        number, count = (int(each) for each in (text or "1/1").split("/"))
     except ValueError:
-        index, count = 0, 0
-    if not 0 <= index < count:
-        raise ShardError(f"--part {text!r} is not understood; write I/N with I from 0 to N - 1, such as 0/4.")
-    return index, count
+        number, count = 0, 0
+    if not 1 <= number <= count:
+        raise ShardError(f"--part {text!r} is not understood; write I/N with I from 1 to N, such as 1/4.")
+    return number - 1, count
 
 
 def read_journals(place: Path) -> list[dict[str, Any]]:
@@ -121,9 +125,16 @@ class _Journal:
     """Appends one synced line a finished unit."""
 
     def __init__(self, path: Path) -> None:
-        torn = path.exists() and not path.read_bytes().endswith(b"\n")
         self._file = path.open("a")
-        if torn:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as cause:
+            self._file.close()
+            raise OutputError(f"another process builds this part already ({path}); wait for it, or stop it.") from cause
+        except OSError:
+            logger.debug("the file system of %s has no locks", path)
+        content = path.read_bytes()
+        if content and not content.endswith(b"\n"):
             self._file.write("\n")
 
     def add(self, record: dict[str, Any]) -> None:
@@ -166,8 +177,16 @@ def _results(plan: Plan, units: Sequence[int], place: Path, workers: int) -> Ite
         for unit in units:
             yield run_unit(plan, unit, place)
         return
-    with ProcessPoolExecutor(min(workers, len(units)), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(min(workers, len(units)), get_context("spawn"), _die_with_parent, (os.getpid(),)) as pool:
         yield from pool.map(run_unit, [plan] * len(units), units, [place] * len(units))
+
+
+def _die_with_parent(parent: int) -> None:
+    """End this worker when its build is killed: it must not write beside the build that goes on after it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os._exit(1)
 
 
 def _disk_error(cause: OSError, out: Path) -> Exception:

@@ -54,7 +54,7 @@ def build(
     split: Annotated[str | None, typer.Option(help="Put all into train, val or test; else by geography.")] = None,
     atmosphere: Annotated[str, typer.Option(help="none, dos1 or cost: take path light out of level 1.")] = "none",
     workers: Annotated[int, typer.Option(help="Processes.")] = 1,
-    part: Annotated[str, typer.Option(help="I/N: build every N-th unit from I (0 first); then finalize.")] = "",
+    part: Annotated[str, typer.Option(help="I/N: build part I of N, counted from 1; then finalize.")] = "",
 ) -> None:
     """Cut scenes into WebDataset shards; run again after a stop, it goes on and gives the same bytes."""
     from bandloom.console import logger

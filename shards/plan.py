@@ -97,7 +97,7 @@ def make_plan(paths: Sequence[str], options: BuildOptions) -> Plan:
         BandloomError: an option cannot be used, or not one source can be opened (the first reason is given).
     """
     options.check()
-    sources = find_sources(paths, options.class_folders)
+    sources = find_sources(paths, options.class_folders, options.sensor)
     label_set = LabelSet.from_yaml(Path(options.label_set)) if options.label_set else None
     if options.class_folders:
         label_set = label_set or class_label_set(sources)

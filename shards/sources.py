@@ -22,19 +22,20 @@ class Source:
     class_name: str | None = None
 
 
-def find_sources(paths: Sequence[str], class_folders: bool = False) -> list[Source]:
+def find_sources(paths: Sequence[str], class_folders: bool = False, sensor: str | None = None) -> list[Source]:
     """Return the scenes under ``paths`` in a fixed order.
 
     Args:
         paths: scenes, or folders of scenes (looked through to any depth).
         class_folders: the folders right under ``paths`` are classes and hold chips.
+        sensor: whose bands the single-band rasters of a scene folder are; None: Sentinel-2's.
 
     Raises:
         SceneError: a path does not exist or holds no scene.
     """
     found: list[tuple[str, str | None]] = []
     for text in paths:
-        scenes = _class_chips(Path(text)) if class_folders else [(path, None) for path in _scenes_under(text)]
+        scenes = _class_chips(Path(text), sensor) if class_folders else [(p, None) for p in _scenes_under(text, sensor)]
         if not scenes:
             raise SceneError(
                 f"{text} holds no scene; expected rasters ({', '.join(RASTER_SUFFIXES)}) or scene folders."
@@ -50,26 +51,26 @@ def class_label_set(sources: Sequence[Source]) -> LabelSet:
     return LabelSet("class-folders", tuple(LabelClass(i + 1, name, _colour(i)) for i, name in enumerate(names)))
 
 
-def _scenes_under(text: str) -> list[str]:
+def _scenes_under(text: str, sensor: str | None) -> list[str]:
     path = Path(text)
-    if text.startswith("/vsi") or "://" in text or is_scene(path):
+    if text.startswith("/vsi") or "://" in text or is_scene(path, sensor):
         return [text]
     if not path.exists():
         raise SceneError(f"{path} does not exist; check the path.")
-    return [scene for child in sorted(path.iterdir()) for scene in _below(child)] if path.is_dir() else []
+    return [scene for child in sorted(path.iterdir()) for scene in _below(child, sensor)] if path.is_dir() else []
 
 
-def _below(path: Path) -> list[str]:
-    if is_scene(path):
+def _below(path: Path, sensor: str | None) -> list[str]:
+    if is_scene(path, sensor):
         return [str(path)]
-    return [scene for child in sorted(path.iterdir()) for scene in _below(child)] if path.is_dir() else []
+    return [scene for child in sorted(path.iterdir()) for scene in _below(child, sensor)] if path.is_dir() else []
 
 
-def _class_chips(path: Path) -> list[tuple[str, str | None]]:
+def _class_chips(path: Path, sensor: str | None) -> list[tuple[str, str | None]]:
     if not path.is_dir():
         raise SceneError(f"{path} is no folder; --class-folders expects PATH/CLASS/chip.tif.")
     folders = [child for child in sorted(path.iterdir()) if child.is_dir()]
-    return [(scene, folder.name) for folder in folders for scene in _below(folder)]
+    return [(scene, folder.name) for folder in folders for scene in _below(folder, sensor)]
 
 
 def _keys(paths: list[str]) -> dict[str, str]:

@@ -67,11 +67,6 @@ class ArrayJob:
         """The job's name."""
         return job_name(self.folder)
 
-    @property
-    def first(self) -> int:
-        """What the verb calls its first part: ``predict`` counts from 1, the others from 0."""
-        return 1 if self.command[:1] == ("predict",) else 0
-
 
 def job_name(folder: Path) -> str:
     """Return the name of the job that works on ``folder``."""

@@ -68,7 +68,6 @@ def render_array(job: ArrayJob, profile: Profile) -> str:
         command=shlex.join(job.command),
         code=shlex.quote(str(job.code)),
         setup=_lines(_setup(profile)),
-        first=job.first,
         parts=job.parts,
         cpus=cpus,
         srun=_srun_options(profile, (job.folder, job.working_folder)),

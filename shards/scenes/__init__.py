@@ -6,6 +6,7 @@ from pathlib import Path
 from rasterio.errors import RasterioError
 
 from bandloom.errors import SceneError
+from bandloom.sensors import Sensor, get_sensor
 from shards.scenes.landsat import is_landsat, open_landsat
 from shards.scenes.raster import RASTER_SUFFIXES, band_files, open_band_folder, open_stack
 from shards.scenes.safe import is_safe, open_safe
@@ -14,12 +15,12 @@ from shards.scenes.scene import ALIGN_M, Scene, WindowM
 __all__ = ["ALIGN_M", "Scene", "WindowM", "is_scene", "open_scene"]
 
 
-def is_scene(path: Path) -> bool:
-    """Tell whether a local path is itself a scene, by its name and what lies right inside."""
+def is_scene(path: Path, sensor: str | None = None) -> bool:
+    """Tell whether a local path is itself a scene, by its name and what lies right inside (bands of ``sensor``)."""
     if is_safe(path) or is_landsat(path):
         return True
     if path.is_dir():
-        return bool(band_files(path))
+        return bool(band_files(path, _told(sensor)))
     return path.suffix.lower() in RASTER_SUFFIXES
 
 
@@ -51,7 +52,11 @@ def _open(path: str | Path, sensor: str | None, band_map: Sequence[str] | str | 
     if is_landsat(local):
         return open_landsat(local)
     if local.is_dir():
-        if not band_files(local):
+        if not band_files(local, _told(sensor)):
             raise SceneError(f"{path} is a folder without band rasters (B02.tif, ..._B8A.jp2); name the scene itself.")
         return open_band_folder(local, sensor, band_map, offset)
     return open_stack(path, sensor, band_map, offset)
+
+
+def _told(sensor: str | None) -> Sensor | None:
+    return get_sensor(sensor) if sensor else None

@@ -24,23 +24,43 @@ def sentinel2_name(text: str) -> str | None:
     return f"B{digits}" if digits == "8A" else f"B{int(digits):02d}"
 
 
-def expand_order(order: Sequence[str] | str) -> tuple[str, ...]:
+def band_name(text: str, sensor: Sensor | None) -> str | None:
+    """Return the band that a description or file stem names: one of the sensor's own when it is told, or Sentinel-2's.
+
+    Case, leading zeros and what stands before a separator are left aside: ``B4``, ``b04`` and ``SR_B4`` are one.
+    """
+    if sensor is None:
+        return sentinel2_name(text)
+    told = _plain(text)
+    fits = [b.name for b in sensor.bands if re.search(rf"(?:^|_){re.escape(_plain(b.name))}(?:_\d+m)?$", told)]
+    return max(fits, key=len, default=None)
+
+
+def _plain(name: str) -> str:
+    """Return a name in lower case with underscores between its parts and no leading zeros in its numbers."""
+    return re.sub(r"(?<=[a-z_])0+(?=\d)", "", re.sub(r"[\s.\-]+", "_", name.strip().lower()))
+
+
+def expand_order(order: Sequence[str] | str, sensor: Sensor | None = None) -> tuple[str, ...]:
     """Return band names from a known order's name (l1c, l2a, eurosat), a comma list, or a list of names."""
     if isinstance(order, str):
-        if order in BAND_ORDERS:
+        if order in BAND_ORDERS and (sensor is None or set(BAND_ORDERS[order]) <= {b.name for b in sensor.bands}):
             return BAND_ORDERS[order]
         order = [part.strip() for part in order.split(",")]
-        if len(order) == 1:
+        if len(order) == 1 and band_name(order[0], sensor) is None:
             known = ", ".join(BAND_ORDERS)
             raise SceneError(
                 f"the band order {order[0]!r} is not known; use {known}, or the names in file order with commas."
                 f"{nearest(order[0], BAND_ORDERS)}"
             )
-    return tuple(sentinel2_name(name) or name for name in order)
+    return tuple(band_name(name, sensor) or name for name in order)
 
 
 def names_of_stack(
-    path: Path, descriptions: Sequence[str | None], band_map: Sequence[str] | str | None
+    path: Path,
+    descriptions: Sequence[str | None],
+    band_map: Sequence[str] | str | None,
+    sensor: Sensor | None = None,
 ) -> tuple[str, ...]:
     """Name the bands of a multi-band raster by the order given, or else by its own descriptions; never by guessing.
 
@@ -49,7 +69,7 @@ def names_of_stack(
     """
     count = len(descriptions)
     if band_map is not None:
-        names = expand_order(band_map)
+        names = expand_order(band_map, sensor)
         if len(names) != count:
             raise SceneError(f"{path} has {count} bands, but the band order names {len(names)}; name each band once.")
         return names
@@ -58,15 +78,15 @@ def names_of_stack(
             f"{path} has {count} bands and does not describe them; say their order with --band-order"
             f" ({', '.join(BAND_ORDERS)}, or names with commas)."
         )
-    return tuple(sentinel2_name(text or "") or (text or "") for text in descriptions)
+    return tuple(band_name(text or "", sensor) or (text or "") for text in descriptions)
 
 
-def sensor_of(path: Path, names: Sequence[str], sensor: str | None) -> Sensor:
+def sensor_of(path: Path, names: Sequence[str], sensor: Sensor | None) -> Sensor:
     """Return the sensor that these bands make up: the one named, or Sentinel-2 by its full set of bands.
 
     Raises:
         SceneError: a required band is missing, or the set belongs to no known sensor.
-        SensorError: the sensor named does not exist or lacks one of the bands.
+        SensorError: the sensor named lacks one of the bands.
     """
     have = set(names)
     if len(have) < len(names):
@@ -85,20 +105,19 @@ def sensor_of(path: Path, names: Sequence[str], sensor: str | None) -> Sensor:
             else f"{path} has bands named {', '.join(map(str, names))}, which no known sensor has; name the sensor with"
             " --sensor and the bands with --band-order."
         )
-    found = get_sensor(sensor)
-    needed = [band.name for band in found.bands if band.slot]
+    needed = [band.name for band in sensor.bands if band.slot]
     missing = [name for name in needed if name not in have]
     if missing:
         raise SceneError(
-            f"{path} has {len(names)} bands where sensor {found.name!r} needs {len(needed)}: {', '.join(missing)}"
+            f"{path} has {len(names)} bands where sensor {sensor.name!r} needs {len(needed)}: {', '.join(missing)}"
             " missing; name the sensor that took it with --sensor (a YAML record of your own may list fewer bands)."
         )
     for name in names:
-        if name not in {band.name for band in found.bands}:
+        if name not in {band.name for band in sensor.bands}:
             raise SensorError(
-                f"{path} has a band {name!r}, which sensor {found.name!r} does not have; rename or drop it."
+                f"{path} has a band {name!r}, which sensor {sensor.name!r} does not have; rename or drop it."
             )
-    return found
+    return sensor
 
 
 def _twice(names: Sequence[str]) -> str:

@@ -11,9 +11,9 @@ import numpy as np
 from affine import Affine
 
 from bandloom.errors import SceneError
-from bandloom.sensors import Sensor
+from bandloom.sensors import Sensor, get_sensor
 from bandloom.values import valid
-from shards.scenes.bands import expand_order, names_of_stack, sensor_of, sentinel2_name
+from shards.scenes.bands import band_name, expand_order, names_of_stack, sensor_of
 from shards.scenes.cloud import CloudLayer, RasterCloud
 from shards.scenes.grid import Frame, GridReader, block_means, frame_of, open_raster, read_raster
 from shards.scenes.offset import decide_offset, to_convention
@@ -119,11 +119,12 @@ class RasterScene:
 
 def open_stack(path: str | Path, sensor: str | None, band_map: Any, offset: int | None) -> RasterScene:
     """Open a multi-band raster whose bands are described, or named by ``band_map``."""
+    told = get_sensor(sensor) if sensor else None
     stack = ExitStack()
     try:
         raster = stack.enter_context(open_raster(path))
-        names = names_of_stack(Path(path), raster.descriptions, band_map)
-        found = sensor_of(Path(path), names, sensor)
+        names = names_of_stack(Path(path), raster.descriptions, band_map, told)
+        found = sensor_of(Path(path), names, told)
         bands = {name: (raster, str(path), index) for index, name in enumerate(names, 1)}
         return RasterScene(Path(path).stem, str(path), found, bands, stack, offset)
     except BaseException:
@@ -131,15 +132,15 @@ def open_stack(path: str | Path, sensor: str | None, band_map: Any, offset: int 
         raise
 
 
-def band_files(folder: Path) -> dict[str, Path]:
-    """Return the single-band rasters of a folder by band name; other files are left alone.
+def band_files(folder: Path, sensor: Sensor | None = None) -> dict[str, Path]:
+    """Return the single-band rasters of a folder by band name (of Sentinel-2 unless told); other files are left alone.
 
     Raises:
         SceneError: two files name the same band.
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        name = sentinel2_name(path.stem) if path.suffix.lower() in RASTER_SUFFIXES else None
+        name = band_name(path.stem, sensor) if path.suffix.lower() in RASTER_SUFFIXES else None
         if name in found:
             raise SceneError(f"{folder} holds two files for band {name} ({found[name].name}, {path.name}); keep one.")
         if name:
@@ -149,13 +150,14 @@ def band_files(folder: Path) -> dict[str, Path]:
 
 def open_band_folder(folder: Path, sensor: str | None, band_map: Any, offset: int | None) -> RasterScene:
     """Open a folder of single-band rasters named by band; each is read on its own grid."""
-    files = band_files(folder)
+    told = get_sensor(sensor) if sensor else None
+    files = band_files(folder, told)
     if band_map is not None:
-        wanted = expand_order(band_map)
+        wanted = expand_order(band_map, told)
         files = {name: path for name, path in files.items() if name in wanted}
     stack = ExitStack()
     try:
-        found = sensor_of(folder, list(files), sensor)
+        found = sensor_of(folder, list(files), told)
         bands = {n: (stack.enter_context(open_raster(p)), str(p), 1) for n, p in files.items()}
         mask = next((folder / name for name in _CLOUD_FILES if (folder / name).is_file()), None)
         cloud = RasterCloud(stack.enter_context(open_raster(mask)), str(mask), _marked) if mask else None

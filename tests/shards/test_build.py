@@ -106,17 +106,28 @@ def test_parts_on_several_machines_merge_to_the_same_shards(synthetic, tmp_path,
     monkeypatch.setattr("shards.plan.UNIT_SAMPLES", 4)
     build([str(synthetic / "scenes")], tmp_path / "whole", BuildOptions(120))
     arguments = ["shards", "build", synthetic / "scenes", "--side", "120", "--out", tmp_path / "parts"]
-    for part in ("1/3", "0/3"):
+    for part in ("2/3", "1/3"):
         assert command(*arguments, "--part", part)[0] == 0
     code, said = command("shards", "finalize", "--out", tmp_path / "parts")
     assert (code, "units" in said and "not built yet" in said) == (2, True)
-    assert command(*arguments, "--part", "2/3")[0] == 0
+    assert command(*arguments, "--part", "3/3")[0] == 0
     finish_build(tmp_path / "parts")
     assert digests(tmp_path / "parts") == digests(tmp_path / "whole")
 
 
+def test_two_processes_never_build_the_same_part(synthetic, tmp_path, command):
+    from shards.build import _Journal
+
+    arguments = ["shards", "build", synthetic / "scenes", "--out", tmp_path / "out", "--side", "120", "--part", "1/1"]
+    workplace(tmp_path / "out").mkdir()
+    with _Journal(workplace(tmp_path / "out") / "journal-00000.jsonl"):
+        code, said = command(*arguments)
+    assert (code, "another process builds this part" in " ".join(said.split())) == (2, True)
+    assert command(*arguments)[0] == 0
+
+
 def test_another_build_in_the_same_place_is_refused(synthetic, tmp_path, command):
-    arguments = ["shards", "build", synthetic / "scenes", "--out", tmp_path / "out", "--part", "0/1"]
+    arguments = ["shards", "build", synthetic / "scenes", "--out", tmp_path / "out", "--part", "1/1"]
     assert command(*arguments, "--side", "120")[0] == 0
     code, said = command(*arguments, "--side", "60")
     assert code == 2
@@ -172,7 +183,8 @@ def test_labels_that_do_not_fit_stop_the_build_with_nothing_left(
         (["--sensor", "sentinel2"], "is not known"),
         (["--codec", "zip"], "is not known; use one of speed, default, archive"),
         (["--split", "dev"], "is not known; use one of train"),
-        (["--part", "3/3"], "write I/N"),
+        (["--part", "0/3"], "write I/N"),
+        (["--part", "4/3"], "write I/N"),
         (["--labels", "x"], "needs --label-set"),
     ],
 )

@@ -133,8 +133,8 @@ def test_a_written_time_reads_back(minutes):
     assert parse_minutes(slurm_time(minutes)) == minutes
 
 
-def test_predict_counts_its_parts_from_one_and_shard_builds_from_nought():
-    assert "PART=$((SLURM_ARRAY_TASK_ID + 0))/16" in SCRIPTS["array"]()
+def test_every_verb_counts_its_parts_from_one():
+    assert "PART=$((SLURM_ARRAY_TASK_ID + 1))/16" in SCRIPTS["array"]()
     script = render_array(replace(ARRAY, command=("predict", "bundle", "scenes", "--out", "maps")), Profile())
     assert "PART=$((SLURM_ARRAY_TASK_ID + 1))/16" in script
 
