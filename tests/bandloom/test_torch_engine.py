@@ -139,3 +139,11 @@ def test_ranks_leave_while_gloo_still_frees_its_last_exchange(tmp_path: Path):
     for attempt in range(4):
         ranked = Ranked("follow_greedily", 2, tmp_path / str(attempt), engine=SETTINGS)
         assert ranked.wait(60) == [0, 0]
+
+
+@pytest.mark.slow
+def test_a_compiled_model_follows_the_eager_one():
+    eager = follow(SETTINGS)
+    compiled = follow(SETTINGS | {"compile": True})
+    assert compiled["losses"] == pytest.approx(eager["losses"], rel=1e-4)
+    assert set(compiled["weights"]) == set(eager["weights"])  # a snapshot does not tell them apart
