@@ -36,9 +36,16 @@ def probe(
 def ridge(
     train: np.ndarray, labels: np.ndarray, test: np.ndarray, classes: int, penalties: Sequence[float] = RIDGE_PENALTIES
 ) -> np.ndarray:
-    """Return predicted classes ``(M,)`` of a ridge regression on one-hot labels; the penalty comes from 5-fold CV.
+    """Return predicted classes ``(M,)`` of a ridge regression on one-hot labels; see :func:`fit_ridge`."""
+    return _predict(test, fit_ridge(train, labels, classes, penalties))
 
-    The folds are interleaved and never see the test rows.
+
+def fit_ridge(
+    train: np.ndarray, labels: np.ndarray, classes: int, penalties: Sequence[float] = RIDGE_PENALTIES
+) -> np.ndarray:
+    """Return the weights ``(D + 1, K)`` of a ridge regression on one-hot labels, the last row being the bias.
+
+    The penalty comes from 5-fold CV; the folds are interleaved.
     """
     folds = np.arange(len(train)) % 5
     scores = []
@@ -50,8 +57,7 @@ def ridge(
                 weights = _solve(train[inside], labels[inside], classes, penalty)
                 hits += int((_predict(train[outside], weights) == labels[outside]).sum())
         scores.append(hits)
-    best = penalties[int(np.argmax(scores))]
-    return _predict(test, _solve(train, labels, classes, best))
+    return _solve(train, labels, classes, penalties[int(np.argmax(scores))])
 
 
 def nearest_neighbours(
