@@ -7,6 +7,9 @@ from rasterio.errors import RasterioError
 
 from bandloom.errors import SceneError
 from bandloom.sensors import Sensor, get_sensor
+from shards.scenes.bands import expand_order
+from shards.scenes.dimap import dimap_file, open_dimap
+from shards.scenes.hls import is_hls, open_hls
 from shards.scenes.landsat import is_landsat, open_landsat
 from shards.scenes.raster import RASTER_SUFFIXES, band_files, open_band_folder, open_stack
 from shards.scenes.safe import is_safe, open_safe
@@ -17,7 +20,7 @@ __all__ = ["ALIGN_M", "Scene", "WindowM", "is_scene", "open_scene"]
 
 def is_scene(path: Path, sensor: str | None = None) -> bool:
     """Tell whether a local path is itself a scene, by its name and what lies right inside (bands of ``sensor``)."""
-    if is_safe(path) or is_landsat(path):
+    if is_safe(path) or is_landsat(path) or is_hls(path) or dimap_file(path) is not None:
         return True
     if path.is_dir():
         return bool(band_files(path, _told(sensor)))
@@ -26,7 +29,7 @@ def is_scene(path: Path, sensor: str | None = None) -> bool:
 
 def open_scene(path: str | Path, *, sensor: str | None = None, band_map: Sequence[str] | str | None = None,
                offset: int | None = None) -> Scene:  # fmt: skip
-    """Open a scene: a Sentinel-2 or Landsat product, a multi-band raster, or a folder of band rasters.
+    """Open a scene: a Sentinel-2, Landsat, HLS or THEOS product, a multi-band raster, or a folder of band rasters.
 
     Args:
         path: the file or folder; paths that GDAL reads (/vsis3, /vsicurl, /vsizip) pass through.
@@ -51,6 +54,10 @@ def _open(path: str | Path, sensor: str | None, band_map: Sequence[str] | str | 
         return open_safe(local)
     if is_landsat(local):
         return open_landsat(local)
+    if is_hls(local):
+        return open_hls(local)
+    if dimap_file(local) is not None:
+        return open_dimap(local, sensor, None if band_map is None else expand_order(band_map, _told(sensor)))
     if local.is_dir():
         if not band_files(local, _told(sensor)):
             raise SceneError(f"{path} is a folder without band rasters (B02.tif, ..._B8A.jp2); name the scene itself.")

@@ -154,6 +154,12 @@ class GridReader:
             out[:, top - y : bottom - y, left - x : right - x] = pixels
         return out
 
+    def inside(self, window_m: WindowM) -> np.ndarray:
+        """Return ``(H, W)`` bool on the file's grid, True where a window lies on the raster."""
+        x, y, width, height = (round(edge / self.pixel_m) for edge in window_m)
+        columns, rows = np.arange(x, x + width), np.arange(y, y + height)
+        return np.outer((rows >= 0) & (rows < self.raster.height), (columns >= 0) & (columns < self.raster.width))
+
     def close(self) -> None:
         """Close the warp, if there is one; the file belongs to the scene."""
         if self._owned is not None:

@@ -22,6 +22,7 @@ from shards.scenes.cloud import RasterCloud
 from shards.scenes.grid import GridReader, open_raster
 from shards.scenes.product import Product
 from shards.scenes.raster import Bands, RasterScene, Stated
+from shards.scenes.scaled import Scaling
 from shards.scenes.scene import WindowM
 
 _NAME = re.compile(r"L[CO]0[89]_L(1TP|1GT|2SP)_\d{6}_\d{8}_\d{8}_\d\d_T[12]")
@@ -29,7 +30,6 @@ _CLOUD_BITS = 0b1110
 _SENSORS = {"1": "landsat89-l1", "2": "landsat89-l2"}
 # Collection 2 scales every reflective band of every scene alike (gain, offset), so another number is damage
 _SCALING = {"1": (2e-5, -0.1), "2": (2.75e-5, -0.2)}
-Scaling = dict[str, tuple[float, float]]  # band -> gain and offset from stored value to reflectance
 
 
 def is_landsat(path: Path) -> bool:

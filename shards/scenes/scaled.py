@@ -1,0 +1,51 @@
+"""Scenes whose metadata states a scale of its own for every band: stored values become reflectance one by one."""
+
+from contextlib import ExitStack
+
+import numpy as np
+
+from bandloom.sensors import Sensor
+from bandloom.values import NODATA, SATURATED, reflectance_to_dn
+from shards.scenes.cloud import CloudLayer
+from shards.scenes.grid import block_means
+from shards.scenes.raster import Bands, RasterScene, Stated
+from shards.scenes.scene import WindowM
+
+Scaling = dict[str, tuple[float, float]]  # band -> gain and offset from stored value to reflectance
+
+
+class ScaledScene(RasterScene):
+    """A scene of ``reflectance = gain * value + offset`` a band, with values that stand for absent and saturated."""
+
+    def __init__(self, name: str, path: str, sensor: Sensor, bands: Bands, stack: ExitStack, stated: Stated,
+                 scaling: Scaling, *, absent: int = 0, saturated: int | None = None,
+                 cloud: CloudLayer | None = None) -> None:  # fmt: skip
+        """Take the open rasters of every band, all closed by ``stack``, and their scaling."""
+        self._scaling, self._absent, self._full = scaling, absent, saturated
+        super().__init__(name, path, sensor, bands, stack, None, cloud, stated)
+
+    def read(self, window_m: WindowM) -> dict[int, np.ndarray]:
+        """Return ``{gsd_m: (C, H, W)}`` uint16 DN of a window; what lies outside the scene is 0."""
+        groups = {}
+        for group in self.sensor.groups:
+            names, layers = [band.name for band in group.bands], []
+            for grid in self._grids[group.gsd_m]:
+                values = grid.read(window_m)
+                inside = grid.inside(window_m)
+                here, names = names[: len(values)], names[len(values) :]
+                dn = np.stack([self._to_dn(band, name) for band, name in zip(values, here, strict=True)])
+                layers.append(block_means(np.where(inside, dn, NODATA), grid.factor))
+            groups[group.gsd_m] = np.concatenate(layers)
+        return groups
+
+    def _to_dn(self, values: np.ndarray, band: str) -> np.ndarray:
+        gain, offset = self._scaling[band]
+        dn = reflectance_to_dn(values.astype(np.float64) * gain + offset)
+        if self._full is not None:
+            dn[values >= self._full] = SATURATED
+        dn[values == self._absent] = NODATA
+        return dn
+
+    def _check_values(self, bands: Bands, told: int | None, stated: Stated) -> int:
+        """The product states its own scaling; there is no offset to decide."""
+        return 0
