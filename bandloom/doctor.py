@@ -15,7 +15,7 @@ from bandloom import __version__
 from bandloom.run_folder import REPORTED_PACKAGES, commit
 
 ROOMS = ("bandloom", "shards", "pretrain", "finetune", "export", "slurm", "view")
-EXTRAS = ("shards", "train", "deepspeed", "text", "tensorrt", "tensorrt-rtx", "dev")
+EXTRAS = ("shards", "train", "deepspeed", "text", "serve", "openvino", "tensorrt", "tensorrt-rtx", "dev")
 
 
 def doctor(gpu: Annotated[bool, typer.Option(help="Ask torch about the card too; imports it.")] = True) -> None:

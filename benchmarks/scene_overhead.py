@@ -16,7 +16,7 @@ from benchmarks.ort import THREADS, _model
 from export.bundle import read_bundle, verify
 from export.export_run import contract_of_model, default_tiling, write_bundle
 from export.predict import PredictOptions, map_scene
-from export.runner import Groups, OnnxRunner
+from export.runner import Groups, Runner
 from export.scene_map import SceneMapper
 from export.strips import StripReader
 from export.tiling import Tiling
@@ -31,6 +31,7 @@ class _Recorder:
     """Keeps the batches that a scene is cut into, to run them again without the scene."""
 
     name = "recorder"
+    lanes = 1
 
     def __init__(self, classes: int, tile_px: int) -> None:
         self.batches: list[Groups] = []
@@ -61,7 +62,7 @@ def run() -> list[Figure]:
     return [Figure("scene_overhead", whole, "s", rival, max(engine, decoding), "<= 1.2", note)]
 
 
-def _parts(runner: OnnxRunner, tiling: Tiling, classes: int, opener: Callable[[], Scene]) -> tuple[float, float]:
+def _parts(runner: Runner, tiling: Tiling, classes: int, opener: Callable[[], Scene]) -> tuple[float, float]:
     recorder = _Recorder(classes, tiling.tile_px)
     mapper = SceneMapper(recorder, tiling, classes, opener)
     list(mapper.rows())

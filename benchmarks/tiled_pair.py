@@ -48,6 +48,7 @@ class Scene:
     def __exit__(self, *exception): pass
 class Runner:
     name = "planted"
+    lanes = 1
     def run(self, groups):
         return logits(groups[10].astype(np.float32).mean(axis=1))
 mapper = SceneMapper(Runner(), Tiling({crop}, {margin}, {taper}), {classes}, Scene, pace=Pace(batch=16))

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from bandloom.errors import BundleError
 from export.golden import GOLDEN, read_golden
-from export.record import CONTRACT_KEY, SCHEMA_VERSION, BundleRecord, Contract, ModelFile, ValueConvention
-from export.replay import compare
-from export.runner import OnnxRunner
+from export.record import SCHEMA_VERSION, BundleRecord, Contract, ModelFile, ValueConvention
+from export.runner import Runner
+from export.runtimes import load_runner
 
 RECORD = "bundle.json"
 
@@ -83,24 +83,21 @@ def read_bundle(path: Path) -> Bundle:
         raise BundleError(f"{path / RECORD} was edited: {key}: {first['msg']}; copy the bundle again.") from cause
 
 
-def verify(bundle: Bundle, precision: str | None = None, *, threads: int = 0) -> OnnxRunner:
+def verify(bundle: Bundle, precision: str | None = None, *, threads: int = 0, runtime: str = "auto") -> Runner:
     """Check everything that can differ, replay the golden chips, and return the runner that answered rightly.
 
     Args:
         bundle: what :func:`read_bundle` returned.
         precision: the model to load; None is the default one.
         threads: threads of the runtime, 0 for its own choice.
+        runtime: ``auto`` or one of :data:`export.runtimes.RUNTIMES`.
 
     Raises:
         BundleError: the first thing that differs.
     """
     check_files(bundle)
     check_meaning(bundle)
-    model = bundle.model(precision)
-    runner = OnnxRunner(bundle.path / model.file, threads=threads)
-    _check_graph(bundle, runner, model)
-    replay(bundle, runner, model)
-    return runner
+    return load_runner(bundle, precision, runtime=runtime, threads=threads)
 
 
 def check_files(bundle: Bundle) -> None:
@@ -151,34 +148,3 @@ def check_meaning(bundle: Bundle) -> None:
         raise BundleError(f"{bundle.path / RECORD}: its groups are not those of its sensor; export it anew.")
     contract.get_label_set()  # checks itself, and so does the tiling
     _ = contract.tiling
-
-
-def _check_graph(bundle: Bundle, runner: OnnxRunner, model: ModelFile) -> None:
-    if runner.metadata.get(CONTRACT_KEY) != bundle.contract.digest():
-        raise BundleError(
-            f"{model.file} was exported for another record than {bundle.path / RECORD}; the bundle was mixed from two,"
-            " copy it again."
-        )
-    side_m = bundle.contract.tile_px * 10
-    expected = {g.name: (len(g.bands), side_m // g.gsd_m, side_m // g.gsd_m, 2) for g in bundle.contract.groups}
-    given = {name: shape[1:] for name, shape in runner.input_shapes.items()}
-    if given != expected:
-        raise BundleError(f"{model.file} takes {given}, the record says {expected}; copy the bundle again.")
-
-
-def replay(bundle: Bundle, runner: OnnxRunner, model: ModelFile) -> None:
-    """Run the golden chips and compare with what torch said of them.
-
-    Raises:
-        BundleError: the answers differ by more than the parity report allows.
-    """
-    golden = read_golden(bundle.path / GOLDEN)
-    answer = runner.run(golden.groups(bundle.contract))
-    max_abs, agreement = compare(answer, golden.logits)
-    parity = model.parity
-    if not (max_abs <= parity.allowed_max_abs and agreement >= parity.required_agreement):
-        raise BundleError(
-            f"{model.file} does not reproduce {GOLDEN} on {runner.name}: logits differ by {max_abs:.3g} (allowed"
-            f" {parity.allowed_max_abs:g}) and {agreement:.5f} of the classes agree (needed"
-            f" {parity.required_agreement:g}); the band order, the values or the weights were changed, export it anew."
-        )

@@ -1,6 +1,7 @@
 """Where the time of a scene goes: reading, engine, blending, writing."""
 
 import contextlib
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ class Clock:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
         self._began = time.perf_counter()
+        self._lock = threading.Lock()
 
     @contextlib.contextmanager
     def time(self, name: str) -> Iterator[None]:
@@ -20,7 +22,8 @@ class Clock:
         try:
             yield
         finally:
-            self.seconds[name] += time.perf_counter() - began
+            with self._lock:
+                self.seconds[name] += time.perf_counter() - began
 
     @property
     def total_s(self) -> float:

@@ -22,7 +22,7 @@ API_NAMES = (
     "add_optimization_profile", "set_flag", "BuilderFlag", "VERSION_COMPATIBLE", "build_serialized_network",
     "hardware_compatibility_level", "HardwareCompatibilityLevel", "AMPERE_PLUS", "Runtime", "deserialize_cuda_engine",
     "create_execution_context", "set_input_shape", "set_tensor_address", "execute_async_v3", "num_io_tensors",
-    "get_tensor_name", "get_tensor_shape", "num_layers", "create_engine_inspector",
+    "get_tensor_name", "get_tensor_shape", "num_layers", "create_engine_inspector", "clear_flag", "TF32", "ILogger",
 )  # fmt: skip
 RTX_NAMES = ("num_compute_capabilities", "set_compute_capability", "ComputeCapability")
 
@@ -62,7 +62,7 @@ def build_engine(trt: Any, model: Path, options: BuildOptions) -> bytes:
     Raises:
         BundleError: the parser or the builder refuses the model; its own words are given.
     """
-    said = _Said(trt)
+    said = Said(trt)
     builder = trt.Builder(said.logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, said.logger)
@@ -71,6 +71,7 @@ def build_engine(trt: Any, model: Path, options: BuildOptions) -> bytes:
         raise BundleError(f"{trt.__name__} {trt.__version__} cannot parse {model.name}: {errors or said.last}")
     config = builder.create_builder_config()
     config.add_optimization_profile(_profile(builder, network, options.batches))
+    config.clear_flag(trt.BuilderFlag.TF32)  # on by default; it would cost fp32 its parity
     _target(trt, config, options)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
@@ -106,8 +107,8 @@ def _target(trt: Any, config: Any, options: BuildOptions) -> None:
             config.set_compute_capability(getattr(trt.ComputeCapability, offered[name]), number)
 
 
-class _Said:
-    """Keeps the last error of a backend's logger, for our own sentence."""
+class Said:
+    """Keeps the first error of a backend's logger, for our own sentence."""
 
     def __init__(self, trt: Any) -> None:
         outer = self

@@ -127,11 +127,16 @@ def shards_of(run: Path) -> Path | None:
 
 def contract_of_model(model: TaskModel, tiling: Tiling) -> Contract:
     """Return what the numbers of ``model`` mean."""
+    task = model.task
+    if task not in ("segment", "classify"):
+        raise BundleError(
+            f"a bundle gives one class a pixel or a tile; a model of task {task!r} cannot be exported yet."
+        )
     statistics = model.encoder.statistics
     slots = model.sensor.slots
     used = {"mean": {slot: float(statistics.mean[slot]) for slot in slots},
             "std": {slot: float(statistics.std[slot]) for slot in slots}}  # fmt: skip
-    return contract_of(model.sensor, model.label_set, model.task, model.encoder.config.token_m, tiling, used)
+    return contract_of(model.sensor, model.label_set, task, model.encoder.config.token_m, tiling, used)
 
 
 def default_tiling(model: TaskModel, margin_px: int | None = None, taper_px: int | None = None) -> Tiling:

@@ -4,6 +4,7 @@ from rich.table import Table
 
 from bandloom.console import table
 from export.bundle import Bundle
+from export.runtimes import survey
 from export.tiling import MAP_PIXEL_M
 
 
@@ -33,4 +34,6 @@ def tables(bundle: Bundle) -> list[Table]:
         *([table("Engines", ("file", "backend", "precision", "for", "run here"),
                  [(e.file, f"{e.backend} {e.backend_version}", e.precision, " ".join(e.compute_capabilities),
                    "yes" if e.executed else "no") for e in record.engines])] if record.engines else []),
+        table("Runtimes here, in order", ("runtime", "what became of it"),
+              [(each.runtime, each.verdict) for each in survey(bundle)]),
     ]  # fmt: skip

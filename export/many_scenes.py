@@ -29,7 +29,7 @@ def predict_scenes(
     if out_is_file and len(scenes) > 1:
         raise OutputError(f"{len(scenes)} scenes do not fit into the one file {out}; give --out a folder's name.")
     bundle = read_bundle(bundle_path)
-    runner = verify(bundle, options.precision, threads=options.threads)
+    runner = verify(bundle, options.precision, threads=options.threads, runtime=options.runtime)
     yield f"{bundle.record.name} on {runner.name}"
     if out_is_file:
         yield from predict_one(bundle, runner, scenes[0], out, options)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +11,13 @@ import rasterio
 import rasterio.shutil
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
-from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from bandloom.errors import OutputError
 from bandloom.label_set import LabelSet
 from export.partial_map import disk_errors
+from export.png import png
 
 BLOCK_PX = 512
 PICTURE_PX = 2048  # longest side of the picture
@@ -116,17 +115,8 @@ def write_picture(path: Path, map_path: Path, colours: Mapping[int, Rgba], works
         table[code] = colour
     picture = workspace / "picture.png"
     with disk_errors(path):
-        _write_png(picture, table[codes])
+        picture.write_bytes(png(table[codes]))
         os.replace(picture, path)
-
-
-def _write_png(path: Path, rgba: np.ndarray) -> None:
-    height, width, _ = rgba.shape
-    with warnings.catch_warnings(), rasterio.MemoryFile() as memory:  # on a path, GDAL leaves a sidecar file beside it
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with memory.open(driver="PNG", height=height, width=width, count=4, dtype="uint8") as file:
-            file.write(np.moveaxis(rgba, 2, 0))
-        path.write_bytes(memory.read())
 
 
 def percent(share: np.ndarray, measured: np.ndarray, nodata: int) -> np.ndarray:

@@ -34,19 +34,22 @@ MAP_SUFFIXES = (".tif", ".tiff")
 class PredictOptions(Config):
     """How a scene is read and run; only the precision and what the scene is taken for change the numbers."""
 
-    precision: str | None = Field(None, description="which model of the bundle; null is its first")
-    batch: int = Field(8, gt=0, description="tiles an engine call")
-    strip_rows: int = Field(1, gt=0, description="tile rows held at a time")
-    readers: int = Field(1, gt=0, description="threads that read, each its own columns")
-    threads: int = Field(0, ge=0, description="threads of the engine; 0 leaves it to the runtime")
-    cache_mb: int = Field(256, gt=0, description="raster block cache; should hold one row of a file's blocks")
-    png: bool = Field(False, description="also write a picture of the map")
-    confidence: bool = Field(False, description="also write the probability of the mapped class, in percent")
-    probabilities: bool = Field(False, description="also write the probability of every class, in percent")
-    shift_check: bool = Field(False, description="map twice, tiles shifted by half, and say how much differs")
-    sensor: str | None = Field(None, description="the scene's sensor, where the scene does not say")
-    band_map: tuple[str, ...] | str | None = Field(None, description="the scene's bands in file order, or its name")
-    offset: int | None = Field(None, description="the scene's radiometric offset, where the scene does not say")
+    precision: str | None = Field(default=None, description="which model of the bundle; null is its first")
+    runtime: str = Field(default="auto", description="auto, or the one runtime that will do")
+    batch: int = Field(default=8, gt=0, description="tiles an engine call")
+    strip_rows: int = Field(default=1, gt=0, description="tile rows held at a time")
+    readers: int = Field(default=1, gt=0, description="threads that read, each its own columns")
+    threads: int = Field(default=0, ge=0, description="threads of the engine; 0 leaves it to the runtime")
+    cache_mb: int = Field(default=256, gt=0, description="raster block cache; should hold one row of a file's blocks")
+    png: bool = Field(default=False, description="also write a picture of the map")
+    confidence: bool = Field(default=False, description="also write the probability of the mapped class, in percent")
+    probabilities: bool = Field(default=False, description="also write the probability of every class, in percent")
+    shift_check: bool = Field(default=False, description="map twice, tiles shifted by half, and say how much differs")
+    sensor: str | None = Field(default=None, description="the scene's sensor, where the scene does not say")
+    band_map: tuple[str, ...] | str | None = Field(
+        default=None, description="the scene's bands in file order, or its name"
+    )
+    offset: int | None = Field(default=None, description="the scene's radiometric offset, where the scene does not say")
 
     @property
     def pace(self) -> Pace:
@@ -120,7 +123,7 @@ def map_scene(
         labels = bundle.contract.get_label_set()
         plan = partial(SceneMapper, runner, bundle.contract.tiling, len(labels), open_scene, pace=options.pace)
         mapper = plan(clock=clock)
-        work = PartialMap(out, _layers(mapper, len(labels), options), _fingerprint(bundle, scene, options))
+        work = PartialMap(out, _layers(mapper, len(labels), options), _fingerprint(bundle, runner.name, scene, options))
         try:
             if work.done_px:
                 logger.info("going on from row %d of %d of an interrupted run", work.done_px, mapper.height_px)
@@ -168,11 +171,12 @@ def _layers(mapper: SceneMapper, classes: int, options: PredictOptions) -> dict[
     return layers
 
 
-def _fingerprint(bundle: Bundle, scene: "Scene", options: PredictOptions) -> dict[str, Any]:
+def _fingerprint(bundle: Bundle, runner: str, scene: "Scene", options: PredictOptions) -> dict[str, Any]:
     """Say what work this is, so that no other work's rows are taken up."""
     return {
         "bundle": bundle.record.files,
         "precision": options.precision,
+        "runtime": runner,
         "scene": [scene.name, str(scene.datetime), *scene.transform, scene.height_m, scene.width_m],
         "provenance": json.loads(json.dumps(scene.provenance, default=str)),
         "reading": [options.sensor, options.band_map, options.offset],

@@ -1,6 +1,16 @@
-"""How far two answers to the same chips lie apart."""
+"""The golden chips, run again: how far two answers lie apart, and whether that is near enough."""
+
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from bandloom.errors import BundleError
+from export.golden import GOLDEN, read_golden
+from export.record import CONTRACT_KEY, ModelFile
+from export.runner import OnnxRunner, Runner
+
+if TYPE_CHECKING:
+    from export.bundle import Bundle
 
 
 def compare(given: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
@@ -12,3 +22,40 @@ def compare(given: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
         return float("inf"), 0.0
     max_abs = float(np.abs(given.astype(np.float64) - expected).max())
     return max_abs, float((given.argmax(axis=1) == expected.argmax(axis=1)).mean())
+
+
+def replay(bundle: "Bundle", runner: Runner, model: ModelFile) -> tuple[float, float]:
+    """Run the golden chips, compare with what torch said of them, and return what :func:`compare` does.
+
+    Raises:
+        BundleError: the answers differ by more than the parity report allows.
+    """
+    golden = read_golden(bundle.path / GOLDEN)
+    answer = runner.run(golden.groups(bundle.contract))
+    max_abs, agreement = compare(answer, golden.logits)
+    parity = model.parity
+    if not (max_abs <= parity.allowed_max_abs and agreement >= parity.required_agreement):
+        raise BundleError(
+            f"{model.file} does not reproduce {GOLDEN} on {runner.name}: logits differ by {max_abs:.3g} (allowed"
+            f" {parity.allowed_max_abs:g}) and {agreement:.5f} of the classes agree (needed"
+            f" {parity.required_agreement:g}); the band order, the values or the weights were changed, export it anew."
+        )
+    return max_abs, agreement
+
+
+def check_graph(bundle: "Bundle", runner: OnnxRunner, model: ModelFile) -> None:
+    """Check that a model file was exported for the bundle's record and takes what the record says.
+
+    Raises:
+        BundleError: it is another's.
+    """
+    if runner.metadata.get(CONTRACT_KEY) != bundle.contract.digest():
+        raise BundleError(
+            f"{model.file} was exported for another record than {bundle.path / 'bundle.json'}; the bundle was mixed"
+            " from two, copy it again."
+        )
+    side_m = bundle.contract.tile_px * 10
+    expected = {g.name: (len(g.bands), side_m // g.gsd_m, side_m // g.gsd_m, 2) for g in bundle.contract.groups}
+    given = {name: shape[1:] for name, shape in runner.input_shapes.items()}
+    if given != expected:
+        raise BundleError(f"{model.file} takes {given}, the record says {expected}; copy the bundle again.")

@@ -11,10 +11,15 @@ from bandloom.errors import BundleError
 Groups = dict[int, np.ndarray]  # {gsd_m: (B, C, H, W) uint16}
 
 
+class Unavailable(Exception):
+    """A runtime that cannot run a model here, in words for the user; the next one is tried."""
+
+
 class Runner(Protocol):
     """Anything that turns native groups into logits."""
 
     name: str
+    lanes: int  # how many calls may usefully run at once
 
     def run(self, groups: Groups) -> np.ndarray:
         """Return float32 logits, ``(B, K, H, W)`` or ``(B, K)``, of ``{gsd_m: (B, C, H, W) uint16}``."""
@@ -35,7 +40,9 @@ def group_feed(groups: Groups) -> dict[str, np.ndarray]:
 class OnnxRunner:
     """ONNX Runtime on one model file."""
 
-    def __init__(self, path: Path, *, threads: int = 0, providers: tuple[str, ...] = ("CPUExecutionProvider",)) -> None:
+    lanes = 1
+
+    def __init__(self, path: Path, *, threads: int = 0, provider: str = "CPUExecutionProvider") -> None:
         """Load the model; ``threads`` 0 leaves their number to the runtime.
 
         Raises:
@@ -46,8 +53,9 @@ class OnnxRunner:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        settings = {"use_tf32": "0"} if provider == "CUDAExecutionProvider" else {}
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=[(provider, settings)])
         except Exception as cause:  # the runtime's exceptions share no base class of their own
             raise BundleError(
                 f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__} ({_first_line(cause)}); copy the"

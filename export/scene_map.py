@@ -1,5 +1,6 @@
 """From a scene to blended logits, strip by strip: the memory held does not depend on the scene's height."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -111,7 +112,7 @@ class SceneMapper:
         sums = Accumulator(self._classes, held_px, self._column_starts, self._tiling)
         sums.start_at(starts[0])
         reader = StripReader(self._open_scene, self._padded, self._tiling, strips, readers=self._pace.readers)
-        with reader, ThreadPoolExecutor(1, thread_name_prefix="engine") as engine:
+        with reader, ThreadPoolExecutor(self._runner.lanes, thread_name_prefix="engine") as engine:
             waiting = iter(reader)
             for strip_starts, end in zip(strips, ends, strict=True):
                 with self.clock.time("reading"):
@@ -122,15 +123,14 @@ class SceneMapper:
                     yield rows
 
     def _run_strip(self, strip: Strip, sums: Accumulator, engine: ThreadPoolExecutor) -> None:
-        """Run the strip's tiles batch by batch, cutting and blending while the engine works."""
-        running: tuple[list[tuple[int, int]], Future[np.ndarray]] | None = None
+        """Run the strip's tiles batch by batch, cutting and blending, in order, while the engine works."""
+        running: deque[tuple[list[tuple[int, int]], Future[np.ndarray]]] = deque()
         for places, groups in self._batches(strip):
-            call = engine.submit(self._run, groups)
-            if running is not None:
-                self._blend(*running, sums)
-            running = places, call
-        if running is not None:
-            self._blend(*running, sums)
+            running.append((places, engine.submit(self._run, groups)))
+            if len(running) > self._runner.lanes:
+                self._blend(*running.popleft(), sums)
+        while running:
+            self._blend(*running.popleft(), sums)
 
     def _run(self, groups: Groups) -> np.ndarray:
         with self.clock.time("engine"):

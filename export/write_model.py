@@ -50,6 +50,8 @@ def write_precision(
 class _TorchRunner:
     """Runs a deploy graph in torch, on bytes as an engine would."""
 
+    lanes = 1
+
     def __init__(self, graph: DeployGraph) -> None:
         self.name = f"torch {torch.__version__} cpu"
         self._graph = graph

@@ -37,7 +37,18 @@ def test_a_room_imports_only_the_rooms_below_it(room: str) -> None:
         assert not foreign, f"{file.relative_to(ROOT)} imports {foreign}"
 
 
-@pytest.mark.parametrize("module", ["bandloom.cli", "shards.scenes", "export.predict", "slurm.cli", "bandloom.markers"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "bandloom.cli",
+        "shards.scenes",
+        "export.predict",
+        "export.serve.cli",
+        "export.serve.predictions",
+        "slurm.cli",
+        "bandloom.markers",
+    ],
+)
 def test_what_runs_without_a_training_environment_imports_neither_torch_nor_codecs(module: str) -> None:
     heavy = "{'torch', 'blosc2', 'webdataset', 'timm', 'transformers', 'deepspeed', 'onnx', 'sklearn', 'matplotlib'}"
     code = f"import sys, {module}; found = {heavy} & set(sys.modules); sys.exit(', '.join(sorted(found)) or 0)"

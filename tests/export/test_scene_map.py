@@ -124,6 +124,7 @@ def test_the_scene_is_read_once_from_top_to_bottom_and_never_as_a_whole(runners)
 
 class _Broken:
     name = "broken"
+    lanes = 1
 
     def run(self, groups):
         return np.full((len(groups[10]), 4, 48, 48), np.nan, np.float32)
