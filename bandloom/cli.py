@@ -26,6 +26,7 @@ VERBS = {
     "bundle": ("export.cli:bundle", "Verify, inspect, compile or prune a bundle."),
     "predict": ("export.cli:predict", "Map a whole scene with a bundle; needs no torch."),
     "serve": ("export.serve.cli:serve", "Answer map requests over HTTP with a bundle; needs no torch."),
+    "report": ("view.cli:report", "Write one self-contained page about what a stage left."),
     "slurm": ("slurm.cli:app", "Launch any of it on a cluster, watch it, stop it, let it go on."),
 }
 
@@ -118,6 +119,7 @@ def main(arguments: list[str] | None = None) -> Any:
 _EXTRA_OF = {
     **dict.fromkeys(("blosc2", "webdataset", "xxhash"), "shards"),
     **dict.fromkeys(("torch", "timm", "safetensors", "huggingface_hub", "onnx", "sklearn", "matplotlib"), "train"),
+    "jinja2": "view",
     **dict.fromkeys(("fastapi", "uvicorn", "prometheus_client", "starlette"), "serve"),
     **{
         "deepspeed": "deepspeed",
