@@ -1,0 +1,106 @@
+"""A report: one page that can be sent by itself, made of what a stage left; of two folders, side by side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bandloom.errors import MissingExtraError
+from bandloom.output import new_output
+from view.charts import line_chart
+from view.records import KINDS, Record, read_record
+from view.sections import Section, facts_of, sections_of
+
+TEMPLATES = Path(__file__).parent / "templates"
+MOST_ROWS = 200  # of one table
+
+
+def write_report(paths: Sequence[Path], out: Path) -> Path:
+    """Write the report of one folder, or of several beside each other.
+
+    Args:
+        paths: run folders, folders of shards, bundles or maps.
+        out: the page, a new ``.html`` file.
+
+    Raises:
+        BandloomError: a folder is none of these, or the page exists.
+    """
+    records = [read_record(path) for path in paths]
+    page = render(records)
+    with new_output(out) as temporary:
+        temporary.write_text(page)
+    return out
+
+
+def render(records: Sequence[Record]) -> str:
+    """Return the page of one record or of several."""
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+        from markupsafe import Markup
+    except ModuleNotFoundError as cause:
+        raise MissingExtraError("jinja2", "view") from cause
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
+                              trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    environment.filters["cell"] = cell
+    environment.filters["markup"] = Markup  # charts, whose text is escaped where they are drawn
+    columns: list[dict[str, Any]] = [
+        {
+            "record": record,
+            "kind": KINDS[record.kind],
+            "facts": facts_of(record),
+            "config": yaml.safe_dump(record.config, sort_keys=False) if record.config else "",
+            "sections": sections_of(record),
+        }
+        for record in records
+    ]
+    return environment.get_template("report.html.j2").render(
+        title=" and ".join(record.name for record in records), columns=columns, compared=compare(records),
+        most=MOST_ROWS)  # fmt: skip
+
+
+def compare(records: Sequence[Record]) -> list[Section]:
+    """Return what sets several records apart: their configs' differences and their curves in one chart."""
+    if len(records) < 2:
+        return []
+    from view.sections import Table
+
+    flat = [_flat(record.config) for record in records]
+    keys = sorted({key for each in flat for key in each if len({str(other.get(key)) for other in flat}) > 1})
+    rows = [[key, *(each.get(key, "") for each in flat)] for key in keys]
+    names = [f"{index + 1}: {record.name}" for index, record in enumerate(records)]
+    curves = {name: record.curve("train", "loss") for name, record in zip(names, records, strict=True)}
+    chart = line_chart(curves, "loss", log=True)
+    figure = [f"<figure><figcaption>Loss</figcaption>{chart}</figure>"] if chart else []
+    scores = [[name, *(_score(record, key) for key in ("overall", "macro_f1", "mean_iou"))]
+              for name, record in zip(names, records, strict=True) if record.result.get("rows")]  # fmt: skip
+    found = [
+        Section("Where the configs differ", tables=[Table(["", *names], rows)] if rows else ()),
+        Section("Scores", tables=[Table(("", "accuracy", "macro-F1", "mean IoU"), scores)] if scores else ()),
+        Section("Losses", charts=figure),
+    ]
+    return [each for each in found if each.tables or each.charts]
+
+
+def _score(record: Record, key: str) -> Any:
+    return record.result["rows"][0].get(key)
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(config, dict):
+        return {prefix.removesuffix("."): config}
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        found |= _flat(value, f"{prefix}{key}.")
+    return found
+
+
+def cell(value: Any) -> str:
+    """Return a table's cell as text: three digits after the point, thousands set apart, nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.2e}"
