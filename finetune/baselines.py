@@ -13,31 +13,17 @@ import numpy as np
 from bandloom.console import track
 from bandloom.errors import ConfigError, nearest
 from bandloom.label_set import IGNORE_INDEX
+from finetune.change_baselines import pair_bands, post_classification
+from finetune.change_data import ChangeData
 from finetune.classifiers import Classifier, forest, linear_svm, logistic, majority, neighbours, rbf_svm
 from finetune.features import chip_statistics, context_bands, pixel_bands, random_conv
-from finetune.metrics import block_confusions
+from finetune.metrics import Row, block_confusions
 from finetune.splits import TEST, TRAIN
 from finetune.task_data import Labelled, TaskData
 
 FIT_PIXELS, SCORE_PIXELS = 20_000, 50_000
 FIT_SVM = 5_000  # a kernel SVM's time grows with the square of its rows
 MAJORITY = "majority"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a score table: what was scored, its confusion matrix by block, and on how much it was fitted."""
-
-    name: str
-    confusions: dict[int, np.ndarray]
-    fitted_on: int
-    scored_on: int
-    seconds: float
-
-    @property
-    def confusion(self) -> np.ndarray:
-        """The sum over blocks, ``(K, K)``."""
-        return np.sum(list(self.confusions.values()), axis=0)
 
 
 @dataclass(frozen=True)
@@ -68,8 +54,15 @@ class Baseline:
     most: int = FIT_PIXELS
 
 
+@dataclass(frozen=True)
+class OwnBaseline:
+    """A floor that is more than a classifier on a table: scores itself, given its name, the data and a seed."""
+
+    score: Callable[[str, TaskData, int], Row]
+
+
 def run_baselines(
-    names: Sequence[str], data: TaskData, seed: int = 0, known: Mapping[str, "Baseline"] | None = None
+    names: Sequence[str], data: TaskData, seed: int = 0, known: Mapping[str, "Baseline | OwnBaseline"] | None = None
 ) -> list[Row]:
     """Fit and score the named baselines on the split's own training and test labels.
 
@@ -87,6 +80,9 @@ def run_baselines(
     rows, tables = [], {}
     for name in track(list(names), "baselines"):
         baseline = (known or BASELINES[data.task])[name]
+        if isinstance(baseline, OwnBaseline):
+            rows.append(baseline.score(name, data, seed))
+            continue
         if baseline.features not in tables:
             tables[baseline.features] = (
                 _collect(data, TRAIN, baseline.features, FIT_PIXELS, seed),
@@ -103,7 +99,7 @@ def check_names(names: Sequence[str], task: str, more: Iterable[str] = ()) -> No
     Raises:
         ConfigError: naming the nearest that does.
     """
-    known = [*BASELINES[task], *more]
+    known = [*BASELINES.get(task, MULTILABEL), *more]
     for name in names:
         if name not in known:
             raise ConfigError(
@@ -173,7 +169,7 @@ def band_statistics(data: TaskData) -> tuple[np.ndarray, np.ndarray]:
     return mean, std
 
 
-BASELINES: dict[str, dict[str, Baseline]] = {
+BASELINES: dict[str, dict[str, Baseline | OwnBaseline]] = {
     "segment": {
         MAJORITY: Baseline(_pixel, majority),
         "pixel_logistic": Baseline(_pixel, logistic),
@@ -193,9 +189,25 @@ BASELINES: dict[str, dict[str, Baseline]] = {
         "stats_linear_svm": Baseline(_statistics, linear_svm),
         "random_conv": Baseline(_random_conv, logistic),
     },
+    "change": {
+        MAJORITY: Baseline(pair_bands, majority),
+        "post_classification": OwnBaseline(post_classification),
+        "pair_logistic": Baseline(pair_bands, logistic),
+        "pair_rf": Baseline(pair_bands, forest),
+    },
 }
 # what every fine-tuning run is scored beside; `bandloom baselines` runs all of them, and networks from scratch
+MULTILABEL = ("base_rates", "stats_logistic", "stats_rf")  # of chips with several classes; made in multilabel_results
 STANDARD: dict[str, tuple[str, ...]] = {
     "segment": (MAJORITY, "pixel_logistic", "pixel_rf", "context_rf"),
     "classify": (MAJORITY, "stats_knn", "stats_logistic", "stats_rf", "stats_svm"),
+    "change": (MAJORITY, "post_classification", "pair_logistic", "pair_rf"),
 }
+
+
+def chosen(names: Sequence[str] | None, data: TaskData, among: Mapping[str, Sequence[str]] = STANDARD) -> list[str]:
+    """Return the names given, or those of the task that these labels allow."""
+    if names is not None:
+        return list(names)
+    only_mask = isinstance(data, ChangeData) and data.labels == "mask"
+    return [name for name in among[data.task] if not (only_mask and name == "post_classification")]

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bandloom.errors import ConfigError
 from bandloom.ranks import Ranks
 from bandloom.run_folder import RunFolder
-from finetune.baselines import BASELINES, check_names, run_baselines
+from finetune.baselines import BASELINES, check_names, chosen, run_baselines
 from finetune.config import FinetuneConfig
 from finetune.external import external_baseline
 from finetune.report import metrics_record, write_report
@@ -29,12 +30,16 @@ def baselines_run(config: FinetuneConfig, run: RunFolder, names: Sequence[str] |
         BandloomError: the shards, the labels, the split, a name or an encoder cannot be used; nothing was written then.
     """
     task = config.task
-    wanted = list(names if names is not None else [*BASELINES[task], *RIVALS[task]])
-    check_names(wanted, task, RIVALS[task])
-    classic = [name for name in wanted if name not in RIVALS[task]]
+    if task == "multilabel":
+        raise ConfigError(
+            "the floors of task multilabel are scored by `bandloom finetune`; use classify, segment or change."
+        )
+    check_names(names or (), task, RIVALS[task])
     added = dict(external_baseline(folder) for folder in external)
     setting, _ = open_setting(config.with_changes(checkpoint=None), Ranks.from_environment())
     run.start(config)
+    wanted = [*chosen(names, setting.data, {each: [*BASELINES[each], *RIVALS[each]] for each in BASELINES})]
+    classic = [name for name in wanted if name not in RIVALS[task]]
     known = BASELINES[task] | added
     rows = run_baselines([*classic, *added], setting.data, config.trainer.seed, known)
     rows += run_rivals([name for name in wanted if name in RIVALS[task]], setting)

@@ -1,6 +1,6 @@
 """What a training step sees: this rank's chips with the labels of training ground alone, and the loss on them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,31 +10,49 @@ from torch import nn
 
 from bandloom.device_batch import DeviceBatch
 from bandloom.engine import LossOf
-from bandloom.errors import LabelError
+from bandloom.errors import ConfigError, LabelError
 from bandloom.label_set import IGNORE_INDEX
 from bandloom.trainer import LoadedStep
 from finetune.augment import d4
-from finetune.losses import LOSSES
+from finetune.change_data import ChangeData
+from finetune.losses import LOSSES, MULTILABEL_LOSSES, Loss
+from finetune.model import CHIP_TASKS, Task
+from finetune.multilabel_data import MultilabelData
+from finetune.scoring import cut
 from finetune.setting import Setting
-from finetune.splits import TRAIN
+from finetune.splits import PIXEL_M, TRAIN
 from finetune.task_data import TaskData, mask_label
-from shards.loader import Loader, LoaderState
+from shards.loader import Batch, Loader, LoaderState
 
 
 def make_loss(setting: Setting) -> LossOf:
     """Return ``(module, batch) -> scalar`` as the config says: augmented on the device, then the chosen loss."""
     augment = d4 if setting.config.augment else None
-    loss = LOSSES[setting.config.loss]
+    loss = chosen_loss(setting.config.task, setting.config.loss)
 
     def loss_of(module: nn.Module, batch: DeviceBatch) -> torch.Tensor:
         batch = augment(batch) if augment else batch
-        target = batch.label if setting.config.task == "segment" else batch.class_index
+        target = batch.class_index if setting.config.task in CHIP_TASKS else batch.label
         if target is None:
             raise LabelError(f"the samples {', '.join(batch.keys[:4])} carry no labels for {setting.config.task}.")
-        target = torch.where(target < 0, IGNORE_INDEX, target.long())
+        if setting.config.task != "multilabel":
+            target = torch.where(target < 0, IGNORE_INDEX, target.long())
         return loss(module(batch.groups).float(), target)
 
     return loss_of
+
+
+def chosen_loss(task: Task, name: str | None) -> Loss:
+    """Return the named loss, or the task's usual one.
+
+    Raises:
+        ConfigError: the loss is made for another task.
+    """
+    losses = MULTILABEL_LOSSES if task == "multilabel" else LOSSES
+    name = name or next(iter(losses))
+    if name not in losses:
+        raise ConfigError(f"loss is {name!r}, which task {task} cannot use; use one of {', '.join(losses)}.")
+    return losses[name]
 
 
 def training_steps(setting: Setting, state: dict[str, int] | None) -> Iterator[LoadedStep]:
@@ -45,18 +63,38 @@ def training_steps(setting: Setting, state: dict[str, int] | None) -> Iterator[L
     """
     config, data, ranks = setting.config.trainer, setting.data, setting.ranks
     entries = {entry.key: entry for entry in data.shards.entries}
+    places = {data.shards.entries[index].key: index for index in data.indices.tolist()}
     start = LoaderState(**state) if state else LoaderState(epoch=0, position=0)
     loader = Loader(data.shards, data.indices_of(TRAIN), config.batch_size, seed=config.seed, rank=ranks.rank,
                     world=ranks.world, crop_px=setting.chip_px, workers=config.workers, start=start)  # fmt: skip
     for batch in loader:
         after = {"epoch": batch.state.epoch, "position": batch.state.position}
+        if isinstance(data, ChangeData):
+            batch = with_pairs(batch, data, places)
         loaded = DeviceBatch.of(batch, ranks.device)
-        if setting.config.task == "segment":
+        if isinstance(data, MultilabelData):
+            targets = torch.from_numpy(data.targets(batch.keys)).to(ranks.device)
+            loaded = replace(loaded, label=None, class_index=targets)
+        elif setting.config.task != "classify":
             if batch.label is None:
-                raise LabelError(f"the samples {', '.join(batch.keys[:4])} carry no label raster; segment needs one.")
+                raise LabelError(f"the samples {', '.join(batch.keys[:4])} carry no label raster.")
             label = training_label(batch, entries, data)
             loaded = replace(loaded, label=torch.from_numpy(label).to(ranks.device))
         yield LoadedStep(loaded, after)
+
+
+def with_pairs(batch: Batch, data: ChangeData, places: Mapping[str, int]) -> Batch:
+    """Return a batch of earlier dates as one of pairs: the same crops, both dates stacked, labels of change."""
+    side = batch.groups[min(batch.groups)].shape[-1] * min(batch.groups) // PIXEL_M
+    groups: dict[int, list[np.ndarray]] = {gsd: [] for gsd in batch.groups}
+    labels = []
+    for key, (x, y) in zip(batch.keys, batch.corner_m, strict=True):
+        entry, pair = data.shards.entries[places[key]], data.read(places[key])
+        row, column = round((entry.y_m - y) / PIXEL_M), round((x - entry.x_m) / PIXEL_M)
+        for gsd, part in cut(pair.groups, row, column, side).items():
+            groups[gsd].append(part)
+        labels.append(pair.label[row : row + side, column : column + side])
+    return replace(batch, groups={gsd: np.stack(parts) for gsd, parts in groups.items()}, label=np.stack(labels))
 
 
 def training_label(batch: Any, entries: dict[str, Any], data: TaskData) -> np.ndarray:

@@ -12,6 +12,9 @@ from bandloom.sensors import Sensor
 from finetune.model import TaskModel
 
 MODEL_TYPE = "bandloom-task"
+_ANSWERS = {"segment": "a class for every 10 m pixel", "classify": "a class for every chip",
+            "multilabel": "any number of classes for every chip",
+            "change": "for every 10 m pixel of two dates, what changed"}  # fmt: skip
 
 
 def save_task_model(
@@ -31,6 +34,7 @@ def save_task_model(
         "task": model.task,
         "chip_px": model.chip_px,
         "temperature": model.temperature,
+        "thresholds": list(model.thresholds),
         "sensor": model.sensor.to_dict(),
         "label_set": model.label_set.to_dict(),
         "provenance": dict(provenance),
@@ -58,13 +62,14 @@ def load_task_model(folder: Path) -> TaskModel:
     model = TaskModel(encoder_from_record(record, folder), sensor, label_set, task, chip_px)
     load_weights(model, weights, folder)
     model.temperature = temperature
+    model.thresholds = tuple(float(each) for each in record.get("thresholds", ()))
     return model.eval()
 
 
 def short_card(model: TaskModel) -> str:
     """Return what every card of a fine-tuned model begins with: what goes in, what comes out."""
     label_set, sensor = model.label_set, model.sensor
-    what = "a class for every 10 m pixel" if model.task == "segment" else "a class for every chip"
+    what = _ANSWERS[model.task]
     bands = "; ".join(f"{group.gsd_m} m: {', '.join(band.name for band in group.bands)}" for group in sensor.groups)
     lines = [
         "---",

@@ -8,8 +8,10 @@ from pydantic import Field
 from bandloom.config import Config
 from bandloom.engine import EngineConfig
 from bandloom.trainer import TrainerConfig
-from finetune.model import Mode, Task
+from finetune.model import ChangeLabels, Mode, Task
 from finetune.splits import SplitKind
+
+LossName = Literal["cross_entropy", "focal", "dice", "cross_entropy_dice", "binary_cross_entropy", "asymmetric"]
 
 
 class SplitConfig(Config):
@@ -30,7 +32,13 @@ class FinetuneConfig(Config):
     """``bandloom finetune CONFIG``."""
 
     shards: Path = Field(description="folder of labelled shards")
-    task: Task = Field(default="segment", description="segment: a class a 10 m pixel; classify: a class a chip")
+    task: Task = Field(
+        default="segment",
+        description="segment: a class a 10 m pixel; classify: one a chip; multilabel: any number; change: two dates",
+    )
+    change_labels: ChangeLabels = Field(
+        default="classes", description="change: where the classes of two dates differ; mask: the later date's raster"
+    )
     checkpoint: Path | None = Field(default=None, description="pretrained encoder or its run; null: random weights")
     mode: Mode = Field(default="full", description="what trains beside the head: frozen, last, lora or full")
     last_blocks: int = Field(default=2, gt=0, description="mode last: how many of the encoder's blocks train")
@@ -41,8 +49,10 @@ class FinetuneConfig(Config):
     )
     token_m: int = Field(default=60, gt=0, description="metres a token covers when there is no checkpoint")
     chip_px: int | None = Field(default=None, gt=0, description="side of a chip in 10 m pixels; null: derived")
-    loss: Literal["cross_entropy", "focal", "dice", "cross_entropy_dice"] = Field(
-        default="cross_entropy", description="what training minimises; all of them cost 0 without a label"
+    presence: float = Field(default=0.02, gt=0, le=1, description="multilabel: share of a raster that makes a class")
+    chip_labels: Path | None = Field(default=None, description="multilabel: JSON of class names by scene")
+    loss: LossName | None = Field(
+        default=None, description="what training minimises; null: cross_entropy, of multilabel binary_cross_entropy"
     )
     warm_steps: int = Field(default=600, ge=0, description="segment: steps on single pixels before the first chip")
     augment: bool = Field(default=True, description="turn and mirror chips (D4)")

@@ -4,15 +4,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bandloom.checkpoint import read_folder
-from bandloom.errors import CheckpointError, LabelError
+from bandloom.errors import CheckpointError, ConfigError, LabelError
 from bandloom.output import new_output
 from finetune.checkpoint import load_task_model
-from finetune.config import SplitConfig
+from finetune.config import FinetuneConfig, SplitConfig
 from finetune.evaluation import evaluate
 from finetune.model import TaskModel
 from finetune.report import MODEL_ROW, metrics_record, write_evidence, write_report
 from finetune.results import say
-from finetune.setting import checkpoint_folder
+from finetune.setting import checkpoint_folder, make_task_data
 from finetune.split_choice import make_split
 from finetune.splits import TEST, SampleSplit, Split
 from finetune.task_data import TaskData
@@ -44,10 +44,15 @@ def evaluate_run(checkpoint: Path, shards: Path, out: Path, *, ground: Ground | 
     model, (record, _) = load_task_model(folder), read_folder(folder)
     config = record["provenance"].get("config", {})
     shard_set = ShardSet(shards)
-    check_classes(model, shard_set)
     if ground is None:
         ground = "own" if config and Path(config["shards"]).resolve() == shards.resolve() else "all"
-    data = TaskData(shard_set, model.task, _split(ground, config, shard_set, model, folder), model.sensor)
+    if model.task == "multilabel":
+        raise ConfigError(
+            "evaluate scores maps and chips of one class; a multilabel run has its scores in metrics.json."
+        )
+    wanted = FinetuneConfig(shards=shards, task=model.task, change_labels=config.get("change_labels", "classes"))
+    data = make_task_data(shard_set, wanted, _split(ground, config, shard_set, model, folder), model.sensor)
+    check_classes(model, data)
     tested = evaluate(MODEL_ROW, model, data, TEST, batch_size=batch_size, temperature=model.temperature)
     found = metrics_record([tested.row], data, bootstrap, calibration=tested.calibration(model.temperature),
                            checkpoint=str(folder), ground=ground)  # fmt: skip
@@ -58,17 +63,17 @@ def evaluate_run(checkpoint: Path, shards: Path, out: Path, *, ground: Ground | 
     return found
 
 
-def check_classes(model: TaskModel, shards: Any) -> None:
+def check_classes(model: TaskModel, data: TaskData) -> None:
     """Check that shards name the model's classes in its order.
 
     Raises:
         LabelError: they do not; how to translate labels is said.
     """
-    held = shards.label_set.names if shards.label_set else ()
+    held = data.label_set.names
     if held != model.label_set.names:
         raise LabelError(
-            f"the model knows {', '.join(model.label_set.names)}; the shards {shards.path} are labelled with"
-            f" {', '.join(held) or 'nothing'}: translate the labels with `bandloom labels map` and build them again."
+            f"the model knows {', '.join(model.label_set.names)}; the shards {data.shards.path} are labelled with"
+            f" {', '.join(held)}: translate the labels with `bandloom labels map` and build them again."
         )
 
 

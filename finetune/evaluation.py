@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from bandloom.label_set import IGNORE_INDEX
-from finetune.baselines import Row
 from finetune.calibration import Reliability, softmax
-from finetune.metrics import block_confusions
+from finetune.metrics import Row, block_confusions
 from finetune.model import TaskModel
 from finetune.scoring import Predicted, cut, predict_role
 from finetune.task_data import TaskData

@@ -55,6 +55,31 @@ class SegmentHead(nn.Module):
         return self.classify_spectrum(spectrum) + self.correct(mixed)
 
 
+class ChangeHead(SegmentHead):
+    """Two dates to class logits of 10 m pixels: what both encoders' tokens and their difference say, and both spectra.
+
+    Args:
+        embed_dim: D.
+        token_m: metres of ground a token covers.
+        classes: K.
+        bands: C, the bands of a pixel at one date.
+    """
+
+    def __init__(self, embed_dim: int, token_m: int, classes: int, bands: int) -> None:
+        super().__init__(embed_dim, token_m, classes, 2 * bands)
+        self.join = nn.Linear(3 * embed_dim, embed_dim)
+
+    def forward(self, tokens: Tensor, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Return logits ``(B, K, H, W)``.
+
+        Args:
+            tokens: earlier, later and their difference, ``(B, T, 3 D)``.
+            pixels: normalised bands of the earlier date and the difference, ``(B, 2 C, H, W)``.
+            grid: token rows and columns.
+        """
+        return super().forward(functional.gelu(self.join(tokens)), pixels, grid)
+
+
 class ClassifyHead(nn.Module):
     """The mean token to class logits of the chip (MAE's fine-tuning head: mean, norm, linear)."""
 

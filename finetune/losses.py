@@ -68,6 +68,32 @@ def cross_entropy_dice(logits: Tensor, target: Tensor) -> Tensor:
     return cross_entropy(logits, target) + dice(logits, target)
 
 
+def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the mean cross entropy of every yes and no: logits and targets ``(B, K)``; NaN targets are unknown."""
+    known = ~target.isnan()
+    each = functional.binary_cross_entropy_with_logits(logits, target.where(known, 0.0), reduction="none")
+    return torch.where(known, each, 0.0).sum() / known.sum().clamp(min=1)
+
+
+def asymmetric(logits: Tensor, target: Tensor, gamma: float = 4.0, margin: float = 0.05) -> Tensor:
+    """Return the asymmetric loss: easy absences count little, since a chip lacks most classes (Ridnik et al. 2021).
+
+    Args:
+        logits: ``(B, K)``.
+        target: ``(B, K)`` of noughts and ones; NaN is unknown.
+        gamma: how fast a confident absence is forgotten; a presence never is.
+        margin: absences below this probability cost nothing.
+    """
+    known = ~target.isnan()
+    truth = target.where(known, 0.0)
+    absent = (logits.sigmoid() - margin).clamp(min=0)
+    cost = -truth * functional.logsigmoid(logits) - (1 - truth) * absent**gamma * torch.log1p(
+        -absent.clamp(max=1 - 1e-6)
+    )
+    return torch.where(known, cost, 0.0).sum() / known.sum().clamp(min=1)
+
+
+MULTILABEL_LOSSES: dict[str, Loss] = {"binary_cross_entropy": binary_cross_entropy, "asymmetric": asymmetric}
 LOSSES: dict[str, Loss] = {
     "cross_entropy": cross_entropy, "focal": focal, "dice": dice, "cross_entropy_dice": cross_entropy_dice
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """Scores from a confusion matrix; every definition is scikit-learn's, and the tests hold them to it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,22 @@ from bandloom.label_set import IGNORE_INDEX
 
 SCHEMA = 1
 HEADLINES = ("overall", "balanced", "macro_f1", "mean_iou", "kappa")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a score table: what was scored, its confusion matrix by block, and on how much it was fitted."""
+
+    name: str
+    confusions: dict[int, np.ndarray]
+    fitted_on: int
+    scored_on: int
+    seconds: float
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """The sum over blocks, ``(K, K)``."""
+        return np.sum(list(self.confusions.values()), axis=0)
 
 
 def confusion_matrix(label: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:

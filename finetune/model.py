@@ -1,8 +1,9 @@
 """The fine-tuned model: an encoder, a head, and what its answers mean."""
 
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -12,10 +13,12 @@ from bandloom.errors import CheckpointError, ConfigError
 from bandloom.label_set import LabelSet
 from bandloom.sensors import SLOTS, Sensor
 from bandloom.values import NODATA, OFFSET, SATURATED, SCALE
-from finetune.heads import PIXEL_M, ClassifyHead, SegmentHead
+from finetune.heads import PIXEL_M, ChangeHead, ClassifyHead, SegmentHead
 from finetune.lora import add_lora
 
-Task = Literal["segment", "classify"]
+Task = Literal["segment", "classify", "multilabel", "change"]
+CHIP_TASKS = ("classify", "multilabel")  # one answer a chip
+ChangeLabels = Literal["classes", "mask"]
 Mode = Literal["frozen", "last", "lora", "full"]
 
 
@@ -26,7 +29,9 @@ class TaskModel(nn.Module):
         encoder: pretrained or random.
         sensor: whose native groups arrive.
         label_set: what the K logits mean, in its order.
-        task: ``segment`` (a class a 10 m pixel) or ``classify`` (a class a chip).
+        task: ``segment`` (a class a 10 m pixel), ``classify`` (a class a chip), ``multilabel`` (any
+            number of classes a chip) or ``change`` (two dates stacked band
+            group by band group, the earlier first; a class a 10 m pixel).
         chip_px: side of a chip in 10 m pixels; a multiple of the token.
     """
 
@@ -43,25 +48,53 @@ class TaskModel(nn.Module):
         self.task: Task = task
         self.chip_px = chip_px
         self.temperature = 1.0  # divides logits before they are read as probabilities; fitted on validation labels
+        self.thresholds: tuple[float, ...] = ()  # multilabel: the probability from which on a class is there
         self.head: nn.Module
-        if task == "segment":
-            self.head = SegmentHead(encoder.embed_dim, token_m, len(label_set), len(sensor.slots))
-        else:
+        if task in CHIP_TASKS:
             self.head = ClassifyHead(encoder.embed_dim, len(label_set))
+        else:
+            make = SegmentHead if task == "segment" else ChangeHead
+            self.head = make(encoder.embed_dim, token_m, len(label_set), len(sensor.slots))
 
     def forward(self, groups: Mapping[int, Tensor]) -> Tensor:
         """Return logits of chips of digital numbers ``{gsd_m: (B, C, H, W)}``: ``(B, K, H10, W10)`` or ``(B, K)``."""
-        tokens = self.encoder.forward_features(groups, self.sensor)
-        if self.task == "classify":
+        if self.task == "change":
+            tokens = self._both_dates(*split_dates(groups))
+        else:
+            tokens = self.encoder.forward_features(groups, self.sensor)
+        if self.task in CHIP_TASKS:
             return self.head(tokens)
         return self.head(tokens, self.pixel_bands(groups), self.encoder.grid(groups))
+
+    def _both_dates(self, earlier: Mapping[int, Tensor], later: Mapping[int, Tensor]) -> Tensor:
+        """Return ``(B, T, 3 D)``: one encoder over both dates at once, and what it sees differently."""
+        both = {gsd: torch.cat([earlier[gsd], later[gsd]]) for gsd in earlier}
+        one, two = self.encoder.forward_features(both, self.sensor).chunk(2)
+        return torch.cat([one, two, two - one], dim=-1)
 
     def pixel_bands(self, groups: Mapping[int, Tensor]) -> Tensor:
         """Return every band on the 10 m grid (nearest sample), normalised, 0 where absent, ``(B, C, H10, W10)``.
 
         The encoder's tokens never see these copies; the head's light skip does, so that a pixel keeps its own spectrum.
+        Of two dates: the earlier, then the difference, ``(B, 2 C, H10, W10)``.
         """
+        if self.task == "change":
+            one, two = (self._planes(groups) for groups in split_dates(groups))
+            return torch.cat([one, two - one], dim=1)
+        return self._planes(groups)
+
+    def _planes(self, groups: Mapping[int, Tensor]) -> Tensor:
         return normalised_pixels(groups, self.sensor, self.encoder.embed.mean, self.encoder.embed.std)
+
+
+Samples = TypeVar("Samples", np.ndarray, Tensor)
+
+
+def split_dates(groups: Mapping[int, Samples]) -> tuple[dict[int, Samples], dict[int, Samples]]:
+    """Part stacked dates ``{gsd_m: (..., 2 C, H, W)}`` into the earlier and the later."""
+    half = {gsd: group.shape[-3] // 2 for gsd, group in groups.items()}
+    earlier = {gsd: group[..., : half[gsd], :, :] for gsd, group in groups.items()}
+    return earlier, {gsd: group[..., half[gsd] :, :, :] for gsd, group in groups.items()}
 
 
 def normalised_pixels(groups: Mapping[int, Tensor], sensor: Sensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from bandloom.output import new_output
 from bandloom.sensors import Sensor
 from finetune.evaluation import Example
 from finetune.features import pixel_bands
+from finetune.model import split_dates
 
 TRUE_COLOUR = ("B04", "B03", "B02")
 SMALLEST_RANGE = 0.08  # reflectance; dark water is not stretched into noise
@@ -86,7 +87,8 @@ def draw_worst(path: Path, examples: Sequence[Example], label_set: LabelSet, sen
     if not examples:
         return
     chips = examples[0].label.ndim == 0
-    panels = 1 if chips else 3
+    dates = _dates(examples[0], sensor)
+    panels = dates if chips else dates + 2
     columns = min(len(examples), COLUMNS if chips else 2)
     rows = -(-len(examples) // columns)
     figure, axes = _figure((2.1 if chips else 1.5 * panels) * columns, (2.55 if chips else 1.75) * rows,
@@ -97,11 +99,12 @@ def draw_worst(path: Path, examples: Sequence[Example], label_set: LabelSet, sen
     for place, example in enumerate(examples):
         row, column = divmod(place, columns)
         own = grid[row, column * panels : (column + 1) * panels]
-        own[0].imshow(true_colour(example.groups, sensor), interpolation="nearest")
+        for axis, groups in zip(own, split_dates(example.groups) if dates > 1 else [example.groups], strict=False):
+            axis.imshow(true_colour(groups, sensor), interpolation="nearest")
         if chips:
             own[0].set_title(_chip_title(example, label_set), fontsize=8)
             continue
-        for axis, label, title in ((own[1], example.label, "truth"), (own[2], example.predicted, "predicted")):
+        for axis, label, title in ((own[-2], example.label, "truth"), (own[-1], example.predicted, "predicted")):
             axis.imshow(coloured(label, label_set), interpolation="nearest")
             axis.set_title(title, fontsize=7)
         known = example.label != IGNORE_INDEX
@@ -130,6 +133,11 @@ def coloured(label: np.ndarray, label_set: LabelSet) -> np.ndarray:
     table = np.full((256, 3), 255, np.uint8)
     table[: len(label_set)] = label_set.rgb
     return table[label]
+
+
+def _dates(example: Example, sensor: Sensor) -> int:
+    group = sensor.groups[0]
+    return example.groups[group.gsd_m].shape[0] // len(group.bands)
 
 
 def _chip_title(example: Example, label_set: LabelSet) -> str:

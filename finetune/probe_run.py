@@ -11,15 +11,15 @@ import torch
 from bandloom.band_subsets import BAND_SUBSETS
 from bandloom.console import console, table
 from bandloom.encoder import Encoder
-from bandloom.errors import LabelError
+from bandloom.errors import ConfigError, LabelError
 from bandloom.probes import nearest_neighbours, ridge
 from bandloom.ranks import Ranks
 from bandloom.run_folder import RunFolder
 from finetune.attention_probe import attention_probe
-from finetune.baselines import STANDARD, Row, check_names, run_baselines
+from finetune.baselines import check_names, chosen, run_baselines
 from finetune.config import FinetuneConfig
 from finetune.frozen_features import Features, frozen_features
-from finetune.metrics import block_confusions, scores
+from finetune.metrics import Row, block_confusions, scores
 from finetune.report import metrics_record, write_report
 from finetune.results import say
 from finetune.setting import Setting, open_setting
@@ -43,6 +43,8 @@ def probe_run(config: FinetuneConfig, run: RunFolder, *, few_shot: bool = False)
     Raises:
         BandloomError: the shards, the labels, the split or the checkpoint cannot be used; nothing was written then.
     """
+    if config.task not in ("segment", "classify"):
+        raise ConfigError(f"task {config.task} has no probe; use segment or classify, or fine-tune with mode=frozen.")
     check_names(config.baselines or (), config.task)
     setting, encoder = open_setting(config, Ranks(0, 0, 1, torch.device("cpu")))
     run.start(config)
@@ -52,7 +54,7 @@ def probe_run(config: FinetuneConfig, run: RunFolder, *, few_shot: bool = False)
     rows += [_row("linear, random weights", _linear, untrained, setting)]
     rows += [_row(f"linear, {name} bands", _linear, features, setting) for name, features in held.items()
              if name != "13"]  # fmt: skip
-    rows += run_baselines(list(STANDARD[config.task] if config.baselines is None else config.baselines), setting.data,
+    rows += run_baselines(chosen(config.baselines, setting.data), setting.data,
                           config.trainer.seed)  # fmt: skip
     more = (
         {"few_shot": few_shot_curve({"encoder": held["13"], "random weights": untrained}, setting)} if few_shot else {}

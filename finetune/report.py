@@ -13,11 +13,10 @@ from rich.table import Table
 from bandloom.console import table
 from bandloom.label_set import LabelSet
 from bandloom.output import new_output, write_json
-from finetune.baselines import Row
 from finetune.checkpoint import short_card
 from finetune.distance import train_test_distance
 from finetune.evaluation import Evaluation
-from finetune.metrics import SCHEMA, intervals, margins, scores, top_confusions
+from finetune.metrics import SCHEMA, Row, intervals, margins, scores, top_confusions
 from finetune.model import TaskModel
 from finetune.pictures import draw_confusion, draw_curves, draw_reliability, draw_worst
 from finetune.prediction_table import write_table

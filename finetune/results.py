@@ -4,7 +4,7 @@ from typing import Any
 
 from bandloom.console import console, logger
 from bandloom.run_folder import RunFolder, commit
-from finetune.baselines import STANDARD, run_baselines
+from finetune.baselines import chosen, run_baselines
 from finetune.calibration import fit_temperature
 from finetune.checkpoint import save_task_model
 from finetune.evaluation import evaluate
@@ -46,8 +46,7 @@ def write_results(setting: Setting, model: TaskModel, run: RunFolder, rival: Tas
                       temperature=model.temperature)  # fmt: skip
     rows = [tested.row]
     rows += [score_model(RANDOM_ROW, rival, data, TEST, batch, fitted_on)] if rival is not None else []
-    rows += run_baselines(list(STANDARD[config.task] if config.baselines is None else config.baselines), data,
-                          config.trainer.seed)  # fmt: skip
+    rows += run_baselines(chosen(config.baselines, data), data, config.trainer.seed)
     record = metrics_record(
         rows, data, config.bootstrap, calibration=tested.calibration(model.temperature),
         validation=row_record(validation.row, data.label_set, 0), mode=config.mode, parameters=parameters,

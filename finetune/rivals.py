@@ -10,8 +10,8 @@ from torch import nn
 from bandloom.console import track
 from bandloom.encoder import Encoder, EncoderConfig
 from bandloom.statistics import Statistics
-from finetune.baselines import Row
 from finetune.batches import make_loss, training_steps
+from finetune.metrics import Row
 from finetune.model import TaskModel
 from finetune.pixel_networks import PixelNetwork, UNet, timm_classifier
 from finetune.scoring import score_model
@@ -79,6 +79,7 @@ def _random_vit(setting: Setting) -> nn.Module:
 
 RIVALS: dict[str, dict[str, Callable[[Setting], nn.Module]]] = {
     "segment": {"unet": _on_pixels(UNet), "random_vit": _random_vit},
+    "change": {"random_vit": _random_vit},
     "classify": {
         "resnet50": _on_pixels(lambda bands, classes: timm_classifier("resnet50", bands, classes)),
         "efficientnet_b0": _on_pixels(lambda bands, classes: timm_classifier("efficientnet_b0", bands, classes)),

@@ -10,8 +10,7 @@ from torch import nn
 
 from bandloom.console import track
 from bandloom.label_set import IGNORE_INDEX
-from finetune.baselines import Row
-from finetune.metrics import block_confusions
+from finetune.metrics import Row, block_confusions
 from finetune.model import TaskModel
 from finetune.splits import PIXEL_M
 from finetune.task_data import Labelled, TaskData
@@ -71,7 +70,7 @@ def predict_sample(model: TaskModel, groups: Groups, label: np.ndarray, batch_si
         batch_size: chips a forward pass.
     """
     side = model.chip_px
-    if label.ndim == 0:
+    if label.ndim < 2:
         return run(model, [cut(groups, 0, 0, side)], batch_size)[0]
     corners = [
         (y, x) for y in _starts(label.shape[0], side) for x in _starts(label.shape[1], side)

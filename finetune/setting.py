@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -9,10 +10,14 @@ from bandloom.checkpoint import load_encoder
 from bandloom.encoder import Encoder, EncoderConfig
 from bandloom.errors import ConfigError, LabelError
 from bandloom.ranks import Ranks
+from bandloom.sensors import Sensor
 from bandloom.statistics import Statistics
+from finetune.change_data import ChangeData
 from finetune.config import FinetuneConfig
+from finetune.model import CHIP_TASKS
+from finetune.multilabel_data import MultilabelData
 from finetune.split_choice import make_split
-from finetune.splits import PIXEL_M
+from finetune.splits import PIXEL_M, Split
 from finetune.task_data import TaskData, pick_sensor
 from shards.shard_set import ShardSet
 
@@ -40,12 +45,24 @@ def open_data(config: FinetuneConfig) -> TaskData:
     if shards.label_set is None:
         raise LabelError(f"the shards {config.shards} carry no labels; build them from scenes with masks, or choose"
                          " labelled shards.")  # fmt: skip
-    data = TaskData(shards, config.task, make_split(config.split, shards, config.task, sensor), sensor)
+    split = make_split(config.split, shards, config.task, sensor)
+    data = make_task_data(shards, config, split, sensor)
     smallest = min(int(shards.entries[i].side_px) for i in data.indices)
     if config.chip_px is not None and config.chip_px > smallest:
         raise ConfigError(f"chip_px is {config.chip_px}, but samples of {config.shards} are {smallest} pixels wide; use"
                           f" {smallest} or less.")  # fmt: skip
+    if config.task == "multilabel" and config.chip_px not in (None, smallest):
+        raise ConfigError(f"chip_px is {config.chip_px}, but multilabel chips are whole samples; leave chip_px out.")
     return data
+
+
+def make_task_data(shards: Any, config: FinetuneConfig, split: Split, sensor: Sensor) -> TaskData:
+    """Return the samples of the config's task: with one answer each or by pixel, with several, or pairs of dates."""
+    if config.task == "change":
+        return ChangeData(shards, split, sensor, config.change_labels)
+    if config.task == "multilabel":
+        return MultilabelData(shards, split, sensor, config.presence, config.chip_labels)
+    return TaskData(shards, config.task, split, sensor)
 
 
 def open_setting(config: FinetuneConfig, ranks: Ranks) -> tuple[Setting, Encoder]:
@@ -76,5 +93,5 @@ def checkpoint_folder(path: Path) -> Path:
 def default_chip_px(data: TaskData, token_m: int) -> int:
     """Return the side of a chip: the whole sample to classify, at most 1.2 km of it to segment."""
     side_m = min(int(data.shards.entries[i].side_px) for i in data.indices) * PIXEL_M
-    wanted_m = side_m if data.task == "classify" else min(side_m, DEFAULT_CHIP_M)
+    wanted_m = side_m if data.task in CHIP_TASKS else min(side_m, DEFAULT_CHIP_M)
     return max(1, wanted_m // token_m) * token_m // PIXEL_M

@@ -12,7 +12,7 @@ from bandloom.errors import ConfigError
 from bandloom.sensors import Sensor
 from finetune.config import SplitConfig
 from finetune.model import Task
-from finetune.splits import PIXEL_M, BlockSplit, Split, given_split, ordered_split
+from finetune.splits import BUFFER, PIXEL_M, ROLES, BlockSplit, Split, extent_role, given_split, ordered_split
 from finetune.task_data import TaskData, has_label
 
 BLOCK_SIDES_M = (9600, 4800, 2400, 1200, 600, 300)
@@ -26,7 +26,11 @@ def make_split(config: SplitConfig, shards: Any, task: Task, sensor: Sensor) -> 
     Raises:
         ConfigError: the shards lack what this kind of split needs.
     """
-    entries = [entry for entry in shards.entries if entry.sensor == sensor.name and has_label(entry, task)]
+    entries = [
+        entry
+        for entry in shards.entries
+        if entry.sensor == sensor.name and (task == "multilabel" or has_label(entry, task))
+    ]
     if config.kind == "given":
         return given_split(entries)
     if config.kind in ("scene", "time", "longitude"):
@@ -53,7 +57,7 @@ def _blocks(config: SplitConfig, shards: Any, task: Task, sensor: Sensor) -> Blo
         if side <= config.buffer_m:
             break
         split = _block_split(config, side)
-        shares, classes = _what_it_gives(TaskData(_Subset(shards, task), task, split, sensor))
+        shares, classes = _what_it_gives(shards, task, split, sensor)
         if not all(given >= 0.5 * wanted for given, wanted in zip(shares, _wanted(config), strict=True)):
             continue
         some = some or split
@@ -62,7 +66,12 @@ def _blocks(config: SplitConfig, shards: Any, task: Task, sensor: Sensor) -> Blo
     return some or _block_split(config, BLOCK_SIDES_M[-1])
 
 
-def _what_it_gives(data: TaskData) -> tuple[np.ndarray, bool]:
+def _what_it_gives(shards: Any, task: Task, split: BlockSplit, sensor: Sensor) -> tuple[np.ndarray, bool]:
+    """Return each role's share of the labels looked at, and whether every class is in training and test."""
+    if task == "multilabel":  # where the chips lie has to do; their classes are many and overlap
+        return _shares_of_chips(shards, split, sensor), True
+    looked_at: Task = "segment" if task == "change" else task  # pairs lie on the ground of their single dates
+    data = TaskData(_Subset(shards, looked_at), looked_at, split, sensor)
     counts = data.counts.sum(0)  # (3, K)
     occurs = counts.sum(0) > 0.01 * counts.sum()
     everywhere = bool((counts[0][occurs] > 0).all() and (counts[2][occurs] > 0).all())
@@ -70,6 +79,13 @@ def _what_it_gives(data: TaskData) -> tuple[np.ndarray, bool]:
     if data.task == "segment" and tested_m2 < FEWEST_TEST_BLOCKS * data.split.describe()["block_m"] ** 2:
         everywhere = False
     return counts.sum(1) / max(counts.sum(), 1), everywhere
+
+
+def _shares_of_chips(shards: Any, split: BlockSplit, sensor: Sensor) -> np.ndarray:
+    entries = [entry for entry in shards.entries if entry.sensor == sensor.name]
+    some = entries[:: max(1, len(entries) // LOOKED_AT)]
+    roles = np.array([extent_role(split, entry, int(entry.side_px)) for entry in some])
+    return np.array([(roles == role).sum() for role in range(len(ROLES))]) / max(1, (roles != BUFFER).sum())
 
 
 def _wanted(config: SplitConfig) -> tuple[float, float, float]:

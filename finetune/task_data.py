@@ -58,7 +58,9 @@ class TaskData:
         entries = enumerate(shards.entries)
         self.indices = np.array([i for i, e in entries if e.sensor == sensor.name and has_label(e, task)], np.int64)
         if not len(self.indices):
-            what = "a label raster" if task == "segment" else "a class of its own"
+            if task == "multilabel":
+                return  # its own class looks for other kinds of labels
+            what = "a class of its own" if task == "classify" else "a label raster"
             raise LabelError(
                 f"no sample of {sensor.name} in {shards.path} has {what}, which task={task} needs; choose the other"
                 " task, another sensor, or other shards."
@@ -73,13 +75,17 @@ class TaskData:
             if extent_role(self.split, entry, side) != role:
                 return None
             block = self.split.blocks(entry, corner, (side, side))[side // 2, side // 2]
-            sample = self.shards.read(index)
+            sample = self.read(index)
             return Labelled(sample.key, sample.groups, np.array(sample.class_index, np.uint8), np.array(block))
-        sample = self.shards.read(index)
+        sample = self.read(index)
         label = mask_label(sample.label, sample.groups, self.split.roles(entry, corner, sample.label.shape), role)
         if (label == IGNORE_INDEX).all():
             return None
         return Labelled(sample.key, sample.groups, label, self.split.blocks(entry, corner, label.shape))
+
+    def read(self, index: int) -> Any:
+        """Return a sample with its groups and labels; a subclass may put it together from several."""
+        return self.shards.read(index)
 
     def samples(self, role: int) -> Iterator[Labelled]:
         """Yield every sample that has labels of ``role``, in the shards' order."""
@@ -139,7 +145,7 @@ class TaskData:
             if role != BUFFER:
                 table[role, entry.class_index] = 1
             return table
-        sample = self.shards.read(index)
+        sample = self.read(index)
         check_label(sample.label, sample.groups, self.label_set, sample.key)
         roles = self.split.roles(entry, (entry.x_m, entry.y_m), sample.label.shape)
         known = (sample.label != IGNORE_INDEX) & measured(sample.groups) & (roles != BUFFER)
@@ -151,7 +157,7 @@ def has_label(entry: Any, task: Task) -> bool:
     """Tell whether a sample has the kind of label that a task learns from, and is no copy of another."""
     if entry.split == "duplicate":
         return False
-    return entry.has_label if task == "segment" else entry.class_index is not None
+    return entry.class_index is not None if task == "classify" else entry.has_label
 
 
 def mask_label(label: np.ndarray, groups: Mapping[int, np.ndarray], roles: np.ndarray, role: int) -> np.ndarray:

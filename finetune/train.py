@@ -14,11 +14,12 @@ from bandloom.ranks import Ranks
 from bandloom.run_folder import RunFolder
 from bandloom.trainer import Task, Trainer
 from finetune.baselines import check_names
-from finetune.batches import make_loss, training_steps
+from finetune.batches import chosen_loss, make_loss, training_steps
 from finetune.config import FinetuneConfig
 from finetune.lora import merge_lora
 from finetune.metrics import scores
 from finetune.model import TaskModel, set_trainable
+from finetune.multilabel_results import write_multilabel_results
 from finetune.results import write_results
 from finetune.scoring import score_model
 from finetune.setting import Setting, open_setting
@@ -55,6 +56,7 @@ def finetune(config: FinetuneConfig, run: RunFolder, *, from_scratch: bool = Fal
 def _prepare(config: FinetuneConfig, ranks: Ranks) -> tuple[Setting, TaskModel]:
     """Check everything that can be wrong before the first file is written."""
     check_names(config.baselines or (), config.task)
+    chosen_loss(config.task, config.loss)
     setting, encoder = open_setting(config, ranks)
     return setting, _task_model(setting, encoder)
 
@@ -84,7 +86,8 @@ def _train_and_score(setting: Setting, model: TaskModel, run: RunFolder) -> int:
     if rival is not None and rival[1] != EXIT_DONE:
         return rival[1]
     if ranks.rank == 0:
-        write_results(setting, model, run, None if rival is None else rival[0], parameters)
+        write = write_multilabel_results if config.task == "multilabel" else write_results
+        write(setting, model, run, None if rival is None else rival[0], parameters)
     return trainer.finish()
 
 
@@ -108,7 +111,8 @@ def _random_rival(setting: Setting, run: RunFolder, model: TaskModel) -> tuple[T
 def _trainer(setting: Setting, model: TaskModel, run: RunFolder, *, curve_points: int = 0) -> Trainer:
     config = setting.config.trainer
     engine = make_engine(model, config.engine, setting.ranks, config.steps, model.encoder.config.depth)
-    hooks = [(max(1, config.steps // curve_points), _validation(setting, engine, run))] if curve_points else []
+    looks = curve_points if setting.config.task != "multilabel" else 0  # it has no confusion matrix
+    hooks = [(max(1, config.steps // looks), _validation(setting, engine, run))] if looks else []
     return Trainer(run, config, engine, Task(make_loss(setting), lambda state: training_steps(setting, state), hooks))
 
 

@@ -37,11 +37,12 @@ def write_scenes(out: Path, scenes: int, size_px: int, seed: int, *, acquisition
         jobs = [(seed + index, day) for index in range(scenes) for day in range(acquisitions)]
         for place_seed, day in track(jobs, "synthetic scenes"):
             scene = synthesise(size_px, place_seed, acquisition=day, cloud_fraction=cloud_fraction)
-            _write_scene(folder, f"scene_{place_seed:05d}" + (f"_day{day}" if acquisitions > 1 else ""), scene,
+            write_scene(folder, f"scene_{place_seed:05d}" + (f"_day{day}" if acquisitions > 1 else ""), scene,
                          place_seed, day)  # fmt: skip
 
 
-def _write_scene(folder: Path, name: str, scene: SyntheticScene, seed: int, day: int) -> None:
+def write_scene(folder: Path, name: str, scene: SyntheticScene, seed: int, day: int) -> None:
+    """Write one scene's rasters below ``FOLDER/scenes/NAME`` and its labels as ``FOLDER/labels/NAME.tif``."""
     (folder / "scenes" / name).mkdir(parents=True)
     tags = {
         "RADIO_ADD_OFFSET": str(-OFFSET),

@@ -4,8 +4,8 @@ import json
 import numpy as np
 import pytest
 
-from finetune.baselines import Row
 from finetune.evaluation import evaluate
+from finetune.metrics import Row
 from finetune.report import (
     class_table,
     confusion_lines,

@@ -1,0 +1,156 @@
+"""Chips with several classes: targets, losses, scores against scikit-learn, and a run."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as oracle
+
+from bandloom.cli import main
+from bandloom.errors import ConfigError, LabelError
+from finetune.batches import chosen_loss
+from finetune.checkpoint import load_task_model
+from finetune.losses import asymmetric, binary_cross_entropy
+from finetune.multilabel_data import MultilabelData, read_table
+from finetune.multilabel_scores import MultilabelRow, multilabel_intervals, multilabel_scores, tune_thresholds
+from finetune.splits import TRAIN, BlockSplit
+from shards.build import build
+from shards.plan import BuildOptions
+from tests.finetune.fake_shards import FakeShards
+from tests.finetune.models import LABELS, S2
+
+NAMES = LABELS.names
+
+
+def row(seed: int = 0, count: int = 200) -> MultilabelRow:
+    rng = np.random.default_rng(seed)
+    truth = (rng.random((count, 3)) < (0.1, 0.5, 0.3)).astype(np.uint8)
+    score = np.round(0.5 * truth + rng.random((count, 3)) * 0.8, 2)  # rounded: ties occur
+    return MultilabelRow("r", truth, score, rng.integers(0, 20, count), np.array([0.4, 0.6, 0.5]), count, 0.0)
+
+
+def test_every_score_equals_scikit_learns():
+    given = row()
+    found = multilabel_scores(given, NAMES)
+    predicted = given.score >= given.thresholds
+    assert found["map_macro"] == pytest.approx(
+        oracle.average_precision_score(given.truth, given.score, average="macro")
+    )
+    assert found["map_micro"] == pytest.approx(
+        oracle.average_precision_score(given.truth, given.score, average="micro")
+    )
+    assert found["f1_macro"] == pytest.approx(oracle.f1_score(given.truth, predicted, average="macro"))
+    assert found["f1_micro"] == pytest.approx(oracle.f1_score(given.truth, predicted, average="micro"))
+    precision, recall, f1, support = oracle.precision_recall_fscore_support(given.truth, predicted, zero_division=0)
+    for k, each in enumerate(found["classes"]):
+        assert (each["precision"], each["recall"], each["f1"]) == pytest.approx((precision[k], recall[k], f1[k]))
+        assert each["support"] == support[k]
+
+
+def test_the_tuned_threshold_has_the_best_f1_of_all_thresholds():
+    given = row(3)
+    tuned = tune_thresholds(given.truth, given.score)
+    for k in range(3):
+        truth, score = given.truth[:, k], given.score[:, k]
+        best = max(oracle.f1_score(truth, score >= t) for t in np.unique(score))
+        assert oracle.f1_score(truth, score >= tuned[k]) == pytest.approx(best)
+
+
+def test_a_class_that_never_occurs_keeps_half_and_lowers_no_average():
+    given = row()
+    given.truth[:, 0] = 0
+    assert tune_thresholds(given.truth, given.score)[0] == 0.5
+    found = multilabel_scores(given, NAMES)
+    assert found["classes"][0]["average_precision"] is None
+    assert found["map_macro"] == pytest.approx(
+        np.mean([oracle.average_precision_score(given.truth[:, k], given.score[:, k]) for k in (1, 2)])
+    )
+
+
+def test_the_interval_holds_the_score():
+    given = row()
+    found, bounds = multilabel_scores(given, NAMES), multilabel_intervals(given, 50)
+    for name, (low, high) in bounds.items():
+        assert low <= found[name] <= high
+
+
+def test_binary_cross_entropy_is_torchs_and_the_asymmetric_loss_forgets_easy_absences():
+    logits, target = torch.randn(4, 3, requires_grad=True), torch.tensor([[0.0, 1, 0]] * 4)
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, target)
+    assert torch.allclose(binary_cross_entropy(logits, target), expected)
+    assert torch.allclose(asymmetric(logits, target, gamma=0.0, margin=0.0), expected, atol=1e-5)
+    absent = asymmetric(torch.full((1, 1), -3.0), torch.zeros(1, 1))
+    assert absent < 1e-3 * binary_cross_entropy(torch.full((1, 1), -3.0), torch.zeros(1, 1))
+    for loss in (binary_cross_entropy, asymmetric):
+        nothing = loss(logits, torch.full((4, 3), torch.nan))
+        nothing.backward()
+        assert nothing == 0
+        assert logits.grad is not None
+        assert (logits.grad == 0).all()
+
+
+def test_a_loss_of_another_task_is_refused():
+    with pytest.raises(ConfigError, match="loss is 'dice', which task multilabel cannot use"):
+        chosen_loss("multilabel", "dice")
+    with pytest.raises(ConfigError, match="loss is 'asymmetric'"):
+        chosen_loss("segment", "asymmetric")
+
+
+def test_a_raster_says_which_classes_cover_enough_of_a_chip():
+    shards = FakeShards(3, 24)
+    label = np.zeros((24, 24), np.uint8)
+    label[:2], label[0, :5], label[12:] = 1, 2, 255
+    shards.samples[0] = replace(shards.samples[0], label=label)
+    split = BlockSplit(600, 0)
+    assert MultilabelData(shards, split, S2, 0.1)._targets[0].tolist() == [1, 1, 0]
+    assert MultilabelData(shards, split, S2, 0.01)._targets[0].tolist() == [1, 1, 1]
+
+
+def test_a_table_names_the_classes_of_scenes(tmp_path):
+    table = tmp_path / "t.json"
+    table.write_text(json.dumps({"s0": ["water", "field"], "s1": [], "elsewhere": ["forest"]}))
+    data = MultilabelData(FakeShards(3, 24), BlockSplit(600, 0), S2, 0.1, table)
+    assert data.indices.tolist() == [0]  # a chip without a class teaches nothing
+    assert data.targets(["s0"]).tolist() == [[1, 0, 1]]
+    for text, said in (("[1]", "no table"), ('{"s0": ["sea"]}', "names the class 'sea'"), ("", "no table")):
+        table.write_text(text)
+        with pytest.raises(LabelError, match=said):
+            read_table(table, LABELS)
+
+
+def test_counts_are_those_of_the_targets():
+    data = MultilabelData(FakeShards(30, 24), BlockSplit(600, 0), S2, 0.1)
+    for role in range(3):
+        targets = [each.label for each in data.samples(role)]
+        assert data.counts.sum(0)[role].tolist() == (np.sum(targets, 0).tolist() if targets else [0, 0, 0])
+    assert len(data.indices_of(TRAIN))
+
+
+def test_a_run_ends_with_thresholds_and_floors(tmp_path, scenes_folder):
+    labels = {"labels": str(scenes_folder / "labels"), "label_set": str(scenes_folder / "label_set.yaml")}
+    build([str(scenes_folder / "scenes")], tmp_path / "shards", BuildOptions(side_px=60, **labels))
+    (tmp_path / "c.yaml").write_text(
+        f"shards: {tmp_path / 'shards'}\ntask: multilabel\nsize: demo\nsplit: {{buffer_m: 0}}\n"
+    )
+    few = (
+        "trainer.steps=4",
+        "trainer.batch_size=8",
+        "trainer.workers=0",
+        "bootstrap=20",
+        "presence=0.1",
+        "baselines=[base_rates, stats_logistic]",
+    )
+    with pytest.raises(SystemExit) as end:
+        main(["finetune", str(tmp_path / "c.yaml"), *few, "--out", str(tmp_path / "run")])
+    assert not end.value.code
+    record = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert [each["name"] for each in record["rows"]] == ["fine-tuned", "base_rates", "stats_logistic"]
+    scores = {each["name"]: each["map_macro"] for each in record["rows"]}
+    assert scores["stats_logistic"] > scores["base_rates"]
+    model = load_task_model(tmp_path / "run" / "checkpoint")
+    assert model.thresholds == tuple(each["threshold"] for each in record["rows"][0]["classes"])
+    assert model.temperature == record["calibration"]["temperature"]
+    assert "base_rates" in (tmp_path / "run" / "checkpoint" / "README.md").read_text()
+    assert (tmp_path / "run" / "pictures" / "reliability.png").exists()
