@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 import sys
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Annotated
@@ -18,13 +19,34 @@ ROOMS = ("bandloom", "shards", "pretrain", "finetune", "export", "slurm", "view"
 EXTRAS = ("shards", "train", "deepspeed", "text", "serve", "openvino", "tensorrt", "tensorrt-rtx", "dev")
 
 
-def doctor(gpu: Annotated[bool, typer.Option(help="Ask torch about the card too; imports it.")] = True) -> None:
+# where the checks of the GPU box live: a string, as the verbs' are, since this floor imports no room above it
+GPU_CHECKS = "export.gpu_checks:gpu_checks"
+
+
+def doctor(
+    torch: Annotated[bool, typer.Option(help="Ask torch about the card too; imports it.")] = True,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Try what a GPU box needs, pass or fail line by line.")] = False,
+    bundle: Annotated[Path | None, typer.Option(help="With --gpu: try this bundle's engines too.")] = None,
+) -> None:
     """Print versions, builds, extras, the GPU, and names that shadow this program's packages."""
-    for name, value in _facts(ask_gpu=gpu):
+    if gpu or bundle:
+        raise typer.Exit(_try_gpu(bundle))
+    for name, value in _facts(ask_torch=torch):
         typer.echo(f"{name:<14} {value}")
 
 
-def _facts(*, ask_gpu: bool) -> list[tuple[str, str]]:
+def _try_gpu(bundle: Path | None) -> int:
+    """Run the checks, say each as it ends, and return the exit code: 1 when one failed."""
+    module, _, name = GPU_CHECKS.partition(":")
+    failed = 0
+    for check in getattr(import_module(module), name)(bundle):
+        typer.echo(f"{check.verdict:<6} {check.name:<26} {check.said}")
+        failed += check.verdict == "fail"
+    typer.echo("this machine can run engines" if not failed else f"{failed} of these failed: engines will not run here")
+    return min(failed, 1)
+
+
+def _facts(*, ask_torch: bool) -> list[tuple[str, str]]:
     facts = [
         ("bandloom", f"{__version__} (commit {commit() or 'unknown: no checkout'})"),
         ("python", f"{platform.python_version()} at {sys.executable}"),
@@ -35,7 +57,7 @@ def _facts(*, ask_gpu: bool) -> list[tuple[str, str]]:
     ]
     facts += [(name, _version(name)) for name in REPORTED_PACKAGES]
     facts += [(f"extra {name}", _extra(name)) for name in EXTRAS]
-    if ask_gpu:
+    if ask_torch:
         facts.append(("torch build", _torch_build()))
     facts.append(("shadowed", _shadowed()))
     return facts
