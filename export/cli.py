@@ -148,6 +148,9 @@ def predict(
     sensor: Annotated[str | None, typer.Option(help="The scenes' sensor, where they do not say.")] = None,
     bands: Annotated[str | None, typer.Option(help="The scenes' bands in file order, B02,B03,...")] = None,
     offset: Annotated[int | None, typer.Option(help="The scenes' radiometric offset, where they do not say.")] = None,
+    change: Annotated[
+        bool, typer.Option("--change", help="The two scenes are BEFORE and AFTER; also map what changed.")
+    ] = False,
     part: Annotated[str, typer.Option(help="i/n: only every n-th scene, for n machines.")] = "1/1",
 ) -> None:
     """Map whole scenes with a bundle; needs no torch."""
@@ -159,5 +162,5 @@ def predict(
         cache_mb=cache_mb, png=png, confidence=confidence, probabilities=probabilities, shift_check=shift_check,
         sensor=sensor, band_map=tuple(bands.split(",")) if bands and "," in bands else bands, offset=offset,
     )  # fmt: skip
-    for line in predict_scenes(bundle, scenes, out, options, part):
+    for line in predict_scenes(bundle, scenes, out, options, part, change=change):
         typer.echo(line)

@@ -14,9 +14,15 @@ from shards.sources import find_sources
 
 
 def predict_scenes(
-    bundle_path: Path, sources: Sequence[str], out: Path, options: PredictOptions, part: str = "1/1"
+    bundle_path: Path,
+    sources: Sequence[str],
+    out: Path,
+    options: PredictOptions,
+    part: str = "1/1",
+    *,
+    change: bool = False,
 ) -> Iterator[str]:
-    """Map scenes and yield what to tell the user, a line at a time.
+    """Map scenes, or what changed between two, and yield what to tell the user, a line at a time.
 
     With one scene ``out`` is a file; with several it is a folder, where scenes that have their output already are left
     alone, and a scene that fails does not stop the others.
@@ -24,14 +30,20 @@ def predict_scenes(
     Raises:
         BandloomError: the bundle is refused, a single scene fails, or, at the end, any of several did.
     """
+    if change and (len(sources) != 2 or out.suffix.lower() not in MAP_SUFFIXES):
+        raise OutputError("--change takes two scenes, before and after, and --out a name that ends in .tif.")
     out_is_file = out.suffix.lower() in (*MAP_SUFFIXES, *TABLE_SUFFIXES)
     scenes = [sources[0]] if out_is_file and len(sources) == 1 else share(expand(sources), part)
-    if out_is_file and len(scenes) > 1:
+    if out_is_file and len(scenes) > 1 and not change:
         raise OutputError(f"{len(scenes)} scenes do not fit into the one file {out}; give --out a folder's name.")
     bundle = read_bundle(bundle_path)
     runner = verify(bundle, options.precision, threads=options.threads, runtime=options.runtime)
     yield f"{bundle.record.name} on {runner.name}"
-    if out_is_file:
+    if change:
+        from export.change import map_change
+
+        yield from map_change(bundle, runner, (sources[0], sources[1]), out, options)
+    elif out_is_file:
         yield from predict_one(bundle, runner, scenes[0], out, options)
     else:
         yield from _predict_into(bundle, runner, scenes, out, options)

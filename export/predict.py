@@ -132,7 +132,7 @@ def map_scene(
                     work.append(_finish(rows, bundle, options))
             shifted = _disagreement(plan, work, bundle) if options.shift_check else None
             with clock.time("writing"):
-                _publish(work, bundle, scene, out, sides, options, shifted)
+                _publish(work, bundle, scene, out, sides, options, shifted, runner.name)
             counts = _count(work, bundle)
         except Exception:
             for made in sides.values():
@@ -225,13 +225,14 @@ def _publish(
     sides: Mapping[str, Path],
     options: PredictOptions,
     shifted: float | None,
+    runtime: str,
 ) -> None:
     """Write the side files, and the map itself last."""
     contract = bundle.contract
     labels = contract.get_label_set()
     finest_m = min(group.gsd_m for group in contract.groups)
     transform = scene.transform * Affine.scale(MAP_PIXEL_M / finest_m)
-    tags = _tags(bundle, scene, options, shifted)
+    tags = {**_tags(bundle, scene, options, shifted), "RUNTIME": runtime}
     meaning = class_meaning(labels, scene.crs, transform, contract.map_nodata, tags)
     plain = partial(MapMeaning, scene.crs, transform, contract.map_nodata, tags=tags)
     if "confidence.tif" in sides:
