@@ -28,7 +28,7 @@ from bandloom.engine import EngineConfig, make_engine
 from bandloom.label_set import IGNORE_INDEX
 from bandloom.probes import fit_ridge, ridge
 from bandloom.ranks import Ranks
-from bandloom.sensors import SLOTS
+from bandloom.sensors import SLOTS, Sensor
 from bandloom.statistics import Statistics
 from bandloom.values import dn_to_reflectance
 from benchmarks.harness import Figure
@@ -74,7 +74,7 @@ def figures_of(tables: list[dict[str, dict[str, dict[int, float]]]], setting: st
 
 
 def evaluate(
-    seed: int, steps: int, size: str, *, finetune: bool = True, **options: Any
+    seed: int, steps: int, size: str, *, tuned: bool = True, **options: Any
 ) -> dict[str, dict[str, dict[int, float]]]:
     """Pretrain once and score every contender at every number of labels: ``{how: {contender: {count: accuracy}}}``."""
     torch.manual_seed(seed)
@@ -101,9 +101,9 @@ def evaluate(
             for n, rows in picks.items()
         }
         print(f"seed {seed} probe {name}: {table['probe'][name]}", flush=True)
-    for name, model in (("random", untrained), ("pretrained", encoder)) if finetune else ():
+    for name, model in (("random", untrained), ("pretrained", encoder)) if tuned else ():
         table["finetune"][name] = {
-            n: _finetune(model, chips, targets, rows, unseen, wanted, seed) for n, rows in picks.items()
+            n: finetune(model, chips, targets, rows, unseen, wanted, seed) for n, rows in picks.items()
         }
         print(f"seed {seed} finetune {name}: {table['finetune'][name]}", flush=True)
     return table
@@ -184,7 +184,9 @@ def random_crops(groups: Groups, rng: np.random.Generator) -> DeviceBatch:
 
 
 @torch.no_grad()
-def features(encoder: Encoder, chips: Groups, unseen: Groups, layer: int | None) -> tuple[np.ndarray, np.ndarray]:
+def features(
+    encoder: Encoder, chips: Groups, unseen: Groups, layer: int | None, sensor: Sensor = SENSOR
+) -> tuple[np.ndarray, np.ndarray]:
     """Return token features of labelled and unseen chips, ``(N, D)``; layer None gives the raw samples."""
     encoder.eval()
 
@@ -192,9 +194,9 @@ def features(encoder: Encoder, chips: Groups, unseen: Groups, layer: int | None)
         parts = []
         for part in _parts(groups):
             if layer is None:
-                parts.append(encoder.samples(part, SENSOR)[0])
+                parts.append(encoder.samples(part, sensor)[0])
             else:
-                parts.append(encoder.forward_intermediates(part, SENSOR, [layer])[0])
+                parts.append(encoder.forward_intermediates(part, sensor, [layer])[0])
         return torch.cat(parts).flatten(0, 1).float().numpy()
 
     return of(chips), of(unseen)
@@ -206,43 +208,45 @@ def pick(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def ridge_accuracy(features: tuple[np.ndarray, ...], labels: np.ndarray, rows: np.ndarray, wanted: np.ndarray,
-                    scored: np.ndarray) -> float:  # fmt: skip
+                   scored: np.ndarray) -> float:  # fmt: skip
+    """Return the accuracy on scored tokens of a ridge regression fitted on the labelled ``rows``."""
     train, test = features[0][rows], features[1]
     mean, std = train.mean(0), train.std(0) + 1e-6
-    found = ridge((train - mean) / std, labels[rows], (test - mean) / std, len(label_set()))
+    found = ridge((train - mean) / std, labels[rows], (test - mean) / std, int(labels[rows].max()) + 1)
     return round(float((found == wanted)[scored].mean()), 4)
 
 
 class _Joined(nn.Module):
     """The encoder and a linear map of its features joined with raw samples, which starts as the fitted probe."""
 
-    def __init__(self, encoder: Encoder, chips: Groups, labels: np.ndarray, rows: np.ndarray) -> None:
+    def __init__(self, encoder: Encoder, chips: Groups, labels: np.ndarray, rows: np.ndarray, sensor: Sensor) -> None:
         super().__init__()
+        self.sensor, classes = sensor, int(labels[rows].max()) + 1
         self.encoder = copy.deepcopy(encoder).eval()
         with torch.no_grad():
             joined = torch.cat([self.features(part) for part in _parts(chips)]).flatten(0, 1).numpy()[rows]
         mean, std = joined.mean(0), joined.std(0) + 1e-6
-        weights = torch.from_numpy(fit_ridge((joined - mean) / std, labels[rows], len(label_set()))).float()
+        weights = torch.from_numpy(fit_ridge((joined - mean) / std, labels[rows], classes)).float()
         self.mean, self.std = nn.Buffer(torch.from_numpy(mean)), nn.Buffer(torch.from_numpy(std))
-        self.head = nn.Linear(len(mean), len(label_set()))
+        self.head = nn.Linear(len(mean), classes)
         self.head.weight.data, self.head.bias.data = weights[:-1].T.contiguous(), weights[-1]
         self.scale = nn.Parameter(torch.tensor(5.0))  # of one-hot regression to logits
 
     def features(self, groups: Groups) -> torch.Tensor:
-        return torch.cat([self.encoder(groups, SENSOR), self.encoder.samples(groups, SENSOR)[0]], -1)
+        return torch.cat([self.encoder(groups, self.sensor), self.encoder.samples(groups, self.sensor)[0]], -1)
 
     def forward(self, groups: Groups) -> torch.Tensor:
         return self.scale * self.head((self.features(groups) - self.mean) / self.std)
 
 
-def _finetune(encoder: Encoder, chips: Groups, labels: np.ndarray, rows: np.ndarray, unseen: Groups,
-              wanted: np.ndarray, seed: int, steps: int = 60) -> float:  # fmt: skip
+def finetune(encoder: Encoder, chips: Groups, labels: np.ndarray, rows: np.ndarray, unseen: Groups,
+             wanted: np.ndarray, seed: int, steps: int = 60, sensor: Sensor = SENSOR) -> float:  # fmt: skip
     """Fit the head alone, then train everything a little (LP-FT, Kumar et al. 2022, arXiv 2202.10054).
 
     Returns the accuracy on unseen tokens.
     """
     torch.manual_seed(seed)
-    model = _Joined(encoder, chips, labels.ravel(), rows)
+    model = _Joined(encoder, chips, labels.ravel(), rows, sensor)
     chosen = np.full(labels.size, IGNORE_INDEX)
     chosen[rows] = labels.ravel()[rows]
     chosen = torch.from_numpy(chosen.reshape(len(labels), math.isqrt(labels.shape[1]), -1)).long()
@@ -287,7 +291,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--size", default="tiny")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--finetune", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--tuned", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--token-m", type=int, default=60)
     parser.add_argument("--target-norm", default="none")
     parser.add_argument("--mask-ratio", type=float, default=0.75)
