@@ -1,8 +1,8 @@
 """Does pretraining pay on real scenes? Tokens of each labelled scene, by share of labels, probed and fine-tuned.
 
 Reads what ``python -m benchmarks.real_scenes --out RUNS`` left (the pretrained encoder and each scene's shards), and
-compares as ``benchmarks.pretraining_pays`` does: raw samples, random weights and the pretrained encoder, alone and joined
-with raw samples. A third of the blocks of 8 x 8 tokens is held out; three seeds of blocks, labels and weights.
+compares as ``benchmarks.pretraining_pays`` does: raw samples, random weights and the pretrained encoder, alone and
+joined with raw samples. A third of the blocks of 8 x 8 tokens is held out; three seeds of blocks, labels and weights.
 """
 
 import argparse
