@@ -161,6 +161,11 @@ _OLI_ROWS = (
     ("B10", 10895.0, 590, 30, None), ("B11", 12005.0, 1010, 30, None),
 )  # fmt: skip
 
+_HLS_L30_ROWS = tuple((f"B{int(name[1:]):02d}", centre, width, 30, slot if name != "B9" else None)
+                      for name, centre, width, _, slot in _OLI_ROWS if name != "B8")  # fmt: skip
+_HLS_S30_ROWS = tuple((name, centre, width, 30, slot if slot not in ("B09", "B10") else None)
+                      for name, centre, width, _, slot in _MSI_ROWS)  # fmt: skip
+
 SENSORS: dict[str, Sensor] = {
     sensor.name: sensor
     for sensor in (
@@ -168,12 +173,8 @@ SENSORS: dict[str, Sensor] = {
         _sensor("sentinel2-l2a", "surface", *(row for row in _MSI_ROWS if row[0] != "B10")),
         _sensor("landsat89-l1", "toa", *_OLI_ROWS),
         _sensor("landsat89-l2", "surface", *(row for row in _OLI_ROWS if row[0] not in ("B8", "B9", "B11"))),
-        _sensor("hls-l30", "surface", *(
-            (f"B{int(name[1:]):02d}", *rest[:2], 30, slot if name != "B9" else None)
-            for name, *rest, slot in ((r[0], r[1], r[2], r[4]) for r in _OLI_ROWS if r[0] != "B8"))),
-        _sensor("hls-s30", "surface", *(
-            (name, centre, width, 30, slot if slot not in ("B09", "B10") else None)
-            for name, centre, width, _, slot in _MSI_ROWS)),
+        _sensor("hls-l30", "surface", *_HLS_L30_ROWS),
+        _sensor("hls-s30", "surface", *_HLS_S30_ROWS),
         _sensor("theos1", "toa", ("blue", 485, 70, 15, "B02"), ("green", 565, 70, 15, "B03"),
                 ("red", 655, 70, 15, "B04"), ("nir", 835, 130, 15, "B08"), ("pan", 675, 450, 2, None)),
         _sensor("theos2", "toa", ("blue", 485, 70, 2, "B02"), ("green", 560, 80, 2, "B03"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bandloom.values import valid
-from shards.scenes import ALIGN_M, Scene, WindowM
+from shards.scenes import ALIGN_M, Scene, WalkedScene, WindowM
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ def count_cuts(scene: Scene, side_m: int) -> tuple[int, int]:
 def cut_scene(scene: Scene, side_m: int) -> Iterator[Cut]:
     """Yield the squares of a scene, row by row; each row is read once, over the whole width."""
     rows, columns = count_cuts(scene, side_m)
+    if isinstance(scene, WalkedScene):
+        scene.walk_down()
     for row in range(rows):
         strip_m: WindowM = (0, row * side_m, columns * side_m, side_m)
         strip, clouds = scene.read(strip_m), scene.cloud(strip_m)

@@ -13,7 +13,7 @@ class TarFile:
 
     def __init__(self, path: Path) -> None:
         self._file: IO[bytes] = path.open("wb")
-        self._at = 0
+        self.at = 0  # where the next member goes
 
     def add(self, name: str, content: bytes) -> tuple[int, int]:
         """Append a member and return its content's offset and size."""
@@ -22,9 +22,15 @@ class TarFile:
         header = info.tobuf(tarfile.USTAR_FORMAT)
         padding = -len(content) % _BLOCK
         self._file.write(header + content + b"\0" * padding)
-        offset = self._at + len(header)
-        self._at = offset + len(content) + padding
+        offset = self.at + len(header)
+        self.at = offset + len(content) + padding
         return offset, len(content)
+
+    def cut_back(self, at: int) -> None:
+        """Take back everything after an earlier :attr:`at`."""
+        self._file.truncate(at)
+        self._file.seek(at)
+        self.at = at
 
     def abandon(self) -> None:
         """Close the file without an end."""
@@ -33,9 +39,9 @@ class TarFile:
     def close(self) -> int:
         """End the tar and return its size in bytes."""
         self._file.write(b"\0" * (2 * _BLOCK))
-        self._at += 2 * _BLOCK
+        self.at += 2 * _BLOCK
         self._file.close()
-        return self._at
+        return self.at
 
 
 def file_sha256(path: Path) -> str:

@@ -2,7 +2,9 @@
 
 import json
 import math
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +19,16 @@ from bandloom.sensors import Sensor
 from shards.codec import checksum, encode
 from shards.cutting import Cut, cut_scene
 from shards.geography import cells_of
-from shards.histograms import Histograms, add_sample
+from shards.histograms import Histograms, add_sample, merge
 from shards.index import Entry, write_index
 from shards.labels import LabelRaster, label_path
 from shards.plan import TAR_SAMPLES, BuildOptions, Plan
 from shards.scenes import ALIGN_M, Scene
 from shards.sources import Source
 from shards.tar_file import TarFile, file_sha256
+
+
+_AHEAD = 48  # samples cut but not yet written, 46 to a strip of a whole granule: 30 MB
 
 
 @dataclass(frozen=True)
@@ -66,65 +71,100 @@ def _fill(plan: Plan, unit: int, tars: "_Tars") -> dict[str, Any]:
 
 
 class _Tars:
-    """The tars of a unit under temporary names, renamed when they are complete."""
+    """The tars of a unit under temporary names, renamed when all are complete."""
 
     def __init__(self, folder: Path, unit: int) -> None:
         self._folder, self._unit = folder, unit
-        self._done: list[dict[str, Any]] = []
-        self._entries: list[Entry] = []
-        self._histograms: dict[tuple[str, ...], Histograms] = {}
-        self._tar: TarFile | None = None
+        self._parts: list[_Part] = []
 
     def add_all(self, samples: Iterator[_Sample]) -> int:
-        """Add one scene's samples, or none of them when it fails on the way; return how many."""
-        held = list(samples)
-        for sample in held:
-            self._add(sample)
-        return len(held)
+        """Add one scene's samples as they come, or none of them when it fails on the way; return how many."""
+        parts, count = len(self._parts), 0
+        mark = self._parts[-1].mark if self._parts else None
+        try:
+            for count, sample in enumerate(samples, 1):  # noqa: B007
+                self._open_part().add(sample)
+        except BaseException:
+            while len(self._parts) > parts:
+                self._parts.pop().discard()
+            if mark is not None:
+                self._parts[-1].cut_back(mark)
+            raise
+        for part in self._parts:
+            part.keep()
+        return count
 
     def close(self) -> list[dict[str, Any]]:
-        """Finish the last tar and return the records of all."""
-        if self._tar is not None:
-            self._finish()
-        return self._done
+        """Put all tars in place and return their records."""
+        done = [part.finish() for part in self._parts]
+        self._parts = []
+        return done
 
     def __enter__(self) -> "_Tars":
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._tar is not None:  # a crash on the way: the temporary file is swept by the next build
-            self._tar.abandon()
+        for part in self._parts:  # a crash on the way: the temporary files are swept by the next build
+            part.tar.abandon()
+
+    def _open_part(self) -> "_Part":
+        if not self._parts or len(self._parts[-1].entries) == TAR_SAMPLES:
+            self._parts.append(_Part(self._folder, f"{self._unit:05d}-{len(self._parts):03d}"))
+        return self._parts[-1]
+
+
+class _Part:
+    """One tar on its way, with its index and histograms; what a scene adds counts when the scene is whole."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._name = folder, name
+        self._temporary = folder / f".{name}.tar.tmp"
+        self.tar = TarFile(self._temporary)
+        self.entries: list[Entry] = []
+        self._kept: dict[tuple[str, ...], Histograms] = {}
+        self._new: dict[tuple[str, ...], Histograms] = {}
 
     @property
-    def _name(self) -> str:
-        return f"{self._unit:05d}-{len(self._done):03d}"
+    def mark(self) -> tuple[int, int]:
+        """How much there is: bytes and samples."""
+        return self.tar.at, len(self.entries)
 
-    def _add(self, sample: _Sample) -> None:
-        if self._tar is None:
-            self._tar = TarFile(self._folder / f".{self._name}.tar.tmp")
+    def add(self, sample: _Sample) -> None:
         key = sample.entry["key"]
-        places = {suffix: self._tar.add(f"{key}.{suffix}", content) for suffix, content in sample.members.items()}
+        places = {suffix: self.tar.add(f"{key}.{suffix}", content) for suffix, content in sample.members.items()}
         entry = Entry(**sample.entry, shard=f"{self._name}.tar", split="", members=places)
-        self._entries.append(entry)
-        add_sample(self._histograms.setdefault(entry.cells, {}), sample.sensor, sample.groups)
-        if len(self._entries) == TAR_SAMPLES:
-            self._finish()
+        self.entries.append(entry)
+        add_sample(self._new.setdefault(entry.cells, {}), sample.sensor, sample.groups)
 
-    def _finish(self) -> None:
-        name, temporary = self._name, self._folder / f".{self._name}.tar.tmp"
-        if self._tar is None:
-            return
-        size = self._tar.close()
-        self._tar = None
-        write_index(self._folder / f"{name}.index.jsonl", self._entries)
-        _write_histograms(self._folder / f"{name}.histograms.npz", self._histograms)
-        sync(temporary)
-        temporary.rename(self._folder / f"{name}.tar")
-        sync(self._folder / f"{name}.index.jsonl")
-        sync(self._folder / f"{name}.histograms.npz")
-        self._done.append({"tar": f"{name}.tar", "bytes": size, "samples": len(self._entries),
-                           "sha256": file_sha256(self._folder / f"{name}.tar")})  # fmt: skip
-        self._entries, self._histograms = [], {}
+    def keep(self) -> None:
+        """Count what was added since the last time."""
+        for cells, histograms in self._new.items():
+            merge(self._kept.setdefault(cells, {}), histograms)
+        self._new = {}
+
+    def cut_back(self, mark: tuple[int, int]) -> None:
+        """Take back what was added since ``mark``."""
+        self.tar.cut_back(mark[0])
+        del self.entries[mark[1] :]
+        self._new = {}
+
+    def discard(self) -> None:
+        """Leave nothing."""
+        self.tar.abandon()
+        self._temporary.unlink()
+
+    def finish(self) -> dict[str, Any]:
+        """Write the files beside the tar, put it in place, and return its record."""
+        size = self.tar.close()
+        final, index = self._folder / f"{self._name}.tar", self._folder / f"{self._name}.index.jsonl"
+        histograms = self._folder / f"{self._name}.histograms.npz"
+        write_index(index, self.entries)
+        _write_histograms(histograms, self._kept)
+        sync(self._temporary)
+        self._temporary.rename(final)
+        sync(index)
+        sync(histograms)
+        return {"tar": final.name, "bytes": size, "samples": len(self.entries), "sha256": file_sha256(final)}
 
 
 def _samples(files: ExitStack, scene: Scene, source: Source, options: BuildOptions,
@@ -139,11 +179,17 @@ def _samples(files: ExitStack, scene: Scene, source: Source, options: BuildOptio
         if source.class_name not in label_set.names:
             raise LabelError(f"the class {source.class_name!r} is not in label set {label_set.name!r}; add it there.")
         class_index = label_set.names.index(source.class_name)
-    for cut in cut_scene(scene, options.side_px * 10):
-        if cut.valid_fraction <= options.min_valid or (cut.cloud_fraction or 0.0) > options.max_cloud:
-            continue
-        label = labels.read(cut.window_m) if labels else None
-        yield _sample(scene, source, cut, label, class_index, options)
+    pending: deque[Future[_Sample]] = deque()
+    with ThreadPoolExecutor(1, "encode") as encoder:  # encodes one strip while the next is decoded
+        for cut in cut_scene(scene, options.side_px * 10):
+            if cut.valid_fraction <= options.min_valid or (cut.cloud_fraction or 0.0) > options.max_cloud:
+                continue
+            label = labels.read(cut.window_m) if labels else None
+            pending.append(encoder.submit(_sample, scene, source, cut, label, class_index, options))
+            if len(pending) > _AHEAD:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 def _sample(scene: Scene, source: Source, cut: Cut, label: np.ndarray | None, class_index: int | None,

@@ -13,9 +13,9 @@ from shards.scenes.hls import is_hls, open_hls
 from shards.scenes.landsat import is_landsat, open_landsat
 from shards.scenes.raster import RASTER_SUFFIXES, band_files, open_band_folder, open_stack
 from shards.scenes.safe import is_safe, open_safe
-from shards.scenes.scene import ALIGN_M, Scene, WindowM
+from shards.scenes.scene import ALIGN_M, Scene, WalkedScene, WindowM
 
-__all__ = ["ALIGN_M", "Scene", "WindowM", "is_scene", "open_scene"]
+__all__ = ["ALIGN_M", "Scene", "WalkedScene", "WindowM", "is_scene", "open_scene"]
 
 
 def is_scene(path: Path, sensor: str | None = None) -> bool:

@@ -20,6 +20,10 @@ class CloudLayer(Protocol):
         """Lay the mask on the scene's frame, before the first window is read."""
         ...
 
+    def walk_down(self) -> None:
+        """Expect windows over the whole width from top to bottom."""
+        ...
+
     def read(self, window_m: WindowM) -> np.ndarray:
         """Return ``(H10, W10)`` bool, True under cloud."""
         ...
@@ -36,6 +40,11 @@ class RasterCloud:
         """Lay the mask on the scene's frame."""
         gsd_m = _GRID_M if warp else round(nominal_gsd_m(self._raster.transform.a, self._path))
         self._grid = GridReader(self._raster, self._path, list(self._raster.indexes), gsd_m, frame, warp)
+
+    def walk_down(self) -> None:
+        """Expect windows over the whole width from top to bottom."""
+        if self._grid is not None:
+            self._grid.keeps_rows = True
 
     def read(self, window_m: WindowM) -> np.ndarray:
         """Return ``(H10, W10)`` bool, True under cloud."""
@@ -56,6 +65,9 @@ class PolygonCloud:
     def place(self, frame: Frame, warp: bool) -> None:
         """Remember where the scene's windows start."""
         self._corner = (frame.x_m, frame.y_m)
+
+    def walk_down(self) -> None:
+        """Nothing to prepare: outlines are drawn window by window."""
 
     def read(self, window_m: WindowM) -> np.ndarray:
         """Return ``(H10, W10)`` bool, True under cloud."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from bandloom.errors import SceneError
 from shards.scenes.atmosphere import METHODS, correct, dark_reflectance
-from shards.scenes.scene import ALIGN_M, Scene, WindowM
+from shards.scenes.scene import ALIGN_M, Scene, WalkedScene, WindowM
 
 _STRIP_M = 40 * ALIGN_M
 _SAMPLES_A_BAND = 4_000_000
@@ -64,6 +64,12 @@ class CorrectedScene:
     def cloud(self, window_m: WindowM) -> np.ndarray | None:
         """Return ``(H10, W10)`` bool, True under cloud, or None when the source does not say."""
         return self._scene.cloud(window_m)
+
+    def walk_down(self) -> None:
+        """Expect windows over the whole width from top to bottom, once the dark objects are found."""
+        if isinstance(self._scene, WalkedScene):
+            _ = self.dark
+            self._scene.walk_down()
 
     def close(self) -> None:
         """Close the scene."""

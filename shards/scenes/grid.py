@@ -120,11 +120,17 @@ def nominal_gsd_m(pixel_m: float, path: str | Path) -> float:
 
 
 class GridReader:
-    """Reads some bands of one raster on one stored grid: as they are, by block means, or through a warp."""
+    """Reads some bands of one raster on one stored grid: as they are, by block means, or through a warp.
+
+    With ``keeps_rows``, windows over the whole width that follow each other downwards decode every block once: a JP2
+    tile takes 50 times as long as a COG's, and a strip of 240 rows crosses each row of 1024-pixel tiles five times.
+    """
 
     def __init__(self, raster: Any, path: str | Path, indexes: list[int], gsd_m: int, frame: Frame, warp: bool) -> None:
         self.path, self.indexes, self.gsd_m, self.frame = path, indexes, gsd_m, frame
         self.nodata = raster.nodata
+        self.keeps_rows = False
+        self._kept: dict[int, np.ndarray] = {}
         self._owned: Any = None
         if warp:
             raster = self._owned = _warped(raster, gsd_m, frame)
@@ -149,10 +155,26 @@ class GridReader:
         right, bottom = min(self.raster.width, x + width), min(self.raster.height, y + height)
         out = np.zeros((len(self.indexes), height, width), self.raster.dtypes[0])
         if right > left and bottom > top:
-            window = Window(left, top, right - left, bottom - top)  # pyright: ignore[reportCallIssue]
-            pixels = read_raster(self.raster, self.path, indexes=self.indexes, window=window)
-            out[:, top - y : bottom - y, left - x : right - x] = pixels
+            place = out[:, top - y : bottom - y, left - x : right - x]
+            if self.keeps_rows and right - left == self.raster.width:
+                self._read_rows(place, top, bottom)
+            else:
+                place[:] = self._read_window(left, top, right, bottom)
         return out
+
+    def _read_window(self, left: int, top: int, right: int, bottom: int) -> np.ndarray:
+        window = Window(left, top, right - left, bottom - top)  # pyright: ignore[reportCallIssue]
+        return read_raster(self.raster, self.path, indexes=self.indexes, window=window)
+
+    def _read_rows(self, out: np.ndarray, top: int, bottom: int) -> None:
+        """Fill whole rows of pixels by whole rows of blocks, keeping the last one: the next strip begins in it."""
+        high = self.raster.block_shapes[self.indexes[0] - 1][0]
+        for row in range(top // high, (bottom - 1) // high + 1):
+            first, last = row * high, min((row + 1) * high, self.raster.height)
+            if row not in self._kept:
+                self._kept = {row: self._read_window(0, first, self.raster.width, last)}
+            begin, end = max(top, first), min(bottom, last)
+            out[:, begin - top : end - top] = self._kept[row][:, begin - first : end - first]
 
     def inside(self, window_m: WindowM) -> np.ndarray:
         """Return ``(H, W)`` bool on the file's grid, True where a window lies on the raster."""

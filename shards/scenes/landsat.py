@@ -67,6 +67,12 @@ class LandsatScene(RasterScene):
             groups[group.gsd_m] = np.stack(layers)
         return groups
 
+    def walk_down(self) -> None:
+        """Expect windows over the whole width from top to bottom."""
+        super().walk_down()
+        for grid in self._quality.values():
+            grid.keeps_rows = True
+
     def _saturated(self, marks: dict[str, np.ndarray], band: str) -> np.ndarray:
         if "QA_RADSAT" not in marks:
             return np.zeros(marks["QA_PIXEL"].shape, bool)

@@ -74,6 +74,14 @@ class RasterScene:
         """Return ``(H10, W10)`` bool, True under cloud, or None when the source does not say."""
         return None if self._cloud is None else self._cloud.read(window_m)
 
+    def walk_down(self) -> None:
+        """Expect windows over the whole width from top to bottom: every block of the files is then decoded once."""
+        for grids in self._grids.values():
+            for grid in grids:
+                grid.keeps_rows = True
+        if self._cloud is not None:
+            self._cloud.walk_down()
+
     def close(self) -> None:
         """Close the files."""
         self._stack.close()

@@ -45,3 +45,12 @@ class Scene(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class WalkedScene(Protocol):
+    """A scene that can be told that it is about to be read from top to bottom."""
+
+    def walk_down(self) -> None:
+        """Expect windows over the whole width from top to bottom: every block of the files is then decoded once."""
+        ...

@@ -34,13 +34,18 @@ def write_jp2(path, pixels, gsd_m, block_px=64):
         raster.write(layers)
 
 
-def write_safe(folder, native, offset=-1000, baseline="05.09", clouds="raster", name=NAME):
-    """Write an L1C product into ``folder``; baseline 05.09 with offsets, or an old one with neither."""
+def write_safe(folder, native, offset=-1000, baseline="05.09", clouds="raster", name=NAME, blocks_px=None):
+    """Write an L1C product into ``folder``; baseline 05.09 with offsets, or an old one with neither.
+
+    ``blocks_px`` are the JP2 tiles by sampling, ``{gsd_m: pixels}``; ESA's are 1024, 640 and 192.
+    """
+    blocks_px = blocks_px or {10: 64, 20: 64, 60: 64}
     root = Path(folder) / f"{name}.SAFE"
     side_m = 10 * len(native["B02"])
     for band, pixels in native.items():
         values = pixels if offset else pixels - 1000
-        write_jp2(root / GRANULE / f"IMG_DATA/T32UPU_20230605T103021_{band}.jp2", values, side_m // len(pixels))
+        gsd_m = side_m // len(pixels)
+        write_jp2(root / GRANULE / f"IMG_DATA/T32UPU_20230605T103021_{band}.jp2", values, gsd_m, blocks_px[gsd_m])
     if clouds == "raster":
         layers = np.zeros((3, side_m // 60, side_m // 60), np.uint8)
         layers[0, :2, :2] = layers[2, 5:, 5:] = 1
