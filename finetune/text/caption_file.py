@@ -1,0 +1,64 @@
+"""Captions that a user brings: a CSV with the columns key and caption, any number of rows a sample."""
+
+import csv
+from collections.abc import Collection
+from pathlib import Path
+
+from bandloom.console import logger
+from finetune.text.directions import without_directions
+from finetune.text.errors import TextError
+
+
+def read_captions(path: Path, keys: Collection[str], *, turned: bool) -> dict[str, list[str]]:
+    """Return captions by sample key.
+
+    Args:
+        path: the CSV.
+        keys: of the samples that may be captioned.
+        turned: images are turned and mirrored, so words of direction are taken out.
+
+    Raises:
+        TextError: the file lacks a column, a caption is empty, or no key is known.
+    """
+    rows = _rows(path)
+    empty = [line for line, _, caption in rows if not caption.strip()]
+    if empty:
+        raise TextError(f"{path} has {len(empty)} empty captions, the first in line {empty[0]}; write or remove them.")
+    unknown = [key for _, key, _ in rows if key not in keys]
+    if len(unknown) == len(rows):
+        held = next(iter(keys), "none")
+        raise TextError(f"none of the {len(rows)} keys in {path} (such as {unknown[0] if unknown else ''!r}) is in the"
+                        f" shards (theirs are like {held!r}); `bandloom shards info` names them.")  # fmt: skip
+    if unknown:
+        logger.warning("%d of %d captions are of samples that the shards do not hold, such as %s", len(unknown),
+                       len(rows), unknown[0])  # fmt: skip
+    found: dict[str, list[str]] = {}
+    changed = dropped = 0
+    for _, key, caption in rows:
+        if key not in keys:
+            continue
+        kept = without_directions(caption) if turned else " ".join(caption.split())
+        changed += kept != " ".join(caption.split())
+        if kept:
+            found.setdefault(key, []).append(kept)
+        else:
+            dropped += 1
+    if changed:
+        logger.info("words of direction were taken out of %d captions, since images are turned and mirrored", changed)
+    if dropped:
+        logger.warning("%d captions held nothing but directions and were dropped", dropped)
+    return found
+
+
+def _rows(path: Path) -> list[tuple[int, str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or []
+            for name in ("key", "caption"):
+                if name not in columns:
+                    raise TextError(f"{path} has no column {name!r} (it has {', '.join(columns) or 'none'}); the first"
+                                    " line must name the columns key and caption.")  # fmt: skip
+            return [(reader.line_num, (row["key"] or "").strip(), row["caption"] or "") for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as cause:
+        raise TextError(f"the captions {path} cannot be read ({cause}); expected a UTF-8 CSV.") from cause

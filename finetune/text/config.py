@@ -1,0 +1,66 @@
+"""The config of an alignment."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from bandloom.config import Config
+from bandloom.engine import EngineConfig
+from bandloom.trainer import TrainerConfig
+from finetune.config import SplitConfig
+from finetune.text.captions import CaptionConfig
+
+SCRATCH = "scratch"
+
+
+class TextConfig(Config):
+    """What reads the captions."""
+
+    model: str = Field(
+        default="minilm",
+        description="minilm, a local Hugging Face folder, a file of vectors (.npz, .parquet), or scratch: a small one",
+    )
+    pooling: str = Field(default="auto", description="auto: as the model was trained; mean, cls, max, last or own")
+    mode: Literal["frozen", "full"] = Field(default="frozen", description="whether the text model trains")
+    projection: Literal["linear", "mlp"] = Field(
+        default="linear", description="from the text's space to the image's; linear keeps more of unseen words"
+    )
+    width: int = Field(default=128, gt=0, description="scratch: width of its tokens, a multiple of 32")
+    depth: int = Field(default=2, gt=0, description="scratch: number of its layers")
+
+
+class AlignConfig(Config):
+    """``bandloom align CONFIG``."""
+
+    shards: Path = Field(description="folder of shards")
+    checkpoint: Path | None = Field(default=None, description="pretrained encoder or its run; null: random weights")
+    mode: Literal["frozen", "lora", "full"] = Field(default="frozen", description="what of the encoder trains")
+    lora_rank: int = Field(default=8, gt=0, description="mode lora: inner width of what is learnt beside each matrix")
+    sensor: str | None = Field(default=None, description="which of the shards' sensors; null: the only one")
+    size: Literal["demo", "tiny", "S", "B", "L", "H", "g"] = Field(
+        default="tiny", description="encoder when there is no checkpoint"
+    )
+    token_m: int = Field(default=60, gt=0, description="metres a token covers when there is no checkpoint")
+    captions: CaptionConfig = Field(default_factory=CaptionConfig)
+    text: TextConfig = Field(default_factory=TextConfig)
+    loss: Literal["sigmoid", "infonce"] = Field(default="sigmoid", description="both know repeated captions")
+    positives: Literal["label", "caption"] = Field(
+        default="label",
+        description="which pairs of a batch belong together: the same class or caption, or caption alone",
+    )
+    holdout_classes: list[str] = Field(
+        default_factory=list, description="classes that training never sees, to measure what is said of new ones"
+    )
+    augment: bool = Field(default=True, description="turn and mirror images (D4); directions leave the captions then")
+    split: SplitConfig = Field(default_factory=SplitConfig, description="kind block or given")
+    curve_points: int = Field(default=5, ge=0, description="looks at validation samples on the way")
+    trainer: TrainerConfig = Field(
+        default_factory=lambda: TrainerConfig(
+            steps=500,
+            batch_size=64,
+            log_every=20,
+            snapshot_every=500,
+            engine=EngineConfig(lr=1e-3, warmup_steps=20, betas=(0.9, 0.999), weight_decay=0.01),
+        )  # fmt: skip
+    )

@@ -1,0 +1,109 @@
+"""Images and texts as unit vectors of one space, in which the cosine of a class is an ordinary linear head.
+
+The image's vector is the mean token after a norm without weights: its length is constant, so that a cosine with it is a
+plain product, and any text side, however deep, ends as one row of a matrix. Texts are brought into the image's space,
+not images into the text's: regression in that direction makes fewer hubs (Zhang et al. 2017, arXiv 1611.05088), and it
+is how LiT is set up in big_vision. Features are standardised first, by statistics that are folded into the encoder's
+last norm, since raw features of a frozen encoder share one large direction.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bandloom.encoder import Encoder
+from bandloom.sensors import Sensor
+from finetune.lora import add_lora
+from finetune.model import check_sensor
+
+Projection = Literal["linear", "mlp"]
+# big_vision's siglip_lit_coco for batches of hundreds; CLIP's 0.07
+START = {"sigmoid": (math.log(10.0), -2.71), "infonce": (math.log(1 / 0.07), 0.0)}
+MOST_SCALE = 100.0  # CLIP's clamp
+
+
+class AlignModel(nn.Module):
+    """An encoder and a projection of text vectors into its space.
+
+    Args:
+        encoder: pretrained or random.
+        sensor: whose native groups arrive.
+        chip_px: side of an image in 10 m pixels.
+        text_dim: numbers of a text vector.
+        projection: ``linear`` or ``mlp``.
+        loss: ``sigmoid`` or ``infonce``, which decides where scale and bias start.
+        tower: a text model that trains with it; None: text vectors come from outside.
+    """
+
+    def __init__(
+        self, encoder: Encoder, sensor: Sensor, chip_px: int, text_dim: int, projection: Projection = "linear",
+        loss: Literal["sigmoid", "infonce"] = "sigmoid", tower: nn.Module | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        check_sensor(encoder, sensor)
+        self.encoder, self.sensor, self.chip_px, self.loss = encoder, sensor, chip_px, loss
+        self.text_dim, self.projection = text_dim, projection
+        width = encoder.embed_dim
+        hidden = 2 * width
+        self.project = (
+            nn.Linear(text_dim, width)
+            if projection == "linear"
+            else nn.Sequential(nn.Linear(text_dim, hidden), nn.GELU(), nn.Linear(hidden, width))
+        )
+        scale, bias = START[loss]
+        self.log_scale = nn.Parameter(torch.tensor(scale))
+        self.bias = nn.Parameter(torch.tensor(bias), requires_grad=loss == "sigmoid")  # a softmax does not see it
+        self.tower = tower
+
+    def forward(
+        self, groups: Mapping[int, Tensor], text: Tensor | tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return unit vectors of images and texts, ``(B, D)`` each, and the scale and bias of their products.
+
+        Args:
+            groups: digital numbers ``{gsd_m: (B, C, H, W)}``.
+            text: vectors ``(B, text_dim)``, or token ids and mask for the model's own tower.
+        """
+        if isinstance(text, tuple) and self.tower is not None:
+            text = self.tower(*text)
+        if isinstance(text, tuple):
+            raise TypeError("token ids need a model with a text tower")
+        return self.image(groups), self.text(text), self.scale(), self.bias * 1  # DDP wants no bare parameter back
+
+    def image(self, groups: Mapping[int, Tensor]) -> Tensor:
+        """Return the unit vectors of images, ``(B, D)``."""
+        train = torch.is_grad_enabled() and any(p.requires_grad for p in self.encoder.parameters())
+        with torch.set_grad_enabled(train):
+            return unit(self.encoder.forward_features(groups, self.sensor).mean(1))
+
+    def text(self, vectors: Tensor) -> Tensor:
+        """Return the unit vectors of texts in the image's space, ``(N, D)``."""
+        return functional.normalize(self.project(vectors).float(), dim=-1)
+
+    def scale(self) -> Tensor:
+        """Return the factor on the cosine."""
+        return self.log_scale.clamp(max=math.log(MOST_SCALE)).exp()
+
+    def set_trainable(self, mode: Literal["frozen", "lora", "full"], rank: int) -> None:
+        """Let of the encoder nothing train, products of ``rank``, or all of it; the text side trains anyway."""
+        self.encoder.requires_grad_(mode == "full")
+        if mode == "lora":
+            add_lora(self.encoder, rank)
+
+
+def unit(features: Tensor) -> Tensor:
+    """Return features ``(..., D)`` at the constant length that :class:`finetune.heads.ClassifyHead`'s norm gives."""
+    width = features.shape[-1]
+    return functional.layer_norm(features.float(), (width,)) / math.sqrt(width)
+
+
+@torch.no_grad()
+def standardise(encoder: Encoder, features: Tensor) -> None:
+    """Fold the mean and deviation of pooled features ``(N, D)`` into the encoder's last norm."""
+    mean, std = features.mean(0), features.std(0).clamp(min=1e-3 * float(features.std()) + 1e-8)
+    encoder.norm.weight /= std
+    encoder.norm.bias.copy_((encoder.norm.bias - mean) / std)

@@ -1,0 +1,98 @@
+"""Which samples train and which test an alignment, and what a frozen model says of them."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bandloom.encoder import Encoder
+from bandloom.errors import ConfigError, ShardError
+from finetune.config import SplitConfig
+from finetune.splits import BUFFER, PIXEL_M, TEST, TRAIN, BlockSplit, Split, extent_role, given_split
+
+BLOCK_SIDES_M = (9600, 4800, 2400, 1200, 600, 300)
+ALIGN_PX = 6  # crops begin on the 60 m grid
+FEWEST_TESTS = 8
+
+
+def sample_roles(config: SplitConfig, shards: Any, indices: np.ndarray) -> tuple[Split, np.ndarray]:
+    """Return the split and the role of each sample, ``(N,)``: 0 train, 1 validation, 2 test, 255 none.
+
+    Args:
+        config: of kind ``block`` or ``given``.
+        shards: a :class:`shards.shard_set.ShardSet`.
+        indices: which samples, ``(N,)``.
+
+    Raises:
+        ConfigError: another kind, or no samples are left to train or to test with.
+    """
+    entries = [shards.entries[int(i)] for i in indices]
+    if config.kind == "given":
+        split: Split = given_split(entries)
+        return split, _roles(split, entries)
+    if config.kind != "block":
+        raise ConfigError(f"split.kind is {config.kind!r}; align knows block and given.")
+    if any(entry.epsg is None for entry in entries):
+        raise ConfigError("split.kind=block needs samples with a place; use split.kind=given.")
+    side_m = max(int(entry.side_px) for entry in entries) * PIXEL_M
+    sides = [config.block_m] if config.block_m else [each for each in BLOCK_SIDES_M if each >= side_m] or [2 * side_m]
+    roles = np.zeros(0)
+    for block_m in sides:
+        buffer_m = min(config.buffer_m, block_m - PIXEL_M)
+        split = BlockSplit(block_m, buffer_m, config.val, config.test, config.seed)
+        roles = _roles(split, entries)
+        if (roles == TEST).sum() >= FEWEST_TESTS and (roles == TRAIN).sum() >= (roles == TEST).sum():
+            return split, roles
+    if (roles == TRAIN).any() and (roles == TEST).any():
+        return split, roles
+    raise ConfigError(f"the split leaves {(roles == TRAIN).sum()} samples for training and {(roles == TEST).sum()} for"
+                      " the test; use another split.seed, split.block_m, or more ground.")  # fmt: skip
+
+
+def chip_side(shards: Any, indices: np.ndarray, token_m: int) -> int:
+    """Return the largest side in pixels that tokens tile and every sample has.
+
+    Raises:
+        ShardError: samples are smaller than a token.
+    """
+    least = min(int(shards.entries[int(i)].side_px) for i in indices)
+    side = least * PIXEL_M // token_m * token_m // PIXEL_M
+    if not side:
+        raise ShardError(f"samples of {shards.path} are {least} pixels wide, less than a token of {token_m} m; build the"
+                         " shards with a larger --side.")  # fmt: skip
+    return side
+
+
+def middle(groups: dict[int, np.ndarray], chip_px: int) -> dict[int, np.ndarray]:
+    """Cut the middle of native groups ``(C, H, W)``, on the 60 m grid."""
+    cut = {}
+    for gsd_m, group in groups.items():
+        room = group.shape[-1] * gsd_m // PIXEL_M - chip_px
+        first, side = room // 2 // ALIGN_PX * ALIGN_PX * PIXEL_M // gsd_m, chip_px * PIXEL_M // gsd_m
+        cut[gsd_m] = group[:, first : first + side, first : first + side]
+    return cut
+
+
+def image_batches(shards: Any, indices: Sequence[int], chip_px: int, size: int) -> Iterator[dict[int, Tensor]]:
+    """Yield the middles of samples as tensors, ``{gsd_m: (B, C, H, W)}``."""
+    for first in range(0, len(indices), size):
+        chips = [middle(shards.read(int(i)).groups, chip_px) for i in indices[first : first + size]]
+        yield {gsd: torch.from_numpy(np.stack([chip[gsd] for chip in chips])) for gsd in chips[0]}
+
+
+@torch.no_grad()
+def pooled_features(encoder: Encoder, shards: Any, indices: Sequence[int], chip_px: int, sensor: Any) -> Tensor:
+    """Return the mean token of each sample, ``(N, D)`` float32 on the CPU."""
+    device = encoder.norm.weight.device
+    parts = [
+        encoder.forward_features({g: t.to(device) for g, t in groups.items()}, sensor).mean(1).float().cpu()
+        for groups in image_batches(shards, indices, chip_px, 32)
+    ]
+    return torch.cat(parts) if parts else torch.zeros(0, encoder.embed_dim)
+
+
+def _roles(split: Split, entries: list[Any]) -> np.ndarray:
+    roles = [BUFFER if e.split == "duplicate" else extent_role(split, e, int(e.side_px)) for e in entries]
+    return np.array(roles, np.int64)
