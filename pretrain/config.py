@@ -28,6 +28,9 @@ class DecoderConfig(Config):
 class ObjectiveConfig(Config):
     """What is hidden and what is paid for."""
 
+    target: Literal["pixels", "latent"] = Field(
+        default="pixels", description="native samples, or a frozen random projection of them"
+    )
     mask_ratio: float = Field(default=0.75, gt=0, lt=1, description="share of tokens hidden from the encoder (MAE)")
     mask_block: int = Field(default=1, gt=0, description="tokens are hidden in blocks of this side")
     band_dropout: float = Field(default=0.4, ge=0, le=1, description="share of samples whose encoder misses bands")
@@ -35,6 +38,8 @@ class ObjectiveConfig(Config):
     target_norm: Literal["none", "group", "token"] = Field(
         default="none", description="normalise targets by their own token"
     )
+    latent_dim: int = Field(default=128, gt=0, description="width of the latent target")
+    temperature: float = Field(default=0.1, gt=0, description="of the latent target's choice among a chip's tokens")
 
 
 class ProbeConfig(Config):

@@ -9,20 +9,25 @@ from torch import Tensor
 from bandloom.device_batch import DeviceBatch
 from bandloom.embedding import unpatchify
 from pretrain.mae import MaskedAutoencoder
-from pretrain.objective import Prediction, normalise_target
+from pretrain.objectives.pixels import Prediction, normalise_target
 
 _TRUE_COLOUR, _SWIR = ("B04", "B03", "B02"), ("B12", "B8A", "B04")
 
 
 @torch.no_grad()
 def save_reconstructions(model: MaskedAutoencoder, batch: DeviceBatch, path: Path, most: int = 4) -> None:
-    """Write one PNG: a row a sample, with what the encoder saw, what it filled in, the truth and the error."""
+    """Write one PNG: a row a sample, with what the encoder saw, what it filled in, the truth and the error.
+
+    An objective that predicts no samples has nothing to show.
+    """
     from matplotlib.figure import Figure
 
     was_training = model.training
     model.eval()
     prediction = model.predict(batch[:most])
     model.train(was_training)
+    if prediction is None:
+        return
     grid = model.encoder.grid(batch.groups)
     rows = [_panels(model, prediction, index, grid) for index in range(len(prediction.mask))]
     titles = list(rows[0])
@@ -44,8 +49,8 @@ def _panels(
     target, valid = prediction.target[index : index + 1], prediction.valid[index : index + 1]
     shown = prediction.samples[index : index + 1]
     hidden = prediction.mask[index : index + 1, :, None]
-    if model.objective.target_norm != "none":  # the model predicts shapes within a token: show the target alike
-        target = normalise_target(target, valid, prediction.layout, model.objective.target_norm)
+    if model.config.target_norm != "none":  # the model predicts shapes within a token: show the target alike
+        target = normalise_target(target, valid, prediction.layout, model.config.target_norm)
     panels: dict[str, np.ndarray] = {}
     for name, slots in (("true colour", _TRUE_COLOUR), ("SWIR", _SWIR)):
         planes = [_planes(model, prediction, t, grid, slots) for t in (target, shown, hidden.expand_as(target).float())]

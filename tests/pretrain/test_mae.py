@@ -11,7 +11,7 @@ from bandloom.statistics import Statistics
 from bandloom.token_layout import token_layout
 from pretrain.config import DecoderConfig, ObjectiveConfig
 from pretrain.mae import MaskedAutoencoder
-from pretrain.objective import pixel_loss
+from pretrain.objectives.pixels import pixel_loss
 from pretrain.pictures import save_reconstructions
 from shards.synth import SENSOR, synthesise
 
@@ -77,12 +77,12 @@ def test_other_sensors_are_predicted_on_their_own_grid(name: str) -> None:
 def test_a_coarser_sensors_prediction_is_the_block_mean_of_the_reference() -> None:
     mae = model()
     sensor = Sensor("pairs", "toa", (get_sensor("landsat89-l1").band("B6"),))  # 30 m in a 20 m slot
-    reference = torch.randn(1, 1, mae.layout.samples)
-    own = next(slot for slot in mae.layout.slots if slot.slot == "B11")
+    reference = torch.randn(1, 1, mae.objective.layout.samples)
+    own = next(slot for slot in mae.objective.layout.slots if slot.slot == "B11")
     square = reference[0, 0, own.start : own.stop].reshape(3, 3)
     fine = square.repeat_interleave(2, 0).repeat_interleave(2, 1)  # 10 m cells
     expected = fine.reshape(2, 3, 2, 3).mean((1, 3)).flatten()
-    torch.testing.assert_close(mae.to_sensor(reference, sensor)[0, 0], expected)
+    torch.testing.assert_close(mae.objective.to_sensor(reference, sensor)[0, 0], expected)
 
 
 def test_the_loss_falls_on_a_scene_and_the_mean_is_beaten() -> None:

@@ -1,4 +1,4 @@
-"""What the autoencoder is paid for: native samples of hidden tokens, by band group, valid samples alone."""
+"""Native samples of hidden tokens, paid by band group, valid samples alone: the default."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bandloom.token_layout import TokenLayout
+from bandloom.sensors import Sensor
+from bandloom.token_layout import TokenLayout, area_overlap, reference_layout, token_layout
 from pretrain.config import ObjectiveConfig
+from pretrain.objectives.objective import Decoded, Objective
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,42 @@ class Prediction:
     valid: Tensor
     mask: Tensor
     layout: TokenLayout
+
+
+class NativePixels(Objective):
+    """Predict the samples of all thirteen slots on Sentinel-2's grids; other sensors' grids by area."""
+
+    def __init__(self, config: ObjectiveConfig, token_m: int) -> None:
+        super().__init__()
+        self.config, self.token_m = config, token_m
+        self.layout = reference_layout(token_m)
+        self.outputs = self.layout.samples
+
+    def forward(self, decoded: Decoded) -> Tensor:
+        """Return the loss, a scalar."""
+        return pixel_loss(self.predict(decoded), self.config)
+
+    def predict(self, decoded: Decoded) -> Prediction:
+        """Return predicted samples of all tokens beside the true ones."""
+        layout = token_layout(decoded.sensor, self.token_m)
+        samples = self.to_sensor(decoded.outputs.float(), decoded.sensor)
+        return Prediction(samples, decoded.samples, decoded.valid, decoded.mask, layout)
+
+    def to_sensor(self, samples: Tensor, sensor: Sensor) -> Tensor:
+        """Resample predictions on the reference grids ``(B, T, S_reference)`` to a sensor's grids, by area."""
+        wanted = token_layout(sensor, self.token_m)
+        if wanted == self.layout:
+            return samples
+        source = {slot.slot: slot for slot in self.layout.slots}
+        parts = []
+        for slot in wanted.slots:
+            own = source[slot.slot]
+            square = samples[..., own.start : own.stop].unflatten(-1, (own.side, own.side))
+            if own.side != slot.side:
+                overlap = torch.from_numpy(area_overlap(slot.side, own.side)).to(samples)  # (wanted, own)
+                square = overlap @ square @ overlap.T
+            parts.append(square.flatten(-2))
+        return torch.cat(parts, dim=-1)
 
 
 def pixel_loss(prediction: Prediction, objective: ObjectiveConfig) -> Tensor:

@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from bandloom.sensors import SENSORS, SLOTS
+from bandloom.statistics import Statistics
 from bandloom.token_layout import reference_layout
 from pretrain.config import ObjectiveConfig
-from pretrain.objective import Prediction, normalise_target, pixel_loss
+from pretrain.objectives import Decoded, LatentTarget
+from pretrain.objectives.pixels import Prediction, normalise_target, pixel_loss
 
+S2 = SENSORS["sentinel2-l1c"]
 LAYOUT = reference_layout(60)
 
 
@@ -63,3 +67,44 @@ def test_normalised_targets_have_zero_mean_and_unit_deviation_over_valid_samples
     own = normal[0, 0, part][prediction.valid[0, 0, part]]
     assert abs(float(own.mean())) < 1e-4
     assert float(own.std(correction=0)) == pytest.approx(1, abs=1e-3)
+
+
+def latent_case(valid: torch.Tensor | None = None) -> tuple[LatentTarget, Decoded]:
+    torch.manual_seed(0)
+    config = ObjectiveConfig(target="latent", latent_dim=16, temperature=0.2)
+    target = LatentTarget(config, 60, Statistics(mean=dict.fromkeys(SLOTS, 0.2), std=dict.fromkeys(SLOTS, 0.1)))
+    found = random_prediction()
+    outputs = torch.randn(2, 9, 16, requires_grad=True)
+    measured = found.valid if valid is None else valid
+    return target, Decoded(outputs, found.target * measured, measured, found.mask, S2)
+
+
+def test_the_latent_loss_equals_a_naive_loop() -> None:
+    target, decoded = latent_case()
+    true = target.projection(decoded.samples, decoded.valid, S2)
+    costs = []
+    for b in range(2):
+        hidden = [t for t in range(9) if decoded.mask[b, t]]
+        for t in hidden:
+            scores = [float(torch.cosine_similarity(decoded.outputs[b, t].detach(), true[b, k], dim=0)) / 0.2 for k in hidden]
+            costs.append(-scores[hidden.index(t)] + float(np.log(np.exp(scores).sum())))
+    assert float(target(decoded).detach()) == pytest.approx(np.mean(costs), rel=1e-5)
+
+
+def test_the_latent_target_is_never_trained_and_absent_tokens_cost_nothing() -> None:
+    target, decoded = latent_case()
+    assert not any(parameter.requires_grad for parameter in target.parameters())
+    empty, nothing = latent_case(torch.zeros_like(decoded.valid))
+    loss = empty(nothing)
+    loss.backward()
+    assert float(loss.detach()) == 0.0
+    assert nothing.outputs.grad is not None
+    assert not nothing.outputs.grad.any()
+
+
+def test_a_perfect_prediction_costs_next_to_nothing() -> None:
+    target, decoded = latent_case()
+    true = target.projection(decoded.samples, decoded.valid, S2)
+    target.temperature = 0.01
+    perfect = Decoded(true, decoded.samples, decoded.valid, decoded.mask, S2)
+    assert float(target(perfect)) < 1e-3 < float(target(decoded).detach())

@@ -1,0 +1,16 @@
+"""What the autoencoder is paid for: small interchangeable objectives, each a file."""
+
+from bandloom.statistics import Statistics
+from pretrain.config import ObjectiveConfig
+from pretrain.objectives.latent import LatentTarget
+from pretrain.objectives.objective import Decoded, Objective
+from pretrain.objectives.pixels import NativePixels
+
+__all__ = ["Decoded", "LatentTarget", "NativePixels", "Objective", "make_objective"]
+
+
+def make_objective(config: ObjectiveConfig, token_m: int, statistics: Statistics) -> Objective:
+    """Return the objective that ``config.target`` names."""
+    if config.target == "latent":
+        return LatentTarget(config, token_m, statistics)
+    return NativePixels(config, token_m)

@@ -1,0 +1,39 @@
+"""Tokens told apart by a frozen random projection of their samples (OlmoEarth's Latent MIM Lite, arXiv 2511.13655)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bandloom.embedding import TokenEmbedding
+from bandloom.statistics import Statistics
+from pretrain.config import ObjectiveConfig
+from pretrain.objectives.objective import Decoded, Objective
+
+
+class LatentTarget(Objective):
+    """Predict a token's projection so well that it is picked among the hidden tokens of its own chip.
+
+    The projection is a token embedding that is never trained, so it takes any sensor that the encoder takes.
+    """
+
+    def __init__(self, config: ObjectiveConfig, token_m: int, statistics: Statistics) -> None:
+        super().__init__()
+        self.temperature = config.temperature
+        self.outputs = config.latent_dim
+        self.projection = TokenEmbedding(config.latent_dim, token_m, statistics).requires_grad_(False)
+
+    def forward(self, decoded: Decoded) -> Tensor:
+        """Return the mean cross entropy of picking each hidden, measured token; 0 when there is none.
+
+        A chip with a single such token has nothing to tell apart and costs nothing.
+        """
+        with torch.no_grad():
+            target = self.projection(decoded.samples.float(), decoded.valid, decoded.sensor)
+        counted = decoded.mask & decoded.valid.any(-1)  # (B, T)
+        said, true = F.normalize(decoded.outputs.float(), dim=-1), F.normalize(target, dim=-1)
+        logits = said @ true.transpose(1, 2) / self.temperature  # (B, T, T): row a token, column a candidate
+        logits = logits.masked_fill(~counted[:, None, :], float("-inf"))
+        own = torch.arange(logits.shape[1], device=logits.device).expand(logits.shape[:2])
+        chosen = logits[counted], own[counted]
+        total = F.cross_entropy(*chosen, reduction="sum") if counted.any() else decoded.outputs.sum() * 0.0
+        return total / counted.sum().clamp(min=1)
