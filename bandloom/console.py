@@ -12,7 +12,7 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False)  # a bracket in a name or a log is a bracket
 logger = logging.getLogger("bandloom")
 T = TypeVar("T")
 

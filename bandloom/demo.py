@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 import yaml
+from rich.text import Text
 
 from bandloom.console import console, table
 from bandloom.errors import BandloomError, OutputError
@@ -113,7 +114,7 @@ def _finetuning(steps: int, batch_size: int) -> dict[str, Any]:
 def _type(title: str, *arguments: str | Path) -> None:
     """Run one verb as a user would, with its output and progress shown; stop the demo where it fails."""
     words = [str(argument) for argument in arguments]
-    console.rule(f"[bold]{title}", align="left")
+    console.rule(Text(title, "bold"), align="left")
     console.print(f"$ bandloom {shlex.join(words)}", style="dim", soft_wrap=True)
     environment = os.environ | {"PYTHONSAFEPATH": "1"}
     code = subprocess.run([sys.executable, "-m", "bandloom.cli", *words], env=environment, check=False).returncode
@@ -124,7 +125,7 @@ def _type(title: str, *arguments: str | Path) -> None:
 
 
 def _summary(out: Path, took_s: float) -> None:
-    console.rule("[bold]Done", align="left")
+    console.rule(Text("Done", "bold"), align="left")
     for task in ("segment", "classify"):
         record = json.loads((out / task / "metrics.json").read_text())
         rows = [[row["name"], row["overall"], row["macro_f1"], row["mean_iou"]] for row in record["rows"]]

@@ -15,7 +15,7 @@ def dry_run(config: PretrainConfig, ranks: Ranks) -> None:
     """Print the resolved config, parameters, memory a GPU, FLOPs a step, and what the loader has to deliver."""
     sensor, side_px, found = _samples(config)
     cost = cost_of(config, sensor, side_px, ranks.world)
-    console.print(config.to_yaml(), markup=False)
+    console.print(config.to_yaml())
     console.print(table(f"{config.size} on {ranks.world} rank{'s' * (ranks.world > 1)}", ("what", "how much"),
                         rows(config, cost, ranks, found)))  # fmt: skip
 
