@@ -132,7 +132,8 @@ def read_label_yaml(path: Path) -> dict[str, Any]:
     try:
         record = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as cause:
-        raise LabelError(f"the label set {path} cannot be read ({cause}); check the path and the YAML.") from cause
+        why = " ".join(str(cause).split())
+        raise LabelError(f"the label set {path} cannot be read ({why}); check the path and the YAML.") from cause
     if not isinstance(record, dict):
         raise LabelError(f"the label set {path} holds no mapping; it needs the keys name and classes.")
     return record

@@ -7,8 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from bandloom.errors import LabelError
+from bandloom.errors import LabelError, MissingExtraError
 from finetune.labels.problems import Problems
 from finetune.taxonomy import Taxonomy
 from shards.scenes import is_scene
@@ -18,10 +19,11 @@ FEW_CHIPS = 5  # a class with fewer cannot be split three ways
 
 @dataclass(frozen=True)
 class Chip:
-    """One chip: its raster or band folder, and the index of its class."""
+    """One chip: its raster or band folder, and the index of its class; of several classes the first, and all."""
 
     path: Path
     class_index: int
+    classes: tuple[int, ...] = ()
 
 
 def from_folders(source: Path, taxonomy: Taxonomy, problems: Problems) -> list[Chip]:
@@ -41,9 +43,10 @@ def from_folders(source: Path, taxonomy: Taxonomy, problems: Problems) -> list[C
 
 
 def from_table(source: Path, taxonomy: Taxonomy, problems: Problems) -> list[Chip]:
-    """Read a CSV with the columns path and label; paths count from the table's own folder."""
+    """Read a CSV or Parquet with the columns path and label; paths count from the table's own folder."""
     chips = []
-    for line, row in enumerate(read_csv(source, ("path", "label")), 2):
+    read = read_parquet if source.suffix.lower() in (".parquet", ".pq") else read_csv
+    for line, row in enumerate(read(source, ("path", "label")), 2):
         where = f"{source.name} line {line}"
         path = source.parent / (row["path"] or "")
         if not is_scene(path) or not path.exists():
@@ -75,9 +78,22 @@ def from_bigearthnet(source: Path, taxonomy: Taxonomy, problems: Problems) -> li
     return chips
 
 
+def from_bigearthnet_several(source: Path, taxonomy: Taxonomy, problems: Problems) -> list[Chip]:
+    """Read SOURCE/PATCH as :func:`from_bigearthnet` does, keeping every class of every patch."""
+    chips = []
+    patches = sorted(each for each in source.iterdir() if each.is_dir() and is_scene(each)) if source.is_dir() else []
+    if not patches:
+        problems.add(str(source), "holds no patches; expected SOURCE/PATCH with one raster a band and a JSON file.")
+    for patch in patches:
+        with problems.gather(str(patch)):
+            found = sorted({taxonomy.find(name) for name in _json_labels(patch)})
+            chips.append(Chip(patch, found[0], tuple(found)))
+    return chips
+
+
 def check_chips(chips: list[Chip], taxonomy: Taxonomy, problems: Problems) -> None:
     """Note classes with too few chips, and chips that lie there twice."""
-    counts = Counter(chip.class_index for chip in chips)
+    counts = Counter(index for chip in chips for index in chip.classes or (chip.class_index,))
     if len(counts) < 2:
         problems.add("the chips", f"show {len(counts)} of {len(taxonomy.classes)} classes; at least 2 are needed.")
     for index, count in sorted(counts.items()):
@@ -111,6 +127,31 @@ def read_csv(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str | N
             yield from reader
     except (OSError, UnicodeDecodeError, csv.Error) as cause:
         raise LabelError(f"{path} cannot be read as a table ({cause}); write it as CSV in UTF-8.") from cause
+
+
+def read_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str | None]]:
+    """Yield the rows of a Parquet file as text.
+
+    Raises:
+        LabelError: it cannot be read, or lacks a column.
+        MissingExtraError: pyarrow is not installed.
+    """
+    try:
+        from pyarrow import parquet  # pyright: ignore[reportMissingImports]
+    except ModuleNotFoundError as cause:
+        raise MissingExtraError("pyarrow (for Parquet files)", "parquet") from cause
+    try:
+        table: Any = parquet.read_table(path)
+    except Exception as cause:
+        raise LabelError(f"{path} cannot be read as Parquet ({cause}).") from cause
+    missing = [name for name in columns if name not in table.column_names]
+    if missing:
+        raise LabelError(
+            f"{path} has the columns {', '.join(table.column_names)}, not {missing[0]!r}; expected"
+            f" {', '.join(columns)}."
+        )
+    for row in table.select(list(columns)).to_pylist():
+        yield {name: None if value is None else str(value) for name, value in row.items()}
 
 
 def _json_labels(patch: Path) -> list[str]:

@@ -21,6 +21,7 @@ OverlapOption = Annotated[str, typer.Option(help="Which of two polygons wins: la
 AllTouched = Annotated[bool, typer.Option("--all-touched", help="Polygons label every pixel they touch.")]
 SensorOption = Annotated[str | None, typer.Option(help="Sensor name or YAML; else recognised by its bands.")]
 BandOrder = Annotated[str | None, typer.Option(help="l1c, l2a, eurosat, or names with commas.")]
+Several = Annotated[bool, typer.Option("--several", help="bigearthnet: keep all classes of a patch (multilabel).")]
 Offset = Annotated[int | None, typer.Option(help="0 or -1000, when the files do not say.")]
 
 
@@ -69,12 +70,14 @@ def prepare(
     out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
     labels: LabelsOption = None, attribute: Attribute = "class", overlap: OverlapOption = "last",
     all_touched: AllTouched = False, sensor: SensorOption = None, band_order: BandOrder = None, offset: Offset = None,
+    several: Several = False,
 ) -> None:  # fmt: skip
     """Write labels in the form that `bandloom shards build` takes, and print that command."""
     from finetune.labels.prepare import build_command
     from finetune.labels.prepare import prepare as run
 
-    request = _request(source, form, label_set, labels, attribute, overlap, all_touched, sensor, band_order, offset)
+    request = _request(source, form, label_set, labels, attribute, overlap, all_touched, sensor, band_order, offset,
+                       several)  # fmt: skip
     manifest = run(request, out)
     for warning in manifest["warnings"]:
         typer.echo(f"warning: {warning['where']}: {warning['what']}")
@@ -103,7 +106,7 @@ def map_labels(
 
 def _request(source: Path, form: str, label_set: str, labels: Path | None, attribute: str, overlap: str,
              all_touched: bool, sensor: str | None, band_order: str | None,
-             offset: int | None) -> "Request":  # fmt: skip
+             offset: int | None, several: bool = False) -> "Request":  # fmt: skip
     from typing import get_args
 
     from bandloom.errors import LabelError, nearest
@@ -114,7 +117,9 @@ def _request(source: Path, form: str, label_set: str, labels: Path | None, attri
     for name, value, known in (("form", form, get_args(Form)), ("overlap", overlap, get_args(Overlap))):
         if value not in known:
             raise LabelError(f"--{name} {value!r} is not known; use one of {', '.join(known)}.{nearest(value, known)}")
+    if several and form != "bigearthnet":
+        raise LabelError(f"--several is for --form bigearthnet; {form} has one class a chip or pixel.")
     if not source.exists():
         raise LabelError(f"{source} does not exist; check the path.")
     return Request(cast("Form", form), source, get_taxonomy(label_set), labels, attribute, cast("Overlap", overlap),
-                   all_touched, sensor, band_order, offset)  # fmt: skip
+                   all_touched, sensor, band_order, offset, several)  # fmt: skip

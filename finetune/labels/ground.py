@@ -105,8 +105,7 @@ def from_features(found: Iterable[Feature], ground: Ground, taxonomy: Taxonomy, 
     for feature in found:
         with problems.gather(feature.where):
             code = taxonomy.classes[taxonomy.find(feature.label)].code
-            shape = _on_grid(feature, ground)
-            inside = features.geometry_mask([shape], codes.shape, ground.transform, all_touched, invert=True)
+            inside = _inside(feature, ground, all_touched)
             clash = inside & (codes != IGNORE_INDEX) & (codes != code)
             if clash.any() and overlap == "error":
                 raise LabelError(
@@ -133,7 +132,10 @@ def read_polygons(path: Path, attribute: str) -> Iterator[Feature]:
         if attribute not in properties:
             raise LabelError(f"feature {number} of {path} has no attribute {attribute!r} (it has"
                              f" {', '.join(map(str, properties)) or 'none'}); name it with --attribute.")  # fmt: skip
-        yield Feature(f"{path.name} feature {number}", geometry, str(properties[attribute]), crs)
+        value = properties[attribute]
+        if not isinstance(value, str | int | float | np.generic | None):
+            raise LabelError(f"feature {number} of {path} has {attribute} = {value!r}; expected a word or a number.")
+        yield Feature(f"{path.name} feature {number}", geometry, str(value), crs)
 
 
 def read_points(path: Path, attribute: str) -> Iterator[Feature]:
@@ -152,10 +154,28 @@ def read_points(path: Path, attribute: str) -> Iterator[Feature]:
         yield Feature(f"{path.name} line {line}", {"type": "Point", "coordinates": (lon, lat)}, row[attribute] or "")
 
 
+def _inside(feature: Feature, ground: Ground, all_touched: bool) -> np.ndarray:
+    """Return which pixels a geometry covers.
+
+    Raises:
+        LabelError: it is no valid geometry, or has coordinates that are no numbers.
+    """
+    try:
+        shape = _on_grid(feature, ground)
+        return features.geometry_mask(
+            [shape], (ground.height, ground.width), ground.transform, all_touched, invert=True
+        )
+    except LabelError:
+        raise
+    except Exception as cause:  # GDAL and PROJ raise many kinds, none of them public
+        raise LabelError(f"has no valid geometry ({cause!r}); mend or remove it.") from cause
+
+
 def _on_grid(feature: Feature, ground: Ground) -> Any:
     geometry = feature.geometry
     if not geometry or not features.is_valid_geom(geometry):
         raise LabelError("has no valid geometry; mend or remove it.")
+    _check_numbers(feature)
     if geometry["type"] == "Point":
         xs, ys, *_ = transform(feature.crs, ground.crs, [geometry["coordinates"][0]], [geometry["coordinates"][1]])
         column, row = (xs[0] - ground.x_m) // 10, (ground.y_m - ys[0]) // 10
@@ -165,6 +185,28 @@ def _on_grid(feature: Feature, ground: Ground) -> Any:
         return transform_geom(feature.crs, ground.crs, geometry)
     except (RasterioError, ValueError, TypeError) as cause:
         raise LabelError(f"cannot be brought to {ground.crs} ({cause}).") from cause
+
+
+def _check_numbers(feature: Feature) -> None:
+    """Check that coordinates are finite, and degrees where they should be.
+
+    Raises:
+        LabelError: the first that is not.
+    """
+    for x, y in _pairs(feature.geometry.get("coordinates", ())):
+        if not (np.isfinite(x) and np.isfinite(y)):
+            raise LabelError(f"has the coordinates {x}, {y}, which are no numbers.")
+        if feature.crs.is_geographic and not (-180 <= x <= 180 and -90 <= y <= 90):
+            raise LabelError(f"has the coordinates {x}, {y}, which are no degrees: longitude comes first, and metres"
+                             " need a coordinate system in the file.")  # fmt: skip
+
+
+def _pairs(coordinates: Any) -> Iterator[tuple[float, float]]:
+    if coordinates and not isinstance(coordinates[0], list | tuple):
+        yield float(coordinates[0]), float(coordinates[1])
+        return
+    for part in coordinates:
+        yield from _pairs(part)
 
 
 def _read_geojson(path: Path) -> Rows:

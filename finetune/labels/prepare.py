@@ -1,6 +1,7 @@
 """From what people bring to what ``bandloom shards build`` takes; nothing is written while anything is wrong."""
 
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,15 @@ import yaml
 from bandloom.errors import CheckpointError, LabelError
 from bandloom.label_set import IGNORE_INDEX
 from bandloom.output import new_output, write_json
-from finetune.labels.chips import Chip, check_chips, from_bigearthnet, from_folders, from_table
+from bandloom.values import dn_to_reflectance, valid
+from finetune.labels.chips import (
+    Chip,
+    check_chips,
+    from_bigearthnet,
+    from_bigearthnet_several,
+    from_folders,
+    from_table,
+)
 from finetune.labels.ground import Ground, Overlap, from_features, from_mask, read_points, read_polygons
 from finetune.labels.problems import Problems
 from finetune.taxonomy import Taxonomy
@@ -21,6 +30,7 @@ from shards.scenes import open_scene
 
 Form = Literal["folders", "table", "bigearthnet", "mask", "polygons", "points"]
 CHIP_FORMS = {"folders": from_folders, "table": from_table, "bigearthnet": from_bigearthnet}
+DARKEST, BRIGHTEST = -0.08, 2.0  # median reflectance over all bands that a scene can have
 OPENED = 200  # chips whose pixels are looked at
 
 
@@ -39,6 +49,7 @@ class Request:
         sensor: as for ``bandloom shards build``.
         band_order: likewise.
         offset: likewise.
+        several: keep all classes of a BigEarthNet patch, for task multilabel.
     """
 
     form: Form
@@ -51,6 +62,7 @@ class Request:
     sensor: str | None = None
     band_order: str | None = None
     offset: int | None = None
+    several: bool = False
 
     def open(self, path: Path) -> Any:
         """Open a scene or chip as the request says."""
@@ -79,7 +91,8 @@ def examine(request: Request, checkpoint_slots: frozenset[str] | None = None) ->
     if request.form in CHIP_FORMS:
         chips: list[Chip] = []
         with problems.gather(str(request.source)):
-            chips = CHIP_FORMS[request.form](request.source, request.taxonomy, problems)
+            read = from_bigearthnet_several if request.several else CHIP_FORMS[request.form]
+            chips = read(request.source, request.taxonomy, problems)
             check_chips(chips, request.taxonomy, problems)
         for chip in chips[:: max(1, len(chips) // OPENED)]:
             with problems.gather(str(chip.path)), request.open(chip.path) as scene:
@@ -108,7 +121,9 @@ def prepare(request: Request, out: Path) -> dict[str, Any]:
     with new_output(out, folder=True) as folder:
         label_set = request.taxonomy.label_set
         (folder / "label_set.yaml").write_text(yaml.safe_dump(label_set.to_dict(), sort_keys=False))
-        if prepared.codes is None:
+        if request.several:
+            counts = _link_patches(folder, prepared.chips, request.taxonomy)
+        elif prepared.codes is None:
             counts = _link_chips(folder, prepared.chips, request.taxonomy)
         else:
             counts = _write_scene(folder, request, prepared)
@@ -128,6 +143,7 @@ def build_command(request: Request, out: Path) -> str:
     """Return the command that makes shards of what was prepared."""
     chips = request.form in CHIP_FORMS
     where = f"{out}/chips --class-folders" if chips else f"{out}/scenes --labels {out}/labels"
+    where = f"{out}/scenes" if request.several else where
     given = {"sensor": request.sensor, "band-order": request.band_order, "offset": request.offset}
     options = "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
     return f"bandloom shards build {where} --label-set {out}/label_set.yaml{options} --out SHARDS"
@@ -166,6 +182,7 @@ def _check_codes(codes: np.ndarray, taxonomy: Taxonomy, problems: Problems) -> N
 
 
 def _check_pixels(scene: Any, where: str, known: frozenset[str] | None, problems: Problems) -> None:
+    _check_values(scene, where, problems)
     missing = [] if known is None else [slot for slot in scene.sensor.slots if slot not in known]
     if missing:
         problems.add(where, f"brings {', '.join(missing)}, which the checkpoint was not trained on.")
@@ -179,6 +196,23 @@ def _check_pixels(scene: Any, where: str, known: frozenset[str] | None, problems
                      " order, in EuroSAT's files B8A comes last; pass --band-order eurosat.")  # fmt: skip
 
 
+def _check_values(scene: Any, where: str, problems: Problems) -> None:
+    """Note pixels that were never measured, and reflectance that no ground has: another scale or offset than said."""
+    side_m = [min(length // 60, 20) * 60 or 60 for length in (scene.width_m, scene.height_m)]
+    groups = scene.read(((scene.width_m - side_m[0]) // 120 * 60, (scene.height_m - side_m[1]) // 120 * 60, *side_m))
+    values = np.concatenate([dn_to_reflectance(group).ravel() for group in groups.values()])
+    values = values[np.isfinite(values)]
+    if not values.size:
+        whole = scene.read((0, 0, -(-scene.width_m // 60) * 60, -(-scene.height_m // 60) * 60))
+        if not any(valid(group).any() for group in whole.values()):
+            problems.add(where, "holds no measured pixel: all of it is nodata; leave it out.")
+        return
+    middle = float(np.median(values))
+    if not DARKEST <= middle <= BRIGHTEST:
+        problems.add(where, f"reflects {middle:.3f} in the middle, which no ground does: its values have another scale"
+                     " or offset; pass --offset, or write reflectance x 10000.")  # fmt: skip
+
+
 def _link_chips(folder: Path, chips: tuple[Chip, ...], taxonomy: Taxonomy) -> dict[str, int]:
     used: Counter[tuple[int, str]] = Counter()
     for chip in chips:
@@ -190,6 +224,20 @@ def _link_chips(folder: Path, chips: tuple[Chip, ...], taxonomy: Taxonomy) -> di
         os.symlink(chip.path.resolve(), home / name, target_is_directory=chip.path.is_dir())
     counts = Counter(chip.class_index for chip in chips)
     return {taxonomy.classes[index].name: count for index, count in sorted(counts.items())}
+
+
+def _link_patches(folder: Path, chips: tuple[Chip, ...], taxonomy: Taxonomy) -> dict[str, int]:
+    """Link patches as scenes, and write the names of their classes by the key that their shards will have."""
+    (folder / "scenes").mkdir()
+    names, table = [each.name for each in taxonomy.classes], {}
+    for number, chip in enumerate(chips):
+        key = re.sub(r"[^A-Za-z0-9_-]+", "-", chip.path.name)  # a shard's keys have no dots
+        key = f"{key}-{number}" if key in table else key
+        os.symlink(chip.path.resolve(), folder / "scenes" / key, target_is_directory=chip.path.is_dir())
+        table[key] = [names[index] for index in chip.classes]
+    write_json(folder / "chip_labels.json", table)
+    counts = Counter(index for chip in chips for index in chip.classes)
+    return {names[index]: count for index, count in sorted(counts.items())}
 
 
 def _write_scene(folder: Path, request: Request, prepared: Prepared) -> dict[str, int]:

@@ -16,6 +16,7 @@ from bandloom.cli import main
 from bandloom.errors import LabelError
 from finetune.labels.ground import Ground
 from finetune.labels.prepare import Request, build_command, examine, prepare
+from finetune.multilabel_data import read_table, scene_key
 from finetune.taxonomy import get_taxonomy
 from shards.scenes import open_scene
 from shards.shard_set import ShardSet
@@ -102,6 +103,46 @@ def test_bigearthnet_folders_become_shards(tmp_path, scene, taxonomy):
     assert manifest["counts"] == {names[0]: 3, names[1]: 2}
     assert "1 of 6 patches have several classes" in json.dumps(manifest["warnings"])
     assert len(shard(request, tmp_path / "out", 240)) == 5
+
+
+def test_patches_of_several_classes_become_a_table_that_training_reads(tmp_path, scene, taxonomy):
+    source = tmp_path / "ben"
+    names = taxonomy.classes[0].name, taxonomy.classes[1].name
+    for number in range(3):
+        shutil.copytree(scene, source / f"patch.{number}")
+        (source / f"patch.{number}" / "l.json").write_text(json.dumps({"labels": list(names[: 1 + number % 2])}))
+    request = Request("bigearthnet", source, taxonomy, several=True)
+    manifest = prepare(request, tmp_path / "out")
+    assert manifest["counts"] == {names[0]: 3, names[1]: 1}
+    shards = shard(request, tmp_path / "out", 240)
+    table = read_table(tmp_path / "out" / "chip_labels.json", taxonomy.label_set)
+    found = [table[scene_key(entry.key)][:2].tolist() for entry in shards.entries]
+    assert found == [[1, 0], [1, 1], [1, 0]]
+
+
+def test_a_table_may_be_parquet(tmp_path, chips_folder, taxonomy):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = class_table(chips_folder / "chips", tmp_path / "table.csv")
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "table.parquet")
+    one, two = (examine(Request("table", tmp_path / name, taxonomy)) for name in ("table.csv", "table.parquet"))
+    assert one.chips == two.chips
+    assert len(one.chips) == len(rows)
+
+
+def test_polygons_of_a_geopackage_in_metres_equal_those_of_geojson(tmp_path, scene, taxonomy):
+    pyogrio = pytest.importorskip("pyogrio")
+    shapely = pytest.importorskip("shapely")
+    ground = ground_of(scene)
+    one, two = taxonomy.classes[0].name, taxonomy.classes[1].name
+    shapes = [shapely.box(ground.x_m + x, ground.y_m - 800, ground.x_m + x + 500, ground.y_m - 200) for x in (100, 900)]
+    pyogrio.raw.write(tmp_path / "p.gpkg", np.array(shapely.to_wkb(shapes), object), [np.array([one, two], object)],
+                      ["class"], geometry_type="Polygon", crs=ground.crs.to_string())  # fmt: skip
+    collection(tmp_path / "p.geojson", (box(ground, 10, 20, 60, 80), one), (box(ground, 90, 20, 140, 80), two))
+    codes = [examine(Request("polygons", scene, taxonomy, tmp_path / name)).codes for name in ("p.gpkg", "p.geojson")]
+    assert (codes[0] != codes[1]).mean() < 0.003
+    assert (codes[0] == taxonomy.classes[0].code).sum() == 50 * 60
 
 
 def test_a_mask_on_another_grid_is_warped_onto_the_scenes(tmp_path, scenes_folder, scene, taxonomy):
@@ -203,6 +244,7 @@ def test_every_problem_is_named_at_once_and_nothing_is_written(tmp_path, chips_f
     ("make", "said"),
     [
         (lambda g: ({"type": "Polygon", "coordinates": []}, "trees"), "no valid geometry"),
+        (lambda g: ({"type": "Point", "coordinates": [46.0, 250.0]}, "trees"), "longitude comes first"),
         (lambda g: (None, "trees"), "no valid geometry"),
         (lambda g: (box(g, 0, 0, 50, 50), "treeees"), "is no class"),
         (lambda g: (box(g, 5000, 5000, 5050, 5050), "trees"), "lie nowhere on the scene"),
