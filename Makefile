@@ -32,6 +32,9 @@ slow: $(VENV)/.dev  ## minutes, not seconds
 bench: $(VENV)/.dev  ## all of them, or one: make bench NAME=predict_rss
 	$(BIN)/python -m benchmarks.harness $(NAME)
 
+docs: $(VENV)/.dev  ## the site, every warning an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 # torch and torchvision come from constraints.txt in one command, or pip takes a CUDA build
 $(VENV)/.train: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -45,4 +48,4 @@ $(VENV)/.dev: $(VENV)/.train
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo runs
+	rm -rf $(VENV) demo runs site
