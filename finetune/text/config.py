@@ -12,6 +12,7 @@ from finetune.config import SplitConfig
 from finetune.text.captions import CaptionConfig
 
 SCRATCH = "scratch"
+ALIGN_ENGINE = EngineConfig(lr=1e-3, warmup_steps=20, betas=(0.9, 0.999), weight_decay=0.01)
 
 
 class TextConfig(Config):
@@ -47,7 +48,7 @@ class AlignConfig(Config):
     loss: Literal["sigmoid", "infonce"] = Field(default="sigmoid", description="both know repeated captions")
     positives: Literal["label", "caption"] = Field(
         default="label",
-        description="which pairs of a batch belong together: the same class or caption, or caption alone",
+        description="which pairs of a batch belong together: of one class or caption, or of one caption",
     )
     holdout_classes: list[str] = Field(
         default_factory=list, description="classes that training never sees, to measure what is said of new ones"
@@ -57,10 +58,6 @@ class AlignConfig(Config):
     curve_points: int = Field(default=5, ge=0, description="looks at validation samples on the way")
     trainer: TrainerConfig = Field(
         default_factory=lambda: TrainerConfig(
-            steps=500,
-            batch_size=64,
-            log_every=20,
-            snapshot_every=500,
-            engine=EngineConfig(lr=1e-3, warmup_steps=20, betas=(0.9, 0.999), weight_decay=0.01),
-        )  # fmt: skip
+            steps=500, batch_size=64, log_every=20, snapshot_every=500, engine=ALIGN_ENGINE
+        )
     )

@@ -54,7 +54,7 @@ def chance_recall(counts: np.ndarray, gallery: int, k: int) -> np.ndarray:
 
 
 def chance_precision(count: int, gallery: int) -> float:
-    """Return the expected AP@100 of a random order: the mean over ranks of what a relevant item there sees before it."""
+    """Return the expected AP@100 of a random order: by rank, what a relevant item there sees before it."""
     ranks = np.arange(1, min(DEPTH, gallery) + 1)
     before = (ranks - 1) * (count - 1) / max(1, gallery - 1)
     return float((count / gallery * (1 + before) / ranks).sum() / min(count, DEPTH))

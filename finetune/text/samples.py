@@ -60,8 +60,8 @@ def chip_side(shards: Any, indices: np.ndarray, token_m: int) -> int:
     least = min(int(shards.entries[int(i)].side_px) for i in indices)
     side = least * PIXEL_M // token_m * token_m // PIXEL_M
     if not side:
-        raise ShardError(f"samples of {shards.path} are {least} pixels wide, less than a token of {token_m} m; build the"
-                         " shards with a larger --side.")  # fmt: skip
+        raise ShardError(f"samples of {shards.path} are {least} pixels wide, less than a token of {token_m} m; build"
+                         " the shards with a larger --side.")  # fmt: skip
     return side
 
 

@@ -1,0 +1,108 @@
+"""``bandloom align``, ``zeroshot`` and ``search``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def align(
+    config: Annotated[Path, typer.Argument(help="YAML config; `shards` is the one key it must have.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, each wins over the file.")] = None,
+    out: Annotated[Path, typer.Option(help="Run folder; an unfinished run in it goes on.")] = Path("runs/align"),
+    from_scratch: Annotated[bool, typer.Option(help="Throw away what the run folder holds.")] = False,
+) -> None:
+    """Align an encoder with words, and say what it knows of them."""
+    from bandloom.config import load_config
+    from bandloom.run_folder import RunFolder
+    from finetune.text.align import align as train
+    from finetune.text.config import AlignConfig
+
+    resolved = load_config(AlignConfig, config, overrides or [])
+    raise typer.Exit(train(resolved, RunFolder(out), from_scratch=from_scratch))
+
+
+Run = Annotated[Path, typer.Argument(help="A run of `bandloom align`, or its checkpoint folder.")]
+TextModel = Annotated[str | None, typer.Option("--text", help="The text model, where it lies elsewhere now.")]
+
+
+def zeroshot(
+    run: Run,
+    classes: Annotated[str, typer.Option(help="Words with commas; else the classes it was aligned on.")] = "",
+    classes_file: Annotated[str | None, typer.Option(help="Label set instead, shipped or YAML with synonyms.")] = None,
+    templates: Annotated[Path | None, typer.Option(help="File of sentences with {}, one a line.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Shards, a scene, or a folder of scenes.")] = None,
+    out: Annotated[Path, typer.Option(help="New CSV of the chips' classes and cosines.")] = Path("zeroshot.csv"),
+    bake: Annotated[Path | None, typer.Option(help="New run folder with the words as an ordinary classifier.")] = None,
+    text: TextModel = None,
+) -> None:
+    """Classify chips by words alone, or bake the words into a classifier that can be exported."""
+    from bandloom.console import logger
+    from bandloom.errors import ConfigError
+    from finetune.text.aligned import load_aligned
+    from finetune.text.words import TEMPLATES
+    from finetune.text.zeroshot import bake as write
+    from finetune.text.zeroshot import choose_classes, say
+    from finetune.text.zeroshot import zeroshot as classify
+
+    if images is None and bake is None:
+        raise ConfigError("say what to do with the words: --images SOURCE to classify, --bake FOLDER to export later.")
+    aligned = load_aligned(run, text)
+    lines = TEMPLATES if templates is None else tuple(filter(None, map(str.strip, _lines(templates))))
+    chosen = choose_classes(aligned, classes.split(","), classes_file, lines)
+    if bake is not None:
+        logger.info(
+            "the classifier is in %s; `bandloom export` makes a bundle of it", write(aligned, chosen, run, bake)
+        )
+    if images is not None:
+        say(classify(aligned, chosen, images, out), out)
+
+
+def search(
+    run: Run,
+    index: Annotated[Path, typer.Option(help="The index; built from --images where it does not exist.")] = Path(
+        "index.parquet"
+    ),
+    images: Annotated[Path | None, typer.Option(help="Shards, a scene, or a folder of scenes to index.")] = None,
+    query: Annotated[str | None, typer.Option(help="Words to look for.")] = None,
+    like: Annotated[str | None, typer.Option(help="A chip's key, or a scene, to find the like of.")] = None,
+    words: Annotated[Path | None, typer.Option(help="Say the nearest kept sentences of this source's chips.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    out: Annotated[Path | None, typer.Option(help="Folder for found.csv and the contact sheet found.png.")] = None,
+    method: Annotated[str, typer.Option(help="auto, numpy or faiss; all are exact.")] = "auto",
+    text: TextModel = None,
+) -> None:
+    """Find chips by words or by a chip, in an index of their embeddings."""
+    from typing import cast, get_args
+
+    from bandloom.console import console, logger
+    from bandloom.errors import ConfigError
+    from finetune.text.aligned import load_aligned
+    from finetune.text.index import build_index
+    from finetune.text.search import Method
+    from finetune.text.search_run import search as find
+    from finetune.text.search_run import words_for
+
+    if method not in get_args(Method):
+        raise ConfigError(f"--method {method!r} is not known; use {', '.join(get_args(Method))}.")
+    if images is None and query is None and like is None and words is None:
+        raise ConfigError("say what to do: --images SOURCE builds the index, --query WORDS or --like KEY asks it.")
+    aligned = load_aligned(run, text)
+    if images is not None:
+        logger.info("%d chips are in %s", build_index(aligned, images, index), index)
+    if words is not None:
+        for key, found in words_for(aligned, words, min(top, 3)):
+            console.print(f"{key}: " + ", ".join(f"{text} ({score:.2f})" for text, score in found))
+    if query is not None or like is not None:
+        find(aligned, index, query, like, top, out, cast("Method", method))
+
+
+def _lines(path: Path) -> list[str]:
+    from finetune.text.errors import TextError
+
+    try:
+        return path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as cause:
+        raise TextError(
+            f"the templates {path} cannot be read ({cause}); write one sentence with {{}} a line."
+        ) from cause

@@ -1,0 +1,91 @@
+"""What an alignment run is judged by: the three numbers and retrieval, each beside chance, on ground it never saw."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from bandloom.console import table
+from finetune.text.aligned import Aligned
+from finetune.text.retrieval import retrieval
+from finetune.text.samples import image_batches
+from finetune.text.three_numbers import three_numbers
+
+if TYPE_CHECKING:
+    from finetune.text.align import Alignment
+
+BATCH = 32
+MOST_QUERIES = 2000
+
+
+@torch.no_grad()
+def image_vectors(aligned: Aligned, shards: Any, indices: np.ndarray) -> np.ndarray:
+    """Return the unit vectors of samples, ``(N, D)`` float32."""
+    device = aligned.model.log_scale.device
+    parts = [
+        aligned.model.image({gsd: group.to(device) for gsd, group in groups.items()}).cpu().numpy()
+        for groups in image_batches(shards, indices.tolist(), aligned.model.chip_px, BATCH)
+    ]
+    return np.concatenate(parts) if parts else np.zeros((0, aligned.model.encoder.embed_dim), np.float32)
+
+
+def alignment_report(alignment: "Alignment", aligned: Aligned, indices: np.ndarray) -> dict[str, Any]:
+    """Return what ``metrics.json`` holds."""
+    image = image_vectors(aligned, alignment.shards, indices)
+    numbers = _numbers(alignment, aligned, indices, image) if len(alignment.captions.words) > 1 else {}
+    return {
+        "schema": 1,
+        "three_numbers": numbers,
+        "retrieval": _retrieval(alignment, aligned, indices, image),
+        "test_samples": len(indices),
+        "captions": {"texts": len(alignment.captions.texts), "sources": list(alignment.config.captions.sources)},
+        "held_out": [alignment.captions.words[i].name for i in alignment.held_out],
+        "text": aligned.record["text"],
+        "seed": alignment.config.trainer.seed,
+    }
+
+
+def seen_score(alignment: "Alignment", aligned: Aligned, indices: np.ndarray) -> float | None:
+    """Return the mean recall of seen classes by their training words, or None without such samples."""
+    found = _numbers(alignment, aligned, indices, image_vectors(aligned, alignment.shards, indices))
+    return found["seen classes, training words"].get("mean_recall")
+
+
+def report_table(report: dict[str, Any]) -> Any:
+    """Return the console's table of a report."""
+    rows = [[name, row["classes"], row["samples"], f"{row['mean_recall']:.3f}", f"{row['chance']:.3f}"]
+            for name, row in report["three_numbers"].items() if "mean_recall" in row]  # fmt: skip
+    rows += [[f"{name}, {key.replace('_', ' ')}", row["queries"], row["gallery"], f"{row[key]:.3f}",
+              f"{row[key + '_chance']:.3f}"]
+             for name, row in report["retrieval"].items()
+             for key in ("recall_at_1", "recall_at_5", "recall_at_10", "map_at_100") if key in row]  # fmt: skip
+    return table("What it knows of words (test ground)", ["", "classes or queries", "samples", "score", "chance"], rows)
+
+
+def _numbers(alignment: "Alignment", aligned: Aligned, indices: np.ndarray, image: np.ndarray) -> dict[str, Any]:
+    captions = alignment.captions
+    classes = np.array([captions.class_of.get(alignment.shards.entries[int(i)].key, -1) for i in indices])
+    vectors = partial(aligned.classes, apart=False)  # a text model that learnt nothing yet scores like chance
+    return three_numbers(image, classes, captions.words, alignment.held_out, vectors,
+                         alignment.config.captions.templates)  # fmt: skip
+
+
+def _retrieval(alignment: "Alignment", aligned: Aligned, indices: np.ndarray, image: np.ndarray) -> dict[str, Any]:
+    """Return caption-to-image, image-to-caption, and class-to-image retrieval."""
+    captions = alignment.captions
+    keys = [alignment.shards.entries[int(i)].key for i in indices]
+    rows = [row for row, key in enumerate(keys) if key in captions.of_key][:MOST_QUERIES]
+    if not rows:
+        return {}
+    numbers = sorted({int(captions.of_key[keys[row]][0]) for row in rows})
+    text = aligned.text([captions.texts[number] for number in numbers])
+    relevant = np.stack([np.isin(numbers, captions.of_key[keys[row]]) for row in rows], 1)  # (Q, N)
+    scores = text @ image[rows].T
+    found = {"caption to image": retrieval(scores, relevant), "image to caption": retrieval(scores.T, relevant.T)}
+    classes = np.array([captions.class_of.get(keys[row], -1) for row in rows])
+    shown = [i for i in range(len(captions.words)) if (classes == i).any()]
+    if shown:
+        words = aligned.text([captions.words[i].seen[0] for i in shown])
+        found["class to image"] = retrieval(words @ image[rows].T, np.array(shown)[:, None] == classes)
+    return found

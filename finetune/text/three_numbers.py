@@ -1,0 +1,71 @@
+"""What an aligned model knows of words, as three numbers that are never mixed up, each beside chance.
+
+Unseen words for seen classes: did it learn meanings, or the training captions by heart? Held-out classes among
+themselves: can it tell new classes apart? Held-out classes among all: does it dare to say a new class at all, which is
+what a user of new words needs? The first is often called zero-shot and is not.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from finetune.text.words import TEMPLATES, ClassWords, readable, sentences
+
+ClassVectors = Callable[[Mapping[str, Sequence[str]]], np.ndarray]
+FEWEST = 1  # samples that a class needs to be scored
+
+
+def three_numbers(
+    image: np.ndarray, classes: np.ndarray, words: Sequence[ClassWords], held_out: Sequence[int], vectors: ClassVectors,
+    templates: Sequence[str] = TEMPLATES,
+) -> dict[str, Any]:  # fmt: skip
+    """Score test images by class words; every score is a mean over classes, so that rare ones count.
+
+    Args:
+        image: unit vectors of test samples, ``(N, D)``.
+        classes: class index of each, ``(N,)``; -1 where there is none.
+        words: of all classes.
+        held_out: indices of classes that training never saw.
+        vectors: prompts by class to class vectors; see :meth:`finetune.text.aligned.Aligned.classes`.
+        templates: sentences around the words.
+    """
+    held = sorted(held_out)
+    seen = [i for i in range(len(words)) if i not in held and (classes == i).sum() >= FEWEST]
+    tested = [i for i in held if (classes == i).sum() >= FEWEST]
+
+    def prompts(index: int, own: Sequence[str]) -> list[str]:
+        return sentences(own or [readable(words[index].name)], templates)
+
+    trained = {i: prompts(i, words[i].seen) for i in range(len(words))}
+    asked = {i: prompts(i, words[i].unseen or words[i].seen) for i in range(len(words))}
+    fresh = [i for i in seen if words[i].unseen]
+
+    def score(among: Sequence[int], scored: Sequence[int], sentences_of: Mapping[int, Sequence[str]]) -> dict[str, Any]:
+        if len(among) < 2 or not scored:
+            return {"classes": len(among), "samples": 0}
+        table = vectors({words[i].name: sentences_of[i] for i in among})
+        rows = np.flatnonzero(np.isin(classes, scored))
+        said = np.array(among)[(image[rows] @ table.T).argmax(1)]
+        return class_mean(said, classes[rows], scored, len(among))
+
+    return {
+        "seen classes, training words": score(seen, seen, trained),
+        "seen classes, unseen words": score(seen, fresh, asked),
+        "held-out classes among themselves": score(held, tested, trained),
+        "held-out classes among all": score([*seen, *held], tested, trained),
+    }
+
+
+def class_mean(said: np.ndarray, truth: np.ndarray, scored: Sequence[int], candidates: int) -> dict[str, Any]:
+    """Return accuracy, its mean over classes, and chance.
+
+    Args:
+        said: class indices, ``(N,)``.
+        truth: class indices, ``(N,)``.
+        scored: the classes that the mean is over.
+        candidates: how many classes could have been said.
+    """
+    recalls = [float((said[truth == i] == i).mean()) for i in scored if (truth == i).any()]
+    return {"classes": candidates, "samples": len(truth), "accuracy": float((said == truth).mean()),
+            "mean_recall": float(np.mean(recalls)), "chance": 1 / candidates}  # fmt: skip
