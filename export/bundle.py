@@ -107,7 +107,8 @@ def check_files(bundle: Bundle) -> None:
         BundleError: the first file that is missing, changed or not in the record.
     """
     listed = bundle.record.files
-    for needed in (GOLDEN, *(each.file for each in (*bundle.record.models, *bundle.record.engines))):
+    features = [bundle.record.features] if bundle.record.features else []
+    for needed in (GOLDEN, *(each.file for each in (*bundle.record.models, *bundle.record.engines, *features))):
         if needed not in listed:
             raise BundleError(f"{bundle.path / RECORD} lists no checksum of {needed}; copy the bundle again.")
     there = {str(p.relative_to(bundle.path)) for p in bundle.path.rglob("*") if p.is_file()} - {RECORD}

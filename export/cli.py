@@ -19,12 +19,14 @@ def export(
     margin: Annotated[int | None, typer.Option(help="Pixels thrown away on each side of a tile.")] = None,
     taper: Annotated[int | None, typer.Option(help="Pixels over which neighbouring tiles are blended.")] = None,
     precision: Annotated[str, typer.Option(help="fp32 and any of fp16, bf16, int8, comma-separated.")] = "fp32",
+    embeddings: Annotated[bool, typer.Option("--embeddings", help="Also write the encoder, for embeddings.")] = False,
 ) -> None:
     """Turn a fine-tuned run into a bundle for the GPU box; nothing is written when parity with torch fails."""
     from bandloom.console import logger
     from export.export_run import export_run
 
-    made = export_run(run, out, shards=shards, margin_px=margin, taper_px=taper, precisions=precision.split(","))
+    made = export_run(run, out, shards=shards, margin_px=margin, taper_px=taper, precisions=precision.split(","),
+                      embeddings=embeddings)  # fmt: skip
     for model in made.record.models:
         parity = model.parity
         logger.info(
@@ -142,6 +144,9 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write every class's probability.")
     ] = False,
+    embeddings: Annotated[
+        bool, typer.Option("--embeddings", help="Also write the encoder's features, one pixel a token.")
+    ] = False,
     shift_check: Annotated[
         bool, typer.Option("--shift-check", help="Map twice, shifted by half a tile; compare.")
     ] = False,
@@ -160,7 +165,8 @@ def predict(
     options = PredictOptions(
         precision=precision, runtime=runtime, batch=batch, strip_rows=strip_rows, readers=readers, threads=threads,
         cache_mb=cache_mb, png=png, confidence=confidence, probabilities=probabilities, shift_check=shift_check,
-        sensor=sensor, band_map=tuple(bands.split(",")) if bands and "," in bands else bands, offset=offset,
+        embeddings=embeddings, sensor=sensor, offset=offset,
+        band_map=tuple(bands.split(",")) if bands and "," in bands else bands,
     )  # fmt: skip
     for line in predict_scenes(bundle, scenes, out, options, part, change=change):
         typer.echo(line)

@@ -18,6 +18,7 @@ from export.golden import GOLDEN, golden_of, write_golden
 from export.parity import torch_logits
 from export.record import BundleRecord, Contract, contract_of
 from export.tiling import CELL_PX, Tiling
+from export.write_features import write_features
 from export.write_model import write_precision
 from finetune.model import TaskModel
 
@@ -33,6 +34,7 @@ def export_run(
     margin_px: int | None = None,
     taper_px: int | None = None,
     precisions: Sequence[str] = ("fp32",),
+    embeddings: bool = False,
 ) -> Bundle:
     """Export a run's final checkpoint as a bundle, whole or not at all.
 
@@ -43,6 +45,7 @@ def export_run(
         margin_px: thrown away on each side of a tile; None takes the default of :func:`default_tiling`.
         taper_px: over which tiles are blended; None takes the default.
         precisions: fp32, which is always written, and any of fp16, bf16 and int8.
+        embeddings: also write the encoder alone, for embeddings of scenes.
 
     Raises:
         CheckpointError: there is no fine-tuned checkpoint.
@@ -55,7 +58,7 @@ def export_run(
     model, provenance = load_model(folder)
     contract = contract_of_model(model, default_tiling(model, margin_px, taper_px))
     with new_output(out, folder=True) as temporary:
-        write_bundle(temporary, out.name, model, contract, shards or shards_of(run), provenance, precisions)
+        write_bundle(temporary, out.name, model, contract, shards or shards_of(run), provenance, precisions, embeddings)
     return read_bundle(out)
 
 
@@ -67,6 +70,7 @@ def write_bundle(
     shards: Path | None,
     provenance: Mapping[str, Any],
     precisions: Sequence[str] = ("fp32",),
+    embeddings: bool = False,
 ) -> None:
     """Fill an empty folder with the bundle of ``model`` and verify it as a user of it would."""
     chips = held_chips(contract, shards)
@@ -76,11 +80,14 @@ def write_bundle(
         for precision in PRECISIONS
         if precision == "fp32" or precision in precisions
     ]
+    encoder, features = write_features(folder, model, contract, chips) if embeddings else (None, None)
     # from the end on: the last chip has the absent samples
+    features = None if features is None else features[-GOLDEN_CHIPS:]
     golden = {gsd_m: dn[-GOLDEN_CHIPS:] for gsd_m, dn in chips.groups.items()}
-    write_golden(folder / GOLDEN, golden_of(golden, expected[-GOLDEN_CHIPS:], contract))
+    write_golden(folder / GOLDEN, golden_of(golden, expected[-GOLDEN_CHIPS:], contract, features))
     record = BundleRecord(
         name=name, contract=contract, files={}, versions=versions(), provenance=dict(provenance), models=tuple(models),
+        features=encoder,
         created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )  # fmt: skip
     seal(folder, record)

@@ -25,6 +25,7 @@ class Golden:
     bands: dict[str, np.ndarray]
     logits: np.ndarray
     contract: dict[str, object]
+    features: np.ndarray | None = None  # (B, D, rows, columns) of the encoder, where the bundle holds it
 
     def groups(self, contract: Contract) -> Groups:
         """Stack the chips' bands in the order of ``contract``.
@@ -41,15 +42,17 @@ class Golden:
         return {g.gsd_m: np.stack([self.bands[band] for band in g.bands], axis=1) for g in contract.groups}
 
 
-def golden_of(groups: Groups, logits: np.ndarray, contract: Contract) -> Golden:
+def golden_of(groups: Groups, logits: np.ndarray, contract: Contract, features: np.ndarray | None = None) -> Golden:
     """Take native groups ``{gsd_m: (B, C, H, W)}`` apart by band name."""
     bands = {band: groups[g.gsd_m][:, i] for g in contract.groups for i, band in enumerate(g.bands)}
-    return Golden(bands, logits.astype(np.float32), contract.model_dump(mode="json"))
+    return Golden(bands, logits.astype(np.float32), contract.model_dump(mode="json"), features)
 
 
 def write_golden(path: Path, golden: Golden) -> None:
     """Write ``golden.npz``."""
     arrays = {f"band_{name}": dn for name, dn in golden.bands.items()}
+    if golden.features is not None:
+        arrays["features"] = golden.features
     text = np.frombuffer(json.dumps(golden.contract).encode(), np.uint8)
     np.savez_compressed(path, allow_pickle=False, **arrays, logits=golden.logits, contract=text)
 
@@ -64,6 +67,7 @@ def read_golden(path: Path) -> Golden:
         with np.load(path, allow_pickle=False) as stored:
             bands = {key.removeprefix("band_"): stored[key] for key in stored.files if key.startswith("band_")}
             contract = json.loads(stored["contract"].tobytes())
-            return Golden(bands, stored["logits"], contract)
+            features = stored["features"] if "features" in stored.files else None
+            return Golden(bands, stored["logits"], contract, features)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as cause:
         raise BundleError(f"{path} cannot be read ({cause}); copy the bundle again.") from cause

@@ -7,6 +7,7 @@ from pathlib import Path
 from bandloom.console import logger
 from bandloom.errors import BandloomError, OutputError, SceneError
 from export.bundle import Bundle, read_bundle, verify
+from export.embeddings import load_features, write_embeddings
 from export.predict import MAP_SUFFIXES, PredictOptions, map_scene, scene_opener
 from export.runner import Runner
 from export.tile_table import TABLE_SUFFIXES, write_table
@@ -39,6 +40,8 @@ def predict_scenes(
     bundle = read_bundle(bundle_path)
     runner = verify(bundle, options.precision, threads=options.threads, runtime=options.runtime)
     yield f"{bundle.record.name} on {runner.name}"
+    if options.embeddings:
+        load_features(bundle, options.threads)  # an error now rather than after the first map
     if change:
         from export.change import map_change
 
@@ -76,6 +79,10 @@ def predict_one(bundle: Bundle, runner: Runner, scene: str, out: Path, options: 
         yield f"{out}: {write_table(bundle, runner, opener, out, options)} tiles"
     else:
         yield from map_scene(bundle, runner, opener, out, options).lines()
+    if options.embeddings:
+        target = out.with_name(f"{out.stem}.embeddings.tif")
+        bands, rows, columns = write_embeddings(bundle, opener, target, options)
+        yield f"{target}: {rows} x {columns} tokens of {bundle.contract.token_m} m, {bands} dimensions"
 
 
 def expand(sources: Sequence[str]) -> list[str]:

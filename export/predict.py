@@ -44,6 +44,7 @@ class PredictOptions(Config):
     png: bool = Field(default=False, description="also write a picture of the map")
     confidence: bool = Field(default=False, description="also write the probability of the mapped class, in percent")
     probabilities: bool = Field(default=False, description="also write the probability of every class, in percent")
+    embeddings: bool = Field(default=False, description="also write the encoder's features, one pixel a token")
     shift_check: bool = Field(default=False, description="map twice, tiles shifted by half, and say how much differs")
     sensor: str | None = Field(default=None, description="the scene's sensor, where the scene does not say")
     band_map: tuple[str, ...] | str | None = Field(

@@ -103,6 +103,16 @@ class ModelFile(Config):
     parity: Parity
 
 
+class FeatureFile(Config):
+    """The encoder alone, for embeddings; fp32."""
+
+    file: str
+    opset: int
+    embed_dim: int = Field(gt=0, description="D, the bands of an embedding")
+    max_abs: float = Field(ge=0, description="largest difference of a feature from torch's on the held chips")
+    allowed_max_abs: float = Field(ge=0)
+
+
 class EngineFile(Config):
     """One compiled engine."""
 
@@ -124,6 +134,7 @@ class BundleRecord(Config):
     contract: Contract
     models: tuple[ModelFile, ...] = Field(min_length=1, description="the first one is what runs by default")
     engines: tuple[EngineFile, ...] = ()
+    features: FeatureFile | None = Field(default=None, description="the encoder, where it was asked for")
     files: dict[str, str] = Field(description="sha256 of every other file of the bundle, by name")
     versions: dict[str, str]
     created: str = Field(description="UTC time")

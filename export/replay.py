@@ -6,7 +6,7 @@ import numpy as np
 
 from bandloom.errors import BundleError
 from export.golden import GOLDEN, read_golden
-from export.record import CONTRACT_KEY, ModelFile
+from export.record import CONTRACT_KEY, FeatureFile, ModelFile
 from export.runner import OnnxRunner, Runner
 
 if TYPE_CHECKING:
@@ -41,6 +41,22 @@ def replay(bundle: "Bundle", runner: Runner, model: ModelFile) -> tuple[float, f
             f" {parity.required_agreement:g}); the band order, the values or the weights were changed, export it anew."
         )
     return max_abs, agreement
+
+
+def replay_features(bundle: "Bundle", runner: Runner, record: FeatureFile) -> None:
+    """Run the golden chips through the encoder alone and compare with torch's features.
+
+    Raises:
+        BundleError: there are none to compare with, or the answers differ by more than is allowed.
+    """
+    golden = read_golden(bundle.path / GOLDEN)
+    if golden.features is None:
+        raise BundleError(f"{bundle.path / GOLDEN} holds no features for {record.file}; export the bundle anew.")
+    given = runner.run(golden.groups(bundle.contract))
+    if given.shape != golden.features.shape or not np.abs(given - golden.features).max() <= record.allowed_max_abs:
+        raise BundleError(
+            f"{record.file} does not reproduce the features in {GOLDEN} on {runner.name}; export it anew."
+        )
 
 
 def check_graph(bundle: "Bundle", runner: OnnxRunner, model: ModelFile) -> None:

@@ -75,7 +75,7 @@ class OnnxRunner:
 
     def run(self, groups: Groups) -> np.ndarray:
         """Return float32 logits, ``(B, K, H, W)`` or ``(B, K)``, of ``{gsd_m: (B, C, H, W) uint16}``."""
-        return np.asarray(self._session.run(["logits"], group_feed(groups))[0])
+        return np.asarray(self._session.run(None, group_feed(groups))[0])
 
 
 def _first_line(cause: Exception) -> str:

@@ -49,7 +49,9 @@ def from_byte_pairs(pairs: Tensor) -> Tensor:
     return low + 256.0 * high
 
 
-def write_onnx(graph: DeployGraph, contract: Contract, path: Path, *, opset: int = OPSET) -> None:
+def write_onnx(
+    graph: DeployGraph, contract: Contract, path: Path, *, opset: int = OPSET, output: str = "logits"
+) -> None:
     """Export a deploy graph with a dynamic batch and the contract's tile, and tie the file to the contract.
 
     Raises:
@@ -57,7 +59,7 @@ def write_onnx(graph: DeployGraph, contract: Contract, path: Path, *, opset: int
     """
     import onnx
 
-    proto = _trace(graph.eval(), _example(contract), [g.name for g in contract.groups], opset)
+    proto = _trace(graph.eval(), _example(contract), [g.name for g in contract.groups], opset, output)
     check_ops(proto)
     onnx.helper.set_model_props(proto, {CONTRACT_KEY: contract.digest()})
     if proto.ByteSize() > MAX_BYTES:
@@ -73,12 +75,14 @@ def _example(contract: Contract) -> tuple[Tensor, ...]:
     )
 
 
-def _trace(graph: nn.Module, example: tuple[Tensor, ...], names: Sequence[str], opset: int):  # noqa: ANN202  (onnx type)
+def _trace(  # noqa: ANN202  (onnx type)
+    graph: nn.Module, example: tuple[Tensor, ...], names: Sequence[str], opset: int, output: str
+):
     from onnxscript import optimizer
 
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
-            graph, example, dynamo=True, opset_version=opset, input_names=list(names), output_names=["logits"],
+            graph, example, dynamo=True, opset_version=opset, input_names=list(names), output_names=[output],
             dynamic_shapes=(tuple({0: "batch"} for _ in names),), external_data=False, optimize=True,
         )  # fmt: skip
     if program is None:
