@@ -51,9 +51,8 @@ def zeroshot(
     lines = TEMPLATES if templates is None else tuple(filter(None, map(str.strip, _lines(templates))))
     chosen = choose_classes(aligned, classes.split(","), classes_file, lines)
     if bake is not None:
-        logger.info(
-            "the classifier is in %s; `bandloom export` makes a bundle of it", write(aligned, chosen, run, bake)
-        )
+        write(aligned, chosen, run, bake)
+        logger.info("the classifier is in %s; `bandloom export` makes a bundle of it", bake)
     if images is not None:
         say(classify(aligned, chosen, images, out), out)
 
