@@ -7,13 +7,18 @@ import zipfile
 import pytest
 
 from bandloom.errors import BundleError
-from export.build_bundle import build_lines
+from export.build_bundle import build_lines, has_gpu
 from export.bundle import read_bundle
-from export.engine_builder import API_NAMES, RTX_NAMES, BuildOptions, load_backend
+from export.cuda_memory import Cuda
+from export.engine_builder import API_NAMES, RTX_NAMES, BuildOptions, build_engine, load_backend
+from export.engine_runner import EngineRunner
 from export.export_run import export_run
+from export.record import EngineFile
+from export.runner import Unavailable
+from tests.export.fake_gpu import FakeCudart
 from tests.export.test_export_run import task_model, write_run
 from tests.export.test_predict import run
-from tests.export.tiny_model import tiny_contract, write_tiny_bundle
+from tests.export.tiny_model import tiny_contract, write_tiny_bundle, write_tiny_model
 
 
 def rtx():
@@ -45,6 +50,22 @@ def test_real_engines_are_built_without_a_gpu_and_pruned_for_a_box(bundle, tmp_p
     assert len(read_bundle(tmp_path / "cpu").record.models) == 1
     assert run("bundle", "prune", bundle.path, "--for", "sm_75", "--out", tmp_path / "none") == 2
     assert "holds no engine for sm_75 (it has sm_86, sm_89)" in capsys.readouterr().err
+
+
+def test_an_engine_takes_seconds_to_build_and_without_a_gpu_is_refused_in_words(tmp_path):
+    trt = rtx()
+    contract = tiny_contract()
+    write_tiny_model(tmp_path / "model.onnx", contract)
+    plan = build_engine(trt, tmp_path / "model.onnx", BuildOptions((1, 4, 8), ("sm_89",)))
+    assert len(plan) > 10_000
+    record = EngineFile(
+        file="engines/e.engine", backend="tensorrt-rtx", backend_version=trt.__version__, precision="fp32",
+        compute_capabilities=("sm_89",), batch=(1, 4, 8), built_without_gpu=True,
+    )  # fmt: skip
+    if has_gpu():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(Unavailable, match="Cuda Runtime"):
+        EngineRunner(trt, plan, record, contract, Cuda(FakeCudart()))
 
 
 def test_a_classifiers_engine_is_built_too(tmp_path):
