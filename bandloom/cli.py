@@ -29,6 +29,7 @@ VERBS = {
     "bundle": ("export.cli:bundle", "Verify, inspect, compile or prune a bundle."),
     "predict": ("export.cli:predict", "Map a whole scene with a bundle; needs no torch."),
     "serve": ("export.serve.cli:serve", "Answer map requests over HTTP with a bundle; needs no torch."),
+    "view": ("view.cli:view", "Look at a map in a browser: classes over the scene, areas, spectra."),
     "report": ("view.cli:report", "Write one self-contained page about what a stage left."),
     "slurm": ("slurm.cli:app", "Launch any of it on a cluster, watch it, stop it, let it go on."),
 }

@@ -1,5 +1,6 @@
 """The verbs of what people see."""
 
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -16,3 +17,37 @@ def report(
     from view.report import write_report
 
     logger.info("%s: open it in a browser, or send it", write_report(runs, out))
+
+
+def view(
+    map_file: Annotated[Path, typer.Argument(metavar="MAP.tif", help="A map of bandloom predict.")],
+    scene: Annotated[
+        Path | None, typer.Option(help="The scene: a GeoTIFF with band names, or a folder of bands.")
+    ] = None,
+    compare: Annotated[Path | None, typer.Option(help="Another map of the same place, behind a swipe.")] = None,
+    port: Annotated[int, typer.Option(help="Of this machine; 0 takes a free one.")] = 8765,
+    export: Annotated[Path | None, typer.Option(help="Write one file to send instead of serving.")] = None,
+    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
+) -> None:
+    """Look at a map: its classes over the scene, areas, spectra, two maps side by side."""
+    from view.class_map import ClassMap
+    from view.fetch_maplibre import fetch
+    from view.scene_bands import SceneBands
+    from view.server import Views, make_server
+    from view.standalone import write_page
+
+    maps = [ClassMap(each) for each in (map_file, compare) if each is not None]
+    views = Views(maps, SceneBands(scene) if scene is not None else None)
+    fetch()
+    if export is not None:
+        logger.info("%s: open it in a browser, or send it", write_page(views, export))
+        return
+    with make_server(views, port) as server:
+        address = f"http://127.0.0.1:{server.server_address[1]}/"
+        logger.info("%s shows %s; stop with Ctrl-C", address, " and ".join(str(each.path) for each in maps))
+        if open_browser:
+            webbrowser.open(address)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            logger.info("stopped")

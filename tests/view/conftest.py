@@ -11,6 +11,8 @@ import yaml
 
 from tests.view.command import run
 
+SOFTWARE_GL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
+
 
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -33,7 +35,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert run(verb, place / f"{verb}.yaml", "--out", place / verb) == 0
     assert run("export", place / "finetune", "--out", place / "bundle") == 0
     scene = next((place / "data" / "scenes").iterdir())
-    assert run("predict", place / "bundle", scene, "--out", place / "map.tif", "--png") == 0
+    assert run("predict", place / "bundle", scene, "--out", place / "map.tif", "--png", "--confidence") == 0
     return place
 
 
@@ -47,7 +49,7 @@ def browser() -> Iterator[Any]:
             pytest.fail("BANDLOOM_REQUIRE_BROWSER=1, but there is no chromium")
         pytest.skip("no chromium: apt-get install chromium")
     with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", *SOFTWARE_GL])
         yield opened
         opened.close()
 

@@ -1,0 +1,218 @@
+"""The map page: what it shows is what lies in the files, and a person can use it."""
+
+import http.client
+import io
+import json
+import re
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from PIL import Image
+from rasterio.warp import transform
+
+from tests.view.command import run
+from view.class_map import ClassMap
+from view.fetch_maplibre import SHA256, VENDOR, fetch, is_whole
+from view.scene_bands import SceneBands
+from view.server import Views, make_server
+from view.tiles import HALF_WORLD_M, tile_bounds
+
+TILE = 14
+
+
+@pytest.fixture(scope="module")
+def scene(chain: Path) -> Path:
+    return next((chain / "data" / "scenes").iterdir())
+
+
+@pytest.fixture(scope="module")
+def other(chain: Path) -> Path:
+    """The same map, a class later."""
+    path = chain / "later.tif"
+    with rasterio.open(chain / "map.tif") as source:
+        codes, profile, colours, tags = source.read(1), source.profile, source.colormap(1), source.tags()
+    values = [each["value"] for each in json.loads(tags["CLASSES"])]
+    with rasterio.open(path, "w", **profile) as target:
+        target.write(np.where(codes == values[0], values[1], codes), 1)
+        target.write_colormap(1, colours)
+        target.update_tags(CLASSES=tags["CLASSES"])
+    return path
+
+
+@pytest.fixture(scope="module")
+def address(chain: Path, scene: Path, other: Path) -> Iterator[str]:
+    views = Views([ClassMap(chain / "map.tif"), ClassMap(other)], SceneBands(scene))
+    with make_server(views, 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def ask(address: str, path: str) -> bytes:
+    with urllib.request.urlopen(address + path) as answer:
+        return answer.read()
+
+
+def test_areas_are_those_of_counted_pixels(chain: Path):
+    with rasterio.open(chain / "map.tif") as source:
+        codes = source.read(1)
+    found = ClassMap(chain / "map.tif").classes
+    assert sum(each.pixels for each in found) == (codes != 255).sum()
+    for each in found:
+        assert each.hectares == pytest.approx((codes == each.value).sum() * 0.01)
+
+
+def test_what_lies_at_a_place_is_what_the_files_hold(chain: Path, scene: Path, address: str):
+    rng = np.random.default_rng(0)
+    with rasterio.open(chain / "map.tif") as source, rasterio.open(chain / "map.confidence.tif") as sure:
+        codes, confidence = source.read(1), sure.read(1)
+        for _ in range(20):
+            row, column = (int(rng.integers(side)) for side in codes.shape)
+            x, y = source.transform * (column + 0.5, row + 0.5)
+            (longitude,), (latitude,) = transform(source.crs, "EPSG:4326", [x], [y])[:2]
+            found = json.loads(ask(address, f"/at.json?lon={longitude}&lat={latitude}"))
+            assert found["maps"][0]["value"] == codes[row, column]
+            assert found["maps"][0]["confidence_percent"] == confidence[row, column]
+            for band in found["spectrum"]:
+                with rasterio.open(scene / f"{band['band']}.tif") as file:
+                    assert band["dn"] == next(iter(file.sample([(x, y)])))[0]
+
+
+def test_a_tile_has_the_maps_colours_where_the_map_lies(chain: Path, address: str):
+    class_map = ClassMap(chain / "map.tif")
+    west, south, east, north = class_map.bounds
+    (x, *_), (y, *_) = transform("EPSG:4326", "EPSG:3857", [(west + east) / 2], [(south + north) / 2])[:2]
+    side = 2 * HALF_WORLD_M / 2**TILE
+    column, row = int((x + HALF_WORLD_M) // side), int((HALF_WORLD_M - y) // side)
+    left, bottom, right, top = tile_bounds(TILE, column, row)
+    assert left <= x < right
+    assert bottom < y <= top
+    picture = np.array(Image.open(io.BytesIO(ask(address, f"/tiles/map/0/{TILE}/{column}/{row}.png"))))
+    at = int((top - y) / side * 256), int((x - left) / side * 256)
+    wanted = class_map.at((west + east) / 2, (south + north) / 2)
+    assert wanted is not None
+    assert "#{:02x}{:02x}{:02x}".format(*picture[at][:3]) == wanted["colour"]
+    assert picture[at][3] == 255
+    hidden = ask(address, f"/tiles/map/0/{TILE}/{column}/{row}.png?show=")
+    assert not np.array(Image.open(io.BytesIO(hidden)))[..., 3].any()
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [("/nothing", 404), ("/../setup.py", 404), ("/tiles/map/7/1/0/0.png", 404), ("/tiles/scene/B99/1/0/0.png", 404),
+     ("/at.json", 404), ("/at.json?lon=x&lat=1", 400), ("/tiles/map/0/99/1/1.png", 404)],
+)  # fmt: skip
+def test_what_is_not_there_is_said(address: str, path: str, code: int):
+    host, _, port = address.removeprefix("http://").partition(":")
+    connection = http.client.HTTPConnection(host, int(port))
+    connection.request("GET", path)  # as it stands: urllib would mend the path
+    assert connection.getresponse().status == code
+
+
+def test_a_map_that_vanishes_while_the_page_is_open_is_said(chain: Path, tmp_path: Path):
+    (tmp_path / "map.tif").write_bytes((chain / "map.tif").read_bytes())
+    views = Views([ClassMap(tmp_path / "map.tif")], None)
+    (tmp_path / "map.tif").unlink()
+    with make_server(views, 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            ask(f"http://127.0.0.1:{server.server_address[1]}", "/tiles/map/0/1/0/0.png")
+        assert refused.value.code == 503
+        assert "map.tif" in refused.value.read().decode()
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def maplibre() -> None:
+    if not all(is_whole(VENDOR, name) for name in SHA256):
+        try:
+            fetch()
+        except Exception as cause:
+            pytest.skip(f"MapLibre is not here and cannot be fetched: {cause}")
+
+
+@pytest.mark.usefixtures("maplibre")
+def test_a_person_can_use_the_page(address: str, page: Any):
+    page.goto(address)
+    page.wait_for_selector("body[data-ready]", timeout=120_000)
+    assert page.locator("#legend li").count() > 3
+    assert "ha" in page.locator("#legend .area").first.inner_text()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.locator("#legend input").first.uncheck()
+    page.locator("#composite").select_option("SWIR")
+    page.locator("#opacity").fill("40")
+    page.locator("#swipe").fill("250")
+    page.wait_for_timeout(1500)
+    assert any("scene/SWIR" in url for url in asked)
+    assert page.locator("#other").evaluate("each => each.style.getPropertyValue('--at')") == "25%"
+    page.locator("#map canvas").click(position={"x": 100, "y": 450})
+    page.wait_for_selector("#here svg", timeout=30_000)
+    assert page.locator("#here circle").count() == 13
+    page.locator("#map canvas").focus()
+    page.keyboard.press("Enter")  # without a mouse too
+    page.wait_for_selector("#here strong")
+    page.set_viewport_size({"width": 380, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.locator("#trouble").is_hidden()
+
+
+@pytest.mark.usefixtures("maplibre")
+def test_the_page_is_accessible(address: str, page: Any):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    page.goto(address)
+    page.wait_for_selector("body[data-ready]", timeout=120_000)
+    faults = [each for each in axe.Axe().run(page).response["violations"] if each["impact"] in ("serious", "critical")]
+    assert faults == []
+
+
+@pytest.mark.usefixtures("maplibre")
+def test_a_page_to_send_needs_no_server(chain: Path, scene: Path, tmp_path: Path, page: Any):
+    out = tmp_path / "map.html"
+    assert run("view", chain / "map.tif", "--scene", scene, "--export", out) == 0
+    outside: list[str] = []
+    page.on("request", lambda request: outside.append(request.url) if request.url.startswith("http") else None)
+    page.goto(out.as_uri())
+    page.wait_for_selector("body[data-ready]", timeout=120_000)
+    assert page.locator("#legend li").count() > 3
+    assert outside == []
+    assert page.locator("#trouble").is_hidden()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["none.tif"], "does not exist"),
+        (["text.tif"], "cannot be read as a raster"),
+        (["plain.tif"], "has no coordinate system"),
+        (["map.tif", "--scene", "map.tif"], "names no band of Sentinel-2"),
+        (["map.tif", "--compare", "far.tif"], "do not cover the same ground"),
+    ],
+)
+def test_bad_input_is_one_sentence(chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words, sentence):
+    with rasterio.open(chain / "map.tif") as source:
+        codes, profile = source.read(), source.profile
+    (tmp_path / "map.tif").write_bytes((chain / "map.tif").read_bytes())
+    (tmp_path / "text.tif").write_text("no raster")
+    with rasterio.open(tmp_path / "plain.tif", "w", **(profile | {"crs": None})) as target:
+        target.write(codes)
+    with rasterio.open(tmp_path / "far.tif", "w", **(profile | {"crs": "EPSG:32760"})) as target:
+        target.write(codes)
+    arguments = [tmp_path / word if word.endswith(".tif") else word for word in words]
+    assert run("view", *arguments, "--no-open", "--port", "0") == 2
+    said = capsys.readouterr().err
+    assert re.match(r"error: .*\.\n$", said)
+    assert sentence in said
+
+
+def test_a_port_in_use_is_said(chain: Path, address: str, capsys: pytest.CaptureFixture[str]):
+    port = address.rpartition(":")[2]
+    assert run("view", chain / "map.tif", "--no-open", "--port", port) == 2
+    assert f"port {port} cannot be used" in capsys.readouterr().err

@@ -1,0 +1,111 @@
+"""A map of classes as the page sees it: names, colours, areas, and what lies at a place."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.errors import RasterioError
+from rasterio.warp import transform, transform_bounds
+
+from bandloom.errors import SceneError
+
+
+@dataclass(frozen=True)
+class MapClass:
+    """One class of a map and how much ground it covers."""
+
+    value: int
+    name: str
+    colour: str
+    pixels: int
+    hectares: float | None  # None where the map's grid is not in metres
+
+
+class ClassMap:
+    """A single-band GeoTIFF of class codes with a colour table."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the map at ``path``.
+
+        Raises:
+            SceneError: it is missing, no raster, has no coordinate system, or is no map of classes.
+        """
+        self.path = path
+        if not path.is_file():
+            raise SceneError(f"the map {path} does not exist; make one with bandloom predict.")
+        try:
+            with rasterio.open(path) as source:
+                if source.crs is None:
+                    raise SceneError(f"{path} has no coordinate system; a map on a page needs one.")
+                if source.count != 1 or source.dtypes[0] != "uint8":
+                    held = f"{source.count} bands of {source.dtypes[0]}"
+                    raise SceneError(f"{path} has {held}; a map of classes has one band of uint8.")
+                self.crs, self.transform, self.shape = source.crs, source.transform, source.shape
+                self.nodata = int(source.nodata) if source.nodata is not None else 255
+                self.bounds = transform_bounds(source.crs, "EPSG:4326", *source.bounds, densify_pts=21)
+                self.classes = _classes(source, self.nodata)
+        except RasterioError as cause:
+            raise SceneError(f"{path} cannot be read as a raster ({cause}); name a GeoTIFF.") from cause
+        confidence = path.with_suffix(".confidence.tif")
+        self.confidence = confidence if confidence.is_file() else None
+
+    def palette(self, shown: set[int] | None = None) -> np.ndarray:
+        """Return ``(256, 4)`` uint8 colours of codes; what is not ``shown`` is clear (None: all are)."""
+        table = np.zeros((256, 4), np.uint8)
+        for each in self.classes:
+            if shown is None or each.value in shown:
+                table[each.value] = [*(int(each.colour[i : i + 2], 16) for i in (1, 3, 5)), 255]
+        return table
+
+    def at(self, longitude: float, latitude: float) -> dict[str, Any] | None:
+        """Return the class and, where it is known, the confidence in percent at a place; None outside."""
+        where = place_of(longitude, latitude, self.crs, self.transform, self.shape)
+        if where is None:
+            return None
+        code = int(_pixel(self.path, *where)[0])
+        found = next((each for each in self.classes if each.value == code), None)
+        answer: dict[str, Any] = {"value": code, "name": found.name if found else "no data",
+                                  "colour": found.colour if found else None}  # fmt: skip
+        if self.confidence is not None and found:
+            answer["confidence_percent"] = int(_pixel(self.confidence, *where)[0])
+        return answer
+
+    def record(self) -> dict[str, Any]:
+        """Return what the page needs to know, as JSON types."""
+        return {"name": self.path.stem, "bounds": list(self.bounds), "classes": [vars(each) for each in self.classes]}
+
+
+def place_of(longitude: float, latitude: float, crs: Any, grid: Any, shape: tuple[int, int]) -> tuple[int, int] | None:
+    """Return the row and column of a place on a grid, or None outside of it."""
+    (x, *_), (y, *_) = transform("EPSG:4326", crs, [longitude], [latitude])[:2]
+    column, row = ~grid * (x, y)
+    inside = 0 <= row < shape[0] and 0 <= column < shape[1]
+    return (int(row), int(column)) if inside else None
+
+
+def _pixel(path: Path, row: int, column: int) -> np.ndarray:
+    with rasterio.open(path) as source:
+        window = rasterio.windows.Window(column, row, 1, 1)  # type: ignore[call-arg]
+        return source.read(window=window)[:, 0, 0]
+
+
+def _classes(source: Any, nodata: int) -> list[MapClass]:
+    counts = np.zeros(256, np.int64)
+    for _, window in source.block_windows(1):
+        counts += np.bincount(source.read(1, window=window).ravel(), minlength=256)
+    pixel_ha = abs(source.transform.a * source.transform.e) / 1e4 if source.crs.is_projected else None
+    named = {each["value"]: each for each in json.loads(source.tags().get("CLASSES", "[]"))}
+    try:
+        table = source.colormap(1)
+    except ValueError:
+        table = {}
+    found = []
+    for value in sorted({*named, *np.flatnonzero(counts).tolist()} - {nodata}):
+        colour = named.get(value, {}).get("colour") or "#{:02x}{:02x}{:02x}".format(*table.get(value, (128,) * 3)[:3])
+        name = named.get(value, {}).get("name") or f"class {value}"
+        pixels = int(counts[value])
+        found.append(MapClass(value, name, colour, pixels, None if pixel_ha is None else round(pixels * pixel_ha, 2)))
+    return found

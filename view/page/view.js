@@ -1,0 +1,195 @@
+// The map page: the scene below, the classes above, and what lies under a click.
+"use strict";
+
+const at = (id) => document.getElementById(id);
+const inside = window.RECORD; // present in a page that was written to be sent
+
+function trouble(text) {
+  at("trouble").textContent = text;
+  at("trouble").hidden = !text;
+}
+
+async function ask(path) {
+  const answer = await fetch(path).catch(() => null);
+  if (!answer) throw new Error("the program behind this page does not answer; start bandloom view again");
+  if (!answer.ok) throw new Error(await answer.text());
+  return answer.json();
+}
+
+const corners = ([west, south, east, north]) => [[west, north], [east, north], [east, south], [west, south]];
+
+// the sources and layers of one map widget: the scene's composites, then one map of classes
+function addLayers(map, record, number, composite, shown, opacity) {
+  const { classes, bounds } = record.maps[number];
+  const tiles = (path) => ({ type: "raster", tiles: [`${location.origin}/tiles/${path}`], tileSize: 256, bounds, maxzoom: 17 });
+  const put = (id, source, paint) => {
+    map.addSource(id, source);
+    map.addLayer({ id, type: "raster", source: id, paint: { "raster-fade-duration": 0, ...paint } });
+  };
+  if (composite) {
+    const source = inside
+      ? { type: "image", url: inside.pictures[`scene/${composite}`], coordinates: corners(record.maps[0].bounds) }
+      : tiles(`scene/${encodeURIComponent(composite)}/{z}/{x}/{y}.png`);
+    put("scene", source, {});
+  }
+  const paint = { "raster-opacity": opacity, "raster-resampling": "nearest" };
+  if (!inside) {
+    put("classes", tiles(`map/${number}/{z}/{x}/{y}.png?show=${[...shown].join(",")}`), paint);
+    return;
+  }
+  for (const each of classes.filter((one) => shown.has(one.value))) {
+    const url = inside.pictures[`map/${number}/${each.value}`];
+    put(`class-${each.value}`, { type: "image", url, coordinates: corners(bounds) }, paint);
+  }
+}
+
+function draw(map, record, number, state) {
+  for (const layer of map.getStyle().layers) map.removeLayer(layer.id);
+  for (const source of Object.keys(map.getStyle().sources)) map.removeSource(source);
+  addLayers(map, record, number, state.composite, state.shown, state.opacity);
+}
+
+function newMap(container, bounds) {
+  const map = new maplibregl.Map({
+    container, bounds, fitBoundsOptions: { padding: 20 }, maxZoom: 19, attributionControl: false,
+    dragRotate: false, pitchWithRotate: false, style: { version: 8, sources: {}, layers: [] },
+  });
+  map.on("error", (event) => trouble(String(event.error?.message ?? event.error)));
+  return map;
+}
+
+function follow(leader, follower) {
+  let led = false;
+  const copy = (from, to) => from.on("move", () => {
+    if (led) return;
+    led = true;
+    to.jumpTo({ center: from.getCenter(), zoom: from.getZoom() });
+    led = false;
+  });
+  copy(leader, follower);
+  copy(follower, leader);
+}
+
+function spectrum(points, mean) {
+  if (!points.length) return "";
+  const [w, h, left, bottom] = [280, 130, 36, 18];
+  const most = Math.max(...points.concat(mean).map((point) => point.dn)) * 1.1;
+  const x = (nm) => left + ((nm - 400) / 1900) * (w - left - 8);
+  const y = (dn) => h - bottom - (dn / most) * (h - bottom - 8);
+  const dots = points.map((point) =>
+    `<circle cx="${x(point.nm)}" cy="${y(point.dn)}" r="3" fill="currentColor"><title>${point.band}, ${point.nm} nm: ${point.dn}</title></circle>`);
+  const line = (curve) => curve.map((point) => `${x(point.nm)},${y(point.dn)}`).join(" ");
+  const ticks = [500, 1000, 1500, 2000].map((nm) => `<text x="${x(nm)}" y="${h - 4}" text-anchor="middle">${nm} nm</text>`);
+  return `<svg viewBox="0 0 ${w} ${h}" role="img" aria-label="Spectrum of ${points.length} bands">
+    <text x="2" y="${y(most / 1.1) + 4}">${Math.round(most / 1.1)}</text><text x="2" y="${y(0)}">0</text>
+    <polyline points="${line(mean)}" fill="none" stroke="currentColor" stroke-dasharray="4 3" opacity="0.6"><title>mean of the class</title></polyline>
+    <polyline points="${line(points)}" fill="none" stroke="currentColor" opacity="0.6"/>${dots.join("")}${ticks.join("")}</svg>`;
+}
+
+function element(tag, text) {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  return made;
+}
+
+async function show(record, { lng, lat }) {
+  const here = at("here");
+  here.replaceChildren(element("p", `${lat.toFixed(5)}, ${lng.toFixed(5)}`));
+  if (inside) return here.append(element("p", "A page that was sent knows no pixels; bandloom view does."));
+  try {
+    const found = await ask(`at.json?lon=${lng}&lat=${lat}`);
+    found.maps.forEach((each, number) => {
+      const line = element("p", "");
+      const swatch = document.createElement("i");
+      if (each?.colour) swatch.style.background = each.colour;
+      line.append(swatch, " ", element("strong", each ? each.name : "outside"));
+      if (each?.confidence_percent !== undefined) line.append(` ${each.confidence_percent} %`);
+      if (found.maps.length > 1) line.append(` (${record.maps[number].name})`);
+      here.append(line);
+    });
+    here.insertAdjacentHTML("beforeend", spectrum(found.spectrum, found.class_mean));
+    if (found.class_mean.length) here.append(element("p", "Digital numbers; dashed: the mean of its class."));
+    trouble("");
+  } catch (error) {
+    trouble(error.message);
+  }
+}
+
+function legend(record, state, redraw) {
+  const areas = new Map();
+  record.maps.forEach((map, number) => map.classes.forEach((each) => {
+    if (!areas.has(each.value)) areas.set(each.value, { ...each, hectares: [] });
+    areas.get(each.value).hectares[number] = each.hectares;
+  }));
+  const list = at("legend");
+  for (const each of areas.values()) {
+    const [item, label, box, swatch] = ["li", "label", "input", "i"].map((tag) => document.createElement(tag));
+    Object.assign(box, { type: "checkbox", checked: true, value: each.value });
+    box.addEventListener("change", () => {
+      box.checked ? state.shown.add(each.value) : state.shown.delete(each.value);
+      redraw();
+    });
+    swatch.style.background = each.colour;
+    const round = (hectares) => (hectares === null || hectares === undefined || Number.isNaN(hectares) ? "" :
+      `${hectares.toLocaleString("en", { maximumFractionDigits: hectares < 100 ? 1 : 0 })} ha`);
+    const area = element("span", record.maps.map((_, number) => round(each.hectares[number])).join(" → "));
+    area.className = "area";
+    label.append(box, swatch, element("span", each.name), area);
+    item.append(label);
+    list.append(item);
+  }
+  const all = (on) => {
+    for (const box of list.querySelectorAll("input")) box.checked = on;
+    state.shown = new Set(on ? areas.keys() : []);
+    redraw();
+  };
+  at("all").addEventListener("click", () => all(true));
+  at("none").addEventListener("click", () => all(false));
+  state.shown = new Set(areas.keys());
+}
+
+async function start() {
+  const record = inside ?? (await ask("record.json"));
+  const names = record.maps.map((map) => map.name);
+  at("name").textContent = names.join(" and ");
+  document.title = `${names.join(" and ")} · bandloom`;
+  const state = { composite: record.composites[0] ?? null, opacity: 0.7, shown: new Set() };
+  const maps = [newMap("map", record.maps[0].bounds)];
+  if (record.maps.length > 1) {
+    at("other").hidden = at("swipe").hidden = false;
+    maps.push(newMap("other", record.maps[0].bounds));
+    follow(...maps);
+    at("swipe").addEventListener("input", (event) =>
+      at("other").style.setProperty("--at", `${event.target.value / 10}%`));
+  }
+  const redraw = () => maps.forEach((map, number) => map.loaded_once && draw(map, record, number, state));
+  legend(record, state, redraw);
+  maps.forEach((map, number) => map.once("load", () => {
+    map.loaded_once = true;
+    draw(map, record, number, state);
+    map.once("idle", () => { document.body.dataset.ready = number + 1; });
+  }));
+  maps[0].addControl(new maplibregl.NavigationControl({ showCompass: false }));
+  maps[0].addControl(new maplibregl.ScaleControl({ maxWidth: 140 }));
+  for (const map of maps) {
+    map.on("click", (event) => show(record, event.lngLat));
+    map.getCanvas().addEventListener("keydown", (event) => event.key === "Enter" && show(record, map.getCenter()));
+    map.getCanvas().setAttribute("aria-label", "Map; arrow keys move, plus and minus zoom, Enter asks for the centre");
+  }
+  at("opacity").addEventListener("input", (event) => {
+    state.opacity = event.target.value / 100;
+    for (const map of maps) {
+      for (const layer of map.getStyle().layers.filter((each) => each.id.startsWith("class"))) {
+        map.setPaintProperty(layer.id, "raster-opacity", state.opacity);
+      }
+    }
+  });
+  at("pick-scene").hidden = !record.composites.length;
+  for (const name of record.composites) at("composite").append(new Option(name, name));
+  at("composite").addEventListener("change", (event) => {
+    state.composite = event.target.value;
+    redraw();
+  });
+}
+
+start().catch((error) => trouble(error.message));

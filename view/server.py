@@ -1,0 +1,131 @@
+"""The server behind the map page: this machine alone, files that were named on the command line alone."""
+
+import json
+import re
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from bandloom.errors import OutputError, SceneError
+from view.class_map import ClassMap
+from view.fetch_maplibre import VENDOR
+from view.scene_bands import SceneBands
+from view.tiles import TILE_PX, class_means, class_picture, png, scene_picture, tile_bounds
+
+DEEPEST_ZOOM = 22
+PAGE = Path(__file__).parent / "page"
+KINDS = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css"}
+TILE = re.compile(r"/tiles/(map|scene)/([^/]+)/(\d{1,2})/(\d{1,8})/(\d{1,8})\.png")
+FILES = {"/": PAGE / "index.html", "/view.js": PAGE / "view.js", "/view.css": PAGE / "view.css",
+         "/maplibre-gl.js": VENDOR / "maplibre-gl.js", "/maplibre-gl.css": VENDOR / "maplibre-gl.css"}  # fmt: skip
+
+
+class Views:
+    """What the page shows: one map or two, and the scene under them."""
+
+    def __init__(self, maps: Sequence[ClassMap], scene: SceneBands | None) -> None:
+        """Check that the maps can be compared.
+
+        Raises:
+            SceneError: two maps do not overlap.
+        """
+        self.maps, self.scene = maps, scene
+        self.picture = lru_cache(maxsize=2048)(self._picture)
+        self.class_means = cache(self._class_means)
+        if len(maps) == 2 and not _overlap(maps[0].bounds, maps[1].bounds):
+            raise SceneError(
+                f"{maps[0].path} and {maps[1].path} do not cover the same ground; compare maps of one place."
+            )
+
+    def record(self) -> dict[str, Any]:
+        """Return what the page asks for first."""
+        composites = list(self.scene.composites()) if self.scene else []
+        return {"maps": [each.record() for each in self.maps], "composites": composites,
+                "scene": self.scene.name if self.scene else None}  # fmt: skip
+
+    def at(self, longitude: float, latitude: float) -> dict[str, Any]:
+        """Return what lies at a place."""
+        found = [each.at(longitude, latitude) for each in self.maps]
+        if self.scene is None:
+            return {"maps": found, "spectrum": [], "class_mean": []}
+        mean = self.class_means().get(found[0]["value"], {}) if found[0] else {}
+        spectrum = self.scene.spectrum(longitude, latitude)
+        beside = [each | {"dn": mean[each["band"]]} for each in spectrum if each["band"] in mean]
+        return {"maps": found, "spectrum": spectrum, "class_mean": beside}
+
+    def _class_means(self) -> dict[int, dict[str, float]]:
+        return class_means(self.maps[0], self.scene) if self.scene else {}
+
+    def _picture(self, layer: str, name: str, zoom: int, x: int, y: int, shown: str | None) -> bytes | None:
+        bounds, size = tile_bounds(zoom, x, y), (TILE_PX, TILE_PX)
+        if layer == "map":
+            if not name.isdigit() or int(name) >= len(self.maps):
+                return None
+            codes = None if shown is None else {int(code) for code in shown.split(",") if code.isdigit()}
+            return png(class_picture(self.maps[int(name)], bounds, size, codes))
+        slots = self.scene.composites().get(name) if self.scene else None
+        return None if slots is None or self.scene is None else png(scene_picture(self.scene, slots, bounds, size))
+
+
+def make_server(views: Views, port: int) -> ThreadingHTTPServer:
+    """Return a server on the loopback address; port 0 takes a free one.
+
+    Raises:
+        OutputError: the port is in use.
+    """
+    handler = type("Handler", (_Handler,), {"views": views})
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as cause:
+        raise OutputError(f"port {port} cannot be used ({cause.strerror}); choose another with --port.") from cause
+
+
+class _Handler(BaseHTTPRequestHandler):
+    views: Views
+
+    def do_GET(self) -> None:
+        """Answer one request; whatever goes wrong is an answer too."""
+        url = urlsplit(self.path)
+        try:
+            kind, content = self._answer(url.path, parse_qs(url.query, keep_blank_values=True))
+        except LookupError:
+            return self._send(404, "text/plain", b"there is nothing here")
+        except (ValueError, ArithmeticError):
+            return self._send(400, "text/plain", b"this request cannot be read")
+        except Exception as cause:  # a file that went away while the page was open
+            return self._send(503, "text/plain", f"this cannot be read now: {cause}".encode())
+        self._send(200, kind, content)
+
+    def _answer(self, path: str, query: dict[str, list[str]]) -> tuple[str, bytes]:
+        if path in FILES:
+            return KINDS[FILES[path].suffix], FILES[path].read_bytes()
+        if path == "/record.json":
+            return "application/json", json.dumps(self.views.record()).encode()
+        if path == "/at.json":
+            found = self.views.at(float(query["lon"][0]), float(query["lat"][0]))
+            return "application/json", json.dumps(found).encode()
+        if tile := TILE.fullmatch(path):
+            layer, name, *numbers = tile.groups()
+            content = self.views.picture(
+                layer, name.replace("%20", " "), *map(int, numbers), query.get("show", [None])[0]
+            )
+            if content is not None:
+                return "image/png", content
+        raise LookupError(path)
+
+    def _send(self, status: int, kind: str, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Say nothing: a page asks for hundreds of tiles."""
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -1,0 +1,86 @@
+"""Pictures of a window on the world, cut on demand: tiles of the XYZ scheme, and whole views."""
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio.crs import CRS
+from rasterio.enums import Resampling
+from rasterio.transform import from_bounds
+from rasterio.vrt import WarpedVRT
+from rasterio.warp import transform_bounds
+
+from bandloom.values import SATURATED
+from view.class_map import ClassMap
+from view.scene_bands import SceneBands
+
+TILE_PX = 256
+WEB_MERCATOR = CRS.from_epsg(3857)
+HALF_WORLD_M = math.pi * 6378137.0
+Bounds = tuple[float, float, float, float]
+
+
+def tile_bounds(zoom: int, x: int, y: int) -> Bounds:
+    """Return left, bottom, right, top of a tile in metres of web Mercator; y grows to the south."""
+    side = 2 * HALF_WORLD_M / 2**zoom
+    left, top = x * side - HALF_WORLD_M, HALF_WORLD_M - y * side
+    return left, top - side, left + side, top
+
+
+def class_picture(
+    class_map: ClassMap, bounds: Bounds, size: tuple[int, int], shown: set[int] | None = None
+) -> np.ndarray:
+    """Return a map's colours in a window, ``(H, W, 4)`` uint8, clear where it has nothing."""
+    codes = _window(class_map.path, 1, bounds, size, Resampling.nearest, class_map.nodata)
+    return class_map.palette(shown)[codes]
+
+
+def scene_picture(scene: SceneBands, slots: Sequence[str], bounds: Bounds, size: tuple[int, int]) -> np.ndarray:
+    """Return three bands as red, green and blue in a window, ``(H, W, 4)`` uint8, clear where one of them is absent."""
+    planes, measured = [], np.ones(size, bool)
+    for slot in slots:
+        file, index = scene.bands[slot]
+        values = _window(file, index, bounds, size, Resampling.bilinear, 0)
+        low, high = scene.stretch[slot]
+        planes.append(np.clip((values.astype(np.float32) - low) / (high - low), 0, 1) * 255)
+        measured &= (values > 0) & (values < SATURATED)
+    return np.dstack([*planes, measured * 255]).astype(np.uint8)
+
+
+def class_means(class_map: ClassMap, scene: SceneBands, side: int = 256) -> dict[int, dict[str, float]]:
+    """Return the mean digital number of each band over each class, from ``side * side`` places of the map."""
+    bounds = transform_bounds("EPSG:4326", WEB_MERCATOR, *class_map.bounds)
+    codes = _window(class_map.path, 1, bounds, (side, side), Resampling.nearest, class_map.nodata)
+    means: dict[int, dict[str, float]] = {each.value: {} for each in class_map.classes}
+    for slot, (file, index) in scene.bands.items():
+        values = _window(file, index, bounds, (side, side), Resampling.nearest, 0)
+        seen = (values > 0) & (values < SATURATED)
+        for code, held in means.items():
+            here = values[seen & (codes == code)]
+            if here.size:
+                held[slot] = round(float(here.mean()), 1)
+    return means
+
+
+def png(picture: np.ndarray) -> bytes:
+    """Return ``(H, W, 4)`` uint8 as a PNG file."""
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, "PNG", compress_level=1)
+    return content.getvalue()
+
+
+def _window(path: Path, index: int, bounds: Bounds, size: tuple[int, int], how: Resampling, absent: int) -> np.ndarray:
+    """Warp one band into a window; GDAL takes the overview that is fine enough."""
+    height, width = size
+    grid = from_bounds(*bounds, width, height)
+    with (
+        rasterio.open(path) as source,
+        WarpedVRT(source, crs=WEB_MERCATOR, transform=grid, width=width, height=height, resampling=how,
+                  src_nodata=absent, nodata=absent) as view,
+    ):  # fmt: skip
+        return view.read(index)
