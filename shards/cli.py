@@ -159,6 +159,67 @@ def info(path: Annotated[Path, typer.Argument(help="A shard folder.")]) -> None:
     console.print(table("reflectance", ("band", "mean", "std"), ((slot, mean[slot], std[slot]) for slot in mean)))
 
 
+@app.command()
+def fetch(
+    out: Annotated[Path, typer.Option("--out", help="Where each item gets a folder; what is there is kept.")],
+    bbox: Annotated[str, typer.Option(help="west,south,east,north in degrees.")],
+    dates: Annotated[str, typer.Option(help="First and last day: 2024-01-01/2024-02-01.")],
+    api: Annotated[str, typer.Option(help="A STAC API.")] = "https://earth-search.aws.element84.com/v1",
+    collection: Annotated[str, typer.Option(help="The collection's name there.")] = "sentinel-2-l2a",
+    max_cloud: Annotated[float, typer.Option(help="Leave out items with more cloud, in percent.")] = 100.0,
+    limit: Annotated[int, typer.Option(help="How many items at most, the least cloudy first.")] = 10,
+    assets: Annotated[str | None, typer.Option(help="Keys of assets, with commas; else bands and cloud masks.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be fetched.")] = False,
+) -> None:
+    """Fetch scenes from a STAC catalogue, whole and checked, ready for bandloom shards build OUT."""
+    from bandloom.console import console, logger
+    from shards import fetch as fetching
+
+    found = fetching.search(fetching.Search(api, collection, fetching.parse_bbox(bbox), dates, max_cloud, limit))
+    if dry_run:
+        for item in found:
+            console.print(fetching.describe(item), markup=False)
+        size, room = fetching.total_bytes(found), fetching.free_bytes(out)
+        stated = f"{size / 1e9:.2f} GB" if size else "size not stated"
+        console.print(f"{len(found)} items, {stated}; {room / 1e9:.1f} GB free")
+        return
+    done = fetching.fetch(found, out, [key.strip() for key in assets.split(",")] if assets else None)
+    logger.info("%d of %d items in %s", len(done), len(found), out)
+
+
+@app.command()
+def show(
+    path: Annotated[Path, typer.Argument(help="A shard folder.")],
+    key: Annotated[str, typer.Argument(help="A sample's key, or its number.")],
+    png: Annotated[Path | None, typer.Option(help="Write a picture: true colour, infrared, short-wave, masks.")] = None,
+) -> None:
+    """Print what a sample holds; with --png also draw it."""
+    from bandloom.console import console, table
+    from shards.picture import draw, facts
+    from shards.shard_set import ShardSet
+
+    shards = ShardSet(path)
+    index = shards.find(key)
+    console.print(table(shards.entries[index].key, ("what", "value"), facts(shards, index)))
+    if png is not None:
+        names = draw(shards, index, png)
+        console.print(f"{png}: {', '.join(names)}", markup=False)
+
+
+@app.command()
+def repack(
+    path: Annotated[Path, typer.Argument(help="A shard folder.")],
+    out: Out,
+    codec: Annotated[str, typer.Option(help="speed, default or archive.")],
+) -> None:
+    """Write the same samples with another codec, every one verified on the way; says the sizes."""
+    from bandloom.console import logger
+    from shards.repack import repack as run_repack
+
+    before, after = run_repack(path, out, codec)
+    logger.info("%s: %.1f MB, %s: %.1f MB (%.0f %%)", path, before / 1e6, out, after / 1e6, 100 * after / before)
+
+
 def describe(path: Path) -> str:
     """Return one line about a shard folder."""
     from shards.shard_set import ShardSet

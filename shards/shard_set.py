@@ -9,7 +9,7 @@ from typing import Any
 import blosc2
 import numpy as np
 
-from bandloom.errors import ShardError
+from bandloom.errors import ShardError, nearest
 from bandloom.label_set import LabelSet
 from bandloom.sensors import Sensor
 from shards.codec import checksum, decode_into
@@ -63,6 +63,19 @@ class ShardSet:
         splits = (split,) if split else SPLITS
         wanted = [i for i, entry in enumerate(self.entries) if entry.split in splits]
         return np.array(wanted, np.int64)
+
+    def find(self, key: str) -> int:
+        """Return a sample's number, given its key or that number as text.
+
+        Raises:
+            ShardError: there is no such sample; the nearest key is offered.
+        """
+        keys = [entry.key for entry in self.entries]
+        if key in keys:
+            return keys.index(key)
+        if key.isdigit() and int(key) < len(keys):
+            return int(key)
+        raise ShardError(f"{self.path} holds no sample {key!r} among its {len(keys)}.{nearest(key, keys)}")
 
     def read(self, index: int) -> Sample:
         """Read and verify one sample.

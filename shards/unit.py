@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rasterio._env import set_gdal_config
 
 from bandloom.errors import BandloomError, LabelError, OutputError, SceneError
 from bandloom.label_set import IGNORE_INDEX, LabelSet
@@ -27,8 +28,9 @@ from shards.scenes import ALIGN_M, Scene
 from shards.sources import Source
 from shards.tar_file import TarFile, file_sha256
 
-
 _AHEAD = 48  # samples cut but not yet written, 46 to a strip of a whole granule: 30 MB
+
+_GDAL_CACHE_BYTES = 256 * 2**20  # a row of JP2 tiles; GDAL's default is a twentieth of the machine
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def run_unit(plan: Plan, unit: int, folder: Path) -> dict[str, Any]:
 
     A scene that fails leaves nothing of itself behind: it is named in the record with its reason.
     """
+    set_gdal_config("GDAL_CACHEMAX", _GDAL_CACHE_BYTES)
     with _Tars(folder, unit) as tars:
         return _fill(plan, unit, tars)
 

@@ -14,13 +14,14 @@ from shards.scenes.landsat import is_landsat, open_landsat
 from shards.scenes.raster import RASTER_SUFFIXES, band_files, open_band_folder, open_stack
 from shards.scenes.safe import is_safe, open_safe
 from shards.scenes.scene import ALIGN_M, Scene, WalkedScene, WindowM
+from shards.scenes.stac import open_stac, stac_file
 
 __all__ = ["ALIGN_M", "Scene", "WalkedScene", "WindowM", "is_scene", "open_scene"]
 
 
 def is_scene(path: Path, sensor: str | None = None) -> bool:
     """Tell whether a local path is itself a scene, by its name and what lies right inside (bands of ``sensor``)."""
-    if is_safe(path) or is_landsat(path) or is_hls(path) or dimap_file(path) is not None:
+    if is_safe(path) or is_landsat(path) or is_hls(path) or dimap_file(path) or stac_file(path):
         return True
     if path.is_dir():
         return bool(band_files(path, _told(sensor)))
@@ -58,6 +59,8 @@ def _open(path: str | Path, sensor: str | None, band_map: Sequence[str] | str | 
         return open_hls(local)
     if dimap_file(local) is not None:
         return open_dimap(local, sensor, None if band_map is None else expand_order(band_map, _told(sensor)))
+    if stac_file(local) is not None:
+        return open_stac(local, offset)
     if local.is_dir():
         if not band_files(local, _told(sensor)):
             raise SceneError(f"{path} is a folder without band rasters (B02.tif, ..._B8A.jp2); name the scene itself.")

@@ -29,6 +29,18 @@ def check_beside(path: Path) -> bool:
     return found
 
 
+def check_multihash(path: Path, multihash: str, listed_in: str) -> None:
+    """Verify a file against a multihash of sha2-256, as STAC's file extension writes it; other algorithms say nothing.
+
+    Raises:
+        SceneError: the file is not what it says.
+    """
+    if multihash.startswith("1220"):
+        state = path.stat()
+        if _digest(path, "sha256", state.st_size, state.st_mtime_ns) != multihash[4:].lower():
+            raise SceneError(f"{path} is damaged (its sha256 is not {listed_in}); fetch it again.")
+
+
 def _listed(path: Path) -> list[tuple[str, str]]:
     lists = {path.with_name(name): algorithm for name, algorithm in _LISTS.items()}
     own = {path.with_name(path.name + suffix): algorithm for suffix, algorithm in _SUFFIXES.items()}

@@ -1,0 +1,165 @@
+import hashlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import from_origin
+
+from bandloom.errors import SceneError
+from bandloom.sensors import SENSORS
+from shards.fetch import Search, fetch, parse_bbox, search
+from shards.scenes import open_scene
+from shards.shard_set import ShardSet
+
+pytest.importorskip("pystac_client")
+BBOX, DATES = (14.0, 44.0, 16.0, 46.0), "2023-06-01/2023-06-30"
+
+
+class Catalogue(ThreadingHTTPServer):
+    """A STAC API with two items of Sentinel-2 L2A, and their files."""
+
+    def __init__(self, folder):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.folder, self.asked, self.cut, self.fail = folder, [], {}, set()
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.items = [self._item("clear", 3.0), self._item("cloudy", 80.0)]
+
+    def _item(self, name, cloud):
+        assets, rng = {}, np.random.default_rng(len(name))
+        for band in SENSORS["sentinel2-l2a"].bands:
+            side = 600 // band.stored_gsd_m
+            path = self.folder / f"{name}_{band.name}.tif"
+            place = {"crs": "EPSG:32633", "transform": from_origin(5e5, 5e6, band.stored_gsd_m, band.stored_gsd_m)}
+            with rasterio.open(path, "w", "GTiff", side, side, 1, dtype="uint16", **place) as raster:
+                raster.write(rng.integers(1100, 4000, (1, side, side), dtype=np.uint16))
+            content = path.read_bytes()
+            assets[band.name] = {"href": f"{self.url}/files/{path.name}?token=1", "roles": ["data"],
+                                 "type": "image/tiff", "file:size": len(content), "eo:bands": [{"name": band.name}],
+                                 "file:checksum": "1220" + hashlib.sha256(content).hexdigest()}  # fmt: skip
+        assets["thumbnail"] = {"href": f"{self.url}/files/none.png", "roles": ["thumbnail"]}
+        return {"type": "Feature", "stac_version": "1.0.0", "id": f"S2A_{name}", "collection": "sentinel-2-l2a",
+                "geometry": {"type": "Point", "coordinates": [15, 45]}, "bbox": [15, 45, 15, 45], "links": [],
+                "stac_extensions": [], "assets": assets, "properties": {
+                    "datetime": "2023-06-05T10:30:21Z", "platform": "sentinel-2a", "eo:cloud_cover": cloud,
+                    "s2:processing_baseline": "05.09"}}  # fmt: skip
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Catalogue
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        url = self.server.url
+        self.server.asked.append(self.path)
+        name = self.path.partition("?")[0].removeprefix("/files/")
+        if self.path.startswith("/files/"):
+            path = self.server.folder / name
+            if name in self.server.fail or not path.is_file():
+                return self.send_error(503)
+            content = path.read_bytes()
+            return self.answer(content, "image/tiff", cut=self.server.cut.pop(name, 0))
+        links = [{"rel": rel, "href": url} for rel in ("self", "root")]
+        links.append({"rel": "search", "href": f"{url}/search", "type": "application/geo+json", "method": "POST"})
+        rules = [f"https://api.stacspec.org/v1.0.0/{each}" for each in ("core", "item-search", "item-search#query")]
+        root = {"type": "Catalog", "stac_version": "1.0.0", "id": "tests", "description": "tests"}
+        return self.answer(json.dumps(root | {"links": links, "conformsTo": rules}).encode())
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append(asked)
+        most = asked.get("query", {}).get("eo:cloud_cover", {}).get("lte", 100)
+        found = [item for item in self.server.items if item["properties"]["eo:cloud_cover"] <= most]
+        west, _, east, _ = asked["bbox"]
+        found = found if west <= 15 <= east else []
+        self.answer(json.dumps({"type": "FeatureCollection", "features": found, "links": []}).encode())
+
+    def answer(self, content, kind="application/json", cut=0):
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[: len(content) - cut])
+
+
+@pytest.fixture
+def catalogue(tmp_path):
+    (tmp_path / "served").mkdir()
+    server = Catalogue(tmp_path / "served")
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_search_asks_for_place_time_and_cloud_and_gives_the_clearest_first(catalogue):
+    found = search(Search(catalogue.url, "sentinel-2-l2a", BBOX, DATES))
+    assert [item["id"] for item in found] == ["S2A_clear", "S2A_cloudy"]
+    assert [i["id"] for i in search(Search(catalogue.url, "sentinel-2-l2a", BBOX, DATES, max_cloud=20))] == [
+        "S2A_clear"
+    ]
+    asked = [each for each in catalogue.asked if isinstance(each, dict)][-1]
+    assert asked["collections"] == ["sentinel-2-l2a"]
+    assert asked["bbox"] == list(BBOX)
+    assert asked["datetime"] == "2023-06-01T00:00:00Z/2023-06-30T23:59:59Z"
+    assert asked["query"] == {"eo:cloud_cover": {"lte": 20}}
+    with pytest.raises(SceneError, match="has no item of 'sentinel-2-l2a' there and then"):
+        search(Search(catalogue.url, "sentinel-2-l2a", (100.0, 1.0, 101.0, 2.0), DATES))
+    with pytest.raises(SceneError, match="cannot be searched"):
+        search(Search("http://127.0.0.1:1", "sentinel-2-l2a", BBOX, DATES))
+
+
+def test_from_the_command_line_to_shards(catalogue, tmp_path, command):
+    arguments = ["shards", "fetch", "--api", catalogue.url, "--bbox", "14,44,16,46", "--dates", DATES]
+    code, said = command(*arguments, "--out", tmp_path / "raw", "--dry-run")
+    assert (code, "2 items" in said, "S2A_clear  2023-06-05T10:30  3.0 % cloud" in said) == (0, True, True)
+    assert not (tmp_path / "raw").exists()
+    code, said = command(*arguments, "--out", tmp_path / "raw", "--max-cloud", "20")
+    assert code == 0, said
+    assert sorted(p.name for p in (tmp_path / "raw/S2A_clear").iterdir())[:2] == ["SHA256SUMS", "clear_B01.tif"]
+    with open_scene(tmp_path / "raw/S2A_clear") as scene, rasterio.open(tmp_path / "served/clear_B8A.tif") as served:
+        np.testing.assert_array_equal(scene.read((0, 0, 600, 600))[20][3], served.read(1))
+    assert command("shards", "build", tmp_path / "raw", "--side", "60", "--out", tmp_path / "out")[0] == 0
+    assert ShardSet(tmp_path / "out").entries[0].datetime == "2023-06-05T10:30:21+00:00"
+    code, said = command(*arguments, "--out", tmp_path / "raw", "--assets", "B99")
+    assert (code, "has no asset 'B99'" in " ".join(said.split())) == (2, True)
+
+
+def test_a_broken_fetch_leaves_no_half_file_and_goes_on_without_fetching_twice(catalogue, tmp_path):
+    items = search(Search(catalogue.url, "sentinel-2-l2a", BBOX, DATES, max_cloud=20))
+    catalogue.cut["clear_B05.tif"] = 100
+    with pytest.raises(SceneError, match=r"clear_B05\.tif.* run the same command again"):
+        fetch(items, tmp_path / "raw")
+    folder = tmp_path / "raw/S2A_clear"
+    whole = {path.name for path in folder.glob("*.tif")}
+    assert "clear_B05.tif" not in whole
+    assert not list(folder.glob(".*"))
+    before = len(catalogue.asked)
+    assert fetch(items, tmp_path / "raw") == [folder]
+    assert len(catalogue.asked) - before == 12 - len(whole)
+    before = len(catalogue.asked)
+    assert fetch(items, tmp_path / "raw") == [folder]
+    assert len(catalogue.asked) == before
+
+
+def test_a_file_that_arrives_changed_is_refused_and_one_bad_item_does_not_stop_the_rest(catalogue, tmp_path):
+    items = search(Search(catalogue.url, "sentinel-2-l2a", BBOX, DATES))
+    path = tmp_path / "served/clear_B03.tif"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert fetch(items, tmp_path / "raw") == [tmp_path / "raw/S2A_cloudy"]
+    with pytest.raises(SceneError, match="arrived damaged"):
+        fetch(items[:1], tmp_path / "raw")
+    catalogue.fail.add("clear_B03.tif")
+    with pytest.raises(SceneError, match=r"cannot be fetched \(HTTP Error 503"):
+        fetch(items[:1], tmp_path / "raw")
+
+
+@pytest.mark.parametrize("text", ["1,2,3", "a,b,c,d", "0,50,1,40", "-190,0,1,1"])
+def test_boxes_that_are_none_are_refused(text):
+    assert parse_bbox("14,44,16,46") == BBOX
+    with pytest.raises(SceneError, match="write west,south,east,north"):
+        parse_bbox(text)
