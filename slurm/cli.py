@@ -93,9 +93,7 @@ def stop(run: RunArgument) -> None:
     waiting = [job for job in cluster.queued_jobs(need_job_name(name)) if job.state == "PENDING"]
     for job in waiting:
         cluster.cancel(job.job_id)
-    console.print(
-        f"{name}: " + ("its waiting job was cancelled" if waiting else "it will save and end at its next step")
-    )
+    _say(f"{name}: " + ("its waiting job was cancelled" if waiting else "it will save and end at its next step"))
 
 
 @app.command()
@@ -151,7 +149,7 @@ def check(
     planned = submit.Submission(job, relaxed, "check", None, ())
     submit.check(planned)
     job_id = submit.submit(planned)
-    console.print(f"job {job_id} checks {nodes} nodes; logs in {where}")
+    _say(f"job {job_id} checks {nodes} nodes; logs in {where}")
     passed = _wait_for_check(where, job_id, parse_minutes(wait) * 60)
     raise typer.Exit(0 if passed else 1)
 
@@ -185,7 +183,7 @@ def array(
         _show(render_array(job, chosen))
         return
     job_id = _or_refused(lambda: submit.submit_array(job, chosen))
-    console.print(f"job {job_id}: {parts} parts; logs and markers in {job.folder}/parts")
+    _say(f"job {job_id}: {parts} parts; logs and markers in {job.folder}/parts")
 
 
 @app.command("all-reduce", hidden=True)
@@ -209,13 +207,18 @@ def _submit_or_show(planned: submit.Submission, dry_run: bool, *, new_code: bool
         return
     job_id = _or_refused(lambda: submit.submit(planned, new_code=new_code))
     run = planned.job.run
-    console.print(f"job {job_id} trains in {run}\n  bandloom slurm status {run}\n  bandloom slurm logs {run} -f")
+    _say(f"job {job_id} trains in {run}\n  bandloom slurm status {run}\n  bandloom slurm logs {run} -f")
 
 
 def _show(script: str) -> None:
     sys.stdout.write(script)
     if cluster.has_slurm():
-        console.print(f"# sbatch --test-only: {_or_refused(lambda: submit.test_only(script))}", soft_wrap=True)
+        _say(f"# sbatch --test-only: {_or_refused(lambda: submit.test_only(script))}")
+
+
+def _say(text: str) -> None:
+    """Print a line whole: people and programs look for words in it."""
+    console.print(text, soft_wrap=True)
 
 
 def _or_refused(action: Callable[[], T]) -> T:
@@ -273,9 +276,9 @@ def _wait_for_check(where: Path, job_id: str, seconds: float) -> bool:
     ]
     why = (attempt / "why").read_text().strip() if (attempt / "why").exists() else "the job did not start in time"
     console.print(table("preflight", ("node", "", "says"), rows))
-    console.print(why)
+    _say(why)
     if (attempt / "all-reduce.log").exists():
-        console.print((attempt / "all-reduce.log").read_text().strip().splitlines()[-1])
+        _say((attempt / "all-reduce.log").read_text().strip().splitlines()[-1])
     return why == "preflight passed"
 
 
