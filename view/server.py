@@ -109,6 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
             return "application/json", json.dumps(found).encode()
         if tile := TILE.fullmatch(path):
             layer, name, *numbers = tile.groups()
+            if int(numbers[0]) > DEEPEST_ZOOM:
+                raise LookupError(path)
             content = self.views.picture(
                 layer, name.replace("%20", " "), *map(int, numbers), query.get("show", [None])[0]
             )
