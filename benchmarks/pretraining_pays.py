@@ -67,7 +67,7 @@ def figures_of(tables: list[dict[str, dict[str, dict[int, float]]]], setting: st
             rows = ", ".join(f"{n} {_mean(tables, how, n, count):.3f}" for n in own + rivals)
             figures.append(
                 Figure(f"pretraining_pays {how} {count}", _mean(tables, how, best, count), "accuracy",
-                       f"best of {', '.join(rivals)}", _mean(tables, how, rival, count),
+                       f"best of {', '.join(rivals)}", _mean(tables, how, rival, count), ">= 1",
                        note=f"{rows}; margin a seed {', '.join(f'{m:+.3f}' for m in margins)}; {setting}")
             )  # fmt: skip
     return figures
