@@ -134,4 +134,6 @@ def _summary(out: Path, took_s: float) -> None:
     console.print(f"The map:      {out / 'map.tif'}  (picture: {out / 'map.png'})")
     console.print(f"The runs:     {', '.join(str(out / each) for each in ('pretrain', 'segment', 'classify'))}")
     console.print(f"The bundles:  {out / 'segment.bundle'}, {out / 'classify.bundle'}")
+    scene = out / f"unseen/scenes/scene_{UNSEEN_SEED:05d}"
+    console.print(f"Look at it:   bandloom view {out / 'map.tif'} --scene {scene}", soft_wrap=True)
     console.print(f"It took {took_s:.0f} s. Every command above works on your own scenes; start with: bandloom --help")

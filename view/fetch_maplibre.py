@@ -12,7 +12,7 @@ import tarfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bandloom.errors import MissingExtraError
+from bandloom.errors import BandloomError
 from bandloom.output import new_output
 
 VERSION = "5.24.1"
@@ -27,26 +27,29 @@ def fetch(folder: Path = VENDOR) -> None:
     """Put MapLibre's script and style into ``folder``, unless they are there.
 
     Raises:
-        MissingExtraError: npm is not installed or does not answer.
+        BandloomError: npm is not installed or does not answer, or what it brought has changed.
     """
     if all(is_whole(folder, name) for name in SHA256):
         return
     npm = shutil.which("npm")
     if npm is None:
-        raise MissingExtraError("npm", "view")
+        raise BandloomError(
+            f"the map page needs MapLibre GL {VERSION}, which npm fetches once, and npm is not installed; install it, or"
+            " install bandloom from a wheel, which holds MapLibre."
+        )
     with TemporaryDirectory() as place:
         command = [npm, "pack", "--silent", "--pack-destination", place, f"maplibre-gl@{VERSION}"]
-        subprocess.run(command, check=True, cwd=place)
+        asked = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+        if asked.returncode:
+            raise BandloomError(f"npm could not fetch MapLibre GL {VERSION}: {asked.stderr.strip()[-300:]}; try again.")
         with tarfile.open(next(Path(place).glob("*.tgz"))) as package:
             for name in SHA256:
                 member = package.extractfile(f"package/dist/{name}")
-                if member is None:
-                    raise MissingExtraError(f"maplibre-gl's {name}", "view")
                 with new_output(folder / name, overwrite=True) as temporary:
-                    temporary.write_bytes(member.read())
+                    temporary.write_bytes(member.read() if member else b"")
     changed = [name for name in SHA256 if not is_whole(folder, name)]
     if changed:
-        raise MissingExtraError(f"maplibre-gl {VERSION} with the checksum it had (its {changed[0]} differs)", "view")
+        raise BandloomError(f"{changed[0]} of MapLibre GL {VERSION} has not the checksum it had; do not use it.")
 
 
 def is_whole(folder: Path, name: str) -> bool:

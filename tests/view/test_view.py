@@ -17,6 +17,7 @@ import rasterio
 from PIL import Image
 from rasterio.warp import transform
 
+from bandloom.errors import BandloomError
 from tests.view.command import run
 from view.class_map import ClassMap
 from view.fetch_maplibre import SHA256, VENDOR, fetch, is_whole
@@ -216,3 +217,10 @@ def test_a_port_in_use_is_said(chain: Path, address: str, capsys: pytest.Capture
     port = address.rpartition(":")[2]
     assert run("view", chain / "map.tif", "--no-open", "--port", port) == 2
     assert f"port {port} cannot be used" in capsys.readouterr().err
+
+
+def test_a_machine_without_npm_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BandloomError, match="npm is not installed"):
+        fetch(tmp_path / "vendor")
+    assert not (tmp_path / "vendor").exists()
