@@ -34,8 +34,8 @@ def fetch(folder: Path = VENDOR) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise BandloomError(
-            f"the map page needs MapLibre GL {VERSION}, which npm fetches once, and npm is not installed; install it, or"
-            " install bandloom from a wheel, which holds MapLibre."
+            f"the map page needs MapLibre GL {VERSION}, which npm fetches once; npm is not installed: install it, or"
+            " install bandloom from a wheel, which holds it."
         )
     with TemporaryDirectory() as place:
         command = [npm, "pack", "--silent", "--pack-destination", place, f"maplibre-gl@{VERSION}"]
