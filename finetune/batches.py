@@ -18,6 +18,7 @@ from finetune.change_data import ChangeData
 from finetune.losses import LOSSES, MULTILABEL_LOSSES, Loss
 from finetune.model import CHIP_TASKS, Task
 from finetune.multilabel_data import MultilabelData
+from finetune.perturb import mix, perturb, weighted
 from finetune.scoring import cut
 from finetune.setting import Setting
 from finetune.splits import PIXEL_M, TRAIN
@@ -28,7 +29,7 @@ from shards.loader import Batch, Loader, LoaderState
 def make_loss(setting: Setting) -> LossOf:
     """Return ``(module, batch) -> scalar`` as the config says: augmented on the device, then the chosen loss."""
     augment = d4 if setting.config.augment else None
-    loss = chosen_loss(setting.config.task, setting.config.loss)
+    loss, changes = chosen_loss(setting.config.task, setting.config.loss), setting.config.perturb
 
     def loss_of(module: nn.Module, batch: DeviceBatch) -> torch.Tensor:
         batch = augment(batch) if augment else batch
@@ -37,7 +38,8 @@ def make_loss(setting: Setting) -> LossOf:
             raise LabelError(f"the samples {', '.join(batch.keys[:4])} carry no labels for {setting.config.task}.")
         if setting.config.task != "multilabel":
             target = torch.where(target < 0, IGNORE_INDEX, target.long())
-        return loss(module(batch.groups).float(), target)
+        batch, targets = mix(perturb(batch, changes), target, changes)
+        return weighted(loss, module(batch.groups).float(), targets)
 
     return loss_of
 

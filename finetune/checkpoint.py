@@ -33,6 +33,7 @@ def save_task_model(
         "model_type": MODEL_TYPE,
         "task": model.task,
         "chip_px": model.chip_px,
+        "head": model.head_kind,
         "temperature": model.temperature,
         "thresholds": list(model.thresholds),
         "sensor": model.sensor.to_dict(),
@@ -59,7 +60,8 @@ def load_task_model(folder: Path) -> TaskModel:
         task, chip_px, temperature = record["task"], int(record["chip_px"]), float(record.get("temperature", 1.0))
     except (KeyError, TypeError, ValueError) as cause:
         raise CheckpointError(f"{folder}/config.json does not describe a fine-tuned model ({cause!r}).") from cause
-    model = TaskModel(encoder_from_record(record, folder), sensor, label_set, task, chip_px)
+    encoder = encoder_from_record(record, folder)
+    model = TaskModel(encoder, sensor, label_set, task, chip_px, record.get("head", "linear"))
     load_weights(model, weights, folder)
     model.temperature = temperature
     model.thresholds = tuple(float(each) for each in record.get("thresholds", ()))

@@ -8,7 +8,8 @@ from pydantic import Field
 from bandloom.config import Config
 from bandloom.engine import EngineConfig
 from bandloom.trainer import TrainerConfig
-from finetune.model import ChangeLabels, Mode, Task
+from finetune.model import ChangeLabels, HeadKind, Mode, Task
+from finetune.perturb import PerturbConfig
 from finetune.splits import SplitKind
 
 LossName = Literal["cross_entropy", "focal", "dice", "cross_entropy_dice", "binary_cross_entropy", "asymmetric"]
@@ -56,6 +57,11 @@ class FinetuneConfig(Config):
     )
     warm_steps: int = Field(default=600, ge=0, description="segment: steps on single pixels before the first chip")
     augment: bool = Field(default=True, description="turn and mirror chips (D4)")
+    perturb: PerturbConfig = Field(default_factory=PerturbConfig)
+    head: HeadKind = Field(
+        default="linear", description="maps: linear on the last tokens, or fpn or dpt on four depths"
+    )
+    band_drops: bool = Field(default=True, description="score the model with 10 m bands and with RGB alone, too")
     split: SplitConfig = Field(default_factory=SplitConfig)
     baselines: list[str] | None = Field(default=None, description="floors to score; null: the standard ones")
     compare_random: bool = Field(default=True, description="train the same network from random weights beside it")

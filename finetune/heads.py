@@ -34,7 +34,7 @@ class SegmentHead(nn.Module):
             nn.Conv2d(bands, spectral_width, 1), nn.GELU(), nn.Conv2d(spectral_width, spectral_width, 1), nn.GELU()
         )
         self.classify_spectrum = nn.Conv2d(spectral_width, classes, 1)
-        self.open = nn.Linear(embed_dim, width * self.side**2)
+        self.open: nn.Module = nn.Linear(embed_dim, width * self.side**2)
         self.mix = nn.Conv2d(width + spectral_width, width, 3, padding=1)
         self.correct: Any = nn.Conv2d(width, classes, 1)
         nn.init.zeros_(self.correct.weight)
@@ -48,11 +48,76 @@ class SegmentHead(nn.Module):
             pixels: normalised bands on the 10 m grid, ``(B, C, H, W)``.
             grid: token rows and columns.
         """
-        opened = self.open(tokens).transpose(1, 2)  # (B, width * side^2, T)
-        opened = functional.gelu(functional.pixel_shuffle(opened.unflatten(2, grid), self.side))  # (B, width, H, W)
+        opened = self.open_tokens(tokens, grid)
         spectrum = self.spectrum(pixels)
         mixed = functional.gelu(self.mix(torch.cat([opened, spectrum], dim=1)))
         return self.classify_spectrum(spectrum) + self.correct(mixed)
+
+    def open_tokens(self, tokens: Any, grid: tuple[int, int]) -> Tensor:
+        """Return what surrounds each pixel, ``(B, width, H, W)``; other heads do this alone in another way."""
+        opened = self.open(tokens).transpose(1, 2)  # (B, width * side^2, T)
+        return functional.gelu(functional.pixel_shuffle(opened.unflatten(2, grid), self.side))
+
+
+class FpnHead(SegmentHead):
+    """A pyramid of four depths of the encoder: deep ones at the token's grid, shallow ones opened.
+
+    As ViTDet's simple feature pyramid (Li et al. 2022) it makes its scales from plain tokens; unlike it, each scale has
+    a depth of its own. Arguments as of :class:`SegmentHead`; tokens are four, from shallow to deep.
+    """
+
+    def __init__(self, embed_dim: int, token_m: int, classes: int, bands: int, width: int = 32) -> None:
+        super().__init__(embed_dim, token_m, classes, bands, width)
+        half = self.side // 2
+        self.open = nn.Identity()  # the levels below stand in its place
+        self.to_pixels = nn.Linear(embed_dim, width * self.side**2)
+        self.to_half = nn.Linear(embed_dim, width * half**2)
+        self.to_tokens = nn.ModuleList([nn.Linear(embed_dim, width), nn.Linear(embed_dim, width)])
+        self.smooth = nn.ModuleList(_convolved(width) for _ in range(3))
+
+    def open_tokens(self, tokens: Any, grid: tuple[int, int]) -> Tensor:
+        """Return what surrounds each pixel, ``(B, width, H, W)``, of four ``(B, T, D)``."""
+        half = self.side // 2
+        third, last = (linear(each) for linear, each in zip(self.to_tokens, tokens[2:], strict=True))
+        deep = self.smooth[0](_planes(third + last, grid))
+        middle = functional.pixel_shuffle(_planes(self.to_half(tokens[1]), grid), half)
+        middle = self.smooth[1](middle + functional.interpolate(deep, scale_factor=float(half), mode="nearest"))
+        fine = functional.pixel_shuffle(_planes(self.to_pixels(tokens[0]), grid), self.side)
+        return self.smooth[2](fine + functional.interpolate(middle, scale_factor=2.0, mode="nearest"))
+
+
+class DptHead(SegmentHead):
+    """Four depths fused one by one from deep to shallow, then opened (dense prediction transformer, Ranftl 2021).
+
+    Arguments as of :class:`SegmentHead`; tokens are four, from shallow to deep.
+    """
+
+    def __init__(self, embed_dim: int, token_m: int, classes: int, bands: int, width: int = 32) -> None:
+        super().__init__(embed_dim, token_m, classes, bands, width)
+        inner = 2 * width
+        self.open = nn.Identity()  # the steps below stand in its place
+        self.project = nn.ModuleList(nn.Linear(embed_dim, inner) for _ in range(4))
+        self.fuse = nn.ModuleList(_convolved(inner) for _ in range(4))
+        self.to_half = nn.Conv2d(inner, width * (self.side // 2) ** 2, 1)
+        self.smooth = _convolved(width)
+
+    def open_tokens(self, tokens: Any, grid: tuple[int, int]) -> Tensor:
+        """Return what surrounds each pixel, ``(B, width, H, W)``, of four ``(B, T, D)``."""
+        fused: Any = 0.0
+        for project, fuse, each in zip(self.project, self.fuse, reversed(tokens), strict=True):
+            plane = _planes(project(each), grid) + fused
+            fused = plane + fuse(plane)
+        half = functional.pixel_shuffle(self.to_half(fused), self.side // 2)
+        return self.smooth(functional.interpolate(half, scale_factor=2.0, mode="nearest"))
+
+
+def _planes(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Lay tokens ``(B, T, D)`` out as ``(B, D, h, w)``."""
+    return tokens.transpose(1, 2).unflatten(2, grid)
+
+
+def _convolved(width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(8, width), nn.GELU())
 
 
 class ChangeHead(SegmentHead):
@@ -90,4 +155,8 @@ class ClassifyHead(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return logits ``(B, K)`` of tokens ``(B, T, D)``."""
-        return self.classify(self.norm(tokens.mean(1)))
+        return self.classify(self.pool(tokens))
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """Return what a chip is classified by, ``(B, D)``."""
+        return self.norm(tokens.mean(1))

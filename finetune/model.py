@@ -1,7 +1,7 @@
 """The fine-tuned model: an encoder, a head, and what its answers mean."""
 
 from collections.abc import Mapping
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -13,11 +13,12 @@ from bandloom.errors import CheckpointError, ConfigError
 from bandloom.label_set import LabelSet
 from bandloom.sensors import SLOTS, Sensor
 from bandloom.values import NODATA, OFFSET, SATURATED, SCALE
-from finetune.heads import PIXEL_M, ChangeHead, ClassifyHead, SegmentHead
+from finetune.heads import PIXEL_M, ChangeHead, ClassifyHead, DptHead, FpnHead, SegmentHead
 from finetune.lora import add_lora
 
 Task = Literal["segment", "classify", "multilabel", "change"]
 CHIP_TASKS = ("classify", "multilabel")  # one answer a chip
+HeadKind = Literal["linear", "fpn", "dpt"]
 ChangeLabels = Literal["classes", "mask"]
 Mode = Literal["frozen", "last", "lora", "full"]
 
@@ -33,9 +34,11 @@ class TaskModel(nn.Module):
             number of classes a chip) or ``change`` (two dates stacked band
             group by band group, the earlier first; a class a 10 m pixel).
         chip_px: side of a chip in 10 m pixels; a multiple of the token.
+        head: of a segmenter: linear on the last tokens, or fpn or dpt on those of four depths.
     """
 
-    def __init__(self, encoder: Encoder, sensor: Sensor, label_set: LabelSet, task: Task, chip_px: int) -> None:
+    def __init__(self, encoder: Encoder, sensor: Sensor, label_set: LabelSet, task: Task, chip_px: int,
+                 head: HeadKind = "linear") -> None:  # fmt: skip
         super().__init__()
         token_m = encoder.config.token_m
         if task not in get_args(Task):
@@ -43,7 +46,10 @@ class TaskModel(nn.Module):
         if chip_px <= 0 or chip_px * PIXEL_M % token_m:
             fitting = max(chip_px * PIXEL_M // token_m, 1) * token_m // PIXEL_M
             raise ConfigError(f"chip_px is {chip_px}, which tokens of {token_m} m do not tile; use {fitting}.")
+        if head != "linear" and task != "segment":
+            raise ConfigError(f"head is {head!r}, which task {task} has not; leave head out, or use task=segment.")
         check_sensor(encoder, sensor)
+        self.head_kind: HeadKind = head
         self.encoder, self.sensor, self.label_set = encoder, sensor, label_set
         self.task: Task = task
         self.chip_px = chip_px
@@ -53,13 +59,16 @@ class TaskModel(nn.Module):
         if task in CHIP_TASKS:
             self.head = ClassifyHead(encoder.embed_dim, len(label_set))
         else:
-            make = SegmentHead if task == "segment" else ChangeHead
+            make = SEGMENT_HEADS[head] if task == "segment" else ChangeHead
             self.head = make(encoder.embed_dim, token_m, len(label_set), len(sensor.slots))
 
     def forward(self, groups: Mapping[int, Tensor]) -> Tensor:
         """Return logits of chips of digital numbers ``{gsd_m: (B, C, H, W)}``: ``(B, K, H10, W10)`` or ``(B, K)``."""
         if self.task == "change":
             tokens = self._both_dates(*split_dates(groups))
+        elif self.head_kind != "linear":
+            depths = taps(self.encoder.config.depth)
+            tokens: Any = self.encoder.forward_intermediates(groups, self.sensor, depths)
         else:
             tokens = self.encoder.forward_features(groups, self.sensor)
         if self.task in CHIP_TASKS:
@@ -85,6 +94,14 @@ class TaskModel(nn.Module):
 
     def _planes(self, groups: Mapping[int, Tensor]) -> Tensor:
         return normalised_pixels(groups, self.sensor, self.encoder.embed.mean, self.encoder.embed.std)
+
+
+SEGMENT_HEADS: dict[HeadKind, type[SegmentHead]] = {"linear": SegmentHead, "fpn": FpnHead, "dpt": DptHead}
+
+
+def taps(depth: int, count: int = 4) -> list[int]:
+    """Return the blocks whose tokens a head of several depths reads, evenly spaced, the last one last."""
+    return [max(0, round((each + 1) * depth / count) - 1) for each in range(count)]
 
 
 Samples = TypeVar("Samples", np.ndarray, Tensor)

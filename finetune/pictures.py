@@ -107,6 +107,8 @@ def draw_worst(path: Path, examples: Sequence[Example], label_set: LabelSet, sen
         for axis, label, title in ((own[-2], example.label, "truth"), (own[-1], example.predicted, "predicted")):
             axis.imshow(coloured(label, label_set), interpolation="nearest")
             axis.set_title(title, fontsize=7)
+        if dates > 1:
+            own[1].set_title("later", fontsize=7)
         known = example.label != IGNORE_INDEX
         right = float((example.label == example.predicted)[known].mean())
         own[0].set_title(f"{100 * right:.0f} % right", fontsize=7)

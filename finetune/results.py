@@ -4,10 +4,12 @@ from typing import Any
 
 from bandloom.console import console, logger
 from bandloom.run_folder import RunFolder, commit
+from finetune.band_drops import band_drops
 from finetune.baselines import chosen, run_baselines
 from finetune.calibration import fit_temperature
 from finetune.checkpoint import save_task_model
 from finetune.evaluation import evaluate
+from finetune.leakage import leakage_gap, leakage_line
 from finetune.model import TaskModel
 from finetune.report import (
     MODEL_ROW,
@@ -47,10 +49,13 @@ def write_results(setting: Setting, model: TaskModel, run: RunFolder, rival: Tas
     rows = [tested.row]
     rows += [score_model(RANDOM_ROW, rival, data, TEST, batch, fitted_on)] if rival is not None else []
     rows += run_baselines(chosen(config.baselines, data), data, config.trainer.seed)
+    dropped = band_drops(model, data, batch) if config.band_drops else []
     record = metrics_record(
         rows, data, config.bootstrap, calibration=tested.calibration(model.temperature),
         validation=row_record(validation.row, data.label_set, 0), mode=config.mode, parameters=parameters,
         seed=config.trainer.seed, chip_px=setting.chip_px,
+        bands=[row_record(row, data.label_set, 0) for row in [tested.row, *dropped]] if dropped else [],
+        leakage=leakage_gap(config) if config.split.kind == "random" else None,
     )  # fmt: skip
     write_report(run.path, record)
     write_evidence(run.path, tested, data, run.metrics())
@@ -69,6 +74,11 @@ def say(record: dict[str, Any]) -> None:
         found = record["calibration"]
         console.print(f"calibration error {found['before']['error']:.3f}, at temperature {found['temperature']:.2f}"
                       f" {found['after']['error']:.3f}")  # fmt: skip
+    if record.get("bands"):
+        console.print("macro-F1 by bands, the others absent: "
+                      + ", ".join(f"{each['name']} {each['macro_f1']:.3f}" for each in record["bands"]))  # fmt: skip
+    if record.get("leakage"):
+        console.print(leakage_line(record["leakage"]))
     console.print(split_line(record["split"]))
 
 

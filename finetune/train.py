@@ -63,8 +63,8 @@ def _prepare(config: FinetuneConfig, ranks: Ranks) -> tuple[Setting, TaskModel]:
 
 def _task_model(setting: Setting, encoder: Encoder) -> TaskModel:
     torch.manual_seed(setting.config.trainer.seed + 1)  # the same head whatever the encoder
-    model = TaskModel(encoder, setting.data.sensor, setting.data.label_set, setting.config.task, setting.chip_px)
     config = setting.config
+    model = TaskModel(encoder, setting.data.sensor, setting.data.label_set, config.task, setting.chip_px, config.head)
     warm_start(model, setting.data, config.trainer.seed, config.warm_steps)
     set_trainable(model, config.mode, blocks=config.last_blocks, rank=config.lora_rank)
     return model

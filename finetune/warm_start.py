@@ -1,8 +1,8 @@
-"""Fits the spectral part of a segmenter on single pixels first, in seconds, so that training starts where pixels end.
+"""Fits a head alone before everything trains: the encoder's features are not spoilt by a head that knows nothing yet.
 
-Chips hold thousands of pixels that resemble each other, so a network fed with chips learns spectra slowly; shuffled
-pixels teach them at once. Fitting the head before the whole also protects pretrained features (LP-FT, Kumar et al.
-2022, arXiv 2202.10054).
+This is LP-FT (Kumar et al. 2022, arXiv 2202.10054). A classifier's head is a ridge regression on pooled features. Of a
+segmenter's head the spectral part is fitted, on single pixels: chips hold thousands of pixels that resemble each other,
+so a network fed with chips learns spectra slowly; shuffled pixels teach them at once.
 """
 
 import numpy as np
@@ -11,27 +11,56 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bandloom.label_set import IGNORE_INDEX
-from finetune.heads import SegmentHead
+from bandloom.probes import fit_ridge
+from finetune.heads import ClassifyHead, SegmentHead
 from finetune.model import TaskModel
 from finetune.splits import TRAIN
 from finetune.task_data import TaskData
 
 PIXELS, BATCH, PEAK_LR = 60_000, 4096, 3e-2
+CHIPS = 1_000
+SCALES = (1.0, 2.0, 4.0, 8.0, 16.0)  # of one-hot regression to logits; the least cross entropy on training chips wins
 
 
-def warm_start(model: TaskModel, data: TaskData, seed: int, steps: int = 600) -> float:
-    """Fit the spectral part of the model's head on training pixels alone; returns the last loss.
+def warm_start(model: TaskModel, data: TaskData, seed: int, steps: int = 600) -> None:
+    """Fit the head on the training role alone.
 
     Args:
-        model: a segmenter; a classifier is left as it is.
-        data: its labels; only the training role is read.
+        model: a segmenter or a classifier; others are left as they are.
+        data: its labels.
         seed: of the pixels and their order: every rank does the same.
-        steps: of :data:`BATCH` pixels each; 0 leaves the head as drawn.
+        steps: of :data:`BATCH` pixels each, for a segmenter; 0 leaves any head as drawn.
     """
-    if not steps or not isinstance(model.head, SegmentHead):
-        return float("nan")
+    if steps and isinstance(model.head, SegmentHead):
+        fit_spectrum(model, model.head, data, seed, steps)
+    elif steps and isinstance(model.head, ClassifyHead) and model.task == "classify":
+        fit_classifier(model, model.head, data)
+
+
+@torch.no_grad()
+def fit_classifier(model: TaskModel, head: ClassifyHead, data: TaskData) -> None:
+    """Set the head's last layer to a ridge regression on pooled features of at most :data:`CHIPS` training chips."""
+    was_training = model.training
+    model.eval()
+    features, labels = [], []
+    for found in data.some(TRAIN, CHIPS).samples(TRAIN):
+        groups = {gsd: torch.from_numpy(group.astype(np.int32))[None] for gsd, group in found.groups.items()}
+        features.append(head.pool(model.encoder.forward_features(groups, model.sensor))[0])
+        labels.append(int(found.label))
+    model.train(was_training)
+    rows, classes = torch.stack(features).double().numpy(), np.array(labels)
+    mean, std = rows.mean(0), rows.std(0) + 1e-6
+    weights = fit_ridge((rows - mean) / std, classes, len(head.classify.bias))
+    slope = weights[:-1] / std[:, None]  # (D, K)
+    logits = torch.from_numpy(rows @ slope + weights[-1] - mean @ slope)
+    scale = min(SCALES, key=lambda scale: float(functional.cross_entropy(scale * logits, torch.from_numpy(classes))))
+    head.classify.weight.copy_(torch.from_numpy(scale * slope.T))
+    head.classify.bias.copy_(torch.from_numpy(scale * (weights[-1] - mean @ slope)))
+
+
+def fit_spectrum(model: TaskModel, head: SegmentHead, data: TaskData, seed: int, steps: int) -> float:
+    """Fit the spectral part of a segmenter's head on shuffled training pixels; returns the last loss."""
     spectra, labels = training_pixels(model, data, np.random.default_rng([seed, 11]))
-    head = model.head
     layers = nn.Sequential(head.spectrum, head.classify_spectrum)
     optimizer = torch.optim.AdamW(layers.parameters(), lr=PEAK_LR, weight_decay=1e-4)
     generator = torch.Generator().manual_seed(seed)

@@ -5,6 +5,7 @@ import torch
 from bandloom.embedding import unpatchify
 from bandloom.errors import CheckpointError, ConfigError
 from bandloom.sensors import get_sensor
+from export.to_onnx import check_ops
 from finetune.model import TaskModel, set_trainable
 from tests.finetune.models import LABELS, S2, chips, encoder, task_model
 
@@ -70,9 +71,11 @@ def test_unknown_tasks_are_refused():
 
 
 @pytest.mark.filterwarnings("ignore::Warning")  # the exporter has many of its own
-def test_a_model_exports_to_onnx_and_computes_the_same(tmp_path):
+@pytest.mark.parametrize("head", ["linear", *(pytest.param(h, marks=pytest.mark.slow) for h in ("fpn", "dpt"))])
+def test_a_model_exports_to_onnx_and_computes_the_same(tmp_path, head):
     onnxruntime = pytest.importorskip("onnxruntime")
-    model, groups = task_model().eval(), chips()
+    model, groups = TaskModel(encoder(), S2, LABELS, "segment", 24, head).eval(), chips()
+    torch.nn.init.normal_(model.head.correct.weight)
 
     class Flat(torch.nn.Module):
         def __init__(self) -> None:
@@ -86,6 +89,7 @@ def test_a_model_exports_to_onnx_and_computes_the_same(tmp_path):
     batch = torch.export.Dim("batch", min=1, max=64)
     torch.onnx.export(Flat().eval(), tuple(groups.values()), path, dynamo=True, opset_version=20, external_data=False,
                       verbose=False, dynamic_shapes=({0: batch}, {0: batch}, {0: batch}))  # fmt: skip
+    check_ops(pytest.importorskip("onnx").load(path))  # engines have all of them
     session = onnxruntime.InferenceSession(path)
     other = chips(batch=3, seed=1)
     (got,) = session.run(None, {f"g{gsd}": value.numpy() for gsd, value in other.items()})

@@ -1,0 +1,157 @@
+"""Perturbations of what a sensor measures, on the device and keyed by sample: light, noise, lost bands, mixed chips.
+
+They act on reflectance before it is normalised, and nothing clamps: a value that would leave the range that digital
+numbers can hold stays as it was measured. Absent samples stay absent.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bandloom.band_subsets import BAND_SUBSETS
+from bandloom.config import Config
+from bandloom.device_batch import DeviceBatch, rng_of
+from bandloom.sensors import BandGroup, Sensor
+from bandloom.values import NODATA, OFFSET, SATURATED, SCALE
+
+_LIGHT, _BANDS, _MIX = 102, 103, 104  # purposes of a sample's draws
+OTHER_SENSORS = ("L2A-12", "Landsat", "10m", "RGB")
+GRID_M = 60  # what is cut out and pasted lies on the 60 m grid, whole samples of every band
+
+
+class PerturbConfig(Config):
+    """How far training chips are moved from what was measured; all are 0 by default."""
+
+    gain: float = Field(default=0.0, ge=0, lt=1, description="a chip's reflectance times 1 +- up to this")
+    band_gain: float = Field(default=0.0, ge=0, lt=1, description="each band's times 1 +- up to this, by itself")
+    offset: float = Field(default=0.0, ge=0, description="reflectance plus or minus up to this, by band")
+    noise: float = Field(default=0.0, ge=0, description="deviation of noise added to every sample, in reflectance")
+    drop_band: float = Field(default=0.0, ge=0, lt=1, description="chance of each band to be absent from a chip")
+    other_sensor: float = Field(
+        default=0.0, ge=0, le=1, description="chance of a chip to keep the bands of Landsat, L2A, 10 m or RGB alone"
+    )
+    mix: Literal["none", "mixup", "cutmix"] = Field(
+        default="none", description="chips mixed in pairs, labels with them"
+    )
+    mix_share: float = Field(default=0.5, ge=0, le=1, description="chance of a batch to be mixed")
+
+
+def perturb(batch: DeviceBatch, config: PerturbConfig) -> DeviceBatch:
+    """Change light and noise, and take bands away, chip by chip; the same draw in any company."""
+    light = config.gain or config.band_gain or config.offset or config.noise
+    if not (light or config.drop_band or config.other_sensor):
+        return batch
+    groups = {gsd: group.float() for gsd, group in batch.groups.items()}
+    moved: dict[int, list[Tensor]] = {gsd: [] for gsd in groups}
+    for row, draw in enumerate(batch.draws):
+        rng, lost = rng_of(draw, _LIGHT), lost_slots(batch.sensor, config, rng_of(draw, _BANDS))
+        whole = 1 + config.gain * rng.uniform(-1, 1)
+        for group in batch.sensor.groups:
+            dn = groups[group.gsd_m][row]
+            dn = _relit(dn, whole, config, rng) if light else dn
+            moved[group.gsd_m].append(_without(dn, group, lost))
+    return replace(batch, groups={gsd: torch.stack(rows) for gsd, rows in moved.items()})
+
+
+def lost_slots(sensor: Sensor, config: PerturbConfig, rng: np.random.Generator) -> frozenset[str]:
+    """Draw the slots that a chip loses; some always stay."""
+    own = list(sensor.slots)
+    fate, which, each = rng.random(), int(rng.integers(len(OTHER_SENSORS))), rng.random(len(own))
+    lost = {slot for slot, value in zip(own, each, strict=True) if value < config.drop_band}
+    if fate < config.other_sensor:
+        lost |= set(own) - set(BAND_SUBSETS[OTHER_SENSORS[which]])
+    return frozenset() if lost >= set(own) else frozenset(lost)
+
+
+Mixed = tuple[DeviceBatch, list[tuple[Tensor, float]]]
+
+
+def mix(batch: DeviceBatch, target: Tensor, config: PerturbConfig) -> Mixed:
+    """Mix each chip with its opposite in the batch; returns what is seen, and targets with their weights.
+
+    Mixup (Zhang et al. 2018) averages reflectance and weighs both targets; cutmix (Yun et al. 2019) pastes a square of
+    the other chip, its mask with it, or weighs the targets of whole chips by area.
+
+    Args:
+        batch: of at least two chips, or it stays as it is.
+        target: class indices ``(B,)`` or ``(B, H, W)``, or noughts and ones ``(B, K)``.
+        config: which way, and how often.
+    """
+    rng = rng_of(batch.draws[0], _MIX) if len(batch.draws) else np.random.default_rng(0)
+    if config.mix == "none" or len(batch.draws) < 2 or rng.random() >= config.mix_share:
+        return batch, [(target, 1.0)]
+    return (_mixup if config.mix == "mixup" else _cutmix)(batch, target, rng)
+
+
+def _relit(dn: Tensor, gain: float, config: PerturbConfig, rng: np.random.Generator) -> Tensor:
+    """Return digital numbers ``(C, H, W)`` under another light."""
+    count = dn.shape[0]
+    by_band = gain * (1 + config.band_gain * rng.uniform(-1, 1, count)), config.offset * rng.uniform(-1, 1, count)
+    factor, shift = (torch.from_numpy(each.astype(np.float32)).to(dn.device)[:, None, None] for each in by_band)
+    reflectance = (dn - OFFSET) / SCALE * factor + shift
+    if config.noise:
+        noise = rng.standard_normal(tuple(dn.shape), np.float32)
+        reflectance = reflectance + config.noise * torch.from_numpy(noise).to(dn.device)
+    moved = reflectance * SCALE + OFFSET
+    inside = _valid(dn) & _valid(moved)
+    return torch.where(inside, moved, dn)
+
+
+def _without(dn: Tensor, group: BandGroup, lost: frozenset[str]) -> Tensor:
+    """Make the lost slots of ``(C, H, W)`` absent, at every date that is stacked in it."""
+    gone = [slot in lost for slot in group.slots] * (dn.shape[0] // len(group.slots))
+    return torch.where(torch.tensor(gone, device=dn.device)[:, None, None], float(NODATA), dn) if any(gone) else dn
+
+
+def _mixup(batch: DeviceBatch, target: Tensor, rng: np.random.Generator) -> Mixed:
+    share = float(rng.beta(0.8, 0.8))  # MAE's fine-tuning recipe
+    groups = {}
+    for gsd, group in batch.groups.items():
+        one, two = group.float(), group.float().flip(0)
+        both = _valid(one) & _valid(two)
+        groups[gsd] = torch.where(both, share * one + (1 - share) * two, float(NODATA))
+    return replace(batch, groups=groups), [(target, share), (_flip(target), 1 - share)]
+
+
+def _cutmix(batch: DeviceBatch, target: Tensor, rng: np.random.Generator) -> Mixed:
+    gsd, first = next(iter(batch.groups.items()))
+    cells = first.shape[-1] * gsd // GRID_M
+    side = int(np.clip(round(cells * np.sqrt(1 - rng.uniform())), 1, max(1, cells - 1)))
+    top, left = (int(rng.integers(cells - side + 1)) for _ in range(2))
+    groups = {}
+    for gsd, group in batch.groups.items():
+        scale = GRID_M // gsd
+        groups[gsd] = _pasted(group.float(), top * scale, left * scale, side * scale)
+    if target.ndim == 3:
+        scale = GRID_M // 10
+        return replace(batch, groups=groups), [(_pasted(target, top * scale, left * scale, side * scale), 1.0)]
+    share = side**2 / cells**2
+    return replace(batch, groups=groups), [(target, 1 - share), (_flip(target), share)]
+
+
+def _pasted(pixels: Tensor, top: int, left: int, side: int) -> Tensor:
+    pasted = pixels.clone()
+    square = (..., slice(top, top + side), slice(left, left + side))
+    pasted[square] = _flip(pixels)[square]
+    return pasted
+
+
+def _flip(target: Tensor) -> Tensor:
+    return target.flip(0)
+
+
+def _valid(dn: Tensor) -> Tensor:
+    return (dn > NODATA) & (dn < SATURATED)
+
+
+Loss = Callable[[Any, Tensor], Tensor]
+
+
+def weighted(loss: Loss, logits: Tensor, targets: list[tuple[Tensor, float]]) -> Tensor:
+    """Return the loss against several targets by weight."""
+    return torch.stack([weight * loss(logits, target) for target, weight in targets]).sum()
