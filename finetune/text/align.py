@@ -69,7 +69,7 @@ class Alignment:
         keys = [self.shards.entries[int(i)].key for i in chosen]
         if role != TRAIN:
             return chosen
-        fit = [key in self.captions.of_key and not self.captions.mentions(key, self.held_out) for key in keys]
+        fit = [key in self.captions.of_key and not self.captions.shows(key, self.held_out) for key in keys]
         return chosen[np.array(fit, bool)]
 
 
@@ -101,7 +101,8 @@ def prepare(config: AlignConfig, ranks: Ranks) -> tuple[Alignment, Encoder]:
     shards = ShardSet(config.shards)
     sensor = pick_sensor(shards, config.sensor)
     indices = np.array([i for i, e in enumerate(shards.entries) if e.sensor == sensor.name], np.int64)
-    captions = make_captions(config.captions, shards, indices, turned=config.augment)
+    captions = make_captions(config.captions, shards, indices, turned=config.augment,
+                             held_out=config.holdout_classes)  # fmt: skip
     source = _text_source(config, captions)
     _, roles = sample_roles(config.split, shards, indices)
     encoder = _encoder(config, shards)

@@ -15,11 +15,12 @@ from bandloom.label_set import IGNORE_INDEX
 from finetune.splits import stable_hash
 from finetune.text.caption_file import read_captions
 from finetune.text.errors import TextError
-from finetune.text.sentences_of_ground import MENTIONED, mask_caption, metadata_caption
+from finetune.text.sentences_of_ground import mask_caption, metadata_caption
 from finetune.text.words import TEMPLATES, ClassWords, class_words, sentences
 
 PURPOSE_WORDS = 201
 VARIANTS = 3  # wordings of one mask or place
+HELD_OUT = 0.2  # a training sample may show this much of a class that it is not told of
 DOMINANT = 0.5  # a sample with a mask has the class that covers this much of it
 
 
@@ -61,15 +62,17 @@ class Captions:
         own = self.of_key[key]
         return int(own[rng_of(draw, PURPOSE_WORDS).integers(len(own))])
 
-    def mentions(self, key: str, classes: Sequence[int]) -> bool:
-        """Tell whether a sample shows any of the classes."""
+    def shows(self, key: str, classes: Sequence[int]) -> bool:
+        """Tell whether a sample shows enough of any of the classes to be kept from training."""
         shown = self.shares.get(key)
         if shown is not None:
-            return bool((shown[list(classes)] >= MENTIONED).any())
+            return bool((shown[list(classes)] >= HELD_OUT).any())
         return self.class_of.get(key, -1) in classes
 
 
-def make_captions(config: CaptionConfig, shards: Any, indices: np.ndarray, *, turned: bool) -> Captions:
+def make_captions(
+    config: CaptionConfig, shards: Any, indices: np.ndarray, *, turned: bool, held_out: Sequence[str] = ()
+) -> Captions:
     """Caption samples of a shard set.
 
     Args:
@@ -77,6 +80,7 @@ def make_captions(config: CaptionConfig, shards: Any, indices: np.ndarray, *, tu
         shards: a :class:`shards.shard_set.ShardSet`.
         indices: which samples, ``(N,)``.
         turned: images will be turned and mirrored.
+        held_out: classes that captions of masks do not speak of.
 
     Raises:
         BandloomError: a source cannot be used with these shards, or no sample got a caption.
@@ -96,7 +100,9 @@ def make_captions(config: CaptionConfig, shards: Any, indices: np.ndarray, *, tu
     for key, index in entries.items():
         entry, rng = shards.entries[index], rng_of(stable_hash(0, *key.encode())[()], PURPOSE_WORDS)
         if "masks" in config.sources and key in shares:
-            found[key] += [mask_caption(shares[key], words, rng) for _ in range(VARIANTS)]
+            told = np.array([0.0 if each.name in held_out else share for each, share in
+                             zip(words, shares[key], strict=True)])  # fmt: skip
+            found[key] += [mask_caption(told, words, rng) for _ in range(VARIANTS)]
         if "metadata" in config.sources:
             found[key].append(metadata_caption(shards.sensors[entry.sensor], _time(entry), *_place(entry)))
     return _numbered(found, class_of, shares, words)

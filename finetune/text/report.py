@@ -72,10 +72,11 @@ def _numbers(alignment: "Alignment", aligned: Aligned, indices: np.ndarray, imag
 
 
 def _retrieval(alignment: "Alignment", aligned: Aligned, indices: np.ndarray, image: np.ndarray) -> dict[str, Any]:
-    """Return caption-to-image, image-to-caption, and class-to-image retrieval."""
+    """Return caption-to-image, image-to-caption, and class-to-image retrieval among classes that training saw."""
     captions = alignment.captions
     keys = [alignment.shards.entries[int(i)].key for i in indices]
-    rows = [row for row, key in enumerate(keys) if key in captions.of_key][:MOST_QUERIES]
+    rows = [row for row, key in enumerate(keys) if key in captions.of_key]
+    rows = [row for row in rows if not captions.shows(keys[row], alignment.held_out)][:MOST_QUERIES]
     if not rows:
         return {}
     numbers = sorted({int(captions.of_key[keys[row]][0]) for row in rows})

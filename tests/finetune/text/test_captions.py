@@ -91,7 +91,7 @@ def test_chips_are_captioned_by_their_class_and_nothing_is_said_twice(chip_shard
     assert not any(unseen in made.texts for each in made.words for unseen in each.unseen)
     assert made.draw(key, 5) == made.draw(key, 5)
     assert len({made.draw(key, draw) for draw in range(50)}) > 2
-    assert made.mentions(key, [made.class_of[key]])
+    assert made.shows(key, [made.class_of[key]])
 
 
 def test_scenes_are_captioned_by_their_masks(scene_shards):
@@ -105,6 +105,18 @@ def test_scenes_are_captioned_by_their_masks(scene_shards):
         assert "degrees north" in told
     again = captions(shards, sources=["masks", "metadata"])
     assert again.texts == made.texts
+
+
+def test_captions_of_masks_do_not_speak_of_held_out_classes(scene_shards):
+    shards = ShardSet(scene_shards)
+    config = CaptionConfig(sources=["masks"])
+    made = make_captions(config, shards, shards.indices(None), turned=True, held_out=["grassland"])
+    plain = make_captions(config, shards, shards.indices(None), turned=True)
+    grass = plain.words[2].seen
+    assert any(word in text for text in plain.texts for word in grass)
+    assert not any(word in text for text in made.texts for word in grass)
+    for key, shares in made.shares.items():
+        assert made.shows(key, [2]) == (shares[2] >= 0.2)
 
 
 def test_a_users_csv_is_read_and_directions_are_dropped_where_images_turn(tmp_path, caplog):
