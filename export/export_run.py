@@ -147,13 +147,17 @@ def contract_of_model(model: TaskModel, tiling: Tiling) -> Contract:
 
 
 def default_tiling(model: TaskModel, margin_px: int | None = None, taper_px: int | None = None) -> Tiling:
-    """Return the tiling of a model: its chip, an eighth of it as margin and as much as taper, on the 60 m grid."""
+    """Return the tiling of a model: its chip, a twelfth of it as margin and a sixth as taper, on the 60 m grid.
+
+    Two and a quarter times the tiles of none of either; at equal numbers of tiles a taper does more against seams than
+    a margin (docs/decisions/tiling.md).
+    """
     if model.task == "classify":
         return Tiling(model.chip_px)
-    eighth = model.chip_px // 8 // CELL_PX * CELL_PX
-    margin = max(eighth, CELL_PX if model.chip_px >= 4 * CELL_PX else 0)
+    least = CELL_PX if model.chip_px >= 4 * CELL_PX else 0
+    margin, taper = (max(model.chip_px // part // CELL_PX * CELL_PX, least) for part in (12, 6))
     return Tiling(
-        model.chip_px, margin if margin_px is None else margin_px, margin if taper_px is None else taper_px
+        model.chip_px, margin if margin_px is None else margin_px, taper if taper_px is None else taper_px
     )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Real engines by TensorRT-RTX, which needs no GPU to build, where it is installed; everything around them always."""
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -26,11 +27,10 @@ def rtx():
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
+def bundle(tmp_path_factory, exported_run):
     rtx()
-    folder = tmp_path_factory.mktemp("engines")
-    write_run(folder / "run", task_model())
-    return export_run(folder / "run", folder / "bundle", precisions=["fp16", "bf16"])
+    _, made = exported_run
+    return read_bundle(shutil.copytree(made.path, tmp_path_factory.mktemp("engines") / "bundle"))
 
 
 def test_real_engines_are_built_without_a_gpu_and_pruned_for_a_box(bundle, tmp_path, capsys):

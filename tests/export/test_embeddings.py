@@ -9,12 +9,10 @@ from bandloom.errors import BundleError
 from bandloom.values import valid
 from export.bundle import read_bundle, verify
 from export.embeddings import write_embeddings
-from export.export_run import export_run
 from export.predict import PredictOptions
 from export.tiling import mirror
 from tests.export.array_scene import random_scene
 from tests.export.stack_file import write_stack
-from tests.export.test_export_run import task_model, write_run
 from tests.export.test_predict import run
 from tests.export.tiny_model import write_tiny_bundle
 
@@ -22,11 +20,8 @@ CELLS = (9, 11)  # more than two tiles of 24 core pixels each way, and no whole 
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("embeddings")
-    model = task_model()
-    write_run(folder / "run", model)
-    return model, export_run(folder / "run", folder / "bundle", embeddings=True)
+def exported(exported_run):
+    return exported_run
 
 
 def naive(model, scene, tiling):

@@ -200,5 +200,7 @@ def test_the_gate_counts_classes_and_labelled_score():
 def test_default_tilings_lie_on_the_60_m_grid():
     model = task_model()
     assert (default_tiling(model).margin_px, default_tiling(model).taper_px) == (6, 6)
+    model.chip_px = 240
+    assert (default_tiling(model).margin_px, default_tiling(model).taper_px) == (18, 36)
     assert default_tiling(model, 0, 0).margin_px == 0
     assert default_tiling(task_model(task="classify")).core_px == 36

@@ -9,7 +9,7 @@ from bandloom.errors import BundleError
 from export.audit import audit_ranges, require_fp16
 from export.bundle import verify
 from export.chips import held_chips
-from export.export_run import contract_of_model, default_tiling, export_run
+from export.export_run import contract_of_model, default_tiling
 from export.parity import torch_logits
 from export.precision import CastGraph
 from export.quantise import write_int8
@@ -21,11 +21,8 @@ from tests.export.test_predict import run
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("precisions")
-    model = task_model()
-    write_run(folder / "run", model)
-    return model, export_run(folder / "run", folder / "bundle", precisions=["fp16", "bf16"])
+def exported(exported_run):
+    return exported_run
 
 
 def answer(graph, chips):
