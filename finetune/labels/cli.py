@@ -49,11 +49,13 @@ def check(
     sensor: SensorOption = None, band_order: BandOrder = None, offset: Offset = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Check the bands against this checkpoint.")] = None,
     report: Annotated[str, typer.Option(help="text or json.")] = "text",
+    several: Several = False,
 ) -> None:  # fmt: skip
     """List every problem at once; exit code 2 when one of them stops a preparation."""
     from finetune.labels.prepare import examine, slots_of_checkpoint
 
-    request = _request(source, form, label_set, labels, attribute, overlap, all_touched, sensor, band_order, offset)
+    request = _request(source, form, label_set, labels, attribute, overlap, all_touched, sensor, band_order, offset,
+                       several)  # fmt: skip
     found = examine(request, slots_of_checkpoint(checkpoint) if checkpoint else None).problems
     if report == "json":
         typer.echo(json.dumps(found.to_dict(), indent=1))

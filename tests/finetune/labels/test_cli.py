@@ -38,6 +38,7 @@ def test_a_raster_is_mapped_and_what_is_lost_is_said(tmp_path, capsys):
     [
         (["--form", "folder", "--label-set", "eurosat10"], "Did you mean 'folders'"),
         (["--form", "folders", "--label-set", "eurosat"], "Did you mean 'eurosat10'"),
+        (["--form", "folders", "--label-set", "eurosat10", "--several"], "--several is for --form bigearthnet"),
     ],
 )
 def test_a_wrong_word_names_the_right_one(tmp_path, capsys, words, said):
