@@ -98,7 +98,7 @@ def make_captions(
         for key, index in class_of.items():
             found[key] += of_class[index]
     for key, index in entries.items():
-        entry, rng = shards.entries[index], rng_of(stable_hash(0, *key.encode())[()], PURPOSE_WORDS)
+        entry, rng = shards.entries[index], rng_of(int(stable_hash(0, *key.encode())), PURPOSE_WORDS)
         if "masks" in config.sources and key in shares:
             told = np.array([0.0 if each.name in held_out else share for each, share in
                              zip(words, shares[key], strict=True)])  # fmt: skip

@@ -105,5 +105,5 @@ def unit(features: Tensor) -> Tensor:
 def standardise(encoder: Encoder, features: Tensor) -> None:
     """Fold the mean and deviation of pooled features ``(N, D)`` into the encoder's last norm."""
     mean, std = features.mean(0), features.std(0).clamp(min=1e-3 * float(features.std()) + 1e-8)
-    encoder.norm.weight /= std
+    encoder.norm.weight.div_(std)
     encoder.norm.bias.copy_((encoder.norm.bias - mean) / std)

@@ -38,15 +38,15 @@ def sample_roles(config: SplitConfig, shards: Any, indices: np.ndarray) -> tuple
         raise ConfigError("split.kind=block needs samples with a place; use split.kind=given.")
     side_m = max(int(entry.side_px) for entry in entries) * PIXEL_M
     sides = [config.block_m] if config.block_m else [each for each in BLOCK_SIDES_M if each >= side_m] or [2 * side_m]
-    roles = np.zeros(0)
-    for block_m in sides:
-        buffer_m = min(config.buffer_m, block_m - PIXEL_M)
-        split = BlockSplit(block_m, buffer_m, config.val, config.test, config.seed)
+    tried = [BlockSplit(side, min(config.buffer_m, side - PIXEL_M), config.val, config.test, config.seed)
+             for side in sides]  # fmt: skip
+    for split in tried:
         roles = _roles(split, entries)
         if (roles == TEST).sum() >= FEWEST_TESTS and (roles == TRAIN).sum() >= (roles == TEST).sum():
             return split, roles
+    roles = _roles(tried[-1], entries)
     if (roles == TRAIN).any() and (roles == TEST).any():
-        return split, roles
+        return tried[-1], roles
     raise ConfigError(f"the split leaves {(roles == TRAIN).sum()} samples for training and {(roles == TEST).sum()} for"
                       " the test; use another split.seed, split.block_m, or more ground.")  # fmt: skip
 
