@@ -32,6 +32,7 @@ class _Lane:
     batch: int = 0  # what the context's shapes are set for
     ran: set[int] = field(default_factory=set)  # batches that ran at least once, and may be captured
     graph: Any = None
+    captures: bool = True  # until a capture fails
 
 
 class EngineRunner:
@@ -122,14 +123,15 @@ class EngineRunner:
         Only one graph is kept a lane: other batches change the context's shapes, and so does the usual one afterwards.
         """
         capturable = getattr(lane.context, "is_stream_capturable", None)
-        if batch != self._profile[1] or batch not in lane.ran or (capturable and not capturable(lane.stream)):
+        ready = lane.captures and batch == self._profile[1] and batch in lane.ran
+        if not ready or (capturable and not capturable(lane.stream)):
             return False
         made: list[Any] = []
         try:
             with self._cuda.captured(lane.stream, made):
                 self._enqueue(lane, batch)
         except CudaError:
-            lane.ran.discard(batch)  # try again after another plain run
+            lane.captures = False
             return False
         lane.graph = made[0]
         self._cuda.launch(lane.graph, lane.stream)

@@ -12,7 +12,7 @@ from export.record import EngineFile
 from export.runner import OnnxRunner, Unavailable
 from export.scene_map import Pace, SceneMapper
 from tests.export.array_scene import random_scene
-from tests.export.fake_gpu import FakeCudart, FakeTrt
+from tests.export.fake_gpu import FakeContext, FakeCudart, FakeTrt
 from tests.export.tiny_model import TILING, random_chips, tiny_contract, write_tiny_model
 
 
@@ -50,6 +50,24 @@ def test_the_usual_batch_becomes_a_graph_and_others_between_do_not_disturb_it(mo
         chips = random_chips(tiny_contract(), count, seed)
         np.testing.assert_allclose(runner.run(chips), plain.run(chips), atol=1e-6)
     assert cudart.launched == 4
+
+
+def test_an_engine_that_cannot_be_captured_runs_plainly(model, monkeypatch):
+    cudart = FakeCudart()
+    runner = loaded(model, cudart)
+    plain = FakeContext.execute_async_v3
+    tries = []
+
+    def refuses(self, stream):
+        tries.append(stream in cudart.capturing)
+        return not tries[-1] and plain(self, stream)
+
+    monkeypatch.setattr(FakeContext, "execute_async_v3", refuses)
+    expected = OnnxRunner(model, threads=1).run(random_chips(tiny_contract(), 4))
+    for _ in range(5):
+        np.testing.assert_allclose(runner.run(random_chips(tiny_contract(), 4)), expected, atol=1e-6)
+    assert cudart.launched == 0
+    assert tries.count(True) == 1
 
 
 def test_two_lanes_answer_at_once_and_never_mix(model):
