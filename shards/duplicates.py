@@ -16,7 +16,8 @@ def find_duplicates(entries: Sequence[Entry]) -> set[str]:
     """Return the keys of samples that repeat an earlier one.
 
     Exact copies hold the same pixels in every band group. Overlaps are samples of one sensor and one acquisition time
-    from different scenes whose centres lie within half a side of each other: the first in order owns the ground.
+    from different scenes whose centres lie within half a side of each other: the newest processing baseline owns the
+    ground, and of equals the first in order: ``entries`` come in this order.
     """
     repeated = _exact_copies(entries)
     return repeated | _overlaps([entry for entry in entries if entry.key not in repeated and entry.datetime])

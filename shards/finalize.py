@@ -1,6 +1,7 @@
 """The end of a build: splits, statistics, one index of all samples, the quarantine list, and last the manifest."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from bandloom import __version__
 from bandloom.errors import ShardError
 from shards.duplicates import DUPLICATE_SPLIT, find_duplicates
 from shards.geography import BUFFER_M, split_of, split_of_cells
-from shards.index import INDEX, read_index, write_index
+from shards.index import INDEX, Entry, read_index, write_index
 from shards.manifest import write_manifest
 from shards.statistics import split_statistics
 
@@ -32,14 +33,14 @@ def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any
     told = plan["options"]["split"]
     cells = split_of_cells(entry.cells for entry in entries)
     splits = {entry.cells: told or split_of(entry.cells, cells) for entry in entries}
-    repeated = find_duplicates(entries)
+    provenance = {key: value for journal in journals for key, value in journal["provenance"].items()}
+    repeated = find_duplicates(_newest_first(entries, provenance))
     entries = [
         replace(entry, split=DUPLICATE_SPLIT if entry.key in repeated else splits[entry.cells]) for entry in entries
     ]
     write_index(place / INDEX, entries)
     if quarantine:
         (place / QUARANTINE).write_text("".join(json.dumps(bad) + "\n" for bad in quarantine))
-    provenance = {key: value for journal in journals for key, value in journal["provenance"].items()}
     sensors: dict[str, Any] = {
         record["sensor_record"]["name"]: record.pop("sensor_record") for record in provenance.values()
     }
@@ -53,6 +54,16 @@ def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any
         "shards": tars, "sources": provenance,
     })  # fmt: skip
     return len(quarantine)
+
+
+def _newest_first(entries: Sequence[Entry], provenance: dict[str, Any]) -> list[Entry]:
+    """Return samples with those of the newest processing baseline first, else in their own order."""
+
+    def age(entry: Entry) -> float:
+        told = provenance.get(entry.key.rsplit("_r", 1)[0], {}).get("processing_baseline")
+        return -float(told) if re.fullmatch(r"\d+(\.\d+)?", str(told)) else 0.0
+
+    return sorted(entries, key=age)
 
 
 def _beside(place: Path, tar: str, suffix: str) -> Path:

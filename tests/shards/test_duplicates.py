@@ -6,6 +6,7 @@ import pytest
 from shards.build import build
 from shards.plan import BuildOptions
 from shards.shard_set import ShardSet
+from tests.shards.safe_product import NAME, native_bands, write_safe
 
 
 def test_an_exact_copy_of_a_scene_is_kept_out_of_every_split_and_of_the_statistics(tmp_path, write_stack):
@@ -32,3 +33,13 @@ def test_ground_that_two_granules_of_one_pass_share_has_one_owner(tmp_path, writ
         write_stack(tmp_path / f"{name}.tif", pixels, tags=tags, origin=(x, 5_300_040))
     build([str(tmp_path / "a.tif"), str(tmp_path / "b.tif")], tmp_path / "out", BuildOptions(96))
     assert len(ShardSet(tmp_path / "out").indices()) == owned
+
+
+def test_of_one_granule_processed_twice_the_newest_baseline_owns_the_ground(tmp_path):
+    native = native_bands()
+    write_safe(tmp_path / "scenes", native, offset=0, baseline="02.04", name=NAME.replace("N0509", "N0204"))
+    changed = {band: pixels + 1 for band, pixels in native.items()}
+    write_safe(tmp_path / "scenes", changed, name=NAME)
+    build([str(tmp_path / "scenes")], tmp_path / "out", BuildOptions(60))
+    owners = {entry.key.split("_")[3] for entry in ShardSet(tmp_path / "out").entries if entry.split != "duplicate"}
+    assert owners == {"N0509"}

@@ -1,9 +1,9 @@
 """Rasters that are not on this disk: paths that GDAL reads pass through as they are."""
 
-import functools
-import threading
+import subprocess
+import sys
 import zipfile
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,19 +14,13 @@ from shards.scenes import open_scene
 from shards.shard_set import ShardSet
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def served(tmp_path):
     """Serve ``tmp_path`` over HTTP; return its address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
+    script = Path(__file__).with_name("range_server.py")
+    with subprocess.Popen([sys.executable, script, tmp_path], stdout=subprocess.PIPE, text=True) as server:
+        yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
+        server.kill()
 
 
 @pytest.mark.parametrize("form", ["vsicurl", "http", "vsizip", "vsizip over http"])
@@ -44,7 +38,7 @@ def test_paths_that_gdal_reads_give_the_same_pixels_and_build(tmp_path, write_st
         got, right = scene.read((0, 0, 1080, 960)), wanted.read((0, 0, 1080, 960))
     assert all(np.array_equal(got[gsd], right[gsd]) for gsd in right)
     build([path], tmp_path / "out", BuildOptions(60))
-    assert [entry.key for entry in ShardSet(tmp_path / "out").entries][0] == "scene_r0000_c0000"
+    assert ShardSet(tmp_path / "out").entries[0].key == "scene_r0000_c0000"
 
 
 @pytest.mark.parametrize("path", ["/vsicurl/http://127.0.0.1:1/none.tif", "/vsizip/none.zip/a.tif"])
