@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from bandloom.console import table
+from finetune.splits import TRAIN
 from finetune.text.aligned import Aligned
 from finetune.text.retrieval import retrieval
 from finetune.text.samples import image_batches
@@ -67,7 +68,9 @@ def _numbers(alignment: "Alignment", aligned: Aligned, indices: np.ndarray, imag
     captions = alignment.captions
     classes = np.array([captions.class_of.get(alignment.shards.entries[int(i)].key, -1) for i in indices])
     vectors = partial(aligned.classes, apart=False)  # a text model that learnt nothing yet scores like chance
-    return three_numbers(image, classes, captions.words, alignment.held_out, vectors,
+    keys = [alignment.shards.entries[int(i)].key for i in alignment.of(TRAIN)]
+    trained = sorted({captions.class_of[key] for key in keys if key in captions.class_of})
+    return three_numbers(image, classes, captions.words, trained, alignment.held_out, vectors,
                          alignment.config.captions.templates)  # fmt: skip
 
 

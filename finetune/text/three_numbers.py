@@ -13,12 +13,11 @@ import numpy as np
 from finetune.text.words import TEMPLATES, ClassWords, readable, sentences
 
 ClassVectors = Callable[[Mapping[str, Sequence[str]]], np.ndarray]
-FEWEST = 1  # samples that a class needs to be scored
 
 
 def three_numbers(
-    image: np.ndarray, classes: np.ndarray, words: Sequence[ClassWords], held_out: Sequence[int], vectors: ClassVectors,
-    templates: Sequence[str] = TEMPLATES,
+    image: np.ndarray, classes: np.ndarray, words: Sequence[ClassWords], trained: Sequence[int],
+    held_out: Sequence[int], vectors: ClassVectors, templates: Sequence[str] = TEMPLATES,
 ) -> dict[str, Any]:  # fmt: skip
     """Score test images by class words; every score is a mean over classes, so that rare ones count.
 
@@ -26,22 +25,22 @@ def three_numbers(
         image: unit vectors of test samples, ``(N, D)``.
         classes: class index of each, ``(N,)``; -1 where there is none.
         words: of all classes.
-        held_out: indices of classes that training never saw.
+        trained: indices of classes that training had samples of.
+        held_out: indices of classes that training was kept from.
         vectors: prompts by class to class vectors; see :meth:`finetune.text.aligned.Aligned.classes`.
         templates: sentences around the words.
     """
-    held = sorted(held_out)
-    seen = [i for i in range(len(words)) if i not in held and (classes == i).sum() >= FEWEST]
-    tested = [i for i in held if (classes == i).sum() >= FEWEST]
+    held, seen = sorted(held_out), sorted(set(trained) - set(held_out))
+    present = set(np.unique(classes).tolist())
 
     def prompts(index: int, own: Sequence[str]) -> list[str]:
         return sentences(own or [readable(words[index].name)], templates)
 
-    trained = {i: prompts(i, words[i].seen) for i in range(len(words))}
-    asked = {i: prompts(i, words[i].unseen or words[i].seen) for i in range(len(words))}
-    fresh = [i for i in seen if words[i].unseen]
+    known = {i: prompts(i, words[i].seen) for i in range(len(words))}
+    fresh = {i: prompts(i, words[i].unseen or words[i].seen) for i in range(len(words))}
 
-    def score(among: Sequence[int], scored: Sequence[int], sentences_of: Mapping[int, Sequence[str]]) -> dict[str, Any]:
+    def score(among: Sequence[int], wanted: Sequence[int], sentences_of: Mapping[int, Sequence[str]]) -> dict[str, Any]:
+        scored = [i for i in wanted if i in present]
         if len(among) < 2 or not scored:
             return {"classes": len(among), "samples": 0}
         table = vectors({words[i].name: sentences_of[i] for i in among})
@@ -50,10 +49,10 @@ def three_numbers(
         return class_mean(said, classes[rows], scored, len(among))
 
     return {
-        "seen classes, training words": score(seen, seen, trained),
-        "seen classes, unseen words": score(seen, fresh, asked),
-        "held-out classes among themselves": score(held, tested, trained),
-        "held-out classes among all": score([*seen, *held], tested, trained),
+        "seen classes, training words": score(seen, seen, known),
+        "seen classes, unseen words": score(seen, [i for i in seen if words[i].unseen], fresh),
+        "held-out classes among themselves": score(held, held, known),
+        "held-out classes among all": score([*seen, *held], held, known),
     }
 
 

@@ -47,3 +47,16 @@ def loss_and_gradients(kind: str) -> dict[str, Any]:
         return {"loss": ranks.total(loss.item()) / ranks.world, "gradients": gradients}
     finally:
         ranks.stop()
+
+
+def align_run(config: dict[str, Any], out: str) -> list[float]:
+    """Align on this rank and return the losses that the run's metrics hold."""
+    from pathlib import Path
+
+    from bandloom.run_folder import RunFolder
+    from finetune.text.align import align
+    from finetune.text.config import AlignConfig
+
+    run = RunFolder(Path(out))
+    align(AlignConfig.model_validate(config), run)
+    return [line["loss"] for line in run.metrics("train")]

@@ -11,9 +11,11 @@ from finetune.text.errors import TextError
 from finetune.text.model import AlignModel, standardise, unit
 from finetune.text.words import class_words, sentences
 from shards.shard_set import ShardSet
+from tests.bandloom.tiny_training import run_ranks
 from tests.finetune.models import S2, chips, encoder
 from tests.finetune.text.text_models import write_model
 
+ALIGN = "tests.finetune.text.ranked_losses:align_run"
 FEW = ("trainer.steps=4", "trainer.batch_size=8", "trainer.workers=0", "trainer.engine.warmup_steps=1",
        "trainer.engine.precision=fp32", "trainer.log_every=1", "split.block_m=600", "split.buffer_m=0",
        "curve_points=2")  # fmt: skip
@@ -132,3 +134,17 @@ def test_image_and_text_vectors_have_length_one():
     assert float(scale.detach()) == pytest.approx(10)
     assert float(bias.detach()) == pytest.approx(-2.71)
     assert torch.allclose(unit(torch.randn(3, 32)).mean(1), torch.zeros(3), atol=1e-6)
+
+
+def test_two_ranks_align_as_one_process_does(tmp_path, chip_shards, encoder_folder, word_vectors):
+    config = {
+        "shards": str(chip_shards), "checkpoint": str(encoder_folder), "text": {"model": str(word_vectors)},
+        "mode": "lora", "lora_rank": 2, "curve_points": 0, "split": {"block_m": 600, "buffer_m": 0},
+        "trainer": {"steps": 3, "batch_size": 8, "workers": 0, "log_every": 1,
+                    "engine": {"lr": 1e-3, "warmup_steps": 1, "precision": "fp32"}},
+    }  # fmt: skip
+    [one] = run_ranks(ALIGN, 1, tmp_path / "one", config=config, out=str(tmp_path / "run-one"))
+    two = run_ranks(ALIGN, 2, tmp_path / "two", config=config, out=str(tmp_path / "run-two"))
+    assert len(one) == 3
+    assert two[0] == pytest.approx(one, rel=1e-4)
+    assert (tmp_path / "run-two" / "DONE").is_file()

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from bandloom.errors import ConfigError, ShardError
+from finetune.config import SplitConfig
+from finetune.splits import TEST, TRAIN
+from finetune.text.samples import chip_side, middle, sample_roles
+from shards.shard_set import ShardSet
+
+
+def test_samples_of_one_block_have_one_role(chip_shards):
+    shards = ShardSet(chip_shards)
+    indices = np.arange(len(shards))
+    split, roles = sample_roles(SplitConfig(block_m=600, buffer_m=0), shards, indices)
+    assert (roles == TRAIN).any()
+    assert (roles == TEST).any()
+    by_block: dict[tuple[int, int, int], set[int]] = {}
+    for index, role in zip(indices, roles, strict=True):
+        entry = shards.entries[int(index)]
+        middle_m = (entry.x_m + entry.side_px * 5 + 5, entry.y_m - entry.side_px * 5 - 5)
+        if role != 255:
+            by_block.setdefault((entry.epsg, int(middle_m[0] // 600), int(middle_m[1] // 600)), set()).add(int(role))
+    assert all(len(roles) == 1 for roles in by_block.values())
+    assert split.describe()["block_m"] == 600
+
+
+def test_without_a_size_the_largest_block_that_serves_is_taken(chip_shards):
+    shards = ShardSet(chip_shards)
+    split, roles = sample_roles(SplitConfig(buffer_m=0), shards, np.arange(len(shards)))
+    assert (roles == TEST).sum() >= 8
+    assert split.describe()["block_m"] >= 300
+
+
+def test_a_split_that_leaves_nothing_to_test_with_is_refused(chip_shards):
+    shards = ShardSet(chip_shards)
+    with pytest.raises(ConfigError, match="samples for training and"):
+        sample_roles(SplitConfig(block_m=600), shards, np.arange(1))
+
+
+def test_the_middle_lies_on_the_60_m_grid():
+    groups = {10: np.arange(30 * 30).reshape(1, 30, 30), 60: np.arange(25).reshape(1, 5, 5)}
+    cut = middle(groups, 12)
+    assert cut[60].tolist() == [[[6, 7], [11, 12]]]
+    assert cut[10][0, 0, 0] == 6 * 30 + 6
+    assert cut[10].shape == (1, 12, 12)
+
+
+def test_a_chip_is_what_tokens_tile(chip_shards):
+    shards = ShardSet(chip_shards)
+    assert chip_side(shards, np.arange(3), 60) == 24
+    assert chip_side(shards, np.arange(3), 180) == 18
+    with pytest.raises(ShardError, match="less than a token of 300 m"):
+        chip_side(shards, np.arange(3), 300)
