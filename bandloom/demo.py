@@ -90,13 +90,13 @@ def _write_configs(out: Path, size: DemoSize) -> dict[str, Path]:
             "task": "segment",
             "checkpoint": str(out / "pretrain"),
             "chip_px": 72,
-            "trainer": _finetuning(size.segment_steps, batch_size=16),
+            "trainer": _finetuning(size.segment_steps, batch_size=16, lr=2e-3),
         },
         "classify": {
             "shards": str(out / "chip_shards"),
             "task": "classify",
             "checkpoint": str(out / "pretrain"),
-            "trainer": _finetuning(size.classify_steps, batch_size=32),
+            "trainer": _finetuning(size.classify_steps, batch_size=32, lr=5e-4),
         },
     }
     (out / "configs").mkdir(parents=True)
@@ -106,8 +106,8 @@ def _write_configs(out: Path, size: DemoSize) -> dict[str, Path]:
     return paths
 
 
-def _finetuning(steps: int, batch_size: int) -> dict[str, Any]:
-    engine = {"lr": 2e-3, "warmup_steps": 20, "betas": [0.9, 0.999]}
+def _finetuning(steps: int, batch_size: int, lr: float) -> dict[str, Any]:
+    engine = {"lr": lr, "warmup_steps": 20, "betas": [0.9, 0.999]}
     return {"steps": steps, "batch_size": batch_size, "engine": engine}
 
 

@@ -105,6 +105,12 @@ def trainer(request: pytest.FixtureRequest) -> object:
         return toy()
     if request.param == "deepspeed" and importlib.util.find_spec("deepspeed") is None:
         pytest.skip("no deepspeed: pip install 'bandloom[deepspeed]'")
+    if request.param == "deepspeed":  # its extension is built once: the nodes of this cluster are one machine
+        import torch
+
+        from bandloom.deepspeed_build import prepare_build
+
+        prepare_build(torch.device("cpu"))
     return pretraining(request.getfixturevalue("shards"), request.param)
 
 

@@ -1,5 +1,6 @@
 """What happens to a run on a real Slurm when things go wrong; each ends with the losses of an undisturbed run."""
 
+import os
 import shlex
 import time
 from collections.abc import Callable
@@ -21,6 +22,8 @@ Launch = Callable[..., Run]
 def launch(cluster: Cluster, trainer: Trainer, tmp_path: Path) -> Launch:
     def go(*, slow: float = 0.0, fault: str = "", nodes: int = 2, minutes: int = 5, **changes: object) -> Run:
         env = {"OMP_NUM_THREADS": "1", "SLOW": str(slow), "FAULT": fault}
+        if built := os.environ.get("TORCH_EXTENSIONS_DIR"):
+            env["TORCH_EXTENSIONS_DIR"] = built
         profile = small_profile(**{"program": trainer.program, "env": env, **changes})
         return trainer.submit(cluster, tmp_path / "run", profile, nodes, minutes)
 
