@@ -86,7 +86,8 @@ def test_the_latent_loss_equals_a_naive_loop() -> None:
     for b in range(2):
         hidden = [t for t in range(9) if decoded.mask[b, t]]
         for t in hidden:
-            scores = [float(torch.cosine_similarity(decoded.outputs[b, t].detach(), true[b, k], dim=0)) / 0.2 for k in hidden]
+            said = decoded.outputs[b, t].detach()
+            scores = [float(torch.cosine_similarity(said, true[b, k], dim=0)) / 0.2 for k in hidden]
             costs.append(-scores[hidden.index(t)] + float(np.log(np.exp(scores).sum())))
     assert float(target(decoded).detach()) == pytest.approx(np.mean(costs), rel=1e-5)
 
