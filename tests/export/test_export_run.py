@@ -103,6 +103,7 @@ def test_mapping_a_scene_with_the_engine_equals_mapping_it_with_torch(exported):
 
     class Torch:
         name = "torch"
+        lanes = 1
 
         def run(self, groups):
             return torch_logits(model, groups)
