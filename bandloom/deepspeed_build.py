@@ -33,7 +33,7 @@ def prepare_build(device: torch.device) -> None:
     folder = extensions_folder()
     os.environ["TORCH_EXTENSIONS_DIR"] = str(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f".building-{platform.node()}").open("w") as guard:
+    with (folder / ".building").open("w") as guard:  # one for all nodes that share the folder
         fcntl.flock(guard, fcntl.LOCK_EX)
         for stale in folder.glob("*/lock"):
             stale.unlink(missing_ok=True)
