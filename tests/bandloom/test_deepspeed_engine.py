@@ -97,7 +97,7 @@ def test_a_lock_that_a_killed_build_left_is_cleared(tmp_path: Path):
     (built / "lock").touch()
     assert len(run_ranks("follow", 1, tmp_path, engine=deepspeed(0), steps=1)) == 1
     assert not (built / "lock").exists()
-    guard = next(extensions_folder().glob(".building-*"))
+    guard = next(extensions_folder().glob(".building"))
     with guard.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # a build that is alive is waited for
         ranked = Ranked("follow", 1, tmp_path, engine=deepspeed(0), steps=1)
