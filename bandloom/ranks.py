@@ -1,6 +1,7 @@
 """The processes of a run, from the environment: srun, torchrun and DeepSpeed's launcher all set the same five names."""
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -101,14 +102,16 @@ class Ranks:
 
 
 def leave_group() -> None:
-    """Leave the process group, if there is one.
+    """Leave the process group, if there is one, so that the process can end.
 
-    The group itself is kept until the process ends: gloo's destructor joins threads that need the interpreter's lock to
-    free their last exchange, while who drops the group (DDP's reducer, say) holds that lock, and both would wait.
+    A thread of gloo's frees the last exchange and needs the interpreter's lock for it. Whoever drops the group (DDP's
+    reducer, say) holds that lock and waits for the thread; and in an interpreter that is ending the thread is cut off,
+    which aborts the process. So the group is kept, and the thread gets its time.
     """
     if dist.is_initialized():
         _LEFT.append(dist.group.WORLD)
         dist.destroy_process_group()
+        time.sleep(0.5)
 
 
 def _number(name: str, default: int) -> int:
