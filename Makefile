@@ -6,12 +6,15 @@ NAME ?=
 PYTEST = $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint drills fuzz slow bench docs clean
+.PHONY: demo test pytest lint drills fuzz slow bench docs clean
 
 demo: $(VENV)/.train
 	$(BIN)/bandloom demo --out demo
 
-test: $(VENV)/.dev lint
+test: $(VENV)/.dev  ## lint and types on one core while the tests run on the other
+	$(MAKE) -j2 lint pytest
+
+pytest: $(VENV)/.dev
 	$(PYTEST)
 
 lint: $(VENV)/.dev
