@@ -36,8 +36,8 @@ class DemoSize:
 
 FULL = DemoSize(scenes=24, chip_scenes=12, side_px=480, map_px=960, pretrain_steps=400, segment_steps=150,
                 classify_steps=150)  # fmt: skip
-QUICK = DemoSize(scenes=8, chip_scenes=4, side_px=240, map_px=480, pretrain_steps=40, segment_steps=20,
-                 classify_steps=20)  # fmt: skip
+QUICK = DemoSize(scenes=8, chip_scenes=4, side_px=240, map_px=360, pretrain_steps=25, segment_steps=12,
+                 classify_steps=10)  # fmt: skip
 UNSEEN_SEED = 5000  # no scene of the demo's shards has it
 
 
