@@ -105,7 +105,7 @@ class RunFolder:
 
     def metrics(self, kind: str | None = None) -> list[dict[str, Any]]:
         """Return the lines of ``metrics.jsonl``, of one kind when given."""
-        return [line for line in _read_lines(self.path / "metrics.jsonl") if kind is None or line["kind"] == kind]
+        return [line for line in read_lines(self.path / "metrics.jsonl") if kind is None or line["kind"] == kind]
 
     def forget_after(self, step: int) -> None:
         """Drop the lines of later steps: a resumed run takes these steps again."""
@@ -113,7 +113,7 @@ class RunFolder:
         self._board_from = step + 1
         if not path.exists():
             return
-        kept = [line for line in _read_lines(path) if line["step"] <= step or line["kind"] == "event"]
+        kept = [line for line in read_lines(path) if line["step"] <= step or line["kind"] == "event"]
         self.close()
         with new_output(path, overwrite=True) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
@@ -180,7 +180,7 @@ def _may_change(key: str) -> bool:
     return any(key == free or key.startswith(free + ".") for free in _MAY_CHANGE)
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return the records of a file of JSON lines; a last line that a kill or a full disk cut off is left out."""
     records = []
     for line in path.read_text().splitlines() if path.exists() else []:

@@ -16,8 +16,8 @@ from rasterio.windows import Window
 
 from bandloom.errors import OutputError
 from bandloom.label_set import LabelSet
+from bandloom.png import png
 from export.partial_map import disk_errors
-from export.png import png
 
 BLOCK_PX = 512
 PICTURE_PX = 2048  # longest side of the picture

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from bandloom.errors import RunFolderError
+from bandloom.run_folder import read_lines
 
 KINDS = {
     "shards": "Shards",
@@ -85,12 +86,12 @@ def _run_record(path: Path) -> Record:
         )
     kind = "finetune" if "rows" in result else "pretrain" if "objective" in config else "run"
     environment = _json(path / "environment.json") if (path / "environment.json").is_file() else {}
-    return Record(path, kind, config, environment, _lines(path / "metrics.jsonl"), result,
+    return Record(path, kind, config, environment, read_lines(path / "metrics.jsonl"), result,
                   sorted((path / "pictures").glob("*.png")))  # fmt: skip
 
 
 def _shards_record(path: Path) -> Record:
-    return Record(path, "shards", lines=_lines(path / "quarantine.jsonl"), result=_json(path / "manifest.json"))
+    return Record(path, "shards", lines=read_lines(path / "quarantine.jsonl"), result=_json(path / "manifest.json"))
 
 
 def _map_record(path: Path) -> Record:
@@ -108,15 +109,4 @@ def _json(path: Path) -> dict[str, Any]:
         raise RunFolderError(f"{path} is damaged ({cause}); restore it, or run its stage again.") from cause
     if not isinstance(found, dict):
         raise RunFolderError(f"{path} holds no record; restore it, or run its stage again.")
-    return found
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a file of JSON lines; a last line that was cut off is left out."""
-    found = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
     return found

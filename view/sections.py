@@ -43,7 +43,7 @@ def sections_of(record: Record) -> list[Section]:
     """Return what a record has to show, in reading order; sections without content are left out."""
     makers: dict[str, Sequence[Callable[[Record], Section]]] = {
         "pretrain": (_losses, _feature_scores, _speed, _events, _pictures),
-        "finetune": (_scores, _classes, _confusions, _calibration, _losses, _speed, _events, _pictures, _split),
+        "finetune": (_scores, _classes, _confusions, _calibration, _bands, _losses, _speed, _events, _pictures, _split),
         "run": (_losses, _speed, _events, _pictures),
         "shards": (_samples, _statistics, _quarantine),
         "bundle": (_parity, _engines, _contract, _provenance),
@@ -153,8 +153,15 @@ def _confusions(record: Record) -> Section:
 
 def _calibration(record: Record) -> Section:
     found = record.result.get("calibration") or {}
-    numbers = [[name.replace("_", " "), value] for name, value in found.items() if isinstance(value, int | float)]
-    return Section("Calibration", tables=[Table(("", "value"), numbers)] if numbers else ())
+    rows = [[f"error {when} the temperature", found[when]["error"]] for when in ("before", "after") if when in found]
+    rows += [["temperature", found["temperature"]]] if rows else []
+    return Section("Calibration", tables=[Table(("", "value"), rows)] if rows else ())
+
+
+def _bands(record: Record) -> Section:
+    rows = [[each["name"], each["overall"], each["macro_f1"]] for each in record.result.get("bands") or []]
+    table = Table(("bands", "accuracy", "macro-F1"), rows)
+    return Section("On fewer bands", "The others absent, nothing trained again.", tables=[table] if rows else ())
 
 
 def _split(record: Record) -> Section:

@@ -10,10 +10,12 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from bandloom.errors import OutputError, SceneError
+from bandloom.png import png
+from bandloom.web_tiles import TILE_PX, tile_bounds
 from view.class_map import ClassMap
 from view.fetch_maplibre import VENDOR
 from view.scene_bands import SceneBands
-from view.tiles import TILE_PX, class_means, class_picture, png, scene_picture, tile_bounds
+from view.tiles import class_means, class_picture, scene_picture
 
 DEEPEST_ZOOM = 22
 PAGE = Path(__file__).parent / "page"

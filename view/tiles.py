@@ -1,7 +1,5 @@
 """Pictures of a window on the world, cut on demand: tiles of the XYZ scheme, and whole views."""
 
-import io
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,17 +15,8 @@ from bandloom.values import SATURATED
 from view.class_map import ClassMap
 from view.scene_bands import SceneBands
 
-TILE_PX = 256
 WEB_MERCATOR = CRS.from_epsg(3857)
-HALF_WORLD_M = math.pi * 6378137.0
 Bounds = tuple[float, float, float, float]
-
-
-def tile_bounds(zoom: int, x: int, y: int) -> Bounds:
-    """Return left, bottom, right, top of a tile in metres of web Mercator; y grows to the south."""
-    side = 2 * HALF_WORLD_M / 2**zoom
-    left, top = x * side - HALF_WORLD_M, HALF_WORLD_M - y * side
-    return left, top - side, left + side, top
 
 
 def class_picture(
@@ -63,15 +52,6 @@ def class_means(class_map: ClassMap, scene: SceneBands, side: int = 256) -> dict
             if here.size:
                 held[slot] = round(float(here.mean()), 1)
     return means
-
-
-def png(picture: np.ndarray) -> bytes:
-    """Return ``(H, W, 4)`` uint8 as a PNG file."""
-    from PIL import Image
-
-    content = io.BytesIO()
-    Image.fromarray(picture).save(content, "PNG", compress_level=1)
-    return content.getvalue()
 
 
 def _window(path: Path, index: int, bounds: Bounds, size: tuple[int, int], how: Resampling, absent: int) -> np.ndarray:

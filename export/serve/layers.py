@@ -1,6 +1,5 @@
 """Web map tiles of maps and scenes that the operator named: any GeoTIFF of one byte a band, from its overviews."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,10 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 
 from bandloom.errors import SceneError
-from export.png import png
+from bandloom.png import png
+from bandloom.web_tiles import TILE_PX, tile_bounds
 
-TILE_PX = 256
 MAX_ZOOM = 18
-WORLD_M = 2 * math.pi * 6378137.0  # the circumference of web Mercator's sphere
 
 
 @dataclass(frozen=True)
@@ -87,10 +85,3 @@ def _colour_table(raster: Any) -> np.ndarray:
     for code, colour in raster.colormap(1).items():
         table[code] = colour
     return table
-
-
-def tile_bounds(zoom: int, x: int, y: int) -> tuple[float, float, float, float]:
-    """Return left, bottom, right, top of a tile in web Mercator metres (the XYZ scheme: y grows to the south)."""
-    side = WORLD_M / 2**zoom
-    left, top = x * side - WORLD_M / 2, WORLD_M / 2 - y * side
-    return left, top - side, left + side, top

@@ -41,6 +41,17 @@ def test_the_first_score_row_is_the_models(chain: Path, tmp_path: Path, page: An
     assert row[:2] == [scores["name"], f"{scores['overall']:.3f}"]
 
 
+def test_calibration_and_bands_are_shown_as_they_were_measured(chain: Path, tmp_path: Path, page: Any):
+    assert run("report", chain / "finetune", "--out", tmp_path / "r.html") == 0
+    page.goto((tmp_path / "r.html").as_uri())
+    record = json.loads((chain / "finetune" / "metrics.json").read_text())
+    shown = page.locator("section", has=page.locator("h2", has_text="Calibration")).locator("td").all_inner_texts()
+    assert f"{record['calibration']['before']['error']:.3f}" in shown
+    assert f"{record['calibration']['after']['error']:.3f}" in shown
+    bands = page.locator("section", has=page.locator("h2", has_text="On fewer bands")).locator("tr").count()
+    assert bands == 1 + len(record["bands"])
+
+
 def test_two_runs_lie_side_by_side_with_what_sets_them_apart(chain: Path, tmp_path: Path, page: Any):
     assert run("report", chain / "pretrain", chain / "finetune", "--out", tmp_path / "r.html") == 0
     page.goto((tmp_path / "r.html").as_uri())

@@ -18,12 +18,12 @@ from PIL import Image
 from rasterio.warp import transform
 
 from bandloom.errors import BandloomError
+from bandloom.web_tiles import HALF_WORLD_M, tile_bounds
 from tests.view.command import run
 from view.class_map import ClassMap
 from view.fetch_maplibre import SHA256, VENDOR, fetch, is_whole
 from view.scene_bands import SceneBands
 from view.server import Views, make_server
-from view.tiles import HALF_WORLD_M, tile_bounds
 
 TILE = 14
 
