@@ -20,9 +20,10 @@ from export.bundle import Bundle
 from export.clock import Clock
 from export.map_file import MapMeaning, class_meaning, percent, require_absent, softmax, write_cog, write_picture
 from export.partial_map import PartialMap
+from export.qgis_style import write_style
 from export.runner import Runner
 from export.scene_map import MapRows, Pace, SceneMapper, check_sensor
-from export.stac import write_item
+from export.stac import item_of_map, write_item
 from export.tiling import MAP_PIXEL_M
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def _check_task(bundle: Bundle, out: Path) -> None:
 
 def _side_files(out: Path, options: PredictOptions) -> dict[str, Path]:
     wanted = {"png": options.png, "confidence.tif": options.confidence, "probabilities.tif": options.probabilities}
-    names = [*(suffix for suffix, on in wanted.items() if on), "stac.json"]
+    names = [*(suffix for suffix, on in wanted.items() if on), "qml", "stac.json"]
     return {suffix: out.with_name(f"{out.stem}.{suffix}") for suffix in names}
 
 
@@ -244,7 +245,10 @@ def _publish(
     write_cog(ready, work.layer("class"), meaning, work.folder)
     if "png" in sides and meaning.colours:
         write_picture(sides["png"], ready, meaning.colours, work.folder)
-    write_item(sides["stac.json"], out, scene, bundle, {k: v for k, v in sides.items() if k != "stac.json"}, shifted)
+    write_style(sides["qml"], labels)
+    grid = scene.crs, transform, work.layer("class").shape[:2]
+    item = item_of_map(out, scene, bundle, {k: v for k, v in sides.items() if k != "stac.json"}, grid, shifted)
+    write_item(sides["stac.json"], item)
     ready.replace(out)
 
 

@@ -2,46 +2,64 @@
 
 import datetime as dt
 import json
-import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rasterio.crs import CRS
+from rasterio.transform import Affine
+
 from bandloom import __version__
+from bandloom.output import new_output
 from export.bundle import Bundle
-from export.partial_map import disk_errors
 
 if TYPE_CHECKING:
     from shards.scenes import Scene
 
-STAC_VERSION = "1.0.0"
-CLASSIFICATION = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
+STAC_VERSION = "1.1.0"
+EXTENSIONS = tuple(
+    f"https://stac-extensions.github.io/{name}/schema.json"
+    for name in ("classification/v2.0.0", "projection/v2.0.0", "processing/v1.1.0")
+)
 COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
-MEDIA = {"png": "image/png", "confidence.tif": COG_TYPE, "probabilities.tif": COG_TYPE}
+MEDIA = {"png": ("image/png", "overview"), "qml": ("application/xml", "metadata"),
+         "confidence.tif": (COG_TYPE, "data"), "probabilities.tif": (COG_TYPE, "data")}  # fmt: skip
+Grid = tuple[CRS, Affine, tuple[int, ...]]
 
 
-def write_item(
-    path: Path, out: Path, scene: "Scene", bundle: Bundle, sides: Mapping[str, Path], shifted: float | None
-) -> None:
-    """Write the item of the map ``out``; links are relative, so the files may be moved together."""
-    with disk_errors(path):
-        temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-        try:
-            temporary.write_text(json.dumps(item(out, scene, bundle, sides, shifted), indent=1) + "\n")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+def write_item(path: Path, item: Mapping[str, Any]) -> None:
+    """Write an item, whole or not at all.
+
+    Raises:
+        OutputError: it exists, the disk is full, or the place cannot be written.
+    """
+    with new_output(path) as temporary:
+        temporary.write_text(json.dumps(item, indent=1) + "\n")
 
 
-def item(out: Path, scene: "Scene", bundle: Bundle, sides: Mapping[str, Path], shifted: float | None) -> dict[str, Any]:
-    """Return the item as plain JSON types."""
+def item_of_map(
+    out: Path, scene: "Scene", bundle: Bundle, sides: Mapping[str, Path], grid: Grid, shifted: float | None
+) -> dict[str, Any]:
+    """Return the item of the map ``out`` as plain JSON types; links are relative, so files may be moved together.
+
+    Args:
+        out: the map.
+        scene: what was mapped: its place and time.
+        bundle: what mapped it: its classes.
+        sides: the files beside the map, by suffix.
+        grid: the map's own CRS, transform and ``(H, W)``.
+        shifted: the share of pixels that change class when tiles are shifted, where it was measured.
+    """
     west, south, east, north = map(float, scene.footprint)
     ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
     when = scene.datetime
+    # a time that nobody knows is null with an interval around it: the specification wants both ends
     span = {} if when else {"start_datetime": "1970-01-01T00:00:00Z", "end_datetime": "9999-12-31T23:59:59Z"}
     properties: dict[str, Any] = {
         "datetime": when.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if when else None,
         **span,
+        **_projection(*grid),
         "processing:software": {"bandloom": __version__},
         "bandloom:bundle": bundle.record.name,
         "bandloom:contract": bundle.contract.digest(),
@@ -49,11 +67,11 @@ def item(out: Path, scene: "Scene", bundle: Bundle, sides: Mapping[str, Path], s
     }
     if shifted is not None:
         properties["bandloom:half_tile_shift_disagreement"] = shifted
-    assets = {suffix.partition(".")[0]: _asset(path, MEDIA[suffix], "data") for suffix, path in sides.items()}
+    assets = {suffix.partition(".")[0]: _asset(path, *MEDIA[suffix]) for suffix, path in sides.items()}
     return {
         "type": "Feature",
         "stac_version": STAC_VERSION,
-        "stac_extensions": [CLASSIFICATION],
+        "stac_extensions": list(EXTENSIONS),
         "id": out.stem,
         "geometry": {"type": "Polygon", "coordinates": [ring]},
         "bbox": [west, south, east, north],
@@ -63,11 +81,18 @@ def item(out: Path, scene: "Scene", bundle: Bundle, sides: Mapping[str, Path], s
     }
 
 
+def _projection(crs: CRS, transform: Affine, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return the ``proj:`` fields; a system without an EPSG code is given whole."""
+    code = crs.to_epsg()
+    known = {"proj:code": f"EPSG:{code}"} if code else {"proj:code": None, "proj:wkt2": crs.to_wkt("WKT2_2019")}
+    return known | {"proj:shape": list(shape), "proj:transform": list(transform)[:6]}
+
+
 def _asset(path: Path, media: str, role: str) -> dict[str, Any]:
     return {"href": f"./{path.name}", "type": media, "roles": [role]}
 
 
 def _classes(bundle: Bundle) -> list[dict[str, Any]]:
     labels = bundle.contract.get_label_set()
-    return [{"value": c.code, "name": c.name.replace(" ", "-"), "description": c.name, "color_hint": c.colour[1:]}
-            for c in labels.classes]  # fmt: skip
+    return [{"value": c.code, "name": re.sub("[^0-9A-Za-z_-]+", "-", c.name), "description": c.name,
+             "color_hint": c.colour[1:].upper()} for c in labels.classes]  # fmt: skip

@@ -69,14 +69,14 @@ def test_map_is_a_cog_that_explains_itself(bundle, scene, tmp_path, capsys):
         assert file.read()[:, 50, 120].tolist() == [0, 0, 0, 0]
         assert file.read(4)[5, 5] == 255
     item = json.loads((tmp_path / "map.stac.json").read_text())
-    assert set(item["assets"]) == {"map", "png", "confidence", "probabilities"}
+    assert set(item["assets"]) == {"map", "png", "qml", "confidence", "probabilities"}
     assert item["properties"]["datetime"] == "2024-01-02T03:04:05Z"
     assert item["bbox"][0] < item["bbox"][2]
     said = capsys.readouterr().out
     assert "half-tile shift:" in said
     assert "engine" in said
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "map.confidence.tif", "map.png", "map.probabilities.tif", "map.stac.json", "map.tif"
+        "map.confidence.tif", "map.png", "map.probabilities.tif", "map.qml", "map.stac.json", "map.tif"
     ]  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def test_many_scenes_go_into_a_folder_and_are_shared_out(bundle, tmp_path, capsy
     for name in ("a", "b", "c"):
         write_stack(tmp_path / "scenes" / f"{name}.tif", (60, 60))
     assert run("predict", bundle, tmp_path / "scenes", "--out", tmp_path / "maps", "--part", "1/2") == 0
-    assert left_in(tmp_path / "maps") == ["a.stac.json", "a.tif", "c.stac.json", "c.tif"]
+    assert left_in(tmp_path / "maps") == ["a.qml", "a.stac.json", "a.tif", "c.qml", "c.stac.json", "c.tif"]
     assert run("predict", bundle, tmp_path / "scenes", "--out", tmp_path / "maps") == 0
     assert "left alone" in capsys.readouterr().out
     assert (tmp_path / "maps" / "b.tif").exists()
@@ -172,7 +172,7 @@ def test_one_bad_scene_of_many_does_not_stop_the_others(bundle, scene, tmp_path,
     (tmp_path / "list.txt").write_text(f"{tmp_path / 'bad.tif'}\n{scene}\n")
     assert run("predict", bundle, tmp_path / "list.txt", "--out", tmp_path / "maps") == 2
     assert "1 of 2 scenes failed" in capsys.readouterr().err
-    assert left_in(tmp_path / "maps") == ["scene.stac.json", "scene.tif"]
+    assert left_in(tmp_path / "maps") == ["scene.qml", "scene.stac.json", "scene.tif"]
 
 
 def test_a_classifier_gives_a_table_of_tiles(scene, tmp_path):

@@ -1,0 +1,40 @@
+"""A QGIS style beside a map: QGIS reads ``map.qml`` when it opens ``map.tif``, and shows the classes by their names."""
+
+from pathlib import Path
+from xml.etree import ElementTree as xml
+
+from bandloom.label_set import LabelSet
+from bandloom.output import new_output
+
+# the oldest QGIS that this was tried in reads it; later ones read the styles of earlier ones
+QGIS_VERSION = "3.22.0"
+HEAD = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
+
+
+def write_style(path: Path, labels: LabelSet) -> None:
+    """Write the style of a map of these classes, whole or not at all.
+
+    Raises:
+        OutputError: it exists, the disk is full, or the place cannot be written.
+    """
+    with new_output(path) as temporary:
+        temporary.write_text(style(labels), encoding="utf-8")
+
+
+def style(labels: LabelSet) -> str:
+    """Return a paletted style of band 1: a category a class, with its code, name and colour."""
+    root = xml.Element("qgis", version=QGIS_VERSION, styleCategories="AllStyleCategories")
+    pipe = xml.SubElement(root, "pipe")
+    provider = xml.SubElement(pipe, "provider")
+    xml.SubElement(provider, "resampling", enabled="false", zoomedInResamplingMethod="nearestNeighbour",
+                   zoomedOutResamplingMethod="nearestNeighbour", maxOversampling="2")  # fmt: skip
+    renderer = xml.SubElement(pipe, "rasterrenderer", type="paletted", band="1", opacity="1", alphaBand="-1",
+                              nodataColor="")  # fmt: skip
+    xml.SubElement(renderer, "rasterTransparency")
+    palette = xml.SubElement(renderer, "colorPalette")
+    for each in labels.classes:
+        xml.SubElement(palette, "paletteEntry", value=str(each.code), label=each.name, color=each.colour.lower(),
+                       alpha="255")  # fmt: skip
+    xml.SubElement(root, "blendMode").text = "0"
+    xml.indent(root, " ")
+    return HEAD + xml.tostring(root, encoding="unicode") + "\n"
