@@ -5,7 +5,6 @@ layout is that of all thirteen slots on Sentinel-2's native grids: 201 samples i
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -51,7 +50,6 @@ class TokenLayout:
                          max(s.stop for s in self.slots if s.gsd_m == g)) for g in gsds}  # fmt: skip
 
 
-@lru_cache(maxsize=64)
 def token_layout(sensor: Sensor, token_m: int) -> TokenLayout:
     """Return the sample table of ``sensor`` for tokens of ``token_m`` metres.
 

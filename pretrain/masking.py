@@ -29,13 +29,17 @@ def random_masking(
     """
     b, t = measured.shape
     visible = max(1, round(t * (1 - objective.mask_ratio)))
-    noise = np.stack([_noise(rng_of(draw, _MASK), grid, objective.mask_block) for draw in draws])
-    order = torch.from_numpy(noise).to(measured.device) + (~measured) * 2.0  # noise lies in 0..1
+    order = _noise_of(draws, objective, grid).to(measured.device) + (~measured) * 2.0  # noise lies in 0..1
     ids_shuffle = order.argsort(dim=1, stable=True)
     ids_restore = ids_shuffle.argsort(dim=1)
     mask = torch.ones(b, t, dtype=torch.bool, device=measured.device)
     mask.scatter_(1, ids_shuffle[:, :visible], False)
     return ids_shuffle[:, :visible], ids_restore, mask
+
+
+@torch.compiler.disable  # drawn on the host by numpy: no compiler should look into it
+def _noise_of(draws: np.ndarray, objective: ObjectiveConfig, grid: tuple[int, int]) -> Tensor:
+    return torch.from_numpy(np.stack([_noise(rng_of(draw, _MASK), grid, objective.mask_block) for draw in draws]))
 
 
 def _noise(rng: np.random.Generator, grid: tuple[int, int], block: int) -> np.ndarray:
@@ -49,6 +53,7 @@ def _noise(rng: np.random.Generator, grid: tuple[int, int], block: int) -> np.nd
     return (shared * 0.999 + fine * 0.001).ravel()  # the fine part cuts the last block to the exact count
 
 
+@torch.compiler.disable
 def dropped_slots(draws: np.ndarray, sensor: Sensor, objective: ObjectiveConfig) -> Tensor:
     """Choose the bands that the encoder does not see, ``(B, 13)`` bool, True removed.
 

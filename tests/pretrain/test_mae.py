@@ -106,3 +106,12 @@ def test_reconstructions_are_written_as_a_picture(tmp_path) -> None:
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
     save_reconstructions(model(), batch(get_sensor("theos1")), tmp_path / "theos.png")  # lacks the infrared planes
     assert (tmp_path / "theos.png").stat().st_size > 10_000
+
+
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor"
+)  # the tracer's own, where it goes on after a break
+def test_a_compiler_can_trace_it_and_finds_the_same_loss() -> None:
+    own, given = model(), batch()
+    traced = torch.compile(own, backend="aot_eager")
+    assert traced(given).item() == pytest.approx(own(given).item(), rel=1e-6)
