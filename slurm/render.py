@@ -28,6 +28,7 @@ def render_train(job: TrainJob, profile: Profile) -> str:
         srun=_srun_options(profile, folders),
         wrapper=_wrapper(profile, folders),
         hang_s=profile.hang_s,
+        save_s=max(profile.signal_lead_s // 2, profile.signal_lead_s - 45),  # USR1 may come late itself
         startup_s=profile.startup_s,
     )
     return _fill(

@@ -19,10 +19,21 @@ srun --kill-on-bad-exit=1 --wait=60 --cpus-per-task=@@{cpus_per_rank} --output="
 STEP=$!
 
 # ---- watchdog: by what the heartbeat says, never by file times, for clocks of nodes and servers differ
+end_step() { # end_step SECONDS TO OBEY
+  kill -TERM "$STEP"
+  sleep "$1"
+  kill -KILL "$STEP"
+}
 watch() {
-  local seen=none since=$SECONDS beat limit
+  local seen=none since=$SECONDS asked='' beat limit
   while sleep 2; do
-    mine || { log "fenced: ending the ranks"; kill -TERM "$STEP"; sleep 5; kill -KILL "$STEP"; return; }
+    mine || { log "fenced: ending the ranks"; end_step 5; return; }
+    if grep -qs "time limit" "$DIR/asked" && [ $((SECONDS - ${asked:=$SECONDS})) -ge @@{save_s} ]; then
+      echo "no save within @@{save_s} s of being asked for one" > "$DIR/LATE"
+      log "$(cat "$DIR/LATE"): ending the ranks, for a job that meets its time limit is not requeued"
+      end_step 5
+      return
+    fi
     beat=$(cat "$DIR/heartbeat" 2> /dev/null)
     [ "$beat" = "$seen" ] || { seen=$beat; since=$SECONDS; }
     if [ -n "$beat" ]; then limit=@@{hang_s}; else limit=@@{startup_s}; fi
@@ -31,9 +42,7 @@ watch() {
     log "no step for $((SECONDS - since)) s: every rank prints its stack, then the step is ended"
     [ -e "$DIR/step" ] && scancel --signal=ABRT "$SLURM_JOB_ID.$(cat "$DIR/step")"
     sleep 5
-    kill -TERM "$STEP"
-    sleep 10
-    kill -KILL "$STEP"
+    end_step 10
     return
   done
 }
@@ -61,5 +70,6 @@ case $END in
     ;;
 esac
 [ -e "$DIR/HANG" ] && failed "hang: $(cat "$DIR/HANG")"
+[ -e "$DIR/LATE" ] && failed "time limit: $(cat "$DIR/LATE")"
 DEATHS=$(grep -oE "[^ ]+: tasks? [0-9,-]+: .*" "$DIR/srun.log" 2> /dev/null | sort -u | paste -s -d ";" | cut -c 1-400)
 failed "${DEATHS:-the ranks ended with code $CODE and no end marker}$(field "$DIR/end" message | sed 's/^./: &/')"

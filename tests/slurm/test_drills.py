@@ -73,11 +73,21 @@ def test_a_hung_rank_is_named_by_its_stack_and_the_run_goes_on(launch, undisturb
 
 @pytest.mark.drill
 def test_near_the_time_limit_the_run_saves_and_goes_on_after_a_requeue(launch, undisturbed):
-    run = launch(slow=1.0, minutes=1, signal_lead_s=30)
+    run = launch(slow=2.5, minutes=2, signal_lead_s=30)
     assert run.end()["JobState"] == "COMPLETED"
     first, *_, last = attempts(run.folder).values()
     assert first["why"] == "stopped: time limit near"
     assert first["end"]["reason"] == "stopped"
+    assert last["why"] == "done"
+    assert losses(run.folder) == undisturbed
+
+
+@pytest.mark.drill
+def test_ranks_that_cannot_save_before_the_time_limit_are_ended_so_that_the_run_is_queued_again(launch, undisturbed):
+    run = launch(slow=0.05, fault="hang:2@14", minutes=2, signal_lead_s=60)
+    assert run.end()["JobState"] == "COMPLETED"
+    first, *_, last = attempts(run.folder).values()
+    assert first["why"] == "time limit: no save within 30 s of being asked for one"
     assert last["why"] == "done"
     assert losses(run.folder) == undisturbed
 
