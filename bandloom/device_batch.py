@@ -92,3 +92,27 @@ class DeviceBatch:
 def rng_of(draw: int | np.uint64, purpose: int) -> np.random.Generator:
     """Return the random generator of one sample and one purpose: the same on any rank, worker and machine."""
     return np.random.Generator(np.random.Philox(key=[int(draw), purpose]))
+
+
+def uniforms(draws: np.ndarray, purpose: int, count: int) -> np.ndarray:
+    """Return ``(B, count)`` float32 in 0..1 (1 excluded), each row a function of its sample and purpose alone.
+
+    All samples in one pass, for what every training step draws: a generator a sample costs 25 ms for 512 of them, as
+    much as a GPU needs for their step. SplitMix64 (Steele, Lea & Flood 2014) counts on from each row's mixed key.
+
+    Args:
+        draws: one random key a sample, ``(B,)`` uint64.
+        purpose: tells apart what the numbers are for.
+        count: numbers a sample.
+    """
+    golden = np.uint64(0x9E3779B97F4A7C15)
+    with np.errstate(over="ignore"):
+        keys = _mix64(np.asarray(draws, np.uint64) + _mix64(np.array([purpose], np.uint64) + golden))
+        bits = _mix64(keys[:, None] + np.arange(1, count + 1, dtype=np.uint64) * golden)
+    return (bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+
+
+def _mix64(z: np.ndarray) -> np.ndarray:
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

@@ -5,12 +5,13 @@ import torch
 from torch import Tensor
 
 from bandloom.band_subsets import BAND_SUBSETS
-from bandloom.device_batch import rng_of
+from bandloom.device_batch import uniforms
 from bandloom.sensors import SLOTS, Sensor
 from pretrain.config import ObjectiveConfig
 
 _MASK, _BANDS = 1, 2  # purposes of a sample's random draws
-_SUBSETS = tuple(frozenset(BAND_SUBSETS[name]) for name in ("L2A-12", "RGB", "10m", "Landsat"))  # the order is frozen
+_OUTSIDE = np.array([[slot not in BAND_SUBSETS[name] for slot in SLOTS]
+                     for name in ("L2A-12", "RGB", "10m", "Landsat")])  # fmt: skip  # the order is frozen
 
 
 def random_masking(
@@ -39,18 +40,16 @@ def random_masking(
 
 @torch.compiler.disable  # drawn on the host by numpy: no compiler should look into it
 def _noise_of(draws: np.ndarray, objective: ObjectiveConfig, grid: tuple[int, int]) -> Tensor:
-    return torch.from_numpy(np.stack([_noise(rng_of(draw, _MASK), grid, objective.mask_block) for draw in draws]))
-
-
-def _noise(rng: np.random.Generator, grid: tuple[int, int], block: int) -> np.ndarray:
-    """Return ``(T,)`` float32 noise, shared by blocks of ``block * block`` tokens when block is over 1."""
-    rows, columns = grid
-    fine = rng.random((rows, columns), np.float32)
+    """Return ``(B, T)`` float32 noise in 0..1, shared by blocks of tokens where the objective hides blocks."""
+    (rows, columns), block = grid, objective.mask_block
+    down, across = -(-rows // block), -(-columns // block)
+    noise = uniforms(draws, _MASK, rows * columns + (down * across if block > 1 else 0))
+    fine, coarse = noise[:, : rows * columns], noise[:, rows * columns :]
     if block == 1:
-        return fine.ravel()
-    coarse = rng.random((-(-rows // block), -(-columns // block)), np.float32)
-    shared = coarse.repeat(block, 0).repeat(block, 1)[:rows, :columns]
-    return (shared * 0.999 + fine * 0.001).ravel()  # the fine part cuts the last block to the exact count
+        return torch.from_numpy(fine)
+    shared = coarse.reshape(-1, down, across).repeat(block, 1).repeat(block, 2)[:, :rows, :columns]
+    # the fine part cuts the last block to the exact count
+    return torch.from_numpy(shared.reshape(len(draws), -1) * np.float32(0.999) + fine * np.float32(0.001))
 
 
 @torch.compiler.disable
@@ -60,16 +59,9 @@ def dropped_slots(draws: np.ndarray, sensor: Sensor, objective: ObjectiveConfig)
     A sample keeps all bands with probability ``1 - band_dropout``; otherwise, in equal parts, single bands fall out at
     a rate drawn from 0 to 0.5, or those of a real sensor or product alone remain. At least one band always remains.
     """
-    dropped = np.zeros((len(draws), len(SLOTS)), bool)
-    for row, draw in zip(dropped, draws, strict=True):
-        rng = rng_of(draw, _BANDS)
-        if rng.random() >= objective.band_dropout:
-            continue
-        if rng.random() < 0.5:
-            row[:] = rng.random(len(SLOTS)) < rng.uniform(0, 0.5)
-        else:
-            subset = _SUBSETS[rng.integers(len(_SUBSETS))]
-            row[:] = [slot not in subset for slot in SLOTS]
-        if all(row[SLOTS.index(slot)] for slot in sensor.slots):
-            row[:] = False
-    return torch.from_numpy(dropped)
+    at = uniforms(draws, _BANDS, 3 + len(SLOTS))
+    by_rate = at[:, 3:] < at[:, 2:3] * 0.5
+    alone = _OUTSIDE[(at[:, 2] * len(_OUTSIDE)).astype(int)]
+    dropped = np.where(at[:, 1:2] < 0.5, by_rate, alone) & (at[:, :1] < objective.band_dropout)
+    own = [SLOTS.index(slot) for slot in sensor.slots]
+    return torch.from_numpy(dropped & ~dropped[:, own].all(1, keepdims=True))
