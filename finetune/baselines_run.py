@@ -10,7 +10,7 @@ from bandloom.run_folder import RunFolder
 from finetune.baselines import BASELINES, check_names, chosen, run_baselines
 from finetune.config import FinetuneConfig
 from finetune.external import external_baseline
-from finetune.report import metrics_record, write_report
+from finetune.report import metrics_record, write_blocks, write_report
 from finetune.results import say
 from finetune.rivals import RIVALS, run_rivals
 from finetune.setting import open_setting
@@ -45,5 +45,6 @@ def baselines_run(config: FinetuneConfig, run: RunFolder, names: Sequence[str] |
     rows += run_rivals([name for name in wanted if name in RIVALS[task]], setting)
     record = metrics_record(rows, setting.data, config.bootstrap, steps=config.trainer.steps)
     write_report(run.path, record)
+    write_blocks(run.path, rows, record["split"]["hash"])
     say(record)
     return record

@@ -73,7 +73,8 @@ def training_steps(setting: Setting, state: dict[str, int] | None) -> Iterator[L
         after = {"epoch": batch.state.epoch, "position": batch.state.position}
         if isinstance(data, ChangeData):
             batch = with_pairs(batch, data, places)
-        loaded = DeviceBatch.of(batch, ranks.device)
+        seen = replace(batch, groups=dict(data.own(batch.groups)), sensor=data.sensor)
+        loaded = DeviceBatch.of(seen, ranks.device)
         if isinstance(data, MultilabelData):
             targets = torch.from_numpy(data.targets(batch.keys)).to(ranks.device)
             loaded = replace(loaded, label=None, class_index=targets)

@@ -12,6 +12,7 @@ from finetune.model import ChangeLabels, HeadKind, Mode, Task
 from finetune.perturb import PerturbConfig
 from finetune.splits import SplitKind
 
+BandsKept = Literal["all", "L2A-12", "Landsat", "10m", "RGB"]
 LossName = Literal["cross_entropy", "focal", "dice", "cross_entropy_dice", "binary_cross_entropy", "asymmetric"]
 
 
@@ -45,6 +46,9 @@ class FinetuneConfig(Config):
     last_blocks: int = Field(default=2, gt=0, description="mode last: how many of the encoder's blocks train")
     lora_rank: int = Field(default=8, gt=0, description="mode lora: inner width of what is learnt beside each matrix")
     sensor: str | None = Field(default=None, description="which of the shards' sensors; null: the only one")
+    bands: BandsKept = Field(
+        default="all", description="train and score with these bands alone, as if there were no more"
+    )
     size: Literal["demo", "tiny", "S", "B", "L", "H", "g"] = Field(
         default="tiny", description="encoder when there is no checkpoint"
     )

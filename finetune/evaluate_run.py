@@ -10,7 +10,7 @@ from finetune.checkpoint import load_task_model
 from finetune.config import FinetuneConfig, SplitConfig
 from finetune.evaluation import evaluate
 from finetune.model import TaskModel
-from finetune.report import MODEL_ROW, metrics_record, write_evidence, write_report
+from finetune.report import MODEL_ROW, metrics_record, write_blocks, write_evidence, write_report
 from finetune.results import say
 from finetune.setting import checkpoint_folder, make_task_data
 from finetune.split_choice import make_split
@@ -58,6 +58,7 @@ def evaluate_run(checkpoint: Path, shards: Path, out: Path, *, ground: Ground | 
                            checkpoint=str(folder), ground=ground)  # fmt: skip
     with new_output(out, folder=True) as temporary:
         write_report(temporary, found)
+        write_blocks(temporary, [tested.row], found["split"]["hash"])
         write_evidence(temporary, tested, data)
     say(found)
     return found

@@ -29,6 +29,26 @@ def measured(groups: Mapping[int, np.ndarray]) -> np.ndarray:
     return to_pixels(np.any(valid(groups[gsd_m]), axis=-3), gsd_m)
 
 
+def own_bands(groups: Mapping[int, np.ndarray], stored: Sensor, sensor: Sensor) -> Mapping[int, np.ndarray]:
+    """Return the native groups ``(..., C, H, W)`` of a sensor that is a stored one with fewer bands, at every date.
+
+    Args:
+        groups: what the shards hold, one date or several stacked.
+        stored: whose groups they are.
+        sensor: the same, or a subset of its bands.
+    """
+    if sensor.slots == stored.slots:
+        return groups
+    kept = {}
+    for group in stored.groups:
+        index = [place for place, slot in enumerate(group.slots) if slot in sensor.slots]
+        dates = groups[group.gsd_m].shape[-3] // len(group.slots)
+        places = [date * len(group.slots) + each for date in range(dates) for each in index]
+        if places:
+            kept[group.gsd_m] = groups[group.gsd_m][..., places, :, :]
+    return kept
+
+
 def pixel_bands(groups: Mapping[int, np.ndarray], sensor: Sensor) -> np.ndarray:
     """Return all bands on the 10 m grid as reflectance ``(C, H, W)`` float32, NaN where absent."""
     return np.concatenate([dn_to_reflectance(to_pixels(groups[g.gsd_m], g.gsd_m)) for g in sensor.groups])

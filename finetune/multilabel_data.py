@@ -55,7 +55,7 @@ class MultilabelData(TaskData):
             return None
         block = self.split.blocks(entry, (entry.x_m, entry.y_m), (side, side))[side // 2, side // 2]
         sample = self.shards.read(index)
-        return Labelled(sample.key, sample.groups, self._targets[index], np.array(block))
+        return Labelled(sample.key, self.own(sample.groups), self._targets[index], np.array(block))
 
     def _count(self, index: int) -> np.ndarray:
         entry, table = self.shards.entries[index], np.zeros((len(ROLES), len(self.label_set)), np.int64)

@@ -81,6 +81,26 @@ def write_report(folder: Path, record: dict[str, Any]) -> None:
         draw_reliability(folder / "pictures" / "reliability.png", record["calibration"])
 
 
+def write_blocks(folder: Path, rows: Sequence[Row], split: str) -> None:
+    """Write every row's confusion matrix block by block, so that runs on one split can be compared in pairs later.
+
+    Args:
+        folder: the run folder.
+        rows: as in the record.
+        split: its hash; only blocks of equal splits are the same ground.
+    """
+    matrices = {row.name: {f"{block:016x}": matrix.tolist() for block, matrix in row.confusions.items()}
+                for row in rows}  # fmt: skip
+    write_json(folder / "blocks.json", {"schema": SCHEMA, "split": split, "rows": matrices})
+
+
+def read_blocks(folder: Path) -> dict[str, dict[int, np.ndarray]]:
+    """Return what :func:`write_blocks` wrote: ``(K, K)`` by block by row."""
+    rows = json.loads((folder / "blocks.json").read_text())["rows"]
+    return {name: {int(block, 16): np.array(matrix) for block, matrix in blocks.items()}
+            for name, blocks in rows.items()}  # fmt: skip
+
+
 def write_evidence(folder: Path, tested: Evaluation, data: TaskData, log: Sequence[dict[str, Any]] = ()) -> None:
     """Write what the record leaves out: the worst examples, every prediction, and the learning curves.
 

@@ -21,6 +21,7 @@ from finetune.report import (
     row_record,
     score_table,
     split_line,
+    write_blocks,
     write_evidence,
     write_report,
 )
@@ -58,6 +59,7 @@ def write_results(setting: Setting, model: TaskModel, run: RunFolder, rival: Tas
         leakage=leakage_gap(config) if config.split.kind == "random" else None,
     )  # fmt: skip
     write_report(run.path, record)
+    write_blocks(run.path, [*rows, *dropped], record["split"]["hash"])
     write_evidence(run.path, tested, data, run.metrics())
     _save(setting, model, run, record)
     run.log(config.trainer.steps, "score", **{k: record["rows"][0][k] for k in ("overall", "macro_f1", "mean_iou")})

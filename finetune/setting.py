@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from bandloom.band_subsets import BAND_SUBSETS
 from bandloom.checkpoint import load_encoder
 from bandloom.encoder import Encoder, EncoderConfig
 from bandloom.errors import ConfigError, LabelError
@@ -13,7 +14,7 @@ from bandloom.ranks import Ranks
 from bandloom.sensors import Sensor
 from bandloom.statistics import Statistics
 from finetune.change_data import ChangeData
-from finetune.config import FinetuneConfig
+from finetune.config import BandsKept, FinetuneConfig
 from finetune.model import CHIP_TASKS
 from finetune.multilabel_data import MultilabelData
 from finetune.split_choice import make_split
@@ -41,7 +42,7 @@ def open_data(config: FinetuneConfig) -> TaskData:
         BandloomError: the shards, the labels or the split cannot be used.
     """
     shards = ShardSet(config.shards)
-    sensor = pick_sensor(shards, config.sensor)
+    sensor = with_bands(pick_sensor(shards, config.sensor), config.bands)
     if shards.label_set is None:
         raise LabelError(f"the shards {config.shards} carry no labels; build them from scenes with masks, or choose"
                          " labelled shards.")  # fmt: skip
@@ -54,6 +55,20 @@ def open_data(config: FinetuneConfig) -> TaskData:
     if config.task == "multilabel" and config.chip_px not in (None, smallest):
         raise ConfigError(f"chip_px is {config.chip_px}, but multilabel chips are whole samples; leave chip_px out.")
     return data
+
+
+def with_bands(sensor: Sensor, bands: BandsKept) -> Sensor:
+    """Return a sensor cut down to a named subset of bands.
+
+    Raises:
+        ConfigError: it has none of them.
+    """
+    if bands == "all":
+        return sensor
+    kept = [band.name for band in sensor.bands if band.slot in BAND_SUBSETS[bands]]
+    if not kept:
+        raise ConfigError(f"bands is {bands!r}, of which {sensor.name!r} has none; use bands=all.")
+    return sensor.subset(kept)
 
 
 def make_task_data(shards: Any, config: FinetuneConfig, split: Split, sensor: Sensor) -> TaskData:

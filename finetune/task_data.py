@@ -11,7 +11,7 @@ import numpy as np
 from bandloom.errors import LabelError, ShardError
 from bandloom.label_set import IGNORE_INDEX, LabelSet
 from bandloom.sensors import Sensor
-from finetune.features import measured
+from finetune.features import measured, own_bands
 from finetune.model import Task
 from finetune.splits import BUFFER, ROLES, Split, extent_role
 
@@ -41,7 +41,7 @@ class TaskData:
         shards: a :class:`shards.shard_set.ShardSet`.
         task: ``segment`` reads label rasters, ``classify`` class indices.
         split: gives pixels and chips their roles.
-        sensor: which sensor's samples.
+        sensor: which sensor's samples; one that lacks bands of the shards' own is given the others alone.
 
     Raises:
         LabelError: there are no labels of that kind.
@@ -76,16 +76,21 @@ class TaskData:
                 return None
             block = self.split.blocks(entry, corner, (side, side))[side // 2, side // 2]
             sample = self.read(index)
-            return Labelled(sample.key, sample.groups, np.array(sample.class_index, np.uint8), np.array(block))
+            groups = self.own(sample.groups)
+            return Labelled(sample.key, groups, np.array(sample.class_index, np.uint8), np.array(block))
         sample = self.read(index)
         label = mask_label(sample.label, sample.groups, self.split.roles(entry, corner, sample.label.shape), role)
         if (label == IGNORE_INDEX).all():
             return None
-        return Labelled(sample.key, sample.groups, label, self.split.blocks(entry, corner, label.shape))
+        return Labelled(sample.key, self.own(sample.groups), label, self.split.blocks(entry, corner, label.shape))
 
     def read(self, index: int) -> Any:
         """Return a sample with its groups and labels; a subclass may put it together from several."""
         return self.shards.read(index)
+
+    def own(self, groups: Mapping[int, np.ndarray]) -> Mapping[int, np.ndarray]:
+        """Return the bands of :attr:`sensor` among those that the shards hold, ``{gsd_m: (..., C, H, W)}``."""
+        return own_bands(groups, self.shards.sensors[self.sensor.name], self.sensor)
 
     def samples(self, role: int) -> Iterator[Labelled]:
         """Yield every sample that has labels of ``role``, in the shards' order."""
