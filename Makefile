@@ -11,11 +11,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 demo: $(VENV)/.train
 	$(BIN)/bandloom demo --out demo
 
-test: $(VENV)/.dev  ## lint and types on one core while the tests run on the other
-	$(MAKE) -j2 lint pytest
+test: lint pytest
 
-pytest: $(VENV)/.dev
-	$(PYTEST)
+pytest: $(VENV)/.dev  ## on every core, up to eight; all tests of a file in one process
+	$(PYTEST) -n auto --maxprocesses 8 --dist loadgroup
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
