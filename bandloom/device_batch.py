@@ -1,7 +1,7 @@
 """A loader's batch on the device it trains on: native uint16 travels, everything else happens there."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -45,10 +45,18 @@ class LoadedBatch(Protocol):
         """Class of the chip, ``(B,)`` int64."""
         ...
 
+    @property
+    def rest(self) -> Sequence["LoadedBatch"]:
+        """The other micro batches of a batch that mixes sensors; empty else."""
+        ...
+
 
 @dataclass(frozen=True)
 class DeviceBatch:
-    """Tensors of one micro batch; ``draws`` stays on the host, where masks and augmentation are drawn."""
+    """Tensors of one sensor; ``draws`` stays on the host, where masks and augmentation are drawn.
+
+    Of a batch that mixes sensors this is the first micro batch, and ``rest`` are the others.
+    """
 
     sensor: Sensor
     groups: dict[int, Tensor]
@@ -56,6 +64,7 @@ class DeviceBatch:
     draws: np.ndarray
     label: Tensor | None
     class_index: Tensor | None
+    rest: tuple["DeviceBatch", ...] = ()
 
     @classmethod
     def of(cls, batch: LoadedBatch, device: torch.device) -> "DeviceBatch":
@@ -65,15 +74,25 @@ class DeviceBatch:
             return None if array is None else torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
         groups = {gsd: torch.from_numpy(group).to(device, non_blocking=True) for gsd, group in batch.groups.items()}
+        rest = tuple(cls.of(each, device) for each in batch.rest)
         return cls(batch.sensor, groups, tuple(batch.keys), np.asarray(batch.draws), move(batch.label),
-                   move(batch.class_index))  # fmt: skip
+                   move(batch.class_index), rest)  # fmt: skip
+
+    @property
+    def all_keys(self) -> tuple[str, ...]:
+        """Sample keys of all micro batches."""
+        return sum((each.keys for each in self.rest), self.keys)
 
     def split(self, parts: int) -> list["DeviceBatch"]:
-        """Cut into equal micro batches.
+        """Cut into equal micro batches; a batch that mixes sensors came as such.
 
         Raises:
-            ConfigError: the batch does not divide.
+            ConfigError: the batch does not divide, or was mixed of another number.
         """
+        if self.rest:
+            if len(self.rest) + 1 != parts:
+                raise ConfigError(f"a batch was mixed of {len(self.rest) + 1} micro batches where accumulate={parts}.")
+            return [replace(self, rest=()), *self.rest]
         size, rest = divmod(len(self.keys), parts)
         if rest or not size:
             raise ConfigError(

@@ -188,10 +188,10 @@ class Trainer:
             self._skipped_in_a_row = 0
             return
         self._skipped_in_a_row += 1
-        own = "" if report.finite_here else ", ".join(loaded.batch.keys)
+        own = "" if report.finite_here else ", ".join(loaded.batch.all_keys)
         at_fault = [keys for keys in self.ranks.gather_texts(own) if keys]
         # a gradient that overflows has a finite loss on every rank: then all samples are named
-        keys = "; ".join(at_fault or self.ranks.gather_texts(", ".join(loaded.batch.keys)))
+        keys = "; ".join(at_fault or self.ranks.gather_texts(", ".join(loaded.batch.all_keys)))
         if self.ranks.rank == 0:
             logger.warning("step %d was not finite and changed nothing; it held the samples %s", self.step, keys)
             with _full_disk_said("the skipped step is not noted"):

@@ -166,7 +166,8 @@ class _Loaders:
     def open(self, state: dict[str, int] | None) -> Iterator[LoadedStep]:
         """Yield steps from a loader's state on."""
         start = LoaderState(**state) if state else LoaderState(epoch=0, position=0)
-        loader = self._loader(self.config.trainer.batch_size, rank=self.ranks.rank, world=self.ranks.world, start=start)
+        loader = self._loader(self.config.trainer.batch_size, rank=self.ranks.rank, world=self.ranks.world, start=start,
+                              micro_batches=self.config.trainer.engine.accumulate)  # fmt: skip
         for batch in loader:
             after = {"epoch": batch.state.epoch, "position": batch.state.position}
             yield LoadedStep(DeviceBatch.of(batch, self.ranks.device), after)

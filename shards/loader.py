@@ -8,7 +8,8 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -16,8 +17,9 @@ from bandloom.console import logger
 from bandloom.errors import ShardError
 from bandloom.label_set import IGNORE_INDEX
 from bandloom.sensors import Sensor
+from shards.fetch_ahead import FetchAhead
 from shards.index import Entry
-from shards.order import LoaderState, Order, Place, mix
+from shards.order import WINDOW_BYTES, LoaderState, Order, Place, mix
 from shards.shard_set import ShardSet
 
 __all__ = ["Batch", "Loader", "LoaderState"]
@@ -29,7 +31,7 @@ _ATTEMPTS = 8  # replacements tried for one damaged sample
 
 @dataclass(frozen=True)
 class Batch:
-    """One rank's share of a global batch, all of one sensor."""
+    """One rank's share of a global batch, all of one sensor; of a mixed one, its first micro batch."""
 
     sensor: Sensor
     groups: dict[int, np.ndarray]  # {gsd_m: (B, C, H_g, W_g)} uint16 DN
@@ -39,6 +41,7 @@ class Batch:
     class_index: np.ndarray | None  # (B,) int64, -1 without a class
     corner_m: np.ndarray  # (B, 2) float64, UTM x and y of each crop's upper-left corner
     state: LoaderState  # after this batch
+    rest: tuple["Batch", ...] = ()  # the other micro batches of a mixed global batch, each of one sensor
 
 
 class Loader:
@@ -46,8 +49,8 @@ class Loader:
 
     def __init__(self, shards: ShardSet, indices: np.ndarray, batch_size: int, *, seed: int = 0,
                  crop_px: int | None = None, rank: int = 0, world: int = 1, workers: int = 2,
-                 start: LoaderState = LoaderState(epoch=0, position=0), shuffle: bool = True,
-                 augment: bool = True) -> None:  # fmt: skip
+                 start: LoaderState = LoaderState(epoch=0, position=0), shuffle: bool = True, augment: bool = True,
+                 micro_batches: int = 1, window_bytes: int = WINDOW_BYTES) -> None:  # fmt: skip
         """Prepare batches of ``indices``.
 
         Args:
@@ -62,39 +65,64 @@ class Loader:
             start: where to begin; a :class:`LoaderState` of an earlier batch goes on after it.
             shuffle: a new order every epoch, or the order of ``indices``.
             augment: random crops; else the middle of what was measured.
+            micro_batches: equal parts of a global batch; where the samples are of several sensors, each part is of one,
+                all ranks' of the same, and sensors take turns in proportion to their samples (:class:`Order`).
+            window_bytes: samples are shuffled among those of about this many bytes of tars, one such window after the
+                other, so that a bucket's cache, and a disk's, need not hold more than two.
 
         Raises:
             ShardError: no samples, sizes that do not divide, or a crop that does not fit.
         """
-        _check(shards, indices, batch_size, crop_px, world)
+        _check(shards, indices, batch_size, crop_px, world, micro_batches)
         self.shards, self.batch_size, self.seed = shards, batch_size, seed
         self.crop_px = crop_px or shards.side_px
         self.damaged: dict[int, str] = {}
         self._rank, self._world, self._workers, self._start, self._augment = rank, world, workers, start, augment
         self._indices = np.asarray(indices, np.int64)
-        self._order = Order([shards.entries[i].sensor for i in self._indices], self._indices, batch_size, seed, shuffle)
+        self._new_order = partial(Order, shards.entries, self._indices, batch_size, seed=seed, shuffle=shuffle,
+                                  micro_batches=micro_batches, window_bytes=window_bytes)  # fmt: skip
+        self._window_bytes = window_bytes
         self._has_label = any("label.b2nd" in shards.entries[i].members for i in self._indices)
         self._has_class = any(shards.entries[i].class_index is not None for i in self._indices)
         self._lock = threading.Lock()
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield batches without end, decoding ahead in ``workers`` threads."""
-        jobs = self._order.batches(self._start)
+        jobs = self._new_order().batches(self._start)
         if self._workers <= 0:
-            for places, state in jobs:
-                yield self._assemble(places, state)
+            for parts, state in jobs:
+                yield self._assemble(parts, state)
         pool = ThreadPoolExecutor(self._workers, "shards")
         ahead: deque[Future[Batch]] = deque()
+        fetcher = self._fetcher()
         try:
             while True:
                 while len(ahead) <= self._workers:
                     ahead.append(pool.submit(self._assemble, *next(jobs)))
                 yield ahead.popleft().result()
+                if fetcher is not None:
+                    fetcher.advance()
         finally:
+            if fetcher is not None:
+                fetcher.stop()
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _assemble(self, places: list[Place], state: LoaderState) -> Batch:
+    def _fetcher(self) -> FetchAhead | None:
+        """Return what fetches tars from a bucket half a window before their samples are due; None for a folder."""
+        if self.shards.bucket is None:
+            return None
+        held = sum(size for i in self._indices for _, size in self.shards.entries[i].members.values())
+        batches = int(self._window_bytes / 2 / held * len(self._indices) / self.batch_size)
+        tars = ([self.shards.entries[place.index].shard for part in places for place in part]
+                for places, _ in self._new_order().batches(self._start))  # fmt: skip
+        return FetchAhead(self.shards.fetch, tars, batches)
+
+    def _assemble(self, parts: list[list[Place]], state: LoaderState) -> Batch:
         """Decode this rank's share of a global batch."""
+        first, *rest = [self._micro_batch(places, state) for places in parts]
+        return replace(first, rest=tuple(rest)) if rest else first
+
+    def _micro_batch(self, places: list[Place], state: LoaderState) -> Batch:
         mine = places[self._rank :: self._world]
         sensor = self.shards.sensors[self.shards.entries[mine[0].index].sensor]
         groups = {}
@@ -180,7 +208,8 @@ class _TooManyDamaged(ShardError):
     """Ends a run; never itself replaced by another sample."""
 
 
-def _check(shards: ShardSet, indices: np.ndarray, batch_size: int, crop_px: int | None, world: int) -> None:
+def _check(shards: ShardSet, indices: np.ndarray, batch_size: int, crop_px: int | None, world: int,
+           micro_batches: int) -> None:  # fmt: skip
     if len(indices) == 0:
         raise ShardError(
             f"no samples of {shards.path} are chosen; check the split (bandloom shards info {shards.path})."
@@ -188,6 +217,11 @@ def _check(shards: ShardSet, indices: np.ndarray, batch_size: int, crop_px: int 
     if batch_size <= 0 or batch_size % world:
         raise ShardError(
             f"a global batch of {batch_size} does not divide over {world} ranks; use a multiple of {world}."
+        )
+    if batch_size % (world * micro_batches):
+        raise ShardError(
+            f"a global batch of {batch_size} does not divide over {world} ranks and {micro_batches} micro batches; use"
+            f" a multiple of {world * micro_batches}."
         )
     if crop_px is not None and (crop_px % ALIGN_PX or not 0 < crop_px <= shards.side_px):
         raise ShardError(

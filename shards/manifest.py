@@ -35,7 +35,20 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder} holds no {MANIFEST}, so it is no finished shard folder; build it with bandloom shards build."
         )
     try:
-        manifest = json.loads(path.read_text())
+        content = path.read_bytes()
+    except OSError as cause:
+        raise ShardError(f"{path} cannot be read ({cause.strerror}); copy the folder again.") from cause
+    return parse_manifest(content, str(path))
+
+
+def parse_manifest(content: bytes, path: str) -> dict[str, Any]:
+    """Return the manifest that ``content`` holds; ``path`` is where it came from.
+
+    Raises:
+        ShardError: it has another format, or it is not what was written.
+    """
+    try:
+        manifest = json.loads(content)
         if manifest["format"] != "bandloom-shards" or not 1 <= manifest["version"] <= FORMAT_VERSION:
             raise ShardError(
                 f"{path} has format {manifest['format']} {manifest['version']}; expected {FORMAT_VERSION} or less."
@@ -43,7 +56,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         seal = manifest.pop("seal", None)
         if (seal is not None or manifest["version"] >= _SEALED_SINCE) and seal != _seal(manifest):
             raise ShardError(f"{path} has changed since it was written (its seal differs); copy the folder again.")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as cause:
+    except (ValueError, KeyError, TypeError, RecursionError) as cause:
         raise ShardError(f"{path} is damaged ({cause!r}); copy the folder again.") from cause
     return manifest
 

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shards.index import Entry
+
 _MIX_1, _MIX_2, _STEP = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB), np.uint64(0x9E3779B97F4A7C15)
+WINDOW_BYTES = 8 * 2**30  # samples are shuffled among those of about this many bytes of tars
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,20 @@ def mix(*parts: np.ndarray | int) -> np.ndarray:
     return state
 
 
+@dataclass(frozen=True)
+class _Tar:
+    """What one tar holds of a stream: the samples' numbers, and their size."""
+
+    indices: np.ndarray
+    size_bytes: int
+
+
 class _Stream:
     """The endless sequence of one sensor's samples: one permutation an epoch, joined end to end."""
 
-    def __init__(self, indices: np.ndarray, seed: int, shuffle: bool) -> None:
-        self._indices, self._seed, self._shuffle = indices, seed, shuffle
+    def __init__(self, entries: Sequence[Entry], indices: np.ndarray, seed: int, shuffle: bool, window: int) -> None:
+        self._indices, self._seed, self._shuffle, self._window = indices, seed, shuffle, window
+        self._tars = _by_tar(entries, indices)
         self._epoch, self._order = -1, indices
 
     def __len__(self) -> int:
@@ -58,43 +70,93 @@ class _Stream:
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._indices
             if self._shuffle:
-                self._order = np.random.default_rng([self._seed, epoch]).permutation(self._indices)
+                self._order = self._shuffled(np.random.default_rng([self._seed, epoch]))
         return self._order
+
+    def _shuffled(self, rng: np.random.Generator) -> np.ndarray:
+        """Return a permutation: of all samples, or, where they fill several windows, of one window after the other."""
+        if sum(tar.size_bytes for tar in self._tars) <= self._window:
+            return rng.permutation(self._indices)
+        windows, filled = [], self._window
+        for tar in (self._tars[k] for k in rng.permutation(len(self._tars))):
+            if filled >= self._window:
+                windows.append([])
+                filled = 0
+            windows[-1].append(tar.indices)
+            filled += tar.size_bytes
+        return np.concatenate([rng.permutation(np.concatenate(window)) for window in windows])
 
 
 class Order:
-    """Global batches of sample numbers, each of one sensor, drawn in proportion to the sensors' samples.
+    """Global batches of sample numbers, made of micro batches of one sensor each.
 
     With one sensor, batches run over the end of an epoch, so every sample comes exactly once an epoch whatever the
-    batch size. With several, each sensor has epochs of its own, and which comes next is hashed from the batch number.
+    batch size. With several, micro batches take turns in proportion to the sensors' samples, evenly spread: the
+    sensors' epochs end together, and of S sensors one that holds a share of 1 / (micro_batches + 2 - S) of the samples,
+    or more, is in every global batch.
     """
 
-    def __init__(self, sensors: Sequence[str], indices: np.ndarray, batch_size: int, seed: int, shuffle: bool) -> None:
-        """Take the sensor of every sample of ``indices``, in the same order."""
-        self._batch_size, self._seed, self._total = batch_size, seed, len(indices)
-        names = np.array(sensors)
-        self._streams = [_Stream(indices[names == name], seed, shuffle) for name in sorted(set(sensors))]
-        self._shares = np.cumsum([len(stream) for stream in self._streams]) / max(1, self._total)
+    def __init__(self, entries: Sequence[Entry], indices: np.ndarray, batch_size: int, *, seed: int, shuffle: bool,
+                 micro_batches: int = 1, window_bytes: int = WINDOW_BYTES) -> None:  # fmt: skip
+        """Order the samples ``indices`` of ``entries``.
 
-    def batches(self, start: LoaderState) -> Iterator[tuple[list[Place], LoaderState]]:
-        """Yield the places of each global batch from ``start`` on, and the state after it."""
+        Args:
+            entries: of all samples.
+            indices: numbers of those to use, ``(N,)``.
+            batch_size: samples of a global batch.
+            seed: of the order.
+            shuffle: a new order every epoch, or the order of ``indices``.
+            micro_batches: equal parts of a global batch, each of one sensor, where there are several sensors.
+            window_bytes: how much of the tars is shuffled together.
+        """
+        self._batch_size, self._total = batch_size, len(indices)
+        names = np.array([entries[i].sensor for i in indices])
+        streams = [indices[names == name] for name in sorted(set(names.tolist()))]
+        self._streams = [_Stream(entries, own, seed, shuffle, window_bytes) for own in streams]
+        self._micro_batches = micro_batches if len(streams) > 1 else 1
+        self._weights = np.array([len(own) for own in streams], np.int64)
+
+    def batches(self, start: LoaderState) -> Iterator[tuple[list[list[Place]], LoaderState]]:
+        """Yield the places of each global batch from ``start`` on, by micro batch, and the state after it."""
         done = start.epoch * self._total + start.position
-        number, rest = divmod(done, self._batch_size)
-        if len(self._streams) == 1:
-            taken = [done]
-        else:
-            chosen = self._choices(0, number)
-            taken = [int((chosen == k).sum()) * self._batch_size for k in range(len(self._streams))]
-            done -= rest
         while True:
-            which = int(self._choices(number, number + 1)[0])
-            places = self._streams[which].take(taken[which], self._batch_size)
-            taken[which] += self._batch_size
+            state = LoaderState(*divmod(done + self._batch_size, self._total))
+            if len(self._streams) == 1:
+                yield [self._streams[0].take(done, self._batch_size)], state
+            else:
+                number = done // self._batch_size * self._micro_batches
+                yield [self._micro_batch(number + k) for k in range(self._micro_batches)], state
             done += self._batch_size
-            number += 1
-            yield places, LoaderState(*divmod(done, self._total))
 
-    def _choices(self, first: int, last: int) -> np.ndarray:
-        """Return which sensor's turn each batch number is."""
-        draws = mix(self._seed, np.arange(first, last, dtype=np.uint64)) / np.float64(2**64)
-        return np.minimum(np.searchsorted(self._shares, draws, side="right"), len(self._streams) - 1)
+    def _micro_batch(self, number: int) -> list[Place]:
+        """Return the samples of micro batch ``number``, counted from the beginning of training."""
+        size = self._batch_size // self._micro_batches
+        turns = turns_before(number, self._weights)
+        which = _next_turn(turns, self._weights)
+        return self._streams[which].take(int(turns[which]) * size, size)
+
+
+def turns_before(number: int, weights: np.ndarray) -> np.ndarray:
+    """Return how many of the first ``number`` turns each of several takes, in proportion to ``weights``.
+
+    Turn ``j`` of one with weight ``w`` is due at ``(j + 1/2) / w``; turns come as they are due (Webster's method).
+    """
+    sure = max(0.0, (number - 2 * len(weights)) / float(weights.sum()))  # all that is due by then is among the first
+    turns = np.floor(sure * weights + 0.5).astype(np.int64)
+    while turns.sum() < number:
+        turns[_next_turn(turns, weights)] += 1
+    return turns
+
+
+def _next_turn(turns: np.ndarray, weights: np.ndarray) -> int:
+    return int(np.argmin((turns + 0.5) / weights))
+
+
+def _by_tar(entries: Sequence[Entry], indices: np.ndarray) -> list[_Tar]:
+    found: dict[str, list[int]] = {}
+    for index in indices.tolist():
+        found.setdefault(entries[index].shard, []).append(index)
+    return [
+        _Tar(np.array(own, np.int64), sum(size for index in own for _, size in entries[index].members.values()))
+        for own in found.values()
+    ]

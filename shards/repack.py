@@ -40,20 +40,25 @@ def repack(path: Path, out: Path, codec: str) -> tuple[int, int]:
             tars.append(record)
             moved.update({entry.key: entry for entry in entries})
         write_index(folder / INDEX, [moved[entry.key] for entry in shards.entries])
-        for file in path.iterdir():
-            if file.name.endswith(("histograms.npz", "quarantine.jsonl")):
-                shutil.copy(file, folder)
+        for name in _kept_files(shards):
+            shutil.copy(shards.fetch(name), folder)
         options = shards.manifest["options"] | {"codec": codec}
         write_manifest(folder, shards.manifest | {"shards": tars, "options": options})
         sync(folder)
     return sum(tar["bytes"] for tar in shards.manifest["shards"]), sum(tar["bytes"] for tar in tars)
 
 
+def _kept_files(shards: ShardSet) -> list[str]:
+    """Return the names of what lies beside the tars and does not depend on the codec."""
+    names = shards.manifest["files"] if shards.bucket else [file.name for file in sorted(shards.path.iterdir())]
+    return [name for name in names if name.endswith(("histograms.npz", "quarantine.jsonl"))]
+
+
 def _repack_tar(shards: ShardSet, name: str, entries: list[Entry], folder: Path,
                 codec: CodecName) -> tuple[dict[str, object], list[Entry]]:  # fmt: skip
     tar, moved = TarFile(folder / name), []
     try:
-        with (shards.path / name).open("rb") as source:
+        with shards.fetch(name).open("rb") as source:
             for entry in entries:
                 members = _encoded(source.fileno(), entry, codec)
                 places = {suffix: tar.add(f"{entry.key}.{suffix}", content) for suffix, content in members}

@@ -1,4 +1,4 @@
-"""A folder of shards as an indexed set of samples, every one verified when it is read. Needs no torch."""
+"""A folder of shards, here or in a bucket, as an indexed set of samples, verified when read. Needs no torch."""
 
 import os
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ import numpy as np
 from bandloom.errors import ShardError, nearest
 from bandloom.label_set import LabelSet
 from bandloom.sensors import Sensor
+from shards.bucket import Bucket, address_of
 from shards.codec import checksum, decode_into
 from shards.geography import SPLITS
 from shards.index import INDEX, Entry, read_index
@@ -34,18 +35,25 @@ class ShardSet:
     """Shards of one folder. Safe to read from many threads."""
 
     def __init__(self, path: str | Path) -> None:
-        """Open the folder at ``path``.
+        """Open the folder at ``path``, or at an address that fsspec opens, such as ``s3://bucket/prefix``.
+
+        Of a bucket, ``self.path`` is the folder of this machine that its files come to as they are needed.
 
         Raises:
             ShardError: there is no manifest, or one of another format; or it or the index is missing or has changed.
         """
         blosc2.set_nthreads(1)
-        self.path = Path(path)
-        self.manifest = read_manifest(self.path)
+        address = address_of(path)
+        self.bucket = Bucket(address) if address else None
+        self.path = self.bucket.folder if self.bucket else Path(path)
+        self.manifest = self.bucket.manifest if self.bucket else read_manifest(self.path)
         self.sensors = {name: Sensor.from_dict(record) for name, record in self.manifest["sensors"].items()}
         record = self.manifest["label_set"]
         self.label_set = LabelSet.from_dict(record) if record else None
         self.statistics: dict[str, dict[str, float]] = self.manifest["statistics"]
+        if self.bucket is not None:
+            self.bucket.renew(INDEX)
+        self.fetch(INDEX)
         check_file(self.path, self.manifest, INDEX)
         self.entries: list[Entry] = read_index(self.path / INDEX)
         if len(self.entries) != self.manifest["samples"]:
@@ -76,6 +84,14 @@ class ShardSet:
         if key.isdigit() and int(key) < len(keys):
             return int(key)
         raise ShardError(f"{self.path} holds no sample {key!r} among its {len(keys)}.{nearest(key, keys)}")
+
+    def fetch(self, name: str) -> Path:
+        """Return where a file of the set lies on this machine; of a bucket, it is fetched and verified first.
+
+        Raises:
+            ShardError: it cannot be fetched.
+        """
+        return self.bucket.fetch(name) if self.bucket else self.path / name
 
     def read(self, index: int) -> Sample:
         """Read and verify one sample.
@@ -110,11 +126,19 @@ class ShardSet:
             ShardError: the sample has no such member, or its bytes are not what was written.
         """
         entry = self.entries[index]
+        try:
+            self._read_into(entry, suffix, out)
+        except ShardError:
+            if self.bucket is None or not self.bucket.renew(entry.shard):
+                raise
+            self._read_into(entry, suffix, out)
+
+    def _read_into(self, entry: Entry, suffix: str, out: np.ndarray) -> None:
         where = f"{entry.shard}: {entry.key}.{suffix}"
         if suffix not in entry.members:
             raise ShardError(f"{where} does not exist; the sample holds {', '.join(entry.members)}.")
         offset, size = entry.members[suffix]
-        content = os.pread(self._open(entry.shard), size, offset)
+        content = self._pread(entry.shard, size, offset)
         if len(content) != size:
             raise ShardError(f"{where} is cut short ({len(content)} of {size} bytes); copy {entry.shard} again.")
         decode_into(content, out, where)
@@ -130,6 +154,11 @@ class ShardSet:
     def side_px(self) -> int:
         """The side of every sample in pixels of 10 m."""
         return int(self.manifest["side_px"])
+
+    def _pread(self, shard: str, size: int, offset: int) -> bytes:
+        if self.bucket is not None:
+            return self.bucket.pread(shard, size, offset)
+        return os.pread(self._open(shard), size, offset)
 
     def _open(self, shard: str) -> int:
         if shard not in self._descriptors:

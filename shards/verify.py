@@ -12,7 +12,7 @@ from shards.shard_set import ShardSet
 from shards.tar_file import file_sha256
 
 
-def verify(path: Path, deep: bool = False) -> list[str]:
+def verify(path: str | Path, deep: bool = False) -> list[str]:
     """Return what is wrong with a shard folder, a sentence each; an empty list is a clean bill.
 
     Args:
@@ -26,7 +26,7 @@ def verify(path: Path, deep: bool = False) -> list[str]:
     problems = [*_tar_problems(shards), *_file_problems(shards)]
     known = {tar["tar"] for tar in shards.manifest["shards"]}
     problems += [
-        f"{p.name} is not in the manifest; remove it." for p in sorted(path.glob("*.tar")) if p.name not in known
+        f"{p.name} is not in the manifest; remove it." for p in sorted(shards.path.glob("*.tar")) if p.name not in known
     ]
     problems += [
         f"{e.key} lies in {e.shard}, which the manifest lacks." for e in shards.entries if e.shard not in known
@@ -39,6 +39,9 @@ def verify(path: Path, deep: bool = False) -> list[str]:
 
 def _tar_problems(shards: ShardSet) -> Iterator[str]:
     for tar in track(shards.manifest["shards"], "tars"):
+        if shards.bucket is not None:
+            yield from _fetch_problem(shards, tar["tar"])
+            continue
         path = shards.path / tar["tar"]
         if not path.is_file():
             yield f"{path} is missing; copy it again."
@@ -48,10 +51,19 @@ def _tar_problems(shards: ShardSet) -> Iterator[str]:
             yield f"{path} has changed since it was written (its sha256 differs); copy it again."
 
 
+def _fetch_problem(shards: ShardSet, name: str) -> Iterator[str]:
+    """Fetch a tar from its bucket: what arrives is held against the manifest."""
+    try:
+        shards.fetch(name)
+    except ShardError as error:
+        yield str(error)
+
+
 def _file_problems(shards: ShardSet) -> Iterator[str]:
     """Check the indexes and histograms beside the tars, and the list of what failed."""
     for name in shards.manifest.get("files", {}):
         try:
+            shards.fetch(name)
             check_file(shards.path, shards.manifest, name)
         except ShardError as error:
             yield str(error)
@@ -63,7 +75,7 @@ def _sample_problems(shards: ShardSet, index: int) -> Iterator[str]:
         shards.read(index)
         shards.mask(index, "cloud")
         offset, size = entry.members["json"]
-        with (shards.path / entry.shard).open("rb") as tar:
+        with shards.fetch(entry.shard).open("rb") as tar:
             sidecar = json.loads(os.pread(tar.fileno(), size, offset))
         if sidecar["key"] != entry.key or sidecar["xxh3"] != entry.xxh3:
             yield f"{entry.shard}: {entry.key}.json is not this sample's; rebuild or copy the shard."

@@ -2,6 +2,8 @@ from itertools import islice
 
 import numpy as np
 import pytest
+import rasterio
+from rasterio.transform import from_origin
 
 from bandloom.errors import ShardError
 from shards.loader import Loader, LoaderState
@@ -177,3 +179,82 @@ def test_missing_pieces_of_a_shard_folder_are_one_sentence(shards, tmp_path):
     (copy / "samples.jsonl").unlink()
     with pytest.raises(ShardError, match=r"samples\.jsonl cannot be read"):
         ShardSet(copy)
+
+
+# --- batches that mix sensors -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two_sensors(tmp_path_factory):
+    """Nine samples of L1C and six of L2A."""
+    from bandloom.sensors import get_sensor
+    from shards.build import build
+    from shards.plan import BuildOptions
+
+    place = tmp_path_factory.mktemp("mixed")
+    options = {"dtype": "uint16", "crs": "EPSG:32633", "driver": "GTiff", "height": 60, "width": 60}
+    for name, count in (("sentinel2-l1c", 9), ("sentinel2-l2a", 6)):
+        bands = get_sensor(name).slots
+        (place / name).mkdir()
+        for k in range(count):
+            pixels = np.random.default_rng(k).integers(1010, 3000, (len(bands), 60, 60), np.uint16)
+            corner = from_origin(5e5 + 3000 * k, 5e6, 10, 10)
+            path = place / name / f"{name}-{k}.tif"
+            with rasterio.open(path, "w", count=len(bands), transform=corner, **options) as raster:
+                raster.write(pixels)
+                raster.descriptions = bands
+    build([str(place)], place / "out", BuildOptions(60, offset=-1000, split="train"))
+    return ShardSet(place / "out")
+
+
+def flat(batch):
+    return [(each.sensor.name, each.keys) for each in (batch, *batch.rest)]
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_every_mixed_batch_holds_all_sensors_and_every_rank_the_same_of_them(two_sensors, world):
+    options = {"seed": 5, "micro_batches": 5, "workers": 0}
+    indices = two_sensors.indices()
+    whole = [flat(b) for b in islice(Loader(two_sensors, indices, 30, **options), 6)]
+    ranks = [list(islice(Loader(two_sensors, indices, 30, rank=r, world=world, **options), 6)) for r in range(world)]
+    for step, wanted in enumerate(whole):
+        assert {name for name, _ in wanted} == set(two_sensors.sensors)
+        shares = [flat(rank[step]) for rank in ranks]
+        for part, (name, keys) in enumerate(wanted):
+            assert {share[part][0] for share in shares} == {name}
+            assert {len(share[part][1]) for share in shares} == {6 // world}
+            assert tuple(shares[i % world][part][1][i // world] for i in range(6)) == keys
+    seen = [key for step in whole for _, keys in step for key in keys]
+    assert {seen.count(entry.key) for entry in two_sensors.entries} == {180 // 15}
+
+
+def test_mixed_batches_hold_each_sample_once_an_epoch_and_go_on_where_they_stopped(two_sensors):
+    indices = two_sensors.indices()
+    options = {"seed": 1, "micro_batches": 5, "workers": 0}
+    whole = list(islice(Loader(two_sensors, indices, 15, **options), 8))
+    for batch in whole:
+        keys = [key for _, own in flat(batch) for key in own]
+        assert sorted(keys) == sorted(entry.key for entry in two_sensors.entries)
+    for stop in range(7):
+        after = next(iter(Loader(two_sensors, indices, 15, **options, start=whole[stop].state)))
+        assert flat(after) == flat(whole[stop + 1])
+
+
+def test_turns_are_those_of_one_after_the_other_by_when_they_are_due():
+    from shards.order import turns_before
+
+    for weights in ([1], [1, 1], [3, 1], [5, 7, 11], [1000, 1, 30], [10**7, 3, 999_983]):
+        due = sorted(((j + 0.5) / w, k) for k, w in enumerate(weights) for j in range(800))
+        weights = np.array(weights)
+        for number in (0, 1, 2, 3, 7, 50, 399):
+            wanted = np.bincount([k for _, k in due[:number]], minlength=len(weights))
+            np.testing.assert_array_equal(turns_before(number, weights), wanted)
+        for number in (10**9, 10**9 + 1):
+            turns = turns_before(number, weights)
+            assert turns.sum() == number
+            assert np.abs(turns - number * weights / weights.sum()).max() < len(weights)
+
+
+def test_a_mixed_batch_that_does_not_divide_is_one_sentence(two_sensors):
+    with pytest.raises(ShardError, match="3 ranks and 4 micro batches; use a multiple of 12"):
+        Loader(two_sensors, two_sensors.indices(), 18, world=3, micro_batches=4)
