@@ -19,8 +19,14 @@ def finetune(
     from bandloom.config import load_config
     from bandloom.run_folder import RunFolder
     from finetune.config import FinetuneConfig
+    from finetune.fusion.config import FusionConfig, is_fusion
     from finetune.train import finetune as train
 
+    if is_fusion(config, overrides or []):
+        from finetune.fusion.run import fusion
+
+        fusion(load_config(FusionConfig, config, overrides or []), RunFolder(out), from_scratch=from_scratch)
+        return
     resolved = load_config(FinetuneConfig, config, overrides or [])
     raise typer.Exit(train(resolved, RunFolder(out), from_scratch=from_scratch))
 

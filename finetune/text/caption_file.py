@@ -20,7 +20,7 @@ def read_captions(path: Path, keys: Collection[str], *, turned: bool) -> dict[st
     Raises:
         TextError: the file lacks a column, a caption is empty, or no key is known.
     """
-    rows = _rows(path)
+    rows = read_rows(path, "caption")
     empty = [line for line, _, caption in rows if not caption.strip()]
     if empty:
         raise TextError(f"{path} has {len(empty)} empty captions, the first in line {empty[0]}; write or remove them.")
@@ -50,15 +50,24 @@ def read_captions(path: Path, keys: Collection[str], *, turned: bool) -> dict[st
     return found
 
 
-def _rows(path: Path) -> list[tuple[int, str, str]]:
+def read_rows(path: Path, column: str) -> list[tuple[int, str, str]]:
+    """Return line number, key and text of a CSV's rows.
+
+    Args:
+        path: the CSV.
+        column: the name of the text's column, beside ``key``.
+
+    Raises:
+        TextError: the file cannot be read, or lacks a column.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             columns = reader.fieldnames or []
-            for name in ("key", "caption"):
+            for name in ("key", column):
                 if name not in columns:
                     raise TextError(f"{path} has no column {name!r} (it has {', '.join(columns) or 'none'}); the first"
-                                    " line must name the columns key and caption.")  # fmt: skip
-            return [(reader.line_num, (row["key"] or "").strip(), row["caption"] or "") for row in reader]
+                                    f" line must name the columns key and {column}.")  # fmt: skip
+            return [(reader.line_num, (row["key"] or "").strip(), row[column] or "") for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as cause:
-        raise TextError(f"the captions {path} cannot be read ({cause}); expected a UTF-8 CSV.") from cause
+        raise TextError(f"{path} cannot be read ({cause}); expected a UTF-8 CSV.") from cause

@@ -1,5 +1,6 @@
 """What training reads of each sample: its captions, from files, labels, masks and metadata, and its class."""
 
+import datetime as clock
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,7 @@ def make_captions(
                              zip(words, shares[key], strict=True)])  # fmt: skip
             found[key] += [mask_caption(told, words, rng) for _ in range(VARIANTS)]
         if "metadata" in config.sources:
-            found[key].append(metadata_caption(shards.sensors[entry.sensor], _time(entry), *_place(entry)))
+            found[key].append(metadata_caption(shards.sensors[entry.sensor], time_of(entry), *place_of(entry)))
     return _numbered(found, class_of, shares, words)
 
 
@@ -148,13 +149,12 @@ def _check(config: CaptionConfig, shards: Any, class_of: dict[str, int], shares:
                          " captions.sources=[labels], or shards built with --labels MASKS.")  # fmt: skip
 
 
-def _time(entry: Any) -> Any:
-    import datetime as clock
-
+def time_of(entry: Any) -> clock.datetime | None:
+    """Return when a sample was taken, where its shard says it."""
     return clock.datetime.fromisoformat(entry.datetime) if entry.datetime else None
 
 
-def _place(entry: Any) -> tuple[float | None, float | None]:
+def place_of(entry: Any) -> tuple[float | None, float | None]:
     """Return longitude and latitude of a sample's middle."""
     from rasterio.warp import transform
 

@@ -1,0 +1,105 @@
+"""The words about each sample, and the controls: the same words dealt to other samples, and none."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bandloom.console import logger
+from finetune.fusion.config import ContextConfig
+from finetune.split_choice import scene_of
+from finetune.text.caption_file import read_rows
+from finetune.text.captions import place_of, time_of
+from finetune.text.errors import TextError
+from finetune.text.sentences_of_ground import metadata_caption
+from finetune.text.sources import FileSource, TextSource
+from finetune.text.vectors import KeptVectors
+
+MOST_SENTENCES = 8  # a report's further sentences are averaged into its last vector
+_ENDS = ".!?;"
+
+
+def read_context(config: ContextConfig, shards: Any, indices: Sequence[int]) -> list[str]:
+    """Return the context of each sample, empty where there is none.
+
+    Raises:
+        TextError: the source cannot be used, or knows none of the samples.
+    """
+    entries = [shards.entries[int(i)] for i in indices]
+    if config.source == "metadata":
+        found = [metadata_caption(shards.sensors[e.sensor], time_of(e), *place_of(e)) for e in entries]
+        return found
+    if config.path is None:
+        raise TextError(f"context.source is {config.source}, but context.path names no file; add its path.")
+    read = _of_csv if config.source == "csv" else _of_sidecars
+    found = read(config.path, [entry.key for entry in entries])
+    without = sum(not text for text in found)
+    if without == len(found):
+        raise TextError(f"{config.path} has no context for any of the {len(found)} samples (keys are like"
+                        f" {entries[0].key!r}); `bandloom shards info` names them.")  # fmt: skip
+    if without:
+        logger.warning("%d of %d samples have no context", without, len(found))
+    return found
+
+
+def sentences_of(text: str) -> list[str]:
+    """Split a context into sentences."""
+    parts, current = [], ""
+    for word in text.split():
+        current = f"{current} {word}".strip()
+        if word[-1] in _ENDS:
+            parts.append(current)
+            current = ""
+    return [*parts, current] if current else parts
+
+
+def context_vectors(texts: Sequence[str], kept: KeptVectors, source: TextSource) -> np.ndarray:
+    """Return one vector a sentence, ``(N, S, E)`` float32; places without a sentence are zero.
+
+    A source that is a file of vectors has whole contexts, not sentences: then S is 1.
+    """
+    whole = isinstance(source, FileSource)
+    split = [[text] if whole and text else sentences_of(text) for text in texts]
+    if any(split):
+        kept.of(sorted({each for own in split for each in own}), source)
+    rows = max(1, min(MOST_SENTENCES, max(map(len, split), default=1)))
+    found = np.zeros((len(texts), rows, source.dim), np.float32)
+    for place, own in enumerate(split):
+        if own:
+            vectors = kept.of(own)
+            found[place, : min(rows, len(own))] = vectors[:rows]
+            if len(own) > rows:
+                found[place, rows - 1] = vectors[rows - 1 :].mean(0)
+    return found
+
+
+def shuffled(roles: np.ndarray, seed: int) -> np.ndarray:
+    """Return whose context each sample gets, ``(N,)``: another's of its role, so that nothing else changes."""
+    rng = np.random.default_rng([seed, 11])
+    dealt = np.arange(len(roles))
+    for role in np.unique(roles).tolist():
+        own = np.flatnonzero(roles == role)
+        dealt[own] = rng.permutation(own)
+    return dealt
+
+
+def _of_csv(path: Path, keys: Sequence[str]) -> list[str]:
+    held: dict[str, str] = {}
+    for _, key, text in read_rows(path, "context"):
+        held[key] = f"{held[key]} {text.strip()}" if key in held else text.strip()
+    return [_own_or_scene(key, held) for key in keys]
+
+
+def _of_sidecars(folder: Path, keys: Sequence[str]) -> list[str]:
+    if not folder.is_dir():
+        raise TextError(f"context.path {folder} is no folder; put KEY.txt files into one, KEY a sample's or a scene's.")
+    try:
+        held = {path.stem: " ".join(path.read_text(encoding="utf-8-sig").split()) for path in folder.glob("*.txt")}
+    except (OSError, UnicodeDecodeError) as cause:
+        raise TextError(f"a text of {folder} cannot be read ({cause}); write them as UTF-8.") from cause
+    return [_own_or_scene(key, held) for key in keys]
+
+
+def _own_or_scene(key: str, held: Mapping[str, str]) -> str:
+    return held.get(key) or held.get(scene_of(key), "")

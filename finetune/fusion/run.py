@@ -1,0 +1,160 @@
+"""A fusion run: chips, words about them, and every control that tells a gain from a leak, in one table."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bandloom.console import console, logger, track
+from bandloom.errors import LabelError
+from bandloom.output import new_output, write_json
+from bandloom.run_folder import RunFolder
+from bandloom.statistics import Statistics
+from finetune.baselines import check_names, run_baselines
+from finetune.config import FinetuneConfig
+from finetune.fusion.checkpoint import save_fusion
+from finetune.fusion.config import FusionConfig
+from finetune.fusion.context import context_vectors, read_context, shuffled
+from finetune.fusion.fit import Chips, Images, chips_of, fit, predict, whole
+from finetune.fusion.leaks import Leaks, find_leaks
+from finetune.fusion.model import Kind
+from finetune.fusion.table import IMAGE, fusion_table, gains, rows_of, seed_scores, summed_row, verdict
+from finetune.metrics import Row, margins
+from finetune.report import metrics_record, write_report
+from finetune.setting import open_data
+from finetune.splits import TEST, TRAIN
+from finetune.task_data import TaskData
+from finetune.text.sources import TextSource, open_text
+from finetune.text.vectors import KeptVectors
+from finetune.text.words import class_words
+
+KEPT = "text_vectors.safetensors"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What all rows of a run share."""
+
+    config: FusionConfig
+    data: TaskData
+    chips: Chips
+    source: TextSource
+    texts: list[str]
+    sentences: np.ndarray
+    leaks: Leaks
+
+
+def fusion(config: FusionConfig, run: RunFolder, *, from_scratch: bool = False) -> dict[str, Any]:
+    """Fit and score every row over the seeds, or go on with the rows that ``run`` lacks; returns ``metrics.json``.
+
+    Raises:
+        BandloomError: the shards, the labels, the context, the text model or the split cannot be used; nothing was
+            written then.
+    """
+    study = prepare(config)
+    run.start(config, from_scratch=from_scratch)
+    _keep(run.path, study)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    images = Images(config, study.data, Statistics.from_mapping(study.data.shards.statistics), device)
+    rows, seeds = _rows(study, images, run.path)
+    record = fusion_record(study, rows, seeds)
+    write_report(run.path, record)
+    console.print(fusion_table(record))
+    for line in (*study.leaks.warnings, *record["verdicts"]):
+        logger.info("%s", line)
+    return record
+
+
+def prepare(config: FusionConfig) -> Study:
+    """Check everything that can be wrong before the first file is written."""
+    check_names(config.baselines, "classify")
+    data = open_data(FinetuneConfig(shards=config.shards, task="classify", sensor=config.sensor, split=config.split))
+    data.check()
+    chips = chips_of(data)
+    if len({entry.side_px for entry in (data.shards.entries[int(i)] for i in data.indices)}) > 1:
+        raise LabelError(f"the chips of {config.shards} have different sides; build the shards with one --side.")
+    texts = read_context(config.context, data.shards, data.indices.tolist())
+    source = open_text(config.text.model, config.text.pooling)
+    sentences = context_vectors(texts, KeptVectors(source.digest), source)
+    words = class_words(data.label_set, config.context.words)
+    leaks = find_leaks(texts, sentences, chips.labels, chips.rows(TRAIN), chips.rows(TEST), words)
+    return Study(config, data, chips, source, texts, sentences, leaks)
+
+
+def fusion_record(study: Study, rows: list[Row], seeds: dict[str, list[float]]) -> dict[str, Any]:
+    """Return what ``metrics.json`` holds: the rows, their gains over the image alone, the leaks and the verdicts."""
+    config, by_name = study.config, {row.name: row for row in rows}
+    found = gains(by_name, config)
+    record = metrics_record(
+        rows, study.data, config.bootstrap, task="fusion", seeds=config.seeds, gains=found, leaks=study.leaks.to_dict(),
+        verdicts=[verdict(each, study.leaks.warnings) for each in found], text=study.source.describe(),
+        image={"network": config.image.network, "mode": config.image.mode,
+               "weights": "checkpoint" if config.image.checkpoint else "random"},
+        context={"source": config.context.source, "texts": len(set(study.texts)), "example": study.texts[0],
+                 "empty": sum(not text for text in study.texts)},
+    )  # fmt: skip
+    for row, held in zip(rows, record["rows"], strict=True):
+        held["seeds"] = seeds.get(row.name, [])
+        if row.name != IMAGE:
+            held["over_image_95"] = margins(row.confusions, by_name[IMAGE].confusions, config.bootstrap).get("macro_f1")
+    return record
+
+
+def _rows(study: Study, images: Images, folder: Path) -> tuple[list[Row], dict[str, list[float]]]:
+    """Fit every row over the seeds; what an earlier call predicted is read."""
+    chips, classes = study.chips, len(study.data.label_set)
+    test, fitted_on = chips.rows(TEST), len(chips.rows(TRAIN))
+    kinds: tuple[Kind, ...] = (*study.config.fusion, "text", "image")
+    said: dict[str, list[np.ndarray]] = {name: [] for kind in kinds for name in rows_of(kind)}
+    spent = dict.fromkeys(said, 0.0)
+    jobs: list[tuple[Kind, int]] = [(kind, seed) for seed in range(study.config.seeds) for kind in kinds]
+    for kind, seed in track(jobs, "fits"):
+        began = time.monotonic()
+        found = _predictions(study, images, folder, kind, seed)
+        for name in rows_of(kind):
+            said[name].append(found[name])
+            spent[name] += (time.monotonic() - began) / len(found)
+    truth, blocks = chips.labels[test], chips.blocks[test]
+    rows = [summed_row(name, said[name], truth, blocks, classes, fitted_on, spent[name]) for name in said]
+    floors = run_baselines(study.config.baselines, study.data, 0)
+    names = study.data.label_set.names
+    return [*rows, *floors], {name: seed_scores(own, truth, names) for name, own in said.items()}
+
+
+def _predictions(study: Study, images: Images, folder: Path, kind: Kind, seed: int) -> dict[str, np.ndarray]:
+    """Return the test predictions of a kind's rows of one seed; what an earlier call kept is read."""
+    path = folder / "fits" / f"{kind}-{seed}.npz"
+    if path.is_file():
+        with np.load(path) as held:
+            return {name: held[name] for name in held.files}
+    model, found = _fitted_rows(study, images, kind, seed)
+    if kind == study.config.fusion[0] and seed == 0:
+        save_fusion(folder / "checkpoint", whole(model, images), study.config, study.data, study.source)
+    with new_output(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **found)  # pyright: ignore[reportArgumentType]
+    return found
+
+
+def _fitted_rows(study: Study, images: Images, kind: Kind, seed: int) -> tuple[Any, dict[str, np.ndarray]]:
+    """Return the model that was told the truth, and what it and its controls say of the test chips."""
+    test, real = study.chips.rows(TEST), study.sentences
+
+    def fitted(told: np.ndarray) -> Any:
+        return fit(study.config, kind, seed, study.chips, images, told, len(study.data.label_set))
+
+    model = fitted(real)
+    if kind in ("image", "text"):
+        return model, dict(zip(rows_of(kind), [predict(model, images, real, test)], strict=True))
+    dealt, empty = real[shuffled(study.chips.roles, seed)], np.zeros_like(real)
+    said = [predict(model, images, real, test), predict(fitted(dealt), images, dealt, test),
+            predict(fitted(empty), images, empty, test), predict(model, images, dealt, test)]  # fmt: skip
+    return model, dict(zip(rows_of(kind), said, strict=True))
+
+
+def _keep(folder: Path, study: Study) -> None:
+    """Keep what was said of each sample, so that a reader can look at it."""
+    keys = [study.data.shards.entries[int(i)].key for i in study.data.indices]
+    write_json(folder / "context.json", dict(zip(keys, study.texts, strict=True)))

@@ -1,0 +1,98 @@
+"""The table of a fusion run: every way of joining beside its controls, with intervals by block, and what follows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bandloom.console import table
+from finetune.fusion.config import FusionConfig
+from finetune.fusion.model import Kind
+from finetune.metrics import Row, block_confusions, confusion_matrix, margins, scores
+
+REAL, SHUFFLED, EMPTY, AT_TEST = "real text", "shuffled text", "empty text", "real text, shuffled at the test"
+IMAGE, TEXT = "image only", "text only"
+
+
+def rows_of(kind: Kind) -> list[str]:
+    """Return the rows that a kind's fits give."""
+    alone = {"text": [TEXT], "image": [IMAGE]}
+    return alone.get(kind) or [f"{kind}, {control}" for control in (REAL, SHUFFLED, EMPTY, AT_TEST)]
+
+
+def summed_row(name: str, said: Sequence[np.ndarray], truth: np.ndarray, blocks: np.ndarray, classes: int,
+               fitted_on: int, seconds: float) -> Row:  # fmt: skip
+    """Return a row whose confusions are the sum over seeds, so that a draw of blocks draws all seeds of a block."""
+    confusions: dict[int, np.ndarray] = {}
+    for predicted in said:
+        for block, confusion in block_confusions(truth, predicted, blocks, classes).items():
+            confusions[block] = confusions.get(block, 0) + confusion
+    return Row(name, confusions, fitted_on, len(truth), seconds)
+
+
+def seed_scores(said: Sequence[np.ndarray], truth: np.ndarray, names: Sequence[str]) -> list[float]:
+    """Return the macro-F1 of each seed."""
+    return [scores(confusion_matrix(truth, predicted, len(names)), names)["macro_f1"] for predicted in said]
+
+
+def gains(rows: Mapping[str, Row], config: FusionConfig) -> list[dict[str, Any]]:
+    """Return, for each way of joining, what real and shuffled words add to the image, with paired 95 % intervals."""
+    found = []
+    for kind in config.fusion:
+        real, dealt = rows[f"{kind}, {REAL}"], rows[f"{kind}, {SHUFFLED}"]
+        pairs = {"real over image": (real, rows[IMAGE]), "real over shuffled": (real, dealt),
+                 "shuffled over image": (dealt, rows[IMAGE])}  # fmt: skip
+        found.append({"fusion": kind} | {name: _gain(own, rival, config.bootstrap) for name, (own, rival) in
+                                         pairs.items()})  # fmt: skip
+    return found
+
+
+def verdict(gain: Mapping[str, Any], warnings: Sequence[str]) -> str:
+    """Return one sentence on what the controls allow to say of a way of joining."""
+    kind, real, dealt = gain["fusion"], gain["real over image"], gain["shuffled over image"]
+    if _above(dealt):
+        return (f"{kind}: shuffled text gains {_said(dealt)} over the image alone: a leak, or luck in this split; no"
+                " gain of real text can be believed")  # fmt: skip
+    if _above(real) and not _above(gain["real over shuffled"]):
+        return (f"{kind}: context adds {_said(real)} macro-F1 to the image alone, but not surely more than shuffled"
+                f" text does ({_said(gain['real over shuffled'])} over it)")  # fmt: skip
+    if not _above(real):
+        return f"{kind}: context adds nothing beyond the interval ({_said(real)} macro-F1 over the image alone)"
+    sure = "but the context gives the class away, see above" if warnings else "and shuffled text adds nothing"
+    return f"{kind}: context adds {_said(real)} macro-F1 to the image alone, {sure}"
+
+
+def fusion_table(record: Mapping[str, Any]) -> Any:
+    """Return the console's table of a run's ``metrics.json``."""
+    lines = []
+    for row in record["rows"]:
+        interval = row["interval_95"].get("macro_f1")
+        over = row.get("over_image_95")
+        lines.append([row["name"], f"{row['overall']:.3f}", f"{row['macro_f1']:.3f}", _interval(interval, ".3f"),
+                      _interval(over, "+.3f"), ", ".join(f"{each:.3f}" for each in row.get("seeds", []))])  # fmt: skip
+    title = f"Image and context ({record['rows'][0]['scored_on']:,} test chips, {record['seeds']} seeds)"
+    return table(title, ["", "accuracy", "macro-F1", "95 %", "over image only, 95 %", "seeds"], lines)
+
+
+def _gain(own: Row, rival: Row, draws: int) -> dict[str, Any]:
+    ahead = {name: _score(own, name) - _score(rival, name) for name in ("macro_f1", "overall")}
+    interval = margins(own.confusions, rival.confusions, draws)
+    return {name: {"gain": value, "interval_95": interval.get(name, [])} for name, value in ahead.items()}
+
+
+def _score(row: Row, name: str) -> float:
+    return scores(row.confusion, [""] * len(row.confusion))[name]
+
+
+def _above(gain: Mapping[str, Any]) -> bool:
+    interval = gain["macro_f1"]["interval_95"]
+    return bool(interval) and interval[0] > 0
+
+
+def _said(gain: Mapping[str, Any]) -> str:
+    held = gain["macro_f1"]
+    return f"{held['gain']:+.3f} ({_interval(held['interval_95'], '+.3f') or 'no interval'})"
+
+
+def _interval(held: Sequence[float] | None, form: str) -> str:
+    return f"{held[0]:{form}} to {held[1]:{form}}" if held else ""
