@@ -1,7 +1,8 @@
 """What an aligned encoder knows of words on synthetic scenes: the numbers of docs/text.md over three seeds.
 
-``BANDLOOM_ENCODER=RUN`` names a pretrained encoder; without it the encoder's weights are random. ``WORDS_OUT=FOLDER``
-keeps scenes, shards and runs.
+``BANDLOOM_ENCODER=RUN`` names a pretrained encoder; without it the encoder has the demo's size and random weights.
+``WORDS_OUT=FOLDER`` keeps scenes, shards and runs, so that a second call only reads. ``WORDS_STEPS``, ``WORDS_SCENES``
+and ``WORDS_SEEDS`` make a smaller trial. About ten minutes on one core.
 """
 
 import json
@@ -20,9 +21,13 @@ from shards.build import build
 from shards.plan import BuildOptions
 from shards.synth.write import write_scenes
 
-SCENES, SIDE_PX, CHIP_PX, STEPS, SEEDS = 12, 480, 24, 300, (0, 1, 2)
+SCENES = int(os.environ.get("WORDS_SCENES", "8"))
+STEPS = int(os.environ.get("WORDS_STEPS", "300"))
+SEEDS = range(int(os.environ.get("WORDS_SEEDS", "3")))
+SIDE_PX, CHIP_PX = 480, 24
 HELD_OUT = ["orchard", "lake", "snow"]
 UNSEEN = "seen classes, unseen words"
+RETRIEVAL = ("recall_at_1", "recall_at_5", "recall_at_10", "map_at_100")
 
 
 def run() -> list[Figure]:
@@ -30,54 +35,82 @@ def run() -> list[Figure]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(os.environ.get("WORDS_OUT", temporary))
         shards = _shards(folder)
-        return [each for source in ("labels", "masks") for each in _figures(folder, shards, source)]
+        reports = {source: [_report(folder, shards, source, seed) for seed in SEEDS] for source in ("labels", "masks")}
+    figures = [each for source, own in reports.items() for each in _figures(source, own)]
+    return [*figures, *_compared(reports)]
 
 
 def _shards(folder: Path) -> Path:
     out = folder / "shards"
     if not out.exists():
-        write_scenes(folder / "data", SCENES, SIDE_PX, 40, cloud_fraction=0.0)
+        if not (folder / "data").exists():
+            write_scenes(folder / "data", SCENES, SIDE_PX, 40, cloud_fraction=0.0)
         options = BuildOptions(side_px=CHIP_PX, labels=str(folder / "data" / "labels"),
                                label_set=str(folder / "data" / "label_set.yaml"))  # fmt: skip
         build([str(folder / "data" / "scenes")], out, options)
     return out
 
 
-def _figures(folder: Path, shards: Path, source: str) -> list[Figure]:
-    reports = [_report(folder, shards, source, seed) for seed in SEEDS]
-    encoder = "a pretrained encoder" if os.environ.get("BANDLOOM_ENCODER") else "random weights"
-    figures = []
-    for name in reports[0]["three_numbers"]:
-        rows = [report["three_numbers"][name] for report in reports]
-        note = f"{encoder}, frozen, MiniLM, {SCENES} synthetic scenes, {_spread(rows, 'mean_recall')}"
-        figures.append(Figure(f"words {source} captions: {name}, mean recall", _mean(rows, "mean_recall"), "share",
-                              "chance", _mean(rows, "chance"), ">= 5" if name == UNSEEN else "", note))  # fmt: skip
-    for name in reports[0]["retrieval"]:
-        rows = [report["retrieval"][name] for report in reports]
-        figures += [Figure(f"words {source} captions: {name}, {key}", _mean(rows, key), "share", "chance",
-                           _mean(rows, f"{key}_chance"), "", _spread(rows, key))
-                    for key in ("recall_at_1", "recall_at_5", "recall_at_10", "map_at_100")]  # fmt: skip
-    return figures
-
-
 def _report(folder: Path, shards: Path, source: str, seed: int) -> dict[str, Any]:
     run = folder / f"{source}-{seed}"
     if not (run / "DONE").exists():
-        encoder = os.environ.get("BANDLOOM_ENCODER")
         config = AlignConfig.model_validate({
-            "shards": shards, "checkpoint": encoder, "size": "tiny", "holdout_classes": HELD_OUT,
-            "captions": {"sources": [source]}, "split": {"seed": seed, "block_m": 1200},
-            "trainer": {"steps": STEPS, "batch_size": 64, "seed": seed, "snapshot_every": STEPS,
-                        "engine": {"lr": 1e-3, "warmup_steps": 20, "weight_decay": 0.01}},
+            "shards": shards, "checkpoint": os.environ.get("BANDLOOM_ENCODER"), "size": "demo",
+            "holdout_classes": HELD_OUT, "captions": {"sources": [source]}, "split": {"seed": seed, "block_m": 1200},
+            "curve_points": 0,
+            "trainer": {"steps": STEPS, "batch_size": 64, "seed": seed, "snapshot_every": STEPS, "workers": 0,
+                        "engine": {"lr": 1e-3, "warmup_steps": min(20, STEPS - 1), "weight_decay": 0.01}},
         })  # fmt: skip
         align(config, RunFolder(run))
     return json.loads((run / "metrics.json").read_text())
 
 
-def _mean(rows: list[dict[str, Any]], key: str) -> float:
-    return float(np.mean([row[key] for row in rows if key in row])) if any(key in row for row in rows) else float("nan")
+def _figures(source: str, reports: list[dict[str, Any]]) -> list[Figure]:
+    encoder = "a pretrained encoder" if os.environ.get("BANDLOOM_ENCODER") else "random weights"
+    setting = f"{encoder}, frozen, MiniLM, {SCENES} synthetic scenes, {STEPS} steps"
+    figures = []
+    for name in reports[0]["three_numbers"]:
+        rows = [report["three_numbers"][name] for report in reports]
+        goal = ">= 5" if name == UNSEEN else ""
+        figures += _figure(
+            f"words {source} captions: {name}, mean recall", rows, "mean_recall", "chance", goal, setting
+        )
+    for name in reports[0]["retrieval"]:
+        rows = [report["retrieval"].get(name, {}) for report in reports]
+        for key in RETRIEVAL:
+            figures += _figure(f"words {source} captions: {name}, {key}", rows, key, f"{key}_chance", "", setting)
+    for place, point in enumerate(reports[0]["few_shot"]):
+        rows = [report["few_shot"][place] for report in reports if len(report["few_shot"]) > place]
+        figures += _figure(f"words {source} captions: head from words, {point['shots']} labels a class, mean recall",
+                           rows, "from words", "from random", "", setting)  # fmt: skip
+    return figures
+
+
+def _compared(reports: dict[str, list[dict[str, Any]]]) -> list[Figure]:
+    """Set captions by fraction beside captions by label, on the same samples."""
+    figures = []
+    for name in (UNSEEN, "held-out classes among all"):
+        of = {source: [report["three_numbers"].get(name, {}) for report in own] for source, own in reports.items()}
+        if all(_mean(rows, "mean_recall") is not None for rows in of.values()):
+            masks, labels = (float(_mean(of[source], "mean_recall") or 0) for source in ("masks", "labels"))
+            figures.append(Figure(f"words captions by fraction: {name}, mean recall", masks, "share",
+                                  "captions by label", labels, "", _spread(of["masks"], "mean_recall")))  # fmt: skip
+    return figures
+
+
+def _figure(name: str, rows: list[dict[str, Any]], key: str, rival: str, goal: str, setting: str) -> list[Figure]:
+    """Return one figure, or none where no seed has the score."""
+    value, chance = _mean(rows, key), _mean(rows, rival)
+    if value is None or chance is None:
+        return []
+    said = rival if rival.startswith("from") else "chance"
+    return [Figure(name, value, "share", said, chance, goal, f"{setting}, {_spread(rows, key)}")]
+
+
+def _mean(rows: list[dict[str, Any]], key: str) -> float | None:
+    values = [row[key] for row in rows if key in row]
+    return float(np.mean(values)) if values else None
 
 
 def _spread(rows: list[dict[str, Any]], key: str) -> str:
-    values = ", ".join(f"{row[key]:.3f}" for row in rows if key in row)
-    return f"seeds: {values}"
+    return "seeds: " + ", ".join(f"{row[key]:.3f}" for row in rows if key in row)

@@ -9,14 +9,17 @@ import torch
 from bandloom.console import table
 from finetune.splits import TRAIN
 from finetune.text.aligned import Aligned
+from finetune.text.few_shot import SHOTS, choose, few_shot
 from finetune.text.retrieval import retrieval
 from finetune.text.samples import image_batches
 from finetune.text.three_numbers import three_numbers
+from finetune.text.words import sentences
 
 if TYPE_CHECKING:
     from finetune.text.align import Alignment
 
 BATCH = 32
+FEW_POOL = 30  # samples a class that the few are chosen from
 MOST_QUERIES = 2000
 
 
@@ -38,6 +41,7 @@ def alignment_report(alignment: "Alignment", aligned: Aligned, indices: np.ndarr
     return {
         "schema": 1,
         "three_numbers": numbers,
+        "few_shot": _few_shot(alignment, aligned, indices, image) if len(alignment.captions.words) > 1 else [],
         "retrieval": _retrieval(alignment, aligned, indices, image),
         "test_samples": len(indices),
         "captions": {"texts": len(alignment.captions.texts), "sources": list(alignment.config.captions.sources)},
@@ -61,6 +65,8 @@ def report_table(report: dict[str, Any]) -> Any:
               f"{row[key + '_chance']:.3f}"]
              for name, row in report["retrieval"].items()
              for key in ("recall_at_1", "recall_at_5", "recall_at_10", "map_at_100") if key in row]  # fmt: skip
+    rows += [[f"{each['shots']} labels a class, {name}", "", "", f"{each[name]:.3f}", f"{each['chance']:.3f}"]
+             for each in report["few_shot"] for name in ("from words", "from random")]  # fmt: skip
     return table("What it knows of words (test ground)", ["", "classes or queries", "samples", "score", "chance"], rows)
 
 
@@ -72,6 +78,30 @@ def _numbers(alignment: "Alignment", aligned: Aligned, indices: np.ndarray, imag
     trained = sorted({captions.class_of[key] for key in keys if key in captions.class_of})
     return three_numbers(image, classes, captions.words, trained, alignment.held_out, vectors,
                          alignment.config.captions.templates)  # fmt: skip
+
+
+def _few_shot(alignment: "Alignment", aligned: Aligned, indices: np.ndarray, image: np.ndarray) -> list[dict[str, Any]]:
+    """Return the few-shot curve over all classes; labels of held-out classes are used here alone."""
+    captions, entries = alignment.captions, alignment.shards.entries
+    truth = np.array([captions.class_of.get(entries[int(i)].key, -1) for i in indices])
+    pool = np.array(
+        [i for i in alignment.indices[alignment.roles == TRAIN] if entries[int(i)].key in captions.class_of]
+    )
+    labels = np.array([captions.class_of[entries[int(i)].key] for i in pool], np.int64)
+    classes = np.intersect1d(truth[truth >= 0], labels)
+    if len(classes) < 2:
+        return []
+    rng = np.random.default_rng(alignment.config.trainer.seed)
+    few = choose(labels, FEW_POOL, rng)
+    few = few[np.isin(labels[few], classes)]
+    prompts = {captions.words[k].name: sentences(captions.words[k].seen, alignment.config.captions.templates)
+               for k in classes}  # fmt: skip
+    rows = np.isin(truth, classes)
+    return few_shot(
+        image_vectors(aligned, alignment.shards, pool[few]), np.searchsorted(classes, labels[few]), image[rows],
+        np.searchsorted(classes, truth[rows]), aligned.classes(prompts, apart=False), SHOTS,
+        seed=alignment.config.trainer.seed,
+    )  # fmt: skip
 
 
 def _retrieval(alignment: "Alignment", aligned: Aligned, indices: np.ndarray, image: np.ndarray) -> dict[str, Any]:
