@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bandloom import __version__
+from bandloom.console import logger
 from bandloom.errors import ShardError
 from shards.duplicates import DUPLICATE_SPLIT, find_duplicates
 from shards.geography import BUFFER_M, split_of, split_of_cells
@@ -38,6 +39,8 @@ def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any
     entries = [
         replace(entry, split=DUPLICATE_SPLIT if entry.key in repeated else splits[entry.cells]) for entry in entries
     ]
+    if plan["options"].get("captions"):
+        _say_captions(entries)
     write_index(place / INDEX, entries)
     if quarantine:
         (place / QUARANTINE).write_text("".join(json.dumps(bad) + "\n" for bad in quarantine))
@@ -54,6 +57,11 @@ def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any
         "shards": tars, "sources": provenance,
     })  # fmt: skip
     return len(quarantine)
+
+
+def _say_captions(entries: Sequence[Entry]) -> None:
+    captioned = sum(bool(entry.captions) for entry in entries)
+    (logger.info if captioned else logger.warning)("%d of %d samples have captions", captioned, len(entries))
 
 
 def _newest_first(entries: Sequence[Entry], provenance: dict[str, Any]) -> list[Entry]:

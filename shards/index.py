@@ -34,6 +34,7 @@ class Entry:
     cells: tuple[str, ...] = ()  # its own one-degree cell, then those within the buffer
     members: dict[str, tuple[int, int]] = field(default_factory=dict)  # suffix -> offset, size in the tar
     xxh3: dict[str, str] = field(default_factory=dict)  # suffix -> checksum of the raw array
+    captions: tuple[str, ...] = ()  # what is to be seen, in words
 
     @property
     def time(self) -> clock.datetime | None:
@@ -42,12 +43,16 @@ class Entry:
 
     def to_json(self) -> str:
         """Return the entry as one line."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        record = asdict(self)
+        if not self.captions:
+            del record["captions"]
+        return json.dumps(record, separators=(",", ":"))
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> "Entry":
         """Build an entry from :meth:`to_json`'s record."""
         record["cells"], record["inside_px"] = tuple(record["cells"]), tuple(record["inside_px"])
+        record["captions"] = tuple(record.get("captions", ()))
         record["members"] = {suffix: (at[0], at[1]) for suffix, at in record["members"].items()}
         return cls(**record)
 

@@ -1,4 +1,4 @@
-"""Labels that travel with their pixels: a label raster on its scene's ground, as class indices."""
+"""Labels that travel with their pixels: where they lie, and a label raster on its scene's ground as class indices."""
 
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +12,7 @@ from rasterio.windows import Window
 
 from bandloom.errors import LabelError
 from bandloom.label_set import IGNORE_INDEX, LabelSet
+from shards.label_polygons import VECTOR_SUFFIXES, LabelPolygons
 from shards.scenes import Scene, WindowM
 from shards.scenes.grid import frame_of, nominal_gsd_m, open_raster, read_raster
 
@@ -93,20 +94,39 @@ def _off(one: tuple[float, float], two: tuple[float, float]) -> float:
     return max(abs(one[0] - two[0]), abs(one[1] - two[1]))
 
 
+def open_labels(pattern: str, source: str, scene: Scene, label_set: LabelSet,
+                field: str) -> "LabelRaster | LabelPolygons":  # fmt: skip
+    """Open a scene's labels, a raster or polygons; see :func:`label_path` and their own classes for what is raised."""
+    path = label_path(pattern, source, scene.name)
+    if path.suffix.lower() in VECTOR_SUFFIXES:
+        return LabelPolygons(path, scene, label_set, field, own=path != Path(pattern))
+    return LabelRaster(path, scene, label_set)
+
+
 def label_path(pattern: str, source: str, name: str) -> Path:
-    """Return a scene's label raster; ``pattern`` is a folder of NAME.tif, or a path with {name}, {parent}, {folder}.
+    """Return a scene's label file.
+
+    Args:
+        pattern: a folder of NAME.tif (or NAME.geojson, NAME.gpkg), one file, which polygons of all scenes may share, or
+            a path with {name}, {parent}, {folder}.
+        source: the scene's path.
+        name: the scene's name.
 
     Raises:
         LabelError: there is no such file.
     """
     parent = Path(source).parent
     if "{" in pattern:
-        path = Path(pattern.format(name=name, parent=parent.name, folder=parent))
+        paths = [Path(pattern.format(name=name, parent=parent.name, folder=parent))]
+    elif Path(pattern).is_dir():
+        paths = [Path(pattern) / f"{name}{suffix}" for suffix in (".tif", *VECTOR_SUFFIXES)]
     else:
-        path = Path(pattern) / f"{name}.tif" if Path(pattern).is_dir() else Path(pattern)
-    if not path.is_file():
+        paths = [Path(pattern)]
+    found = next((path for path in paths if path.is_file()), None)
+    if found is None:
         raise LabelError(
-            f"scene {name} has no label raster at {path}; --labels takes a folder of NAME.tif, or a path with {{name}},"
-            " {parent} (the name of the scene's folder) or {folder} (its path)."
+            f"scene {name} has no labels at {paths[0]}; --labels takes a folder of NAME.tif, NAME.geojson or NAME.gpkg,"
+            " one file of polygons, or a path with {name}, {parent} (the name of the scene's folder) or {folder} (its"
+            " path)."
         )
-    return path
+    return found

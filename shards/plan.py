@@ -10,9 +10,11 @@ from typing import Any
 from bandloom.errors import BandloomError, LabelError, ShardError
 from bandloom.label_set import LabelSet
 from bandloom.sensors import get_sensor
+from shards.captions import read_captions
 from shards.codec import CODECS, CodecName
 from shards.cutting import check_side, count_cuts
 from shards.geography import SPLITS
+from shards.label_polygons import DEFAULT_FIELD
 from shards.scenes import Scene, open_scene
 from shards.scenes.corrected import CorrectedScene
 from shards.sources import Source, class_label_set, find_sources
@@ -37,6 +39,8 @@ class BuildOptions:
     max_cloud: float = 1.0
     split: str | None = None  # all samples into this one; None: by geography
     atmosphere: str = "none"  # or dos1, cost
+    label_field: str = DEFAULT_FIELD  # the attribute of label polygons that holds the class
+    captions: str | None = None  # a CSV of captions by sample, scene or place
 
     def check(self) -> None:
         """Raise a :class:`BandloomError` for an option that cannot be used."""
@@ -51,7 +55,9 @@ class BuildOptions:
         if self.split is not None and self.split not in SPLITS:
             raise ShardError(f"--split {self.split!r} is not known; use one of {', '.join(SPLITS)}, or leave it out.")
         if self.labels is not None and self.label_set is None:
-            raise LabelError("--labels needs --label-set, the YAML file that names the raster's codes.")
+            raise LabelError("--labels needs --label-set, the YAML file that names their codes.")
+        if self.captions is not None:
+            read_captions(Path(self.captions))
 
     def open(self, source: Source) -> Scene:
         """Open a source as these options say."""
@@ -102,6 +108,7 @@ def make_plan(paths: Sequence[str], options: BuildOptions) -> Plan:
     if options.class_folders:
         label_set = label_set or class_label_set(sources)
     samples, failures, first, largest = [], {}, None, 0
+    names = {source.key for source in sources}
     for index, source in enumerate(sources):
         try:
             if source.class_name is not None and label_set and source.class_name not in label_set.names:
@@ -109,6 +116,7 @@ def make_plan(paths: Sequence[str], options: BuildOptions) -> Plan:
                     f"the class folder {source.class_name!r} is not in label set {label_set.name!r}; add it."
                 )
             with options.open(source) as scene:
+                names.add(scene.name)
                 rows, columns = count_cuts(scene, options.side_px * 10)
                 largest = max(largest, _sample_bytes(scene, options.side_px * 10))
             samples.append(rows * columns)
@@ -118,6 +126,8 @@ def make_plan(paths: Sequence[str], options: BuildOptions) -> Plan:
             samples.append(0)
     if first is not None and len(failures) == len(sources):
         raise first
+    if options.captions:
+        read_captions(Path(options.captions)).check(names)
     return Plan(options, tuple(sources), _group(samples), tuple(samples), failures, label_set, largest)
 
 

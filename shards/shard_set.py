@@ -29,6 +29,7 @@ class Sample:
     label: np.ndarray | None  # (H10, W10) uint8 class indices
     class_index: int | None
     meta: dict[str, Any]
+    captions: tuple[str, ...] = ()
 
 
 class ShardSet:
@@ -108,7 +109,7 @@ class ShardSet:
             self.read_into(index, f"{group.name}.b2nd", groups[group.gsd_m])
         meta = {"epsg": entry.epsg, "x_m": entry.x_m, "y_m": entry.y_m, "datetime": entry.datetime,
                 "valid_fraction": entry.valid_fraction, "cloud_fraction": entry.cloud_fraction}  # fmt: skip
-        return Sample(entry.key, sensor, groups, self.mask(index, "label"), entry.class_index, meta)
+        return Sample(entry.key, sensor, groups, self.mask(index, "label"), entry.class_index, meta, entry.captions)
 
     def mask(self, index: int, kind: str) -> np.ndarray | None:
         """Return a sample's ``label`` or ``cloud`` mask, ``(H10, W10)`` uint8, or None when it has none."""

@@ -17,12 +17,13 @@ from bandloom.errors import BandloomError, LabelError, OutputError, SceneError
 from bandloom.label_set import IGNORE_INDEX, LabelSet
 from bandloom.output import sync
 from bandloom.sensors import Sensor
+from shards.captions import read_captions
 from shards.codec import checksum, encode
 from shards.cutting import Cut, cut_scene
 from shards.geography import cells_of
 from shards.histograms import Histograms, add_sample, merge
 from shards.index import Entry, write_index
-from shards.labels import LabelRaster, label_path
+from shards.labels import open_labels
 from shards.plan import TAR_SAMPLES, BuildOptions, Plan
 from shards.scenes import ALIGN_M, Scene
 from shards.sources import Source
@@ -175,8 +176,7 @@ def _samples(files: ExitStack, scene: Scene, source: Source, options: BuildOptio
     """Cut a scene, join its labels, leave out squares under the thresholds."""
     labels = None
     if options.labels and label_set:
-        path = label_path(options.labels, source.path, scene.name)
-        labels = files.enter_context(LabelRaster(path, scene, label_set))
+        labels = files.enter_context(open_labels(options.labels, source.path, scene, label_set, options.label_field))
     class_index = None
     if source.class_name is not None and label_set is not None:
         if source.class_name not in label_set.names:
@@ -215,6 +215,9 @@ def _sample(scene: Scene, source: Source, cut: Cut, label: np.ndarray | None, cl
         "cells": cells_of(scene.crs.to_epsg() or 0, x_m, y_m, options.side_px * 10.0),
         "xxh3": {suffix: checksum(array) for suffix, array in arrays.items()},
     }  # fmt: skip
+    if options.captions:
+        square = (scene.crs.to_epsg() or 0, x_m, y_m, options.side_px * 10.0)
+        entry["captions"] = read_captions(Path(options.captions)).of(entry["key"], (source.key, scene.name), square)
     bands = {group.name: [band.name for band in group.bands] for group in scene.sensor.groups}
     sidecar = {name: value for name, value in entry.items() if name != "cells"} | {"bands": bands, "source": source.key}
     members = {suffix: encode(array, options.codec) for suffix, array in arrays.items()}

@@ -1,10 +1,11 @@
 """Taking the air's own light out of top-of-atmosphere reflectance by its dark objects, per scene.
 
-Chavez (1988, 1996): the darkest ground reflects about one per cent, so what a sensor sees there above it is path light.
+Chavez (1988, 1996): ``rho = pi d^2 (L - L_path) / (E cos(z) T)`` for a sun at zenith angle ``z``; the darkest ground
+reflects one per cent: ``L_path = L_dark - 0.01 E cos(z) T / (pi d^2)``. With ``rho_toa = pi d^2 L / (E cos(z))``:
 
-- ``dos1``: ``rho = rho_toa - rho_dark + 0.01``
-- ``cost``: the same over ``cos(sun zenith)`` for bands below 1 micrometre (the air dims the sunlight on its way down),
-  and as ``dos1`` in the short-wave infrared. Only for suns 35 degrees or more above the horizon.
+- ``dos1``, ``T = 1``: ``rho = rho_toa - rho_dark + 0.01``
+- ``cost``, ``T = cos(z)`` below 1 micrometre (the air dims the sunlight on its way down), 1 in the short-wave infrared:
+  ``rho = (rho_toa - rho_dark) / T + 0.01``. Only for suns 35 degrees or more above the horizon.
 
 ``rho_dark`` is the 0.01 % quantile of a band over the whole scene (never of a sample: a cloudy one has no dark ground),
 forced not to rise with wavelength, as scattered light never does.
@@ -75,8 +76,7 @@ def correct(groups: Mapping[int, np.ndarray], sensor: Sensor, dark: Mapping[str,
             if band.slot is None or band.slot not in dark:
                 continue
             dn = groups[group.gsd_m][index]
-            clear = dn_to_reflectance(dn) - dark[band.slot] + DARK_REFLECTANCE
-            if method == "cost" and band.centre_nm < 1000:
-                clear = clear / cosine
+            transmitted = cosine if method == "cost" and band.centre_nm < 1000 else 1.0
+            clear = (dn_to_reflectance(dn) - dark[band.slot]) / transmitted + DARK_REFLECTANCE
             corrected[group.gsd_m][index] = np.where(valid(dn), reflectance_to_dn(clear), dn)
     return corrected

@@ -19,8 +19,9 @@ from shards.scenes.raster import Bands, Stated
 from shards.scenes.scaled import ScaledScene, Scaling
 
 _METADATA = re.compile(r"^(METADATA\.DIM|DIM_.*\.XML)$", re.IGNORECASE)
-# Sun's irradiance at the top of the atmosphere, W/m2/um, where a product states none: the same four bands of Landsat 5
-# TM (Chander, Markham and Helder 2009, table 5)
+# Sun's irradiance at the top of the atmosphere, W/m2/um, where a product states none. None of THEOS's own is published;
+# its blue is TM's and its other bands lie within 10 nm of TM's edges, so these are Landsat 5 TM's (Chander, Markham and
+# Helder 2009, Remote Sensing of Environment 113, table 5)
 _SUN = {"blue": 1983.0, "green": 1796.0, "red": 1536.0, "nir": 1031.0}
 _COLOURS = {"blue": ("BLUE", "B", "B0"), "green": ("GREEN", "G", "B1"), "red": ("RED", "R", "B2"),
             "nir": ("NIR", "N", "B3", "NEAR INFRARED", "NEAR-INFRARED"), "pan": ("PAN", "P")}  # fmt: skip

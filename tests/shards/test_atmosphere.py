@@ -3,7 +3,7 @@ import pytest
 
 from bandloom.errors import SceneError
 from bandloom.sensors import get_sensor
-from bandloom.values import dn_to_reflectance, reflectance_to_dn
+from bandloom.values import reflectance_to_dn
 from shards.scenes.atmosphere import correct, dark_reflectance
 
 S2 = get_sensor("sentinel2-l1c")
@@ -42,9 +42,9 @@ def test_cost_also_undoes_the_suns_slant_below_one_micrometre():
     elevation = 50.0
     clear, hazy = ground({}), ground(HAZE, dimming=np.sin(np.radians(elevation)))
     corrected = by_slot(correct(hazy, S2, dark_reflectance(S2, by_slot(hazy)), "cost", elevation))
-    for slot in ("B02", "B8A"):
-        one, two = dn_to_reflectance(corrected[slot]), dn_to_reflectance(by_slot(clear)[slot])
-        assert np.abs(one - two).max() < 0.005, slot
+    for slot, pixels in by_slot(clear).items():  # the dark ground too, which has one per cent again
+        if slot not in ("B09", "B10"):
+            assert np.abs(corrected[slot].astype(int) - pixels.astype(int)).max() <= 2, slot
 
 
 def test_gas_bands_absent_and_saturated_samples_stay_as_they_are():
