@@ -41,8 +41,10 @@ def synth(
 def build(
     sources: Annotated[list[str], typer.Argument(help="Scenes, or folders of scenes.")],
     out: Out,
-    labels: Annotated[str | None, typer.Option(help="Folder of NAME.tif, or a path with {name}, {parent}.")] = None,
-    label_set: Annotated[str | None, typer.Option(help="YAML that names the label raster's codes.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Folder of NAME.tif, path with {name}, or polygons.")] = None,
+    label_set: Annotated[str | None, typer.Option(help="YAML that names the labels' codes.")] = None,
+    label_field: Annotated[str, typer.Option(help="The attribute of polygons that holds the class.")] = "class",
+    captions: Annotated[str | None, typer.Option(help="CSV: caption, and key, scene, or lon and lat.")] = None,
     class_folders: Annotated[bool, typer.Option("--class-folders", help="SOURCE/CLASS/chip.tif.")] = False,
     side: Annotated[int, typer.Option(help="Side of a sample in pixels of 10 m, a multiple of 6.")] = 240,
     sensor: Annotated[str | None, typer.Option(help="Sensor name or YAML; else recognised by its bands.")] = None,
@@ -63,7 +65,7 @@ def build(
     from shards.plan import BuildOptions
 
     options = BuildOptions(side, sensor, band_order, offset, labels, label_set, class_folders, codec,  # pyright: ignore
-                           min_valid, max_cloud, split, atmosphere)  # fmt: skip
+                           min_valid, max_cloud, split, atmosphere, label_field, captions)  # fmt: skip
     run_build(sources, out, options, part=parse_part(part), workers=workers, finish=not part)
     if not part:
         logger.info("%s", describe(out))
@@ -105,7 +107,7 @@ def plan(
 
 @app.command()
 def verify(
-    path: Annotated[Path, typer.Argument(help="A shard folder.")],
+    path: Annotated[Path, typer.Argument(help="A shard folder, or its s3:// address.")],
     deep: Annotated[bool, typer.Option("--deep", help="Decode every sample and check its sums.")] = False,
 ) -> None:
     """Check that a shard folder is what was written: every file's sha256; with --deep every array of every sample."""
@@ -123,7 +125,7 @@ def verify(
 
 @app.command()
 def stats(
-    path: Annotated[Path, typer.Argument(help="A shard folder.")],
+    path: Annotated[Path, typer.Argument(help="A shard folder, or its s3:// address.")],
     split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
 ) -> None:
     """Print exact mean, deviation and quantiles of every band over a split, in reflectance."""
@@ -138,8 +140,9 @@ def stats(
         raise ShardError(f"--split {split!r} is not known; use one of {', '.join(SPLITS)}.")
     shards = ShardSet(path)
     for name in shards.manifest.get("files", {}):
-        check_file(path, shards.manifest, name)
-    found = split_statistics(path, shards.manifest["sensors"], shards.entries, split)
+        shards.fetch(name)
+        check_file(shards.path, shards.manifest, name)
+    found = split_statistics(shards.path, shards.manifest["sensors"], shards.entries, split)
     quantiles = list(next(iter(found["quantiles"].values())))
     rows = (
         (slot, found["mean"][slot], found["std"][slot], *found["quantiles"][slot].values()) for slot in found["mean"]
@@ -148,7 +151,7 @@ def stats(
 
 
 @app.command()
-def info(path: Annotated[Path, typer.Argument(help="A shard folder.")]) -> None:
+def info(path: Annotated[Path, typer.Argument(help="A shard folder, or its s3:// address.")]) -> None:
     """Print what a shard folder holds: samples, splits, sensors, labels, and the statistics of every band."""
     from bandloom.console import console, table
     from shards.shard_set import ShardSet
@@ -208,7 +211,7 @@ def show(
 
 @app.command()
 def repack(
-    path: Annotated[Path, typer.Argument(help="A shard folder.")],
+    path: Annotated[Path, typer.Argument(help="A shard folder, or its s3:// address.")],
     out: Out,
     codec: Annotated[str, typer.Option(help="speed, default or archive.")],
 ) -> None:
