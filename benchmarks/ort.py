@@ -16,7 +16,7 @@ from bandloom.label_set import LabelClass, LabelSet
 from bandloom.sensors import SLOTS, get_sensor
 from bandloom.statistics import Statistics
 from benchmarks.harness import Figure
-from export.chips import held_chips
+from export.chips import Ground, held_chips
 from export.export_run import contract_of_model, default_tiling
 from export.parity import torch_logits
 from export.quantise import write_int8
@@ -31,7 +31,7 @@ def run() -> list[Figure]:
     torch.set_num_threads(THREADS)
     model = _model()
     contract = contract_of_model(model, default_tiling(model))
-    chips = held_chips(contract, None, BATCH)
+    chips = held_chips(contract, Ground(), BATCH)
     with tempfile.TemporaryDirectory() as folder:
         fp32, int8 = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         write_onnx(DeployGraph(model), contract, fp32)

@@ -14,6 +14,7 @@ import numpy as np
 from benchmarks.harness import Figure
 from benchmarks.ort import THREADS, _model
 from export.bundle import read_bundle, verify
+from export.chips import Ground
 from export.export_run import contract_of_model, default_tiling, write_bundle
 from export.predict import PredictOptions, map_scene
 from export.runner import Groups, Runner
@@ -48,7 +49,7 @@ def run() -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         (place / "bundle").mkdir()
-        write_bundle(place / "bundle", "bench", model, contract, None, {})
+        write_bundle(place / "bundle", "bench", model, contract, Ground(), {})
         opener = partial(open_scene, write_stack(place / "scene.tif", SIZE_PX))
         bundle = read_bundle(place / "bundle")
         runner = verify(bundle, threads=THREADS)

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bandloom.errors import BundleError
 from export.chips import Chips
-from export.precision import CastGraph, WideNorm
+from export.precision import WIDE_NORMS, CastGraph
 from export.runner import byte_pairs
 from finetune.model import TaskModel
 
@@ -26,10 +26,10 @@ def audit_ranges(model: TaskModel, chips: Chips) -> dict[str, float]:
     graph = CastGraph(model, "fp32")
     watched = _Ranges()
     handles = [hook for name, module in graph.named_modules() for hook in watched.follow(name, module)]
-    pairs = [torch.from_numpy(byte_pairs(chips.groups[gsd_m])) for gsd_m in graph.gsds_m]
     try:
         with torch.no_grad(), watched:
-            graph(*pairs)
+            for groups in chips.batches():
+                graph(*(torch.from_numpy(byte_pairs(groups[gsd_m])) for gsd_m in graph.gsds_m))
     finally:
         for handle in handles:
             handle.remove()
@@ -75,7 +75,7 @@ class _Ranges(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if len(self._inside) > 2 and not any(isinstance(module, WideNorm) for _, module in self._inside):
+        if len(self._inside) > 2 and not any(isinstance(module, WIDE_NORMS) for _, module in self._inside):
             for each in result if isinstance(result, tuple | list) else (result,):
                 if isinstance(each, Tensor) and each.is_floating_point() and each.numel():
                     name = self._inside[-1][0]

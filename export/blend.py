@@ -16,6 +16,7 @@ class Accumulator:
         width = int(column_starts[-1]) + tiling.core_px - self._left
         self._sums = np.zeros((classes, rows_px, width), np.float32)
         self._weights = np.zeros((rows_px, width), np.float32)
+        self._weighted = np.empty((classes, tiling.core_px, tiling.core_px), np.float32)  # no fresh pages a tile
 
     def start_at(self, row_px: int) -> None:
         """Say which map row the window begins with; only before the first tile is added."""
@@ -27,7 +28,8 @@ class Accumulator:
         rows = slice(row_px - self._top, row_px - self._top + core)
         columns = slice(column_px - self._left, column_px - self._left + core)
         kept = logits[:, margin : margin + core, margin : margin + core]
-        self._sums[:, rows, columns] += kept * self._tiling.weights
+        np.multiply(kept, self._tiling.weights, out=self._weighted)
+        self._sums[:, rows, columns] += self._weighted
         self._weights[rows, columns] += self._tiling.weights
 
     def take(self, rows_px: int, width_px: int) -> tuple[np.ndarray, np.ndarray]:

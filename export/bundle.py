@@ -8,8 +8,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from bandloom.errors import BundleError
+from export.answers import check_thresholds
 from export.golden import GOLDEN, read_golden
-from export.record import SCHEMA_VERSION, BundleRecord, Contract, ModelFile, ValueConvention
+from export.record import SCHEMA_VERSION, BundleRecord, Contract, ModelFile, ValueConvention, group_records
 from export.runner import Runner
 from export.runtimes import load_runner
 
@@ -144,8 +145,8 @@ def check_meaning(bundle: Bundle) -> None:
             f"the bundle {bundle.path} stores samples as {contract.values.model_dump()}, this program as"
             f" {ValueConvention().model_dump()}; export it anew."
         )
-    expected = [(g.name, g.gsd_m, tuple(b.name for b in g.bands), g.slots) for g in contract.get_sensor().groups]
-    if expected != [(g.name, g.gsd_m, g.bands, g.slots) for g in contract.groups]:
+    if group_records(contract.get_sensor(), contract.task) != contract.groups:
         raise BundleError(f"{bundle.path / RECORD}: its groups are not those of its sensor; export it anew.")
-    contract.get_label_set()  # checks itself, and so does the tiling
+    classes = len(contract.get_label_set())  # checks itself, and so does the tiling
     _ = contract.tiling
+    check_thresholds(contract.thresholds, classes)

@@ -1,23 +1,34 @@
-"""Held chips: what models are compared on before a bundle is written."""
+"""Held chips: what models are compared on before a bundle is written, and what int8 is calibrated on."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bandloom.console import logger
-from bandloom.errors import ShardError
+from bandloom.errors import BandloomError
+from bandloom.label_set import IGNORE_INDEX
 from bandloom.values import NODATA, SATURATED, reflectance_to_dn
 from export.record import Contract
 from export.runner import Groups
 
-CHIPS = 8
-SPLITS = ("test", "val", None)  # where to look for chips first
+HELD = 32  # windows that every precision of a map's model is measured on
+HELD_CHIPS = 256  # of a model with one answer a chip: its score may fall by half a point, so one chip must be less
+CALIBRATION = 32  # chips whose ranges int8 takes over; of other ground than the held ones where there is other ground
+BATCH = 4  # chips that run at once: memory grows with it, and no number changes
+HELD_ROLES = ("test", "val", "train")  # where chips are looked for, first to last
+CALIBRATION_ROLES = ("train", "val", "test")
+FEWEST_KNOWN = 0.25  # share of a window that must be labelled, where there are such windows
 
 
 @dataclass(frozen=True)
 class Chips:
-    """Native groups ``{gsd_m: (B, C, H, W)}`` uint16, labels ``(B, H, W)`` or ``(B,)`` if known, and their origin."""
+    """Native groups ``{gsd_m: (B, C, H, W)}`` uint16, what is known of them, and their origin.
+
+    Labels are class indices ``(B, H, W)`` or ``(B,)``, or noughts and ones ``(B, K)`` where there may be several.
+    """
 
     groups: Groups
     source: str
@@ -26,49 +37,117 @@ class Chips:
     def __len__(self) -> int:
         return len(next(iter(self.groups.values())))
 
-    def take(self, count: int) -> "Chips":
-        """Return the first ``count`` chips."""
-        labels = None if self.labels is None else self.labels[:count]
-        return Chips({gsd_m: dn[:count] for gsd_m, dn in self.groups.items()}, self.source, labels)
+    def batches(self, size: int = BATCH) -> Iterator[Groups]:
+        """Yield the groups a few chips at a time."""
+        for begin in range(0, len(self), size):
+            yield {gsd_m: dn[begin : begin + size] for gsd_m, dn in self.groups.items()}
 
 
-def held_chips(contract: Contract, shards: Path | None, count: int = CHIPS) -> Chips:
-    """Return chips from shards, or drawn from the model's statistics where there are none; some samples are absent.
+@dataclass(frozen=True)
+class Ground:
+    """Where chips come from: shards, and the config of the run that a model was trained by, where they are known."""
 
-    One chip always has a hole and a saturated spot, so that the parity of absent samples is measured too.
+    shards: Path | None = None
+    config: Mapping[str, Any] | None = None
+
+
+def held_chips(contract: Contract, ground: Ground, count: int | None = None) -> Chips:
+    """Return chips of the ground that the model was not trained on, with labels where there are some.
+
+    Without the run's config chips have no labels; without shards they are drawn from the training statistics. One chip
+    always has a hole and a saturated spot, so that the parity of absent samples is measured too.
     """
-    chips = None if shards is None else _from_shards(contract, shards, count)
-    return _with_absent_samples(chips or _drawn(contract, count))
+    wanted = count or (HELD if contract.makes_map else HELD_CHIPS)
+    found = _labelled(contract, ground, HELD_ROLES, wanted) or _unlabelled(contract, ground, HELD_ROLES, wanted)
+    return _with_absent_samples(found or _drawn(contract, count or HELD, seed=0))
 
 
-def _from_shards(contract: Contract, path: Path, count: int) -> Chips | None:
-    from shards.shard_set import ShardSet
+def calibration_chips(contract: Contract, ground: Ground, count: int = CALIBRATION) -> Chips:
+    """Return the chips whose ranges int8 takes over: of the training part, so that the held ones stay a test."""
+    found = _labelled(contract, ground, CALIBRATION_ROLES, count)
+    return found or _unlabelled(contract, ground, CALIBRATION_ROLES, count) or _drawn(contract, count, seed=1)
 
-    try:
-        shards = ShardSet(path)
-    except ShardError as cause:
-        logger.warning("golden chips are drawn from the statistics: %s", cause)
+
+def _labelled(contract: Contract, ground: Ground, roles: Sequence[str], count: int) -> Chips | None:
+    """Return chips as the run itself reads them: its split, its bands, its dates, its classes."""
+    from finetune.config import FinetuneConfig
+    from finetune.setting import open_data
+    from finetune.splits import ROLES
+
+    if ground.shards is None or not ground.config:
         return None
-    for split in SPLITS:
-        found = [int(i) for i in shards.indices(split) if shards.entries[int(i)].sensor == contract.sensor["name"]]
+    try:
+        data = open_data(FinetuneConfig(**{**ground.config, "shards": ground.shards}))
+    except (BandloomError, ValueError) as cause:
+        logger.warning("chips have no labels: %s", cause)
+        return None
+    if data.label_set.to_dict() != contract.label_set or data.sensor.to_dict() != contract.sensor:
+        logger.warning("chips have no labels: those of %s are of other classes or bands", ground.shards)
+        return None
+    order = np.random.default_rng(0).permutation(data.indices).tolist()
+    for role in roles:
+        found = []
+        for index in order:
+            sample = data.labelled(index, ROLES.index(role))
+            found += [] if sample is None else _windows(contract, sample.groups, sample.label)
+            if len(found) >= count:
+                break
         if found:
-            picked = [found[i] for i in np.linspace(0, len(found) - 1, min(count, len(found))).astype(int)]
-            return _cut(contract, shards, picked, f"{path.name}, {split or 'all'} split")
-    logger.warning("golden chips are drawn from the statistics: %s has none of %s", path, contract.sensor["name"])
+            source = f"{ground.shards.name}, {role} part of the run's split"
+            groups = {g.gsd_m: np.stack([each[g.gsd_m] for each, _ in found[:count]]) for g in contract.groups}
+            return Chips(groups, source, np.stack([label for _, label in found[:count]]))
     return None
 
 
-def _cut(contract: Contract, shards, picked: list[int], source: str) -> Chips:  # noqa: ANN001  (ShardSet)
-    samples = [shards.read(i) for i in picked]
+def _windows(
+    contract: Contract, groups: Mapping[int, np.ndarray], label: np.ndarray
+) -> list[tuple[Groups, np.ndarray]]:
+    """Cut a sample into tiles with labels; a sample of which all tiles know little gives the one that knows most."""
     side = contract.tile_px
-    groups = {g.gsd_m: np.stack([_corner(s.groups[g.gsd_m], side * 10 // g.gsd_m) for s in samples])
-              for g in contract.groups}  # fmt: skip
-    if contract.task == "classify":
-        known = all(sample.class_index is not None for sample in samples)
-        return Chips(groups, source, np.array([s.class_index for s in samples]) if known else None)
-    known = all(sample.label is not None for sample in samples)
-    labels = np.stack([_corner(s.label[None], side, fill=255)[0] for s in samples]) if known else None
-    return Chips(groups, source, labels)
+    if not contract.makes_map:
+        return [(_window(groups, 0, 0, side), label)]
+    corners = [(y, x) for y in range(0, max(1, label.shape[0] - side + 1), side)
+               for x in range(0, max(1, label.shape[1] - side + 1), side)]  # fmt: skip
+    cut = [(_window(groups, y, x, side), _corner(label[None, y:, x:], side, IGNORE_INDEX)[0]) for y, x in corners]
+    known = [float((part != IGNORE_INDEX).mean()) for _, part in cut]
+    enough = [each for each, share in zip(cut, known, strict=True) if share >= FEWEST_KNOWN]
+    return enough or [cut[int(np.argmax(known))]]
+
+
+def _unlabelled(contract: Contract, ground: Ground, roles: Sequence[str], count: int) -> Chips | None:
+    """Return chips of shards by the split that the shards were built with."""
+    from shards.shard_set import ShardSet
+
+    if ground.shards is None or contract.dates > 1:
+        return None
+    sensor = contract.get_sensor()
+    try:
+        shards = ShardSet(ground.shards)
+    except BandloomError as cause:
+        logger.warning("chips are drawn from the statistics: %s", cause)
+        return None
+    for role in (*roles, None):
+        found = [int(i) for i in shards.indices(role) if shards.entries[int(i)].sensor == sensor.name]
+        if found:
+            picked = [found[i] for i in np.linspace(0, len(found) - 1, min(count, len(found))).astype(int)]
+            return _read(contract, shards, picked, f"{ground.shards.name}, {role or 'all'} split")
+    logger.warning("chips are drawn from the statistics: %s has none of %s", ground.shards, sensor.name)
+    return None
+
+
+def _read(contract: Contract, shards: Any, picked: list[int], source: str) -> Chips:
+    from finetune.features import own_bands
+
+    sensor = contract.get_sensor()
+    stored = shards.sensors[sensor.name]
+    samples = [own_bands(shards.read(index).groups, stored, sensor) for index in picked]
+    windows = [_window(dict(groups), 0, 0, contract.tile_px) for groups in samples]
+    return Chips({g.gsd_m: np.stack([each[g.gsd_m] for each in windows]) for g in contract.groups}, source)
+
+
+def _window(groups: Mapping[int, np.ndarray], y_px: int, x_px: int, side_px: int) -> Groups:
+    """Cut a square at a 10 m pixel on the 60 m grid; what lies outside is absent."""
+    return {g: _corner(dn[:, y_px * 10 // g :, x_px * 10 // g :], side_px * 10 // g) for g, dn in groups.items()}
 
 
 def _corner(pixels: np.ndarray, side: int, fill: int = NODATA) -> np.ndarray:
@@ -78,9 +157,9 @@ def _corner(pixels: np.ndarray, side: int, fill: int = NODATA) -> np.ndarray:
     return np.pad(cut, missing, constant_values=fill)
 
 
-def _drawn(contract: Contract, count: int) -> Chips:
+def _drawn(contract: Contract, count: int, seed: int) -> Chips:
     """Draw samples around the training means: smooth over ground, so that neighbouring tokens differ little."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     side_m = contract.tile_px * 10
     groups = {}
     for group in contract.groups:

@@ -168,5 +168,5 @@ def shapes_of(contract: Contract) -> dict[str, Shape]:
     """Return the shape of every input and of the output, without the batch."""
     side_m, classes = contract.tile_px * MAP_PIXEL_M, len(contract.get_label_set())
     inputs = {g.name: (len(g.bands), side_m // g.gsd_m, side_m // g.gsd_m, 2) for g in contract.groups}
-    output = (classes, contract.tile_px, contract.tile_px) if contract.task == "segment" else (classes,)
+    output = (classes, contract.tile_px, contract.tile_px) if contract.makes_map else (classes,)
     return {**inputs, OUTPUT: output}

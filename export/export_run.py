@@ -12,15 +12,16 @@ import yaml
 from bandloom import __version__
 from bandloom.errors import BundleError, CheckpointError
 from bandloom.output import new_output
+from export.answers import check_thresholds
 from export.bundle import Bundle, read_bundle, seal, sha256_of, verify
-from export.chips import held_chips
+from export.chips import Ground, held_chips
 from export.golden import GOLDEN, golden_of, write_golden
 from export.parity import torch_logits
 from export.record import BundleRecord, Contract, contract_of
 from export.tiling import CELL_PX, Tiling
 from export.write_features import write_features
 from export.write_model import write_precision
-from finetune.model import TaskModel
+from finetune.model import CHIP_TASKS, TaskModel
 
 GOLDEN_CHIPS = 4
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
@@ -57,8 +58,11 @@ def export_run(
     folder = checkpoint_of(run)
     model, provenance = load_model(folder)
     contract = contract_of_model(model, default_tiling(model, margin_px, taper_px))
+    if embeddings and contract.dates > 1:
+        raise BundleError("a model of two dates gives no embedding of one scene; leave --embeddings out.")
+    ground = ground_of(run, provenance, shards)
     with new_output(out, folder=True) as temporary:
-        write_bundle(temporary, out.name, model, contract, shards or shards_of(run), provenance, precisions, embeddings)
+        write_bundle(temporary, out.name, model, contract, ground, provenance, precisions, embeddings)
     return read_bundle(out)
 
 
@@ -67,16 +71,16 @@ def write_bundle(
     name: str,
     model: TaskModel,
     contract: Contract,
-    shards: Path | None,
+    ground: Ground,
     provenance: Mapping[str, Any],
     precisions: Sequence[str] = ("fp32",),
     embeddings: bool = False,
 ) -> None:
     """Fill an empty folder with the bundle of ``model`` and verify it as a user of it would."""
-    chips = held_chips(contract, shards)
+    chips = held_chips(contract, ground)
     expected = torch_logits(model, chips.groups)
     models = [
-        write_precision(folder, model, contract, chips, expected, precision)
+        write_precision(folder, model, contract, chips, expected, precision, ground)
         for precision in PRECISIONS
         if precision == "fp32" or precision in precisions
     ]
@@ -122,28 +126,31 @@ def load_model(folder: Path) -> tuple[TaskModel, dict[str, Any]]:
     return model, provenance
 
 
-def shards_of(run: Path) -> Path | None:
-    """Return the shards that the run's config names, where they still are."""
+def ground_of(run: Path, provenance: Mapping[str, Any], shards: Path | None = None) -> Ground:
+    """Return where chips of a run's ground come from: ``shards``, or those that its config names where they still are.
+
+    The config is the run's own file, or what its checkpoint says of it; a run without one, such as a classifier baked
+    from words, leaves chips without labels.
+    """
     try:
         config = yaml.safe_load((run / "config.yaml").read_text())
-        path = Path(config["shards"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
-        return None
-    return path if path.is_dir() else None
+    except (OSError, yaml.YAMLError):
+        config = provenance.get("training", {}).get("config")
+    config = config if isinstance(config, dict) else None
+    if shards is None and config and isinstance(config.get("shards"), str) and Path(config["shards"]).is_dir():
+        shards = Path(config["shards"])
+    return Ground(shards, config)
 
 
 def contract_of_model(model: TaskModel, tiling: Tiling) -> Contract:
     """Return what the numbers of ``model`` mean."""
-    task = model.task
-    if task not in ("segment", "classify"):
-        raise BundleError(
-            f"a bundle gives one class a pixel or a tile; a model of task {task!r} cannot be exported yet."
-        )
+    check_thresholds(model.thresholds, len(model.label_set))
     statistics = model.encoder.statistics
     slots = model.sensor.slots
     used = {"mean": {slot: float(statistics.mean[slot]) for slot in slots},
             "std": {slot: float(statistics.std[slot]) for slot in slots}}  # fmt: skip
-    return contract_of(model.sensor, model.label_set, task, model.encoder.config.token_m, tiling, used)
+    return contract_of(model.sensor, model.label_set, model.task, model.encoder.config.token_m, tiling, used,
+                       temperature=model.temperature, thresholds=model.thresholds)  # fmt: skip
 
 
 def default_tiling(model: TaskModel, margin_px: int | None = None, taper_px: int | None = None) -> Tiling:
@@ -152,7 +159,7 @@ def default_tiling(model: TaskModel, margin_px: int | None = None, taper_px: int
     Two and a quarter times the tiles of none of either; at equal numbers of tiles a taper does more against seams than
     a margin (docs/decisions/tiling.md).
     """
-    if model.task == "classify":
+    if model.task in CHIP_TASKS:
         return Tiling(model.chip_px)
     least = CELL_PX if model.chip_px >= 4 * CELL_PX else 0
     margin, taper = (max(model.chip_px // part // CELL_PX * CELL_PX, least) for part in (12, 6))

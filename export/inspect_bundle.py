@@ -18,6 +18,8 @@ def tables(bundle: Bundle) -> list[Table]:
         ("token", f"{contract.token_m} m"),
         ("tile", f"{tiling.tile_px} px of {MAP_PIXEL_M} m, margin {tiling.margin_px}, taper {tiling.taper_px}"),
         ("values", f"dn = reflectance * {contract.values.scale} + {contract.values.offset}"),
+        ("temperature", f"{contract.temperature:g}"),
+        *([("thresholds", " ".join(f"{each:.2f}" for each in contract.thresholds))] if contract.thresholds else []),
         ("created", record.created),
         *((name, version) for name, version in record.versions.items()),
         *((f"from {key}", value) for key, value in record.provenance.items() if isinstance(value, str | int | float)),

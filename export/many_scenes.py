@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bandloom.console import logger
-from bandloom.errors import BandloomError, OutputError, SceneError
+from bandloom.errors import BandloomError, BundleError, OutputError, SceneError
 from export.bundle import Bundle, read_bundle, verify
 from export.embeddings import load_features, write_embeddings
-from export.predict import MAP_SUFFIXES, PredictOptions, map_scene, scene_opener
+from export.predict import MAP_SUFFIXES, PredictOptions, map_scene, scene_opener, two_dates_opener
 from export.runner import Runner
 from export.tile_table import TABLE_SUFFIXES, write_table
 from shards.sources import find_sources
@@ -38,11 +38,14 @@ def predict_scenes(
     if out_is_file and len(scenes) > 1 and not change:
         raise OutputError(f"{len(scenes)} scenes do not fit into the one file {out}; give --out a folder's name.")
     bundle = read_bundle(bundle_path)
+    _check_dates(bundle, change=change)
     runner = verify(bundle, options.precision, threads=options.threads, runtime=options.runtime)
     yield f"{bundle.record.name} on {runner.name}"
     if options.embeddings:
         load_features(bundle, options.threads)  # an error now rather than after the first map
-    if change:
+    if change and bundle.contract.dates > 1:
+        yield from map_scene(bundle, runner, two_dates_opener(sources[0], sources[1], options), out, options).lines()
+    elif change:
         from export.change import map_change
 
         yield from map_change(bundle, runner, (sources[0], sources[1]), out, options)
@@ -50,6 +53,14 @@ def predict_scenes(
         yield from predict_one(bundle, runner, scenes[0], out, options)
     else:
         yield from _predict_into(bundle, runner, scenes, out, options)
+
+
+def _check_dates(bundle: Bundle, *, change: bool) -> None:
+    if bundle.contract.dates > 1 and not change:
+        raise BundleError(
+            f"the bundle {bundle.path} was trained on two dates of the same ground; name the earlier and the later"
+            " scene: bandloom predict BUNDLE --change BEFORE AFTER --out MAP.tif."
+        )
 
 
 def _predict_into(
@@ -121,7 +132,7 @@ def targets(scenes: Sequence[str], folder: Path, bundle: Bundle) -> list[Path]:
     Raises:
         OutputError: two scenes have the same name.
     """
-    suffix = ".tif" if bundle.contract.task == "segment" else ".json"
+    suffix = ".tif" if bundle.contract.makes_map else ".json"
     names = [Path(scene.rstrip("/")).stem for scene in scenes]
     twice = [name for name in names if names.count(name) > 1]
     if twice:

@@ -7,8 +7,9 @@ import torch
 
 from bandloom.errors import BundleError
 from bandloom.label_set import IGNORE_INDEX
-from export.chips import Chips
-from export.record import Parity
+from export.answers import decisions
+from export.chips import BATCH, Chips
+from export.record import Contract, Parity
 from export.replay import compare
 from export.runner import Groups, Runner
 from finetune.model import TaskModel
@@ -32,7 +33,7 @@ BUDGETS = {
 }
 
 
-def torch_logits(model: TaskModel, groups: Groups, batch: int = 4) -> np.ndarray:
+def torch_logits(model: TaskModel, groups: Groups, batch: int = BATCH) -> np.ndarray:
     """Return the model's own answer, float32, through the road that training took."""
     answers = []
     with torch.inference_mode():
@@ -42,24 +43,24 @@ def torch_logits(model: TaskModel, groups: Groups, batch: int = 4) -> np.ndarray
     return np.concatenate(answers)
 
 
-def measure(runner: Runner, expected: np.ndarray, chips: Chips, precision: str) -> Parity:
+def measure(runner: Runner, expected: np.ndarray, chips: Chips, precision: str, contract: Contract) -> Parity:
     """Compare a runner with torch's ``expected`` logits on ``chips``."""
     budget = BUDGETS[precision]
-    given = runner.run(chips.groups)
-    max_abs, agreement = compare(given, expected)
+    given = np.concatenate([runner.run(groups) for groups in chips.batches()])
+    max_abs, agreement = compare(given, expected, contract)
     return Parity(
         chips=len(chips), source=chips.source, max_abs=min(max_abs, 1e30), argmax_agreement=agreement,
         allowed_max_abs=budget.max_abs, required_agreement=budget.agreement, runtime=runner.name,
-        score=accuracy(given, chips.labels), torch_score=accuracy(expected, chips.labels),
+        score=accuracy(contract, given, chips.labels), torch_score=accuracy(contract, expected, chips.labels),
     )  # fmt: skip
 
 
-def accuracy(logits: np.ndarray, labels: np.ndarray | None) -> float | None:
-    """Return the share of labelled pixels (or chips) whose class is right, None where nothing is labelled."""
+def accuracy(contract: Contract, logits: np.ndarray, labels: np.ndarray | None) -> float | None:
+    """Return the share of labelled pixels (or chips, or yes and no of a class) that are right, None without labels."""
     if labels is None or logits.shape[:1] != labels.shape[:1] or not (labels != IGNORE_INDEX).any():
         return None
     counted = labels != IGNORE_INDEX
-    return float((logits.argmax(axis=1) == labels)[counted].mean())
+    return float((decisions(contract, logits) == labels)[counted].mean())
 
 
 def require(parity: Parity, precision: str) -> None:

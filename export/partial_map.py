@@ -29,6 +29,8 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except (OSError, RasterioError) as cause:
         number = getattr(cause, "errno", None)
+        if number == errno.EFBIG:
+            raise OutputError(f"{path} is larger than a file may be here (ulimit -f); raise that limit.") from cause
         if number in (errno.ENOSPC, errno.EDQUOT) or _free_bytes(path) < FULL_BELOW_BYTES:
             raise OutputError(f"the disk is full while writing {path}; free some space and run it again.") from cause
         if isinstance(cause, RasterioError) or number in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST):

@@ -5,15 +5,13 @@ accuracy (NVIDIA/TensorRT issues 2564, 4493, 4723: layer norms and attention).
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from bandloom.encoder import Encoder
-from bandloom.sensors import Sensor
 from export.to_onnx import DeployGraph
 from finetune.model import TaskModel
 
@@ -32,10 +30,12 @@ class CastGraph(DeployGraph):
         copied.to(DTYPES[precision])
         copied.encoder.embed.mean, copied.encoder.embed.std = statistics
         for module in copied.modules():
-            if isinstance(module, WideNorm):
+            if isinstance(module, WIDE_NORMS):
                 module.float()
         copied.head = CastInputs(copied.head, DTYPES[precision])
-        copied.encoder.forward_features = partial(_cast_features, copied.encoder, DTYPES[precision])
+        encoder: Any = copied.encoder
+        encoder.samples = partial(_cast_samples, encoder.samples, DTYPES[precision])
+        encoder.positions = partial(_cast_positions, encoder.positions, DTYPES[precision])
         super().__init__(copied)
 
     def forward(self, *pairs: Tensor) -> Tensor:
@@ -43,11 +43,17 @@ class CastGraph(DeployGraph):
         return super().forward(*pairs).float()
 
 
-def _cast_features(encoder: Encoder, dtype: torch.dtype, groups: Mapping[int, Tensor], sensor: Sensor) -> Tensor:
-    """Do what the encoder does, with samples and positions cast once they are normalised."""
-    samples, valid = encoder.samples(groups, sensor)
-    positions = encoder.positions(*encoder.grid(groups)).to(dtype)
-    return encoder.forward_tokens(samples.to(dtype), valid, sensor, positions)
+Samples = tuple[Tensor, Tensor]  # normalised (B, T, S), and which of them are there
+
+
+def _cast_samples(plain: Callable[..., Samples], dtype: torch.dtype, *given: Any) -> Samples:
+    """Return the encoder's samples, cast once they are normalised, and which of them are there."""
+    samples, valid = plain(*given)
+    return samples.to(dtype), valid
+
+
+def _cast_positions(plain: Callable[..., Tensor], dtype: torch.dtype, *grid: int) -> Tensor:
+    return plain(*grid).to(dtype)
 
 
 class CastInputs(nn.Module):
@@ -71,8 +77,22 @@ class WideNorm(nn.LayerNorm):
         return super().forward(input.float()).to(input.dtype)
 
 
-def _wide_norm(norm: nn.LayerNorm) -> WideNorm:
-    wide = WideNorm(list(norm.normalized_shape), eps=norm.eps)
+class WideGroupNorm(nn.GroupNorm):
+    """A group norm in fp32 between layers in 16 bits."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the normalised input in its own type."""
+        return super().forward(input.float()).to(input.dtype)
+
+
+WIDE_NORMS = (WideNorm, WideGroupNorm)
+
+
+def _wide_norm(norm: nn.LayerNorm | nn.GroupNorm) -> nn.Module:
+    if isinstance(norm, nn.GroupNorm):
+        wide: nn.Module = WideGroupNorm(norm.num_groups, norm.num_channels, norm.eps)
+    else:
+        wide = WideNorm(list(norm.normalized_shape), eps=norm.eps)
     wide.load_state_dict(norm.state_dict())
     return wide
 
@@ -96,12 +116,12 @@ class WideSoftmaxAttention(nn.Module):
 
 
 def _widen(model: nn.Module) -> None:
-    """Replace layer norms and attentions by those that keep fp32 where it matters."""
+    """Replace norms and attentions by those that keep fp32 where it matters."""
     from timm.layers import Attention
 
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.LayerNorm):
+            if isinstance(child, nn.LayerNorm | nn.GroupNorm):
                 setattr(parent, name, _wide_norm(child))
             elif isinstance(child, Attention):
                 setattr(parent, name, WideSoftmaxAttention(child))

@@ -16,9 +16,10 @@ from bandloom import __version__
 from bandloom.config import Config
 from bandloom.console import logger, track
 from bandloom.errors import BundleError, OutputError
+from export.answers import probabilities
 from export.bundle import Bundle
 from export.clock import Clock
-from export.map_file import MapMeaning, class_meaning, percent, require_absent, softmax, write_cog, write_picture
+from export.map_file import MapMeaning, class_meaning, percent, require_absent, write_cog, write_picture
 from export.partial_map import PartialMap
 from export.qgis_style import write_style
 from export.runner import Runner
@@ -95,6 +96,13 @@ def scene_opener(scene_path: str, options: PredictOptions) -> Callable[[], "Scen
     return partial(open_scene, scene_path, sensor=options.sensor, band_map=options.band_map, offset=options.offset)  # type: ignore[return-value]
 
 
+def two_dates_opener(before: str, after: str, options: PredictOptions) -> Callable[[], "Scene"]:
+    """Return a function that opens one more handle of two scenes as one."""
+    from export.two_dates import open_two_dates
+
+    return partial(open_two_dates, scene_opener(before, options), scene_opener(after, options))  # type: ignore[return-value]
+
+
 def map_scene(
     bundle: Bundle, runner: Runner, open_scene: Callable[[], "Scene"], out: Path, options: PredictOptions
 ) -> Mapped:
@@ -106,7 +114,7 @@ def map_scene(
     Args:
         bundle: a verified segmentation bundle.
         runner: what :func:`export.bundle.verify` returned.
-        open_scene: opens one more handle of the scene.
+        open_scene: opens one more handle of the scene, or of both dates as one.
         out: the map's GeoTIFF.
         options: how.
 
@@ -117,15 +125,17 @@ def map_scene(
     """
     _check_task(bundle, out)
     sides = _side_files(out, options)
-    require_absent([out, *sides.values()])
+    require_absent([out])
     clock = Clock()
     set_gdal_config("GDAL_CACHEMAX", options.cache_mb << 20)  # bytes, of the whole process
     with open_scene() as scene:
         check_sensor(scene.sensor, bundle.contract.get_sensor(), str(scene.name))
         labels = bundle.contract.get_label_set()
-        plan = partial(SceneMapper, runner, bundle.contract.tiling, len(labels), open_scene, pace=options.pace)
+        plan = partial(SceneMapper, runner, bundle.contract.tiling, len(labels), open_scene, pace=options.pace,
+                       dates=bundle.contract.dates)  # fmt: skip
         mapper = plan(clock=clock)
         work = PartialMap(out, _layers(mapper, len(labels), options), _fingerprint(bundle, runner.name, scene, options))
+        _require_own(sides, work)
         try:
             if work.done_px:
                 logger.info("going on from row %d of %d of an interrupted run", work.done_px, mapper.height_px)
@@ -134,7 +144,7 @@ def map_scene(
                     work.append(_finish(rows, bundle, options))
             shifted = _disagreement(plan, work, bundle) if options.shift_check else None
             with clock.time("writing"):
-                _publish(work, bundle, scene, out, sides, options, shifted, runner.name)
+                _publish(work, bundle, scene, out, sides, options, shifted, runner.name, clock)
             counts = _count(work, bundle)
         except Exception:
             for made in sides.values():
@@ -147,8 +157,17 @@ def map_scene(
                   clock.split(), shifted)  # fmt: skip
 
 
+def _require_own(sides: Mapping[str, Path], work: PartialMap) -> None:
+    """Refuse to replace side files, but for those that the interrupted run left, whose map is the last to appear."""
+    try:
+        require_absent([] if work.done_px else list(sides.values()))
+    except OutputError:
+        work.discard()
+        raise
+
+
 def _check_task(bundle: Bundle, out: Path) -> None:
-    if bundle.contract.task != "segment":
+    if not bundle.contract.makes_map:
         raise BundleError(
             f"the bundle {bundle.path} classifies whole chips and makes no map; give --out a name that ends in .json"
             " or .csv for its table of tiles."
@@ -182,8 +201,14 @@ def _fingerprint(bundle: Bundle, runner: str, scene: "Scene", options: PredictOp
         "scene": [scene.name, str(scene.datetime), *scene.transform, scene.height_m, scene.width_m],
         "provenance": json.loads(json.dumps(scene.provenance, default=str)),
         "reading": [options.sensor, options.band_map, options.offset],
-        "file": _stamp(str(scene.provenance.get("source", ""))),
+        "files": [_stamp(str(each.get("source", ""))) for each in _provenances(scene)],
     }
+
+
+def _provenances(scene: "Scene") -> list[Mapping[str, Any]]:
+    """Return where a scene comes from, or each of the two that it was put together from."""
+    return [each for each in scene.provenance.values() if isinstance(each, dict)] if "source" not in scene.provenance \
+        else [scene.provenance]  # fmt: skip
 
 
 def _stamp(source: str) -> list[int]:
@@ -198,7 +223,7 @@ def _finish(rows: MapRows, bundle: Bundle, options: PredictOptions) -> dict[str,
     nodata = bundle.contract.map_nodata
     layers = {"class": np.where(rows.measured, codes[rows.logits.argmax(axis=0)], nodata)}
     if options.confidence or options.probabilities:
-        shares = softmax(rows.logits)
+        shares = probabilities(bundle.contract, rows.logits)
         if options.confidence:
             layers["confidence"] = percent(shares.max(axis=0), rows.measured, nodata)
         if options.probabilities:
@@ -228,6 +253,7 @@ def _publish(
     options: PredictOptions,
     shifted: float | None,
     runtime: str,
+    clock: Clock,
 ) -> None:
     """Write the side files, and the map itself last."""
     contract = bundle.contract
@@ -248,6 +274,7 @@ def _publish(
     write_style(sides["qml"], labels)
     grid = scene.crs, transform, work.layer("class").shape[:2]
     item = item_of_map(out, scene, bundle, {k: v for k, v in sides.items() if k != "stac.json"}, grid, shifted)
+    item["properties"]["bandloom:seconds"] = clock.record()
     write_item(sides["stac.json"], item)
     ready.replace(out)
 

@@ -12,10 +12,13 @@ from bandloom.label_set import IGNORE_INDEX, LabelSet
 from bandloom.sensors import Sensor
 from export.tiling import Tiling
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: the tasks multilabel and change, temperature, thresholds
 CONTRACT_KEY = "bandloom.contract"  # the entry of an engine's own metadata that ties it to its record
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Task = Literal["segment", "classify", "multilabel", "change"]
+MAP_TASKS = ("segment", "change")  # a class a pixel; the others answer once a tile
+DATES = ("before", "after")
 
 
 class GroupRecord(Config):
@@ -23,7 +26,7 @@ class GroupRecord(Config):
 
     name: str = Field(description="the input's name, such as g10")
     gsd_m: int = Field(gt=0)
-    bands: tuple[str, ...] = Field(description="the sensor's band names in channel order")
+    bands: tuple[str, ...] = Field(description="band names in channel order; of two dates B02@before, ..., B02@after")
     slots: tuple[str, ...] = Field(description="the slot that each band fills")
 
 
@@ -44,7 +47,7 @@ class Contract(Config):
     even when its checksums were made anew.
     """
 
-    task: Literal["segment", "classify"]
+    task: Task
     sensor: dict[str, Any] = Field(description="the sensor's whole record")
     groups: tuple[GroupRecord, ...] = Field(min_length=1)
     token_m: int = Field(gt=0)
@@ -55,6 +58,10 @@ class Contract(Config):
     statistics: dict[str, dict[str, float]] = Field(description="mean and std of reflectance by slot, in the model")
     label_set: dict[str, Any] = Field(description="classes by index: code, name and colour")
     map_nodata: int = Field(description="what a map holds where there is no class")
+    temperature: float = Field(default=1.0, gt=0, description="divides logits before they are read as probabilities")
+    thresholds: tuple[float, ...] = Field(
+        default=(), description="multilabel: the probability from which on each class is there; empty: 0.5"
+    )
 
     def digest(self) -> str:
         """Return the sha256 of the contract's canonical JSON."""
@@ -68,6 +75,16 @@ class Contract(Config):
     def get_label_set(self) -> LabelSet:
         """Return the classes."""
         return LabelSet.from_dict(self.label_set)
+
+    @property
+    def makes_map(self) -> bool:
+        """Whether there is a class for every pixel, rather than an answer for every tile."""
+        return self.task in MAP_TASKS
+
+    @property
+    def dates(self) -> int:
+        """How many dates of the same ground go in, the earlier one's bands first in every group."""
+        return len(DATES) if self.task == "change" else 1
 
     @property
     def tiling(self) -> Tiling:
@@ -129,7 +146,7 @@ class EngineFile(Config):
 class BundleRecord(Config):
     """``bundle.json``."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     name: str
     contract: Contract
     models: tuple[ModelFile, ...] = Field(min_length=1, description="the first one is what runs by default")
@@ -152,23 +169,32 @@ class BundleRecord(Config):
         raise KeyError(precision)
 
 
+def group_records(sensor: Sensor, task: Task) -> tuple[GroupRecord, ...]:
+    """Return the inputs of a model: the sensor's groups, of two dates stacked band group by band group."""
+    dates = tuple(f"@{date}" for date in DATES) if task == "change" else ("",)
+    return tuple(
+        GroupRecord(name=g.name, gsd_m=g.gsd_m, bands=tuple(b.name + date for date in dates for b in g.bands),
+                    slots=g.slots * len(dates))
+        for g in sensor.groups
+    )  # fmt: skip
+
+
 def contract_of(
     sensor: Sensor,
     label_set: LabelSet,
-    task: Literal["segment", "classify"],
+    task: Task,
     token_m: int,
     tiling: Tiling,
     statistics: dict[str, dict[str, float]],
+    *,
+    temperature: float = 1.0,
+    thresholds: tuple[float, ...] = (),
 ) -> Contract:
     """Build the contract of a model from what it was trained with."""
-    groups = tuple(
-        GroupRecord(name=g.name, gsd_m=g.gsd_m, bands=tuple(b.name for b in g.bands), slots=g.slots)
-        for g in sensor.groups
-    )
     return Contract(
         task=task,
         sensor=sensor.to_dict(),
-        groups=groups,
+        groups=group_records(sensor, task),
         token_m=token_m,
         tile_px=tiling.tile_px,
         margin_px=tiling.margin_px,
@@ -176,4 +202,6 @@ def contract_of(
         statistics=statistics,
         label_set=label_set.to_dict(),
         map_nodata=IGNORE_INDEX,
+        temperature=temperature,
+        thresholds=thresholds,
     )

@@ -5,23 +5,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bandloom.errors import BundleError
+from export.answers import decisions
 from export.golden import GOLDEN, read_golden
-from export.record import CONTRACT_KEY, FeatureFile, ModelFile
+from export.record import CONTRACT_KEY, Contract, FeatureFile, ModelFile
 from export.runner import OnnxRunner, Runner
 
 if TYPE_CHECKING:
     from export.bundle import Bundle
 
 
-def compare(given: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
-    """Return the largest absolute difference and the share of equal classes of two logit arrays ``(B, K, ...)``.
+def compare(given: np.ndarray, expected: np.ndarray, contract: Contract) -> tuple[float, float]:
+    """Return the largest absolute difference and the share of equal decisions of two logit arrays ``(B, K, ...)``.
 
     Answers of another shape, or that are not finite, are infinitely far apart and agree nowhere.
     """
     if given.shape != expected.shape or not np.isfinite(given).all():
         return float("inf"), 0.0
     max_abs = float(np.abs(given.astype(np.float64) - expected).max())
-    return max_abs, float((given.argmax(axis=1) == expected.argmax(axis=1)).mean())
+    return max_abs, float((decisions(contract, given) == decisions(contract, expected)).mean())
 
 
 def replay(bundle: "Bundle", runner: Runner, model: ModelFile) -> tuple[float, float]:
@@ -32,7 +33,7 @@ def replay(bundle: "Bundle", runner: Runner, model: ModelFile) -> tuple[float, f
     """
     golden = read_golden(bundle.path / GOLDEN)
     answer = runner.run(golden.groups(bundle.contract))
-    max_abs, agreement = compare(answer, golden.logits)
+    max_abs, agreement = compare(answer, golden.logits, bundle.contract)
     parity = model.parity
     if not (max_abs <= parity.allowed_max_abs and agreement >= parity.required_agreement):
         raise BundleError(

@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +18,11 @@ from export.tiling import MAP_PIXEL_M, Tiling, round_up_to_cells
 
 if TYPE_CHECKING:
     from shards.scenes import Scene
+
+
+Place = tuple[int, int]  # the map row and column where a tile's core begins
+_Batch = tuple[list[Place | Strip], Groups]  # tiles' places, and the strip behind its last tile
+_Answer = tuple[list[Place | Strip], np.ndarray]  # logits (B, K, tile, tile)
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class SceneMapper:
         *,
         pace: Pace | None = None,
         shift_px: int = 0,
+        dates: int = 1,
         clock: Clock | None = None,
     ) -> None:
         """Plan the tiles.
@@ -84,10 +89,11 @@ class SceneMapper:
             open_scene: opens one more handle of the scene.
             pace: how the work is cut.
             shift_px: moves every tile up and left, to see what the seams do.
+            dates: how many dates the scene stacks in every group.
             clock: where the time goes.
         """
         self._runner, self._tiling, self._classes, self._open_scene = runner, tiling, classes, open_scene
-        self._pace = pace or Pace()
+        self._pace, self._dates = pace or Pace(), dates
         self.clock = clock or Clock()
         with open_scene() as scene:
             self.height_px, self.width_px = map_size_px(scene)
@@ -103,7 +109,12 @@ class SceneMapper:
         return -(-len(self._row_starts) // self._pace.strip_rows)
 
     def rows(self, from_px: int = 0) -> Iterator[MapRows]:
-        """Yield the map from row ``from_px`` on, in order and without gaps, a strip at a time."""
+        """Yield the map from row ``from_px`` on, in order and without gaps, a strip at a time.
+
+        Batches run on across strips: while one strip is finished and written, the engine works on the next.
+        """
+        if from_px >= self.height_px:
+            return  # an interrupted run had mapped everything and was stopped while it wrote
         starts = self._row_starts[self._row_starts + self._tiling.core_px > from_px].tolist()
         step = self._pace.strip_rows
         strips = [starts[i : i + step] for i in range(0, len(starts), step)]
@@ -111,54 +122,68 @@ class SceneMapper:
         held_px = max(strip[-1] - strip[0] for strip in strips) + self._tiling.core_px
         sums = Accumulator(self._classes, held_px, self._column_starts, self._tiling)
         sums.start_at(starts[0])
-        reader = StripReader(self._open_scene, self._padded, self._tiling, strips, readers=self._pace.readers)
+        reader = StripReader(self._open_scene, self._padded, self._tiling, strips, readers=self._pace.readers,
+                             dates=self._dates)  # fmt: skip
+        end_of = dict(zip((strip[0] for strip in strips), ends, strict=True))
         with reader, ThreadPoolExecutor(self._runner.lanes, thread_name_prefix="engine") as engine:
-            waiting = iter(reader)
-            for strip_starts, end in zip(strips, ends, strict=True):
-                with self.clock.time("reading"):
-                    strip = next(waiting)
-                self._run_strip(strip, sums, engine)
-                rows = self._finish(strip, sums, strip_starts[0], end, from_px)
-                if rows is not None:
-                    yield rows
+            for items, logits in self._answered(self._batches(reader), engine):
+                tiles = iter(logits)
+                for item in items:
+                    if isinstance(item, Strip):  # all its tiles were blended
+                        rows = self._finish(item, sums, end_of[item.row_starts[0]], from_px)
+                        if rows is not None:
+                            yield rows
+                    else:
+                        self._blend(item, next(tiles), sums)
 
-    def _run_strip(self, strip: Strip, sums: Accumulator, engine: ThreadPoolExecutor) -> None:
-        """Run the strip's tiles batch by batch, cutting and blending, in order, while the engine works."""
-        running: deque[tuple[list[tuple[int, int]], Future[np.ndarray]]] = deque()
-        for places, groups in self._batches(strip):
-            running.append((places, engine.submit(self._run, groups)))
+    def _answered(self, asked: Iterator[_Batch], engine: ThreadPoolExecutor) -> Iterator[_Answer]:
+        """Yield batches with the engine's logits, in order, a few of them ahead of whoever takes them."""
+        running: deque[tuple[list[Place | Strip], Future[np.ndarray] | None]] = deque()
+        for items, groups in asked:
+            running.append((items, engine.submit(self._run, groups) if groups else None))
             if len(running) > self._runner.lanes:
-                self._blend(*running.popleft(), sums)
+                yield _result(*running.popleft())
         while running:
-            self._blend(*running.popleft(), sums)
+            yield _result(*running.popleft())
 
     def _run(self, groups: Groups) -> np.ndarray:
         with self.clock.time("engine"):
             return self._runner.run(groups)
 
-    def _blend(self, places: list[tuple[int, int]], call: Future[np.ndarray], sums: Accumulator) -> None:
-        logits = call.result()
+    def _blend(self, place: Place, logits: np.ndarray, sums: Accumulator) -> None:
         with self.clock.time("blending"):
-            if not np.isfinite(logits).all():
+            if not np.isfinite(logits.sum()):
                 raise BundleError(
-                    f"{self._runner.name} gave logits that are not finite for a tile near row {places[0][0]}, column"
-                    f" {places[0][1]}; a 16-bit precision overflowed, run it with --precision fp32."
+                    f"{self._runner.name} gave logits that are not finite for a tile near row {place[0]}, column"
+                    f" {place[1]}; a 16-bit precision overflowed, run it with --precision fp32."
                 )
-            for (row, column), tile in zip(places, logits, strict=True):
-                sums.add(tile, row, column)
+            sums.add(logits, *place)
 
-    def _batches(self, strip: Strip) -> Iterator[tuple[list[tuple[int, int]], Groups]]:
-        places: list[tuple[int, int]] = []
-        tiles: list[SceneGroups] = []
-        for row in strip.row_starts:
-            for column, tile in self._tiles(strip, row):
-                places.append((row, column))
-                tiles.append(tile)
-                if len(places) == self._pace.batch:
-                    yield places, _stack(tiles)
-                    places, tiles = [], []
-        if places:
-            yield places, _stack(tiles)
+    def _batches(self, reader: StripReader) -> Iterator[_Batch]:
+        """Yield batches of tiles, each strip behind its last tile.
+
+        A strip begins a batch of its own, so that a run taken up at any strip asks the engine for the same batches.
+        """
+        for strip in self._strips_of(reader):
+            items: list[Place | Strip] = []
+            tiles: list[SceneGroups] = []
+            for row in strip.row_starts:
+                for column, tile in self._tiles(strip, row):
+                    if len(tiles) == self._pace.batch:
+                        yield items, _stack(tiles)
+                        items, tiles = [], []
+                    items.append((row, column))
+                    tiles.append(tile)
+            yield [*items, strip], _stack(tiles)
+
+    def _strips_of(self, reader: StripReader) -> Iterator[Strip]:
+        strips = iter(reader)
+        while True:
+            with self.clock.time("reading"):
+                strip = next(strips, None)
+            if strip is None:
+                return
+            yield strip
 
     def _tiles(self, strip: Strip, row: int) -> Iterator[tuple[int, SceneGroups]]:
         """Cut one row of tiles; those without a measured pixel in their core are left out."""
@@ -173,7 +198,8 @@ class SceneMapper:
             begin = column - margin - left
             yield column, {g: dn[..., _span(begin, side, g)] for g, dn in pixels.items()}
 
-    def _finish(self, strip: Strip, sums: Accumulator, top: int, end: int, from_px: int) -> MapRows | None:
+    def _finish(self, strip: Strip, sums: Accumulator, end: int, from_px: int) -> MapRows | None:
+        top = strip.row_starts[0]
         first, last = max(top, from_px, 0), min(end, self.height_px)
         with self.clock.time("blending"):
             logits, covered = sums.take(end - top, self.width_px)
@@ -189,9 +215,8 @@ def _span(begin_px: int, side_px: int, gsd_m: int) -> slice:
 
 
 def _stack(tiles: Sequence[SceneGroups]) -> Groups:
-    return {gsd_m: np.stack([tile[gsd_m] for tile in tiles]) for gsd_m in tiles[0]}
+    return {gsd_m: np.stack([tile[gsd_m] for tile in tiles]) for gsd_m in tiles[0]} if tiles else {}
 
 
-def seams(starts: np.ndarray, tiling: Tiling) -> np.ndarray:
-    """Return the map positions where one tile hands over to the next: the middle of each overlap."""
-    return np.array([(second + first + tiling.core_px) // 2 for first, second in pairwise(starts.tolist())], np.int64)
+def _result(items: list[Place | Strip], call: Future[np.ndarray] | None) -> _Answer:
+    return items, np.empty(0, np.float32) if call is None else call.result()

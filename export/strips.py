@@ -33,6 +33,7 @@ class Strip:
     top_px: int
     height_px: int  # of the whole scene, rounded up to the 60 m grid
     groups: SceneGroups
+    dates: int = 1  # stacked in every group, the earlier one's bands first
 
     def tile_row(self, start_px: int, columns_px: tuple[int, int], tiling: Tiling, *, mirrored: bool) -> SceneGroups:
         """Return the pixels of one row of tiles, beyond the scene mirrored or absent.
@@ -51,13 +52,17 @@ class Strip:
         }  # fmt: skip
 
     def measured(self, rows_px: tuple[int, int]) -> np.ndarray:
-        """Tell which map pixels hold a sample, ``(rows, W)`` bool: at least one band of the finest grid measured it."""
+        """Tell which map pixels hold a sample, ``(rows, W)`` bool: at least one band of the finest grid measured it.
+
+        Of several dates: at every date.
+        """
         gsd_m = min(self.groups)
         dn = self.groups[gsd_m]
         rows = _centres(np.arange(*rows_px), gsd_m) - self.top_px * MAP_PIXEL_M // gsd_m
         columns = _centres(np.arange(dn.shape[2] * gsd_m // MAP_PIXEL_M), gsd_m)
         first, last = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, 0)
-        there = np.any(valid(dn[:, first:last]), axis=0)
+        by_date = valid(dn[:, first:last]).reshape(self.dates, -1, last - first, dn.shape[2])
+        there = np.all(np.any(by_date, axis=1), axis=0)
         return there[rows - first][:, columns]
 
 
@@ -92,6 +97,7 @@ class StripReader:
         *,
         readers: int = 1,
         ahead: int = 1,
+        dates: int = 1,
     ) -> None:
         """Plan the reading.
 
@@ -102,13 +108,14 @@ class StripReader:
             strips: for each strip the map rows where the cores of its tile rows begin.
             readers: how many threads read, each its own columns.
             ahead: how many strips may be read before they are asked for.
+            dates: how many dates the scene stacks in every group.
         """
         self._height_px, width_px = size_px
         self._strips = [tuple(int(start) for start in strip) for strip in strips]
         self._spans = [_source_rows(strip, tiling, self._height_px) for strip in self._strips]
         cells = np.linspace(0, width_px // CELL_PX, min(readers, width_px // CELL_PX) + 1).astype(int)
         self._columns = [_ColumnReader(open_scene, a, b) for a, b in itertools.pairwise(cells)]
-        self._ahead = ahead
+        self._ahead, self._dates = ahead, dates
 
     def __enter__(self) -> Self:
         return self
@@ -130,7 +137,7 @@ class StripReader:
             read = _side_by_side([future.result() for future in pending.pop(0)])
             held = _below(held, read, (needed_from[number] - top) // CELL_PX) if held else read
             top = needed_from[number]
-            yield Strip(strip, top, self._height_px, held)
+            yield Strip(strip, top, self._height_px, held, self._dates)
 
 
 class _ColumnReader:

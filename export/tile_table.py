@@ -15,9 +15,10 @@ from rasterio.warp import transform as reproject
 from bandloom.console import track
 from bandloom.errors import BundleError, OutputError
 from bandloom.output import new_output
+from export.answers import probabilities, thresholds
 from export.bundle import Bundle
-from export.map_file import softmax
 from export.predict import PredictOptions
+from export.record import Contract
 from export.runner import Runner
 from export.scene_map import check_sensor
 from export.strips import SceneGroups, Strip, StripReader
@@ -44,7 +45,7 @@ def classify_tiles(
 ) -> Iterator[TileAnswer]:
     """Yield an answer for every tile with data, row by row; beyond the scene's edge a tile is padded, not mirrored."""
     contract = bundle.contract
-    if contract.task != "classify":
+    if contract.makes_map:
         raise BundleError(f"the bundle {bundle.path} maps pixels; give --out a name that ends in .tif.")
     tiling = Tiling(contract.tile_px)
     with open_scene() as scene:
@@ -55,7 +56,7 @@ def classify_tiles(
         for strip in track(reader, "classifying tiles", len(starts[0])):
             tiles = list(_tiles(strip, starts[1], tiling, size))
             for begin in range(0, len(tiles), options.batch):
-                yield from _answers(runner, tiles[begin : begin + options.batch])
+                yield from _answers(contract, runner, tiles[begin : begin + options.batch])
 
 
 def _tiles(
@@ -71,12 +72,14 @@ def _tiles(
             yield row, column, share, {g: dn[..., spans[g]] for g, dn in pixels.items()}
 
 
-def _answers(runner: Runner, tiles: list[tuple[int, int, float, SceneGroups]]) -> Iterator[TileAnswer]:
+def _answers(
+    contract: Contract, runner: Runner, tiles: list[tuple[int, int, float, SceneGroups]]
+) -> Iterator[TileAnswer]:
     logits = runner.run({g: np.stack([tile[g] for *_, tile in tiles]) for g in tiles[0][3]})
     if not np.isfinite(logits).all():
         raise BundleError(f"{runner.name} gave logits that are not finite; run it with --precision fp32.")
     for (row, column, share, _), each in zip(tiles, logits, strict=True):
-        yield TileAnswer(row, column, share, softmax(each))
+        yield TileAnswer(row, column, share, probabilities(contract, each))
 
 
 def write_table(
@@ -98,7 +101,6 @@ def write_table(
 
 def _row(answer: TileAnswer, scene: "Scene", bundle: Bundle) -> dict[str, Any]:
     labels = bundle.contract.get_label_set()
-    best = int(answer.shares.argmax())
     finest_m = min(group.gsd_m for group in bundle.contract.groups)
     side = bundle.contract.tile_px
     corners = ((0, 0), (0, side), (side, side), (side, 0), (0, 0))
@@ -109,23 +111,33 @@ def _row(answer: TileAnswer, scene: "Scene", bundle: Bundle) -> dict[str, Any]:
         "scene": str(scene.name),
         "row_px": answer.row_px,
         "column_px": answer.column_px,
-        "class": labels.names[best],
-        "code": labels.codes[best],
-        "probability": round(float(answer.shares[best]), 4),
+        **_said(answer.shares, bundle.contract),
         "measured": round(answer.measured, 4),
         "ring": [[round(a, 7), round(b, 7)] for a, b in zip(lon, lat, strict=True)],
         "shares": {name: round(float(s), 4) for name, s in zip(labels.names, answer.shares, strict=True)},
     }
 
 
+def _said(shares: np.ndarray, contract: Contract) -> dict[str, Any]:
+    """Return the likeliest class, or every class that is there where there may be several."""
+    labels = contract.get_label_set()
+    if contract.task == "multilabel":
+        there = np.flatnonzero(shares >= thresholds(contract)).tolist()
+        return {"classes": [labels.names[k] for k in there], "codes": [labels.codes[k] for k in there]}
+    best = int(shares.argmax())
+    return {"class": labels.names[best], "code": labels.codes[best], "probability": round(float(shares[best]), 4)}
+
+
 def _as_csv(rows: list[dict[str, Any]]) -> str:
+    """Several classes of one tile stand in one cell, parted by semicolons."""
     text = io.StringIO()
-    plain = ("scene", "row_px", "column_px", "class", "code", "probability", "measured")
+    plain = [key for key in (rows[0] if rows else {}) if key not in ("ring", "shares")]
     names = list(rows[0]["shares"]) if rows else []
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*plain, "west", "north", *names])
     for row in rows:
-        writer.writerow([*(row[key] for key in plain), *row["ring"][0], *row["shares"].values()])
+        cells = [";".join(map(str, row[key])) if isinstance(row[key], list) else row[key] for key in plain]
+        writer.writerow([*cells, *row["ring"][0], *row["shares"].values()])
     return text.getvalue()
 
 

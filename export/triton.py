@@ -44,7 +44,7 @@ def config_text(bundle: Bundle, name: str, kind: str, largest_batch: int) -> str
         for g in bundle.contract.groups
     ]
     classes = len(bundle.contract.get_label_set())
-    output = _tensor("logits", "TYPE_FP32", (classes, side, side) if bundle.contract.task == "segment" else (classes,))
+    output = _tensor("logits", "TYPE_FP32", (classes, side, side) if bundle.contract.makes_map else (classes,))
     listed = ",\n".join(inputs)
     lines = [
         f'name: "{name}"',

@@ -37,11 +37,14 @@ def write_features(folder: Path, model: TaskModel, contract: Contract, chips: Ch
     """
     logger.info("writing the encoder")
     graph = FeatureGraph(model).eval()
-    pairs = [torch.from_numpy(byte_pairs(chips.groups[gsd_m])) for gsd_m in graph.gsds_m]
     with torch.inference_mode():
-        expected = graph(*pairs).float().numpy()
+        expected = np.concatenate([
+            graph(*(torch.from_numpy(byte_pairs(groups[gsd_m])) for gsd_m in graph.gsds_m)).float().numpy()
+            for groups in chips.batches()
+        ])  # fmt: skip
     write_onnx(graph, contract, folder / FILE, output="features")
-    given = OnnxRunner(folder / FILE).run(chips.groups)
+    runner = OnnxRunner(folder / FILE)
+    given = np.concatenate([runner.run(groups) for groups in chips.batches()])
     max_abs = float(np.abs(given - expected).max())
     if not max_abs <= ALLOWED:
         raise BundleError(f"the encoder's features differ from torch by {max_abs:.3g} (allowed {ALLOWED:g}).")

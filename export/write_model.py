@@ -7,7 +7,7 @@ import torch
 
 from bandloom.console import logger
 from export.audit import audit_ranges, require_fp16
-from export.chips import Chips
+from export.chips import Chips, Ground, calibration_chips
 from export.parity import measure, require
 from export.precision import CastGraph
 from export.quantise import write_int8
@@ -20,9 +20,17 @@ FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "bf16": "model.bf16.on
 
 
 def write_precision(
-    folder: Path, model: TaskModel, contract: Contract, chips: Chips, expected: np.ndarray, precision: str
+    folder: Path,
+    model: TaskModel,
+    contract: Contract,
+    chips: Chips,
+    expected: np.ndarray,
+    precision: str,
+    ground: Ground,
 ) -> ModelFile:
     """Write ``model`` in ``precision`` into ``folder`` and gate it on ``chips``, whose fp32 answer is ``expected``.
+
+    ``ground`` is where int8 finds chips to be calibrated on.
 
     Raises:
         BundleError: fp16 would overflow, the export fails, or the parity gate does.
@@ -30,7 +38,7 @@ def write_precision(
     path = folder / FILES[precision]
     logger.info("writing the %s model", precision)
     if precision == "int8":
-        write_int8(folder / FILES["fp32"], path, chips)
+        write_int8(folder / FILES["fp32"], path, calibration_chips(contract, ground))
         runner: Runner = OnnxRunner(path)
     elif precision == "fp32":
         write_onnx(DeployGraph(model), contract, path)
@@ -42,7 +50,7 @@ def write_precision(
         write_onnx(graph, contract, path)
         # ONNX Runtime's CPU has no bf16 kernels; torch runs the very graph that was exported
         runner = _TorchRunner(graph) if precision == "bf16" else OnnxRunner(path)
-    parity = measure(runner, expected, chips, precision)
+    parity = measure(runner, expected, chips, precision, contract)
     require(parity, precision)
     return ModelFile(file=path.name, precision=precision, opset=OPSET, parity=parity)  # type: ignore[arg-type]
 

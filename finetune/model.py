@@ -78,7 +78,8 @@ class TaskModel(nn.Module):
     def _both_dates(self, earlier: Mapping[int, Tensor], later: Mapping[int, Tensor]) -> Tensor:
         """Return ``(B, T, 3 D)``: one encoder over both dates at once, and what it sees differently."""
         both = {gsd: torch.cat([earlier[gsd], later[gsd]]) for gsd in earlier}
-        one, two = self.encoder.forward_features(both, self.sensor).chunk(2)
+        tokens = self.encoder.forward_features(both, self.sensor)
+        one, two = tokens.unflatten(0, (2, -1)).unbind(0)  # chunk would not export: the batch is not known
         return torch.cat([one, two, two - one], dim=-1)
 
     def pixel_bands(self, groups: Mapping[int, Tensor]) -> Tensor:

@@ -78,7 +78,7 @@ class Predictions:
 
     async def _answer(self, request: Request, asked: Asked) -> Answer:
         check_head(request, self.limits)
-        if self.bundle.contract.task == "classify" and asked.form == "cog":
+        if not self.bundle.contract.makes_map and asked.form == "cog":
             raise HTTPException(422, "this bundle classifies tiles and makes no map; ask for ?format=json.")
         with self._place_taken(), TemporaryDirectory(dir=self._place) as folder:
             await receive(request, Path(folder) / UPLOAD, self.limits)
@@ -132,7 +132,7 @@ class Predictions:
             raise HTTPException(413, f"the map would have {size}; at most {self.limits.map_mpx}.")
 
     def _answer_of(self, opener: "Callable[[], Scene]", folder: Path, options: PredictOptions, asked: Asked) -> Answer:
-        if self.bundle.contract.task == "classify":
+        if not self.bundle.contract.makes_map:
             out = folder / "tiles.json"
             write_table(self.bundle, self.runner, opener, out, options)
             return Answer(out.read_bytes(), "application/geo+json")

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import uvicorn
 
 from bandloom.console import logger
-from bandloom.errors import ConfigError
+from bandloom.errors import BundleError, ConfigError
 from export.bundle import read_bundle, verify
 from export.predict import PredictOptions, scene_opener
 from export.serve.app import make_app
@@ -51,6 +51,8 @@ def serve(
     _limit_arenas()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # before and after the server's own, orderly, handler
     bundle = read_bundle(bundle_path)
+    if bundle.contract.dates > 1:
+        raise BundleError(f"the bundle {bundle_path} compares two dates, a request brings one; use bandloom predict.")
     runner = verify(bundle, options.precision, threads=options.threads, runtime=options.runtime)
     metrics = Metrics()
     with TemporaryDirectory(prefix="bandloom-serve-") as place:

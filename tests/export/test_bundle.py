@@ -14,6 +14,7 @@ from export.bundle import RECORD, read_bundle, seal, verify
 from export.golden import GOLDEN, read_golden, write_golden
 from export.record import CONTRACT_KEY, Contract
 from export.replay import compare
+from export.tiling import Tiling
 from tests.export.test_predict import run
 from tests.export.tiny_model import tiny_contract, write_tiny_bundle
 
@@ -196,5 +197,6 @@ def test_a_precision_that_the_bundle_lacks_is_refused(bundle):
 
 
 def test_answers_that_are_not_finite_are_infinitely_far_away():
-    assert compare(np.array([[1.0, np.nan]]), np.array([[1.0, 2.0]])) == (float("inf"), 0.0)
-    assert compare(np.array([[1.0, 2.0]]), np.array([[1.0, 2.5]])) == (0.5, 1.0)
+    contract = tiny_contract(tiling=Tiling(48), task="classify")
+    assert compare(np.array([[1.0, np.nan]]), np.array([[1.0, 2.0]]), contract) == (float("inf"), 0.0)
+    assert compare(np.array([[1.0, 2.0]]), np.array([[1.0, 2.5]]), contract) == (0.5, 1.0)

@@ -1,12 +1,15 @@
 """The engine runner over a stand-in for the device: every byte goes the way it goes on a GPU."""
 
+import contextlib
+import inspect
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
 
 from bandloom.sensors import get_sensor
-from export.cuda_memory import CALLS, CONSTANTS, Cuda
+from export.cuda_memory import CALLS, CONSTANTS, Cuda, CudaError, Pair
 from export.engine_runner import EngineRunner, shapes_of
 from export.record import EngineFile
 from export.runner import OnnxRunner, Unavailable
@@ -142,6 +145,32 @@ def test_every_cuda_name_that_is_used_is_in_the_published_bindings():
     answer = runtime.cudaGetDeviceCount()
     assert isinstance(answer, tuple)
     assert len(answer) == 2
+
+
+def test_the_stand_in_takes_what_the_published_bindings_take():
+    """Every call of this room runs over the stand-in, so its parameters are compared with the real ones."""
+    runtime = pytest.importorskip("cuda.bindings.runtime", reason="pip install 'bandloom[tensorrt]'")
+    for name in CALLS:
+        real, ours = (inspect.signature(getattr(each, name)).parameters for each in (runtime, FakeCudart()))
+        assert len(real) == len(ours), name
+
+
+def test_without_a_driver_the_published_bindings_take_every_call_and_say_what_is_missing():
+    runtime = pytest.importorskip("cuda.bindings.runtime", reason="pip install 'bandloom[tensorrt]'")
+    cuda = Cuda()
+    with contextlib.suppress(CudaError):
+        cuda.device_count()
+        pytest.skip("this machine has a GPU; bandloom doctor --gpu tries the calls there")
+    pair = Pair(np.zeros(8, np.uint8), 1 << 20, 1 << 20)
+    calls = (
+        cuda.compute_capability, partial(cuda.allocate, 8), partial(cuda.free, pair), cuda.stream,
+        partial(cuda.close_stream, 1), partial(cuda.wait, 1), partial(cuda.copy_in, pair, 8, 1),
+        partial(cuda.copy_out, pair, 8, 1), partial(cuda.launch, runtime.cudaGraphExec_t(), 1),
+        partial(cuda.close_graph, runtime.cudaGraphExec_t()), cuda.captured(1, []).__enter__,
+    )  # fmt: skip
+    for call in calls:
+        with pytest.raises(CudaError, match=r"cuda\w+ failed: cudaError"):
+            call()
 
 
 def test_every_cuda_name_in_the_source_is_among_those_that_are_checked():

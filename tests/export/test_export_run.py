@@ -12,7 +12,7 @@ from bandloom.errors import BundleError, CheckpointError
 from bandloom.sensors import SLOTS, get_sensor
 from bandloom.statistics import Statistics
 from export.bundle import verify
-from export.chips import held_chips
+from export.chips import Ground, held_chips
 from export.export_run import contract_of_model, default_tiling, export_run
 from export.parity import accuracy, measure, require, torch_logits
 from export.record import CONTRACT_KEY
@@ -26,7 +26,7 @@ from tests.export.test_predict import run
 from tests.export.tiny_model import LABELS, random_chips
 
 
-def task_model(sensor="sentinel2-l1c", task="segment", seed=0):
+def task_model(sensor="sentinel2-l1c", task="segment", seed=0, labels=LABELS, head="linear"):
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     statistics = Statistics(
@@ -34,7 +34,7 @@ def task_model(sensor="sentinel2-l1c", task="segment", seed=0):
         std={s: float(rng.uniform(0.05, 0.1)) for s in SLOTS},
     )
     encoder = Encoder(EncoderConfig(embed_dim=32, depth=2, num_heads=2), statistics)
-    model = TaskModel(encoder, get_sensor(sensor), LABELS, task, 36).eval()
+    model = TaskModel(encoder, get_sensor(sensor), labels, task, 36, head).eval()
     with torch.no_grad():
         for weight in model.head.parameters():
             weight.add_(torch.randn_like(weight) * 0.2)  # heads may start at zero, where parity says nothing
@@ -161,7 +161,7 @@ def test_an_operator_outside_the_list_is_refused():
 
 def test_drawn_chips_follow_the_statistics_and_hold_absent_samples():
     contract = contract_of_model(task_model(), default_tiling(task_model()))
-    chips = held_chips(contract, None, 4)
+    chips = held_chips(contract, Ground(), 4)
     assert chips.groups[10].shape == (4, 4, 36, 36)
     assert (chips.groups[10][-1] == 0).any()
     assert (chips.groups[60][-1] == 65535).any()
@@ -176,7 +176,7 @@ class _Off:
         self.expected = expected
 
     def run(self, groups):
-        answer = self.expected.copy()
+        answer = self.expected.copy()  # both chips are one batch
         answer[:, :, :2] = -answer[:, :, :2]
         return answer
 
@@ -184,18 +184,18 @@ class _Off:
 def test_the_gate_counts_classes_and_labelled_score():
     model = task_model()
     contract = contract_of_model(model, default_tiling(model))
-    chips = held_chips(contract, None, 2)
+    chips = held_chips(contract, Ground(), 2)
     expected = torch_logits(model, chips.groups)
     labels = expected.argmax(axis=1).astype(np.uint8)
     labels[:, :, 20:] = 255
     labelled = type(chips)(chips.groups, "test", labels)
-    parity = measure(_Off(expected), expected, labelled, "int8")
+    parity = measure(_Off(expected), expected, labelled, "int8", contract)
     assert parity.torch_score == 1.0
     assert parity.score is not None
     assert parity.score < 1.0
     with pytest.raises(BundleError, match=r"int8 model fails its parity gate.*leave this precision out"):
         require(parity, "int8")
-    assert accuracy(expected, None) is None
+    assert accuracy(contract, expected, None) is None
 
 
 def test_default_tilings_lie_on_the_60_m_grid():

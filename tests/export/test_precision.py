@@ -8,7 +8,7 @@ import torch
 from bandloom.errors import BundleError
 from export.audit import audit_ranges, require_fp16
 from export.bundle import verify
-from export.chips import held_chips
+from export.chips import Ground, held_chips
 from export.export_run import contract_of_model, default_tiling
 from export.parity import torch_logits
 from export.precision import CastGraph
@@ -31,7 +31,7 @@ def answer(graph, chips):
 
 
 def held(model, count=3):
-    return held_chips(contract_of_model(model, default_tiling(model)), None, count)
+    return held_chips(contract_of_model(model, default_tiling(model)), Ground(), count)
 
 
 def test_the_bundle_holds_each_precision_with_its_parity(exported):
@@ -112,7 +112,7 @@ def test_an_unknown_precision_is_refused(tmp_path, capsys):
 def test_int8_quantises_linear_layers_alone_and_stays_close(tmp_path):
     model = task_model()
     contract = contract_of_model(model, default_tiling(model))
-    chips = held_chips(contract, None, 8)
+    chips = held_chips(contract, Ground(), 8)
     write_onnx(DeployGraph(model), contract, tmp_path / "model.onnx")
     write_int8(tmp_path / "model.onnx", tmp_path / "int8.onnx", chips)
     proto = onnx.load(tmp_path / "int8.onnx")
@@ -123,7 +123,7 @@ def test_int8_quantises_linear_layers_alone_and_stays_close(tmp_path):
         each.data_type == onnx.TensorProto.INT8 and np.prod(each.dims) > 1000 for each in proto.graph.initializer
     )
     expected = torch_logits(model, chips.groups)
-    _, agreement = compare(OnnxRunner(tmp_path / "int8.onnx").run(chips.groups), expected)
+    _, agreement = compare(OnnxRunner(tmp_path / "int8.onnx").run(chips.groups), expected, contract)
     assert agreement > 0.85  # an untrained model's classes hang by a thread
     assert read_metadata(tmp_path / "int8.onnx") == contract.digest()
 

@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -94,10 +96,40 @@ def test_logits_equal_a_double_loop_over_the_same_tiles(runners, name, cells, se
 def test_going_on_from_any_row_gives_the_same_bits(runners):
     scene = random_scene(get_sensor("sentinel2-l1c"), (23, 9), 5, holes=2)
     whole, measured = mapped(runners["sentinel2-l1c"], scene)
-    for from_px in (1, 23, 24, 50, 96, 131, 137):
+    for from_px in (1, 23, 24, 50, 96, 131, 137):  # of 138
         rest, rest_measured = mapped(runners["sentinel2-l1c"], scene, from_px=from_px)
         np.testing.assert_array_equal(rest, whole[:, from_px:])
         np.testing.assert_array_equal(rest_measured, measured[from_px:])
+
+
+def test_a_scene_that_was_mapped_to_the_end_has_no_rows_left(runners):
+    scene = random_scene(get_sensor("sentinel2-l1c"), (23, 9), 5)
+    assert list(SceneMapper(runners["sentinel2-l1c"], TILING, 4, lambda: scene).rows(23 * 6)) == []
+
+
+class _Slow:
+    """An engine that says when it is asked, over another."""
+
+    name, lanes = "slow", 1
+
+    def __init__(self, runner):
+        self.asked, self._runner = 0, runner
+
+    def run(self, groups):
+        self.asked += 1
+        return self._runner.run(groups)
+
+
+def test_the_engine_works_on_the_next_strip_while_the_last_one_is_taken(runners):
+    scene = random_scene(get_sensor("sentinel2-l1c"), (23, 9), 5)
+    slow = _Slow(runners["sentinel2-l1c"])
+    rows = SceneMapper(slow, TILING, 4, lambda: scene, pace=Pace(batch=9)).rows()  # one batch a strip
+    next(rows)
+    deadline = time.monotonic() + 10
+    while slow.asked < 2:
+        assert time.monotonic() < deadline, "the engine waits for whoever takes the rows"
+        time.sleep(0.01)
+    assert len(list(rows)) > 2
 
 
 def test_a_scene_without_data_runs_no_tile(runners):

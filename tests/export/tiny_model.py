@@ -55,7 +55,7 @@ def write_tiny_model(path: Path, contract: Contract, seed: int = 0) -> None:
                              coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
         ]  # fmt: skip
         grown.append(f"{n}_10")
-    segment = contract.task == "segment"
+    segment = contract.makes_map
     nodes.append(helper.make_node("Sum", grown, ["logits" if segment else "map"]))
     k, side = len(contract.label_set["classes"]), contract.tile_px
     if not segment:
