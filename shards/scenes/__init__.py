@@ -52,7 +52,7 @@ def open_scene(path: str | Path, *, sensor: str | None = None, band_map: Sequenc
 def _open(path: str | Path, sensor: str | None, band_map: Sequence[str] | str | None, offset: int | None) -> Scene:
     local = Path(path)
     if is_safe(local):
-        return open_safe(local)
+        return open_safe(path)
     if is_landsat(local):
         return open_landsat(local)
     if is_hls(local):

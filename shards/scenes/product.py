@@ -7,10 +7,12 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 from xml.etree import ElementTree
 
 from bandloom.errors import SceneError
+from shards.scenes.checksums import check_beside
+from shards.scenes.remote_file import address_of, gdal_name, is_remote, open_remote
 
 _XML_LIMIT_BYTES = 64 * 2**20  # the largest real metadata file has 24 MB
 _MEMBER_LIMIT_BYTES = 4 * 2**30  # a Sentinel-2 band has 0.15 GB at most
@@ -24,15 +26,20 @@ _ARCHIVE_ERRORS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, OSError, EO
 class Product:
     """The files of one product by their path inside it."""
 
-    def __init__(self, path: Path) -> None:
-        """List the files.
+    def __init__(self, path: str | Path) -> None:
+        """List the files of a folder or archive; a zip may lie behind an address, such as ``/vsizip//vsicurl/http://``.
 
         Raises:
             SceneError: the archive is damaged, or holds entries that no product has (``..``, absolute paths, bombs).
         """
-        self.path = path
+        address = address_of(path)
+        self.path = Path(address)
+        self._remote = address if is_remote(address) else None
+        if self.path.is_file():
+            check_beside(self.path)
         try:
-            self._sizes = _list(path)
+            self._archive: Any = open_remote(self._remote) if self._remote else self.path
+            self._sizes = _list(self.path, self._archive)
         except _ARCHIVE_ERRORS as cause:
             raise SceneError(f"{path} cannot be opened ({cause}); it may be truncated: fetch it again.") from cause
 
@@ -56,6 +63,8 @@ class Product:
             raise SceneError(f"{self.path} lacks {name}; the product is incomplete: fetch it again.")
         if self._sizes[name] == 0:
             raise SceneError(f"{self.path} holds {name} with 0 bytes; fetch the product again.")
+        if self._remote:
+            return f"/vsizip/{{{gdal_name(self._remote)}}}/{name}"
         if self.path.is_dir():
             return str(self.path / name)
         kind = "vsizip" if self.path.suffix == ".zip" else "vsitar"
@@ -104,10 +113,11 @@ class Product:
             raise SceneError(f"{self.path} lacks {name}; the product is incomplete: fetch it again.")
         try:
             if self.path.is_dir():
+                check_beside(self.path / name)
                 with (self.path / name).open("rb") as file:
                     yield from _in_chunks(file)
             elif self.path.suffix == ".zip":
-                with zipfile.ZipFile(self.path) as archive, archive.open(name) as file:
+                with zipfile.ZipFile(self._archive) as archive, archive.open(name) as file:
                     yield from _in_chunks(file)
             else:
                 with tarfile.open(self.path) as archive, archive.extractfile(name) as file:  # pyright: ignore
@@ -128,12 +138,12 @@ def _text_of(content: bytes) -> str:
         return content.decode("latin-1")
 
 
-def _list(path: Path) -> dict[str, int]:
-    """Return every file's size by its path."""
+def _list(path: Path, archive_file: Any) -> dict[str, int]:
+    """Return every file's size by its path, of a folder, or of an archive that may be open already."""
     if path.is_dir():
         return {p.relative_to(path).as_posix(): p.stat().st_size for p in path.rglob("*") if p.is_file()}
     if path.suffix == ".zip":
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(archive_file) as archive:
             members = [(i.filename, i.file_size, i.compress_size) for i in archive.infolist() if not i.is_dir()]
     else:
         with tarfile.open(path) as archive:

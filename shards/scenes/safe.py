@@ -20,6 +20,7 @@ from shards.scenes.cloud import CloudLayer, PolygonCloud, RasterCloud
 from shards.scenes.grid import open_raster
 from shards.scenes.product import Product
 from shards.scenes.raster import RasterScene, Stated
+from shards.scenes.remote_file import address_of
 
 _METADATA = re.compile(r"(?:^|/)MTD_MSIL(1C|2A)\.xml$")
 _IMAGE = re.compile(r"_(B\d\d|B8A)(?:_(\d\d)m)?\.(?:jp2|tif)$")
@@ -27,14 +28,15 @@ _SCL_CLOUD = (8, 9, 10)  # medium and high probability, thin cirrus
 
 
 def is_safe(path: Path) -> bool:
-    """Tell whether a path is a SAFE product by its name: a folder or zip of Sentinel-2 L1C or L2A."""
+    """Tell whether a path is a SAFE product by its name: a folder, or a zip wherever it lies, of L1C or L2A."""
+    path = Path(address_of(path))
     if path.suffix == ".SAFE" and path.is_dir():
         return True
     return path.suffix == ".zip" and re.match(r"S2._MSIL(1C|2A)_", path.name) is not None
 
 
-def open_safe(path: Path) -> RasterScene:
-    """Open a product.
+def open_safe(path: str | Path) -> RasterScene:
+    """Open a product: a folder, a zip, or a zip behind an address. All files in use are read whole, to verify them.
 
     Raises:
         SceneError: a band is missing or damaged, or the metadata is not a Sentinel-2 product's.
@@ -54,7 +56,7 @@ def open_safe(path: Path) -> RasterScene:
         stated = _stated(product, product.xml(metadata), checked)
         bands = {name: (stack.enter_context(open_raster(file)), file, 1) for name, file in paths.items()}
         cloud = _cloud(product, level, stack)
-        return RasterScene(path.name.partition(".")[0], str(path), sensor, bands, stack, None, cloud, stated)
+        return RasterScene(product.path.name.partition(".")[0], str(path), sensor, bands, stack, None, cloud, stated)
     except (ValueError, OverflowError) as cause:
         stack.close()
         raise SceneError(f"the metadata of {path} is damaged ({cause}); fetch the product again.") from cause

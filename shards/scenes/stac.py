@@ -19,7 +19,7 @@ from bandloom.errors import SceneError
 from bandloom.sensors import SLOTS, Sensor, get_sensor
 from bandloom.values import OFFSET, SCALE
 from shards.scenes.bands import sentinel2_name
-from shards.scenes.checksums import check_multihash
+from shards.scenes.checksums import check_beside, check_multihash
 from shards.scenes.cloud import RasterCloud
 from shards.scenes.grid import open_raster
 from shards.scenes.raster import Bands, RasterScene, Stated
@@ -88,6 +88,7 @@ def _item(file: Path) -> dict[str, Any]:
         raise SceneError(
             f"{file} is a STAC item, which needs pystac; install it with: pip install 'bandloom[fetch]'."
         ) from cause
+    check_beside(file)
     try:
         item = pystac.Item.from_dict(json.loads(file.read_text()), href=str(file.resolve()))
         item.make_asset_hrefs_absolute()

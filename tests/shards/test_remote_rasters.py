@@ -1,5 +1,6 @@
 """Rasters that are not on this disk: paths that GDAL reads pass through as they are."""
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -8,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bandloom.errors import SceneError
 from shards.build import build
 from shards.plan import BuildOptions
 from shards.scenes import open_scene
 from shards.shard_set import ShardSet
+from tests.shards.safe_product import native_bands, write_safe, zipped
 
 
 @pytest.fixture
@@ -46,3 +49,57 @@ def test_a_remote_path_that_is_not_there_is_one_sentence(path, tmp_path, command
     code, said = command("shards", "build", path, "--out", tmp_path / "out")
     assert code == 2
     assert "cannot be opened as a raster" in " ".join(said.split())
+
+
+REMOTE = (
+    "/vsizip//vsicurl/{url}",
+    "/vsizip/{{/vsicurl/{url}}}",
+    "/vsizip//vsicurl/{url}/{folder}",
+    "/vsicurl/{url}",
+    "{url}",
+)
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory):
+    return write_safe(tmp_path_factory.mktemp("product"), native_bands())
+
+
+@pytest.mark.parametrize("form", REMOTE)
+def test_a_safe_zip_behind_an_address_is_the_product_with_its_checksums(tmp_path, product, served, form):
+    name = zipped(product).name
+    shutil.move(product.with_suffix(".zip"), tmp_path / name)
+    path, window = form.format(url=f"{served}/{name}", folder=product.name), (0, 0, 1020, 1020)
+    with open_scene(path) as scene, open_scene(product) as wanted:
+        got, right = scene.read(window), wanted.read(window)
+        assert all(np.array_equal(got[gsd], right[gsd]) for gsd in right)
+        np.testing.assert_array_equal(scene.cloud(window), wanted.cloud(window))
+        assert scene.provenance | {"source": str(product)} == wanted.provenance
+        assert scene.provenance["verified_files"] == 13
+        assert scene.name == wanted.name
+
+
+def test_a_remote_safe_builds_the_samples_of_the_local_one(tmp_path, product, served):
+    shutil.move(zipped(product), tmp_path / f"{product.stem}.zip")
+    for name, path in (("near", product), ("far", f"/vsizip//vsicurl/{served}/{product.stem}.zip")):
+        build([str(path)], tmp_path / name, BuildOptions(60))
+    near, far = ShardSet(tmp_path / "near"), ShardSet(tmp_path / "far")
+    assert [entry.xxh3 for entry in near.entries] == [entry.xxh3 for entry in far.entries]
+    assert [entry.key for entry in near.entries] == [entry.key for entry in far.entries]
+
+
+def test_a_damaged_band_of_a_remote_safe_is_found_by_its_manifest(tmp_path, product, served):
+    copy = tmp_path / "copy" / product.name
+    shutil.copytree(product, copy)
+    image = next(copy.rglob("*_B03.jp2"))
+    content = bytearray(image.read_bytes())
+    content[len(content) // 2] ^= 1
+    image.write_bytes(content)
+    shutil.move(zipped(copy), tmp_path / f"{product.stem}.zip")
+    with pytest.raises(SceneError, match=r"_B03\.jp2 is damaged \(its MD5 is not the manifest's\)"):
+        open_scene(f"{served}/{product.stem}.zip")
+
+
+def test_a_remote_safe_that_is_not_there_is_one_sentence(served):
+    with pytest.raises(SceneError, match=r"cannot be read .*404.*check the address"):
+        open_scene(f"/vsizip//vsicurl/{served}/S2A_MSIL1C_nothing.zip")
