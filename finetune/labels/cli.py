@@ -43,6 +43,14 @@ def list_sets() -> None:
 
 
 @app.command()
+def examples(out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")]) -> None:
+    """Write one synthetic ground labelled in every form: layouts to copy."""
+    from finetune.labels.examples import write_examples
+
+    write_examples(out)
+
+
+@app.command()
 def check(
     source: Source, form: FormOption, label_set: LabelSetOption, labels: LabelsOption = None,
     attribute: Attribute = "class", overlap: OverlapOption = "last", all_touched: AllTouched = False,

@@ -1,6 +1,7 @@
 """The commands of the documentation, run as they stand."""
 
 import json
+import os
 import re
 import shlex
 from pathlib import Path
@@ -9,19 +10,55 @@ import pytest
 
 from bandloom.cli import main
 
-PAGE = Path(__file__).parents[2] / "docs" / "tutorial-labels.md"
+PAGE = (Path(__file__).parents[2] / "docs" / "tutorial-labels.md").read_text()
+BEFORE, FORMS = PAGE.split("## The other forms")
+FORM = re.compile(r"^### ([^\n]+)\n(?:(?!^###).)*?```bash\n(.*?)```", re.DOTALL | re.MULTILINE)
 
 
-def blocks(kind: str) -> list[str]:
-    return re.findall(rf"```{kind}\n(.*?)```", PAGE.read_text(), re.DOTALL)
+def blocks(kind: str, text: str) -> list[str]:
+    return re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL)
 
 
-def test_the_tutorial_runs_from_files_to_a_scored_report(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "segment.yaml").write_text(blocks("yaml")[0])
-    for line in "".join(blocks("bash")).splitlines():
-        with pytest.raises(SystemExit) as end:
-            main(shlex.split(line)[1:])
-        assert not end.value.code, line
-    record = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert [row["name"] for row in record["rows"]] == ["fine-tuned", "majority", "pixel_logistic"]
+@pytest.fixture(name="page", scope="module")
+def the_readers_folder(tmp_path_factory):
+    """The folder of somebody who typed the page's first command, and copied its configs."""
+    folder = tmp_path_factory.mktemp("tutorial")
+    (folder / "segment.yaml").write_text(blocks("yaml", BEFORE)[0])
+    (folder / "classify.yaml").write_text(blocks("yaml", FORMS)[0])
+    run(folder, blocks("bash", BEFORE)[0])
+    return folder
+
+
+def run(folder: Path, lines: str) -> None:
+    was = Path.cwd()
+    os.chdir(folder)
+    try:
+        for line in lines.splitlines():
+            with pytest.raises(SystemExit) as end:
+                main(shlex.split(line)[1:])
+            assert not end.value.code, line
+    finally:
+        os.chdir(was)
+
+
+def names(folder: Path) -> list[str]:
+    return [row["name"] for row in json.loads((folder / "metrics.json").read_text())["rows"]]
+
+
+def test_the_tutorial_runs_from_files_to_a_scored_report(page):
+    run(page, "".join(blocks("bash", BEFORE)[1:]))
+    assert names(page / "run") == ["fine-tuned", "majority"]
+    assert names(page / "again") == ["fine-tuned"]
+    assert names(page / "floors") == ["majority", "pixel_linear_svm"]
+
+
+@pytest.mark.parametrize(("form", "lines"), FORM.findall(FORMS), ids=lambda text: text if "\n" not in text else "")
+def test_every_other_form_goes_to_a_scored_report_with_three_commands(page, form, lines):
+    commands = lines.splitlines()
+    assert len(commands) <= 3, form
+    run(page, lines)
+    assert names(page / shlex.split(commands[-1])[-1]) == ["fine-tuned", "majority"]
+
+
+def test_the_page_shows_all_seven_forms():
+    assert len(FORM.findall(FORMS)) == 6  # and a scene with a mask, before them
