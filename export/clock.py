@@ -33,3 +33,7 @@ class Clock:
     def split(self) -> str:
         """Return the split as one line, such as ``reading 1.2 s, engine 8.0 s``."""
         return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items())
+
+    def record(self) -> dict[str, float]:
+        """Return the split so far and the seconds since the clock was made, as JSON types."""
+        return {name: round(seconds, 2) for name, seconds in self.seconds.items()} | {"in all": round(self.total_s, 2)}

@@ -193,15 +193,22 @@ def fetch(
 @app.command()
 def show(
     path: Annotated[Path, typer.Argument(help="A shard folder.")],
-    key: Annotated[str, typer.Argument(help="A sample's key, or its number.")],
+    key: Annotated[str | None, typer.Argument(help="A sample's key, or its number; none: a page of all.")] = None,
     png: Annotated[Path | None, typer.Option(help="Write a picture: true colour, infrared, short-wave, masks.")] = None,
+    page: Annotated[Path, typer.Option(help="The page to write when no key is given.")] = Path("shards.html"),
+    most: Annotated[int, typer.Option(min=1, help="How many samples the page draws, evenly spread.")] = 240,
 ) -> None:
-    """Print what a sample holds; with --png also draw it."""
-    from bandloom.console import console, table
+    """Write a page of all samples: pictures, places, statistics, quarantine. With a KEY: print what that one holds."""
+    from bandloom.console import console, logger, table
+    from shards.contact_sheet import write_page
     from shards.picture import draw, facts
     from shards.shard_set import ShardSet
 
     shards = ShardSet(path)
+    if key is None:
+        drawn = write_page(shards, page, most)
+        logger.info("%s shows %d of %d samples", page, drawn, len(shards))
+        return
     index = shards.find(key)
     console.print(table(shards.entries[index].key, ("what", "value"), facts(shards, index)))
     if png is not None:

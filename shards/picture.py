@@ -49,15 +49,15 @@ def draw(shards: ShardSet, index: int, path: Path) -> list[str]:
     Raises:
         OutputError: the picture exists or cannot be written.
     """
-    panels = _panels(shards, index)
-    side = max(panel.shape[0] for panel in panels.values())
+    drawn = panels(shards, index)
+    side = max(panel.shape[0] for panel in drawn.values())
     factor = max(1, -(-_LEAST_SIDE_PX // side))
     gap = np.full((side * factor, _GAP_PX, 3), 255, np.uint8)
     row: list[np.ndarray] = []
-    for panel in panels.values():
+    for panel in drawn.values():
         row += [panel.repeat(factor, 0).repeat(factor, 1), gap]
     write_png(path, np.concatenate(row[:-1], 1))
-    return list(panels)
+    return list(drawn)
 
 
 def write_png(path: Path, pixels: np.ndarray) -> None:
@@ -73,24 +73,24 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
             file.write(np.moveaxis(pixels, -1, 0))
 
 
-def _panels(shards: ShardSet, index: int) -> dict[str, np.ndarray]:
+def panels(shards: ShardSet, index: int) -> dict[str, np.ndarray]:
     """Return ``(H10, W10, 3)`` uint8 pictures by name."""
     sample, side = shards.read(index), shards.entries[index].side_px
     bands = _bands(sample, side)
     cloud = shards.mask(index, "cloud")
     clear = np.ones((side, side), bool) if cloud is None or cloud.all() else cloud == 0
-    panels: dict[str, np.ndarray] = {}
+    drawn: dict[str, np.ndarray] = {}
     for name, slots in _COMPOSITES:
-        if name not in panels and all(slot in bands for slot in slots):
-            panels[name] = _composite([bands[slot] for slot in slots], clear)
-    if not panels:
+        if name not in drawn and all(slot in bands for slot in slots):
+            drawn[name] = _composite([bands[slot] for slot in slots], clear)
+    if not drawn:
         slot, pixels = next(iter(bands.items()))
-        panels[slot] = _composite([pixels] * 3, clear)
+        drawn[slot] = _composite([pixels] * 3, clear)
     if cloud is not None:
-        panels["cloud"] = np.where(cloud[..., None] > 0, np.array(_CLOUD, np.uint8), next(iter(panels.values())) // 2)
+        drawn["cloud"] = np.where(cloud[..., None] > 0, np.array(_CLOUD, np.uint8), next(iter(drawn.values())) // 2)
     if sample.label is not None and shards.label_set is not None:
-        panels["label"] = _coloured(sample.label, shards.label_set)
-    return panels
+        drawn["label"] = _coloured(sample.label, shards.label_set)
+    return drawn
 
 
 def _bands(sample: Sample, side: int) -> dict[str, np.ndarray]:

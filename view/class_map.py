@@ -46,6 +46,7 @@ class ClassMap:
                 self.crs, self.transform, self.shape = source.crs, source.transform, source.shape
                 self.nodata = int(source.nodata) if source.nodata is not None else 255
                 self.bounds = transform_bounds(source.crs, "EPSG:4326", *source.bounds, densify_pts=21)
+                self.tags: dict[str, str] = source.tags()
                 self.classes = _classes(source, self.nodata)
         except RasterioError as cause:
             raise SceneError(f"{path} cannot be read as a raster ({cause}); name a GeoTIFF.") from cause

@@ -12,11 +12,14 @@ from bandloom.console import logger
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, shards, bundles or maps; several: side by side.")],
     out: Annotated[Path, typer.Option(help="The page to write; must not exist.")] = Path("report.html"),
+    pictures: Annotated[
+        Path | None, typer.Option(help="A folder of NUMBER.png of samples; `bandloom shards show` draws it.")
+    ] = None,
 ) -> None:
     """Write one self-contained page about what a stage left."""
     from view.report import write_report
 
-    logger.info("%s: open it in a browser, or send it", write_report(runs, out))
+    logger.info("%s: open it in a browser, or send it", write_report(runs, out, pictures))
 
 
 def view(

@@ -9,16 +9,19 @@ import yaml
 
 from bandloom.errors import RunFolderError
 from bandloom.run_folder import read_lines
+from view.class_map import ClassMap
+from view.repeat import build_command, export_command, predict_command, run_command
 
 KINDS = {
     "shards": "Shards",
     "pretrain": "Pretraining",
     "finetune": "Fine-tuning",
+    "align": "Alignment",
     "bundle": "Bundle",
     "map": "Map",
     "run": "Run",
 }
-KNOWN_SCHEMA = 1  # of a fine-tuning run's metrics.json
+KNOWN_SCHEMAS = {"metrics.json": ("schema", 1), "bundle.json": ("schema_version", 2), "manifest.json": ("version", 2)}
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,12 @@ class Record:
         kind: a key of ``KINDS``.
         config: the resolved config, empty where the stage has none.
         environment: versions, commit and command.
-        lines: the lines of ``metrics.jsonl``.
+        lines: the lines of ``metrics.jsonl``; of shards, those of ``samples.jsonl``.
         result: the stage's own record: metrics.json, bundle.json, manifest.json or a STAC item.
         pictures: PNG files, sorted by name.
+        command: what makes it again.
+        quarantine: of shards, the inputs that gave no sample.
+        thumbnails: of shards, a PNG by a sample's number.
     """
 
     path: Path
@@ -42,6 +48,9 @@ class Record:
     lines: list[dict[str, Any]] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
     pictures: list[Path] = field(default_factory=list)
+    command: list[str] = field(default_factory=list)
+    quarantine: list[dict[str, Any]] = field(default_factory=list)
+    thumbnails: dict[int, Path] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -54,8 +63,12 @@ class Record:
                 if line.get("kind") == kind and isinstance(line.get(value), int | float)]  # fmt: skip
 
 
-def read_record(path: Path) -> Record:
+def read_record(path: Path, thumbnails: Path | None = None) -> Record:
     """Read what a stage left at ``path``.
+
+    Args:
+        path: a run folder, a bundle, a folder of shards or a map.
+        thumbnails: a folder of ``NUMBER.png``, pictures of samples of a shard folder.
 
     Raises:
         RunFolderError: it is nothing that a stage leaves, it is damaged, or a newer version wrote it.
@@ -65,9 +78,10 @@ def read_record(path: Path) -> Record:
     if path.is_file():
         return _map_record(path)
     if (path / "bundle.json").is_file():
-        return Record(path, "bundle", result=_json(path / "bundle.json"))
+        result = _known(path / "bundle.json")
+        return Record(path, "bundle", result=result, command=export_command(path, result))
     if (path / "manifest.json").is_file():
-        return _shards_record(path)
+        return _shards_record(path, thumbnails)
     if (path / "config.yaml").is_file():
         return _run_record(path)
     raise RunFolderError(f"{path} is no run folder, bundle or folder of shards: it holds no config.yaml, bundle.json or"
@@ -77,29 +91,41 @@ def read_record(path: Path) -> Record:
 def _run_record(path: Path) -> Record:
     try:
         config = yaml.safe_load((path / "config.yaml").read_text()) or {}
-    except yaml.YAMLError as cause:
-        raise RunFolderError(f"{path / 'config.yaml'} is damaged ({cause}).") from cause
-    result = _json(path / "metrics.json") if (path / "metrics.json").is_file() else {}
-    if result.get("schema", 0) > KNOWN_SCHEMA:
-        raise RunFolderError(
-            f"{path / 'metrics.json'} has schema {result['schema']}, this version knows {KNOWN_SCHEMA}; update it."
-        )
-    kind = "finetune" if "rows" in result else "pretrain" if "objective" in config else "run"
+    except (yaml.YAMLError, UnicodeDecodeError) as cause:
+        raise RunFolderError(f"{path / 'config.yaml'} is damaged ({cause}); restore it, or run it again.") from cause
+    if not isinstance(config, dict):
+        raise RunFolderError(f"{path / 'config.yaml'} holds no config; restore it, or run it again.")
+    result = _known(path / "metrics.json") if (path / "metrics.json").is_file() else {}
+    kinds = (("rows" in result, "finetune"), ("three_numbers" in result, "align"), ("objective" in config, "pretrain"))
+    kind = next((kind for holds, kind in kinds if holds), "run")
     environment = _json(path / "environment.json") if (path / "environment.json").is_file() else {}
     return Record(path, kind, config, environment, read_lines(path / "metrics.jsonl"), result,
-                  sorted((path / "pictures").glob("*.png")))  # fmt: skip
+                  sorted((path / "pictures").glob("*.png")), run_command(environment))  # fmt: skip
 
 
-def _shards_record(path: Path) -> Record:
-    return Record(path, "shards", lines=read_lines(path / "quarantine.jsonl"), result=_json(path / "manifest.json"))
+def _shards_record(path: Path, thumbnails: Path | None) -> Record:
+    result = _known(path / "manifest.json")
+    found = {int(each.stem): each for each in thumbnails.glob("*.png") if each.stem.isdigit()} if thumbnails else {}
+    return Record(path, "shards", lines=read_lines(path / "samples.jsonl"), result=result,
+                  command=build_command(path, result), quarantine=read_lines(path / "quarantine.jsonl"),
+                  thumbnails=dict(sorted(found.items())))  # fmt: skip
 
 
 def _map_record(path: Path) -> Record:
     item = path.with_suffix(".stac.json")
     if not item.is_file():
         raise RunFolderError(f"{path} has no STAC item {item.name} beside it; name a map that `bandloom predict` made.")
-    picture = path.with_suffix(".png")
-    return Record(path, "map", result=_json(item), pictures=[picture] if picture.is_file() else [])
+    return Record(path, "map", result=_json(item), command=predict_command(path, ClassMap(path).tags))
+
+
+def _known(path: Path) -> dict[str, Any]:
+    """Return a record whose version this program knows."""
+    found = _json(path)
+    key, known = KNOWN_SCHEMAS[path.name]
+    version = found.get(key, known)
+    if not isinstance(version, int) or version > known:
+        raise RunFolderError(f"{path} has {key} {version}, this version knows up to {known}; update bandloom.")
+    return found
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -6,28 +6,36 @@ from typing import Any
 
 import yaml
 
-from bandloom.errors import MissingExtraError
+from bandloom.errors import MissingExtraError, RunFolderError
 from bandloom.output import new_output
 from view.charts import line_chart
 from view.records import KINDS, Record, read_record
-from view.sections import Section, facts_of, sections_of
+from view.sections import facts_of, sections_of
+from view.sections.parts import Section, Table
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_ROWS = 200  # of one table
 
 
-def write_report(paths: Sequence[Path], out: Path) -> Path:
+def write_report(paths: Sequence[Path], out: Path, thumbnails: Path | None = None) -> Path:
     """Write the report of one folder, or of several beside each other.
 
     Args:
         paths: run folders, folders of shards, bundles or maps.
         out: the page, a new ``.html`` file.
+        thumbnails: a folder of ``NUMBER.png``, pictures of samples of a shard folder.
 
     Raises:
         BandloomError: a folder is none of these, or the page exists.
     """
-    records = [read_record(path) for path in paths]
-    page = render(records)
+    records = [read_record(path, thumbnails) for path in paths]
+    try:
+        page = render(records)
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as cause:
+        named = " or ".join(str(path) for path in paths)
+        raise RunFolderError(
+            f"{named} was written by another version of bandloom, or was edited ({cause!r}); run its stage again."
+        ) from cause
     with new_output(out) as temporary:
         temporary.write_text(page)
     return out
@@ -63,8 +71,6 @@ def compare(records: Sequence[Record]) -> list[Section]:
     """Return what sets several records apart: their configs' differences and their curves in one chart."""
     if len(records) < 2:
         return []
-    from view.sections import Table
-
     flat = [_flat(record.config) for record in records]
     keys = sorted({key for each in flat for key in each if len({str(other.get(key)) for other in flat}) > 1})
     rows = [[key, *(each.get(key, "") for each in flat)] for key in keys]

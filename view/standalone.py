@@ -28,10 +28,10 @@ def write_page(views: Views, out: Path) -> Path:
     record = views.record()
     pictures: dict[str, str] = {}
     for number, each in enumerate(views.maps):
-        bounds, size = _view(each.bounds)
+        bounds, size = view_of(each.bounds)
         for one in each.classes:  # a picture a class, so that each can be hidden
             pictures[f"map/{number}/{one.value}"] = _inside(png(class_picture(each, bounds, size, {one.value})))
-    bounds, size = _view(views.maps[0].bounds)
+    bounds, size = view_of(views.maps[0].bounds)
     record["composites"] = [name for name in record["composites"] if name in PICTURES] or record["composites"][:1]
     if views.scene is not None:
         for name in record["composites"]:
@@ -52,10 +52,12 @@ def write_page(views: Views, out: Path) -> Path:
     return out
 
 
-def _view(degrees: tuple[float, float, float, float]) -> tuple[tuple[float, float, float, float], tuple[int, int]]:
-    """Return a map's window in metres of web Mercator, and the size of its picture."""
+def view_of(
+    degrees: tuple[float, float, float, float], longest_px: int = MOST_PX
+) -> tuple[tuple[float, float, float, float], tuple[int, int]]:
+    """Return a map's window in metres of web Mercator, and the ``(H, W)`` of its picture."""
     left, bottom, right, top = transform_bounds("EPSG:4326", "EPSG:3857", *degrees)
-    scale = MOST_PX / max(right - left, top - bottom)
+    scale = longest_px / max(right - left, top - bottom)
     return (left, bottom, right, top), (max(1, round((top - bottom) * scale)), max(1, round((right - left) * scale)))
 
 

@@ -12,11 +12,11 @@ from view.report import cell, render
 @pytest.mark.parametrize(
     ("what", "kind", "shown"),
     [
-        ("shards", "Shards", ["Samples", "Reflectance, band by band"]),
+        ("shards", "Shards", ["Samples", "Where they lie", "Reflectance, band by band", "Inputs"]),
         ("pretrain", "Pretraining", ["How it went", "What frozen features are worth", "How fast", "Pictures"]),
         ("finetune", "Fine-tuning", ["Scores beside their floors", "Class by class", "What is taken for what"]),
-        ("bundle", "Bundle", ["Against torch, on held chips", "What it takes", "Where it comes from"]),
-        ("map.tif", "Map", ["Pictures", "Classes", "The item"]),
+        ("bundle", "Bundle", ["Against torch, on held chips", "What it takes and gives", "Where it comes from"]),
+        ("map.tif", "Map", ["The map", "Areas", "Where the time went", "Where it comes from"]),
     ],
 )
 def test_every_stage_has_a_report_that_opens_in_a_browser(chain: Path, tmp_path: Path, page: Any, what, kind, shown):
@@ -31,6 +31,59 @@ def test_every_stage_has_a_report_that_opens_in_a_browser(chain: Path, tmp_path:
         assert picture.evaluate("each => each.naturalWidth") > 0
     page.set_viewport_size({"width": 380, "height": 800})  # a phone: the page itself does not scroll sideways
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_an_alignment_is_shown_beside_chance(tmp_path: Path, page: Any):
+    line = {"classes": 3, "samples": 9, "mean_recall": 0.625, "chance": 0.333}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("seed: 0\n")
+    (tmp_path / "run" / "metrics.json").write_text(json.dumps({
+        "schema": 1, "three_numbers": {"seen classes, training words": line, "held-out classes among all": {}},
+        "retrieval": {"caption to image": {"queries": 4, "recall_at_1": 0.5, "recall_at_1_chance": 0.111}},
+        "captions": {"texts": 40, "sources": ["labels"]}, "held_out": ["river"], "text": {"model": "scratch"},
+    }))  # fmt: skip
+    assert run("report", tmp_path / "run", "--out", tmp_path / "r.html") == 0
+    page.goto((tmp_path / "r.html").as_uri())
+    assert page.locator(".kind").inner_text() == "Alignment"
+    cells = page.locator("td").all_inner_texts()
+    for shown in ("0.625", "0.333", "0.500", "0.111", "river", "scratch"):
+        assert shown in cells
+
+
+def test_a_page_of_all_samples_can_be_browsed(chain: Path, tmp_path: Path, page: Any):
+    (tmp_path / "shards").mkdir()
+    for each in (chain / "shards").iterdir():
+        (tmp_path / "shards" / each.name).write_bytes(each.read_bytes())
+    (tmp_path / "shards" / "quarantine.jsonl").write_text('{"key": "torn.tif", "reason": "no raster"}\n')
+    out = tmp_path / "sheet.html"
+    assert run("shards", "show", tmp_path / "shards", "--page", out, "--most", 3) == 0
+    page.goto(out.as_uri())
+    entries = [json.loads(line) for line in (chain / "shards" / "samples.jsonl").read_text().splitlines()]
+    assert page.locator(".sheet figure").count() == 3
+    assert page.locator(".sheet figcaption").first.inner_text().startswith(entries[0]["key"])
+    for picture in page.locator(".sheet img").all():  # true colour and labels, side by side
+        assert picture.evaluate("each => [each.naturalWidth, each.naturalHeight]") == [194, 96]
+    page.locator("a[href='#s0']").first.press("Enter")
+    assert page.locator(".sheet figure:target").get_attribute("id") == "s0"
+    assert "torn.tif" in page.locator("section", has=page.locator("h2", has_text="Quarantined")).inner_text()
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    faults = [each for each in axe.Axe().run(page).response["violations"] if each["impact"] in ("serious", "critical")]
+    assert faults == []
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert run("shards", "show", tmp_path / "shards", "--page", out) == 2  # mine now
+
+
+def test_the_maps_areas_are_those_of_its_pixels(chain: Path, tmp_path: Path, page: Any):
+    import rasterio
+
+    assert run("report", chain / "map.tif", "--out", tmp_path / "r.html") == 0
+    page.goto((tmp_path / "r.html").as_uri())
+    with rasterio.open(chain / "map.tif") as source:
+        measured = int((source.read(1) != 255).sum())
+    rows = page.locator("section", has=page.locator("h2", has_text="Areas")).locator("tbody tr")
+    pixels = [int(row.locator("td").nth(3).inner_text().replace(",", "")) for row in rows.all()]
+    assert sum(pixels) == measured
 
 
 def test_the_first_score_row_is_the_models(chain: Path, tmp_path: Path, page: Any):
@@ -77,7 +130,12 @@ def test_reports_are_accessible(chain: Path, tmp_path: Path, page: Any):
         (lambda place: _file(place / "bundle.json", "{"), "is damaged"),
         (lambda place: _file(place / "manifest.json", "[]"), "holds no record"),
         (lambda place: (_file(place / "config.yaml", "a: 1"), _file(place / "metrics.json", '{"schema": 9}'))[0],
-         "has schema 9, this version knows 1"),
+         "has schema 9, this version knows up to 1; update bandloom"),
+        (lambda place: _file(place / "bundle.json", '{"schema_version": 7}'), "has schema_version 7"),
+        (lambda place: _file(place / "manifest.json", '{"version": 99}'), "has version 99"),
+        (lambda place: _file(place / "config.yaml", "just words"), "holds no config"),
+        (lambda place: (_file(place / "config.yaml", "a: 1"), _file(place / "metrics.json", '{"rows": [{}]}'))[0],
+         "was written by another version of bandloom, or was edited"),
         (lambda place: _file(place / "map.tif", "x") / "map.tif", "has no STAC item map.stac.json"),
     ],
 )  # fmt: skip

@@ -1,0 +1,48 @@
+"""The command that makes a folder again, from what the folder itself says."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# of a shard build: the option's name where it is not that of its record, and what it is by default
+RENAMED = {"side_px": "side"}
+DEFAULTS = {"side_px": 240, "codec": "default", "min_valid": 0.0, "max_cloud": 1.0, "atmosphere": "none"}
+
+
+def run_command(environment: Mapping[str, Any]) -> list[str]:
+    """Return the command that a run folder remembers."""
+    typed = environment.get("command") or []
+    return ["bandloom", *typed[1:]] if typed else []
+
+
+def build_command(path: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Return the build of a shard folder; more than three inputs are named as ``SCENES``."""
+    sources = [str(each["source"]) for each in (manifest.get("sources") or {}).values() if each.get("source")]
+    options: list[str] = []
+    for name, value in (manifest.get("options") or {}).items():
+        flag = "--" + (RENAMED.get(name) or name).replace("_", "-")
+        if value is True:
+            options.append(flag)
+        elif value not in (None, False, DEFAULTS.get(name)):
+            options += [flag, str(value)]
+    named = sources if 0 < len(sources) <= 3 else ["SCENES"]
+    return ["bandloom", "shards", "build", *named, *options, "--out", str(path)]
+
+
+def export_command(path: Path, record: Mapping[str, Any]) -> list[str]:
+    """Return the export of a bundle."""
+    precisions = ",".join(dict.fromkeys(str(model["precision"]) for model in record.get("models") or []))
+    run = str((record.get("provenance") or {}).get("checkpoint", "RUN"))
+    more = ["--precision", precisions] if precisions not in ("", "fp32") else []
+    return ["bandloom", "export", run, "--out", str(path), *more]
+
+
+def predict_command(path: Path, tags: Mapping[str, str]) -> list[str]:
+    """Return the prediction of a map."""
+    try:
+        scene = json.loads(tags.get("SCENE_PROVENANCE", "{}")).get("source")
+    except ValueError:
+        scene = None
+    return ["bandloom", "predict", tags.get("BUNDLE", "BUNDLE"), str(scene or tags.get("SCENE", "SCENE")), "--out",
+            str(path)]  # fmt: skip

@@ -1,0 +1,46 @@
+"""The sections of a report, by what kind of folder it is about."""
+
+import shlex
+from collections.abc import Callable, Sequence
+
+from view.records import Record
+from view.sections import alignment, deployment, finetuning, samples, training
+from view.sections.parts import Section
+
+MAKERS: dict[str, Sequence[Callable[[Record], Section]]] = {
+    "shards": (samples.samples, samples.places, samples.contact_sheet, samples.statistics, samples.quarantine,
+               samples.sources),
+    "pretrain": (training.losses, training.feature_scores, training.speed, training.events, training.pictures),
+    "finetune": (finetuning.scores, finetuning.classes, finetuning.confusions, finetuning.calibration,
+                 finetuning.bands, training.validation, training.losses, training.speed, training.events,
+                 training.pictures, finetuning.split),
+    "align": (alignment.words, alignment.retrieval, alignment.text, training.validation, training.losses,
+              training.speed, training.events, training.pictures),
+    "run": (training.losses, training.speed, training.events, training.pictures),
+    "bundle": (deployment.parity, deployment.engines, deployment.contract, deployment.provenance),
+    "map": (deployment.map_picture, deployment.areas, deployment.timing, deployment.map_facts),
+}  # fmt: skip
+
+
+def sections_of(record: Record) -> list[Section]:
+    """Return what a record has to show, in reading order; sections without content are left out."""
+    return [section for make in MAKERS[record.kind] if not (section := make(record)).is_empty]
+
+
+def facts_of(record: Record) -> dict[str, str]:
+    """Return what was run, on what, and the command that repeats it."""
+    facts = {"where": str(record.path)}
+    if record.command:
+        facts["command"] = shlex.join(record.command)
+    for name in ("bandloom", "commit", "python", "platform"):
+        if record.environment.get(name):
+            facts[name] = str(record.environment[name])
+    if record.kind == "shards":
+        facts |= {"made by": str(record.result.get("made_by", "?")), "split": str(record.result.get("split_rule", "?"))}
+    if record.kind == "bundle":
+        facts |= {"made": str(record.result.get("created", "?"))}
+        facts |= {name: str(version) for name, version in record.result.get("versions", {}).items()}
+    packages = record.environment.get("packages", {})
+    if packages:
+        facts["packages"] = ", ".join(f"{name} {version}" for name, version in packages.items())
+    return facts

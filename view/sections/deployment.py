@@ -1,0 +1,80 @@
+"""The sections of a bundle and of a map: parity and engines; areas, timing and where it comes from."""
+
+import base64
+import json
+
+from bandloom.png import png
+from view.class_map import ClassMap
+from view.records import Record
+from view.sections.parts import Picture, Section, plain, table
+from view.standalone import view_of
+from view.tiles import class_picture
+
+
+def parity(record: Record) -> Section:
+    """Return how far every model file lies from torch."""
+    shown = ("max_abs", "argmax_agreement", "score", "torch_score", "chips", "runtime")
+    rows = [[model["file"], model["precision"], *((model.get("parity") or {}).get(name) for name in shown)]
+            for model in record.result.get("models") or []]  # fmt: skip
+    head = ("model", "precision", "largest difference", "classes agree", "score", "torch's score", "chips", "runtime")
+    return Section("Against torch, on held chips", tables=table(head, rows))
+
+
+def engines(record: Record) -> Section:
+    """Return the compiled engines."""
+    found = record.result.get("engines") or []
+    names = sorted({name for engine in found for name, value in engine.items() if not isinstance(value, dict | list)})
+    rows = [[engine.get(name) for name in names] for engine in found]
+    return Section("Compiled engines", tables=table(names, rows))
+
+
+def contract(record: Record) -> Section:
+    """Return what the bundle takes, and its classes."""
+    found = record.result.get("contract") or {}
+    inputs = [[group["name"], f"{group['gsd_m']} m", ", ".join(group["bands"])] for group in found.get("groups") or []]
+    classes = [
+        [each["code"], each["name"], each["colour"]] for each in (found.get("label_set") or {}).get("classes", [])
+    ]
+    return Section("What it takes and gives", tables=[
+        *table(("input", "sampling", "bands"), inputs), *table(("", ""), plain(found)),
+        *table(("code", "class", "colour"), classes)])  # fmt: skip
+
+
+def provenance(record: Record) -> Section:
+    """Return what the bundle was made from."""
+    found = record.result.get("provenance") or {}
+    return Section("Where it comes from", tables=table(("", ""), plain(found) + plain(found.get("training") or {})))
+
+
+def map_picture(record: Record) -> Section:
+    """Return the map in its classes' colours."""
+    class_map = ClassMap(record.path)
+    pixels = class_picture(class_map, *view_of(class_map.bounds, 900))
+    return Section("The map", pictures=[Picture(record.name, base64.b64encode(png(pixels)).decode())])
+
+
+def areas(record: Record) -> Section:
+    """Return how much ground every class covers."""
+    found = ClassMap(record.path).classes
+    total = sum(each.pixels for each in found) or 1
+    rows = [[each.name, each.value, each.colour, each.pixels, each.hectares, each.pixels / total] for each in found]
+    return Section("Areas", tables=table(("class", "code", "colour", "pixels", "hectares", "share"), rows))
+
+
+def timing(record: Record) -> Section:
+    """Return where the time went; what ran side by side does not add up."""
+    found = (record.result.get("properties") or {}).get("bandloom:seconds") or {}
+    rows = [[name, seconds] for name, seconds in found.items()]
+    return Section("Where the time went", tables=table(("", "seconds"), rows))
+
+
+def map_facts(record: Record) -> Section:
+    """Return what the map's own tags and its STAC item say."""
+    tags = ClassMap(record.path).tags
+    rows = [[name.lower().replace("_", " "), tags[name]] for name in
+            ("SCENE", "SENSOR", "BUNDLE", "RUNTIME", "MODEL_SHA256", "CONTRACT") if name in tags]  # fmt: skip
+    source = json.loads(tags.get("SCENE_PROVENANCE", "{}")).get("source")
+    rows += [["source", source]] if source else []
+    known = record.result.get("properties") or {}
+    rows += [["time", known.get("datetime") or "not known"], ["grid", known.get("proj:code") or "not known"]]
+    return Section("Where it comes from", tables=table(("", ""), rows))
