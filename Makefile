@@ -13,8 +13,8 @@ demo: $(VENV)/.train
 
 test: lint pytest
 
-pytest: $(VENV)/.dev  ## on every core, up to eight; all tests of a file in one process
-	$(PYTEST) -n auto --maxprocesses 8 --dist loadgroup
+pytest: $(VENV)/.dev  ## on every core, up to eight; a file's tests stay together
+	$(PYTEST) -n auto --maxprocesses 8 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

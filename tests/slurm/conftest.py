@@ -1,5 +1,7 @@
+import contextlib
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,12 +23,21 @@ def session_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluste
         if os.environ.get("BANDLOOM_REQUIRE_SLURM") == "1":
             pytest.fail(f"BANDLOOM_REQUIRE_SLURM=1, but {reason}")
         pytest.skip(reason)
-    cluster = Cluster(tmp_path_factory.mktemp("slurm"), port=12000 + (os.getpid() % 10) * 500)
+    cluster = Cluster(tmp_path_factory.mktemp("slurm"), port=_free_port())
     try:
         cluster.up()
         yield cluster
     finally:
         cluster.down()
+
+
+def _free_port() -> int:
+    """Return where a block of ports begins that no other run of these tests has taken."""
+    for port in range(12000 + os.getpid() % 10 * 500, 30000, 500):
+        with socket.socket() as trial, contextlib.suppress(OSError):
+            trial.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("every block of ports is taken; end the other runs of these tests")
 
 
 @pytest.fixture
