@@ -34,20 +34,29 @@ def zeroshot(
     images: Annotated[Path | None, typer.Option(help="Shards, a scene, or a folder of scenes.")] = None,
     out: Annotated[Path, typer.Option(help="New CSV of the chips' classes and cosines.")] = Path("zeroshot.csv"),
     bake: Annotated[Path | None, typer.Option(help="New run folder with the words as an ordinary classifier.")] = None,
+    scene: Annotated[Path | None, typer.Option("--map", help="A scene to map --query in, token by token.")] = None,
+    query: Annotated[list[str] | None, typer.Option(help="Words to map; may be given several times.")] = None,
+    map_out: Annotated[Path, typer.Option(help="New GeoTIFF of --map; PNGs go beside it.")] = Path("words.tif"),
     text: TextModel = None,
 ) -> None:
-    """Classify chips by words alone, or bake the words into a classifier that can be exported."""
+    """Classify chips by words alone, map words in a scene, or bake them into a classifier that can be exported."""
     from bandloom.console import logger
     from bandloom.errors import ConfigError
     from finetune.text.aligned import load_aligned
+    from finetune.text.similarity_map import map_words
     from finetune.text.words import TEMPLATES
     from finetune.text.zeroshot import bake as write
     from finetune.text.zeroshot import choose_classes, say
     from finetune.text.zeroshot import zeroshot as classify
 
-    if images is None and bake is None:
-        raise ConfigError("say what to do with the words: --images SOURCE to classify, --bake FOLDER to export later.")
+    if images is None and bake is None and scene is None:
+        raise ConfigError("say what to do with the words: --images SOURCE to classify, --bake FOLDER to export later,"
+                          " --map SCENE --query WORDS to map.")  # fmt: skip
     aligned = load_aligned(run, text)
+    if scene is not None:
+        map_words(aligned, scene, query or [], map_out)
+    if images is None and bake is None:
+        return
     lines = TEMPLATES if templates is None else tuple(filter(None, map(str.strip, _lines(templates))))
     chosen = choose_classes(aligned, classes.split(","), classes_file, lines)
     if bake is not None:
