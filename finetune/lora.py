@@ -32,7 +32,8 @@ class LoraLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(..., in)`` to ``(..., out)``."""
-        return self.base(x) + self.factor * ((x @ self.down.T) @ self.up.T)
+        # a language model's frozen weights may be bfloat16 beside products in float32
+        return self.base(x) + self.factor * ((x @ self.down.T.to(x.dtype)) @ self.up.T.to(x.dtype))
 
     def merged(self) -> nn.Linear:
         """Return the plain linear map that computes the same."""

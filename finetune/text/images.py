@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -48,7 +49,23 @@ class Image:
     groups: dict[int, np.ndarray] = field(repr=False)
 
 
-def images_of(aligned: Aligned, source: Path) -> Iterator[Image]:
+class SeesChips(Protocol):
+    """A network of one sensor and one size of chip."""
+
+    sensor: Sensor
+    chip_px: int
+
+
+class Asked(Protocol):
+    """A loaded model: an aligned one, or a captioner."""
+
+    @property
+    def model(self) -> SeesChips:
+        """What sees the chips."""
+        ...
+
+
+def images_of(aligned: Asked, source: Path) -> Iterator[Image]:
     """Yield chips of the model's sensor and size.
 
     Args:

@@ -41,7 +41,7 @@ class TextTower(nn.Module):
         self.folder = folder
         config = _config(folder)
         self.pooling: Pooling = choose_pooling(folder, config.model_type, config.architectures, pooling)
-        self.tokenizer: Any = _tokenizer(folder)
+        self.tokenizer: Any = load_tokenizer(folder)
         self.model: Any = _model(folder, config, self.pooling)
         inner = getattr(config, "text_config", None) or config
         self.fixed_length = config.model_type.startswith("siglip")  # its vector is read at the last of 64 positions
@@ -123,7 +123,12 @@ def _config(folder: Path) -> Any:
                         " BERT, CLIP, SigLIP, ModernBERT or another that it loads.") from cause  # fmt: skip
 
 
-def _tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path) -> Any:
+    """Return the tokenizer of a folder, padding on the right.
+
+    Raises:
+        TextError: there is none.
+    """
     try:
         if not any((folder / name).is_file() for name in _VOCABULARIES):
             raise OSError("no " + ", ".join(_VOCABULARIES))  # else transformers makes up an empty one

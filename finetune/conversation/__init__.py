@@ -1,0 +1,1 @@
+"""Experimental: a causal language model that is shown an image, to caption it and to answer questions about it."""
