@@ -56,7 +56,7 @@ def test_a_dry_run_shows_a_card_that_strangers_can_judge(run_folder: Path, capsy
 
 
 class _Hub(BaseHTTPRequestHandler):
-    """The four answers that the client asks of a hub for small files."""
+    """What the client asks of a hub for small files."""
 
     received: dict[str, bytes]
     asked: list[dict]
@@ -78,6 +78,8 @@ class _Hub(BaseHTTPRequestHandler):
             self._answer(
                 {"commitUrl": f"http://{self.headers['Host']}/me/encoder/commit/1", "commitOid": "1", "success": True}
             )
+        else:  # the card's head, to be checked
+            self._answer({"errors": [], "warnings": []})
 
     def _body(self) -> bytes:
         if "Content-Length" in self.headers:
