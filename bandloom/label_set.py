@@ -139,6 +139,28 @@ def read_label_yaml(path: Path) -> dict[str, Any]:
     return record
 
 
+def majority_classes(label: np.ndarray, side_px: int, least: float = 0.0) -> np.ndarray:
+    """Return the commonest class of each square of pixels, such as a token's, ``(..., H // side_px, W // side_px)``.
+
+    Args:
+        label: class indices ``(..., H, W)``; pixels of :data:`IGNORE_INDEX` have no vote; of a tie the lower wins.
+        side_px: side of a square in pixels; rows and columns that fill no square are left out.
+        least: share of the square that the class must cover.
+
+    Returns:
+        int64; :data:`IGNORE_INDEX` where no pixel has a class, or none covers enough.
+    """
+    rows, columns = label.shape[-2] // side_px, label.shape[-1] // side_px
+    whole = label[..., : rows * side_px, : columns * side_px]
+    squares = whole.reshape(*label.shape[:-2], rows, side_px, columns, side_px)
+    classes = np.unique(whole[whole != IGNORE_INDEX])
+    if not classes.size:
+        return np.full((*label.shape[:-2], rows, columns), IGNORE_INDEX)
+    votes = np.stack([(squares == value).sum((-3, -1)) for value in classes], -1)
+    enough = votes.max(-1) >= max(1, least * side_px**2)
+    return np.where(enough, classes[votes.argmax(-1)].astype(np.int64), IGNORE_INDEX)
+
+
 def _colour(record: Mapping[str, Any]) -> dict[str, str]:
     extra = set(record) - {"code", "name", "colour"}
     if extra:

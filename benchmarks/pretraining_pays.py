@@ -25,7 +25,7 @@ from torch import nn
 from bandloom.device_batch import DeviceBatch
 from bandloom.encoder import Encoder, EncoderConfig
 from bandloom.engine import EngineConfig, make_engine
-from bandloom.label_set import IGNORE_INDEX
+from bandloom.label_set import IGNORE_INDEX, majority_classes
 from bandloom.probes import fit_ridge, ridge
 from bandloom.ranks import Ranks
 from bandloom.sensors import SLOTS, Sensor
@@ -162,10 +162,7 @@ def tiles(groups: Groups, labels: np.ndarray, which: range, token_m: int) -> tup
 
     chips = {gsd: torch.cat(cut(group, gsd)) for gsd, group in groups.items()}
     pixel = np.concatenate(cut(labels, 10))
-    n, side = side_m // token_m, token_m // 10
-    votes = np.stack([(pixel == k).reshape(-1, n, side, n, side).sum((2, 4)) for k in range(len(label_set()))], -1)
-    majority = np.where(votes.sum(-1) > 0, votes.argmax(-1), IGNORE_INDEX)
-    return chips, majority.reshape(len(pixel), -1)
+    return chips, majority_classes(pixel, token_m // 10).reshape(len(pixel), -1)
 
 
 def random_crops(groups: Groups, rng: np.random.Generator) -> DeviceBatch:

@@ -14,10 +14,9 @@ import torch
 
 from bandloom.checkpoint import load_encoder
 from bandloom.encoder import Encoder
-from bandloom.label_set import IGNORE_INDEX
+from bandloom.label_set import IGNORE_INDEX, majority_classes
 from bandloom.sensors import Sensor
 from benchmarks import pretraining_pays as testbed
-from pretrain.feature_scores import majority_classes
 from shards.shard_set import ShardSet
 
 SCENES = ("282D", "433D", "flood")
@@ -54,7 +53,7 @@ def tokens_of(shards: ShardSet) -> tuple[dict[int, torch.Tensor], np.ndarray, Se
         side = shards.side_px // 6
         if sample.label is None:
             continue
-        majority = majority_classes(sample.label, side).reshape(side, side)
+        majority = majority_classes(sample.label, 6)
         for y in range(0, side, CHIP):
             for x in range(0, side, CHIP):
                 classes.append(majority[y : y + CHIP, x : x + CHIP].ravel())

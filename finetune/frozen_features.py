@@ -13,7 +13,7 @@ from torch.nn import functional
 from bandloom.band_subsets import take_slots
 from bandloom.console import logger, track
 from bandloom.encoder import Encoder
-from bandloom.label_set import IGNORE_INDEX
+from bandloom.label_set import IGNORE_INDEX, majority_classes
 from bandloom.output import new_output
 from finetune.scoring import cut, evaluating
 from finetune.splits import BUFFER, PIXEL_M, extent_role
@@ -113,25 +113,14 @@ def _rows(
         for y in range(0, sample.label.shape[0], chip_px):
             for x in range(0, sample.label.shape[1], chip_px):
                 chip = {gsd: group[None] for gsd, group in cut(sample.groups, y, x, chip_px).items()}
-                labels = token_labels(sample.label[y : y + chip_px, x : x + chip_px], side)
+                labels = majority_classes(sample.label[y : y + chip_px, x : x + chip_px], side, PURE)
                 rows, columns = np.nonzero(labels != IGNORE_INDEX)
                 if len(rows):
                     features, grid = _encode(encoder, chip, data, slots)
                     yield {"mean": features[0].unflatten(0, grid)[rows, columns].numpy(),
-                           "tokens": np.zeros((0, 1, 1), np.float16), "labels": labels[rows, columns].astype(np.int64),
+                           "tokens": np.zeros((0, 1, 1), np.float16), "labels": labels[rows, columns],
                            "index": np.full(len(rows), place), "row": rows * side + y + side // 2,
                            "column": columns * side + x + side // 2}  # fmt: skip
-
-
-def token_labels(label: np.ndarray, side: int) -> np.ndarray:
-    """Return the class that covers most of each token ``(H / side, W / side)``; 255 where none covers half of it."""
-    rows, columns = label.shape[0] // side, label.shape[1] // side
-    squares = label[: rows * side, : columns * side].reshape(rows, side, columns, side).swapaxes(1, 2)
-    squares = squares.reshape(rows, columns, side * side)
-    classes = np.unique(label)
-    counts = np.stack([(squares == value).sum(-1) * (value != IGNORE_INDEX) for value in classes])
-    enough = counts.max(0) >= PURE * side * side
-    return np.where(enough, classes[counts.argmax(0)], IGNORE_INDEX).astype(np.uint8)
 
 
 def _encode(encoder: Encoder, groups: dict[int, np.ndarray], data: TaskData,

@@ -10,7 +10,7 @@ from bandloom.band_subsets import BAND_SUBSETS, take_slots
 from bandloom.console import logger
 from bandloom.encoder import Encoder
 from bandloom.errors import ConfigError
-from bandloom.label_set import IGNORE_INDEX
+from bandloom.label_set import IGNORE_INDEX, majority_classes
 from bandloom.probes import ProbeScores, probe
 from bandloom.sensors import Sensor
 from pretrain.config import ProbeConfig
@@ -99,7 +99,7 @@ def read_labelled_tokens(shards: ShardSet, split: str, tokens: int, token_m: int
         if sample.class_index is not None:
             classes.append(np.array([sample.class_index]))
         elif sample.label is not None:
-            classes.append(majority_classes(sample.label, side))
+            classes.append(majority_classes(sample.label, token_m // 10).ravel())
         else:
             classes.append(np.full(1 if by_chip else side**2, IGNORE_INDEX))
     found = np.stack(classes)
@@ -107,19 +107,6 @@ def read_labelled_tokens(shards: ShardSet, split: str, tokens: int, token_m: int
         raise ConfigError(f"probe: the split {split!r} of {shards.path} has no labelled token; build it with labels.")
     groups = {gsd: np.stack([sample.groups[gsd] for sample in samples]) for gsd in samples[0].groups}
     return LabelledTokens(groups, sensor, found)
-
-
-def majority_classes(label: np.ndarray, side: int) -> np.ndarray:
-    """Return the commonest class of each token, ``(side * side,)``, of a ``(H, W)`` label of class indices.
-
-    Pixels without a class have no vote; a token without any is IGNORE_INDEX.
-    """
-    pixels = label.shape[0] // side
-    cells = label[: side * pixels, : side * pixels].reshape(side, pixels, side, pixels).swapaxes(1, 2)
-    cells = cells.reshape(side * side, -1)
-    known = cells[cells != IGNORE_INDEX]
-    votes = np.stack([(cells == k).sum(1) for k in range(int(known.max(initial=0)) + 1)], 1)
-    return np.where(votes.any(1), votes.argmax(1), IGNORE_INDEX)
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bandloom.errors import LabelError
-from bandloom.label_set import IGNORE_INDEX, LabelClass, LabelSet
+from bandloom.label_set import IGNORE_INDEX, LabelClass, LabelSet, majority_classes
 
 SET = LabelSet("water", (LabelClass(10, "land", "#00aa00"), LabelClass(80, "water", "#0000ff")), ignore=(0, -1))
 
@@ -39,3 +39,22 @@ def test_a_set_that_cannot_be_used_says_why(change: dict, sentence: str) -> None
     record = {"name": "x", "classes": [{"code": 1, "name": "a"}, {"code": 2, "name": "b"}]} | change
     with pytest.raises(LabelError, match=sentence):
         LabelSet.from_dict(record)
+
+
+def test_majority_classes_are_those_of_a_naive_loop():
+    rng = np.random.default_rng(0)
+    label = rng.choice([0, 3, 7, IGNORE_INDEX], (24, 24), p=[0.3, 0.2, 0.1, 0.4]).astype(np.uint8)
+    label[:6, :6] = IGNORE_INDEX
+    wanted = []
+    for y in range(0, 24, 6):
+        for x in range(0, 24, 6):
+            cell = [int(k) for k in label[y : y + 6, x : x + 6].ravel() if k != IGNORE_INDEX]
+            wanted.append(max(sorted(set(cell)), key=cell.count) if cell else IGNORE_INDEX)
+    np.testing.assert_array_equal(majority_classes(label, 6).ravel(), wanted)
+
+
+def test_a_square_without_a_clear_class_has_none():
+    label = np.full((6, 12), 255, np.uint8)
+    label[:, :2], label[:, 6:10], label[:, 10:] = 0, 1, 2
+    assert majority_classes(label, 6, 0.5).tolist() == [[255, 1]]
+    assert (majority_classes(np.full((6, 6), 255, np.uint8), 6) == 255).all()

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from finetune.attention_probe import attention_probe
-from finetune.frozen_features import frozen_features, token_labels, weights_digest
+from finetune.frozen_features import frozen_features, weights_digest
 from finetune.splits import TEST, TRAIN, BlockSplit
 from finetune.task_data import TaskData
 from tests.finetune.fake_shards import FakeShards
@@ -57,13 +57,6 @@ def test_tokens_of_a_map_take_the_class_that_covers_them():
     assert found.labels[:4].tolist() == [label[3, 3 + 6 * i] for i in range(4)]
     assert found.mean.shape == (200, 32)
     assert not len(found.tokens)
-
-
-def test_a_token_without_a_clear_class_has_none():
-    label = np.full((6, 12), 255, np.uint8)
-    label[:, :2], label[:, 6:10], label[:, 10:] = 0, 1, 2
-    assert token_labels(label, 6).tolist() == [[255, 1]]
-    assert (token_labels(np.full((6, 6), 255, np.uint8), 6) == 255).all()
 
 
 def test_equal_weights_have_equal_digests():

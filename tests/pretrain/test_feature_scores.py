@@ -12,7 +12,7 @@ from bandloom.probes import nearest_neighbours
 from bandloom.run_folder import RunFolder
 from bandloom.snapshots import Snapshots
 from pretrain.config import PretrainConfig, ProbeConfig
-from pretrain.feature_scores import FeatureScores, majority_classes, read_labelled_tokens, token_features
+from pretrain.feature_scores import FeatureScores, read_labelled_tokens, token_features
 from pretrain.train import build_model, pretrain
 from shards.shard_set import ShardSet
 
@@ -29,18 +29,6 @@ def config_of(shards: Path, **changes: object) -> PretrainConfig:
     return PretrainConfig.model_validate(
         {"shards": shards, "size": "demo", "crop_px": 36, "split": None, "trainer": trainer} | changes
     )
-
-
-def test_majority_classes_are_those_of_a_naive_loop():
-    rng = np.random.default_rng(0)
-    label = rng.choice([0, 3, 7, IGNORE_INDEX], (24, 24), p=[0.3, 0.2, 0.1, 0.4]).astype(np.uint8)
-    label[:6, :6] = IGNORE_INDEX
-    wanted = []
-    for y in range(0, 24, 6):
-        for x in range(0, 24, 6):
-            cell = [int(k) for k in label[y : y + 6, x : x + 6].ravel() if k != IGNORE_INDEX]
-            wanted.append(max(sorted(set(cell)), key=cell.count) if cell else IGNORE_INDEX)
-    np.testing.assert_array_equal(majority_classes(label, 4), wanted)
 
 
 def test_features_of_fewer_bands_are_those_of_absent_bands(shards: Path):
