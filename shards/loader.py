@@ -19,7 +19,7 @@ from bandloom.label_set import IGNORE_INDEX
 from bandloom.sensors import Sensor
 from shards.fetch_ahead import FetchAhead
 from shards.index import Entry
-from shards.order import WINDOW_BYTES, LoaderState, Order, Place, mix
+from shards.order import WINDOW_BYTES, LoaderState, Order, Place, mix, mix_one
 from shards.shard_set import ShardSet
 
 __all__ = ["Batch", "Loader", "LoaderState"]
@@ -132,9 +132,9 @@ class Loader:
         label = None
         if self._has_label:
             label = np.full((len(mine), self.crop_px, self.crop_px), IGNORE_INDEX, np.uint8)
-        entries, corners, draws = [], np.empty((len(mine), 2)), np.empty(len(mine), np.uint64)
+        entries, corners = [], np.empty((len(mine), 2))
+        draws = mix(self.seed, np.array([each.epoch for each in mine]), np.array([each.index for each in mine]))
         for slot, place in enumerate(mine):
-            draws[slot] = mix(self.seed, place.epoch, place.index)
             index, corner = self._fill(place.index, int(draws[slot]), groups, label, slot)
             entries.append(self.shards.entries[index])
             corners[slot] = entries[-1].x_m + 10 * corner[1], entries[-1].y_m - 10 * corner[0]
@@ -161,7 +161,7 @@ class Loader:
             except ShardError as error:
                 if entry.sensor == sensor:
                     self._count_damaged(index, error)
-                index = int(self._indices[int(mix(self.seed, draw, attempt)) % len(self._indices)])
+                index = int(self._indices[mix_one(self.seed, draw, attempt) % len(self._indices)])
         raise ShardError(f"{_ATTEMPTS} samples in a row are damaged; run bandloom shards verify {self.shards.path}.")
 
     def _decode(self, index: int, entry: Entry, corner: tuple[int, int], groups: dict[int, np.ndarray],
@@ -185,7 +185,7 @@ class Loader:
         corner = []
         for axis, inside in enumerate(entry.inside_px):
             room = max(0, min(inside, entry.side_px) - self.crop_px) // ALIGN_PX
-            steps = int(mix(draw, axis)) % (room + 1) if self._augment else room // 2
+            steps = mix_one(draw, axis) % (room + 1) if self._augment else room // 2
             corner.append(steps * ALIGN_PX)
         return corner[0], corner[1]
 

@@ -3,9 +3,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import blosc2
 import numpy as np
 import pytest
 
+from bandloom.errors import ShardError
 from shards.codec import CODECS, checksum, decode_into, encode
 from shards.shard_set import ShardSet
 
@@ -33,3 +35,17 @@ def test_every_codec_gives_the_same_pixels_and_the_same_bytes_twice(codec):
     np.testing.assert_array_equal(out, pixels)
     assert checksum(out) == checksum(pixels)
     assert encode(pixels, codec) == frame
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("fill", [None, 0, 1, 1000, 65535])
+def test_a_group_decodes_to_what_blosc2_itself_says_also_where_all_of_it_is_one_value(codec, fill):
+    pixels = np.random.default_rng(0).integers(0, 65536, (3, 24, 36)).astype(np.uint16)
+    if fill is not None:
+        pixels[:] = fill
+    frame, out = encode(pixels, codec), np.ones_like(pixels)
+    decode_into(frame, out, "here")
+    np.testing.assert_array_equal(out, pixels)
+    np.testing.assert_array_equal(blosc2.ndarray_from_cframe(frame)[:], pixels)
+    with pytest.raises(ShardError, match="expected 10368"):
+        decode_into(frame, np.empty((6, 24, 36), np.uint16), "here")

@@ -240,6 +240,14 @@ def test_mixed_batches_hold_each_sample_once_an_epoch_and_go_on_where_they_stopp
         assert flat(after) == flat(whole[stop + 1])
 
 
+def test_one_key_is_that_of_many():
+    from shards.order import mix, mix_one
+
+    parts = np.random.default_rng(0).integers(0, 2**63, (3, 50), np.uint64) * 2 + 1
+    assert mix(*parts).tolist() == [mix_one(*map(int, each)) for each in parts.T]
+    assert int(mix(0, 1, 2)) == mix_one(0, 1, 2)
+
+
 def test_turns_are_those_of_one_after_the_other_by_when_they_are_due():
     from shards.order import turns_before
 
