@@ -12,12 +12,12 @@ HEAD = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 
 
 def write_style(path: Path, labels: LabelSet) -> None:
-    """Write the style of a map of these classes, whole or not at all.
+    """Write the style of a map of these classes, whole or not at all; an interrupted run's own is replaced.
 
     Raises:
-        OutputError: it exists, the disk is full, or the place cannot be written.
+        OutputError: the disk is full, or the place cannot be written.
     """
-    with new_output(path) as temporary:
+    with new_output(path, overwrite=True) as temporary:
         temporary.write_text(style(labels), encoding="utf-8")
 
 

@@ -29,12 +29,12 @@ Grid = tuple[CRS, Affine, tuple[int, ...]]
 
 
 def write_item(path: Path, item: Mapping[str, Any]) -> None:
-    """Write an item, whole or not at all.
+    """Write an item, whole or not at all; an interrupted run's own is replaced.
 
     Raises:
-        OutputError: it exists, the disk is full, or the place cannot be written.
+        OutputError: the disk is full, or the place cannot be written.
     """
-    with new_output(path) as temporary:
+    with new_output(path, overwrite=True) as temporary:
         temporary.write_text(json.dumps(item, indent=1) + "\n")
 
 

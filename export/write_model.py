@@ -35,24 +35,29 @@ def write_precision(
     Raises:
         BundleError: fp16 would overflow, the export fails, or the parity gate does.
     """
+    if precision == "fp16":
+        require_fp16(audit_ranges(model, chips))
+    runner = write_file(folder, model, contract, precision, ground)
+    parity = measure(runner, expected, chips, precision, contract)
+    require(parity, precision)
+    return ModelFile(file=FILES[precision], precision=precision, opset=OPSET, parity=parity)  # type: ignore[arg-type]
+
+
+def write_file(folder: Path, model: TaskModel, contract: Contract, precision: str, ground: Ground) -> Runner:
+    """Write one precision, good or bad, and return what runs it here; int8 is made of the fp32 file beside it.
+
+    Raises:
+        BundleError: the model cannot be exported.
+    """
     path = folder / FILES[precision]
     logger.info("writing the %s model", precision)
     if precision == "int8":
         write_int8(folder / FILES["fp32"], path, calibration_chips(contract, ground))
-        runner: Runner = OnnxRunner(path)
-    elif precision == "fp32":
-        write_onnx(DeployGraph(model), contract, path)
-        runner = OnnxRunner(path)
-    else:
-        if precision == "fp16":
-            require_fp16(audit_ranges(model, chips))
-        graph = CastGraph(model, precision)
-        write_onnx(graph, contract, path)
-        # ONNX Runtime's CPU has no bf16 kernels; torch runs the very graph that was exported
-        runner = _TorchRunner(graph) if precision == "bf16" else OnnxRunner(path)
-    parity = measure(runner, expected, chips, precision, contract)
-    require(parity, precision)
-    return ModelFile(file=path.name, precision=precision, opset=OPSET, parity=parity)  # type: ignore[arg-type]
+        return OnnxRunner(path)
+    graph = DeployGraph(model) if precision == "fp32" else CastGraph(model, precision)
+    write_onnx(graph, contract, path)
+    # ONNX Runtime's CPU has no bf16 kernels; torch runs the very graph that was exported
+    return _TorchRunner(graph) if precision == "bf16" else OnnxRunner(path)
 
 
 class _TorchRunner:

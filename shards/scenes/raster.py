@@ -23,6 +23,7 @@ RASTER_SUFFIXES = (".tif", ".tiff", ".gtif", ".jp2", ".vrt")
 Bands = dict[str, tuple[Any, str, int]]  # name -> (open raster, its path, band index)
 _CLOUD_FILES = ("cloud_mask.tif",)
 _PROBE_PX = 256
+_PROBE_WINDOWS = 4  # along each side
 
 
 @dataclass(frozen=True)
@@ -192,8 +193,7 @@ def _probe(raster: Any, path: str, index: int) -> np.ndarray:
     Raises:
         SceneError: the values are no DN: floats, NaN, bytes or negative.
     """
-    shape = (min(raster.height, _PROBE_PX), min(raster.width, _PROBE_PX))
-    values = read_raster(raster, path, indexes=index, out_shape=shape)
+    values = _thinned(raster, path, index)
     if values.dtype.kind == "f":
         if np.isnan(values).any():
             raise SceneError(f"{path} holds NaN; write uint16 values of 10000 x reflectance (+ 1000), 0 where absent.")
@@ -212,6 +212,22 @@ def _probe(raster: Any, path: str, index: int) -> np.ndarray:
         values = read_raster(raster, path, indexes=index)
         kept = values[valid(values)][::17]
     return kept.astype(np.int64)
+
+
+def _thinned(raster: Any, path: str, index: int) -> np.ndarray:
+    """Read a thinned copy of one band from its overviews, or squares spread over it where there are none.
+
+    Thinning without overviews would decode every block of the file, each time that a scene is opened.
+    """
+    height, width = raster.shape
+    if max(height, width) <= 2 * _PROBE_PX or raster.overviews(index):
+        shape = (min(height, _PROBE_PX), min(width, _PROBE_PX))
+        return read_raster(raster, path, indexes=index, out_shape=shape)
+    side = min(_PROBE_PX // _PROBE_WINDOWS, height, width)
+    tops, lefts = (np.linspace(0, length - side, _PROBE_WINDOWS).astype(int).tolist() for length in (height, width))
+    squares = [read_raster(raster, path, indexes=index, window=((top, top + side), (left, left + side)))
+               for top in tops for left in lefts]  # fmt: skip
+    return np.concatenate([square.ravel() for square in squares])
 
 
 def _marked(mask: np.ndarray) -> np.ndarray:
