@@ -1,11 +1,14 @@
-"""A scene under a map: bands by name from one GeoTIFF, or from a folder of single-band rasters."""
+"""A scene under a map: bands by name from one GeoTIFF, or from a folder of single-band rasters, a SAFE one included."""
 
+import math
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
 from rasterio.errors import RasterioError
+from rasterio.warp import transform_bounds
 
 from bandloom.errors import SceneError
 from bandloom.sensors import SENSORS, SLOTS
@@ -27,24 +30,32 @@ class SceneBands:
         """
         self.name = path.stem
         self.bands: dict[str, tuple[Path, int]] = {}
-        files = sorted(path.glob("*.tif")) if path.is_dir() else [path]
-        for file in files:
-            if not file.is_file():
-                raise SceneError(f"the scene {file} does not exist.")
+        self.path = path
+        self.bounds = (math.inf, math.inf, -math.inf, -math.inf)  # degrees
+        if not path.exists():
+            raise SceneError(f"the scene {path} does not exist; name a GeoTIFF or a folder of bands.")
+        for file in _rasters(path):
             try:
                 with rasterio.open(file) as source:
-                    for index, described in enumerate(source.descriptions, 1):
-                        slot = _slot(described or (file.stem if source.count == 1 else ""))
-                        if slot and source.crs is not None:
-                            self.bands.setdefault(slot, (file, index))
+                    self._take(file, source)
             except RasterioError as cause:
-                raise SceneError(f"{file} cannot be read as a raster ({cause}).") from cause
+                raise SceneError(f"{file} cannot be read as a raster ({cause}); name a GeoTIFF.") from cause
         if not self.bands:
             raise SceneError(
                 f"{path} names no band of Sentinel-2; give a GeoTIFF with band descriptions such as B04, or a folder of"
                 " single-band rasters named by band."
             )
         self.stretch = {slot: self._stretch(slot) for slot in self.bands}
+
+    def _take(self, file: Path, source: Any) -> None:
+        """Note which bands a raster holds, and where it lies."""
+        for index, described in enumerate(source.descriptions, 1):
+            slot = _slot(described or (file.stem if source.count == 1 else ""))
+            if slot and source.crs is not None and slot not in self.bands:
+                self.bands[slot] = (file, index)
+                west, south, east, north = transform_bounds(source.crs, "EPSG:4326", *source.bounds)
+                own = self.bounds
+                self.bounds = min(own[0], west), min(own[1], south), max(own[2], east), max(own[3], north)
 
     def composites(self) -> dict[str, tuple[str, str, str]]:
         """Return the pictures that these bands allow, by name: red, green and blue."""
@@ -78,8 +89,21 @@ class SceneBands:
         return float(low), float(max(high, low + 1))
 
 
+def _rasters(path: Path) -> list[Path]:
+    """Return the rasters of a scene, those named for the finest sampling first; a product's masks and previews not."""
+    if not path.is_dir():
+        return [path]
+    found = [each for each in path.rglob("*") if each.suffix.lower() in (".tif", ".tiff", ".jp2")]
+    return sorted((each for each in found if _slot(each.stem)), key=lambda each: (_named_gsd(each.stem), each))
+
+
+def _named_gsd(stem: str) -> int:
+    told = re.search(r"_(\d\d)m$", stem)
+    return int(told[1]) if told else 0
+
+
 def _slot(name: str) -> str | None:
-    """Return the slot that a band's description or a file's name ends in: B4, B04, S2A_B8A and the like."""
-    last = name.upper().replace(" ", "_").split("_")[-1]
+    """Return the slot that a band's description or a file's name ends in: B4, B04, S2A_B8A, T48QUE_B04_10m."""
+    last = re.sub(r"_\d\dM$", "", name.upper().replace(" ", "_")).split("_")[-1]
     padded = f"B{last[1:]:0>2}" if last[:1] == "B" and last[1:].isdigit() else last
     return padded if padded in SLOTS else None

@@ -37,6 +37,10 @@ class Views:
         self.maps, self.scene = maps, scene
         self.picture = lru_cache(maxsize=2048)(self._picture)
         self.class_means = cache(self._class_means)
+        if scene is not None and not _overlap(maps[0].bounds, scene.bounds):
+            raise SceneError(
+                f"{scene.path} does not cover the ground of {maps[0].path}; name the scene that was mapped."
+            )
         if len(maps) == 2 and not _overlap(maps[0].bounds, maps[1].bounds):
             raise SceneError(
                 f"{maps[0].path} and {maps[1].path} do not cover the same ground; compare maps of one place."
@@ -45,7 +49,9 @@ class Views:
     def record(self) -> dict[str, Any]:
         """Return what the page asks for first."""
         composites = list(self.scene.composites()) if self.scene else []
-        return {"maps": [each.record() for each in self.maps], "composites": composites,
+        sizes = {each.shape for each in self.maps}
+        note = "The two maps differ in size: each area is that of its own map." if len(sizes) > 1 else ""
+        return {"maps": [each.record() for each in self.maps], "composites": composites, "note": note,
                 "scene": self.scene.name if self.scene else None}  # fmt: skip
 
     def at(self, longitude: float, latitude: float) -> dict[str, Any]:
@@ -98,7 +104,8 @@ class _Handler(BaseHTTPRequestHandler):
         except (ValueError, ArithmeticError):
             return self._send(400, "text/plain", b"this request cannot be read")
         except Exception as cause:  # a file that went away while the page was open
-            return self._send(503, "text/plain", f"this cannot be read now: {cause}".encode())
+            why = f"a file behind this page cannot be read now ({cause}); put it back, or start bandloom view again."
+            return self._send(503, "text/plain; charset=utf-8", why.encode())
         self._send(200, kind, content)
 
     def _answer(self, path: str, query: dict[str, list[str]]) -> tuple[str, bytes]:

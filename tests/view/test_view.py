@@ -166,6 +166,51 @@ def test_a_person_can_use_the_page(address: str, page: Any):
 
 
 @pytest.mark.usefixtures("maplibre")
+def test_the_page_says_when_a_file_goes_away_while_it_is_open(chain: Path, tmp_path: Path, browser: Any):
+    (tmp_path / "map.tif").write_bytes((chain / "map.tif").read_bytes())
+    views = Views([ClassMap(tmp_path / "map.tif")], None)
+    page = browser.new_page()  # not the fixture: a tile that fails is an error in the console
+    with make_server(views, 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page.goto(f"http://127.0.0.1:{server.server_address[1]}")
+        page.wait_for_selector("body[data-ready]", timeout=120_000)
+        assert page.locator("#pointed").inner_text().count(".") == 2
+        (tmp_path / "map.tif").unlink()
+        page.locator("#legend input").first.uncheck()  # asks for new tiles
+        page.wait_for_selector("#trouble", state="visible", timeout=30_000)
+        said = page.locator("#trouble").inner_text()
+        assert said.startswith("a file behind this page cannot be read now")
+        assert "map.tif" in said
+        server.shutdown()
+    page.close()
+
+
+def test_maps_of_other_sizes_are_compared_and_it_is_said(chain: Path, tmp_path: Path):
+    with rasterio.open(chain / "map.tif") as source:
+        window = rasterio.windows.Window(0, 0, 50, 40)  # type: ignore[call-arg]
+        codes, profile = source.read(window=window), source.profile | {"width": 50, "height": 40}
+    profile |= {"tiled": False, "blockxsize": 50, "blockysize": 40}
+    with rasterio.open(tmp_path / "small.tif", "w", **profile) as target:
+        target.write(codes)
+    record = Views([ClassMap(chain / "map.tif"), ClassMap(tmp_path / "small.tif")], None).record()
+    assert "differ in size" in record["note"]
+    assert sum(each["pixels"] for each in record["maps"][1]["classes"]) == (codes != 255).sum()
+
+
+def test_bands_of_a_safe_folder_are_found_at_their_finest(tmp_path: Path):
+    profile = {"driver": "GTiff", "width": 8, "height": 8, "count": 1, "dtype": "uint16", "crs": "EPSG:32648",
+               "transform": rasterio.Affine(10, 0, 600000, 0, -10, 1500000)}  # fmt: skip
+    for name in ("R20m/T48QUE_B04_20m", "R10m/T48QUE_B04_10m", "R20m/T48QUE_B8A_20m", "QI/MSK_CLDPRB_20m"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        with rasterio.open(tmp_path / f"{name}.tif", "w", **profile) as file:
+            file.write(np.full((1, 8, 8), 2000, np.uint16))
+    found = SceneBands(tmp_path)
+    assert {slot: file.stem for slot, (file, _) in found.bands.items()} == {
+        "B04": "T48QUE_B04_10m", "B8A": "T48QUE_B8A_20m"}  # fmt: skip
+    assert found.bounds[0] < found.bounds[2]
+
+
+@pytest.mark.usefixtures("maplibre")
 def test_the_page_is_accessible(address: str, page: Any):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     page.goto(address)
@@ -195,6 +240,8 @@ def test_a_page_to_send_needs_no_server(chain: Path, scene: Path, tmp_path: Path
         (["plain.tif"], "has no coordinate system"),
         (["map.tif", "--scene", "map.tif"], "names no band of Sentinel-2"),
         (["map.tif", "--compare", "far.tif"], "do not cover the same ground"),
+        (["map.tif", "--scene", "B04.tif"], "does not cover the ground of"),
+        (["map.tif", "--scene", "none.tif"], "does not exist"),
     ],
 )
 def test_bad_input_is_one_sentence(chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words, sentence):
@@ -205,6 +252,8 @@ def test_bad_input_is_one_sentence(chain: Path, tmp_path: Path, capsys: pytest.C
     with rasterio.open(tmp_path / "plain.tif", "w", **(profile | {"crs": None})) as target:
         target.write(codes)
     with rasterio.open(tmp_path / "far.tif", "w", **(profile | {"crs": "EPSG:32760"})) as target:
+        target.write(codes)
+    with rasterio.open(tmp_path / "B04.tif", "w", **(profile | {"crs": "EPSG:32760"})) as target:
         target.write(codes)
     arguments = [tmp_path / word if word.endswith(".tif") else word for word in words]
     assert run("view", *arguments, "--no-open", "--port", "0") == 2

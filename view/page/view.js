@@ -54,7 +54,12 @@ function newMap(container, bounds) {
     container, bounds, fitBoundsOptions: { padding: 20 }, maxZoom: 19, attributionControl: false,
     dragRotate: false, pitchWithRotate: false, style: { version: 8, sources: {}, layers: [] },
   });
-  map.on("error", (event) => trouble(String(event.error?.message ?? event.error)));
+  map.on("error", async (event) => {
+    const { url, message } = event.error ?? {};
+    // what the program says about a tile is a sentence; what the browser says about it is not
+    const said = url ? await fetch(url).then((answer) => answer.text()).catch(() => null) : message;
+    trouble(said ?? "the program behind this page does not answer; start bandloom view again");
+  });
   return map;
 }
 
@@ -171,6 +176,11 @@ async function start() {
   }));
   maps[0].addControl(new maplibregl.NavigationControl({ showCompass: false }));
   maps[0].addControl(new maplibregl.ScaleControl({ maxWidth: 140 }));
+  const pointed = ({ lng, lat }) => { at("pointed").textContent = `${lat.toFixed(5)}, ${lng.toFixed(5)}`; };
+  pointed(maps[0].getCenter());
+  for (const map of maps) map.on("mousemove", (event) => pointed(event.lngLat));
+  maps[0].on("moveend", () => pointed(maps[0].getCenter()));
+  at("note").textContent = record.note;
   for (const map of maps) {
     map.on("click", (event) => show(record, event.lngLat));
     map.getCanvas().addEventListener("keydown", (event) => event.key === "Enter" && show(record, map.getCenter()));
