@@ -93,7 +93,7 @@ def score(options: argparse.Namespace, name: str, seed: int) -> None:
 def run(options: argparse.Namespace, label: str, verb: str, config: dict[str, Any], *more: str) -> None:
     """Type a verb with a config, unless its folder is whole already; note how long it took."""
     folder = options.out / label
-    if options.again:
+    if options.again or (verb == "baselines" and not (folder / "wall.json").exists()):  # a training goes on by itself
         shutil.rmtree(folder, ignore_errors=True)
     if (folder / "wall.json").exists():
         return
