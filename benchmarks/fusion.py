@@ -78,7 +78,8 @@ def _report(path: Path, config: dict[str, Any]) -> dict[str, Any]:
         return json.loads((path / "metrics.json").read_text())
     path.parent.mkdir(parents=True, exist_ok=True)
     encoder = os.environ.get("BANDLOOM_ENCODER")
-    whole = {"image": {"checkpoint": encoder, "size": "demo"}, "steps": STEPS, "seeds": SEEDS, **config}
+    whole = {"image": {"checkpoint": encoder, "size": "demo"}, "steps": STEPS, "seeds": SEEDS,
+             "split": {"block_m": 1200}, **config}  # fmt: skip
     return fusion(FusionConfig.model_validate(whole), RunFolder(path))
 
 

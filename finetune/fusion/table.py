@@ -12,6 +12,7 @@ from finetune.metrics import Row, block_confusions, confusion_matrix, margins, s
 
 REAL, SHUFFLED, EMPTY, AT_TEST = "real text", "shuffled text", "empty text", "real text, shuffled at the test"
 IMAGE, TEXT = "image only", "text only"
+FEWEST_BLOCKS = 8  # below, a draw of blocks repeats itself and its interval is too short
 
 
 def rows_of(kind: Kind) -> list[str]:
@@ -36,22 +37,29 @@ def seed_scores(said: Sequence[np.ndarray], truth: np.ndarray, names: Sequence[s
 
 
 def gains(rows: Mapping[str, Row], config: FusionConfig) -> list[dict[str, Any]]:
-    """Return, for each way of joining, what real and shuffled words add to the image, with paired 95 % intervals."""
+    """Return, for each way of joining, what real and shuffled words add, with paired 95 % intervals.
+
+    Shuffled words are set beside the same head with nothing to read: another head than the image's may be better by
+    itself.
+    """
     found = []
     for kind in config.fusion:
-        real, dealt = rows[f"{kind}, {REAL}"], rows[f"{kind}, {SHUFFLED}"]
+        real, dealt, empty = (rows[f"{kind}, {control}"] for control in (REAL, SHUFFLED, EMPTY))
         pairs = {"real over image": (real, rows[IMAGE]), "real over shuffled": (real, dealt),
-                 "shuffled over image": (dealt, rows[IMAGE])}  # fmt: skip
-        found.append({"fusion": kind} | {name: _gain(own, rival, config.bootstrap) for name, (own, rival) in
-                                         pairs.items()})  # fmt: skip
+                 "shuffled over empty": (dealt, empty)}  # fmt: skip
+        scored = {name: _gain(own, rival, config.bootstrap) for name, (own, rival) in pairs.items()}
+        found.append({"fusion": kind, "blocks": len(real.confusions), **scored})
     return found
 
 
 def verdict(gain: Mapping[str, Any], warnings: Sequence[str]) -> str:
     """Return one sentence on what the controls allow to say of a way of joining."""
-    kind, real, dealt = gain["fusion"], gain["real over image"], gain["shuffled over image"]
+    if gain["blocks"] < FEWEST_BLOCKS:
+        return (f"{gain['fusion']}: the test chips lie in {gain['blocks']} blocks, too few for intervals; use a smaller"
+                " split.block_m or more ground before you believe a difference")  # fmt: skip
+    kind, real, dealt = gain["fusion"], gain["real over image"], gain["shuffled over empty"]
     if _above(dealt):
-        return (f"{kind}: shuffled text gains {_said(dealt)} over the image alone: a leak, or luck in this split; no"
+        return (f"{kind}: shuffled text gains {_said(dealt)} over no text: a leak, or luck in this split; no"
                 " gain of real text can be believed")  # fmt: skip
     if _above(real) and not _above(gain["real over shuffled"]):
         return (f"{kind}: context adds {_said(real)} macro-F1 to the image alone, but not surely more than shuffled"

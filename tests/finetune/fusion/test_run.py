@@ -59,7 +59,7 @@ def test_every_control_stands_in_one_table_and_a_context_that_tells_is_warned_of
         real, dealt = (rows[f"{kind}, {name}"]["overall"] for name in ("real text", "real text, shuffled at the test"))
         assert real > dealt
     assert "a linear probe on the context alone reaches" in report["leaks"]["warnings"][0]
-    assert all(set(each) == {"fusion", "real over image", "real over shuffled", "shuffled over image"}
+    assert all(set(each) == {"fusion", "blocks", "real over image", "real over shuffled", "shuffled over empty"}
                for each in report["gains"])  # fmt: skip
     assert (tmp_path / "run" / "context.json").is_file()
 
@@ -71,7 +71,7 @@ def test_a_context_that_knows_nothing_gains_nothing_and_a_run_goes_on(tmp_path, 
     report = json.loads(path.read_text())
     assert report["leaks"]["warnings"] == []
     assert report["leaks"]["text_only_mean_recall"] < 0.5
-    assert "adds nothing beyond the interval" in report["verdicts"][0]
+    assert "context adds +" not in report["verdicts"][0]
     fits = sorted((tmp_path / "run" / "fits").iterdir())
     assert [each.name for each in fits] == ["film-0.npz", "image-0.npz", "text-0.npz"]
     fits[1].unlink()
@@ -138,10 +138,11 @@ def test_the_verdict_says_what_the_controls_allow():
         return {"macro_f1": {"gain": (low + high) / 2, "interval_95": [low, high]}}
 
     good = {"fusion": "film", "real over image": gain(0.02, 0.1), "real over shuffled": gain(0.01, 0.1),
-            "shuffled over image": gain(-0.05, 0.04)}  # fmt: skip
+            "shuffled over empty": gain(-0.05, 0.04), "blocks": 20}  # fmt: skip
     assert verdict(good, []).startswith("film: context adds +0.060 (+0.020 to +0.100)")
     assert "shuffled text adds nothing" in verdict(good, [])
     assert "gives the class away" in verdict(good, ["named"])
     assert "not surely more than shuffled text does" in verdict(good | {"real over shuffled": gain(-0.01, 0.1)}, [])
     assert "adds nothing beyond" in verdict(good | {"real over image": gain(-0.01, 0.1)}, [])
-    assert "a leak, or luck" in verdict(good | {"shuffled over image": gain(0.01, 0.04)}, [])
+    assert "lie in 3 blocks, too few" in verdict(good | {"blocks": 3}, [])
+    assert "a leak, or luck" in verdict(good | {"shuffled over empty": gain(0.01, 0.04)}, [])
