@@ -22,7 +22,8 @@ API_NAMES = (
     "add_optimization_profile", "set_flag", "BuilderFlag", "VERSION_COMPATIBLE", "build_serialized_network",
     "hardware_compatibility_level", "HardwareCompatibilityLevel", "AMPERE_PLUS", "Runtime", "deserialize_cuda_engine",
     "create_execution_context", "set_input_shape", "set_tensor_address", "execute_async_v3", "num_io_tensors",
-    "get_tensor_name", "get_tensor_shape", "num_layers", "create_engine_inspector", "clear_flag", "TF32", "ILogger",
+    "get_tensor_name", "get_tensor_shape", "num_inputs", "get_input", "ERROR", "INTERNAL_ERROR", "clear_flag",
+    "TF32", "ILogger",
 )  # fmt: skip
 RTX_NAMES = ("num_compute_capabilities", "set_compute_capability", "ComputeCapability")
 

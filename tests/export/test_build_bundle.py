@@ -1,10 +1,14 @@
 """Real engines by TensorRT-RTX, which needs no GPU to build, where it is installed; everything around them always."""
 
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from bandloom.errors import BundleError
@@ -19,7 +23,7 @@ from export.runner import Unavailable
 from tests.export.fake_gpu import FakeCudart
 from tests.export.test_export_run import task_model, write_run
 from tests.export.test_predict import run
-from tests.export.tiny_model import tiny_contract, write_tiny_bundle, write_tiny_model
+from tests.export.tiny_model import LABELS, tiny_contract, write_tiny_bundle, write_tiny_model
 
 
 def rtx():
@@ -119,10 +123,84 @@ def test_every_name_that_is_used_is_in_the_published_bindings(tmp_path, wheel, n
     )
     if got.returncode:
         pytest.skip(f"{wheel} cannot be downloaded here")
-    content = b""
+    content = b""  # names are C strings; a linker may let one share the end of another
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as archive:
         for name in archive.namelist():
-            if name.endswith((".so", ".py", ".pyi")):
+            if name.endswith(".so"):
                 content += archive.read(name)
-    missing = [name for name in names if name.encode() not in content]
+    missing = [name for name in names if name.encode() + b"\0" not in content]
     assert not missing
+    assert b"execute_async_v4\0" not in content  # a name that is not there is not found
+
+
+def test_every_name_that_is_asked_of_the_bindings_is_among_those_that_are_looked_up():
+    import export.engine_builder
+    import export.engine_runner
+
+    owners = "trt|builder|network|parser|config|profile|context|ILogger|BuilderFlag|_engine|_runtime"
+    owners += "|HardwareCompatibilityLevel|NetworkDefinitionCreationFlag"
+    used = set()
+    for source in (export.engine_builder, export.engine_runner):
+        text = Path(source.__file__).read_text()
+        used |= set(re.findall(rf"\b(?:{owners})\.([A-Za-z]\w+)", text))
+    assert len(used) > 25
+    assert used - {"__name__", "__version__", "py"} <= {*API_NAMES, *RTX_NAMES}
+
+
+KINDS = ("segment", "classify", "multilabel", "change", "words")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_model_in_every_precision_becomes_a_real_engine(tmp_path, kind):
+    """A classifier baked from words is one of them; the graphs hold no operator outside the stated list."""
+    import onnx
+
+    from export.to_onnx import check_ops
+
+    rtx()
+    write_run(tmp_path / "run", _model_of(kind))
+    precisions = ["fp32", "fp16", "bf16", "int8"]
+    made = export_run(tmp_path / "run", tmp_path / "bundle", precisions=precisions)
+    for model in made.record.models:
+        check_ops(onnx.load(made.path / model.file))
+    options = ("--backend", "tensorrt-rtx", "--compute-capability", "sm_89", "--batches", "1,4,8")
+    assert run("bundle", "build", made.path, *options) == 0
+    engines = read_bundle(made.path).record.engines
+    assert [engine.precision for engine in engines] == precisions
+    assert all((made.path / engine.file).stat().st_size > 10_000 for engine in engines)
+    assert run("bundle", "verify", made.path) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["fpn", "dpt"])
+def test_heads_on_four_depths_become_engines_too(tmp_path, head):
+    rtx()
+    write_run(tmp_path / "run", task_model(head=head))
+    made = export_run(tmp_path / "run", tmp_path / "bundle", precisions=["fp16", "bf16", "int8"])
+    assert run("bundle", "build", made.path, "--backend", "tensorrt-rtx", "--compute-capability", "sm_89") == 0
+
+
+def _model_of(kind):
+    """Return a small model of a task; of words, a classifier whose head is what bandloom zeroshot --bake writes."""
+    from finetune.change_data import CHANGE
+
+    if kind == "change":
+        return task_model(task=kind, labels=CHANGE)
+    if kind != "words":
+        return task_model(task=kind)
+    return _baked()
+
+
+def _baked():
+    import torch
+
+    from finetune.text.zeroshot import Classes, baked
+
+    plain = task_model(task="classify")
+    vectors = np.random.default_rng(0).normal(size=(len(LABELS), plain.encoder.embed_dim)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    words = SimpleNamespace(encoder=plain.encoder, sensor=plain.sensor, chip_px=plain.chip_px,
+                            scale=lambda: torch.tensor(10.0))  # fmt: skip
+    prompts = {name: [f"a satellite photo of {name}"] for name in LABELS.names}
+    return baked(SimpleNamespace(model=words, classes=lambda _: vectors), Classes(LABELS, prompts))  # type: ignore[arg-type]

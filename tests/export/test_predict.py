@@ -277,3 +277,26 @@ def test_predict_runs_where_only_the_base_dependencies_are_installed(bundle, sce
     subprocess.run([box / "bandloom", "bundle", "verify", bundle], check=True)
     with rasterio.open(tmp_path / "map.tif") as file:
         assert file.shape == (200, 250)
+    _doctor_on_a_box(box, shutil.copytree(bundle, tmp_path / "engines"))
+
+
+def _doctor_on_a_box(box, bundle):
+    """Build an engine with the NVIDIA packages that can be had without a GPU, and let doctor say what the box lacks."""
+    got = subprocess.run([box / "pip", "install", "-q", "tensorrt-rtx>=1.4", "cuda-python>=12.6"], check=False)
+    if got.returncode:
+        pytest.skip("tensorrt-rtx cannot be installed here; all before it passed")
+    build = ("bundle", "build", bundle, "--backend", "tensorrt-rtx", "--compute-capability", "sm_89")
+    subprocess.run([box / "bandloom", *build], check=True)
+    done = subprocess.run([box / "bandloom", "doctor", "--gpu", "--bundle", bundle], capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert subprocess.run([box / "python", "-c", "import torch"], capture_output=True, check=False).returncode == 1
+    lines = {line[7:].split("  ")[0].strip(): line[:4] for line in done.stdout.splitlines() if line[:4] in VERDICTS}
+    assert lines["tensorrt-rtx importable"] == "pass"
+    assert lines["tensorrt importable"] == "abse"
+    assert lines["the bundle"] == "pass"
+    if lines["CUDA driver"] == "fail":  # a machine without a GPU
+        assert lines["golden, tensorrt-rtx fp32"] == "fail"
+        assert done.returncode == 1
+
+
+VERDICTS = ("pass", "fail", "abse")
