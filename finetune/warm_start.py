@@ -18,6 +18,9 @@ from finetune.splits import TRAIN
 from finetune.task_data import TaskData
 
 PIXELS, BATCH, PEAK_LR = 60_000, 4096, 3e-2
+CODED_LR = 1e-2  # of the part on coded bands, for half the steps
+CODED_DROP = 0.3  # while it is fitted; as the rate and the steps, chosen on training ground
+PIXELS_OF_QUANTILES = 20_000
 CHIPS = 1_000
 SCALES = (1.0, 2.0, 4.0, 8.0, 16.0)  # of one-hot regression to logits; the least cross entropy on training chips wins
 
@@ -61,13 +64,24 @@ def fit_classifier(model: TaskModel, head: ClassifyHead, data: TaskData) -> None
 def fit_spectrum(model: TaskModel, head: SegmentHead, data: TaskData, seed: int, steps: int) -> float:
     """Fit the spectral part of a segmenter's head on shuffled training pixels; returns the last loss."""
     spectra, labels = training_pixels(model, data, np.random.default_rng([seed, 11]))
-    layers = nn.Sequential(head.spectrum, head.classify_spectrum)
-    optimizer = torch.optim.AdamW(layers.parameters(), lr=PEAK_LR, weight_decay=1e-4)
+    head.code.fit(spectra[:: max(1, len(spectra) // PIXELS_OF_QUANTILES)])
+    first, bend, second, bend_again = head.coded_spectrum
+    coded = nn.Sequential(head.code, first, bend, nn.Dropout(CODED_DROP), second, bend_again, nn.Dropout(CODED_DROP),
+                          head.classify_coded)  # fmt: skip
+    plain = nn.Sequential(head.spectrum, head.classify_spectrum)
+    with torch.random.fork_rng(devices=[]):  # what dropout draws does not shift what is drawn later
+        torch.manual_seed(seed)
+        _fit_pixels(coded, spectra, labels, seed, (steps + 1) // 2, CODED_LR)
+    return _fit_pixels(plain, spectra, labels, seed, steps, PEAK_LR)
+
+
+def _fit_pixels(layers: nn.Module, spectra: Tensor, labels: Tensor, seed: int, steps: int, peak_lr: float) -> float:
+    optimizer = torch.optim.AdamW(layers.parameters(), lr=peak_lr, weight_decay=1e-4)
     generator = torch.Generator().manual_seed(seed)
     loss = torch.zeros(())
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = PEAK_LR * min(1.0, (step + 1) / 20) * 0.5 * (1 + np.cos(np.pi * step / steps))
+            group["lr"] = peak_lr * min(1.0, (step + 1) / 20) * 0.5 * (1 + np.cos(np.pi * step / steps))
         picks = torch.randint(len(labels), (min(BATCH, len(labels)),), generator=generator)
         logits = layers(spectra[picks].T[None, :, None])  # (1, K, 1, N)
         loss = functional.cross_entropy(logits[0, :, 0].T, labels[picks])

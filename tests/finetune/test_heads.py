@@ -17,7 +17,8 @@ def test_every_head_gives_every_pixel_its_logits_and_starts_at_its_spectrum(head
     model = with_head(head, token_m=token_m, depth=4).eval()
     logits = model(chips())
     assert logits.shape == (2, 3, 24, 24)
-    spectrum = model.head.classify_spectrum(model.head.spectrum(model.pixel_bands(chips())))
+    pixels = model.pixel_bands(chips())
+    spectrum = model.head.of_spectrum(model.head.spectrum(pixels), pixels)
     assert torch.allclose(logits, spectrum)  # the surroundings' part begins at zero
 
 
