@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -36,8 +36,12 @@ def start_logging(*, debug: bool = False) -> None:
     logger.setLevel(logging.DEBUG if debug else logging.INFO if is_main_rank() else logging.WARNING)
 
 
-def track(items: Iterable[T], what: str, total: int | None = None, every_s: float = 10.0) -> Iterator[T]:
-    """Yield ``items`` under a progress bar on a terminal, or with a plain line every ``every_s`` seconds elsewhere."""
+def track(items: Iterable[T], what: str, total: int | None = None, every_s: float = 10.0,
+          note: Callable[[], str] | None = None) -> Iterator[T]:  # fmt: skip
+    """Yield ``items`` under a progress bar on a terminal, or with a plain line every ``every_s`` seconds elsewhere.
+
+    ``note`` says more of what is done so far. Both tell the time left where the total is known.
+    """
     if total is None and isinstance(items, Sequence):
         total = len(items)
     if not is_main_rank():
@@ -47,14 +51,16 @@ def track(items: Iterable[T], what: str, total: int | None = None, every_s: floa
             task = bar.add_task(what, total=total)
             for item in items:
                 yield item
-                bar.advance(task)
+                bar.update(task, advance=1, note=note() if note else "")
     else:
-        said = time.monotonic()
+        began = said = time.monotonic()
         for count, item in enumerate(items, 1):
             yield item
             if time.monotonic() - said > every_s:
                 said = time.monotonic()
-                logger.info("%s: %d%s", what, count, f" of {total}" if total else "")
+                left = f", {(said - began) * (total - count) / count / 60:.0f} min left" if total else ""
+                more = f", {note()}" if note else ""
+                logger.info("%s: %d%s%s%s", what, count, f" of {total}" if total else "", more, left)
 
 
 def progress_bar() -> Progress:

@@ -55,8 +55,10 @@ def build(paths: Sequence[str], out: Path, options: BuildOptions, *, part: tuple
             done = {record["unit"] for record in read_journals(place)}
             mine = [unit for unit in range(part[0], len(plan.units), part[1]) if unit not in done]
             _sweep(place, mine)
-            for record in track(_results(plan, mine, place, workers), "units", len(mine)):
+            tally = _Tally()
+            for record in track(_results(plan, mine, place, workers), "units", len(mine), note=tally.__str__):
                 journal.add(record)
+                tally.add(record)
         if finish:
             finish_build(out)
     except OSError as cause:
@@ -119,6 +121,23 @@ def read_journals(place: Path) -> list[dict[str, Any]]:
             except ValueError:
                 continue
     return records
+
+
+class _Tally:
+    """What this call has built so far."""
+
+    def __init__(self) -> None:
+        self._scenes = self._failed = self._samples = self._bytes = 0
+
+    def add(self, record: dict[str, Any]) -> None:
+        self._scenes += len(record["provenance"])
+        self._failed += len(record["quarantine"])
+        self._samples += sum(tar["samples"] for tar in record["tars"])
+        self._bytes += sum(tar["bytes"] for tar in record["tars"])
+
+    def __str__(self) -> str:
+        failed = f", {self._failed} failed" if self._failed else ""
+        return f"{self._scenes} scenes{failed}, {self._samples:,} samples, {self._bytes / 1e9:.2f} GB"
 
 
 class _Journal:

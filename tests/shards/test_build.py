@@ -301,3 +301,21 @@ def test_shards_need_their_sources_no_more(tmp_path, synthetic):
     build([str(copy)], tmp_path / "out", BuildOptions(120))
     shutil.rmtree(copy)
     assert len(ShardSet(tmp_path / "out").read(3).groups) == 3
+
+
+def test_a_build_says_scenes_samples_bytes_and_the_time_left(tmp_path, write_stack, monkeypatch, caplog):
+    from functools import partial
+
+    from bandloom.console import track
+
+    (tmp_path / "scenes").mkdir()
+    for k in range(3):
+        write_stack(tmp_path / "scenes" / f"s{k}.tif")
+    (tmp_path / "scenes" / "s3.tif").write_bytes(b"no raster")
+    monkeypatch.setattr("shards.build.track", partial(track, every_s=-1.0))
+    monkeypatch.setattr("shards.plan.UNIT_SAMPLES", 4)
+    with caplog.at_level("INFO", logger="bandloom"):
+        build([str(tmp_path / "scenes")], tmp_path / "out", BuildOptions(60))
+    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("units")]
+    assert lines[0].startswith("units: 1 of 3, 1 scenes, 4 samples, 0.00 GB, ")
+    assert lines[-1] == "units: 3 of 3, 3 scenes, 1 failed, 12 samples, 0.00 GB, 0 min left"
