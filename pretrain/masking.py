@@ -38,7 +38,7 @@ def random_masking(
     return ids_shuffle[:, :visible], ids_restore, mask
 
 
-@torch.compiler.disable  # drawn on the host by numpy: no compiler should look into it
+@torch.compiler.disable()  # drawn on the host by numpy: no compiler should look into it
 def _noise_of(draws: np.ndarray, objective: ObjectiveConfig, grid: tuple[int, int]) -> Tensor:
     """Return ``(B, T)`` float32 noise in 0..1, shared by blocks of tokens where the objective hides blocks."""
     (rows, columns), block = grid, objective.mask_block
@@ -52,7 +52,7 @@ def _noise_of(draws: np.ndarray, objective: ObjectiveConfig, grid: tuple[int, in
     return torch.from_numpy(shared.reshape(len(draws), -1) * np.float32(0.999) + fine * np.float32(0.001))
 
 
-@torch.compiler.disable
+@torch.compiler.disable()
 def dropped_slots(draws: np.ndarray, sensor: Sensor, objective: ObjectiveConfig) -> Tensor:
     """Choose the bands that the encoder does not see, ``(B, 13)`` bool, True removed.
 

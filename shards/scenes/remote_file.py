@@ -54,7 +54,8 @@ def open_remote(address: str) -> IO[bytes]:
     try:
         import fsspec
 
-        opened: Any = fsspec.open(address, "rb").open()
+        filesystem, path = fsspec.core.url_to_fs(address)
+        opened: Any = filesystem.open(path, "rb")
     except Exception as cause:  # every store has errors of its own, of no one family
         said = " ".join(str(cause).split()) or type(cause).__name__
         raise SceneError(f"{address} cannot be read ({said}); check the address and the credentials.") from cause
