@@ -95,7 +95,7 @@ def similarities(aligned: Aligned, scene: Scene, words: Tensor) -> np.ndarray:
         chip = {gsd: torch.from_numpy(group[None]).to(device) for gsd, group in groups.items()}
         tokens = unit(encoder.forward_features(chip, aligned.model.sensor))[0].cpu()  # (T, D)
         cosine = (words @ tokens.T).unflatten(1, encoder.grid(chip)).numpy()
-        cosine[:, np.logical_not(measured_tokens(groups, token_m))] = np.nan
+        cosine[:, ~measured_tokens(groups, token_m)] = np.nan
         part = planes[:, row : row + side, column : column + side]
         part[:] = cosine[:, : part.shape[1], : part.shape[2]]
     return planes
@@ -105,9 +105,10 @@ def measured_tokens(groups: dict[int, np.ndarray], token_m: int) -> np.ndarray:
     """Return whether any sample of each token was measured, ``(h, w)``."""
     seen: list[np.ndarray] = []
     for gsd_m, group in groups.items():
-        real = torch.from_numpy(((group > 0) & (group < 65535)).any(0)[None, None].astype(np.float32))
+        bands = torch.from_numpy(((group > 0) & (group < 65535)).astype(np.float32))
+        real = bands.amax(0)[None, None]
         seen.append(functional.max_pool2d(real, token_m // gsd_m)[0, 0].numpy() > 0)
-    return np.logical_or.reduce(seen)
+    return np.asarray(np.stack(seen).any(0))
 
 
 def coloured(plane: np.ndarray) -> np.ndarray:
