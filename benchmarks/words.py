@@ -2,7 +2,7 @@
 
 ``BANDLOOM_ENCODER=RUN`` names a pretrained encoder; without it the encoder has the demo's size and random weights.
 ``WORDS_OUT=FOLDER`` keeps scenes, shards and runs, so that a second call only reads. ``WORDS_STEPS``, ``WORDS_SCENES``
-and ``WORDS_SEEDS`` make a smaller trial. About ten minutes on one core.
+and ``WORDS_SEEDS`` make a smaller trial. About twelve minutes on one core.
 """
 
 import json
@@ -21,8 +21,8 @@ from shards.build import build
 from shards.plan import BuildOptions
 from shards.synth.write import write_scenes
 
-SCENES = int(os.environ.get("WORDS_SCENES", "8"))
-STEPS = int(os.environ.get("WORDS_STEPS", "300"))
+SCENES = int(os.environ.get("WORDS_SCENES", "24"))
+STEPS = int(os.environ.get("WORDS_STEPS", "600"))
 SEEDS = range(int(os.environ.get("WORDS_SEEDS", "3")))
 SIDE_PX, CHIP_PX = 480, 24
 HELD_OUT = ["orchard", "lake", "snow"]

@@ -45,7 +45,7 @@ class AlignConfig(Config):
     token_m: int = Field(default=60, gt=0, description="metres a token covers when there is no checkpoint")
     captions: CaptionConfig = Field(default_factory=CaptionConfig)
     text: TextConfig = Field(default_factory=TextConfig)
-    loss: Literal["sigmoid", "infonce"] = Field(default="sigmoid", description="both know repeated captions")
+    loss: Literal["infonce", "sigmoid"] = Field(default="infonce", description="both know repeated captions")
     positives: Literal["label", "caption"] = Field(
         default="label",
         description="which pairs of a batch belong together: of one class or caption, or of one caption",
