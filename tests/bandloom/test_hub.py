@@ -128,7 +128,8 @@ def test_what_is_sent_is_a_checkpoint_that_loads(run_folder: Path, hub, tmp_path
         *TERMS,
         "--send",
     ]
-    environment = os.environ | {"HF_ENDPOINT": address, "HF_TOKEN": "hf_test", "HF_HOME": str(tmp_path / "home")}
+    environment = os.environ | {"HF_ENDPOINT": address, "HF_TOKEN": "hf_test", "HF_HUB_OFFLINE": "0",
+                                "HF_HOME": str(tmp_path / "home")}  # fmt: skip
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert handler.asked[0].get("private", handler.asked[0].get("visibility")) in (True, "private")
@@ -152,7 +153,8 @@ def test_what_cannot_be_pushed_is_one_sentence(run_folder: Path, capsys, words, 
 
 def test_a_hub_that_does_not_answer_is_one_sentence(run_folder: Path, tmp_path: Path):
     command = [sys.executable, "-m", "bandloom.cli", "checkpoint", "push", str(run_folder), "me/x", *TERMS, "--send"]
-    environment = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_test", "HF_HOME": str(tmp_path)}
+    environment = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_test", "HF_HUB_OFFLINE": "0",
+                                "HF_HOME": str(tmp_path)}  # fmt: skip
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: the hub did not take me/x")

@@ -1,5 +1,4 @@
 import os
-import signal
 import subprocess
 import sys
 
@@ -138,4 +137,3 @@ def test_a_damaged_marker_reads_as_none(tmp_path):
     (tmp_path / "end").write_text('{"reason": "do')
     assert read_marker(tmp_path / "end") is None
     assert read_marker(tmp_path / "absent") is None
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
