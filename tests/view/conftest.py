@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from tests.view.command import run
 
@@ -16,8 +17,18 @@ SOFTWARE_GL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--igno
 
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with shards, a pretraining, a fine-tuning, a bundle and a map."""
-    place = tmp_path_factory.mktemp("chain")
+    """A folder with shards, a pretraining, a fine-tuning, a bundle and a map; all test processes share one."""
+    base = tmp_path_factory.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "chain"
+    with FileLock(f"{place}.lock"):
+        if not (place / "whole").exists():
+            place.mkdir()
+            _make_chain(place)
+            (place / "whole").touch()
+    return place
+
+
+def _make_chain(place: Path) -> None:
     assert run("shards", "synth", "--out", place / "data", "--scenes", 4, "--size", 120) == 0
     labels = ("--labels", place / "data/labels", "--label-set", place / "data/label_set.yaml")
     built = ("--out", place / "shards", "--side", 120, "--split", "train")
@@ -28,7 +39,13 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shared = {"shards": str(place / "shards"), "size": "demo", "trainer": trainer}
     configs = {
         "pretrain": shared | {"crop_px": 60, "pictures_every": 2, "probe": probe},
-        "finetune": shared | {"chip_px": 60, "checkpoint": str(place / "pretrain"), "compare_random": False},
+        "finetune": shared
+        | {
+            "chip_px": 60,
+            "checkpoint": str(place / "pretrain"),
+            "compare_random": False,
+            "baselines": ["majority", "pixel_logistic"],
+        },
     }
     for verb, config in configs.items():
         (place / f"{verb}.yaml").write_text(yaml.safe_dump(config))
@@ -36,7 +53,6 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert run("export", place / "finetune", "--out", place / "bundle") == 0
     scene = next((place / "data" / "scenes").iterdir())
     assert run("predict", place / "bundle", scene, "--out", place / "map.tif", "--png", "--confidence") == 0
-    return place
 
 
 @pytest.fixture(scope="session")
