@@ -1,7 +1,7 @@
 """Captions that a user brings: a CSV with the columns key and caption, any number of rows a sample."""
 
 import csv
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from bandloom.console import logger
@@ -32,11 +32,19 @@ def read_captions(path: Path, keys: Collection[str], *, turned: bool) -> dict[st
     if unknown:
         logger.warning("%d of %d captions are of samples that the shards do not hold, such as %s", len(unknown),
                        len(rows), unknown[0])  # fmt: skip
+    return kept_captions(((key, caption) for _, key, caption in rows if key in keys), turned=turned)
+
+
+def kept_captions(rows: Iterable[tuple[str, str]], *, turned: bool) -> dict[str, list[str]]:
+    """Return captions by sample key, without words of direction where they would come to lie.
+
+    Args:
+        rows: sample keys and captions.
+        turned: images are turned and mirrored.
+    """
     found: dict[str, list[str]] = {}
     changed = dropped = 0
-    for _, key, caption in rows:
-        if key not in keys:
-            continue
+    for key, caption in rows:
         kept = without_directions(caption) if turned else " ".join(caption.split())
         changed += kept != " ".join(caption.split())
         if kept:

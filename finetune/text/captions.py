@@ -14,7 +14,7 @@ from bandloom.device_batch import rng_of
 from bandloom.errors import LabelError
 from bandloom.label_set import IGNORE_INDEX
 from finetune.splits import stable_hash
-from finetune.text.caption_file import read_captions
+from finetune.text.caption_file import kept_captions, read_captions
 from finetune.text.errors import TextError
 from finetune.text.sentences_of_ground import mask_caption, metadata_caption
 from finetune.text.words import TEMPLATES, ClassWords, class_words, sentences
@@ -28,9 +28,10 @@ DOMINANT = 0.5  # a sample with a mask has the class that covers this much of it
 class CaptionConfig(Config):
     """Where captions come from."""
 
-    sources: list[Literal["csv", "labels", "masks", "metadata"]] = Field(
+    sources: list[Literal["csv", "shards", "labels", "masks", "metadata"]] = Field(
         default_factory=lambda: ["labels"],
-        description="csv: the user's; labels: class words in templates; masks: by fraction; metadata: when and where",
+        description="csv: the user's; shards: what `shards build --captions` put into them; labels: class words in"
+        " templates; masks: by fraction; metadata: when and where",
     )
     csv: Path | None = Field(default=None, description="columns key and caption; needed by the source csv")
     words: str | None = Field(
@@ -89,10 +90,14 @@ def make_captions(
     words = class_words(shards.label_set, config.words, config.keep_back) if shards.label_set else ()
     entries = {shards.entries[int(i)].key: int(i) for i in indices}
     class_of, shares = _classes(shards, entries)
-    _check(config, shards, class_of, shares)
+    _check(config, shards, entries, class_of, shares)
     found: dict[str, list[str]] = {key: [] for key in entries}
     if "csv" in config.sources:
         for key, own in read_captions(Path(str(config.csv)), entries, turned=turned).items():
+            found[key] += own
+    if "shards" in config.sources:
+        held = ((key, text) for key, index in entries.items() for text in shards.entries[index].captions)
+        for key, own in kept_captions(held, turned=turned).items():
             found[key] += own
     if "labels" in config.sources:
         of_class = [sentences(each.seen, config.templates) for each in words]
@@ -136,11 +141,20 @@ def _classes(shards: Any, entries: dict[str, int]) -> tuple[dict[str, int], dict
     return class_of, shares
 
 
-def _check(config: CaptionConfig, shards: Any, class_of: dict[str, int], shares: dict[str, np.ndarray]) -> None:
+def _check(
+    config: CaptionConfig,
+    shards: Any,
+    entries: dict[str, int],
+    class_of: dict[str, int],
+    shares: dict[str, np.ndarray],
+) -> None:
     if not config.sources:
-        raise TextError("captions.sources is empty; name some of csv, labels, masks and metadata.")
+        raise TextError("captions.sources is empty; name some of csv, shards, labels, masks and metadata.")
     if "csv" in config.sources and config.csv is None:
         raise TextError("captions.sources has csv, but captions.csv names no file; add its path.")
+    if "shards" in config.sources and not any(shards.entries[index].captions for index in entries.values()):
+        raise TextError(f"no sample of the shards {shards.path} has a caption of its own; build them with `bandloom"
+                        " shards build --captions CSV`, or use captions.sources=[csv].")  # fmt: skip
     if "labels" in config.sources and not class_of:
         raise LabelError(f"the shards {shards.path} hold no sample with a class, which captions from labels need; use"
                          " captions.sources=[csv] or [metadata], or labelled shards.")  # fmt: skip

@@ -12,6 +12,8 @@ from finetune.text.captions import CaptionConfig, make_captions
 from finetune.text.errors import TextError
 from finetune.text.sentences_of_ground import mask_caption, metadata_caption, season, sun_elevation
 from finetune.text.words import ClassWords, class_words, readable, sentences
+from shards.build import build
+from shards.plan import BuildOptions
 from shards.shard_set import ShardSet
 from shards.synth import label_set as synthetic_classes
 from tests.finetune.models import S2
@@ -129,6 +131,22 @@ def test_a_users_csv_is_read_and_directions_are_dropped_where_images_turn(tmp_pa
     assert read_captions(path, ["a", "b"], turned=False)["b"] == ["trees on the left"]
 
 
+def test_captions_travel_in_the_shards_from_build_to_training(tmp_path, scenes_folder, caplog):
+    scene = min(each.name for each in (scenes_folder / "scenes").iterdir()).removesuffix(".tif")
+    told = tmp_path / "told.csv"
+    told.write_text(f'scene,caption\n{scene},a lake in the north\n{scene},"a road, then fields"\n')
+    build([str(scenes_folder / "scenes")], tmp_path / "shards", BuildOptions(120, captions=str(told)))
+    shards = ShardSet(tmp_path / "shards")
+    with caplog.at_level(logging.INFO, "bandloom"):
+        turned = captions(shards, sources=["shards"])
+    assert set(turned.of_key) == {entry.key for entry in shards.entries if entry.key.startswith(scene)}
+    assert 0 < len(turned.of_key) < len(shards)
+    assert set(turned.texts) == {"a lake", "a road, then fields"}
+    assert f"taken out of {len(turned.of_key)} captions" in caplog.text
+    assert set(captions(shards, sources=["shards"], turned=False).texts) == {"a lake in the north",
+                                                                            "a road, then fields"}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -150,5 +168,7 @@ def test_sources_that_the_shards_cannot_serve_are_refused(scene_shards, chip_sha
         captions(ShardSet(chip_shards), sources=["masks"])
     with pytest.raises(TextError, match=r"captions\.csv names no file"):
         captions(ShardSet(chip_shards), sources=["csv"])
+    with pytest.raises(TextError, match=r"no sample of the shards .* has a caption of its own.*build --captions"):
+        captions(ShardSet(chip_shards), sources=["shards"])
     with pytest.raises(TextError, match="sources is empty"):
         captions(ShardSet(scene_shards), sources=[])
