@@ -13,17 +13,20 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
 from bandloom.errors import SceneError
-from bandloom.label_set import LabelSet
+from bandloom.label_set import LabelClass, LabelSet
 from bandloom.output import new_output
 from export.bundle import Bundle
 from export.many_scenes import predict_one
 from export.map_file import MapMeaning, require_absent, write_cog
 from export.predict import PredictOptions
+from export.qgis_style import write_style
 from export.runner import Runner
+from export.stac import item_of_change, write_item
 from export.tiling import MAP_PIXEL_M
 
 CHANGED, SAME = 1, 0
 BANDS = ("changed", "before", "after")
+LEGEND = LabelSet("change", (LabelClass(SAME, "unchanged", "#d9d9d9"), LabelClass(CHANGED, "changed", "#c51b7d")), ())
 ROWS_PX = 512
 
 
@@ -67,7 +70,8 @@ def map_change(
     """Map two scenes and what changed between them, and yield what to tell the user.
 
     Writes ``OUT`` (three bands: changed, before, after), ``OUT's stem.change.json`` (the table), and the two maps
-    ``stem.before.tif`` and ``stem.after.tif``. The later map is brought onto the earlier one's grid by nearest pixel.
+    ``stem.before.tif`` and ``stem.after.tif``; beside each map lie its style and its item. The later map is brought
+    onto the earlier one's grid by nearest pixel.
 
     Raises:
         SceneError: the scenes share no ground.
@@ -81,6 +85,10 @@ def map_change(
             yield f"{target}: there already, left alone"
         else:
             yield from predict_one(bundle, runner, scene, target, options)
+    style, items = out.with_suffix(".qml"), [each.with_suffix(".stac.json") for each in maps]
+    sides = {"qml": style, "change.json": table}
+    write_style(style, LEGEND)
+    write_item(out.with_suffix(".stac.json"), item_of_change(out, items[0], items[1], LEGEND, sides))
     change = write_change(maps[0], maps[1], out, bundle, scenes)
     with new_output(table) as temporary:
         temporary.write_text(json.dumps(change.record(), indent=1) + "\n")

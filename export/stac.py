@@ -11,6 +11,8 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from bandloom import __version__
+from bandloom.errors import OutputError
+from bandloom.label_set import LabelSet
 from bandloom.output import new_output
 from export.bundle import Bundle
 
@@ -24,7 +26,8 @@ EXTENSIONS = tuple(
 )
 COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 MEDIA = {"png": ("image/png", "overview"), "qml": ("application/xml", "metadata"),
-         "confidence.tif": (COG_TYPE, "data"), "probabilities.tif": (COG_TYPE, "data")}  # fmt: skip
+         "confidence.tif": (COG_TYPE, "data"), "probabilities.tif": (COG_TYPE, "data"),
+         "change.json": ("application/json", "data")}  # fmt: skip
 Grid = tuple[CRS, Affine, tuple[int, ...]]
 
 
@@ -77,8 +80,42 @@ def item_of_map(
         "bbox": [west, south, east, north],
         "properties": properties,
         "links": [],
-        "assets": {"map": _asset(out, COG_TYPE, "data") | {"classification:classes": _classes(bundle)}, **assets},
+        "assets": {"map": _map_asset(out, bundle.contract.get_label_set()), **assets},
     }
+
+
+def item_of_change(out: Path, before: Path, after: Path, labels: LabelSet, sides: Mapping[str, Path]) -> dict[str, Any]:
+    """Return the item of a map of what changed between two maps: on the earlier one's grid, over the time between them.
+
+    Args:
+        out: the map of changes.
+        before: the item beside the earlier map.
+        after: the item beside the later map.
+        labels: the classes of the first band.
+        sides: the files beside the map, by suffix.
+
+    Raises:
+        OutputError: an item is not there any more.
+    """
+    earlier, later = (_read_item(path) for path in (before, after))
+    first, last = earlier["properties"], later["properties"]
+    times = {"datetime": last["datetime"], "start_datetime": first.get("start_datetime", first["datetime"]),
+             "end_datetime": last.get("end_datetime", last["datetime"])}  # fmt: skip
+    own = {name: value for name, value in first.items() if not name.startswith("bandloom:half_tile")}
+    assets = {suffix.partition(".")[0]: _asset(path, *MEDIA[suffix]) for suffix, path in sides.items()}
+    return earlier | {
+        "id": out.stem,
+        "properties": own | times,
+        "links": [{"rel": "derived_from", "href": f"./{path.name}", "type": "application/geo+json"}
+                  for path in (before, after)],
+        "assets": {"map": _map_asset(out, labels), **assets},
+    }  # fmt: skip
+
+
+def _read_item(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise OutputError(f"{path} is missing; remove the map beside it and run the same command again.")
+    return json.loads(path.read_text())
 
 
 def _projection(crs: CRS, transform: Affine, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -92,7 +129,7 @@ def _asset(path: Path, media: str, role: str) -> dict[str, Any]:
     return {"href": f"./{path.name}", "type": media, "roles": [role]}
 
 
-def _classes(bundle: Bundle) -> list[dict[str, Any]]:
-    labels = bundle.contract.get_label_set()
-    return [{"value": c.code, "name": re.sub("[^0-9A-Za-z_-]+", "-", c.name), "description": c.name,
-             "color_hint": c.colour[1:].upper()} for c in labels.classes]  # fmt: skip
+def _map_asset(path: Path, labels: LabelSet) -> dict[str, Any]:
+    classes = [{"value": c.code, "name": re.sub("[^0-9A-Za-z_-]+", "-", c.name), "description": c.name,
+                "color_hint": c.colour[1:].upper()} for c in labels.classes]  # fmt: skip
+    return _asset(path, COG_TYPE, "data") | {"classification:classes": classes}

@@ -1,4 +1,7 @@
 import json
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -47,6 +50,39 @@ def test_the_table_counts_every_pair_of_classes(place):
     assert sum(each["pixels"] for each in record["changed"]) == int(
         ((before != after) & (before != 255) & (after != 255)).sum()
     )
+
+
+def test_a_style_names_what_changed_and_what_did_not(place):
+    entries = ElementTree.parse(place / "change.qml").iter("paletteEntry")
+    assert {each.get("value"): each.get("label") for each in entries} == {"0": "unchanged", "1": "changed"}
+
+
+def test_the_item_is_valid_has_the_maps_grid_and_leads_to_both_maps(place):
+    pystac = pytest.importorskip("pystac", reason="pystac is not installed; pip install 'bandloom[fetch]'")
+    pytest.importorskip("jsonschema", reason="jsonschema is not installed; pip install 'bandloom[dev]'")
+    from pystac.validation.local_validator import LocalValidator
+
+    record = json.loads((place / "change.stac.json").read_text())
+    assert LocalValidator().item_validator(record["stac_version"]).is_valid(record)
+    item = pystac.Item.from_file(str(place / "change.stac.json"))
+    with rasterio.open(place / "change.tif") as file:
+        assert item.properties["proj:shape"] == list(file.shape)
+        np.testing.assert_allclose(item.properties["proj:transform"], list(file.transform)[:6])
+    assert {str(link.target).removeprefix("./") for link in item.get_links("derived_from")} == {
+        "change.before.stac.json", "change.after.stac.json"
+    }  # fmt: skip
+    named = [each.get_absolute_href() for each in item.assets.values()]
+    assert {Path(each).name for each in named} == {"change.tif", "change.qml", "change.change.json"}
+    assert all(Path(each).is_file() for each in named)
+
+
+def test_an_item_that_was_removed_is_said(place, tmp_path, capsys):
+    for name in ("change.before.tif", "change.after.tif"):
+        shutil.copy(place / name, tmp_path / name)
+    two = (place / "before.tif", place / "after.tif")
+    assert run("predict", place / "tiny", "--change", *two, "--out", tmp_path / "change.tif") == 2
+    assert "change.before.stac.json is missing; remove the map" in capsys.readouterr().err
+    assert not (tmp_path / "change.tif").exists()
 
 
 def test_a_scene_and_itself_have_not_changed(place, tmp_path, capsys):
