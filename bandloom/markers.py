@@ -43,16 +43,30 @@ class RunMarkers:
         folder: the run folder.
         attempt: this attempt's name; by default what the launcher put in ``BANDLOOM_ATTEMPT``, else one made of host
             and process. Ranks that no launcher named must be given rank 0's ``attempt`` (broadcast it).
+        inside: the run that this one is a part of, which is the one a launcher knows: who owns it owns this, what is
+            asked of it is asked of this, and it hears of this one's beats and of an end that is no success.
     """
 
-    def __init__(self, folder: str | Path, attempt: str | None = None) -> None:
+    def __init__(self, folder: str | Path, attempt: str | None = None, *, inside: str | Path | None = None) -> None:
         self.folder = Path(folder)
         self.launched = "BANDLOOM_ATTEMPT" in os.environ
+        self.outer = None if inside is None else RunMarkers(inside)
         self.attempt = attempt or os.environ.get("BANDLOOM_ATTEMPT") or f"{socket.gethostname()}-{os.getpid()}"
         self._signalled = False
         self._beaten = (0, 0.0)
         self._written_at: float | None = None
         self._step_s: deque[float] = deque(maxlen=MEDIAN_OVER_STEPS)
+
+    @property
+    def attempt(self) -> str:
+        """This attempt's name."""
+        return self._attempt
+
+    @attempt.setter
+    def attempt(self, name: str) -> None:
+        self._attempt = name
+        if self.outer is not None:
+            self.outer.attempt = name
 
     @property
     def attempt_folder(self) -> Path:
@@ -77,7 +91,9 @@ class RunMarkers:
                 "(`bandloom slurm resume` does)."
             )
         self.attempt_folder.mkdir(parents=True, exist_ok=True)
-        if self.launched and self.owner() is not None:
+        if self.outer is not None:
+            self.outer.check_owner()
+        if self.launched and self.outer is None and self.owner() is not None:
             self.check_owner()
         else:
             _write(self.folder / "owner", self.attempt + "\n")
@@ -91,7 +107,7 @@ class RunMarkers:
 
     def is_owner(self) -> bool:
         """Tell whether this attempt may still write."""
-        return self.owner() == self.attempt
+        return self.owner() == self.attempt and (self.outer is None or self.outer.is_owner())
 
     def check_owner(self) -> None:
         """Stop an attempt that lost its run; every rank calls it before it writes a checkpoint.
@@ -99,7 +115,9 @@ class RunMarkers:
         Raises:
             RunFolderError: another attempt owns the run.
         """
-        if not self.is_owner():
+        if self.outer is not None:
+            self.outer.check_owner()
+        if self.owner() != self.attempt:
             raise RunFolderError(
                 f"the run {self.folder} belongs to attempt {self.owner()} now, this is attempt {self.attempt}; "
                 "nothing more is written here: let this process end."
@@ -141,7 +159,10 @@ class RunMarkers:
         median_s = statistics.median(self._step_s) if self._step_s else None
         record = {"step": step, "time": round(now, 3), "rank": rank, "node": _node(), "loss": loss, "total": total,
                   "rate": round(1 / median_s, 4) if median_s else None, "step_s": median_s}  # fmt: skip
-        _write(self.attempt_folder / ("heartbeat" if rank == 0 else f"heartbeat.{rank}"), json.dumps(record) + "\n")
+        for each in (self, self.outer):
+            if each is not None:
+                name = "heartbeat" if rank == 0 else f"heartbeat.{rank}"
+                _write(each.attempt_folder / name, json.dumps(record) + "\n")
 
     def saved(self, step: int, took_s: float | None = None) -> None:
         """Say that a whole checkpoint of ``step`` is in place: the launcher counts failures without progress by it."""
@@ -158,6 +179,8 @@ class RunMarkers:
         """
         record = {"reason": reason, "step": step, "code": code, "time": time.time(), "message": message[:400]}
         _write(self.attempt_folder / "end", json.dumps(record) + "\n")
+        if self.outer is not None and reason != "done":
+            self.outer.write_end(reason, step, code, message)
         if reason == "done" and self.is_owner():
             _write(self.folder / "DONE", json.dumps({"step": step, "attempt": self.attempt}) + "\n")
 
@@ -182,11 +205,13 @@ class RunMarkers:
 
     def stop_requested(self) -> bool:
         """Tell whether this attempt shall save and end; combine it over the ranks before acting on it."""
-        return self._signalled or (self.attempt_folder / "STOP").exists() or self.kill_requested()
+        if self._signalled or (self.attempt_folder / "STOP").exists() or self.kill_requested():
+            return True
+        return self.outer is not None and self.outer.stop_requested()
 
     def kill_requested(self) -> bool:
         """Tell whether the run shall end after a save, with no further attempt."""
-        return (self.folder / "KILL").exists()
+        return (self.folder / "KILL").exists() or (self.outer is not None and self.outer.kill_requested())
 
 
 def read_marker(path: Path) -> dict[str, Any] | None:

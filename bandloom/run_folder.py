@@ -28,10 +28,15 @@ REPORTED_PACKAGES = ("numpy", "torch", "torchvision", "timm", "deepspeed", "webd
 
 
 class RunFolder:
-    """One run's folder; only the main rank writes."""
+    """One run's folder; only the main rank writes.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Args:
+        path: the folder.
+        inside: the run that this one is a part of, when it is one; a launcher knows only that.
+    """
+
+    def __init__(self, path: Path, inside: "RunFolder | None" = None) -> None:
+        self.path, self.inside = path, inside
         self._metrics: Any = None
         self._board: Any = None
         self._board_from: int | None = None

@@ -80,7 +80,7 @@ class Trainer:
     ) -> None:
         self.run, self.config, self.engine, self.task = run, config, engine, task
         self.ranks: Ranks = engine.ranks
-        self.markers = RunMarkers(run.path)
+        self.markers = RunMarkers(run.path, inside=run.inside.path if run.inside else None)
         self.snapshots = Snapshots(run.path / "snapshots", self.ranks, config.keep_last, config.keep_every)
         self.step = 0
         self._loader_state: dict[str, int] | None = None

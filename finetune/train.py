@@ -97,7 +97,7 @@ def _random_rival(setting: Setting, run: RunFolder, model: TaskModel) -> tuple[T
     encoder = Encoder(model.encoder.config, model.encoder.statistics)
     config = setting.config.with_changes(checkpoint=None)
     rival = _task_model(replace(setting, config=config), encoder)
-    with RunFolder(run.path / "random") as folder:
+    with RunFolder(run.path / "random", inside=run) as folder:
         if setting.ranks.rank == 0:
             folder.start(config)
         setting.ranks.barrier()

@@ -122,6 +122,33 @@ def test_an_orphan_that_finishes_does_not_complete_the_run_of_its_successor(tmp_
     assert not orphan.done()
 
 
+def test_a_run_inside_another_follows_its_owner_and_its_requests(tmp_path, monkeypatch):
+    """What a launcher sees and renews is the outer run alone."""
+    monkeypatch.setenv("BANDLOOM_ATTEMPT", "1.0")
+    outer, inner = RunMarkers(tmp_path), RunMarkers(tmp_path / "random", inside=tmp_path)
+    outer.claim()
+    inner.claim()
+    inner.beat(3, force=True)
+    assert read_marker(tmp_path / "attempts" / "1.0" / "heartbeat")["step"] == 3
+    assert not inner.stop_requested()
+    (tmp_path / "attempts" / "1.0" / "STOP").touch()
+    assert inner.stop_requested()
+    inner.write_end("stopped", 3, 75)
+    assert read_marker(tmp_path / "attempts" / "1.0" / "end")["reason"] == "stopped"
+    (tmp_path / "owner").write_text("1.1\n")  # the batch script of the next attempt
+    assert not inner.is_owner()
+    monkeypatch.setenv("BANDLOOM_ATTEMPT", "1.1")
+    successor = RunMarkers(tmp_path / "random", inside=tmp_path)
+    successor.claim()
+    assert successor.is_owner()
+    with pytest.raises(RunFolderError, match=r"belongs to attempt 1\.1"):
+        inner.claim()
+    successor.write_end("done", 9)
+    assert successor.done()
+    assert read_marker(tmp_path / "attempts" / "1.1" / "end") is None
+    assert not outer.done()
+
+
 def test_markers_import_no_torch_and_leave_no_temporary_files(tmp_path):
     markers = RunMarkers(tmp_path, "1.0")
     markers.claim()
