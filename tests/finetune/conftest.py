@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from bandloom.checkpoint import save_encoder
 from bandloom.encoder import Encoder, EncoderConfig
@@ -48,6 +49,7 @@ def chip_shards(chips_folder) -> Path:
 
 @pytest.fixture(scope="session")
 def encoder_folder(tmp_path_factory, scene_shards) -> Path:
+    torch.manual_seed(0)  # whatever ran before in this process
     folder = tmp_path_factory.mktemp("encoder") / "checkpoint"
     statistics = Statistics.from_mapping(ShardSet(scene_shards).statistics)
     config = EncoderConfig(embed_dim=32, depth=2, num_heads=2)
