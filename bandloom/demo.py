@@ -30,14 +30,15 @@ class DemoSize:
     side_px: int
     map_px: int
     pretrain_steps: int
+    warm_steps: int
     segment_steps: int
     classify_steps: int
 
 
-FULL = DemoSize(scenes=24, chip_scenes=12, side_px=480, map_px=960, pretrain_steps=400, segment_steps=150,
-                classify_steps=150)  # fmt: skip
-QUICK = DemoSize(scenes=8, chip_scenes=4, side_px=240, map_px=360, pretrain_steps=25, segment_steps=12,
-                 classify_steps=10)  # fmt: skip
+FULL = DemoSize(scenes=24, chip_scenes=12, side_px=480, map_px=960, pretrain_steps=400, warm_steps=600,
+                segment_steps=150, classify_steps=150)  # fmt: skip
+QUICK = DemoSize(scenes=8, chip_scenes=4, side_px=240, map_px=360, pretrain_steps=20, warm_steps=60,
+                 segment_steps=8, classify_steps=8)  # fmt: skip
 UNSEEN_SEED = 5000  # no scene of the demo's shards has it
 
 
@@ -90,6 +91,7 @@ def _write_configs(out: Path, size: DemoSize) -> dict[str, Path]:
             "task": "segment",
             "checkpoint": str(out / "pretrain"),
             "chip_px": 72,
+            "warm_steps": size.warm_steps,
             "trainer": _finetuning(size.segment_steps, batch_size=16, lr=2e-3),
         },
         "classify": {
