@@ -36,7 +36,7 @@ class DemoSize:
 
 
 FULL = DemoSize(scenes=24, chip_scenes=12, side_px=480, map_px=960, pretrain_steps=400, warm_steps=600,
-                segment_steps=150, classify_steps=150)  # fmt: skip
+                segment_steps=100, classify_steps=150)  # fmt: skip
 QUICK = DemoSize(scenes=8, chip_scenes=4, side_px=240, map_px=360, pretrain_steps=20, warm_steps=60,
                  segment_steps=8, classify_steps=8)  # fmt: skip
 UNSEEN_SEED = 5000  # no scene of the demo's shards has it
