@@ -72,7 +72,7 @@ class FinetuneConfig(Config):
     seeds: int | None = Field(
         default=None,
         gt=0,
-        description="trainings from other weights and order; null: 3 where there is little to train on",
+        description="trainings from weights and orders of their own; null: 3 where there is little to train on",
     )
     curve_points: int = Field(default=5, ge=0, description="looks at validation ground on the way, for the curve")
     bootstrap: int = Field(default=1000, ge=0, description="draws of blocks behind the intervals")

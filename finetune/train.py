@@ -20,7 +20,7 @@ from finetune.lora import merge_lora
 from finetune.metrics import scores
 from finetune.model import TaskModel, set_trainable
 from finetune.multilabel_results import write_multilabel_results
-from finetune.report import MODEL_ROW, RANDOM_ROW
+from finetune.report import MODEL_ROW
 from finetune.results import write_results
 from finetune.scoring import score_model
 from finetune.seeds import headline_scores, seeds_of, with_seed
@@ -88,7 +88,7 @@ def _train_and_score(setting: Setting, model: TaskModel, run: RunFolder) -> int:
     rival, code = _beside(setting, run, model, "random", random=True) if compared else (None, EXIT_DONE)
     if code != EXIT_DONE:
         return code
-    others, code = _from_other_seeds(setting, run, model, [False, True] if compared else [False])
+    others, code = _from_other_seeds(setting, run, model)
     if code != EXIT_DONE:
         return code
     if ranks.rank == 0:
@@ -97,20 +97,20 @@ def _train_and_score(setting: Setting, model: TaskModel, run: RunFolder) -> int:
     return trainer.finish()
 
 
-def _from_other_seeds(
-    setting: Setting, run: RunFolder, model: TaskModel, kinds: list[bool]
-) -> tuple[list[dict[str, Any]], int]:
-    """Train again from every further seed, with and without pretrained weights; returns scores, and the exit code."""
+def _from_other_seeds(setting: Setting, run: RunFolder, model: TaskModel) -> tuple[list[dict[str, Any]], int]:
+    """Train again from every further seed; returns their scores, and the exit code."""
     records: list[dict[str, Any]] = []
-    for seed in seeds_of(setting)[1:]:
-        for random in kinds:
-            own = replace(setting, config=with_seed(setting.config, seed))
-            other, code = _beside(own, run, model, f"seed-{seed}{'-random' if random else ''}", random=random)
-            if code != EXIT_DONE:
-                return records, code
-            if setting.ranks.rank == 0:
-                name = RANDOM_ROW if random else MODEL_ROW
-                records.append({"name": name, "seed": seed, **headline_scores(own, other)})
+    seeds = seeds_of(setting)
+    for number, seed in enumerate(seeds[1:], 2):
+        if setting.ranks.rank == 0:
+            logger.info("training %d of %d, from seed %d, to see what of a score is luck; seeds=1 leaves these out",
+                        number, len(seeds), seed)  # fmt: skip
+        own = replace(setting, config=with_seed(setting.config, seed))
+        other, code = _beside(own, run, model, f"seed-{seed}", random=False)
+        if code != EXIT_DONE:
+            return records, code
+        if setting.ranks.rank == 0:
+            records.append({"name": MODEL_ROW, "seed": seed, **headline_scores(own, other)})
     return records, EXIT_DONE
 
 

@@ -54,20 +54,15 @@ def test_little_ground_is_trained_on_from_three_seeds_and_much_from_one(setting,
     assert seeds_of(replace(setting, config=setting.config.with_changes(seeds=2))) == [3, 4]
 
 
-def test_two_seeds_leave_two_trainings_with_and_without_pretrained_weights(
-    tmp_path, scene_shards, encoder_folder, capsys
-):
+def test_two_seeds_leave_two_trainings_of_the_model(tmp_path, scene_shards, encoder_folder, capsys):
     few = ("seeds=2", "trainer.steps=2", f"checkpoint={encoder_folder}", "baselines=[majority]", "band_drops=false")
     assert run(tmp_path, *few, shards=scene_shards) == 0
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert [(row["name"], row["seeds"]) for row in found["seeds"]] == [
-        ("fine-tuned", [0, 1]), ("same network, random weights", [0, 1]),
-    ]  # fmt: skip
-    for row, own in zip(found["seeds"], found["rows"], strict=False):
-        assert row["by_seed"]["macro_f1"][0] == own["macro_f1"]
-        assert row["deviation"]["macro_f1"] > 0  # another seed trains another model
+    (row,) = found["seeds"]
+    assert (row["name"], row["seeds"]) == ("fine-tuned", [0, 1])
+    assert row["by_seed"]["macro_f1"][0] == found["rows"][0]["macro_f1"]
+    assert row["deviation"]["macro_f1"] > 0  # another seed trains another model
     assert (tmp_path / "run" / "seed-1" / "DONE").is_file()
-    assert (tmp_path / "run" / "seed-1-random" / "DONE").is_file()
     assert "over seeds 0, 1" in capsys.readouterr().out
     assert "over seeds 0, 1" in (tmp_path / "run" / "checkpoint" / "README.md").read_text()
 
