@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import blosc2
 import numpy as np
 
 from bandloom.errors import ShardError, nearest
@@ -43,7 +42,6 @@ class ShardSet:
         Raises:
             ShardError: there is no manifest, or one of another format; or it or the index is missing or has changed.
         """
-        blosc2.set_nthreads(1)
         address = address_of(path)
         self.bucket = Bucket(address) if address else None
         self.path = self.bucket.folder if self.bucket else Path(path)
