@@ -27,8 +27,7 @@ def run() -> list[Figure]:
 
             def ours(shards: ShardSet = shards, samples: list[dict[int, np.ndarray]] = samples) -> None:
                 for index, groups in enumerate(samples):
-                    for gsd, pixels in groups.items():
-                        shards.read_into(index, f"g{gsd}.b2nd", pixels)
+                    shards.read_into(index, {f"g{gsd}.b2nd": pixels for gsd, pixels in groups.items()})
 
             work = (ours, partial(unpack, native), partial(unpack, stacked))
             times = [[best_of(1, each) for each in work] for _ in range(TURNS)]  # in turns: a busy moment hits all

@@ -34,7 +34,7 @@ def encode(pixels: np.ndarray, codec: CodecName = "default") -> bytes:
     return blosc2.asarray(pixels, chunks=pixels.shape, blocks=pixels.shape, cparams=cparams).to_cframe()  # pyright: ignore
 
 
-def decode_into(frame: bytes, out: np.ndarray, where: str) -> None:
+def decode_into(frame: bytes | memoryview, out: np.ndarray, where: str) -> None:
     """Decompress a frame into ``out``, C-contiguous and of the frame's size.
 
     Raises:
@@ -45,7 +45,7 @@ def decode_into(frame: bytes, out: np.ndarray, where: str) -> None:
         if chunk is not None:
             blosc2.decompress2(chunk, dst=out)
             return
-        chunks = blosc2.schunk_from_cframe(frame)
+        chunks = blosc2.schunk_from_cframe(bytes(frame))
         if chunks.nbytes != out.nbytes:
             raise ShardError(
                 f"{where} holds {chunks.nbytes} bytes of pixels; expected {out.nbytes}: rebuild the shard."
@@ -57,7 +57,7 @@ def decode_into(frame: bytes, out: np.ndarray, where: str) -> None:
         ) from cause
 
 
-def _only_chunk(frame: bytes, nbytes: int) -> memoryview | None:
+def _only_chunk(frame: bytes | memoryview, nbytes: int) -> memoryview | None:
     """Return the frame's one chunk where it lies right behind the frame's header, which it does unless it is all zeros.
 
     Blosc2's frame: ``b2frame`` at byte 2, the header's length at 11 (big-endian); a chunk: its raw length at 4, its own
