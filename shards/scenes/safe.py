@@ -29,6 +29,7 @@ from shards.scenes.scene import WindowM
 
 _METADATA = re.compile(r"(?:^|/)MTD_MSIL(1C|2A)\.xml$")
 _IMAGE = re.compile(r"_(B\d\d|B8A)(?:_(\d\d)m)?\.(?:jp2|tif)$")
+_MASK = re.compile(r"/(MSK_(CLASSI|CLOUDS|QUALIT|TECQUA|NODATA|SATURA)_B\w\w\.(jp2|gml)|\w+_SCL_20m\.jp2)$")
 _SCL_CLOUD = (8, 9, 10)  # medium and high probability, thin cirrus
 _QUALITY_MASKS = (("QUALIT", "jp2"), ("TECQUA", "gml"), ("NODATA", "gml"), ("SATURA", "gml"))
 
@@ -136,9 +137,12 @@ def _verify(product: Product, images: list[str], told: list[str]) -> int:
     """Check the files in use against manifest.safe; return how many images it vouches for.
 
     Raises:
-        SceneError: a file is not what the manifest says, or it lists some of the images but not all.
+        SceneError: a file is not what the manifest says, or it lists some of the images but not all, or an absent mask.
     """
-    listed = _listed(product)
+    listed, there = _listed(product), set(product.names)
+    lost = next((name for name in sorted(listed) if _MASK.search(name) and name not in there), None)
+    if lost is not None:
+        raise SceneError(f"{product.path} lacks {lost}, which manifest.safe lists; fetch the product again.")
     for name in (*told, *images):
         if name in listed:
             product.check(name, *listed[name])

@@ -106,6 +106,13 @@ def test_a_damaged_or_strange_mask_is_refused(write_product, tmp_path):
         open_scene(root)
 
 
+def test_a_mask_that_the_manifest_lists_may_not_be_missing(write_product):
+    root, _ = write_product({"B05": [(LOST, 3, 3)]})
+    (root / GRANULE / "QI_DATA/MSK_QUALIT_B05.jp2").unlink()
+    with pytest.raises(SceneError, match=r"lacks .*MSK_QUALIT_B05\.jp2, which manifest\.safe lists"):
+        open_scene(root)
+
+
 def test_before_baseline_04_outlines_tell_the_same(tmp_path):
     native = native_bands(SIDE_M)
     root = write_safe(tmp_path, native, offset=0, baseline="02.07", clouds="polygons")
