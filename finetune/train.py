@@ -93,6 +93,8 @@ def _train_and_score(setting: Setting, model: TaskModel, run: RunFolder) -> int:
 
 def _random_rival(setting: Setting, run: RunFolder, model: TaskModel) -> tuple[TaskModel, int]:
     """Train the same network from random weights, in a run folder of its own inside the run's."""
+    if setting.ranks.rank == 0:
+        logger.info("once more from random weights, to see what pretraining gains (compare_random=false leaves it out)")
     torch.manual_seed(setting.config.trainer.seed)
     encoder = Encoder(model.encoder.config, model.encoder.statistics)
     config = setting.config.with_changes(checkpoint=None)
