@@ -6,6 +6,7 @@ The demo only writes configs and types verbs; whatever a stage does here it does
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -139,5 +140,16 @@ def _summary(out: Path, took_s: float) -> None:
     console.print(f"The runs:     {', '.join(str(out / each) for each in ('pretrain', 'segment', 'classify'))}")
     console.print(f"The bundles:  {out / 'segment.bundle'}, {out / 'classify.bundle'}")
     scene = out / f"unseen/scenes/scene_{UNSEEN_SEED:05d}"
-    console.print(f"Look at it:   bandloom view {out / 'map.tif'} --scene {scene}", soft_wrap=True)
-    console.print(f"It took {took_s:.0f} s. Every command above works on your own scenes; start with: bandloom --help")
+    program = _program()
+    console.print(f"Look at it:   {program} view {out / 'map.tif'} --scene {scene}", soft_wrap=True)
+    console.print(f"Read of it:   {program} report {out / 'segment'}", soft_wrap=True)
+    console.print(f"It took {took_s:.0f} s. Your own scenes and labels are next: see README.md", soft_wrap=True)
+
+
+def _program() -> str:
+    """Return how this program was started, for a line that can be copied: it may lie off the PATH, as in .venv/bin."""
+    started = Path(sys.argv[0])
+    found = shutil.which("bandloom")
+    if started.name != "bandloom" or (found and Path(found).resolve() == started.resolve()):
+        return "bandloom"
+    return str(started)

@@ -13,7 +13,7 @@ from bandloom.errors import CheckpointError, MissingExtraError, OutputError
 from bandloom.model_card import published_card, without_paths
 
 CARD, CONFIG, WEIGHTS = "README.md", "config.json", "model.safetensors"
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
 @app.callback()

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from bandloom.class_colours import with_colours
 from bandloom.errors import LabelError
 
 IGNORE_INDEX = 255  # a pixel without a class: no loss, no score, no vote
@@ -17,11 +18,14 @@ IGNORE_INDEX = 255  # a pixel without a class: no loss, no score, no vote
 
 @dataclass(frozen=True)
 class LabelClass:
-    """One class: the code it has in label rasters and maps, its name, and its colour as ``#rrggbb``."""
+    """One class: the code it has in label rasters and maps, its name, and its colour as ``#rrggbb``.
+
+    A class without a colour gets one in its label set: see :mod:`bandloom.class_colours`.
+    """
 
     code: int
     name: str
-    colour: str = "#888888"
+    colour: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class LabelSet:
         if set(codes) & set(self.ignore):
             both = sorted(set(codes) & set(self.ignore))[0]
             raise LabelError(f"label set {self.name!r} both names and ignores the code {both}; drop one of the two.")
+        colours = with_colours(names, [each.colour for each in self.classes])
+        object.__setattr__(self, "classes", tuple(map(_in_colour, self.classes, colours)))
         for each in self.classes:
             if not re.fullmatch(r"#[0-9a-fA-F]{6}", each.colour):
                 raise LabelError(f"class {each.name!r} has the colour {each.colour!r}; write it as '#rrggbb'.")
@@ -159,6 +165,10 @@ def majority_classes(label: np.ndarray, side_px: int, least: float = 0.0) -> np.
     votes = np.stack([(squares == value).sum((-3, -1)) for value in classes], -1)
     enough = votes.max(-1) >= max(1, least * side_px**2)
     return np.where(enough, classes[votes.argmax(-1)].astype(np.int64), IGNORE_INDEX)
+
+
+def _in_colour(each: LabelClass, colour: str) -> LabelClass:
+    return replace(each, colour=colour)
 
 
 def _colour(record: Mapping[str, Any]) -> dict[str, str]:

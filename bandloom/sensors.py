@@ -6,6 +6,7 @@ GISTDA's band table, THEOS-2 its published band names with nominal centres, to b
 holds the bands of either at 30 m.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -181,6 +182,21 @@ SENSORS: dict[str, Sensor] = {
                 ("red", 660, 60, 2, "B04"), ("nir", 830, 140, 2, "B08"), ("pan", 625, 350, 0.5, None)),
     )
 }  # fmt: skip
+
+
+def named_in(text: str, names: Iterable[str]) -> str | None:
+    """Return the band among ``names`` that a description or file stem ends in, the longest where several do, or None.
+
+    Case, leading zeros and what stands before a separator are left aside: ``B4``, ``b04`` and ``SR_B4`` are one.
+    """
+    told = _plain(text)
+    fits = [name for name in names if re.search(rf"(?:^|_){re.escape(_plain(name))}(?:_\d+m)?$", told)]
+    return max(fits, key=len, default=None)
+
+
+def _plain(name: str) -> str:
+    """Return a name in lower case with underscores between its parts and no leading zeros in its numbers."""
+    return re.sub(r"(?<=[a-z_])0+(?=\d)", "", re.sub(r"[\s.\-]+", "_", name.strip().lower()))
 
 
 def get_sensor(name: str) -> Sensor:

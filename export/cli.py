@@ -33,7 +33,9 @@ def export(
             "%s: max difference from torch %.2g (allowed %g), classes agree %.5f, on %d chips (%s)",
             model.file, parity.max_abs, parity.allowed_max_abs, parity.argmax_agreement, parity.chips, parity.source,
         )  # fmt: skip
-    typer.echo(f"wrote the bundle {out}; map a scene with: bandloom predict {out} SCENE --out MAP.tif")
+    target = "MAP.tif" if made.contract.makes_map else "TILES.json"
+    scenes = "SCENE" if made.contract.dates == 1 else "--change BEFORE AFTER"
+    typer.echo(f"wrote the bundle {out}; use it with: bandloom predict {out} {scenes} --out {target}")
 
 
 @bundle.command()
@@ -151,7 +153,12 @@ def predict(
         bool, typer.Option("--shift-check", help="Map twice, shifted by half a tile; compare.")
     ] = False,
     sensor: Annotated[str | None, typer.Option(help="The scenes' sensor, where they do not say.")] = None,
-    bands: Annotated[str | None, typer.Option(help="The scenes' bands in file order, B02,B03,...")] = None,
+    band_order: Annotated[
+        str | None,
+        typer.Option(
+            "--band-order", "--bands", help="Where files do not say: l1c, l2a, eurosat, or B02,B03,... in order."
+        ),
+    ] = None,
     offset: Annotated[int | None, typer.Option(help="The scenes' radiometric offset, where they do not say.")] = None,
     change: Annotated[
         bool, typer.Option("--change", help="The two scenes are BEFORE and AFTER; also map what changed.")
@@ -166,7 +173,7 @@ def predict(
         precision=precision, runtime=runtime, batch=batch, strip_rows=strip_rows, readers=readers, threads=threads,
         cache_mb=cache_mb, png=png, confidence=confidence, probabilities=probabilities, shift_check=shift_check,
         embeddings=embeddings, sensor=sensor, offset=offset,
-        band_map=tuple(bands.split(",")) if bands and "," in bands else bands,
+        band_map=tuple(band_order.split(",")) if band_order and "," in band_order else band_order,
     )  # fmt: skip
     for line in predict_scenes(bundle, scenes, out, options, part, change=change):
         typer.echo(line)

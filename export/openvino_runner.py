@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from export.runner import Groups, Unavailable, group_feed
+from export.runner import Groups, NotBrought, Unavailable, group_feed
 
 
 class OpenVinoRunner:
@@ -22,7 +22,7 @@ class OpenVinoRunner:
         try:
             import openvino  # type: ignore[import-not-found]
         except ImportError as cause:
-            raise Unavailable(f"openvino is not installed ({cause}); pip install 'bandloom[openvino]'") from cause
+            raise NotBrought(f"openvino is not installed ({cause}); pip install 'bandloom[openvino]'") from cause
         settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if precision != "bf16":
             settings["INFERENCE_PRECISION_HINT"] = "f32"  # its own choice is bf16 where the processor has it

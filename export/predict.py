@@ -1,6 +1,7 @@
 """Maps a whole scene with a bundle: one command on the GPU box, no torch, memory independent of the scene's height."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -288,12 +289,33 @@ def _tags(bundle: Bundle, scene: "Scene", options: PredictOptions, shifted: floa
         "SCENE": str(scene.name),
         "SCENE_PROVENANCE": json.dumps(scene.provenance, default=str),
         "SENSOR": scene.sensor.name,
+        "SCENE_BANDS": json.dumps(_bands(scene)),
     }
     if scene.datetime is not None:
         tags["TIFFTAG_DATETIME"] = scene.datetime.strftime("%Y:%m:%d %H:%M:%S")
     if shifted is not None:
         tags["HALF_TILE_SHIFT_DISAGREEMENT"] = f"{shifted:.6f}"
     return tags
+
+
+def _bands(scene: "Scene") -> list[dict[str, Any]]:
+    """Say which band is which and where in the scene it lies, so that what shows it need not understand products."""
+    shown: Any = getattr(scene, "later", scene)  # of two dates the one that the map is of
+    files, source = getattr(shown, "files", {}), str(shown.provenance.get("source", ""))
+    return [{"name": band.name, "slot": band.slot, "centre_nm": band.centre_nm, "file": _inside(file, source),
+             "index": index} for band in shown.sensor.bands if band.slot and band.name in files
+            for file, index in [files[band.name]]]  # fmt: skip
+
+
+def _inside(file: str, source: str) -> str:
+    """Return where a scene's file lies in the scene: empty when it is the scene, an address when it lies elsewhere."""
+    if file == source:
+        return ""
+    if packed := re.match(r"/vsi(?:zip|tar)/\{.*\}/(.*)", file):
+        return packed[1]
+    folder = Path(source) if Path(source).is_dir() else Path(source).parent
+    here = Path(file).resolve()
+    return here.relative_to(folder.resolve()).as_posix() if here.is_relative_to(folder.resolve()) else file
 
 
 def _count(work: PartialMap, bundle: Bundle) -> dict[str, int]:

@@ -15,6 +15,10 @@ class Unavailable(Exception):
     """A runtime that cannot run a model here, in words for the user; the next one is tried."""
 
 
+class NotBrought(Unavailable):
+    """A runtime that nobody meant to use: it is not installed, or the bundle holds nothing for it."""
+
+
 class Runner(Protocol):
     """Anything that turns native groups into logits."""
 

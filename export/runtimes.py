@@ -17,7 +17,7 @@ from export.engine_runner import EngineRunner
 from export.openvino_runner import OpenVinoRunner
 from export.record import ModelFile
 from export.replay import check_graph, replay
-from export.runner import OnnxRunner, Runner, Unavailable
+from export.runner import NotBrought, OnnxRunner, Runner, Unavailable
 
 if TYPE_CHECKING:
     from export.bundle import Bundle
@@ -37,10 +37,11 @@ class Tried:
     runner: Runner | None
     verdict: str
     at_fault: BundleError | None = None  # the runtime loaded the model, and it answered wrongly
+    brought: bool = True  # it is installed, and the bundle holds something for it
 
 
 def load_runner(bundle: "Bundle", precision: str | None = None, *, runtime: str = "auto", threads: int = 0) -> Runner:
-    """Return the first runtime that reproduces the golden chips; the others' reasons are logged.
+    """Return the first runtime that reproduces the golden chips; why one that was brought did not is logged.
 
     Args:
         bundle: its files were checked.
@@ -55,8 +56,9 @@ def load_runner(bundle: "Bundle", precision: str | None = None, *, runtime: str 
     for name in _wanted(runtime):
         attempt = try_runtime(bundle, name, precision, threads=threads)
         if attempt.runner is not None:
-            if tried:
-                logger.info("runs on %s; not on %s", attempt.runner.name, _reasons(tried))
+            for each in tried:
+                log = logger.info if each.brought else logger.debug
+                log("runs on %s; not on %s", attempt.runner.name, _reasons([each]))
             return attempt.runner
         if attempt.at_fault is not None:
             logger.warning("%s", attempt.verdict)
@@ -78,7 +80,7 @@ def try_runtime(bundle: "Bundle", runtime: str, precision: str | None = None, *,
         runner = _OPEN[runtime](bundle, model, threads)
         max_abs, agreement = replay(bundle, runner, model)
     except (Unavailable, MissingExtraError) as cause:
-        return Tried(runtime, None, str(cause))
+        return Tried(runtime, None, str(cause), brought=not isinstance(cause, NotBrought))
     except BundleError as cause:
         return Tried(runtime, None, str(cause), cause)
     return Tried(runtime, runner, f"golden chips reproduced, {max_abs:.2g} off, {agreement:.5f} of the classes agree")
@@ -100,7 +102,7 @@ def _open_engine(backend: str, bundle: "Bundle", model: ModelFile, _: int) -> Ru
     """Load the engine of the model's precision that was built for this GPU."""
     engines = [e for e in bundle.record.engines if e.backend == backend and e.precision == model.precision]
     if not engines:
-        raise Unavailable(f"the bundle holds no {backend} engine of {model.precision}")
+        raise NotBrought(f"the bundle holds no {backend} engine of {model.precision}")
     trt, cuda = load_backend(backend), find_cuda()
     here = cuda.compute_capability()
     fitting = [e for e in engines if not e.compute_capabilities or here in e.compute_capabilities]
@@ -134,7 +136,7 @@ def _open_onnx(provider: str, bundle: "Bundle", model: ModelFile, threads: int) 
     import onnxruntime
 
     if provider not in onnxruntime.get_available_providers():
-        raise Unavailable(f"this onnxruntime has no {provider}; pip install onnxruntime-gpu in its place")
+        raise NotBrought(f"this onnxruntime has no {provider}; pip install onnxruntime-gpu in its place")
     if model.precision == "bf16" and provider == "CPUExecutionProvider":
         raise Unavailable("ONNX Runtime has no bf16 kernels for a CPU")
     runner = OnnxRunner(bundle.path / model.file, threads=threads, provider=provider)

@@ -82,8 +82,9 @@ def say(record: dict[str, Any]) -> None:
         console.print(f"calibration error {found['before']['error']:.3f}, at temperature {found['temperature']:.2f}"
                       f" {found['after']['error']:.3f}")  # fmt: skip
     if record.get("bands"):
-        console.print("macro-F1 by bands, the others absent: "
-                      + ", ".join(f"{each['name']} {each['macro_f1']:.3f}" for each in record["bands"]))  # fmt: skip
+        found = [f"{'all' if each['name'] == MODEL_ROW else each['name']} {each['macro_f1']:.3f}"
+                 for each in record["bands"]]  # fmt: skip
+        console.print(f"macro-F1 by bands, the others absent: {', '.join(found)}")
     for line in seed_lines(record):
         console.print(line)
     if record.get("leakage"):

@@ -20,7 +20,7 @@ class TaxonomyClass:
     Args:
         code: raster code, 0 to 254.
         name: the name in the source's own spelling.
-        colour: ``#rrggbb``.
+        colour: ``#rrggbb``; without one the label set gives it one.
         id: the source's own code, such as CORINE's 311; the name where it has none.
         parent: name of the class one level up, in the next coarser set.
         synonyms: other words for it, for text alignment and for reading other people's labels.
@@ -29,7 +29,7 @@ class TaxonomyClass:
 
     code: int
     name: str
-    colour: str = "#888888"
+    colour: str = ""
     id: str = ""
     parent: str | None = None
     synonyms: tuple[str, ...] = ()

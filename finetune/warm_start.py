@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bandloom.console import track
 from bandloom.label_set import IGNORE_INDEX
 from bandloom.probes import fit_ridge
 from finetune.heads import ClassifyHead, SegmentHead
@@ -79,7 +80,7 @@ def _fit_pixels(layers: nn.Module, spectra: Tensor, labels: Tensor, seed: int, s
     optimizer = torch.optim.AdamW(layers.parameters(), lr=peak_lr, weight_decay=1e-4)
     generator = torch.Generator().manual_seed(seed)
     loss = torch.zeros(())
-    for step in range(steps):
+    for step in track(range(steps), "single pixels first"):
         for group in optimizer.param_groups:
             group["lr"] = peak_lr * min(1.0, (step + 1) / 20) * 0.5 * (1 + np.cos(np.pi * step / steps))
         picks = torch.randint(len(labels), (min(BATCH, len(labels)),), generator=generator)

@@ -1,6 +1,5 @@
 """From what a user names to the list of scenes: files, scene folders, folders of scenes, chips in class folders."""
 
-import colorsys
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -46,9 +45,9 @@ def find_sources(paths: Sequence[str], class_folders: bool = False, sensor: str 
 
 
 def class_label_set(sources: Sequence[Source]) -> LabelSet:
-    """Return the label set that class folders make: codes 1, 2, ... by name, with evenly spread colours."""
+    """Return the label set that class folders make: codes 1, 2, ... by name."""
     names = sorted({source.class_name for source in sources if source.class_name})
-    return LabelSet("class-folders", tuple(LabelClass(i + 1, name, _colour(i)) for i, name in enumerate(names)))
+    return LabelSet("class-folders", tuple(LabelClass(i + 1, name) for i, name in enumerate(names)))
 
 
 def _scenes_under(text: str, sensor: str | None) -> list[str]:
@@ -91,8 +90,3 @@ def _keys(paths: list[str]) -> dict[str, str]:
 
 def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", text)
-
-
-def _colour(index: int) -> str:
-    red, green, blue = colorsys.hsv_to_rgb((index * 0.618) % 1, 0.65, 0.9)
-    return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"

@@ -25,7 +25,9 @@ from slurm.run_record import need_record
 from slurm.status import read_status
 from slurm.status_table import show_status
 
-app = typer.Typer(no_args_is_help=True, help="Launch, watch, stop and resume runs on a Slurm cluster.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Launch, watch, stop and resume runs on a Slurm cluster."
+)
 T = TypeVar("T")
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")]

@@ -1,4 +1,4 @@
-"""The README's file tree, made from the first line of every module; ``python tests/readme_tree.py`` rewrites it."""
+"""What is where, from docstrings: README's folders and docs/files.md. ``python tests/readme_tree.py`` renews both."""
 
 import ast
 from pathlib import Path
@@ -6,30 +6,44 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 ROOMS = ("bandloom", "shards", "pretrain", "finetune", "export", "slurm", "view")
 BEGIN, END = "<!-- tree -->", "<!-- /tree -->"
+BESIDE = {"tests": "Mirrors the folders above", "benchmarks": "One script a figure, each beside its rival",
+          "docs": "Tutorials, formats, results, decisions"}  # fmt: skip
 
 
-def tree() -> str:
-    """Return one line a file: its name and its purpose."""
-    lines = []
-    for room in ROOMS:
-        lines.append(f"{room}/  {_purpose(ROOT / room / '__init__.py')}")
-        files = [file for file in sorted((ROOT / room).rglob("*.py")) if file.name != "__init__.py"]
-        lines += [f"    {file.relative_to(ROOT / room)!s:<28} {_purpose(file)}" for file in files]
-    return "\n".join(lines)
+def folders() -> str:
+    """Return one line a folder: its name and its purpose."""
+    told = {room: _purpose(ROOT / room / "__init__.py") for room in ROOMS} | BESIDE
+    return "```\n" + "\n".join(f"{name + '/':<12}{purpose}" for name, purpose in told.items()) + "\n```"
 
 
-def with_tree(readme: str) -> str:
-    """Return the README with its tree renewed."""
-    head, rest = readme.split(BEGIN)
+def files() -> str:
+    """Return a table a folder, with one row a file."""
+    return "\n\n".join(_table(room) for room in ROOMS)
+
+
+def with_tree(page: str, tree: str) -> str:
+    """Return a page with its tree renewed."""
+    head, rest = page.split(BEGIN)
     tail = rest.split(END)[1]
-    return f"{head}{BEGIN}\n```\n{tree()}\n```\n{END}{tail}"
+    return f"{head}{BEGIN}\n{tree}\n{END}{tail}"
+
+
+PAGES = {"README.md": folders, "docs/files.md": files}
+
+
+def _table(room: str) -> str:
+    found = [file for file in sorted((ROOT / room).rglob("*.py")) if file.name != "__init__.py"]
+    rows = [f"| `{file.relative_to(ROOT / room)}` | {_purpose(file)} |" for file in found]
+    head = [f"## {room}/", "", _purpose(ROOT / room / "__init__.py") + ".", "", "| file | what it holds |", "|---|---|"]
+    return "\n".join(head + rows)
 
 
 def _purpose(file: Path) -> str:
     documented = ast.get_docstring(ast.parse(file.read_text())) or ""
-    return documented.split("\n\n")[0].replace("\n", " ").replace("``", "").rstrip(".")
+    return documented.split("\n\n")[0].replace("\n", " ").replace("``", "`").replace("|", r"\|").rstrip(".")
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(with_tree(readme.read_text()))
+    for name, tree in PAGES.items():
+        page = ROOT / name
+        page.write_text(with_tree(page.read_text(), tree()))

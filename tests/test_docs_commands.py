@@ -1,6 +1,5 @@
 """Every command block of README and docs is run by a test, or says why not; and what it types exists."""
 
-import os
 import re
 import shlex
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import pytest
 import typer.main
 
 from bandloom.cli import bandloom, main
+from finetune.taxonomy import get_taxonomy
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -78,42 +78,61 @@ def find(words: list[str]) -> tuple[Any, list[str]]:
     return command, words
 
 
-def test_the_tutorial_of_a_new_sensor_runs(tmp_path: Path):
+def test_the_tutorial_of_a_new_sensor_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     page = ROOT / "docs" / "tutorial-sensor.md"
     sensor, segment = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
     (tmp_path / "cubesat.yaml").write_text(sensor)
     (tmp_path / "segment.yaml").write_text(segment)
-    was = Path.cwd()
-    os.chdir(tmp_path)
-    try:
-        for line in [line for block in blocks_of(page) for line in block.commands]:
-            with pytest.raises(SystemExit) as ended:
-                main(shlex.split(line)[1:])
-            assert not ended.value.code, line
-    finally:
-        os.chdir(was)
+    monkeypatch.chdir(tmp_path)
+    for line in [line for block in blocks_of(page) for line in block.commands]:
+        run(*shlex.split(line)[1:])
     assert (tmp_path / "map.tif").is_file()
 
 
 @pytest.mark.slow
-def test_the_commands_of_readme_run_from_scenes_to_a_report(tmp_path: Path):
-    """README.md's own lines, with fewer steps; the map page itself, which serves until Ctrl-C, is written to a file."""
-    fewer = {"pretrain": ["size=demo", "crop_px=60", "trainer.steps=4", "trainer.batch_size=4", "pictures_every=4"],
-             "finetune": ["trainer.steps=4", "baselines=[majority]"], "view": ["--export", "page.html"]}  # fmt: skip
-    recipe = "pretrain/recipes/laptop.yaml"
-    made = {"SCENES...": "data/scenes", "MASKS": "data/labels", "classes.yaml": "data/label_set.yaml",
-            "SCENE": "data/scenes/scene_00000", recipe: str(ROOT / recipe)}  # fmt: skip
-    (tmp_path / "my.yaml").write_text("size: demo\nchip_px: 60\nwarm_steps: 10\ntrainer: {batch_size: 4}\n")
-    own = next(block for block in blocks_of(ROOT / "README.md") if "shards build" in block.text)
-    typed = ["bandloom shards synth --out data --scenes 3 --size 120", *own.commands]
-    was = Path.cwd()
-    os.chdir(tmp_path)
-    try:
-        for line in typed:
-            words = [made.get(word, word) for word in shlex.split(line)[1:]]
-            with pytest.raises(SystemExit) as ended:
-                main([*words, *fewer.get(words[0], [])])
-            assert not ended.value.code, line
-    finally:
-        os.chdir(was)
-    assert (tmp_path / "report.html").is_file()
+def test_the_commands_of_readme_run_in_a_folder_of_a_newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """README.md's own lines and files, with fewer steps; the map page, which serves until Ctrl-C, goes to a file."""
+    page = ROOT / "README.md"
+    classes, config = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
+    (tmp_path / "classes.yaml").write_text(classes)
+    assert get_taxonomy(str(tmp_path / "classes.yaml")).label_set.names == ("water", "wheat", "forest")
+    (tmp_path / "my.yaml").write_text(config)
+    monkeypatch.chdir(tmp_path)
+    run("labels", "examples", "--out", "data")
+    blocks = {block.commands[0].split()[1]: block.commands for block in blocks_of(page) if block.run_by}
+    assert list(blocks) == ["view", "predict", "labels", "shards"]
+    type_lines(blocks["labels"])
+    (tmp_path / "demo/unseen/scenes").mkdir(parents=True)
+    (tmp_path / "demo/unseen/scenes/scene_05000").symlink_to(tmp_path / SCENE)
+    for made, shown in (
+        ("landcover.tif", "map.tif"),
+        ("landcover.bundle", "segment.bundle"),
+        ("runs/landcover", "segment"),
+    ):
+        (tmp_path / "demo" / shown).symlink_to(tmp_path / made)
+    for name in ("view", "predict", "shards"):
+        type_lines(blocks[name])
+    for made in ("report.html", "landcover.html", "shards.html", "map.png", "runs/better/metrics.json"):
+        assert (tmp_path / made).is_file(), made
+
+
+SCENE = "data/scenes/scene_00005"
+RECIPE = "pretrain/recipes/laptop.yaml"
+STANDS_FOR = {"SCENE": SCENE, "SCENES...": "data/scenes", "classes.yaml": "data/label_set.yaml",
+              "polygons.geojson": "data/polygons.geojson", RECIPE: str(ROOT / RECIPE)}  # fmt: skip
+FEWER = {"pretrain": ["size=demo", "crop_px=60", "trainer.steps=4", "trainer.batch_size=4", "pictures_every=4"],
+         "finetune": ["chip_px=24", "warm_steps=10", "trainer.steps=2", "trainer.batch_size=4",
+                      "trainer.engine.warmup_steps=1", "baselines=[majority]"]}  # fmt: skip
+
+
+def type_lines(lines: list[str]) -> None:
+    for line in lines:
+        words = [STANDS_FOR.get(word, word) for word in shlex.split(line)[1:]]
+        shown = ["--export", f"{Path(words[1]).stem}-{len(words)}-{hash(line)}.html"] if words[0] == "view" else []
+        run(*words, *FEWER.get(words[0], []), *shown)
+
+
+def run(*words: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    assert not ended.value.code, words

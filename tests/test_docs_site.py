@@ -19,5 +19,8 @@ def test_the_site_builds_without_a_warning(tmp_path: Path):
     reference = (tmp_path / "site" / "reference.html").read_text()
     for name in ("bandloom.sensors.Sensor", "shards.shard_set.ShardSet", "export.bundle"):
         assert f'id="{name}' in reference
+    first = (tmp_path / "site" / "index.html").read_text()  # the README, its links as they are inside the site
+    assert "Train on labels of your own" in first
+    assert 'href="tutorial-labels.html"' in first
     outside = "https://fonts.googleapis.com"
-    assert outside not in (tmp_path / "site" / "index.html").read_text()
+    assert outside not in first

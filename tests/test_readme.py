@@ -1,4 +1,4 @@
-"""The README says what is there: its file tree, its commands, its links."""
+"""README and docs say what is there: the files, the commands, the links."""
 
 import re
 
@@ -6,14 +6,17 @@ import pytest
 import yaml
 
 from bandloom.cli import VERBS
-from tests.readme_tree import ROOT, with_tree
+from tests import readme_tree
+from tests.readme_tree import ROOT
 
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def test_the_file_tree_is_that_of_the_files() -> None:
-    assert with_tree(README) == README, "run: python tests/readme_tree.py"
+@pytest.mark.parametrize("name", readme_tree.PAGES)
+def test_the_tree_is_that_of_the_files(name: str) -> None:
+    page = (ROOT / name).read_text()
+    assert readme_tree.with_tree(page, readme_tree.PAGES[name]()) == page, "run: python tests/readme_tree.py"
 
 
 def test_every_make_target_named_exists() -> None:
@@ -33,6 +36,19 @@ def test_every_link_to_a_file_leads_somewhere(page) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if not target.startswith(("http:", "https:", "mailto:")):
             assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_heading_finds_it(page) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]*)\)", page.read_text()):
+        headings = re.findall(r"^#+ (.*)$", (page.parent / target if target else page).read_text(), re.M)
+        assert anchor in {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}, anchor
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_of_the_project_named_exists(page) -> None:
+    named = re.findall(rf"`((?:{'|'.join((*readme_tree.ROOMS, *readme_tree.BESIDE))})/[\w./-]+)`", page.read_text())
+    assert [each for each in named if not (ROOT / each).exists()] == []
 
 
 def test_yaml_blocks_are_yaml() -> None:

@@ -50,6 +50,7 @@ class ClassMap:
                 self.classes = _classes(source, self.nodata)
         except RasterioError as cause:
             raise SceneError(f"{path} cannot be read as a raster ({cause}); name a GeoTIFF.") from cause
+        self.scene_bands = _listed(self.tags.get("SCENE_BANDS", ""))
         confidence = path.with_suffix(".confidence.tif")
         self.confidence = confidence if confidence.is_file() else None
 
@@ -85,6 +86,15 @@ def place_of(longitude: float, latitude: float, crs: Any, grid: Any, shape: tupl
     column, row = ~grid * (x, y)
     inside = 0 <= row < shape[0] and 0 <= column < shape[1]
     return (int(row), int(column)) if inside else None
+
+
+def _listed(text: str) -> list[dict[str, Any]]:
+    """Return the bands of the scene that was mapped, as the map names them; none where it does not."""
+    try:
+        told = json.loads(text or "[]")
+        return [each for each in told if each["slot"] and each["name"] and each["centre_nm"] > 0]
+    except (ValueError, TypeError, KeyError):
+        return []
 
 
 def _pixel(path: Path, row: int, column: int) -> np.ndarray:

@@ -25,7 +25,7 @@ def report(
 def view(
     map_file: Annotated[Path, typer.Argument(metavar="MAP.tif", help="A map of bandloom predict.")],
     scene: Annotated[
-        Path | None, typer.Option(help="The scene: a GeoTIFF with band names, or a folder of bands.")
+        Path | None, typer.Option(help="The scene that was mapped, whatever predict read: shown under the map.")
     ] = None,
     compare: Annotated[Path | None, typer.Option(help="Another map of the same place, behind a swipe.")] = None,
     port: Annotated[int, typer.Option(help="Of this machine; 0 takes a free one.")] = 8765,
@@ -40,7 +40,7 @@ def view(
     from view.standalone import write_page
 
     maps = [ClassMap(each) for each in (map_file, compare) if each is not None]
-    views = Views(maps, SceneBands(scene) if scene is not None else None)
+    views = Views(maps, SceneBands(scene, maps[0].scene_bands) if scene is not None else None)
     fetch()
     if export is not None:
         logger.info("%s: open it in a browser, or send it", write_page(views, export))

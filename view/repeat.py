@@ -7,7 +7,14 @@ from typing import Any
 
 # of a shard build: the option's name where it is not that of its record, and what it is by default
 RENAMED = {"side_px": "side"}
-DEFAULTS = {"side_px": 240, "codec": "default", "min_valid": 0.0, "max_cloud": 1.0, "atmosphere": "none"}
+DEFAULTS = {
+    "side_px": 240,
+    "codec": "default",
+    "min_valid": 0.0,
+    "max_cloud": 1.0,
+    "atmosphere": "none",
+    "label_field": "class",
+}
 
 
 def run_command(environment: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ from bandloom.output import new_output
 from view.charts import line_chart
 from view.records import KINDS, Record, read_record
 from view.sections import facts_of, sections_of
-from view.sections.parts import Section, Table
+from view.sections.parts import Section, table
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_ROWS = 200  # of one table
@@ -81,11 +81,17 @@ def compare(records: Sequence[Record]) -> list[Section]:
     scores = [[name, *(_score(record, key) for key in ("overall", "macro_f1", "mean_iou"))]
               for name, record in zip(names, records, strict=True) if record.result.get("rows")]  # fmt: skip
     found = [
-        Section("Where the configs differ", tables=[Table(["", *names], rows)] if rows else ()),
-        Section("Scores", tables=[Table(("", "accuracy", "macro-F1", "mean IoU"), scores)] if scores else ()),
+        Section("Where the configs differ", tables=table(["", *names], rows)),
+        Section("Scores", _ground(records), tables=table(("", "accuracy", "macro-F1", "mean IoU"), scores)),
         Section("Losses", charts=figure),
     ]
     return [each for each in found if each.tables or each.charts]
+
+
+def _ground(records: Sequence[Record]) -> str:
+    """Say whether scores can be compared: whether the same ground tested them."""
+    hashes = {(each.result.get("split") or {}).get("hash") for each in records if each.result.get("rows")}
+    return "" if len(hashes) < 2 else "They were tested on different ground (their splits differ): compare no digits."
 
 
 def _score(record: Record, key: str) -> Any:
@@ -102,11 +108,13 @@ def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def cell(value: Any) -> str:
-    """Return a table's cell as text: three digits after the point, thousands set apart, nothing for None."""
+    """Return a table's cell as text: three digits after the point, from 10 on one, thousands set apart, None empty."""
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.2e}"
+    if abs(value) >= 10:
+        return f"{value:,.1f}"
+    return f"{value:.3f}" if value == 0 or abs(value) >= 1e-3 else f"{value:.2e}"

@@ -1,7 +1,9 @@
-"""A scene under a map: bands by name from one GeoTIFF, or from a folder of single-band rasters, a SAFE one included."""
+"""A scene under a map: where each band lies, as the map remembers it, or else by the names of files and of bands."""
 
 import math
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,99 +13,143 @@ from rasterio.errors import RasterioError
 from rasterio.warp import transform_bounds
 
 from bandloom.errors import SceneError
-from bandloom.sensors import SENSORS, SLOTS
+from bandloom.sensors import SENSORS, SLOTS, named_in
 from bandloom.values import SATURATED
 from view.class_map import place_of
 
-WAVELENGTHS = {band.slot: band.centre_nm for band in SENSORS["sentinel2-l1c"].bands if band.slot}
+SENTINEL2 = [{"name": band.name, "slot": band.slot, "centre_nm": band.centre_nm}
+             for band in SENSORS["sentinel2-l1c"].bands]  # fmt: skip
 SAMPLE_PX = 256  # side of the overview that stretches are taken from
+RASTERS = (".tif", ".tiff", ".gtif", ".jp2", ".vrt")
+
+
+@dataclass(frozen=True)
+class BandAt:
+    """One band of a scene: what it is, and which band of which raster holds it."""
+
+    name: str
+    slot: str
+    centre_nm: float
+    file: str  # as GDAL opens it
+    index: int
 
 
 class SceneBands:
     """Where each band of a scene lies."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, told: Sequence[Mapping[str, Any]] = ()) -> None:
         """Look at the scene at ``path``.
+
+        Args:
+            path: any scene that `bandloom predict` reads from this machine.
+            told: the bands of the scene that was mapped, as :attr:`view.class_map.ClassMap.scene_bands`.
 
         Raises:
             SceneError: there is no band with a known name in it.
         """
-        self.name = path.stem
-        self.bands: dict[str, tuple[Path, int]] = {}
-        self.path = path
+        self.name, self.path = path.stem, path
+        self.bands: dict[str, BandAt] = {}
         self.bounds = (math.inf, math.inf, -math.inf, -math.inf)  # degrees
         if not path.exists():
-            raise SceneError(f"the scene {path} does not exist; name a GeoTIFF or a folder of bands.")
-        for file in _rasters(path):
+            raise SceneError(f"the scene {path} does not exist; name the scene that was mapped.")
+        if not self._as_told(told):
+            self._by_names(told or SENTINEL2)
+        if not self.bands:
+            names = ", ".join(str(each["name"]) for each in told or SENTINEL2)
+            raise SceneError(
+                f"{path} holds no band of the map's sensor ({names}); give the scene that was mapped, a GeoTIFF with"
+                " band descriptions, or a folder of single-band rasters named by band."
+            )
+        self.stretch = {name: self._stretch(band) for name, band in self.bands.items()}
+
+    def _as_told(self, told: Sequence[Mapping[str, Any]]) -> bool:
+        """Take the files that were mapped, if this is that scene."""
+        found = [(each, inner_path(self.path, str(each["file"])), int(each["index"])) for each in told
+                 if "file" in each and "index" in each]  # fmt: skip
+        try:
+            for each, file, index in found:
+                with rasterio.open(file) as source:
+                    if index > source.count:
+                        raise RasterioError("another raster")
+                    self._take(each, file, index, source)
+        except RasterioError:
+            self.bands.clear()
+        return bool(self.bands)
+
+    def _by_names(self, known: Sequence[Mapping[str, Any]]) -> None:
+        """Take the bands whose description, or whose file's name, ends in a known name."""
+        by_name = {str(each["name"]): each for each in known}
+        for file in _rasters(self.path, by_name):
             try:
                 with rasterio.open(file) as source:
-                    self._take(file, source)
+                    for index, described in enumerate(source.descriptions, 1):
+                        name = named_in(described or (file.stem if source.count == 1 else ""), by_name)
+                        if name and name not in self.bands:
+                            self._take(by_name[name], str(file), index, source)
             except RasterioError as cause:
                 raise SceneError(f"{file} cannot be read as a raster ({cause}); name a GeoTIFF.") from cause
-        if not self.bands:
-            raise SceneError(
-                f"{path} names no band of Sentinel-2; give a GeoTIFF with band descriptions such as B04, or a folder of"
-                " single-band rasters named by band."
-            )
-        self.stretch = {slot: self._stretch(slot) for slot in self.bands}
 
-    def _take(self, file: Path, source: Any) -> None:
-        """Note which bands a raster holds, and where it lies."""
-        for index, described in enumerate(source.descriptions, 1):
-            slot = _slot(described or (file.stem if source.count == 1 else ""))
-            if slot and source.crs is not None and slot not in self.bands:
-                self.bands[slot] = (file, index)
-                west, south, east, north = transform_bounds(source.crs, "EPSG:4326", *source.bounds)
-                own = self.bounds
-                self.bounds = min(own[0], west), min(own[1], south), max(own[2], east), max(own[3], north)
+    def _take(self, band: Mapping[str, Any], file: str, index: int, source: Any) -> None:
+        """Note where a band lies, and the ground of its raster."""
+        if source.crs is None:
+            return
+        name = str(band["name"])
+        self.bands[name] = BandAt(name, str(band["slot"]), float(band["centre_nm"]), file, index)
+        west, south, east, north = transform_bounds(source.crs, "EPSG:4326", *source.bounds)
+        own = self.bounds
+        self.bounds = min(own[0], west), min(own[1], south), max(own[2], east), max(own[3], north)
 
     def composites(self) -> dict[str, tuple[str, str, str]]:
-        """Return the pictures that these bands allow, by name: red, green and blue."""
-        wanted = {"true colour": ("B04", "B03", "B02"), "false colour": ("B08", "B04", "B03"),
+        """Return the pictures that these bands allow, by name: the bands shown as red, green and blue."""
+        by_slot = {band.slot: name for name, band in self.bands.items()}
+        infrared = "B08" if "B08" in by_slot else "B8A"
+        wanted = {"true colour": ("B04", "B03", "B02"), "false colour": (infrared, "B04", "B03"),
                   "SWIR": ("B12", "B8A", "B04")}  # fmt: skip
-        found = {name: slots for name, slots in wanted.items() if set(slots) <= set(self.bands)}
-        return found | {slot: (slot, slot, slot) for slot in SLOTS if slot in self.bands}
+        found = {title: tuple(by_slot[slot] for slot in slots) for title, slots in wanted.items()
+                 if set(slots) <= set(by_slot)}  # fmt: skip
+        return found | {by_slot[slot]: (by_slot[slot],) * 3 for slot in SLOTS if slot in by_slot}  # type: ignore[return-value]
 
     def spectrum(self, longitude: float, latitude: float) -> list[dict[str, Any]]:
         """Return wavelength in nm and digital number of every band at a place, in order of wavelength."""
         found = []
-        for slot, (file, index) in self.bands.items():
-            with rasterio.open(file) as source:
+        for band in self.bands.values():
+            with rasterio.open(band.file) as source:
                 where = place_of(longitude, latitude, source.crs, source.transform, source.shape)
                 if where is None:
                     continue
                 window = rasterio.windows.Window(where[1], where[0], 1, 1)  # type: ignore[call-arg]
-                value = int(source.read(index, window=window)[0, 0])
+                value = int(source.read(band.index, window=window)[0, 0])
             if 0 < value < SATURATED:
-                found.append({"band": slot, "nm": WAVELENGTHS[slot], "dn": value})
+                found.append({"band": band.name, "nm": band.centre_nm, "dn": value})
         return sorted(found, key=lambda each: each["nm"])
 
-    def _stretch(self, slot: str) -> tuple[float, float]:
+    def _stretch(self, band: BandAt) -> tuple[float, float]:
         """Return the digital numbers shown as black and white: the 2nd and 98th percentile of an overview."""
-        file, index = self.bands[slot]
-        with rasterio.open(file) as source:
+        with rasterio.open(band.file) as source:
             shape = (min(SAMPLE_PX, source.height), min(SAMPLE_PX, source.width))
-            values = source.read(index, out_shape=shape)
+            values = source.read(band.index, out_shape=shape)
         seen = values[(values > 0) & (values < SATURATED)]
         low, high = np.percentile(seen, (2, 98)) if seen.size else (0.0, 1.0)
         return float(low), float(max(high, low + 1))
 
 
-def _rasters(path: Path) -> list[Path]:
+def inner_path(scene: Path, inner: str) -> str:
+    """Return the path under which GDAL opens a file of a scene: a raster, a folder, an archive, or beside an item."""
+    if not inner or inner.startswith("/vsi") or "://" in inner:
+        return inner or str(scene)
+    if scene.suffix in (".zip", ".tar"):
+        return f"/vsi{scene.suffix[1:]}/{{{scene.resolve()}}}/{inner}"
+    return str((scene if scene.is_dir() else scene.parent) / inner)
+
+
+def _rasters(path: Path, names: Mapping[str, Any]) -> list[Path]:
     """Return the rasters of a scene, those named for the finest sampling first; a product's masks and previews not."""
     if not path.is_dir():
         return [path]
-    found = [each for each in path.rglob("*") if each.suffix.lower() in (".tif", ".tiff", ".jp2")]
-    return sorted((each for each in found if _slot(each.stem)), key=lambda each: (_named_gsd(each.stem), each))
+    found = [each for each in path.rglob("*") if each.suffix.lower() in RASTERS]
+    return sorted((each for each in found if named_in(each.stem, names)), key=lambda at: (_named_gsd(at.stem), at))
 
 
 def _named_gsd(stem: str) -> int:
     told = re.search(r"_(\d\d)m$", stem)
     return int(told[1]) if told else 0
-
-
-def _slot(name: str) -> str | None:
-    """Return the slot that a band's description or a file's name ends in: B4, B04, S2A_B8A, T48QUE_B04_10m."""
-    last = re.sub(r"_\d\dM$", "", name.upper().replace(" ", "_")).split("_")[-1]
-    padded = f"B{last[1:]:0>2}" if last[:1] == "B" and last[1:].isdigit() else last
-    return padded if padded in SLOTS else None

@@ -7,7 +7,7 @@ from functools import cache, lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from bandloom.errors import OutputError, SceneError
 from bandloom.png import png
@@ -58,14 +58,17 @@ class Views:
         """Return what lies at a place."""
         found = [each.at(longitude, latitude) for each in self.maps]
         if self.scene is None:
-            return {"maps": found, "spectrum": [], "class_mean": []}
-        mean = self.class_means().get(found[0]["value"], {}) if found[0] else {}
-        spectrum = self.scene.spectrum(longitude, latitude)
-        beside = [each | {"dn": mean[each["band"]]} for each in spectrum if each["band"] in mean]
-        return {"maps": found, "spectrum": spectrum, "class_mean": beside}
+            return {"maps": found, "spectrum": [], "class_means": []}
+        return {"maps": found, "spectrum": self.scene.spectrum(longitude, latitude), "class_means": self.class_means()}
 
-    def _class_means(self) -> dict[int, dict[str, float]]:
-        return class_means(self.maps[0], self.scene) if self.scene else {}
+    def _class_means(self) -> list[dict[str, Any]]:
+        """Return the mean spectrum of every class of the first map, in the form of :meth:`SceneBands.spectrum`."""
+        if self.scene is None:
+            return []
+        bands = sorted(self.scene.bands.values(), key=lambda band: band.centre_nm)
+        return [{"value": value, "curve": [{"band": band.name, "nm": band.centre_nm, "dn": mean[band.name]}
+                                           for band in bands if band.name in mean]}
+                for value, mean in class_means(self.maps[0], self.scene).items() if mean]  # fmt: skip
 
     def _picture(self, layer: str, name: str, zoom: int, x: int, y: int, shown: str | None) -> bytes | None:
         bounds, size = tile_bounds(zoom, x, y), (TILE_PX, TILE_PX)
@@ -120,9 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
             layer, name, *numbers = tile.groups()
             if int(numbers[0]) > DEEPEST_ZOOM:
                 raise LookupError(path)
-            content = self.views.picture(
-                layer, name.replace("%20", " "), *map(int, numbers), query.get("show", [None])[0]
-            )
+            content = self.views.picture(layer, unquote(name), *map(int, numbers), query.get("show", [None])[0])
             if content is not None:
                 return "image/png", content
         raise LookupError(path)

@@ -27,13 +27,12 @@ def class_picture(
     return class_map.palette(shown)[codes]
 
 
-def scene_picture(scene: SceneBands, slots: Sequence[str], bounds: Bounds, size: tuple[int, int]) -> np.ndarray:
+def scene_picture(scene: SceneBands, names: Sequence[str], bounds: Bounds, size: tuple[int, int]) -> np.ndarray:
     """Return three bands as red, green and blue in a window, ``(H, W, 4)`` uint8, clear where one of them is absent."""
     planes, measured = [], np.ones(size, bool)
-    for slot in slots:
-        file, index = scene.bands[slot]
-        values = _window(file, index, bounds, size, Resampling.bilinear, 0)
-        low, high = scene.stretch[slot]
+    for name in names:
+        band, (low, high) = scene.bands[name], scene.stretch[name]
+        values = _window(band.file, band.index, bounds, size, Resampling.bilinear)
         planes.append(np.clip((values.astype(np.float32) - low) / (high - low), 0, 1) * 255)
         measured &= (values > 0) & (values < SATURATED)
     return np.dstack([*planes, measured * 255]).astype(np.uint8)
@@ -44,23 +43,24 @@ def class_means(class_map: ClassMap, scene: SceneBands, side: int = 256) -> dict
     bounds = transform_bounds("EPSG:4326", WEB_MERCATOR, *class_map.bounds)
     codes = _window(class_map.path, 1, bounds, (side, side), Resampling.nearest, class_map.nodata)
     means: dict[int, dict[str, float]] = {each.value: {} for each in class_map.classes}
-    for slot, (file, index) in scene.bands.items():
-        values = _window(file, index, bounds, (side, side), Resampling.nearest, 0)
+    for band in scene.bands.values():
+        values = _window(band.file, band.index, bounds, (side, side), Resampling.nearest)
         seen = (values > 0) & (values < SATURATED)
         for code, held in means.items():
             here = values[seen & (codes == code)]
             if here.size:
-                held[slot] = round(float(here.mean()), 1)
+                held[band.name] = round(float(here.mean()), 1)
     return means
 
 
-def _window(path: Path, index: int, bounds: Bounds, size: tuple[int, int], how: Resampling, absent: int) -> np.ndarray:
-    """Warp one band into a window; GDAL takes the overview that is fine enough."""
+def _window(path: str | Path, index: int, bounds: Bounds, size: tuple[int, int], how: Resampling,
+            absent: int | None = None) -> np.ndarray:  # fmt: skip
+    """Warp one band into a window; GDAL takes the overview that is fine enough. What is absent: the file's, or 0."""
     height, width = size
     grid = from_bounds(*bounds, width, height)
-    with (
-        rasterio.open(path) as source,
-        WarpedVRT(source, crs=WEB_MERCATOR, transform=grid, width=width, height=height, resampling=how,
-                  src_nodata=absent, nodata=absent) as view,
-    ):  # fmt: skip
-        return view.read(index)
+    with rasterio.open(path) as source:
+        if absent is None:
+            absent = int(source.nodata or 0)
+        with WarpedVRT(source, crs=WEB_MERCATOR, transform=grid, width=width, height=height, resampling=how,
+                       src_nodata=absent, nodata=absent) as view:  # fmt: skip
+            return view.read(index)

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Experimental: caption images and answer questions about them.", no_args_is_help=True)
+app = typer.Typer(help="Experimental: caption images and answer questions about them.", no_args_is_help=True,
+                  add_completion=False)  # fmt: skip
 
 
 @app.command()

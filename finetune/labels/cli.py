@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from finetune.labels.ground import Overlap
     from finetune.labels.prepare import Form, Request
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 Source = Annotated[Path, typer.Argument(help="Chips (a folder or a CSV), or the scene that --labels belongs to.")]
 FormOption = Annotated[str, typer.Option(help="folders, table, bigearthnet, mask, polygons or points.")]
@@ -68,9 +68,11 @@ def check(
     if report == "json":
         typer.echo(json.dumps(found.to_dict(), indent=1))
     else:
-        for problem in found.found:
-            typer.echo(f"{problem.severity}: {problem.where}: {problem.what}")
+        for line in found.lines():
+            typer.echo(line)
         typer.echo(f"{len(found.errors)} errors, {len(found.found) - len(found.errors)} warnings")
+        if not found.errors:
+            typer.echo("next: the same words with prepare in the place of check, and --out FOLDER")
     raise typer.Exit(2 if found.errors else 0)
 
 

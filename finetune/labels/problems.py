@@ -8,6 +8,7 @@ from typing import Any, Literal
 from bandloom.errors import BandloomError, LabelError
 
 Severity = Literal["error", "warning"]
+SHOWN_ALIKE = 3
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,17 @@ class Problems:
             first, more = self.errors[0], len(self.errors) - 1
             rest = f" ({more} more; `bandloom labels check` lists them all)" if more else ""
             raise LabelError(f"{first.where}: {first.what}{rest}")
+
+    def lines(self) -> list[str]:
+        """Return a line a problem for a person; of more than three that differ in their place alone, the first."""
+        alike: dict[tuple[str, str], list[str]] = {}
+        for each in self.found:
+            alike.setdefault((each.severity, each.what.removeprefix(each.where).lstrip()), []).append(each.where)
+        told = []
+        for (severity, what), places in alike.items():
+            shown = places if len(places) <= SHOWN_ALIKE else [f"{places[0]} and {len(places) - 1} more"]
+            told += [f"{severity}: {where}: {what}" for where in shown]
+        return told
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bandloom.errors import SceneError, SensorError, nearest
-from bandloom.sensors import SLOTS, Sensor, get_sensor
+from bandloom.sensors import SLOTS, Sensor, get_sensor, named_in
 
 BAND_ORDERS: dict[str, tuple[str, ...]] = {
     "l1c": SLOTS,
@@ -31,14 +31,7 @@ def band_name(text: str, sensor: Sensor | None) -> str | None:
     """
     if sensor is None:
         return sentinel2_name(text)
-    told = _plain(text)
-    fits = [b.name for b in sensor.bands if re.search(rf"(?:^|_){re.escape(_plain(b.name))}(?:_\d+m)?$", told)]
-    return max(fits, key=len, default=None)
-
-
-def _plain(name: str) -> str:
-    """Return a name in lower case with underscores between its parts and no leading zeros in its numbers."""
-    return re.sub(r"(?<=[a-z_])0+(?=\d)", "", re.sub(r"[\s.\-]+", "_", name.strip().lower()))
+    return named_in(text, [band.name for band in sensor.bands])
 
 
 def expand_order(order: Sequence[str] | str, sensor: Sensor | None = None) -> tuple[str, ...]:

@@ -45,6 +45,7 @@ class RasterScene:
         """Take the open rasters of every band, all closed by ``stack``."""
         self._stack = stack
         self.name, self.sensor = name, sensor
+        self.files = {band: (file, index) for band, (_, file, index) in bands.items()}  # where GDAL finds each band
         self._grids = self._open_grids(bands, sensor)
         first = next(iter(bands.values()))[0]
         finest = sensor.groups[0].gsd_m

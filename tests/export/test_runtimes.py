@@ -47,9 +47,19 @@ def test_inspect_and_predict_show_the_reasons(bundle, tmp_path, capsys):
     assert "Runtimes here" in said
     assert "onnxruntime-cpu" in said
     scene = write_stack(tmp_path / "scene.tif", (60, 60))
+    assert run("--debug", "predict", bundle, scene, "--out", tmp_path / "map.tif") == 0
+    assert "not on tensorrt (the bundle holds no tensorrt engine of fp32)" in capsys.readouterr().out
+
+
+def test_only_a_runtime_that_was_brought_is_talked_about(bundle, tmp_path, capsys):
+    scene = write_stack(tmp_path / "scene.tif", (60, 60))
     assert run("predict", bundle, scene, "--out", tmp_path / "map.tif") == 0
+    assert "not on" not in capsys.readouterr().out
+    with_engine(bundle, b"no engine at all" * 1000)
+    assert run("predict", bundle, scene, "--out", tmp_path / "map2.tif") == 0
     said = capsys.readouterr().out
-    assert "not on tensorrt (the bundle holds no tensorrt engine of fp32); tensorrt-rtx (" in said
+    assert "not on tensorrt-rtx (" in said
+    assert "not on tensorrt (" not in said
 
 
 def test_a_runtime_that_was_asked_for_is_the_only_one_tried(bundle, tmp_path, capsys):

@@ -164,8 +164,8 @@ def test_what_files_say_is_never_markup(tmp_path: Path):
 
 
 def test_cells_are_short(tmp_path: Path):
-    assert [cell(each) for each in (None, True, "a", 1234, 0.5, 1e-6, 0.0)] == [
-        "", "True", "a", "1,234", "0.500", "1.00e-06", "0.000"]  # fmt: skip
+    assert [cell(each) for each in (None, True, "a", 1234, 0.5, 1e-6, 0.0, 12345.678)] == [
+        "", "True", "a", "1,234", "0.500", "1.00e-06", "0.000", "12,345.7"]  # fmt: skip
 
 
 def _file(path: Path, content: str) -> Path:

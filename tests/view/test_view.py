@@ -205,7 +205,7 @@ def test_bands_of_a_safe_folder_are_found_at_their_finest(tmp_path: Path):
         with rasterio.open(tmp_path / f"{name}.tif", "w", **profile) as file:
             file.write(np.full((1, 8, 8), 2000, np.uint16))
     found = SceneBands(tmp_path)
-    assert {slot: file.stem for slot, (file, _) in found.bands.items()} == {
+    assert {name: Path(band.file).stem for name, band in found.bands.items()} == {
         "B04": "T48QUE_B04_10m", "B8A": "T48QUE_B8A_20m"}  # fmt: skip
     assert found.bounds[0] < found.bounds[2]
 
@@ -238,7 +238,7 @@ def test_a_page_to_send_needs_no_server(chain: Path, scene: Path, tmp_path: Path
         (["none.tif"], "does not exist"),
         (["text.tif"], "cannot be read as a raster"),
         (["plain.tif"], "has no coordinate system"),
-        (["map.tif", "--scene", "map.tif"], "names no band of Sentinel-2"),
+        (["map.tif", "--scene", "map.tif"], "holds no band of the map's sensor"),
         (["map.tif", "--compare", "far.tif"], "do not cover the same ground"),
         (["map.tif", "--scene", "B04.tif"], "does not cover the ground of"),
         (["map.tif", "--scene", "none.tif"], "does not exist"),

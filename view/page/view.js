@@ -75,20 +75,29 @@ function follow(leader, follower) {
   copy(follower, leader);
 }
 
-function spectrum(points, mean) {
+// dots: the pixel; dashed: the mean of its class; thin, in their colours: the means of the other classes shown
+function spectrum(points, means, own) {
   if (!points.length) return "";
-  const [w, h, left, bottom] = [280, 130, 36, 18];
-  const most = Math.max(...points.concat(mean).map((point) => point.dn)) * 1.1;
+  const [w, h, left, bottom] = [280, 150, 36, 18];
+  const most = Math.max(...points.concat(...means.map((mean) => mean.curve)).map((point) => point.dn)) * 1.05;
   const x = (nm) => left + ((nm - 400) / 1900) * (w - left - 8);
   const y = (dn) => h - bottom - (dn / most) * (h - bottom - 8);
+  const polyline = (curve, style, title) => `<polyline points="${curve.map((point) => `${x(point.nm)},${y(point.dn)}`).join(" ")}"
+    fill="none" ${style}><title>${title}</title></polyline>`;
+  const others = means.filter((mean) => mean.value !== own).map((mean) =>
+    polyline(mean.curve, `stroke="${mean.colour}" stroke-width="1.5"`, `mean of ${mean.name}`));
+  const same = means.filter((mean) => mean.value === own).map((mean) =>
+    polyline(mean.curve, `stroke="${mean.colour}" stroke-width="2.5" stroke-dasharray="5 3"`, `mean of ${mean.name}`));
   const dots = points.map((point) =>
-    `<circle cx="${x(point.nm)}" cy="${y(point.dn)}" r="3" fill="currentColor"><title>${point.band}, ${point.nm} nm: ${point.dn}</title></circle>`);
-  const line = (curve) => curve.map((point) => `${x(point.nm)},${y(point.dn)}`).join(" ");
+    `<circle cx="${x(point.nm)}" cy="${y(point.dn)}" r="3" fill="currentColor"><title>${escaped(point.band)}, ${point.nm} nm: ${point.dn}</title></circle>`);
   const ticks = [500, 1000, 1500, 2000].map((nm) => `<text x="${x(nm)}" y="${h - 4}" text-anchor="middle">${nm} nm</text>`);
   return `<svg viewBox="0 0 ${w} ${h}" role="img" aria-label="Spectrum of ${points.length} bands">
-    <text x="2" y="${y(most / 1.1) + 4}">${Math.round(most / 1.1)}</text><text x="2" y="${y(0)}">0</text>
-    <polyline points="${line(mean)}" fill="none" stroke="currentColor" stroke-dasharray="4 3" opacity="0.6"><title>mean of the class</title></polyline>
-    <polyline points="${line(points)}" fill="none" stroke="currentColor" opacity="0.6"/>${dots.join("")}${ticks.join("")}</svg>`;
+    <text x="2" y="${y(most) + 9}">${Math.round(most)}</text><text x="2" y="${y(0)}">0</text>
+    ${others.join("")}${same.join("")}${polyline(points, 'stroke="currentColor" stroke-width="1.5"', "this pixel")}${dots.join("")}${ticks.join("")}</svg>`;
+}
+
+function escaped(text) {
+  return text.replace(/[&<>"]/g, (each) => `&#${each.charCodeAt(0)};`);
 }
 
 function element(tag, text) {
@@ -97,23 +106,59 @@ function element(tag, text) {
   return made;
 }
 
-async function show(record, { lng, lat }) {
+// the class under a place in a page that was sent: the one whose picture is not clear there
+const opened = new Map();
+async function classAt(number, { bounds, classes }, { lng, lat }) {
+  const mercator = (degrees) => Math.log(Math.tan(Math.PI / 4 + (degrees * Math.PI) / 360));
+  const [west, south, east, north] = bounds;
+  const x = (lng - west) / (east - west);
+  const y = (mercator(north) - mercator(lat)) / (mercator(north) - mercator(south));
+  if (!(x >= 0 && x < 1 && y >= 0 && y < 1)) return null;
+  for (const each of classes) {
+    const url = inside.pictures[`map/${number}/${each.value}`];
+    if (!opened.has(url)) {
+      const picture = Object.assign(new Image(), { src: url });
+      await picture.decode();
+      const canvas = Object.assign(document.createElement("canvas"), { width: picture.width, height: picture.height });
+      opened.set(url, canvas.getContext("2d", { willReadFrequently: true }));
+      opened.get(url).drawImage(picture, 0, 0);
+    }
+    const drawn = opened.get(url);
+    const pixel = drawn.getImageData(Math.floor(x * drawn.canvas.width), Math.floor(y * drawn.canvas.height), 1, 1);
+    if (pixel.data[3]) return each;
+  }
+  return { name: "no data" };
+}
+
+async function found(record, place) {
+  if (!inside) return ask(`at.json?lon=${place.lng}&lat=${place.lat}`);
+  const maps = await Promise.all(record.maps.map((map, number) => classAt(number, map, place)));
+  return { maps, spectrum: [], class_means: [] };
+}
+
+async function show(record, state, place) {
   const here = at("here");
-  here.replaceChildren(element("p", `${lat.toFixed(5)}, ${lng.toFixed(5)}`));
-  if (inside) return here.append(element("p", "A page that was sent knows no pixels; bandloom view does."));
+  const turn = (state.turn = (state.turn ?? 0) + 1);
+  state.mark(place);
+  here.replaceChildren(element("p", `${place.lat.toFixed(5)}, ${place.lng.toFixed(5)}`));
   try {
-    const found = await ask(`at.json?lon=${lng}&lat=${lat}`);
-    found.maps.forEach((each, number) => {
+    const { maps, spectrum: points, class_means } = await found(record, place);
+    if (turn !== state.turn) return; // another place was asked for meanwhile
+    maps.forEach((each, number) => {
       const line = element("p", "");
       const swatch = document.createElement("i");
       if (each?.colour) swatch.style.background = each.colour;
       line.append(swatch, " ", element("strong", each ? each.name : "outside"));
       if (each?.confidence_percent !== undefined) line.append(` ${each.confidence_percent} %`);
-      if (found.maps.length > 1) line.append(` (${record.maps[number].name})`);
+      if (maps.length > 1) line.append(` (${record.maps[number].name})`);
       here.append(line);
     });
-    here.insertAdjacentHTML("beforeend", spectrum(found.spectrum, found.class_mean));
-    if (found.class_mean.length) here.append(element("p", "Digital numbers; dashed: the mean of its class."));
+    const known = new Map(record.maps[0].classes.map((each) => [each.value, each]));
+    const means = class_means.filter((mean) => state.shown.has(mean.value)).map((mean) =>
+      ({ ...mean, name: escaped(known.get(mean.value).name), colour: escaped(known.get(mean.value).colour) }));
+    here.insertAdjacentHTML("beforeend", spectrum(points, means, maps[0]?.value));
+    if (points.length) here.append(element("p",
+      "Digital numbers of the scene. Dots: this pixel; dashed: the mean of its class; thin: the other classes shown."));
     trouble("");
   } catch (error) {
     trouble(error.message);
@@ -176,14 +221,16 @@ async function start() {
   }));
   maps[0].addControl(new maplibregl.NavigationControl({ showCompass: false }));
   maps[0].addControl(new maplibregl.ScaleControl({ maxWidth: 140 }));
+  const marks = maps.map(() => new maplibregl.Marker({ color: "#0b6e99", scale: 0.7 }));
+  state.mark = (place) => marks.forEach((mark, number) => mark.setLngLat(place).addTo(maps[number]));
   const pointed = ({ lng, lat }) => { at("pointed").textContent = `${lat.toFixed(5)}, ${lng.toFixed(5)}`; };
   pointed(maps[0].getCenter());
   for (const map of maps) map.on("mousemove", (event) => pointed(event.lngLat));
   maps[0].on("moveend", () => pointed(maps[0].getCenter()));
   at("note").textContent = record.note;
   for (const map of maps) {
-    map.on("click", (event) => show(record, event.lngLat));
-    map.getCanvas().addEventListener("keydown", (event) => event.key === "Enter" && show(record, map.getCenter()));
+    map.on("click", (event) => show(record, state, event.lngLat));
+    map.getCanvas().addEventListener("keydown", (event) => event.key === "Enter" && show(record, state, map.getCenter()));
     map.getCanvas().setAttribute("aria-label", "Map; arrow keys move, plus and minus zoom, Enter asks for the centre");
   }
   at("opacity").addEventListener("input", (event) => {

@@ -43,7 +43,8 @@ def contract(record: Record) -> Section:
 def provenance(record: Record) -> Section:
     """Return what the bundle was made from."""
     found = record.result.get("provenance") or {}
-    return Section("Where it comes from", tables=table(("", ""), plain(found) + plain(found.get("training") or {})))
+    trained = [[f"training: {name}", value] for name, value in plain(found.get("training") or {})]
+    return Section("Where it comes from", tables=table(("", ""), plain(found) + trained))
 
 
 def map_picture(record: Record) -> Section:

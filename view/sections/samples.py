@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from bandloom.sensors import SLOTS
 from view.ground_map import MOST_PLACES, colour_of, place_map, places_of, title_of, world_map
 from view.records import Record
 from view.sections.parts import Section, picture, table
@@ -37,8 +38,9 @@ def statistics(record: Record) -> Section:
     mean, std, quantiles = found.get("mean") or {}, found.get("std") or {}, found.get("quantiles") or {}
     marks = list(next(iter(quantiles.values()), {}))
     rows = [[slot, mean[slot], std[slot], *(quantiles.get(slot, {}).get(mark) for mark in marks)]
-            for slot in sorted(mean)]  # fmt: skip
-    return Section("Reflectance, band by band", tables=table(["", "mean", "deviation", *marks], rows))
+            for slot in SLOTS if slot in mean]  # fmt: skip
+    head = ["", "mean", "deviation", *(f"{100 * float(mark):g} % lie below" for mark in marks)]
+    return Section("Reflectance, band by band", tables=table(head, rows))
 
 
 def contact_sheet(record: Record) -> Section:

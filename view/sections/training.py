@@ -4,6 +4,14 @@ from view.charts import line_chart
 from view.records import Record
 from view.sections.parts import Section, picture, table, titled
 
+CAPTIONS = {
+    "confusion": "Who is taken for whom, in percent of each true class",
+    "curves": "Training loss, and the score on validation ground, over steps",
+    "reliability": "How far confidence can be believed, before and after the temperature",
+    "worst": "Where the model was most wrong on test ground",
+    "reconstruction": "What was seen, filled in and true",
+}
+
 
 def losses(record: Record) -> Section:
     """Return loss, learning rate and gradient norm over steps."""
@@ -57,7 +65,12 @@ def events(record: Record) -> Section:
 
 def pictures(record: Record) -> Section:
     """Return the run's pictures; of a series of reconstructions the first and the last, which tell it."""
-    shown = [picture(path) for path in record.pictures]
+    shown = [picture(path, note=_caption(path.stem)) for path in record.pictures]
     if record.kind == "pretrain":
         shown = shown[:1] + shown[1:][-1:]
     return Section("Pictures", pictures=shown)
+
+
+def _caption(stem: str) -> str:
+    name, _, step = stem.partition("-")
+    return CAPTIONS.get(name, name.replace("_", " ")) + (f", step {int(step):,}" if step.isdigit() else "")
