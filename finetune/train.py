@@ -123,7 +123,7 @@ def _beside(setting: Setting, run: RunFolder, model: TaskModel, name: str, *, ra
     config = setting.config.with_changes(checkpoint=None) if random else setting.config
     if random:
         if setting.ranks.rank == 0:
-            logger.info("once more from random weights, to see what pretraining gains; compare_random=false leaves it out")
+            logger.info("from random weights, to see what pretraining gains; compare_random=false leaves it out")
         torch.manual_seed(config.trainer.seed)
         encoder = Encoder(model.encoder.config, model.encoder.statistics)
     else:
