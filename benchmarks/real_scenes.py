@@ -112,6 +112,7 @@ def make_config(options: argparse.Namespace, name: str, seed: int) -> dict[str, 
         "split": {"kind": "block", "seed": seed} | ({"block_m": 600} if task == "change" else {}),  # dates count once
         "trainer": {"steps": options.steps, "batch_size": 16 if chips else 8, "seed": seed,
                     "engine": {"lr": 1e-3, "warmup_steps": 20, "betas": [0.9, 0.999]}},
+        "seeds": 1,  # each of the seeds has blocks of its own here
     } | ({} if chips else {"chip_px": 72}) | ({"head": options.head} if task == "segment" else {})  # fmt: skip
 
 
