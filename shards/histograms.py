@@ -13,18 +13,16 @@ QUANTILES = (0.001, 0.01, 0.5, 0.99, 0.999)
 Histograms = dict[str, np.ndarray]  # slot -> (65536,) int64
 
 
-def add_sample(histograms: Histograms, sensor: Sensor, groups: Mapping[int, np.ndarray]) -> None:
-    """Count the values of one sample, ``{gsd_m: (C, H, W)}`` uint16, into ``histograms``."""
-    for group in sensor.groups:
-        for slot, band in zip(group.slots, groups[group.gsd_m], strict=True):
-            counts = np.bincount(band.ravel())  # to the largest value alone: five times as quick as to 65,536
-            histograms.setdefault(slot, np.zeros(BINS, np.int64))[: len(counts)] += counts
+def count_values(sensor: Sensor, groups: Mapping[int, np.ndarray]) -> Histograms:
+    """Return the counts of one sample's values, ``{gsd_m: (C, H, W)}`` uint16, up to each band's largest alone."""
+    return {slot: np.bincount(band.ravel()) for group in sensor.groups
+            for slot, band in zip(group.slots, groups[group.gsd_m], strict=True)}  # fmt: skip
 
 
 def merge(into: Histograms, other: Mapping[str, np.ndarray]) -> None:
-    """Add ``other`` to ``into``."""
+    """Add ``other``, whose counts may end early, to ``into``."""
     for slot, counts in other.items():
-        into[slot] = into[slot] + counts if slot in into else counts.astype(np.int64)
+        into.setdefault(slot, np.zeros(BINS, np.int64))[: len(counts)] += counts
 
 
 def statistics(histograms: Histograms) -> dict[str, dict[str, Any]]:
