@@ -39,8 +39,8 @@ def test_every_codec_gives_the_same_pixels_and_the_same_bytes_twice(codec):
 
 def test_frames_of_a_block_a_band_as_they_were_written_before_decode_too():
     pixels = np.random.default_rng(1).integers(1000, 3000, (6, 60, 60), dtype=np.uint16)
-    frame = blosc2.asarray(pixels, chunks=pixels.shape, blocks=(1, 60, 60), cparams={"filters": [
-        blosc2.Filter.BITSHUFFLE], "filters_meta": [0], "codec": blosc2.Codec.LZ4, "typesize": 2}).to_cframe()  # fmt: skip
+    cparams = {"codec": blosc2.Codec.LZ4, "filters": [blosc2.Filter.BITSHUFFLE], "filters_meta": [0], "typesize": 2}
+    frame = blosc2.asarray(pixels, chunks=pixels.shape, blocks=(1, 60, 60), cparams=cparams).to_cframe()
     out = np.empty_like(pixels)
     decode_into(frame, out, "here")
     np.testing.assert_array_equal(out, pixels)
