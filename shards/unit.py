@@ -140,9 +140,10 @@ class _Part:
 
     def keep(self) -> None:
         """Count what was added since the last time."""
-        for cells, histograms in self._new.items():
-            merge(self._kept.setdefault(cells, {}), histograms)
-        self._new = {}
+        while self._new:
+            cells, histograms = self._new.popitem()
+            merge(histograms, self._kept.get(cells, {}))
+            self._kept[cells] = histograms
 
     def cut_back(self, mark: tuple[int, int]) -> None:
         """Take back what was added since ``mark``."""
