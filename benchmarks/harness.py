@@ -75,7 +75,7 @@ def available() -> list[str]:
 def write(name: str, figures: list[Figure]) -> None:
     """Write one benchmark's results and print them with their ratios."""
     facts = environment()
-    machine = f"{os.cpu_count()} cores, {_cpu()}, {platform.system()} {platform.machine()}"
+    machine = f"{_cores()}, {_cpu()}, {platform.system()} {platform.machine()}"
     record = {
         "commit": facts["commit"],
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -120,6 +120,13 @@ def table() -> str:
                 notes.append(f"- {figure['name']}: {figure['note']}")
     lines += ["", *notes, "", *(f"Machine: {machine}." for machine in machines)]
     return "\n".join(lines) + "\n"
+
+
+def _cores() -> str:
+    """Say how many cores there are, and how many of them the benchmark was given when that is less."""
+    there = os.cpu_count() or 1
+    given = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else there
+    return f"{there} cores" if given == there else f"{given} of {there} cores"
 
 
 def _cpu() -> str:

@@ -186,7 +186,9 @@ class Loader:
         corner = []
         for axis, inside in enumerate(entry.inside_px):
             room = max(0, min(inside, entry.side_px) - self.crop_px) // ALIGN_PX
-            steps = mix_one(draw, axis) % (room + 1) if self._augment else room // 2
+            steps = room // 2
+            if self._augment and room:
+                steps = mix_one(draw, axis) % (room + 1)
             corner.append(steps * ALIGN_PX)
         return corner[0], corner[1]
 

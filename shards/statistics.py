@@ -9,7 +9,7 @@ import numpy as np
 from bandloom.sensors import Sensor
 from shards.codec import decode_into
 from shards.geography import SPLITS
-from shards.histograms import Histograms, add_sample, merge, statistics
+from shards.histograms import Histograms, count_values, merge, statistics
 from shards.index import Entry
 
 
@@ -38,9 +38,8 @@ def split_statistics(
                     merge(merged, {slot: counts[label]})
     for entry in entries:  # duplicates share their cells' histograms: take them out again
         if (entry.shard, entry.cells) in wanted and entry.key not in keys:
-            taken: Histograms = {}
             sensor = Sensor.from_dict(sensors[entry.sensor])
-            add_sample(taken, sensor, _groups(folder, entry, sensor))
+            taken = count_values(sensor, _groups(folder, entry, sensor))
             merge(merged, {slot: -counts for slot, counts in taken.items()})
     return statistics(merged) | {"split": name}
 

@@ -16,12 +16,11 @@ from rasterio._env import set_gdal_config
 from bandloom.errors import BandloomError, LabelError, OutputError, SceneError
 from bandloom.label_set import IGNORE_INDEX, LabelSet
 from bandloom.output import sync
-from bandloom.sensors import Sensor
 from shards.captions import read_captions
 from shards.codec import checksum, encode
 from shards.cutting import Cut, cut_scene
 from shards.geography import cells_of
-from shards.histograms import Histograms, add_sample, merge
+from shards.histograms import Histograms, count_values, merge
 from shards.index import Entry, write_index
 from shards.labels import open_labels
 from shards.plan import TAR_SAMPLES, BuildOptions, Plan
@@ -29,19 +28,18 @@ from shards.scenes import ALIGN_M, Scene
 from shards.sources import Source
 from shards.tar_file import TarFile, file_sha256
 
-_AHEAD = 48  # samples cut but not yet written, 46 to a strip of a whole granule: 30 MB
+_AHEAD = 48  # samples cut but not yet written, 46 to a strip of a whole granule: 60 MB
 
 _GDAL_CACHE_BYTES = 256 * 2**20  # a row of JP2 tiles; GDAL's default is a twentieth of the machine
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """A sample before it is written: its entry without a place in a tar, and its members by suffix."""
+    """A sample before it is written: its entry without a place in a tar, its members by suffix, its values counted."""
 
     entry: dict[str, Any]
     members: dict[str, bytes]
-    groups: dict[int, np.ndarray]
-    sensor: Sensor
+    counts: Histograms
 
 
 def run_unit(plan: Plan, unit: int, folder: Path) -> dict[str, Any]:
@@ -138,13 +136,14 @@ class _Part:
         places = {suffix: self.tar.add(f"{key}.{suffix}", content) for suffix, content in sample.members.items()}
         entry = Entry(**sample.entry, shard=f"{self._name}.tar", split="", members=places)
         self.entries.append(entry)
-        add_sample(self._new.setdefault(entry.cells, {}), sample.sensor, sample.groups)
+        merge(self._new.setdefault(entry.cells, {}), sample.counts)
 
     def keep(self) -> None:
         """Count what was added since the last time."""
-        for cells, histograms in self._new.items():
-            merge(self._kept.setdefault(cells, {}), histograms)
-        self._new = {}
+        while self._new:
+            cells, histograms = self._new.popitem()
+            merge(histograms, self._kept.get(cells, {}))
+            self._kept[cells] = histograms
 
     def cut_back(self, mark: tuple[int, int]) -> None:
         """Take back what was added since ``mark``."""
@@ -222,7 +221,7 @@ def _sample(scene: Scene, source: Source, cut: Cut, label: np.ndarray | None, cl
     sidecar = {name: value for name, value in entry.items() if name != "cells"} | {"bands": bands, "source": source.key}
     members = {suffix: encode(array, options.codec) for suffix, array in arrays.items()}
     members["json"] = json.dumps(sidecar, separators=(",", ":")).encode()
-    return _Sample(entry, members, cut.groups, scene.sensor)
+    return _Sample(entry, members, count_values(scene.sensor, cut.groups))
 
 
 def _inside(scene_m: float, offset_m: float, options: BuildOptions) -> int:

@@ -228,8 +228,12 @@ def _quality(product: Product, names: list[str], stack: ExitStack) -> Quality | 
     if raster is None:
         return outline_quality(product.xml(name) for name in names)
     path = product.gdal_path(raster)
-    found = RasterQuality(stack.enter_context(open_raster(path)), path)
-    return None if found.is_clean(distinct_tiles(product.read(raster))) else found
+    with ExitStack() as until_known:
+        found = RasterQuality(until_known.enter_context(open_raster(path)), path)
+        if found.is_clean(distinct_tiles(product.read(raster))):
+            return None
+        stack.enter_context(until_known.pop_all())
+    return found
 
 
 def _scl_cloud(codes: np.ndarray) -> np.ndarray:

@@ -37,6 +37,15 @@ def test_every_codec_gives_the_same_pixels_and_the_same_bytes_twice(codec):
     assert encode(pixels, codec) == frame
 
 
+def test_frames_of_a_block_a_band_as_they_were_written_before_decode_too():
+    pixels = np.random.default_rng(1).integers(1000, 3000, (6, 60, 60), dtype=np.uint16)
+    cparams = {"codec": blosc2.Codec.LZ4, "filters": [blosc2.Filter.BITSHUFFLE], "filters_meta": [0], "typesize": 2}
+    frame = blosc2.asarray(pixels, chunks=pixels.shape, blocks=(1, 60, 60), cparams=cparams).to_cframe()
+    out = np.empty_like(pixels)
+    decode_into(frame, out, "here")
+    np.testing.assert_array_equal(out, pixels)
+
+
 def test_blosc2_lets_other_threads_go_on_and_starts_none_of_its_own():
     assert blosc2.set_releasegil(True) is True
     assert blosc2.set_nthreads(1) == 1
