@@ -24,6 +24,7 @@ from shards.scenes import Scene, open_scene
 
 BATCH = 16
 SMALLEST_CORE = 4 * CELL_PX
+MOST_TILES = 6  # times the tiles of no margin: nobody maps at that price
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,11 @@ def run() -> list[Figure]:
     reference = _map(runner, bundle, opener, Tiling(tile, widest, 0))
     figures, rival = [], None
     for margin in range(0, widest + 1, CELL_PX):
-        for taper in sorted({0, min(CELL_PX, tile // 2 - margin), min(margin, (tile - 2 * margin) // 2)}):
+        own = bundle.contract.tiling.taper_px
+        for taper in sorted({min(each, (tile - 2 * margin) // 2) for each in (0, CELL_PX, margin, own)}):
             tiling = Tiling(tile, margin, taper)
+            if (tile / tiling.stride_px) ** 2 > MOST_TILES:
+                continue
             plain = _map(runner, bundle, opener, tiling)
             shift = plain.differs(_map(runner, bundle, opener, tiling, tiling.half_stride_px))
             rival = shift if rival is None else rival

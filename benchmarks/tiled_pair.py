@@ -30,32 +30,36 @@ def logits(mean):  # (B, H, W) mean of the bands
 OURS = (
     MODEL
     + """
-from contextlib import nullcontext
 from export.scene_map import Pace, SceneMapper
 from export.tiling import Tiling
 class Scene:
     height_m = width_m = {n} * 10.0
     def __init__(self):
-        self.dn = np.load({source!r}, mmap_mode="r")
+        self.dn = np.load({source!r}, mmap_mode="r")  # for its shape and where its bytes begin
+        self.file = open({source!r}, "rb")
     def read(self, window_m):
         x, y, width, height = (int(side) // 10 for side in window_m)
-        out = np.zeros((self.dn.shape[0], height, width), np.uint16)
-        seen = self.dn[:, y : y + height, x : x + width]
-        out[:, : seen.shape[1], : seen.shape[2]] = seen
+        bands, rows, columns = self.dn.shape
+        out = np.zeros((bands, height, width), np.uint16)
+        for band, part in enumerate(out):
+            self.file.seek(self.dn.offset + 2 * (band * rows + y) * columns)
+            seen = np.fromfile(self.file, np.uint16, min(height, rows - y) * columns).reshape(-1, columns)
+            part[: len(seen), : min(width, columns - x)] = seen[:, x : x + width]
         return {{10: out}}
-    def close(self): pass
+    def close(self):
+        self.file.close()
     def __enter__(self): return self
-    def __exit__(self, *exception): pass
+    def __exit__(self, *exception): self.close()
 class Runner:
     name = "planted"
     lanes = 1
     def run(self, groups):
         return logits(groups[10].astype(np.float32).mean(axis=1))
 mapper = SceneMapper(Runner(), Tiling({crop}, {margin}, {taper}), {classes}, Scene, pace=Pace(batch=16))
-classes = np.lib.format.open_memmap({out!r}, "w+", np.uint8, ({n}, {n}))
-for rows in mapper.rows():
-    classes[rows.top_px : rows.top_px + rows.logits.shape[1]] = rows.logits.argmax(axis=0)
-classes.flush()
+with open({out!r}, "wb") as out:
+    np.lib.format.write_array_header_1_0(out, dict(descr="|u1", fortran_order=False, shape=({n}, {n})))
+    for rows in mapper.rows():
+        out.write(rows.logits.argmax(axis=0).astype(np.uint8).tobytes())
 """
 )
 THEIRS = (

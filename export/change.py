@@ -18,6 +18,7 @@ from bandloom.output import new_output
 from export.bundle import Bundle
 from export.many_scenes import predict_one
 from export.map_file import MapMeaning, require_absent, write_cog
+from export.partial_map import DiskRows
 from export.predict import PredictOptions
 from export.qgis_style import write_style
 from export.runner import Runner
@@ -113,14 +114,14 @@ def write_change(before: Path, after: Path, out: Path, bundle: Bundle, scenes: t
         TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder,
     ):  # fmt: skip
         shape = (first.height, first.width, len(BANDS))
-        pixels = np.memmap(Path(folder) / "change.raw", np.uint8, "w+", shape=shape)
+        pixels = DiskRows(Path(folder) / "change.raw", shape)
         for top in range(0, first.height, ROWS_PX):
             rows = (top, min(top + ROWS_PX, first.height)), (0, first.width)
             old, new = first.read(1, window=rows), moved.read(1, window=rows)
             both = (old != nodata) & (new != nodata)
             np.add.at(counts, (index[old[both]], index[new[both]]), 1)
             changed = np.where(both, np.where(old != new, CHANGED, SAME), nodata)
-            pixels[top : rows[0][1]] = np.stack([changed, old, new], axis=2)
+            pixels.append(np.stack([changed, old, new], axis=2))
         if not counts.any():
             raise SceneError(f"{scenes[0]} and {scenes[1]} share no measured ground; name two dates of one place.")
         tags = {"BUNDLE": bundle.record.name, "CONTRACT": bundle.contract.digest(),

@@ -17,7 +17,7 @@ from rasterio.windows import Window
 from bandloom.errors import OutputError
 from bandloom.label_set import LabelSet
 from bandloom.png import png
-from export.partial_map import disk_errors
+from export.partial_map import DiskRows, disk_errors
 
 BLOCK_PX = 512
 PICTURE_PX = 2048  # longest side of the picture
@@ -49,7 +49,7 @@ def class_meaning(labels: LabelSet, crs: CRS, transform: Affine, nodata: int, ta
     )  # fmt: skip
 
 
-def write_cog(path: Path, pixels: np.ndarray, meaning: MapMeaning, workspace: Path) -> None:
+def write_cog(path: Path, pixels: np.ndarray | DiskRows, meaning: MapMeaning, workspace: Path) -> None:
     """Write ``(H, W, bands)`` uint8 as a COG with overviews, whole or not at all, and read it back.
 
     Args:
@@ -73,7 +73,7 @@ def write_cog(path: Path, pixels: np.ndarray, meaning: MapMeaning, workspace: Pa
         os.replace(cog, path)
 
 
-def _write_plain(path: Path, pixels: np.ndarray, meaning: MapMeaning) -> None:
+def _write_plain(path: Path, pixels: np.ndarray | DiskRows, meaning: MapMeaning) -> None:
     height, width, bands = pixels.shape
     profile = {"driver": "GTiff", "height": height, "width": width, "count": bands, "dtype": "uint8",
                "nodata": meaning.nodata, "crs": meaning.crs, "transform": meaning.transform, "tiled": True,
@@ -89,7 +89,7 @@ def _write_plain(path: Path, pixels: np.ndarray, meaning: MapMeaning) -> None:
             file.write(np.moveaxis(rows, 2, 0), window=window)
 
 
-def _check_readback(path: Path, pixels: np.ndarray, final: Path) -> None:
+def _check_readback(path: Path, pixels: np.ndarray | DiskRows, final: Path) -> None:
     """GDAL reports a failed flush on closing only as a log line, so what is on disk is compared with what was meant."""
     with rasterio.open(path) as file:
         for window, rows in _row_blocks(pixels):
@@ -97,10 +97,10 @@ def _check_readback(path: Path, pixels: np.ndarray, final: Path) -> None:
                 raise OutputError(f"{final} could not be read back as written; check the disk and run it again.")
 
 
-def _row_blocks(pixels: np.ndarray) -> Iterator[tuple[Window, np.ndarray]]:
+def _row_blocks(pixels: np.ndarray | DiskRows) -> Iterator[tuple[Window, np.ndarray]]:
     height, width, _ = pixels.shape
     for top in range(0, height, BLOCK_PX):
-        rows = np.asarray(pixels[top : top + BLOCK_PX])
+        rows = pixels[top : top + BLOCK_PX]
         yield Window(0, top, width, rows.shape[0]), rows  # type: ignore[call-arg]
 
 

@@ -43,6 +43,24 @@ def _free_bytes(path: Path) -> int:
     return shutil.disk_usage(place).free
 
 
+class DiskRows:
+    """A layer on disk, ``(H, W, bands)`` uint8: slices of rows are read when asked for, and nothing stays mapped."""
+
+    def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
+        self.path, self.shape = path, shape
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        first, end, _ = rows.indices(self.shape[0])
+        row_bytes = self.shape[1] * self.shape[2]
+        pixels = np.fromfile(self.path, np.uint8, max(end - first, 0) * row_bytes, offset=first * row_bytes)
+        return pixels.reshape(-1, *self.shape[1:])
+
+    def append(self, rows: np.ndarray) -> None:
+        """Write the next rows, ``(h, W, bands)``."""
+        with self.path.open("ab") as stream:
+            stream.write(np.ascontiguousarray(rows, np.uint8).data)
+
+
 class PartialMap:
     """Layers of uint8 rows, ``{name: (H, W, bands)}``, appended strip by strip in a hidden folder beside the output."""
 
@@ -88,9 +106,9 @@ class PartialMap:
             state.write_text(json.dumps({"done_px": self.done_px, "fingerprint": self._fingerprint}))
             os.replace(state, self.folder / STATE)
 
-    def layer(self, name: str) -> np.ndarray:
-        """Return a layer as ``(H, W, bands)`` uint8, read from the disk as it is used."""
-        return np.memmap(self._file(name), np.uint8, "r", shape=self._layers[name])
+    def layer(self, name: str) -> DiskRows:
+        """Return a layer, read from the disk as it is used."""
+        return DiskRows(self._file(name), self._layers[name])
 
     def discard(self) -> None:
         """Remove the folder."""

@@ -239,7 +239,7 @@ def _disagreement(plan: Callable[..., SceneMapper], work: PartialMap, bundle: Bu
     differ = measured = 0
     mapper = plan(shift_px=bundle.contract.tiling.half_stride_px)
     for rows in track(mapper.rows(), "mapping, tiles shifted", mapper.strips):
-        before = first[rows.top_px : rows.top_px + rows.measured.shape[0], :, 0]
+        before = first[rows.top_px : rows.top_px + rows.measured.shape[0]][..., 0]
         differ += int(((codes[rows.logits.argmax(axis=0)] != before) & rows.measured).sum())
         measured += int(rows.measured.sum())
     return differ / max(measured, 1)
@@ -322,5 +322,5 @@ def _count(work: PartialMap, bundle: Bundle) -> dict[str, int]:
     codes = work.layer("class")
     found = np.zeros(256, np.int64)
     for top in range(0, codes.shape[0], 512):
-        found += np.bincount(np.asarray(codes[top : top + 512]).ravel(), minlength=256)
+        found += np.bincount(codes[top : top + 512].ravel(), minlength=256)
     return {each.name: int(found[each.code]) for each in bundle.contract.get_label_set().classes}

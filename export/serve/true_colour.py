@@ -11,6 +11,7 @@ from bandloom.console import track
 from bandloom.errors import SceneError
 from bandloom.values import dn_to_reflectance, valid
 from export.map_file import MapMeaning, write_cog
+from export.partial_map import DiskRows
 from export.scene_map import map_size_px
 from export.tiling import CELL_PX, MAP_PIXEL_M
 
@@ -30,10 +31,9 @@ def write_true_colour(scene: "Scene", path: Path) -> None:
     """
     height, width = map_size_px(scene)
     with TemporaryDirectory(dir=path.parent) as folder:
-        pixels = np.lib.format.open_memmap(Path(folder) / "rgb.npy", "w+", np.uint8, (height, width, 3))
+        pixels = DiskRows(Path(folder) / "rgb.raw", (height, width, 3))
         for top in track(range(0, height, STRIP_PX), f"picture of {scene.name}"):
-            end = min(top + STRIP_PX, height)
-            pixels[top:end] = _rows(scene, top, end, width)
+            pixels.append(_rows(scene, top, min(top + STRIP_PX, height), width))
         scale = MAP_PIXEL_M / min(group.gsd_m for group in scene.sensor.groups)
         meaning = MapMeaning(scene.crs, scene.transform * Affine.scale(scale), 0, ("red", "green", "blue"))
         write_cog(path, pixels, meaning, Path(folder))
