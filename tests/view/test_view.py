@@ -157,6 +157,8 @@ def test_a_person_can_use_the_page(address: str, page: Any):
     page.locator("#map canvas").click(position={"x": 100, "y": 450})
     page.wait_for_selector("#here svg", timeout=30_000)
     assert page.locator("#here circle").count() == 13
+    shown = page.locator("#here polyline").count()  # the pixel, and the means of the classes that are not hidden
+    assert 2 < shown <= page.locator("#legend li").count()
     page.locator("#map canvas").focus()
     page.keyboard.press("Enter")  # without a mouse too
     page.wait_for_selector("#here strong")
@@ -182,6 +184,41 @@ def test_the_page_says_when_a_file_goes_away_while_it_is_open(chain: Path, tmp_p
         assert said.startswith("a file behind this page cannot be read now")
         assert "map.tif" in said
         server.shutdown()
+        server.server_close()
+        page.locator("#map canvas").click(position={"x": 200, "y": 200})
+        page.wait_for_function("document.getElementById('trouble').textContent.includes('does not answer')")
+        assert "start bandloom view again" in page.locator("#trouble").inner_text()
+    page.close()
+
+
+@pytest.mark.usefixtures("maplibre")
+def test_one_code_of_two_classes_is_two_lines_of_the_legend(chain: Path, tmp_path: Path, page: Any):
+    with rasterio.open(chain / "map.tif") as source:
+        codes, profile, classes = source.read(), source.profile, json.loads(source.tags()["CLASSES"])
+    with rasterio.open(tmp_path / "other.tif", "w", **profile) as target:
+        target.write(codes)
+        target.update_tags(CLASSES=json.dumps([classes[0] | {"name": "another"}, *classes[1:]]))
+    with make_server(Views([ClassMap(chain / "map.tif"), ClassMap(tmp_path / "other.tif")], None), 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page.goto(f"http://127.0.0.1:{server.server_address[1]}")
+        page.wait_for_selector("body[data-ready]", timeout=120_000)
+        lines = page.locator("#legend li").all_inner_texts()
+        assert len(lines) == len(classes) + 1
+        assert [line for line in lines if "none" in line] == [lines[0], lines[-1]]
+        with page.expect_request(lambda request: "/map/1/" in request.url) as asked:
+            page.locator("#legend input").last.uncheck()
+        assert set(asked.value.url.partition("show=")[2].split(",")) == {str(each["value"]) for each in classes[1:]}
+        server.shutdown()
+
+
+@pytest.mark.usefixtures("maplibre")
+def test_a_browser_that_cannot_draw_is_told_and_shows_the_classes(address: str, browser: Any):
+    page = browser.new_page()
+    page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
+    page.goto(address)
+    page.wait_for_selector("#trouble", state="visible", timeout=30_000)
+    assert page.locator("#trouble").inner_text().startswith("this browser draws no WebGL")
+    assert page.locator("#legend li").count() > 3
     page.close()
 
 
@@ -229,6 +266,9 @@ def test_a_page_to_send_needs_no_server(chain: Path, scene: Path, tmp_path: Path
     page.wait_for_selector("body[data-ready]", timeout=120_000)
     assert page.locator("#legend li").count() > 3
     assert outside == []
+    page.locator("#map canvas").click(position={"x": 400, "y": 450})
+    page.wait_for_selector("#here strong")
+    assert page.locator("#here strong").inner_text() in page.locator("#legend").inner_text()
     assert page.locator("#trouble").is_hidden()
 
 
