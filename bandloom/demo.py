@@ -93,12 +93,14 @@ def _write_configs(out: Path, size: DemoSize) -> dict[str, Path]:
             "checkpoint": str(out / "pretrain"),
             "chip_px": 72,
             "warm_steps": size.warm_steps,
+            "seeds": 1,
             "trainer": _finetuning(size.segment_steps, batch_size=16, lr=2e-3),
         },
         "classify": {
             "shards": str(out / "chip_shards"),
             "task": "classify",
             "checkpoint": str(out / "pretrain"),
+            "seeds": 1,
             "trainer": _finetuning(size.classify_steps, batch_size=32, lr=5e-4),
         },
     }

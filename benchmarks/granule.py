@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from shards.synth import SENSOR, synthesise
-from tests.shards.safe_product import write_safe
+from tests.shards.safe_product import seal, write_quality, write_safe
 
 SIDE_PX = 10980  # of a whole granule at 10 m
 TILES_PX = {10: 1024, 20: 640, 60: 192}
@@ -23,4 +23,9 @@ def write_granule(folder: Path, side_px: int) -> Path:
             whole = np.tile(pixels, (copies, copies))[:side, :side]
             noise = rng.normal(0, _NOISE, whole.shape).astype(np.float32)
             native[band.name] = np.clip(whole + noise, 1, 32767).astype(np.uint16)
-    return write_safe(folder, native, blocks_px=TILES_PX)
+    root = write_safe(folder, native, blocks_px=TILES_PX)
+    for band in SENSOR.bands:  # nothing is marked in them, as in most products
+        gsd_m = band.stored_gsd_m
+        write_quality(root, band.name, native[band.name].shape, gsd_m, block_px=TILES_PX[gsd_m])
+    seal(root)
+    return root

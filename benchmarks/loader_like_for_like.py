@@ -10,14 +10,14 @@ import blosc2
 import numpy as np
 
 from benchmarks.harness import Figure
-from benchmarks.shard_input import shards_of
+from benchmarks.shard_input import many_shards_of
 from shards.loader import Loader
 
 BATCH, BATCHES, WORKERS = 16, 12, 2
 
 
 def run() -> list[Figure]:
-    with shards_of(60, "speed") as (shards, origin):
+    with many_shards_of(60, "speed") as (shards, origin):
         tars = [str(path) for path in sorted(shards.path.glob("*.tar"))]
         ours, theirs = [], []
         for _ in range(3):
@@ -25,7 +25,7 @@ def run() -> list[Figure]:
             ours.append(rate(loader))
             loader.close()
             theirs.append(rate(iter(webdataset_loader(tars))))
-        note = f"samples of 60 px of {origin}, speed codec, page cache, best of 3; ours verifies checksums and shuffles"
+        note = f"{origin} of 60 px, speed codec, page cache, best of 3; ours verifies checksums and shuffles"
         return [
             Figure("loader_like_for_like", max(ours), "samples/s", "webdataset, same codec", max(theirs), ">= 3", note)
         ]

@@ -69,6 +69,11 @@ class FinetuneConfig(Config):
     split: SplitConfig = Field(default_factory=SplitConfig)
     baselines: list[str] | None = Field(default=None, description="floors to score; null: the standard ones")
     compare_random: bool = Field(default=True, description="train the same network from random weights beside it")
+    seeds: int | None = Field(
+        default=None,
+        gt=0,
+        description="trainings from weights and orders of their own; null: 3 where there is little to train on",
+    )
     curve_points: int = Field(default=5, ge=0, description="looks at validation ground on the way, for the curve")
     bootstrap: int = Field(default=1000, ge=0, description="draws of blocks behind the intervals")
     trainer: TrainerConfig = Field(

@@ -27,6 +27,7 @@ from finetune.pictures import draw_curves, draw_reliability
 from finetune.prediction_table import write_table
 from finetune.report import MODEL_ROW, RANDOM_ROW, split_hash, split_line
 from finetune.scoring import predict_role
+from finetune.seed_table import add_seeds, seed_lines
 from finetune.setting import Setting
 from finetune.splits import TEST, TRAIN, VAL
 from finetune.task_data import TaskData
@@ -35,7 +36,7 @@ MOST_DRAWS = 200  # average precision is slow to draw again
 
 
 def write_multilabel_results(setting: Setting, model: TaskModel, run: RunFolder, rival: TaskModel | None,
-                             parameters: dict[str, int]) -> None:  # fmt: skip
+                             parameters: dict[str, int], others: Sequence[dict[str, Any]] = ()) -> None:  # fmt: skip
     """Tune on validation chips, score once on test chips beside the floors, and write the run's report."""
     config, data = setting.config, setting.data
     batch = config.trainer.batch_size
@@ -44,11 +45,12 @@ def write_multilabel_results(setting: Setting, model: TaskModel, run: RunFolder,
     model.thresholds = tuple(tune_thresholds(truth, sigmoid(logits / model.temperature)).tolist())
     tested, keys = model_row(MODEL_ROW, model, data, batch)
     rows = [tested]
-    rows += [model_row(RANDOM_ROW, _tuned(rival, data, batch), data, batch)[0]] if rival is not None else []
+    rows += [tuned_row(RANDOM_ROW, rival, data, batch)] if rival is not None else []
     rows += floors(setting, config.baselines)
     record = multilabel_record(rows, data, config.bootstrap, calibration=calibration(model, data, batch),
                                mode=config.mode, parameters=parameters, seed=config.trainer.seed,
                                chip_px=setting.chip_px)  # fmt: skip
+    add_seeds(record, others, config.trainer.seed, HEADLINES)
     write_multilabel_report(run.path, record, tested, keys, data, run.metrics())
     provenance = {"shards": str(config.shards), "checkpoint": str(config.checkpoint), "mode": config.mode,
                   "steps": config.trainer.steps, "seed": config.trainer.seed, "commit": commit(),
@@ -57,6 +59,8 @@ def write_multilabel_results(setting: Setting, model: TaskModel, run: RunFolder,
     save_task_model(run.checkpoint, model, provenance, card=multilabel_card(model, record), overwrite=True)
     run.log(config.trainer.steps, "score", **{key: record["rows"][0][key] for key in HEADLINES})
     console.print(multilabel_table(record), multilabel_class_table(record))
+    for line in seed_lines(record):
+        console.print(line)
     console.print(split_line(record["split"]))
     logger.info("scores, pictures and the model lie in %s", run.path)
 
@@ -77,6 +81,13 @@ def model_row(name: str, model: TaskModel, data: TaskData, batch_size: int) -> t
     thresholds = np.array(model.thresholds or [0.5] * truth.shape[1])
     fitted_on = len(data.indices_of(TRAIN))
     return MultilabelRow(name, truth, score, blocks, thresholds, fitted_on, time.monotonic() - start), keys
+
+
+def tuned_row(name: str, model: TaskModel, data: TaskData, batch_size: int) -> MultilabelRow:
+    """Tune a model's thresholds on validation chips, and return its row on the test chips."""
+    truth, logits, _, _ = predictions(model, data, VAL, batch_size)
+    model.thresholds = tuple(tune_thresholds(truth, sigmoid(logits)).tolist())
+    return model_row(name, model, data, batch_size)[0]
 
 
 def floors(setting: Setting, names: Sequence[str] | None = None) -> list[MultilabelRow]:
@@ -171,12 +182,6 @@ def binary(logits: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """Return every yes-or-no as a choice of two: logits ``(N K, 2)`` and labels ``(N K,)``."""
     flat = logits.ravel()
     return np.stack([np.zeros_like(flat), flat], 1), truth.ravel().astype(np.int64)
-
-
-def _tuned(model: TaskModel, data: TaskData, batch_size: int) -> TaskModel:
-    truth, logits, _, _ = predictions(model, data, VAL, batch_size)
-    model.thresholds = tuple(tune_thresholds(truth, sigmoid(logits)).tolist())
-    return model
 
 
 Scored = Callable[[np.ndarray], np.ndarray]

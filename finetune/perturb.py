@@ -15,11 +15,11 @@ from torch import Tensor
 
 from bandloom.band_subsets import BAND_SUBSETS
 from bandloom.config import Config
-from bandloom.device_batch import DeviceBatch, rng_of
+from bandloom.device_batch import DeviceBatch, rng_of, uniforms
 from bandloom.sensors import BandGroup, Sensor
 from bandloom.values import NODATA, OFFSET, SATURATED, SCALE
 
-_LIGHT, _BANDS, _MIX = 102, 103, 104  # purposes of a sample's draws
+_LIGHT, _BANDS, _MIX, _NOISE = 102, 103, 104, 1000  # purposes of a sample's draws; noise adds the group's gsd_m
 OTHER_SENSORS = ("L2A-12", "Landsat", "10m", "RGB")
 GRID_M = 60  # what is cut out and pasted lies on the 60 m grid, whole samples of every band
 
@@ -47,25 +47,22 @@ def perturb(batch: DeviceBatch, config: PerturbConfig) -> DeviceBatch:
     if not (light or config.drop_band or config.other_sensor):
         return batch
     groups = {gsd: group.float() for gsd, group in batch.groups.items()}
-    moved: dict[int, list[Tensor]] = {gsd: [] for gsd in groups}
-    for row, draw in enumerate(batch.draws):
-        rng, lost = rng_of(draw, _LIGHT), lost_slots(batch.sensor, config, rng_of(draw, _BANDS))
-        whole = 1 + config.gain * rng.uniform(-1, 1)
-        for group in batch.sensor.groups:
-            dn = groups[group.gsd_m][row]
-            dn = _relit(dn, whole, config, rng) if light else dn
-            moved[group.gsd_m].append(_without(dn, group, lost))
-    return replace(batch, groups={gsd: torch.stack(rows) for gsd, rows in moved.items()})
+    if light:
+        groups = _relit(groups, batch.draws, config)
+    if config.drop_band or config.other_sensor:
+        lost = lost_slots(batch.sensor, config, batch.draws)
+        groups = {group.gsd_m: _without(groups[group.gsd_m], group, batch.sensor, lost)
+                  for group in batch.sensor.groups}  # fmt: skip
+    return replace(batch, groups=groups)
 
 
-def lost_slots(sensor: Sensor, config: PerturbConfig, rng: np.random.Generator) -> frozenset[str]:
-    """Draw the slots that a chip loses; some always stay."""
-    own = list(sensor.slots)
-    fate, which, each = rng.random(), int(rng.integers(len(OTHER_SENSORS))), rng.random(len(own))
-    lost = {slot for slot, value in zip(own, each, strict=True) if value < config.drop_band}
-    if fate < config.other_sensor:
-        lost |= set(own) - set(BAND_SUBSETS[OTHER_SENSORS[which]])
-    return frozenset() if lost >= set(own) else frozenset(lost)
+def lost_slots(sensor: Sensor, config: PerturbConfig, draws: np.ndarray) -> np.ndarray:
+    """Draw the slots that each chip loses, ``(B, C)`` bool in the order of the sensor's; some always stay."""
+    at = uniforms(draws, _BANDS, 2 + len(sensor.slots))
+    others = np.array([[slot not in BAND_SUBSETS[name] for slot in sensor.slots] for name in OTHER_SENSORS])
+    lost = at[:, 2:] < config.drop_band
+    lost |= (at[:, :1] < config.other_sensor) & others[(at[:, 1] * len(others)).astype(int)]
+    return lost & ~lost.all(1, keepdims=True)
 
 
 Mixed = tuple[DeviceBatch, list[tuple[Tensor, float]]]
@@ -88,24 +85,37 @@ def mix(batch: DeviceBatch, target: Tensor, config: PerturbConfig) -> Mixed:
     return (_mixup if config.mix == "mixup" else _cutmix)(batch, target, rng)
 
 
-def _relit(dn: Tensor, gain: float, config: PerturbConfig, rng: np.random.Generator) -> Tensor:
-    """Return digital numbers ``(C, H, W)`` under another light."""
-    count = dn.shape[0]
-    by_band = gain * (1 + config.band_gain * rng.uniform(-1, 1, count)), config.offset * rng.uniform(-1, 1, count)
-    factor, shift = (torch.from_numpy(each.astype(np.float32)).to(dn.device)[:, None, None] for each in by_band)
-    reflectance = (dn - OFFSET) / SCALE * factor + shift
-    if config.noise:
-        noise = rng.standard_normal(tuple(dn.shape), np.float32)
-        reflectance = reflectance + config.noise * torch.from_numpy(noise).to(dn.device)
-    moved = reflectance * SCALE + OFFSET
-    inside = _valid(dn) & _valid(moved)
-    return torch.where(inside, moved, dn)
+def _relit(groups: dict[int, Tensor], draws: np.ndarray, config: PerturbConfig) -> dict[int, Tensor]:
+    """Return digital numbers ``{gsd_m: (B, C, H, W)}`` under another light."""
+    bands = sum(group.shape[1] for group in groups.values())
+    at = 2 * uniforms(draws, _LIGHT, 1 + 2 * bands) - 1  # (B, 1 + 2 C) in -1..1
+    factor = (1 + config.gain * at[:, :1]) * (1 + config.band_gain * at[:, 1 : 1 + bands])
+    shift = config.offset * at[:, 1 + bands :]
+    moved, first = {}, 0
+    for gsd, dn in groups.items():
+        own = slice(first, first + dn.shape[1])
+        first = own.stop
+        scale, add = (torch.from_numpy(each[:, own, None, None]).to(dn.device) for each in (factor, shift))
+        reflectance = (dn - OFFSET) / SCALE * scale + add
+        if config.noise:
+            reflectance = reflectance + config.noise * _noise(draws, gsd, dn)
+        found = reflectance * SCALE + OFFSET
+        moved[gsd] = torch.where(_valid(dn) & _valid(found), found, dn)
+    return moved
 
 
-def _without(dn: Tensor, group: BandGroup, lost: frozenset[str]) -> Tensor:
-    """Make the lost slots of ``(C, H, W)`` absent, at every date that is stacked in it."""
-    gone = [slot in lost for slot in group.slots] * (dn.shape[0] // len(group.slots))
-    return torch.where(torch.tensor(gone, device=dn.device)[:, None, None], float(NODATA), dn) if any(gone) else dn
+def _noise(draws: np.ndarray, gsd: int, like: Tensor) -> Tensor:
+    """Return standard normal noise, each sample's own."""
+    shape = tuple(like.shape[1:])
+    rows = [rng_of(draw, _NOISE + gsd).standard_normal(shape, np.float32) for draw in draws]
+    return torch.from_numpy(np.stack(rows)).to(like.device)
+
+
+def _without(dn: Tensor, group: BandGroup, sensor: Sensor, lost: np.ndarray) -> Tensor:
+    """Make each chip's lost slots of ``(B, C, H, W)`` absent, at every date that is stacked in it."""
+    own = lost[:, [sensor.slots.index(slot) for slot in group.slots]]
+    gone = np.tile(own, (1, dn.shape[1] // len(group.slots)))
+    return torch.where(torch.from_numpy(gone).to(dn.device)[:, :, None, None], float(NODATA), dn)
 
 
 def _mixup(batch: DeviceBatch, target: Tensor, rng: np.random.Generator) -> Mixed:

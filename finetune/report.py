@@ -20,6 +20,7 @@ from finetune.metrics import SCHEMA, Row, intervals, margins, scores, top_confus
 from finetune.model import TaskModel
 from finetune.pictures import draw_confusion, draw_curves, draw_reliability, draw_worst
 from finetune.prediction_table import write_table
+from finetune.seed_table import seed_lines
 from finetune.task_data import TaskData
 
 MODEL_ROW, RANDOM_ROW = "fine-tuned", "same network, random weights"
@@ -179,6 +180,7 @@ def model_card(model: TaskModel, record: dict[str, Any], provenance: dict[str, A
         "",
         "Rows below the first are the floors and rivals, on the same split.",
         "",
+        *_listed(seed_lines(record)),
         "| class | precision | recall | F1 | IoU | test labels |",
         "|---|---|---|---|---|---|",
         *(_class_row(row) for row in record["rows"][0]["classes"]),
@@ -199,7 +201,11 @@ def model_card(model: TaskModel, record: dict[str, Any], provenance: dict[str, A
 
 def _mistakes(record: dict[str, Any]) -> list[str]:
     lines = confusion_lines(record)
-    return ["Commonest mistakes:", "", *(f"- {line}" for line in lines), ""] if lines else []
+    return ["Commonest mistakes:", "", *_listed(lines)] if lines else []
+
+
+def _listed(lines: Sequence[str]) -> list[str]:
+    return [*(f"- {line}" for line in lines), ""] if lines else []
 
 
 def _calibration(record: dict[str, Any]) -> list[str]:

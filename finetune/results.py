@@ -1,5 +1,6 @@
 """What a finished training is turned into: a calibrated model, its scores beside its floors, and a report."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from bandloom.console import console, logger
@@ -10,6 +11,7 @@ from finetune.calibration import fit_temperature
 from finetune.checkpoint import save_task_model
 from finetune.evaluation import evaluate
 from finetune.leakage import leakage_gap, leakage_line
+from finetune.metrics import HEADLINES
 from finetune.model import TaskModel
 from finetune.report import (
     MODEL_ROW,
@@ -26,12 +28,13 @@ from finetune.report import (
     write_report,
 )
 from finetune.scoring import score_model
+from finetune.seed_table import add_seeds, seed_lines
 from finetune.setting import Setting
 from finetune.splits import TEST, TRAIN, VAL
 
 
 def write_results(setting: Setting, model: TaskModel, run: RunFolder, rival: TaskModel | None,
-                  parameters: dict[str, int]) -> None:  # fmt: skip
+                  parameters: dict[str, int], others: Sequence[dict[str, Any]] = ()) -> None:  # fmt: skip
     """Calibrate on validation labels, score once on test labels beside the floors, and write the run's report.
 
     Args:
@@ -40,6 +43,7 @@ def write_results(setting: Setting, model: TaskModel, run: RunFolder, rival: Tas
         run: where to.
         rival: the same network trained from random weights, or None.
         parameters: how many train and how many there are.
+        others: scores from other seeds, as of :func:`finetune.seeds.over_seeds`.
     """
     config, data = setting.config, setting.data
     fitted_on, batch = int(data.counts.sum((0, 2))[TRAIN]), config.trainer.batch_size
@@ -58,6 +62,7 @@ def write_results(setting: Setting, model: TaskModel, run: RunFolder, rival: Tas
         bands=[row_record(row, data.label_set, 0) for row in [tested.row, *dropped]] if dropped else [],
         leakage=leakage_gap(config) if config.split.kind == "random" else None,
     )  # fmt: skip
+    add_seeds(record, others, config.trainer.seed, HEADLINES)
     write_report(run.path, record)
     write_blocks(run.path, [*rows, *dropped], record["split"]["hash"])
     write_evidence(run.path, tested, data, run.metrics())
@@ -80,6 +85,8 @@ def say(record: dict[str, Any]) -> None:
         found = [f"{'all' if each['name'] == MODEL_ROW else each['name']} {each['macro_f1']:.3f}"
                  for each in record["bands"]]  # fmt: skip
         console.print(f"macro-F1 by bands, the others absent: {', '.join(found)}")
+    for line in seed_lines(record):
+        console.print(line)
     if record.get("leakage"):
         console.print(leakage_line(record["leakage"]))
     console.print(split_line(record["split"]))

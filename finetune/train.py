@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 
@@ -20,9 +20,11 @@ from finetune.lora import merge_lora
 from finetune.metrics import scores
 from finetune.model import TaskModel, set_trainable
 from finetune.multilabel_results import write_multilabel_results
+from finetune.report import MODEL_ROW
 from finetune.results import write_results
 from finetune.scoring import score_model
-from finetune.setting import Setting, open_setting
+from finetune.seeds import headline_scores, seeds_of, with_seed
+from finetune.setting import Setting, open_setting, pretrained_or_random
 from finetune.splits import VAL
 from finetune.warm_start import warm_start
 
@@ -82,32 +84,60 @@ def _train_and_score(setting: Setting, model: TaskModel, run: RunFolder) -> int:
         return code
     model = cast(TaskModel, trainer.engine.whole_model())
     merge_lora(model.encoder)
-    rival = _random_rival(setting, run, model) if config.compare_random and config.checkpoint else None
-    if rival is not None and rival[1] != EXIT_DONE:
-        return rival[1]
+    compared = config.compare_random and config.checkpoint is not None
+    rival, code = _beside(setting, run, model, "random", random=True) if compared else (None, EXIT_DONE)
+    if code != EXIT_DONE:
+        return code
+    others, code = _from_other_seeds(setting, run, model)
+    if code != EXIT_DONE:
+        return code
     if ranks.rank == 0:
         write = write_multilabel_results if config.task == "multilabel" else write_results
-        write(setting, model, run, None if rival is None else rival[0], parameters)
+        write(setting, model, run, rival, parameters, others)
     return trainer.finish()
 
 
-def _random_rival(setting: Setting, run: RunFolder, model: TaskModel) -> tuple[TaskModel, int]:
-    """Train the same network from random weights, in a run folder of its own inside the run's."""
-    if setting.ranks.rank == 0:
-        logger.info("once more from random weights, to see what pretraining gains (compare_random=false leaves it out)")
-    torch.manual_seed(setting.config.trainer.seed)
-    encoder = Encoder(model.encoder.config, model.encoder.statistics)
-    config = setting.config.with_changes(checkpoint=None)
-    rival = _task_model(replace(setting, config=config), encoder)
-    with RunFolder(run.path / "random", inside=run) as folder:
+def _from_other_seeds(setting: Setting, run: RunFolder, model: TaskModel) -> tuple[list[dict[str, Any]], int]:
+    """Train again from every further seed; returns their scores, and the exit code."""
+    records: list[dict[str, Any]] = []
+    seeds = seeds_of(setting)
+    for number, seed in enumerate(seeds[1:], 2):
+        if setting.ranks.rank == 0:
+            logger.info("training %d of %d, from seed %d, to see what of a score is luck; seeds=1 leaves these out",
+                        number, len(seeds), seed)  # fmt: skip
+        own = replace(setting, config=with_seed(setting.config, seed))
+        other, code = _beside(own, run, model, f"seed-{seed}", random=False)
+        if code != EXIT_DONE:
+            return records, code
+        if setting.ranks.rank == 0:
+            records.append({"name": MODEL_ROW, "seed": seed, **headline_scores(own, other)})
+    return records, EXIT_DONE
+
+
+def _beside(setting: Setting, run: RunFolder, model: TaskModel, name: str, *, random: bool) -> tuple[TaskModel, int]:
+    """Train the same network from other weights, in a run folder of its own inside the run's.
+
+    Returns:
+        The network, and the exit code.
+    """
+    config = setting.config.with_changes(checkpoint=None) if random else setting.config
+    if random:
+        if setting.ranks.rank == 0:
+            logger.info("from random weights, to see what pretraining gains; compare_random=false leaves it out")
+        torch.manual_seed(config.trainer.seed)
+        encoder = Encoder(model.encoder.config, model.encoder.statistics)
+    else:
+        encoder = pretrained_or_random(config, model.encoder.statistics)
+    other = _task_model(replace(setting, config=config), encoder)
+    with RunFolder(run.path / name, inside=run) as folder:
         if setting.ranks.rank == 0:
             folder.start(config)
         setting.ranks.barrier()
-        trainer = _trainer(setting, rival, folder)
+        trainer = _trainer(setting, other, folder)
         code = trainer.train()
-        rival = cast(TaskModel, trainer.engine.whole_model())
-        merge_lora(rival.encoder)
-        return rival, trainer.finish() if code == EXIT_DONE else code
+        other = cast(TaskModel, trainer.engine.whole_model())
+        merge_lora(other.encoder)
+        return other, trainer.finish() if code == EXIT_DONE else code
 
 
 def _trainer(setting: Setting, model: TaskModel, run: RunFolder, *, curve_points: int = 0) -> Trainer:

@@ -95,7 +95,7 @@ def plan(
     from shards.plan import BuildOptions, make_plan
 
     options = BuildOptions(side, sensor, band_order, offset, class_folders=class_folders)
-    made = make_plan(sources, options)
+    made = make_plan(sources, options, thorough=True)
     raw_bytes = sum(made.samples) * made.sample_bytes
     console.print(
         f"{len(made.sources)} scenes, {sum(made.samples)} samples of {side} px in {len(made.units)} units of work;"

@@ -1,4 +1,4 @@
-"""One band group of one sample as a standard Blosc2 b2nd frame: one chunk, one block a band, checksum of the raw bytes.
+"""One band group of one sample as a standard Blosc2 b2nd frame: one chunk of one block, checksum of the raw bytes.
 
 One b2nd member a band group, not one frame for all: it decodes within 15 % as fast (docs/shard-format.md has the
 figures), keeps shapes with the pixels and lets a reader take one group alone.
@@ -12,9 +12,13 @@ import xxhash
 
 from bandloom.errors import ShardError
 
+# Blosc2 starts threads of its own and holds the interpreter unless told: threads of ours would take turns
+blosc2.set_nthreads(1)
+blosc2.set_releasegil(True)
+
 CodecName = Literal["speed", "default", "archive"]
 _PARAMETERS: dict[str, tuple[Any, int, list[Any]]] = {
-    "speed": (blosc2.Codec.LZ4, 5, [blosc2.Filter.BITSHUFFLE]),
+    "speed": (blosc2.Codec.LZ4HC, 1, [blosc2.Filter.SHUFFLE]),
     "default": (blosc2.Codec.ZSTD, 1, [blosc2.Filter.SHUFFLE]),
     "archive": (blosc2.Codec.ZSTD, 5, [blosc2.Filter.SHUFFLE, blosc2.Filter.BYTEDELTA]),
 }
@@ -27,11 +31,10 @@ def encode(pixels: np.ndarray, codec: CodecName = "default") -> bytes:
     pixels = np.ascontiguousarray(pixels)
     cparams = {"codec": name, "clevel": level, "filters": filters, "filters_meta": [0] * len(filters),
                "typesize": pixels.itemsize, "nthreads": 1}  # fmt: skip
-    block = (1, *pixels.shape[1:]) if pixels.ndim == 3 else pixels.shape
-    return blosc2.asarray(pixels, chunks=pixels.shape, blocks=block, cparams=cparams).to_cframe()  # pyright: ignore
+    return blosc2.asarray(pixels, chunks=pixels.shape, blocks=pixels.shape, cparams=cparams).to_cframe()  # pyright: ignore
 
 
-def decode_into(frame: bytes, out: np.ndarray, where: str) -> None:
+def decode_into(frame: bytes | memoryview, out: np.ndarray, where: str) -> None:
     """Decompress a frame into ``out``, C-contiguous and of the frame's size.
 
     Raises:
@@ -42,7 +45,7 @@ def decode_into(frame: bytes, out: np.ndarray, where: str) -> None:
         if chunk is not None:
             blosc2.decompress2(chunk, dst=out)
             return
-        chunks = blosc2.schunk_from_cframe(frame)
+        chunks = blosc2.schunk_from_cframe(bytes(frame))
         if chunks.nbytes != out.nbytes:
             raise ShardError(
                 f"{where} holds {chunks.nbytes} bytes of pixels; expected {out.nbytes}: rebuild the shard."
@@ -54,7 +57,7 @@ def decode_into(frame: bytes, out: np.ndarray, where: str) -> None:
         ) from cause
 
 
-def _only_chunk(frame: bytes, nbytes: int) -> memoryview | None:
+def _only_chunk(frame: bytes | memoryview, nbytes: int) -> memoryview | None:
     """Return the frame's one chunk where it lies right behind the frame's header, which it does unless it is all zeros.
 
     Blosc2's frame: ``b2frame`` at byte 2, the header's length at 11 (big-endian); a chunk: its raw length at 4, its own

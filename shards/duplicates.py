@@ -2,7 +2,8 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 
 from rasterio.warp import transform
 
@@ -10,14 +11,15 @@ from shards.index import Entry
 
 DUPLICATE_SPLIT = "duplicate"  # kept in the shards, read by nobody
 _METRES_A_DEGREE = 111_320.0
+_PASS = timedelta(seconds=60)  # neighbours of one pass follow each other in 24 s (Landsat) or less; orbits in 100 min
 
 
 def find_duplicates(entries: Sequence[Entry]) -> set[str]:
     """Return the keys of samples that repeat an earlier one.
 
-    Exact copies hold the same pixels in every band group. Overlaps are samples of one sensor and one acquisition time
-    from different scenes whose centres lie within half a side of each other: the newest processing baseline owns the
-    ground, and of equals the first in order: ``entries`` come in this order.
+    Exact copies hold the same pixels in every band group. Overlaps are samples of one sensor and one pass from
+    different scenes whose centres lie within half a side of each other: the newest processing baseline owns the ground,
+    and of equals the first in order: ``entries`` come in this order.
     """
     repeated = _exact_copies(entries)
     return repeated | _overlaps([entry for entry in entries if entry.key not in repeated and entry.datetime])
@@ -36,14 +38,31 @@ def _exact_copies(entries: Sequence[Entry]) -> set[str]:
 
 
 def _overlaps(entries: Sequence[Entry]) -> set[str]:
-    passes: dict[tuple[str, str | None], list[Entry]] = defaultdict(list)
+    return {key for group in _passes(entries) if len({_scene(e) for e in group}) > 1 for key in _covered(group)}
+
+
+def _passes(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """Yield samples of one sensor that were taken in one pass: no gap in their times is longer than a minute."""
+    order = {entry.key: number for number, entry in enumerate(entries)}
+    by_sensor: dict[str, list[tuple[datetime, Entry]]] = defaultdict(list)
     for entry in entries:
-        passes[entry.sensor, entry.datetime].append(entry)
-    return {key for group in passes.values() if len({_scene(e) for e in group}) > 1 for key in _covered(group)}
+        time = entry.time
+        if time is not None:
+            by_sensor[entry.sensor].append((time if time.tzinfo else time.replace(tzinfo=UTC), entry))
+    for timed in by_sensor.values():
+        timed.sort(key=lambda pair: pair[0])
+        passed: list[Entry] = []
+        for number, (time, entry) in enumerate(timed):
+            if passed and time - timed[number - 1][0] > _PASS:
+                yield sorted(passed, key=lambda each: order[each.key])
+                passed = []
+            passed.append(entry)
+        if passed:
+            yield sorted(passed, key=lambda each: order[each.key])
 
 
 def _covered(group: Sequence[Entry]) -> set[str]:
-    """Return the keys of one acquisition's samples whose ground an earlier scene's sample holds already."""
+    """Return the keys of one pass's samples whose ground an earlier scene's sample holds already."""
     owned: dict[tuple[int, int], list[tuple[float, float, str]]] = defaultdict(list)
     repeated = set()
     for entry, (x, y) in zip(group, _centres(group), strict=True):

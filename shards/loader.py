@@ -17,6 +17,7 @@ from bandloom.console import logger
 from bandloom.errors import ShardError
 from bandloom.label_set import IGNORE_INDEX
 from bandloom.sensors import Sensor
+from shards.buffers import Buffers
 from shards.fetch_ahead import FetchAhead
 from shards.index import Entry
 from shards.order import WINDOW_BYTES, LoaderState, Order, Place, mix, mix_one
@@ -85,6 +86,7 @@ class Loader:
         self._has_label = any("label.b2nd" in shards.entries[i].members for i in self._indices)
         self._has_class = any(shards.entries[i].class_index is not None for i in self._indices)
         self._lock = threading.Lock()
+        self._buffers = Buffers(most=2 * micro_batches * (workers + 2))
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield batches without end, decoding ahead in ``workers`` threads."""
@@ -128,7 +130,7 @@ class Loader:
         groups = {}
         for group in sensor.groups:
             side = self.crop_px * 10 // group.gsd_m
-            groups[group.gsd_m] = np.empty((len(mine), len(group.bands), side, side), np.uint16)
+            groups[group.gsd_m] = self._buffers.take((len(mine), len(group.bands), side, side))
         label = None
         if self._has_label:
             label = np.full((len(mine), self.crop_px, self.crop_px), IGNORE_INDEX, np.uint8)
@@ -167,16 +169,15 @@ class Loader:
     def _decode(self, index: int, entry: Entry, corner: tuple[int, int], groups: dict[int, np.ndarray],
                 label: np.ndarray | None, slot: int) -> None:  # fmt: skip
         whole = self.crop_px == entry.side_px
+        outs = {}
         for gsd_m, batch in groups.items():
-            name = f"g{gsd_m}.b2nd"
-            if whole:
-                self.shards.read_into(index, name, batch[slot])
-                continue
             side = entry.side_px * 10 // gsd_m
-            pixels = np.empty((batch.shape[1], side, side), np.uint16)
-            self.shards.read_into(index, name, pixels)
-            top, left, size = corner[0] * 10 // gsd_m, corner[1] * 10 // gsd_m, batch.shape[-1]
-            batch[slot] = pixels[:, top : top + size, left : left + size]
+            outs[f"g{gsd_m}.b2nd"] = batch[slot] if whole else np.empty((batch.shape[1], side, side), np.uint16)
+        self.shards.read_into(index, outs)
+        if not whole:
+            for (gsd_m, batch), pixels in zip(groups.items(), outs.values(), strict=True):
+                top, left, size = corner[0] * 10 // gsd_m, corner[1] * 10 // gsd_m, batch.shape[-1]
+                batch[slot] = pixels[:, top : top + size, left : left + size]
         if label is not None and (mask := self.shards.mask(index, "label")) is not None:
             label[slot] = mask[corner[0] : corner[0] + self.crop_px, corner[1] : corner[1] + self.crop_px]
 

@@ -72,10 +72,11 @@ class _Stream:
 
     def take(self, start: int, count: int) -> list[Place]:
         """Return the samples at ``start``, ``start + 1``, ... of the sequence."""
-        places = []
-        for at in range(start, start + count):
-            epoch, position = divmod(at, len(self._indices))
-            places.append(Place(int(self._order_of(epoch)[position]), epoch))
+        places: list[Place] = []
+        while len(places) < count:
+            epoch, position = divmod(start + len(places), len(self._indices))
+            chosen = self._order_of(epoch)[position : position + count - len(places)]
+            places += [Place(index, epoch) for index in chosen.tolist()]
         return places
 
     def _order_of(self, epoch: int) -> np.ndarray:

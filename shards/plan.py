@@ -1,5 +1,6 @@
 """What a build will do, decided before it starts: options, sources, and units of work with fixed names and order."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from shards.cutting import check_side, count_cuts
 from shards.geography import SPLITS
 from shards.label_polygons import DEFAULT_FIELD
 from shards.scenes import Scene, open_scene
+from shards.scenes.checksums import at_a_glance
 from shards.scenes.corrected import CorrectedScene
 from shards.sources import Source, class_label_set, find_sources
 
@@ -96,8 +98,13 @@ class Plan:
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
 
-def make_plan(paths: Sequence[str], options: BuildOptions) -> Plan:
+def make_plan(paths: Sequence[str], options: BuildOptions, *, thorough: bool = False) -> Plan:
     """Open every source once and group them into units of work.
+
+    Args:
+        paths: scenes, or folders of scenes.
+        options: how scenes become samples.
+        thorough: also verify checksums and look at pixels, as the build itself does when it comes to a source.
 
     Raises:
         BandloomError: an option cannot be used, or not one source can be opened (the first reason is given).
@@ -115,7 +122,7 @@ def make_plan(paths: Sequence[str], options: BuildOptions) -> Plan:
                 raise LabelError(
                     f"the class folder {source.class_name!r} is not in label set {label_set.name!r}; add it."
                 )
-            with options.open(source) as scene:
+            with contextlib.nullcontext() if thorough else at_a_glance(), options.open(source) as scene:
                 names.add(scene.name)
                 rows, columns = count_cuts(scene, options.side_px * 10)
                 largest = max(largest, _sample_bytes(scene, options.side_px * 10))

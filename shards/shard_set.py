@@ -1,12 +1,12 @@
 """A folder of shards, here or in a bucket, as an indexed set of samples, verified when read. Needs no torch."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import blosc2
 import numpy as np
 
 from bandloom.errors import ShardError, nearest
@@ -43,7 +43,6 @@ class ShardSet:
         Raises:
             ShardError: there is no manifest, or one of another format; or it or the index is missing or has changed.
         """
-        blosc2.set_nthreads(1)
         address = address_of(path)
         self.bucket = Bucket(address) if address else None
         self.path = self.bucket.folder if self.bucket else Path(path)
@@ -106,7 +105,7 @@ class ShardSet:
         for group in sensor.groups:
             side = entry.side_px * 10 // group.gsd_m
             groups[group.gsd_m] = np.empty((len(group.bands), side, side), np.uint16)
-            self.read_into(index, f"{group.name}.b2nd", groups[group.gsd_m])
+        self.read_into(index, {f"g{gsd_m}.b2nd": pixels for gsd_m, pixels in groups.items()})
         meta = {"epsg": entry.epsg, "x_m": entry.x_m, "y_m": entry.y_m, "datetime": entry.datetime,
                 "valid_fraction": entry.valid_fraction, "cloud_fraction": entry.cloud_fraction}  # fmt: skip
         return Sample(entry.key, sensor, groups, self.mask(index, "label"), entry.class_index, meta, entry.captions)
@@ -117,34 +116,40 @@ class ShardSet:
         if f"{kind}.b2nd" not in entry.members:
             return None
         out = np.empty((entry.side_px, entry.side_px), np.uint8)
-        self.read_into(index, f"{kind}.b2nd", out)
+        self.read_into(index, {f"{kind}.b2nd": out})
         return out
 
-    def read_into(self, index: int, suffix: str, out: np.ndarray) -> None:
-        """Decode one member into ``out`` (C-contiguous) and check its sum.
+    def read_into(self, index: int, outs: Mapping[str, np.ndarray]) -> None:
+        """Decode members into arrays (C-contiguous) by suffix and check their sums; neighbours are read at once.
 
         Raises:
             ShardError: the sample has no such member, or its bytes are not what was written.
         """
         entry = self.entries[index]
         try:
-            self._read_into(entry, suffix, out)
+            self._read_into(entry, outs)
         except ShardError:
             if self.bucket is None or not self.bucket.renew(entry.shard):
                 raise
-            self._read_into(entry, suffix, out)
+            self._read_into(entry, outs)
 
-    def _read_into(self, entry: Entry, suffix: str, out: np.ndarray) -> None:
-        where = f"{entry.shard}: {entry.key}.{suffix}"
-        if suffix not in entry.members:
-            raise ShardError(f"{where} does not exist; the sample holds {', '.join(entry.members)}.")
-        offset, size = entry.members[suffix]
-        content = self._pread(entry.shard, size, offset)
-        if len(content) != size:
-            raise ShardError(f"{where} is cut short ({len(content)} of {size} bytes); copy {entry.shard} again.")
-        decode_into(content, out, where)
-        if checksum(out) != entry.xxh3[suffix]:
-            raise ShardError(f"{where} has changed since it was written (its xxh3 differs); copy {entry.shard} again.")
+    def _read_into(self, entry: Entry, outs: Mapping[str, np.ndarray]) -> None:
+        where = f"{entry.shard}: {entry.key}"
+        for suffix in outs:
+            if suffix not in entry.members:
+                raise ShardError(f"{where}.{suffix} does not exist; the sample holds {', '.join(entry.members)}.")
+        places = [entry.members[suffix] for suffix in outs]
+        begin = min(offset for offset, _ in places)
+        content = memoryview(self._pread(entry.shard, max(offset + size for offset, size in places) - begin, begin))
+        for (suffix, out), (offset, size) in zip(outs.items(), places, strict=True):
+            frame, name = content[offset - begin : offset - begin + size], f"{where}.{suffix}"
+            if len(frame) != size:
+                raise ShardError(f"{name} is cut short ({len(frame)} of {size} bytes); copy {entry.shard} again.")
+            decode_into(frame, out, name)
+            if checksum(out) != entry.xxh3[suffix]:
+                raise ShardError(
+                    f"{name} has changed since it was written (its xxh3 differs); copy {entry.shard} again."
+                )
 
     def close(self) -> None:
         """Close the tars."""

@@ -5,9 +5,9 @@ from typing import Any, Protocol
 
 import numpy as np
 from affine import Affine
-from rasterio.features import rasterize
 
 from shards.scenes.grid import Frame, GridReader, nominal_gsd_m
+from shards.scenes.outlines import Outline, burn
 from shards.scenes.scene import WindowM
 
 _GRID_M = 10
@@ -55,11 +55,11 @@ class RasterCloud:
         return cloud.repeat(factor, 0).repeat(factor, 1)
 
 
-class PolygonCloud:
-    """Cloud outlines in the scene's own coordinates, a ring ``(N, 2)`` each."""
+class OutlineCloud:
+    """Cloud outlines in the scene's own coordinates."""
 
-    def __init__(self, rings: Sequence[np.ndarray]) -> None:
-        self._rings = [ring for ring in rings if len(ring) > 3]
+    def __init__(self, outlines: Sequence[Outline]) -> None:
+        self._outlines = outlines
         self._corner = (0.0, 0.0)
 
     def place(self, frame: Frame, warp: bool) -> None:
@@ -72,9 +72,5 @@ class PolygonCloud:
     def read(self, window_m: WindowM) -> np.ndarray:
         """Return ``(H10, W10)`` bool, True under cloud."""
         x, y, width, height = window_m
-        shape = (round(height / _GRID_M), round(width / _GRID_M))
-        if not self._rings:
-            return np.zeros(shape, bool)
         transform = Affine(_GRID_M, 0, self._corner[0] + x, 0, -_GRID_M, self._corner[1] - y)
-        shapes = [({"type": "Polygon", "coordinates": [ring.tolist()]}, 1) for ring in self._rings]
-        return np.asarray(rasterize(shapes, shape, fill=0, transform=transform, dtype=np.uint8), bool)
+        return burn(self._outlines, (round(height / _GRID_M), round(width / _GRID_M)), transform, touched=False)

@@ -19,10 +19,10 @@ from shards.scenes.raster import Bands, Stated
 from shards.scenes.scaled import ScaledScene, Scaling
 
 _METADATA = re.compile(r"^(METADATA\.DIM|DIM_.*\.XML)$", re.IGNORECASE)
-# Sun's irradiance at the top of the atmosphere, W/m2/um, where a product states none. None of THEOS's own is published;
-# its blue is TM's and its other bands lie within 10 nm of TM's edges, so these are Landsat 5 TM's (Chander, Markham and
-# Helder 2009, Remote Sensing of Environment 113, table 5)
-_SUN = {"blue": 1983.0, "green": 1796.0, "red": 1536.0, "nir": 1031.0}
+# Sun's irradiance at the top of the atmosphere, W/m2/um, where a product states none. None of THEOS's own was found;
+# its blue is TM's and its other bands lie within 10 nm of TM's edges, so these are what USGS recommends for Landsat 5
+# TM (landsat.usgs.gov/esun, of the ChKur spectrum); the scene's provenance says so
+_SUN = {"blue": 1958.0, "green": 1827.0, "red": 1551.0, "nir": 1036.0}
 _COLOURS = {"blue": ("BLUE", "B", "B0"), "green": ("GREEN", "G", "B1"), "red": ("RED", "R", "B2"),
             "nir": ("NIR", "N", "B3", "NEAR INFRARED", "NEAR-INFRARED"), "pan": ("PAN", "P")}  # fmt: skip
 
@@ -54,7 +54,7 @@ def open_dimap(path: Path, sensor: str | None, band_order: tuple[str, ...] | Non
         found = _sensor(root, sensor, file)
         channels = band_order or _channels(root, file)
         time, elevation = _time(root), _elevation(root, file)
-        scaling = _scaling(root, channels, time, elevation, file)
+        scaling, irradiance = _scaling(root, channels, time, elevation, file)
     except (ValueError, OverflowError, ZeroDivisionError) as cause:
         raise SceneError(f"{file} is damaged ({cause}); fetch the product again.") from cause
     image = product.gdal_path(_image(root, file))
@@ -68,7 +68,8 @@ def open_dimap(path: Path, sensor: str | None, band_order: tuple[str, ...] | Non
         if missing:
             raise SceneError(f"{file} lacks the channel {missing[0]!r} of {found.name!r}; it has {', '.join(bands)}.")
         told = {"product": _text(root, "DATASET_NAME") or file.parent.name, "channels": list(channels)}
-        stated = Stated(None, "", time, told | {"sun_degrees": {"elevation": elevation}})
+        told |= {"sun_degrees": {"elevation": elevation}, "solar_irradiance": irradiance}
+        stated = Stated(None, "", time, told)
         full = 255 if raster.dtypes[0] == "uint8" else 65535
         return ScaledScene(file.parent.name, str(path), found, bands, stack, stated, scaling, saturated=full)
     except BaseException:
@@ -112,23 +113,35 @@ def _colour(name: str, shown: dict[str, str], file: Path) -> str:
     raise SceneError(f"{file} names a channel {name!r}, which is no known colour; name them all with --band-order.")
 
 
-def _scaling(root: Element, channels: tuple[str, ...], time: datetime | None, elevation: float, file: Path) -> Scaling:
-    """Return gain and offset from stored value to reflectance for every channel."""
+def _scaling(root: Element, channels: tuple[str, ...], time: datetime | None, elevation: float,
+             file: Path) -> tuple[Scaling, str]:  # fmt: skip
+    """Return gain and offset from stored value to reflectance for every channel, and whose solar irradiance is used."""
     reflect = _by_channel(root, "Band_Reflectance", "GAIN", "BIAS", channels)
     if reflect:
-        return {name: (1 / gain, bias) for name, (gain, bias) in reflect.items()}
+        return {name: (1 / gain, bias) for name, (gain, bias) in reflect.items()}, "in the product's reflectance gains"
     light = _by_channel(root, "Band_Radiance", "GAIN", "BIAS", channels)
     light = light or _by_channel(root, "Spectral_Band_Info", "PHYSICAL_GAIN", "PHYSICAL_BIAS", channels)
     if set(light) != set(channels) or any(gain <= 0 for gain, _ in light.values()):
         raise SceneError(f"{file} does not state the gain of every channel, without which there is no reflectance.")
     if time is None:
         raise SceneError(f"{file} does not state when it was taken, without which there is no reflectance.")
-    suns = {name: sun for name, (sun, _) in _by_channel(root, "Band_Solar_Irradiance", "VALUE", "", channels).items()}
+    suns = _irradiance(root, channels)
     day = time.timetuple().tm_yday
     distance = 1 - 0.01672 * math.cos(math.radians(0.9856 * (day - 4)))
-    factor = {name: math.pi * distance**2 / (suns.get(name) or _SUN.get(name, math.nan))
-              / math.sin(math.radians(elevation)) for name in channels}  # fmt: skip
-    return {name: (factor[name] / gain, factor[name] * bias) for name, (gain, bias) in light.items()}
+    factor = {name: math.pi * distance**2 / suns.get(name, _SUN.get(name, math.nan)) / math.sin(math.radians(elevation))
+              for name in channels}  # fmt: skip
+    scaling = {name: (factor[name] / gain, factor[name] * bias) for name, (gain, bias) in light.items()}
+    return scaling, "the product's" if set(suns) >= set(channels) - {
+        "pan"
+    } else "Landsat 5 TM's, for the product states none"
+
+
+def _irradiance(root: Element, channels: tuple[str, ...]) -> dict[str, float]:
+    """Return what a product states; DIMAP 1 and 2 name it differently."""
+    told: Scaling = {}
+    for name in ("SOLAR_IRRADIANCE_VALUE", "VALUE"):
+        told = told or _by_channel(root, "Band_Solar_Irradiance", name, "", channels)
+    return {name: sun for name, (sun, _) in told.items() if sun > 0}
 
 
 def _by_channel(root: Element, tag: str, gain: str, bias: str, channels: tuple[str, ...]) -> Scaling:

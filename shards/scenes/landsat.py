@@ -175,6 +175,16 @@ def _scaling(facts: dict[str, Any], band: str, level: str, elevation: float, pat
         raise SceneError(
             f"{path} does not state the reflectance scaling of {band} ({cause}); fetch it again."
         ) from cause
+    return reflectance_scaling(gain, offset, level, elevation, band, path)
+
+
+def reflectance_scaling(gain: float, offset: float, level: str, elevation: float, band: str,
+                        path: Path) -> tuple[float, float]:  # fmt: skip
+    """Return gain and offset from stored value to reflectance, given what the metadata states of a band.
+
+    Raises:
+        SceneError: they are not Collection 2's, or the sun of a level 1 scene stands below the horizon.
+    """
     if (gain, offset) != _SCALING[level]:
         raise SceneError(
             f"{path} scales {band} by {gain} and {offset} where Collection 2 has {_SCALING[level]}; its metadata is"

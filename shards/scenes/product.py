@@ -11,7 +11,7 @@ from typing import IO, Any
 from xml.etree import ElementTree
 
 from bandloom.errors import SceneError
-from shards.scenes.checksums import check_beside
+from shards.scenes.checksums import check_beside, glancing
 from shards.scenes.remote_file import address_of, gdal_name, is_remote, open_remote
 
 _XML_LIMIT_BYTES = 64 * 2**20  # the largest real metadata file has 24 MB
@@ -102,6 +102,8 @@ class Product:
         Raises:
             SceneError: they differ: the pixels would be wrong with no further sign.
         """
+        if glancing():
+            return
         digest = hashlib.new({"MD5": "md5", "SHA3-256": "sha3_256", "SHA-256": "sha256"}.get(algorithm, "md5"))
         for chunk in self._chunks(name):
             digest.update(chunk)

@@ -16,15 +16,22 @@ import numpy as np
 from bandloom.errors import SceneError
 from bandloom.sensors import Sensor, get_sensor
 from bandloom.values import SCALE
-from shards.scenes.cloud import CloudLayer, PolygonCloud, RasterCloud
+from shards.scenes.checksums import glancing
+from shards.scenes.cloud import CloudLayer, OutlineCloud, RasterCloud
 from shards.scenes.grid import open_raster
+from shards.scenes.jp2_tiles import distinct_tiles
+from shards.scenes.outlines import outlines
 from shards.scenes.product import Product
-from shards.scenes.raster import RasterScene, Stated
+from shards.scenes.quality import Quality, RasterQuality, outline_quality
+from shards.scenes.raster import Bands, RasterScene, Stated
 from shards.scenes.remote_file import address_of
+from shards.scenes.scene import WindowM
 
 _METADATA = re.compile(r"(?:^|/)MTD_MSIL(1C|2A)\.xml$")
 _IMAGE = re.compile(r"_(B\d\d|B8A)(?:_(\d\d)m)?\.(?:jp2|tif)$")
+_MASK = re.compile(r"/(MSK_(CLASSI|CLOUDS|QUALIT|TECQUA|NODATA|SATURA)_B\w\w\.(jp2|gml)|\w+_SCL_20m\.jp2)$")
 _SCL_CLOUD = (8, 9, 10)  # medium and high probability, thin cirrus
+_QUALITY_MASKS = (("QUALIT", "jp2"), ("TECQUA", "gml"), ("NODATA", "gml"), ("SATURA", "gml"))
 
 
 def is_safe(path: Path) -> bool:
@@ -35,7 +42,35 @@ def is_safe(path: Path) -> bool:
     return path.suffix == ".zip" and re.match(r"S2._MSIL(1C|2A)_", path.name) is not None
 
 
-def open_safe(path: str | Path) -> RasterScene:
+class SafeScene(RasterScene):
+    """A Sentinel-2 product: its bands, each marked by what the product says of its quality."""
+
+    def __init__(self, name: str, path: str, sensor: Sensor, bands: Bands, stack: ExitStack, cloud: CloudLayer | None,
+                 stated: Stated, quality: dict[str, Quality]) -> None:  # fmt: skip
+        """Take the open rasters of every band, all closed by ``stack``, and what marks some of the bands."""
+        super().__init__(name, path, sensor, bands, stack, None, cloud, stated)
+        self._quality = quality
+        self.provenance["bands_with_marks"] = sorted(quality)
+        for each in quality.values():
+            each.place(self._frame, self._warp)
+
+    def read(self, window_m: WindowM) -> dict[int, np.ndarray]:
+        """Return ``{gsd_m: (C, H, W)}`` uint16 DN of a window; what lies outside the scene is 0."""
+        groups = super().read(window_m)
+        for group in self.sensor.groups:
+            for band, pixels in zip(group.bands, groups[group.gsd_m], strict=True):
+                if band.name in self._quality:
+                    self._quality[band.name].mark(pixels, window_m)
+        return groups
+
+    def walk_down(self) -> None:
+        """Expect windows over the whole width from top to bottom: every block of the files is then decoded once."""
+        super().walk_down()
+        for each in self._quality.values():
+            each.walk_down()
+
+
+def open_safe(path: str | Path) -> SafeScene:
     """Open a product: a folder, a zip, or a zip behind an address. All files in use are read whole, to verify them.
 
     Raises:
@@ -49,14 +84,16 @@ def open_safe(path: str | Path) -> RasterScene:
     sensor = get_sensor(f"sentinel2-{level}")
     images = _images(product, sensor)
     paths = {band: product.gdal_path(name) for band, name in images.items()}
+    masks = {band: _quality_files(product, band) for band in images}
     told = [name for name in (metadata, product.find("MTD_TL.xml"), _cloud_file(product, level)) if name]
-    checked = _verify(product, list(images.values()), told)
+    checked = _verify(product, list(images.values()), [*told, *(name for names in masks.values() for name in names)])
     stack = ExitStack()
     try:
         stated = _stated(product, product.xml(metadata), checked)
         bands = {name: (stack.enter_context(open_raster(file)), file, 1) for name, file in paths.items()}
         cloud = _cloud(product, level, stack)
-        return RasterScene(product.path.name.partition(".")[0], str(path), sensor, bands, stack, None, cloud, stated)
+        quality = {band: found for band, names in masks.items() if (found := _quality(product, names, stack))}
+        return SafeScene(product.path.name.partition(".")[0], str(path), sensor, bands, stack, cloud, stated, quality)
     except (ValueError, OverflowError) as cause:
         stack.close()
         raise SceneError(f"the metadata of {path} is damaged ({cause}); fetch the product again.") from cause
@@ -100,9 +137,12 @@ def _verify(product: Product, images: list[str], told: list[str]) -> int:
     """Check the files in use against manifest.safe; return how many images it vouches for.
 
     Raises:
-        SceneError: a file is not what the manifest says, or it lists some of the images but not all.
+        SceneError: a file is not what the manifest says, or it lists some of the images but not all, or an absent mask.
     """
-    listed = _listed(product)
+    listed, there = _listed(product), set(product.names)
+    lost = next((name for name in sorted(listed) if _MASK.search(name) and name not in there), None)
+    if lost is not None:
+        raise SceneError(f"{product.path} lacks {lost}, which manifest.safe lists; fetch the product again.")
     for name in (*told, *images):
         if name in listed:
             product.check(name, *listed[name])
@@ -171,8 +211,25 @@ def _cloud(product: Product, level: str, stack: ExitStack) -> CloudLayer | None:
     if name.lower().endswith(".jp2"):
         path = product.gdal_path(name)
         return RasterCloud(stack.enter_context(open_raster(path)), path, _scl_cloud if level == "l2a" else _l1c_cloud)
-    rings = [each.text or "" for each in product.xml(name).iter("{http://www.opengis.net/gml/3.2}posList")]
-    return PolygonCloud([np.array(ring.split(), float).reshape(-1, 2) for ring in rings])
+    return OutlineCloud(outlines(product.xml(name)))
+
+
+def _quality_files(product: Product, band: str) -> list[str]:
+    """Return the masks that tell a band's quality: a raster since baseline 04.00, outlines before it."""
+    found = [product.find(f"MSK_{kind}_{band}.{ending}") for kind, ending in _QUALITY_MASKS]
+    return [name for name in found if name]
+
+
+def _quality(product: Product, names: list[str], stack: ExitStack) -> Quality | None:
+    """Return what a band's masks mark, or None when nothing is marked, which is the rule."""
+    if glancing():
+        return None
+    raster = next((name for name in names if name.lower().endswith(".jp2")), None)
+    if raster is None:
+        return outline_quality(product.xml(name) for name in names)
+    path = product.gdal_path(raster)
+    found = RasterQuality(stack.enter_context(open_raster(path)), path)
+    return None if found.is_clean(distinct_tiles(product.read(raster))) else found
 
 
 def _scl_cloud(codes: np.ndarray) -> np.ndarray:

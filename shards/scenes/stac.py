@@ -2,7 +2,8 @@
 
 The offset of Sentinel-2 is the trap of catalogues: Earth Search states ``offset -0.1`` on files from which it has been
 taken already, and says so by ``earthsearch:boa_offset_applied``. That flag wins; then the offset that the asset states;
-then the processing baseline (04.00 and later add 1000). Needs pystac.
+then the processing baseline (04.00 and later add 1000). Landsat's scaling and masks are those of its own reader. Needs
+pystac.
 """
 
 import json
@@ -22,16 +23,17 @@ from shards.scenes.bands import sentinel2_name
 from shards.scenes.checksums import check_beside, check_multihash
 from shards.scenes.cloud import RasterCloud
 from shards.scenes.grid import open_raster
+from shards.scenes.landsat import LandsatScene, reflectance_scaling
 from shards.scenes.raster import Bands, RasterScene, Stated
-from shards.scenes.scaled import ScaledScene, Scaling
+from shards.scenes.scaled import Scaling
 
-SCENE_KEYS = ("scl", "SCL", "qa_pixel")  # masks that hold cloud
+SCENE_KEYS = ("scl", "SCL", "qa_pixel", "qa_radsat")  # masks of cloud, fill and saturation
 ITEM = "item.json"  # what an item is called inside its scene's folder
 _LIMIT_BYTES = 4 * 2**20
 _SLOT_OF = {"coastal": "B01", "blue": "B02", "green": "B03", "red": "B04", "rededge1": "B05", "rededge2": "B06",
             "rededge3": "B07", "rededge071": "B05", "rededge075": "B06", "rededge078": "B07", "nir": "B08",
             "nir08": "B8A", "nir09": "B09", "cirrus": "B10", "swir16": "B11", "swir22": "B12"}  # fmt: skip
-_SCL_CLOUD, _QA_CLOUD_BITS = (8, 9, 10), 0b1110
+_SCL_CLOUD = (8, 9, 10)
 _FIRST_WITH_OFFSET = 4.0
 
 
@@ -69,11 +71,15 @@ def open_stac(path: Path, offset: int | None = None) -> RasterScene:
         for name, asset in chosen.items():
             place = _place(asset, file)
             bands[name] = (stack.enter_context(open_raster(place)), place, 1)
-        cloud, stated = _cloud(item, file, stack), _stated(item, chosen, sensor)
-        name = re.sub(r"[^A-Za-z0-9_-]+", "-", str(item["id"]))
+        stated, name = _stated(item, chosen, sensor), re.sub(r"[^A-Za-z0-9_-]+", "-", str(item["id"]))
         if sensor.name.startswith("landsat"):
-            scaling = _scaling(chosen, file)
-            return ScaledScene(name, str(path), sensor, bands, stack, stated, scaling, cloud=cloud)
+            scaling = _scaling(item, chosen, sensor, file)
+            marks = {key.upper(): mask for key in ("qa_pixel", "qa_radsat") if (mask := _mask(item, key, file, stack))}
+            if "QA_PIXEL" not in marks:
+                raise SceneError(f"{file} has no asset qa_pixel, which tells fill and cloud; fetch the item with it.")
+            return LandsatScene(name, str(path), sensor, bands, stack, stated, scaling, marks)
+        mask = _mask(item, "scl", file, stack) or _mask(item, "SCL", file, stack)
+        cloud = RasterCloud(*mask, _scl_cloud) if mask else None
         return RasterScene(name, str(path), sensor, bands, stack, offset, cloud, stated)
     except BaseException:
         stack.close()
@@ -195,25 +201,28 @@ def _scale(asset: Mapping[str, Any]) -> tuple[float, float] | None:
     return (float(told["scale"]), float(told.get("offset", 0))) if "scale" in told else None
 
 
-def _scaling(chosen: Mapping[str, Mapping[str, Any]], file: Path) -> Scaling:
-    scaling = {name: _scale(asset) for name, asset in chosen.items()}
-    missing = [name for name, scale in scaling.items() if scale is None]
-    if missing:
-        raise SceneError(f"{file} does not state the scale of {missing[0]} (raster:bands); use the delivered product.")
-    return {name: scale for name, scale in scaling.items() if scale is not None}
+def _scaling(item: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]], sensor: Sensor, file: Path) -> Scaling:
+    """Return gain and offset to reflectance for every band of Landsat; level 1 needs the sun's elevation as well."""
+    level = "1" if sensor.reflectance == "toa" else "2"
+    elevation = item["properties"].get("view:sun_elevation")
+    if level == "1" and elevation is None:
+        raise SceneError(f"{file} does not state view:sun_elevation, without which level 1 is no reflectance.")
+    scaling = {}
+    for name, asset in chosen.items():
+        told = _scale(asset)
+        if told is None:
+            raise SceneError(f"{file} does not state the scale of {name} (raster:bands); use the delivered product.")
+        scaling[name] = reflectance_scaling(*told, level, float(elevation or 0.0), name, file)
+    return scaling
 
 
-def _cloud(item: Mapping[str, Any], file: Path, stack: ExitStack) -> RasterCloud | None:
-    for key, test in zip(SCENE_KEYS, (_scl_cloud, _scl_cloud, _qa_cloud), strict=True):
-        if key in item["assets"]:
-            place = _place(item["assets"][key], file)
-            return RasterCloud(stack.enter_context(open_raster(place)), place, test)
-    return None
+def _mask(item: Mapping[str, Any], key: str, file: Path, stack: ExitStack) -> tuple[Any, str] | None:
+    """Return an asset's open raster and its place, or None when the item has no such asset."""
+    if key not in item["assets"]:
+        return None
+    place = _place(item["assets"][key], file)
+    return stack.enter_context(open_raster(place)), place
 
 
 def _scl_cloud(codes: np.ndarray) -> np.ndarray:
     return np.isin(codes[0], _SCL_CLOUD)
-
-
-def _qa_cloud(codes: np.ndarray) -> np.ndarray:
-    return (codes[0] & _QA_CLOUD_BITS) != 0

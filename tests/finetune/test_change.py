@@ -129,7 +129,7 @@ def test_the_floors_find_some_change(pair_shards):
 def run(tmp_path, shards, *overrides: str) -> dict:
     (tmp_path / "c.yaml").write_text(f"shards: {shards}\ntask: change\n")
     with pytest.raises(SystemExit) as end:
-        main(["finetune", str(tmp_path / "c.yaml"), "size=demo", *overrides, "--out", str(tmp_path / "run")])
+        main(["finetune", str(tmp_path / "c.yaml"), "size=demo", "seeds=1", *overrides, "--out", str(tmp_path / "run")])
     assert not end.value.code
     return json.loads((tmp_path / "run" / "metrics.json").read_text())
 

@@ -149,6 +149,8 @@ def test_a_run_ends_with_thresholds_and_floors(tmp_path, scenes_folder):
     assert [each["name"] for each in record["rows"]] == ["fine-tuned", "base_rates", "stats_logistic"]
     scores = {each["name"]: each["map_macro"] for each in record["rows"]}
     assert scores["stats_logistic"] > scores["base_rates"]
+    assert record["seeds"][0]["seeds"] == [0, 1, 2]  # so few chips are trained on three times
+    assert record["seeds"][0]["by_seed"]["map_macro"][0] == scores["fine-tuned"]
     model = load_task_model(tmp_path / "run" / "checkpoint")
     assert model.thresholds == tuple(each["threshold"] for each in record["rows"][0]["classes"])
     assert model.temperature == record["calibration"]["temperature"]

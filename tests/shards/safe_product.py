@@ -51,12 +51,7 @@ def write_safe(folder, native, offset=-1000, baseline="05.09", clouds="raster", 
         layers[0, :2, :2] = layers[2, 5:, 5:] = 1
         write_jp2(root / GRANULE / "QI_DATA/MSK_CLASSI_B00.jp2", layers, 60)
     else:
-        x, y = CORNER
-        ring = f"{x} {y} {x + 120} {y} {x + 120} {y - 120} {x} {y - 120} {x} {y}"
-        (root / GRANULE / "QI_DATA").mkdir(parents=True)
-        (root / GRANULE / "QI_DATA/MSK_CLOUDS_B00.gml").write_text(
-            f'<m xmlns:gml="http://www.opengis.net/gml/3.2"><gml:posList>{ring}</gml:posList></m>'
-        )
+        write_gml(root, "MSK_CLOUDS_B00", [("OPAQUE", [square(0, 0, 120)])])
     offsets = "".join(f'<RADIO_ADD_OFFSET band_id="{k}">{offset}</RADIO_ADD_OFFSET>' for k in range(13))
     listed = f"<Radiometric_Offset_List>{offsets}</Radiometric_Offset_List>" if offset else ""
     (root / "MTD_MSIL1C.xml").write_text(
@@ -71,6 +66,42 @@ def write_safe(folder, native, offset=-1000, baseline="05.09", clouds="raster", 
     )
     seal(root)
     return root
+
+
+def write_gml(root, name, features):
+    """Write a mask of baselines before 04.00: a type and its rings a feature, the outer one first, then its holes."""
+    rows = "".join(
+        f'<eop:MaskFeature gml:id="{kind}.{k}"><eop:maskType codeSpace="urn:gs2:S2PDGS:maskType">{kind}</eop:maskType>'
+        f'<eop:extentOf><gml:Polygon gml:id="{kind}.{k}_Polygon">'
+        + "".join(
+            f'<gml:{side}><gml:LinearRing><gml:posList srsDimension="2">{ring}</gml:posList></gml:LinearRing>'
+            f"</gml:{side}>"
+            for side, ring in zip(["exterior"] + ["interior"] * (len(rings) - 1), rings, strict=True)
+        )
+        + "</gml:Polygon></eop:extentOf></eop:MaskFeature>"
+        for k, (kind, rings) in enumerate(features)
+    )
+    path = root / GRANULE / f"QI_DATA/{name}.gml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        '<?xml version="1.0" encoding="UTF-8"?><eop:Mask xmlns:eop="http://www.opengis.net/eop/2.0"'
+        f' xmlns:gml="http://www.opengis.net/gml/3.2"><eop:maskMembers>{rows}</eop:maskMembers></eop:Mask>'
+    )
+
+
+def square(left_m, top_m, side_m):
+    """Return the ring of a square, given in metres from the product's upper-left corner."""
+    x, y = CORNER[0] + left_m, CORNER[1] - top_m
+    corners = ((0, 0), (side_m, 0), (side_m, side_m), (0, side_m), (0, 0))
+    return " ".join(f"{x + i} {y - j}" for i, j in corners)
+
+
+def write_quality(root, band, shape, gsd_m, marks=(), block_px=64):
+    """Write a band's mask of baseline 04.00 and later: eight layers, of which ``(layer, row, column)`` are set."""
+    layers = np.zeros((8, *shape), np.uint8)
+    for layer, row, column in marks:
+        layers[layer - 1, row, column] = 1
+    write_jp2(root / GRANULE / f"QI_DATA/MSK_QUALIT_{band}.jp2", layers, gsd_m, block_px)
 
 
 def seal(root):

@@ -27,8 +27,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.filterwar
 def test_a_benchmark_writes_its_figures_beside_their_rivals(name, tmp_path, monkeypatch):
     monkeypatch.setenv("BANDLOOM_SIDE_PX", "480")
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
-    for module, small in (("loader_like_for_like", {"BATCH": 4, "BATCHES": 2}), ("loader_vs_float", {"BATCH": 4}),
-                          ("loader_raw", {"SAMPLES": 4})):  # fmt: skip
+    for module, small in (("loader_like_for_like", {"BATCH": 4, "BATCHES": 2}), ("loader_raw", {"SAMPLES": 4}),
+                          ("loader_vs_float", {"BATCH": 4, "ACROSS": 3})):  # fmt: skip
         for constant, value in small.items():
             monkeypatch.setattr(importlib.import_module(f"benchmarks.{module}"), constant, value)
     harness.write(name, importlib.import_module(f"benchmarks.{name}").run())

@@ -92,13 +92,35 @@ def test_theos_1_channels_are_put_in_order_by_the_metadata_and_scaled_to_reflect
         assert (scene.sensor.name, scene.width_m, scene.height_m) == ("theos1", 555, 615)
         assert scene.provenance["channels"] == ["green", "blue", "nir", "red"]
     assert time.isoformat() == "2011-05-12T03:41:07+00:00"
-    landsat_tm = {"blue": 1983, "green": 1796, "red": 1536, "nir": 1031}
+    assert scene.provenance["solar_irradiance"] == "Landsat 5 TM's, for the product states none"
+    landsat_tm = {"blue": 1958, "green": 1827, "red": 1551, "nir": 1036}
     for slot, name in enumerate(("blue", "green", "red", "nir")):  # the order of slots B02, B03, B04, B08
         stored = pixels[list(GAINS).index(name)].astype(float)
         wanted = np.rint(reflectance(stored, GAINS[name], 0.5, landsat_tm[name], 132) * 1e4) + 1000
         wanted[stored == 0], wanted[stored == 255] = 0, 65535
         np.testing.assert_array_equal(groups[15][slot, :41, :37], wanted)
     assert not groups[15][:, 41:].any()
+
+
+def test_a_solar_irradiance_that_the_product_states_is_the_one_in_use(theos1):
+    root, pixels = theos1
+    suns = "".join(
+        f"<Band_Solar_Irradiance><BAND_INDEX>{k}</BAND_INDEX>"
+        f"<SOLAR_IRRADIANCE_VALUE>{SUN[name]}</SOLAR_IRRADIANCE_VALUE></Band_Solar_Irradiance>"
+        for k, name in enumerate(GAINS, 1)
+    )
+    file = root / "METADATA.DIM"
+    strip = (
+        f"<Data_Strip><Sensor_Calibration><Solar_Irradiance>{suns}</Solar_Irradiance></Sensor_Calibration></Data_Strip>"
+    )
+    file.write_text(file.read_text().replace("<Data_Access>", f"{strip}<Data_Access>"))
+    with open_scene(root) as scene:
+        nir = scene.read((0, 0, 600, 660))[15][3]
+    assert scene.provenance["solar_irradiance"] == "the product's"
+    stored = pixels[2].astype(float)
+    seen = (stored > 0) & (stored < 255)
+    wanted = np.rint(reflectance(stored, GAINS["nir"], 0.5, SUN["nir"], 132) * 1e4) + 1000
+    np.testing.assert_array_equal(nir[:41, :37][seen], wanted[seen])
 
 
 def test_theos_2_is_averaged_to_ten_metres(theos2):

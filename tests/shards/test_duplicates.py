@@ -24,10 +24,13 @@ def test_an_exact_copy_of_a_scene_is_kept_out_of_every_split_and_of_the_statisti
     assert twice.statistics == once.statistics
 
 
-@pytest.mark.parametrize(("time_b", "owned"), [("2024-05-01", 1), ("2024-05-02", 2)])
+@pytest.mark.parametrize(
+    ("time_b", "owned"),
+    [("2024-05-01T10:00:00", 1), ("2024-05-01T10:00:24", 1), ("2024-05-01T11:40:00", 2), ("2024-05-06T10:00:00", 2)],
+)
 def test_ground_that_two_granules_of_one_pass_share_has_one_owner(tmp_path, write_stack, time_b, owned):
     rng = np.random.default_rng(1)
-    for name, x, time in (("a", 500_040, "2024-05-01"), ("b", 500_040 + 120, time_b)):
+    for name, x, time in (("a", 500_040, "2024-05-01T10:00:00"), ("b", 500_040 + 120, time_b)):
         pixels = rng.integers(1010, 1200, (13, 96, 96), dtype=np.uint16)
         tags = {"RADIO_ADD_OFFSET": "-1000", "ACQUISITION_TIME": time}
         write_stack(tmp_path / f"{name}.tif", pixels, tags=tags, origin=(x, 5_300_040))

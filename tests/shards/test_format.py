@@ -37,6 +37,11 @@ def test_every_codec_gives_the_same_pixels_and_the_same_bytes_twice(codec):
     assert encode(pixels, codec) == frame
 
 
+def test_blosc2_lets_other_threads_go_on_and_starts_none_of_its_own():
+    assert blosc2.set_releasegil(True) is True
+    assert blosc2.set_nthreads(1) == 1
+
+
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("fill", [None, 0, 1, 1000, 65535])
 def test_a_group_decodes_to_what_blosc2_itself_says_also_where_all_of_it_is_one_value(codec, fill):

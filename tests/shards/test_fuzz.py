@@ -268,9 +268,8 @@ def test_three_hundred_damaged_or_hostile_inputs_are_quarantined_with_a_reason_o
         else:
             changed = [key for key in wanted if wanted[key][:-1] != got.get(key, ())[:-1]]
             pixels = [key for key in wanted if wanted[key][-1] != got.get(key, ("",))[-1]]
-            unmarked = "missing MSK_CLASSI" in what  # a scene may come without a cloud mask
             assert not changed, what
-            assert not pixels or unmarked, what
+            assert not pixels, what
             count["right"] += 1
         shutil.rmtree(place)
         shutil.rmtree(tmp_path / "out")
@@ -384,7 +383,9 @@ def test_a_hundred_and_fifty_damaged_landsat_products_give_what_they_themselves_
                 count["right"] += 1
             else:
                 says = as_the_landsat_says(root)[30]
-                np.testing.assert_array_equal(pixels, says, err_msg=f"trial {trial}: {kind}")
+                # of a tile that ends early GDAL leaves the rest as it found the memory: no two reads agree there
+                astray = tiles_with(pixels != says) & ~tiles_with(says != right)
+                assert not astray.any(), f"trial {trial}: {kind}"
                 count["not knowable"] += 1
         shutil.rmtree(root)
         root.with_suffix(".tar").unlink(missing_ok=True)

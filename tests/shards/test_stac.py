@@ -105,25 +105,69 @@ def test_an_item_that_says_nothing_of_its_offset_asks_for_it(write_item):
     np.testing.assert_array_equal(groups[10][0], stored["B02"] + 1000)
 
 
-def test_landsat_items_are_scaled_as_their_assets_say(tmp_path):
-    names = {"B1": "coastal", "B2": "blue", "B3": "green", "B4": "red", "B5": "nir08", "B6": "swir16", "B7": "swir22"}
-    rng, assets = np.random.default_rng(2), {}
-    stored = {band: rng.integers(7300, 30000, (20, 20), dtype=np.uint16) for band in names}
-    for band, name in names.items():
-        write_band(tmp_path / f"{name}.tif", stored[band], 30)
-        assets[name] = {"href": f"{name}.tif", "eo:bands": [{"name": f"OLI_{band}", "common_name": name}],
-                        "raster:bands": [{"scale": 2.75e-05, "offset": -0.2}]}  # fmt: skip
-    item = {"type": "Feature", "stac_version": "1.0.0", "id": "LC08_L2SP", "geometry": None, "links": [],
-            "properties": {"datetime": "2024-01-10T03:27:39Z", "platform": "landsat-8", "landsat:correction": "L2SP"},
-            "assets": assets}  # fmt: skip
-    (tmp_path / "item.json").write_text(json.dumps(item))
-    groups, scene = read(tmp_path / "item.json")
-    assert scene.sensor.name == "landsat89-l2"
-    np.testing.assert_array_equal(groups[30][4], np.rint((2.75e-5 * stored["B5"] - 0.2) * 1e4) + 1000)
-    del assets["red"]["raster:bands"]
-    (tmp_path / "item.json").write_text(json.dumps(item))
-    with pytest.raises(SceneError, match="does not state the scale of B4"):
-        open_scene(tmp_path / "item.json")
+OLI = {"B1": "coastal", "B2": "blue", "B3": "green", "B4": "red", "B5": "nir08", "B6": "swir16", "B7": "swir22"}
+
+
+@pytest.fixture
+def write_landsat_item(tmp_path):
+    """Write a Landsat 8 item the way USGS and Earth Search lay it out; its file, the item, and what its bands store."""
+
+    def write(level):
+        names, rng, assets = OLI | ({"B9": "cirrus"} if level == "1" else {}), np.random.default_rng(2), {}
+        scale = {"scale": 2e-5, "offset": -0.1} if level == "1" else {"scale": 2.75e-05, "offset": -0.2}
+        stored = {band: rng.integers(7300, 30000, (20, 20), dtype=np.uint16) for band in names}
+        for band, name in names.items():
+            write_band(tmp_path / f"{name}.tif", stored[band], 30)
+            assets[name] = {"href": f"{name}.tif", "eo:bands": [{"name": f"OLI_{band}", "common_name": name}],
+                            "raster:bands": [scale]}  # fmt: skip
+        pixel, radsat = np.full((20, 20), 0b1000000, np.uint16), np.zeros((20, 20), np.uint16)
+        pixel[0, 0], pixel[1, 1], radsat[3, 3] = 1, 0b1000, 1 << 3  # fill, cloud, B4 saturated
+        for key, pixels in (("qa_pixel", pixel), ("qa_radsat", radsat)):
+            write_band(tmp_path / f"{key}.tif", pixels, 30, nodata=None)
+            assets[key] = {"href": f"{key}.tif"}
+        facts = {"datetime": "2024-01-10T03:27:39Z", "platform": "landsat-8", "view:sun_elevation": 40.0,
+                 "landsat:correction": f"L{level}{'TP' if level == '1' else 'SP'}"}  # fmt: skip
+        item = {"type": "Feature", "stac_version": "1.0.0", "id": f"LC08_L{level}", "geometry": None, "links": [],
+                "properties": facts, "assets": assets}  # fmt: skip
+        (tmp_path / "item.json").write_text(json.dumps(item))
+        return tmp_path / "item.json", item, stored
+
+    return write
+
+
+@pytest.mark.parametrize("level", ["1", "2"])
+def test_landsat_items_are_scaled_and_masked_as_landsat_products_are(write_landsat_item, level):
+    file, _, stored = write_landsat_item(level)
+    groups, scene = read(file)
+    assert scene.sensor.name == f"landsat89-l{level}"
+    stated = 2e-5 * stored["B5"] - 0.1 if level == "1" else 2.75e-5 * stored["B5"] - 0.2
+    wanted = np.rint(stated / (np.sin(np.radians(40.0)) if level == "1" else 1) * 1e4) + 1000
+    wanted[0, 0] = 0
+    np.testing.assert_array_equal(groups[30][4], wanted)
+    assert groups[30][3, 3, 3] == 65535
+    assert (groups[30][:, 0, 0] == 0).all()
+    with open_scene(file) as scene:
+        cloud = scene.cloud((0, 0, 600, 600))
+    assert cloud.sum() == 9
+    assert cloud[3:6, 3:6].all()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda item: item["assets"]["red"].pop("raster:bands"), "does not state the scale of B4"),
+        (lambda item: item["assets"]["red"].update({"raster:bands": [{"scale": 1.0}]}), "Collection 2 has"),
+        (lambda item: item["properties"].pop("view:sun_elevation"), "does not state view:sun_elevation"),
+        (lambda item: item["properties"].update({"view:sun_elevation": -3.0}), "sun at -3.0 degrees"),
+        (lambda item: item["assets"].pop("qa_pixel"), "no asset qa_pixel"),
+    ],
+)
+def test_a_landsat_item_that_lacks_what_reflectance_needs_is_refused(write_landsat_item, spoil, sentence):
+    file, item, _ = write_landsat_item("1")
+    spoil(item)
+    file.write_text(json.dumps(item))
+    with pytest.raises(SceneError, match=sentence):
+        open_scene(file)
 
 
 def test_missing_bands_strange_platforms_and_damaged_assets_are_refused(write_item):

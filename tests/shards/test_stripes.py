@@ -1,4 +1,6 @@
 import hashlib
+import json
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -9,6 +11,8 @@ from shards.build import build
 from shards.cutting import cut_scene
 from shards.plan import BuildOptions, make_plan
 from shards.scenes import grid, open_scene
+from shards.scenes.checksums import at_a_glance
+from shards.shard_set import ShardSet
 from shards.unit import run_unit
 from tests.shards.safe_product import native_bands, write_safe
 
@@ -90,3 +94,25 @@ def test_a_scene_that_fails_halfway_leaves_no_trace_in_its_units_tars(product, w
     for path in (tmp_path / "work").iterdir():
         wanted = (tmp_path / "whole" / path.name).read_bytes()
         assert hashlib.sha256(path.read_bytes()).digest() == hashlib.sha256(wanted).digest(), path.name
+
+
+def test_a_builds_plan_reads_no_pixel_and_no_checksum_and_the_build_finds_the_damage(product, write_stack, tmp_path,
+                                                                                    monkeypatch):  # fmt: skip
+    scenes = tmp_path / "scenes"
+    root = shutil.copytree(product, scenes / product.name)
+    write_stack(scenes / "whole.tif")
+    image = next(root.rglob("*_B05.jp2"))
+    image.write_bytes(image.read_bytes()[:-9] + bytes(9))
+    with pytest.raises(RuntimeError, match="opened at a glance"), at_a_glance(), open_scene(root) as scene:
+        scene.read((0, 0, 600, 600))
+    with monkeypatch.context() as patch:
+        patch.setattr(grid, "read_raster", None)
+        patch.setattr("shards.scenes.raster.read_raster", None)
+        patch.setattr("shards.scenes.product.hashlib", None)
+        assert make_plan([str(scenes)], BuildOptions(60)).failures == {}
+    thorough = make_plan([str(scenes)], BuildOptions(60), thorough=True)
+    assert "_B05.jp2 is damaged" in thorough.failures[0]
+    build([str(scenes)], tmp_path / "out", BuildOptions(60))
+    (reason,) = [json.loads(line)["reason"] for line in (tmp_path / "out/quarantine.jsonl").read_text().splitlines()]
+    assert "_B05.jp2 is damaged" in reason
+    assert {entry.key.rsplit("_r", 1)[0] for entry in ShardSet(tmp_path / "out").entries} == {"whole"}

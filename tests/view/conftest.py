@@ -44,6 +44,7 @@ def _make_chain(place: Path) -> None:
             "chip_px": 60,
             "checkpoint": str(place / "pretrain"),
             "compare_random": False,
+            "seeds": 1,
             "baselines": ["majority", "pixel_logistic"],
         },
     }

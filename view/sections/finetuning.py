@@ -6,9 +6,9 @@ from typing import Any
 from view.records import Record
 from view.sections.parts import Section, table
 
-SHOWN = ("overall", "balanced", "macro_f1", "mean_iou", "kappa", "map", "micro_f1")
-TITLES = {"overall": "accuracy", "macro_f1": "macro-F1", "mean_iou": "mean IoU", "map": "mAP", "f1": "F1",
-          "iou": "IoU", "micro_f1": "micro-F1"}  # fmt: skip
+SHOWN = ("overall", "balanced", "macro_f1", "mean_iou", "kappa", "map_macro", "map_micro", "f1_macro", "f1_micro")
+TITLES = {"overall": "accuracy", "macro_f1": "macro-F1", "mean_iou": "mean IoU", "f1": "F1", "iou": "IoU",
+          "map_macro": "mAP", "map_micro": "micro-mAP", "f1_macro": "macro-F1", "f1_micro": "micro-F1"}  # fmt: skip
 
 
 def title(name: str) -> str:
@@ -29,6 +29,16 @@ def scores(record: Record) -> Section:
 def _interval(row: Mapping[str, Any], held: Sequence[str]) -> str:
     pair = (row.get("interval_95") or {}).get(held[0]) if held else None
     return f"{pair[0]:.3f} to {pair[1]:.3f}" if pair else ""
+
+
+def seeds(record: Record) -> Section:
+    """Return what the scores are over trainings from several seeds."""
+    found = record.result.get("seeds") or []
+    held = [name for name in SHOWN if found and name in found[0]["mean"]]
+    rows = [[each["name"], *(f"{each['mean'][name]:.3f} ± {each['deviation'][name]:.3f}" for name in held)]
+            for each in found]  # fmt: skip
+    note = "Mean and deviation over trainings from other weights and order, on the same ground."
+    return Section("Over seeds", note, tables=table(["", *map(title, held)], rows))
 
 
 def classes(record: Record) -> Section:

@@ -1,0 +1,46 @@
+"""The same training from other seeds: how much of a score is the luck of weights and order."""
+
+from finetune.config import FinetuneConfig
+from finetune.metrics import HEADLINES, scores
+from finetune.model import CHIP_TASKS, TaskModel
+from finetune.multilabel_results import tuned_row
+from finetune.multilabel_scores import HEADLINES as MULTILABEL_HEADLINES
+from finetune.multilabel_scores import multilabel_scores
+from finetune.scoring import score_model
+from finetune.setting import Setting
+from finetune.splits import TEST, TRAIN
+
+SMALL_CHIPS = 1_000  # a training ground of fewer chips is trained on from three seeds
+OF_SMALL = 3
+
+
+def seeds_of(setting: Setting) -> list[int]:
+    """Return the seeds that a run trains from, its own first; by default three where there is little to train on."""
+    config, count = setting.config, setting.config.seeds
+    if count is None:
+        count = OF_SMALL if training_chips(setting) < SMALL_CHIPS else 1
+    return [config.trainer.seed + each for each in range(count)]
+
+
+def training_chips(setting: Setting) -> int:
+    """Return how many chips the labelled training ground makes, without overlap."""
+    data = setting.data
+    if setting.config.task in CHIP_TASKS:
+        return len(data.indices_of(TRAIN))
+    return int(data.counts.sum((0, 2))[TRAIN]) // setting.chip_px**2
+
+
+def with_seed(config: FinetuneConfig, seed: int) -> FinetuneConfig:
+    """Return the config of one training from another seed: other weights and order, the same ground."""
+    trainer = config.trainer.with_changes(seed=seed)
+    return config.with_changes(trainer=trainer, seeds=1, compare_random=False, curve_points=0)
+
+
+def headline_scores(setting: Setting, model: TaskModel) -> dict[str, float]:
+    """Return a model's headline scores on the test labels."""
+    data, batch = setting.data, setting.config.trainer.batch_size
+    if setting.config.task == "multilabel":
+        found = multilabel_scores(tuned_row("", model, data, batch), data.label_set.names)
+        return {name: found[name] for name in MULTILABEL_HEADLINES}
+    found = scores(score_model("", model, data, TEST, batch).confusion, data.label_set.names)
+    return {name: found[name] for name in HEADLINES}

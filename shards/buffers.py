@@ -1,0 +1,29 @@
+"""Arrays that are used again once nobody else holds them: fresh memory costs a page fault every four kilobytes."""
+
+import sys
+import threading
+from collections import defaultdict, deque
+
+import numpy as np
+
+_OWN_REFERENCES = 3  # of a free array: the pool's, the local variable's, and the argument's that counts them
+
+
+class Buffers:
+    """Hands out arrays of native samples; whoever holds one, or a view or tensor of it, keeps it to himself."""
+
+    def __init__(self, most: int) -> None:
+        """Remember at most ``most`` arrays of each shape."""
+        self._known: defaultdict[tuple[int, ...], deque[np.ndarray]] = defaultdict(lambda: deque(maxlen=most))
+        self._lock = threading.Lock()
+
+    def take(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Return a uint16 array of a shape; what it holds is left over."""
+        with self._lock:
+            known = self._known[shape]
+            for array in known:
+                if sys.getrefcount(array) == _OWN_REFERENCES:
+                    return array
+            array = np.empty(shape, np.uint16)
+            known.append(array)
+            return array
