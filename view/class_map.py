@@ -35,7 +35,8 @@ class ClassMap:
         """
         self.path = path
         if not path.is_file():
-            raise SceneError(f"the map {path} does not exist; make one with bandloom predict.")
+            what = "is a folder; name the MAP.tif in it" if path.is_dir() else "does not exist"
+            raise SceneError(f"the map {path} {what}; bandloom predict makes one.")
         try:
             with rasterio.open(path) as source:
                 if source.crs is None:

@@ -105,6 +105,9 @@ def _run_record(path: Path) -> Record:
 
 def _shards_record(path: Path, thumbnails: Path | None) -> Record:
     result = _known(path / "manifest.json")
+    if "version" not in result or "samples" not in result:
+        raise RunFolderError(f"{path} is no folder of shards: its manifest.json is of something else; name what"
+                             " `bandloom shards build` wrote.")  # fmt: skip
     found = {int(each.stem): each for each in thumbnails.glob("*.png") if each.stem.isdigit()} if thumbnails else {}
     return Record(path, "shards", lines=read_lines(path / "samples.jsonl"), result=result,
                   command=build_command(path, result), quarantine=read_lines(path / "quarantine.jsonl"),

@@ -276,6 +276,7 @@ def test_a_page_to_send_needs_no_server(chain: Path, scene: Path, tmp_path: Path
     ("words", "sentence"),
     [
         (["none.tif"], "does not exist"),
+        ([""], "is a folder; name the MAP.tif in it"),
         (["text.tif"], "cannot be read as a raster"),
         (["plain.tif"], "has no coordinate system"),
         (["map.tif", "--scene", "map.tif"], "holds no band of the map's sensor"),
@@ -295,7 +296,7 @@ def test_bad_input_is_one_sentence(chain: Path, tmp_path: Path, capsys: pytest.C
         target.write(codes)
     with rasterio.open(tmp_path / "B04.tif", "w", **(profile | {"crs": "EPSG:32760"})) as target:
         target.write(codes)
-    arguments = [tmp_path / word if word.endswith(".tif") else word for word in words]
+    arguments = [word if word.startswith("--") else tmp_path / word for word in words]
     assert run("view", *arguments, "--no-open", "--port", "0") == 2
     said = capsys.readouterr().err
     assert re.match(r"error: .*\.\n$", said)
