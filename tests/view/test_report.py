@@ -40,13 +40,14 @@ def test_an_alignment_is_shown_beside_chance(tmp_path: Path, page: Any):
     (tmp_path / "run" / "metrics.json").write_text(json.dumps({
         "schema": 1, "three_numbers": {"seen classes, training words": line, "held-out classes among all": {}},
         "retrieval": {"caption to image": {"queries": 4, "recall_at_1": 0.5, "recall_at_1_chance": 0.111}},
+        "few_shot": [{"shots": 5, "from words": 0.875, "from random": 0.75, "chance": 0.25}],
         "captions": {"texts": 40, "sources": ["labels"]}, "held_out": ["river"], "text": {"model": "scratch"},
     }))  # fmt: skip
     assert run("report", tmp_path / "run", "--out", tmp_path / "r.html") == 0
     page.goto((tmp_path / "r.html").as_uri())
     assert page.locator(".kind").inner_text() == "Alignment"
     cells = page.locator("td").all_inner_texts()
-    for shown in ("0.625", "0.333", "0.500", "0.111", "river", "scratch"):
+    for shown in ("0.625", "0.333", "0.500", "0.111", "0.875", "0.750", "0.250", "river", "scratch"):
         assert shown in cells
 
 
