@@ -51,6 +51,27 @@ def test_an_alignment_is_shown_beside_chance(tmp_path: Path, page: Any):
         assert shown in cells
 
 
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [
+        ({"metrics.json": "finetune"}, "Evaluation"),  # it leaves no config
+        ({"metrics.json": "finetune", "config.yaml": "finetune", "command": "probe"}, "Probe"),
+        ({"metrics.json": "finetune", "config.yaml": "finetune", "command": "baselines"}, "Floors"),
+        ({"metrics.json": "finetune", "config.yaml": "finetune", "command": "finetune"}, "Fine-tuning"),
+    ],
+)
+def test_whatever_scores_rows_has_a_report_under_its_own_name(chain: Path, tmp_path: Path, page: Any, files, kind):
+    for name, source in files.items():
+        if name == "command":
+            (tmp_path / "environment.json").write_text(json.dumps({"command": ["bandloom", source, "my.yaml"]}))
+        else:
+            (tmp_path / name).write_bytes((chain / source / name).read_bytes())
+    assert run("report", tmp_path, "--out", tmp_path / "r.html") == 0
+    page.goto((tmp_path / "r.html").as_uri())
+    assert page.locator(".kind").inner_text() == kind
+    assert (page.locator("tr.strong").count() == 1) == (kind == "Fine-tuning")
+
+
 def test_a_page_of_all_samples_can_be_browsed(chain: Path, tmp_path: Path, page: Any):
     (tmp_path / "shards").mkdir()
     for each in (chain / "shards").iterdir():

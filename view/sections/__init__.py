@@ -14,6 +14,9 @@ MAKERS: dict[str, Sequence[Callable[[Record], Section]]] = {
     "finetune": (finetuning.scores, finetuning.seeds, finetuning.classes, finetuning.confusions,
                  finetuning.calibration, finetuning.bands, training.validation, training.losses, training.speed,
                  training.events, training.pictures, finetuning.split),
+    **dict.fromkeys(("probe", "baselines", "evaluate"), (
+        finetuning.scores, finetuning.classes, finetuning.confusions, finetuning.calibration, training.pictures,
+        finetuning.split)),
     "align": (alignment.words, alignment.retrieval, alignment.few_shot, alignment.text, training.validation,
               training.losses, training.speed, training.events, training.pictures),
     "run": (training.losses, training.speed, training.events, training.pictures),
