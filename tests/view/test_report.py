@@ -72,6 +72,24 @@ def test_whatever_scores_rows_has_a_report_under_its_own_name(chain: Path, tmp_p
     assert (page.locator("tr.strong").count() == 1) == (kind == "Fine-tuning")
 
 
+def test_what_the_controls_of_a_fusion_allow_is_said(chain: Path, tmp_path: Path):
+    record = json.loads((chain / "finetune" / "metrics.json").read_text())
+    more = {"verdicts": ["film: context adds +0.1 macro-F1"], "leaks": {"warnings": ["the context names the class"]}}
+    (tmp_path / "metrics.json").write_text(json.dumps(record | more))
+    (tmp_path / "config.yaml").write_text("task: fusion\n")
+    page = render([read_record(tmp_path)])
+    assert "film: context adds +0.1 macro-F1" in page
+    assert "the context names the class" in page
+
+
+def test_a_run_that_has_no_page_of_its_own_shows_its_numbers(tmp_path: Path):
+    (tmp_path / "config.yaml").write_text("questions: q.jsonl\n")
+    (tmp_path / "metrics.json").write_text('{"schema": 1, "own_image": 0.25, "accuracy": {"presence": 0.75}}')
+    page = render([read_record(tmp_path)])
+    assert "0.250" in page
+    assert "accuracy: presence" in page
+
+
 def test_a_page_of_all_samples_can_be_browsed(chain: Path, tmp_path: Path, page: Any):
     (tmp_path / "shards").mkdir()
     for each in (chain / "shards").iterdir():

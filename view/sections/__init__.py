@@ -11,7 +11,7 @@ MAKERS: dict[str, Sequence[Callable[[Record], Section]]] = {
     "shards": (samples.samples, samples.places, samples.contact_sheet, samples.statistics, samples.quarantine,
                samples.sources),
     "pretrain": (training.losses, training.feature_scores, training.speed, training.events, training.pictures),
-    "finetune": (finetuning.scores, finetuning.seeds, finetuning.classes, finetuning.confusions,
+    "finetune": (finetuning.scores, finetuning.verdicts, finetuning.seeds, finetuning.classes, finetuning.confusions,
                  finetuning.calibration, finetuning.bands, training.validation, training.losses, training.speed,
                  training.events, training.pictures, finetuning.split),
     **dict.fromkeys(("probe", "baselines", "evaluate"), (
@@ -19,7 +19,7 @@ MAKERS: dict[str, Sequence[Callable[[Record], Section]]] = {
         finetuning.split)),
     "align": (alignment.words, alignment.retrieval, alignment.few_shot, alignment.text, training.validation,
               training.losses, training.speed, training.events, training.pictures),
-    "run": (training.losses, training.speed, training.events, training.pictures),
+    "run": (training.results, training.losses, training.speed, training.events, training.pictures),
     "bundle": (deployment.parity, deployment.engines, deployment.contract, deployment.provenance),
     "map": (deployment.map_picture, deployment.areas, deployment.timing, deployment.map_facts),
 }  # fmt: skip

@@ -43,6 +43,12 @@ def seeds(record: Record) -> Section:
     return Section("Over seeds", note, tables=table(["", *map(title, held)], rows))
 
 
+def verdicts(record: Record) -> Section:
+    """Return, of image and context together, what the controls allow to be said, and what gives a class away."""
+    leaks = (record.result.get("leaks") or {}).get("warnings") or []
+    return Section("What the controls allow", items=[*(record.result.get("verdicts") or []), *map(str, leaks)])
+
+
 def classes(record: Record) -> Section:
     """Return the model's scores class by class."""
     found = record.result["rows"][0].get("classes") or []
