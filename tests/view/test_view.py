@@ -19,9 +19,12 @@ from rasterio.warp import transform
 
 from bandloom.errors import BandloomError
 from bandloom.web_tiles import HALF_WORLD_M, tile_bounds
+from export.bundle import read_bundle
+from export.change import write_change
 from tests.view.command import run
 from view.class_map import ClassMap
 from view.fetch_maplibre import SHA256, VENDOR, fetch, is_whole
+from view.repeat import predict_command
 from view.scene_bands import SceneBands
 from view.server import Views, make_server
 
@@ -189,6 +192,24 @@ def test_the_page_says_when_a_file_goes_away_while_it_is_open(chain: Path, tmp_p
         page.wait_for_function("document.getElementById('trouble').textContent.includes('does not answer')")
         assert "start bandloom view again" in page.locator("#trouble").inner_text()
     page.close()
+
+
+def test_a_map_of_what_changed_is_a_map_too(chain: Path, other: Path, tmp_path: Path):
+    out = tmp_path / "change.tif"
+    write_change(chain / "map.tif", other, out, read_bundle(chain / "bundle"), ("before", "after"))
+    with rasterio.open(chain / "map.tif") as first, rasterio.open(other) as second:
+        changed = int((first.read(1) != second.read(1)).sum())
+    found = ClassMap(out)
+    assert {each.name: each.pixels for each in found.classes}["changed"] == changed > 0
+    assert found.at(*_middle(found))["name"] in ("changed", "unchanged")  # type: ignore[index]
+    command = predict_command(out, found.tags)
+    assert command[3] == "--change"
+    assert command[4] == str(next((chain / "data" / "scenes").iterdir()))
+
+
+def _middle(found: ClassMap) -> tuple[float, float]:
+    west, south, east, north = found.bounds
+    return (west + east) / 2, (south + north) / 2
 
 
 @pytest.mark.usefixtures("maplibre")
