@@ -229,6 +229,7 @@ def test_one_code_of_two_classes_is_two_lines_of_the_legend(chain: Path, tmp_pat
         with page.expect_request(lambda request: "/map/1/" in request.url) as asked:
             page.locator("#legend input").last.uncheck()
         assert set(asked.value.url.partition("show=")[2].split(",")) == {str(each["value"]) for each in classes[1:]}
+        page.goto("about:blank")  # it asks for no more tiles
         server.shutdown()
 
 
