@@ -41,7 +41,7 @@ def push(
         folder = Path(place)
         stage(run, folder, licence, data_licence)
         if not send:
-            console.print((folder / CARD).read_text(), markup=False, highlight=False)
+            console.print((folder / CARD).read_text(), markup=False, highlight=False, soft_wrap=True)
         for each in sorted(path for path in folder.rglob("*") if path.is_file()):
             logger.info("%s: %s bytes", each.relative_to(folder), f"{each.stat().st_size:,}")
         if not send:

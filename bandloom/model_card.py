@@ -76,7 +76,7 @@ def _frozen(lines: list[dict[str, Any]]) -> list[str]:
 def _bands(record: Mapping[str, Any], lines: list[dict[str, Any]]) -> list[str]:
     """Return accuracy over band subsets: of a fine-tuned model's maps or chips, or of an encoder's probe."""
     if record.get("bands"):
-        rows = {each["name"]: each["overall"] for each in record["bands"]}
+        rows = {"all" if each["name"] == "fine-tuned" else each["name"]: each["overall"] for each in record["bands"]}
         return _table("accuracy", rows, "The other bands absent, nothing trained again:")
     last = _last_scores(lines)
     rows = {name.removeprefix("ridge_"): value for name, value in last.items() if name.startswith("ridge_")}

@@ -17,7 +17,7 @@ from bandloom.label_set import LabelClass, LabelSet
 from bandloom.output import new_output
 from export.bundle import Bundle
 from export.many_scenes import predict_one
-from export.map_file import MapMeaning, require_absent, write_cog
+from export.map_file import MapMeaning, listed, require_absent, write_cog
 from export.partial_map import DiskRows
 from export.predict import PredictOptions
 from export.qgis_style import write_style
@@ -125,7 +125,8 @@ def write_change(before: Path, after: Path, out: Path, bundle: Bundle, scenes: t
         if not counts.any():
             raise SceneError(f"{scenes[0]} and {scenes[1]} share no measured ground; name two dates of one place.")
         tags = {"BUNDLE": bundle.record.name, "CONTRACT": bundle.contract.digest(),
-                "BEFORE": json.dumps(first.tags()), "AFTER": json.dumps(second.tags())}  # fmt: skip
+                "BEFORE": json.dumps(first.tags()), "AFTER": json.dumps(second.tags()), "CLASSES": listed(LEGEND),
+                "SCENE_BANDS": second.tags().get("SCENE_BANDS", "[]")}  # fmt: skip
         meaning = MapMeaning(first.crs, first.transform, nodata, BANDS, tags, overviews="MODE")
         write_cog(out, pixels, meaning, Path(folder))
     return Change(counts, labels)

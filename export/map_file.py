@@ -42,11 +42,14 @@ def class_meaning(labels: LabelSet, crs: CRS, transform: Affine, nodata: int, ta
     """Describe a map of class codes: names as tags, colours as a colour table, overviews by majority."""
     colours: dict[int, Rgba] = {c: (*map(int, rgb), 255) for c, rgb in zip(labels.codes, labels.rgb, strict=True)}  # type: ignore[misc]
     names = {f"CLASS_{each.code}": each.name for each in labels.classes}
-    listed = json.dumps([{"value": c.code, "name": c.name, "colour": c.colour} for c in labels.classes])
-    return MapMeaning(
-        crs, transform, nodata, (labels.name,), {**tags, "CLASSES": listed}, names, {**colours, nodata: (0, 0, 0, 0)},
-        overviews="MODE",
-    )  # fmt: skip
+    everything = {**colours, nodata: (0, 0, 0, 0)}
+    return MapMeaning(crs, transform, nodata, (labels.name,), {**tags, "CLASSES": listed(labels)}, names, everything,
+                      overviews="MODE")  # fmt: skip
+
+
+def listed(labels: LabelSet) -> str:
+    """Return the classes as a map's tag ``CLASSES`` holds them."""
+    return json.dumps([{"value": each.code, "name": each.name, "colour": each.colour} for each in labels.classes])
 
 
 def write_cog(path: Path, pixels: np.ndarray | DiskRows, meaning: MapMeaning, workspace: Path) -> None:

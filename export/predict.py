@@ -302,20 +302,29 @@ def _bands(scene: "Scene") -> list[dict[str, Any]]:
     """Say which band is which and where in the scene it lies, so that what shows it need not understand products."""
     shown: Any = getattr(scene, "later", scene)  # of two dates the one that the map is of
     files, source = getattr(shown, "files", {}), str(shown.provenance.get("source", ""))
-    return [{"name": band.name, "slot": band.slot, "centre_nm": band.centre_nm, "file": _inside(file, source),
-             "index": index} for band in shown.sensor.bands if band.slot and band.name in files
-            for file, index in [files[band.name]]]  # fmt: skip
+    told = []
+    for band in shown.sensor.bands:
+        file, index = files.get(band.name, ("", 0))
+        if band.slot and index:
+            inside = _inside(file, source)
+            place = {} if inside is None else {"file": inside, "index": index}
+            told.append({"name": band.name, "slot": band.slot, "centre_nm": band.centre_nm, **place})
+    return told
 
 
-def _inside(file: str, source: str) -> str:
-    """Return where a scene's file lies in the scene: empty when it is the scene, an address when it lies elsewhere."""
+def _inside(file: str, source: str) -> str | None:
+    """Return where a scene's file lies in the scene: empty when it is the scene, an address elsewhere, else unknown."""
     if file == source:
         return ""
     if packed := re.match(r"/vsi(?:zip|tar)/\{.*\}/(.*)", file):
         return packed[1]
-    folder = Path(source) if Path(source).is_dir() else Path(source).parent
+    if file.startswith("/vsi") or "://" in file:
+        return file
+    if not Path(source).exists():
+        return None
+    folder = (Path(source) if Path(source).is_dir() else Path(source).parent).resolve()
     here = Path(file).resolve()
-    return here.relative_to(folder.resolve()).as_posix() if here.is_relative_to(folder.resolve()) else file
+    return here.relative_to(folder).as_posix() if here.is_relative_to(folder) else None
 
 
 def _count(work: PartialMap, bundle: Bundle) -> dict[str, int]:

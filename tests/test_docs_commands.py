@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import typer.main
 
-from bandloom.cli import bandloom, main
+from bandloom.cli import VERBS, bandloom, main
 from finetune.taxonomy import get_taxonomy
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MARKER = re.compile(r"<!-- commands: (?:run by (?P<test>\S+)|not run: (?P<reason>[^>]{10,})) -->")
 BLOCK = re.compile(r"^```(?:sh|bash)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+INDENTED = re.compile(r"(?:^ {4,}\S.*\n)+", re.MULTILINE)  # a list's code
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,18 @@ class Block:
     def commands(self) -> list[str]:
         """The lines that type bandloom, without their comments."""
         joined = self.text.replace("\\\n", " ")
-        lines = [re.sub(r"\s+#.*$", "", line) for line in joined.splitlines()]
+        lines = [re.sub(r"\s+#.*$", "", line.strip()) for line in joined.splitlines()]
         return [line for line in lines if line.startswith("bandloom ")]
 
 
 def blocks_of(page: Path) -> list[Block]:
     text = page.read_text()
     markers = list(MARKER.finditer(text))
+    indented = [block for block in INDENTED.finditer(text) if "    bandloom " in block[0]]
     found = []
-    for block in BLOCK.finditer(text):
+    for block in [*BLOCK.finditer(text), *indented]:
         above = [marker for marker in markers if marker.end() <= block.start()]
-        found.append(Block(block[1], bool(above), above[-1]["test"] if above else None))
+        found.append(Block(block[block.re.groups], bool(above), above[-1]["test"] if above else None))
     return found
 
 
@@ -61,7 +63,9 @@ def test_every_option_typed_exists(page: Path):
     for block in blocks_of(page):
         for line in block.commands:
             command, rest = find(shlex.split(line)[1:])
-            known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+            inner = next((rest[at:] for at, word in enumerate(rest) if word in VERBS), [])  # of `slurm array`
+            known = {option for each in (command, find(inner)[0] if inner else command) for parameter in each.params
+                     for option in (*parameter.opts, *parameter.secondary_opts)}  # fmt: skip
             typed = {word.partition("=")[0] for word in rest if re.match(r"--[a-z]", word)}
             assert typed <= known | {"--help"}, line
 

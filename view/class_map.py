@@ -25,7 +25,7 @@ class MapClass:
 
 
 class ClassMap:
-    """A single-band GeoTIFF of class codes with a colour table."""
+    """A GeoTIFF whose first band holds class codes: a map, or what changed between two."""
 
     def __init__(self, path: Path) -> None:
         """Open the map at ``path``.
@@ -35,12 +35,13 @@ class ClassMap:
         """
         self.path = path
         if not path.is_file():
-            raise SceneError(f"the map {path} does not exist; make one with bandloom predict.")
+            what = "is a folder; name the MAP.tif in it" if path.is_dir() else "does not exist"
+            raise SceneError(f"the map {path} {what}; bandloom predict makes one.")
         try:
             with rasterio.open(path) as source:
                 if source.crs is None:
                     raise SceneError(f"{path} has no coordinate system; a map on a page needs one.")
-                if source.count != 1 or source.dtypes[0] != "uint8":
+                if source.dtypes[0] != "uint8" or (source.count != 1 and "CLASSES" not in source.tags()):
                     held = f"{source.count} bands of {source.dtypes[0]}"
                     raise SceneError(f"{path} has {held}; a map of classes has one band of uint8.")
                 self.crs, self.transform, self.shape = source.crs, source.transform, source.shape

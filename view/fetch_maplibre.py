@@ -12,6 +12,7 @@ import tarfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bandloom.console import logger
 from bandloom.errors import BandloomError
 from bandloom.output import new_output
 
@@ -37,6 +38,7 @@ def fetch(folder: Path = VENDOR) -> None:
             f"the map page needs MapLibre GL {VERSION}, which npm fetches once; npm is not installed: install it, or"
             " install bandloom from a wheel, which holds it."
         )
+    logger.info("fetching MapLibre GL %s with npm, once", VERSION)
     with TemporaryDirectory() as place:
         command = [npm, "pack", "--silent", "--pack-destination", place, f"maplibre-gl@{VERSION}"]
         asked = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)

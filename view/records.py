@@ -16,6 +16,9 @@ KINDS = {
     "shards": "Shards",
     "pretrain": "Pretraining",
     "finetune": "Fine-tuning",
+    "probe": "Probe",
+    "baselines": "Floors",
+    "evaluate": "Evaluation",
     "align": "Alignment",
     "bundle": "Bundle",
     "map": "Map",
@@ -82,15 +85,15 @@ def read_record(path: Path, thumbnails: Path | None = None) -> Record:
         return Record(path, "bundle", result=result, command=export_command(path, result))
     if (path / "manifest.json").is_file():
         return _shards_record(path, thumbnails)
-    if (path / "config.yaml").is_file():
+    if (path / "config.yaml").is_file() or (path / "metrics.json").is_file():
         return _run_record(path)
     raise RunFolderError(f"{path} is no run folder, bundle or folder of shards: it holds no config.yaml, bundle.json or"
                          " manifest.json.")  # fmt: skip
 
 
 def _run_record(path: Path) -> Record:
-    try:
-        config = yaml.safe_load((path / "config.yaml").read_text()) or {}
+    try:  # an evaluation has scores and no config
+        config = yaml.safe_load((path / "config.yaml").read_text()) or {} if (path / "config.yaml").is_file() else {}
     except (yaml.YAMLError, UnicodeDecodeError) as cause:
         raise RunFolderError(f"{path / 'config.yaml'} is damaged ({cause}); restore it, or run it again.") from cause
     if not isinstance(config, dict):
@@ -99,12 +102,18 @@ def _run_record(path: Path) -> Record:
     kinds = (("rows" in result, "finetune"), ("three_numbers" in result, "align"), ("objective" in config, "pretrain"))
     kind = next((kind for holds, kind in kinds if holds), "run")
     environment = _json(path / "environment.json") if (path / "environment.json").is_file() else {}
+    verb = (environment.get("command") or ["", ""])[1:2]
+    if kind == "finetune":  # other verbs score rows too
+        kind = "evaluate" if not config else verb[0] if verb and verb[0] in ("probe", "baselines") else kind
     return Record(path, kind, config, environment, read_lines(path / "metrics.jsonl"), result,
                   sorted((path / "pictures").glob("*.png")), run_command(environment))  # fmt: skip
 
 
 def _shards_record(path: Path, thumbnails: Path | None) -> Record:
     result = _known(path / "manifest.json")
+    if "version" not in result or "samples" not in result:
+        raise RunFolderError(f"{path} is no folder of shards: its manifest.json is of something else; name what"
+                             " `bandloom shards build` wrote.")  # fmt: skip
     found = {int(each.stem): each for each in thumbnails.glob("*.png") if each.stem.isdigit()} if thumbnails else {}
     return Record(path, "shards", lines=read_lines(path / "samples.jsonl"), result=result,
                   command=build_command(path, result), quarantine=read_lines(path / "quarantine.jsonl"),

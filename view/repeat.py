@@ -46,10 +46,19 @@ def export_command(path: Path, record: Mapping[str, Any]) -> list[str]:
 
 
 def predict_command(path: Path, tags: Mapping[str, str]) -> list[str]:
-    """Return the prediction of a map."""
+    """Return the prediction of a map, or of what changed between two."""
+    dates = [_record(tags[name]) for name in ("BEFORE", "AFTER") if name in tags]
+    scenes = ["--change", *map(_scene, dates)] if len(dates) == 2 else [_scene(tags)]
+    return ["bandloom", "predict", tags.get("BUNDLE", "BUNDLE"), *scenes, "--out", str(path)]
+
+
+def _scene(tags: Mapping[str, str]) -> str:
+    return str(_record(tags.get("SCENE_PROVENANCE", "{}")).get("source") or tags.get("SCENE", "SCENE"))
+
+
+def _record(text: str) -> dict[str, Any]:
     try:
-        scene = json.loads(tags.get("SCENE_PROVENANCE", "{}")).get("source")
+        found = json.loads(text)
     except ValueError:
-        scene = None
-    return ["bandloom", "predict", tags.get("BUNDLE", "BUNDLE"), str(scene or tags.get("SCENE", "SCENE")), "--out",
-            str(path)]  # fmt: skip
+        return {}
+    return found if isinstance(found, dict) else {}

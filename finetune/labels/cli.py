@@ -94,7 +94,7 @@ def prepare(
     for warning in manifest["warnings"]:
         typer.echo(f"warning: {warning['where']}: {warning['what']}")
     typer.echo(", ".join(f"{name} {count}" for name, count in manifest["counts"].items() if count))
-    typer.echo(f"next: {build_command(request, out)}")
+    typer.echo(f"next: {build_command(request, out, manifest['side_px'])}")
 
 
 @app.command(name="map")

@@ -1,5 +1,6 @@
 """From what people bring to what ``bandloom shards build`` takes; nothing is written while anything is wrong."""
 
+import math
 import os
 import re
 from collections import Counter
@@ -26,7 +27,8 @@ from finetune.labels.chips import (
 from finetune.labels.ground import Ground, Overlap, from_features, from_mask, read_points, read_polygons
 from finetune.labels.problems import Problems
 from finetune.taxonomy import Taxonomy
-from shards.scenes import open_scene
+from shards.plan import BuildOptions
+from shards.scenes import ALIGN_M, open_scene
 
 Form = Literal["folders", "table", "bigearthnet", "mask", "polygons", "points"]
 CHIP_FORMS = {"folders": from_folders, "table": from_table, "bigearthnet": from_bigearthnet}
@@ -78,6 +80,7 @@ class Prepared:
     codes: np.ndarray | None = None
     ground: Ground | None = None
     name: str = ""
+    side_px: int | None = None  # the smallest side of a sample that holds a chip whole
 
 
 def examine(request: Request, checkpoint_slots: frozenset[str] | None = None) -> Prepared:
@@ -94,10 +97,12 @@ def examine(request: Request, checkpoint_slots: frozenset[str] | None = None) ->
             read = from_bigearthnet_several if request.several else CHIP_FORMS[request.form]
             chips = read(request.source, request.taxonomy, problems)
             check_chips(chips, request.taxonomy, problems)
+        longest_m = 0.0
         for chip in chips[:: max(1, len(chips) // OPENED)]:
             with problems.gather(str(chip.path)), request.open(chip.path) as scene:
                 _check_pixels(scene, str(chip.path), checkpoint_slots, problems)
-        return Prepared(problems, tuple(chips))
+                longest_m = max(longest_m, scene.width_m, scene.height_m)
+        return Prepared(problems, tuple(chips), side_px=math.ceil(longest_m / ALIGN_M) * ALIGN_M // 10 or None)
     with problems.gather(str(request.source)), request.open(request.source) as scene:
         _check_pixels(scene, str(request.source), checkpoint_slots, problems)
         ground = Ground.of(scene)
@@ -133,18 +138,20 @@ def prepare(request: Request, out: Path) -> dict[str, Any]:
             "source": str(request.source.resolve()),
             "label_set": label_set.name,
             "counts": counts,
+            "side_px": prepared.side_px,
             "warnings": prepared.problems.to_dict()["problems"],
         }
         write_json(folder / "manifest.json", manifest)
     return manifest
 
 
-def build_command(request: Request, out: Path) -> str:
-    """Return the command that makes shards of what was prepared."""
+def build_command(request: Request, out: Path, side_px: int | None = None) -> str:
+    """Return the command that makes shards of what was prepared; samples as small as chips are not mostly padding."""
     chips = request.form in CHIP_FORMS
     where = f"{out}/chips --class-folders" if chips else f"{out}/scenes --labels {out}/labels"
     where = f"{out}/scenes" if request.several else where
-    given = {"sensor": request.sensor, "band-order": request.band_order, "offset": request.offset}
+    side = side_px if side_px and side_px < BuildOptions.side_px else None
+    given = {"sensor": request.sensor, "band-order": request.band_order, "offset": request.offset, "side": side}
     options = "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
     return f"bandloom shards build {where} --label-set {out}/label_set.yaml{options} --out SHARDS"
 

@@ -40,14 +40,54 @@ def test_an_alignment_is_shown_beside_chance(tmp_path: Path, page: Any):
     (tmp_path / "run" / "metrics.json").write_text(json.dumps({
         "schema": 1, "three_numbers": {"seen classes, training words": line, "held-out classes among all": {}},
         "retrieval": {"caption to image": {"queries": 4, "recall_at_1": 0.5, "recall_at_1_chance": 0.111}},
+        "few_shot": [{"shots": 5, "from words": 0.875, "from random": 0.75, "chance": 0.25}],
         "captions": {"texts": 40, "sources": ["labels"]}, "held_out": ["river"], "text": {"model": "scratch"},
     }))  # fmt: skip
     assert run("report", tmp_path / "run", "--out", tmp_path / "r.html") == 0
     page.goto((tmp_path / "r.html").as_uri())
     assert page.locator(".kind").inner_text() == "Alignment"
     cells = page.locator("td").all_inner_texts()
-    for shown in ("0.625", "0.333", "0.500", "0.111", "river", "scratch"):
+    for shown in ("0.625", "0.333", "0.500", "0.111", "0.875", "0.750", "0.250", "river", "scratch"):
         assert shown in cells
+
+
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [
+        ({"metrics.json": "finetune"}, "Evaluation"),  # it leaves no config
+        ({"metrics.json": "finetune", "config.yaml": "finetune", "command": "probe"}, "Probe"),
+        ({"metrics.json": "finetune", "config.yaml": "finetune", "command": "baselines"}, "Floors"),
+        ({"metrics.json": "finetune", "config.yaml": "finetune", "command": "finetune"}, "Fine-tuning"),
+    ],
+)
+def test_whatever_scores_rows_has_a_report_under_its_own_name(chain: Path, tmp_path: Path, page: Any, files, kind):
+    for name, source in files.items():
+        if name == "command":
+            (tmp_path / "environment.json").write_text(json.dumps({"command": ["bandloom", source, "my.yaml"]}))
+        else:
+            (tmp_path / name).write_bytes((chain / source / name).read_bytes())
+    assert run("report", tmp_path, "--out", tmp_path / "r.html") == 0
+    page.goto((tmp_path / "r.html").as_uri())
+    assert page.locator(".kind").inner_text() == kind
+    assert (page.locator("tr.strong").count() == 1) == (kind == "Fine-tuning")
+
+
+def test_what_the_controls_of_a_fusion_allow_is_said(chain: Path, tmp_path: Path):
+    record = json.loads((chain / "finetune" / "metrics.json").read_text())
+    more = {"verdicts": ["film: context adds +0.1 macro-F1"], "leaks": {"warnings": ["the context names the class"]}}
+    (tmp_path / "metrics.json").write_text(json.dumps(record | more))
+    (tmp_path / "config.yaml").write_text("task: fusion\n")
+    page = render([read_record(tmp_path)])
+    assert "film: context adds +0.1 macro-F1" in page
+    assert "the context names the class" in page
+
+
+def test_a_run_that_has_no_page_of_its_own_shows_its_numbers(tmp_path: Path):
+    (tmp_path / "config.yaml").write_text("questions: q.jsonl\n")
+    (tmp_path / "metrics.json").write_text('{"schema": 1, "own_image": 0.25, "accuracy": {"presence": 0.75}}')
+    page = render([read_record(tmp_path)])
+    assert "0.250" in page
+    assert "accuracy: presence" in page
 
 
 def test_a_page_of_all_samples_can_be_browsed(chain: Path, tmp_path: Path, page: Any):
@@ -134,6 +174,7 @@ def test_reports_are_accessible(chain: Path, tmp_path: Path, page: Any):
         (lambda place: _file(place / "bundle.json", '{"schema_version": 7}'), "has schema_version 7"),
         (lambda place: _file(place / "manifest.json", '{"version": 99}'), "has version 99"),
         (lambda place: _file(place / "config.yaml", "just words"), "holds no config"),
+        (lambda place: _file(place / "manifest.json", '{"schema": 1, "form": "mask"}'), "is no folder of shards"),
         (lambda place: (_file(place / "config.yaml", "a: 1"), _file(place / "metrics.json", '{"rows": [{}]}'))[0],
          "was written by another version of bandloom, or was edited"),
         (lambda place: _file(place / "map.tif", "x") / "map.tif", "has no STAC item map.stac.json"),

@@ -19,9 +19,12 @@ from rasterio.warp import transform
 
 from bandloom.errors import BandloomError
 from bandloom.web_tiles import HALF_WORLD_M, tile_bounds
+from export.bundle import read_bundle
+from export.change import write_change
 from tests.view.command import run
 from view.class_map import ClassMap
 from view.fetch_maplibre import SHA256, VENDOR, fetch, is_whole
+from view.repeat import predict_command
 from view.scene_bands import SceneBands
 from view.server import Views, make_server
 
@@ -157,6 +160,8 @@ def test_a_person_can_use_the_page(address: str, page: Any):
     page.locator("#map canvas").click(position={"x": 100, "y": 450})
     page.wait_for_selector("#here svg", timeout=30_000)
     assert page.locator("#here circle").count() == 13
+    shown = page.locator("#here polyline").count()  # the pixel, and the means of the classes that are not hidden
+    assert 2 < shown <= page.locator("#legend li").count()
     page.locator("#map canvas").focus()
     page.keyboard.press("Enter")  # without a mouse too
     page.wait_for_selector("#here strong")
@@ -182,6 +187,60 @@ def test_the_page_says_when_a_file_goes_away_while_it_is_open(chain: Path, tmp_p
         assert said.startswith("a file behind this page cannot be read now")
         assert "map.tif" in said
         server.shutdown()
+        server.server_close()
+        page.locator("#map canvas").click(position={"x": 200, "y": 200})
+        page.wait_for_function("document.getElementById('trouble').textContent.includes('does not answer')")
+        assert "start bandloom view again" in page.locator("#trouble").inner_text()
+    page.close()
+
+
+def test_a_map_of_what_changed_is_a_map_too(chain: Path, other: Path, tmp_path: Path):
+    out = tmp_path / "change.tif"
+    write_change(chain / "map.tif", other, out, read_bundle(chain / "bundle"), ("before", "after"))
+    with rasterio.open(chain / "map.tif") as first, rasterio.open(other) as second:
+        changed = int((first.read(1) != second.read(1)).sum())
+    found = ClassMap(out)
+    assert {each.name: each.pixels for each in found.classes}["changed"] == changed > 0
+    assert found.at(*_middle(found))["name"] in ("changed", "unchanged")  # type: ignore[index]
+    command = predict_command(out, found.tags)
+    assert command[3] == "--change"
+    assert command[4] == str(next((chain / "data" / "scenes").iterdir()))
+
+
+def _middle(found: ClassMap) -> tuple[float, float]:
+    west, south, east, north = found.bounds
+    return (west + east) / 2, (south + north) / 2
+
+
+@pytest.mark.usefixtures("maplibre")
+def test_one_code_of_two_classes_is_two_lines_of_the_legend(chain: Path, tmp_path: Path, page: Any):
+    with rasterio.open(chain / "map.tif") as source:
+        codes, profile, classes = source.read(), source.profile, json.loads(source.tags()["CLASSES"])
+    with rasterio.open(tmp_path / "other.tif", "w", **profile) as target:
+        target.write(codes)
+        target.update_tags(CLASSES=json.dumps([classes[0] | {"name": "another"}, *classes[1:]]))
+    with make_server(Views([ClassMap(chain / "map.tif"), ClassMap(tmp_path / "other.tif")], None), 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page.goto(f"http://127.0.0.1:{server.server_address[1]}")
+        page.wait_for_selector("body[data-ready]", timeout=120_000)
+        lines = page.locator("#legend li").all_inner_texts()
+        assert len(lines) == len(classes) + 1
+        assert [line for line in lines if "none" in line] == [lines[0], lines[-1]]
+        with page.expect_request(lambda request: "/map/1/" in request.url) as asked:
+            page.locator("#legend input").last.uncheck()
+        assert set(asked.value.url.partition("show=")[2].split(",")) == {str(each["value"]) for each in classes[1:]}
+        page.goto("about:blank")  # it asks for no more tiles
+        server.shutdown()
+
+
+@pytest.mark.usefixtures("maplibre")
+def test_a_browser_that_cannot_draw_is_told_and_shows_the_classes(address: str, browser: Any):
+    page = browser.new_page()
+    page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
+    page.goto(address)
+    page.wait_for_selector("#trouble", state="visible", timeout=30_000)
+    assert page.locator("#trouble").inner_text().startswith("this browser draws no WebGL")
+    assert page.locator("#legend li").count() > 3
     page.close()
 
 
@@ -229,6 +288,9 @@ def test_a_page_to_send_needs_no_server(chain: Path, scene: Path, tmp_path: Path
     page.wait_for_selector("body[data-ready]", timeout=120_000)
     assert page.locator("#legend li").count() > 3
     assert outside == []
+    page.locator("#map canvas").click(position={"x": 400, "y": 450})
+    page.wait_for_selector("#here strong")
+    assert page.locator("#here strong").inner_text() in page.locator("#legend").inner_text()
     assert page.locator("#trouble").is_hidden()
 
 
@@ -236,6 +298,7 @@ def test_a_page_to_send_needs_no_server(chain: Path, scene: Path, tmp_path: Path
     ("words", "sentence"),
     [
         (["none.tif"], "does not exist"),
+        ([""], "is a folder; name the MAP.tif in it"),
         (["text.tif"], "cannot be read as a raster"),
         (["plain.tif"], "has no coordinate system"),
         (["map.tif", "--scene", "map.tif"], "holds no band of the map's sensor"),
@@ -255,7 +318,7 @@ def test_bad_input_is_one_sentence(chain: Path, tmp_path: Path, capsys: pytest.C
         target.write(codes)
     with rasterio.open(tmp_path / "B04.tif", "w", **(profile | {"crs": "EPSG:32760"})) as target:
         target.write(codes)
-    arguments = [tmp_path / word if word.endswith(".tif") else word for word in words]
+    arguments = [word if word.startswith("--") else tmp_path / word for word in words]
     assert run("view", *arguments, "--no-open", "--port", "0") == 2
     said = capsys.readouterr().err
     assert re.match(r"error: .*\.\n$", said)

@@ -18,6 +18,9 @@ async function ask(path) {
 
 const corners = ([west, south, east, north]) => [[west, north], [east, north], [east, south], [west, south]];
 
+// two maps may give one code to different classes: a class is its code and its name
+const keyOf = ({ value, name }) => `${value} ${name}`;
+
 // the sources and layers of one map widget: the scene's composites, then one map of classes
 function addLayers(map, record, number, composite, shown, opacity) {
   const { classes, bounds } = record.maps[number];
@@ -34,10 +37,11 @@ function addLayers(map, record, number, composite, shown, opacity) {
   }
   const paint = { "raster-opacity": opacity, "raster-resampling": "nearest" };
   if (!inside) {
-    put("classes", tiles(`map/${number}/{z}/{x}/{y}.png?show=${[...shown].join(",")}`), paint);
+    const codes = classes.filter((one) => shown.has(keyOf(one))).map((one) => one.value);
+    put("classes", tiles(`map/${number}/{z}/{x}/{y}.png?show=${codes.join(",")}`), paint);
     return;
   }
-  for (const each of classes.filter((one) => shown.has(one.value))) {
+  for (const each of classes.filter((one) => shown.has(keyOf(one)))) {
     const url = inside.pictures[`map/${number}/${each.value}`];
     put(`class-${each.value}`, { type: "image", url, coordinates: corners(bounds) }, paint);
   }
@@ -50,6 +54,9 @@ function draw(map, record, number, state) {
 }
 
 function newMap(container, bounds) {
+  const drawable = document.createElement("canvas");
+  if (!drawable.getContext("webgl2") && !drawable.getContext("webgl"))
+    throw new Error("this browser draws no WebGL, which the map needs; turn on its hardware acceleration, or open the page in another");
   const map = new maplibregl.Map({
     container, bounds, fitBoundsOptions: { padding: 20 }, maxZoom: 19, attributionControl: false,
     dragRotate: false, pitchWithRotate: false, style: { version: 8, sources: {}, layers: [] },
@@ -154,7 +161,7 @@ async function show(record, state, place) {
       here.append(line);
     });
     const known = new Map(record.maps[0].classes.map((each) => [each.value, each]));
-    const means = class_means.filter((mean) => state.shown.has(mean.value)).map((mean) =>
+    const means = class_means.filter((mean) => state.shown.has(keyOf(known.get(mean.value)))).map((mean) =>
       ({ ...mean, name: escaped(known.get(mean.value).name), colour: escaped(known.get(mean.value).colour) }));
     here.insertAdjacentHTML("beforeend", spectrum(points, means, maps[0]?.value));
     if (points.length) here.append(element("p",
@@ -168,19 +175,19 @@ async function show(record, state, place) {
 function legend(record, state, redraw) {
   const areas = new Map();
   record.maps.forEach((map, number) => map.classes.forEach((each) => {
-    if (!areas.has(each.value)) areas.set(each.value, { ...each, hectares: [] });
-    areas.get(each.value).hectares[number] = each.hectares;
+    if (!areas.has(keyOf(each))) areas.set(keyOf(each), { ...each, hectares: [] });
+    areas.get(keyOf(each)).hectares[number] = each.hectares;
   }));
   const list = at("legend");
   for (const each of areas.values()) {
     const [item, label, box, swatch] = ["li", "label", "input", "i"].map((tag) => document.createElement(tag));
     Object.assign(box, { type: "checkbox", checked: true, value: each.value });
     box.addEventListener("change", () => {
-      box.checked ? state.shown.add(each.value) : state.shown.delete(each.value);
+      box.checked ? state.shown.add(keyOf(each)) : state.shown.delete(keyOf(each));
       redraw();
     });
     swatch.style.background = each.colour;
-    const round = (hectares) => (hectares === null || hectares === undefined || Number.isNaN(hectares) ? "" :
+    const round = (hectares) => (hectares === undefined ? "none" : hectares === null ? "" :
       `${hectares.toLocaleString("en", { maximumFractionDigits: hectares < 100 ? 1 : 0 })} ha`);
     const area = element("span", record.maps.map((_, number) => round(each.hectares[number])).join(" → "));
     area.className = "area";
@@ -204,7 +211,10 @@ async function start() {
   at("name").textContent = names.join(" and ");
   document.title = `${names.join(" and ")} · bandloom`;
   const state = { composite: record.composites[0] ?? null, opacity: 0.7, shown: new Set() };
-  const maps = [newMap("map", record.maps[0].bounds)];
+  const maps = [];
+  const redraw = () => maps.forEach((map, number) => map.loaded_once && draw(map, record, number, state));
+  legend(record, state, redraw);
+  maps.push(newMap("map", record.maps[0].bounds));
   if (record.maps.length > 1) {
     at("other").hidden = at("swipe").hidden = false;
     maps.push(newMap("other", record.maps[0].bounds));
@@ -212,8 +222,6 @@ async function start() {
     at("swipe").addEventListener("input", (event) =>
       at("other").style.setProperty("--at", `${event.target.value / 10}%`));
   }
-  const redraw = () => maps.forEach((map, number) => map.loaded_once && draw(map, record, number, state));
-  legend(record, state, redraw);
   maps.forEach((map, number) => map.once("load", () => {
     map.loaded_once = true;
     draw(map, record, number, state);

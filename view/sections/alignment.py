@@ -24,6 +24,14 @@ def retrieval(record: Record) -> Section:
     return Section("Retrieval", tables=table(head, rows))
 
 
+def few_shot(record: Record) -> Section:
+    """Return what a few labels a class add, from a head that starts at the words and from one that starts at random."""
+    rows = [[row.get("shots"), row.get("from words"), row.get("from random"), row.get("chance")]
+            for row in record.result.get("few_shot") or []]  # fmt: skip
+    head = ("labels a class", "started from the words", "started at random", "chance")
+    return Section("With a few labels", "Mean recall over classes.", tables=table(head, rows))
+
+
 def text(record: Record) -> Section:
     """Return which text model stood on the other side, and what the captions were made from."""
     result = record.result

@@ -22,8 +22,10 @@ def scores(record: Record) -> Section:
     held = [name for name in SHOWN if any(isinstance(row.get(name), int | float) for row in rows)]
     head = ["", *map(title, held), "95 % interval of " + title(held[0]) if held else ""]
     cells = [[row["name"].replace("_", " "), *(row.get(name) for name in held), _interval(row, held)] for row in rows]
-    note = "On ground held out; the first row is the model."
-    return Section("Scores beside their floors", note, tables=table(head, cells, strong=0))
+    note = "On ground held out; the first row is the model." if record.kind == "finetune" else "On ground held out."
+    return Section(
+        "Scores beside their floors", note, tables=table(head, cells, strong=0 if record.kind == "finetune" else None)
+    )
 
 
 def _interval(row: Mapping[str, Any], held: Sequence[str]) -> str:
@@ -39,6 +41,12 @@ def seeds(record: Record) -> Section:
             for each in found]  # fmt: skip
     note = "Mean and deviation over trainings from other weights and order, on the same ground."
     return Section("Over seeds", note, tables=table(["", *map(title, held)], rows))
+
+
+def verdicts(record: Record) -> Section:
+    """Return, of image and context together, what the controls allow to be said, and what gives a class away."""
+    leaks = (record.result.get("leaks") or {}).get("warnings") or []
+    return Section("What the controls allow", items=[*(record.result.get("verdicts") or []), *map(str, leaks)])
 
 
 def classes(record: Record) -> Section:

@@ -2,7 +2,7 @@
 
 from view.charts import line_chart
 from view.records import Record
-from view.sections.parts import Section, picture, table, titled
+from view.sections.parts import Section, picture, plain, table, titled
 
 CAPTIONS = {
     "confusion": "Who is taken for whom, in percent of each true class",
@@ -61,6 +61,13 @@ def events(record: Record) -> Section:
     lines = [line for line in record.lines if line.get("kind") == "event"]
     rows = [[line["step"], line.get("event", ""), line.get("keys", "")] for line in lines]
     return Section("What happened", tables=table(("step", "event", "samples"), rows))
+
+
+def results(record: Record) -> Section:
+    """Return the numbers that a run without a page of its own ended with, such as a captioner's."""
+    nested = [[f"{name}: {key}", value] for name, each in record.result.items() if isinstance(each, dict)
+              for key, value in plain(each)]  # fmt: skip
+    return Section("How it ended", tables=table(("", ""), [*plain(record.result), *nested]))
 
 
 def pictures(record: Record) -> Section:

@@ -287,3 +287,20 @@ def test_labels_are_needed_for_a_scene(scene, taxonomy, tmp_path):
     with pytest.raises(LabelError, match="needs --labels"):
         prepare(Request("points", scene, taxonomy), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("side_px", "said"), [(36, " --side 36 "), (240, ""), (600, ""), (None, "")])
+def test_samples_are_no_larger_than_the_chips_they_hold(taxonomy, tmp_path: Path, side_px: int | None, said: str):
+    command = build_command(Request("folders", tmp_path, taxonomy), tmp_path / "out", side_px)
+    assert said in command if said else "--side" not in command
+
+
+def test_the_side_that_holds_a_chip_is_written_down(scenes_folder, taxonomy, tmp_path: Path):
+    chips = tmp_path / "chips" / taxonomy.classes[0].name
+    chips.mkdir(parents=True)
+    scene = sorted((scenes_folder / "scenes").iterdir())[0]
+    for number in range(2):
+        (chips / f"chip_{number}").symlink_to(scene)
+    found = examine(Request("folders", tmp_path / "chips", taxonomy))
+    with open_scene(scene) as opened:
+        assert found.side_px == -(-max(opened.width_m, opened.height_m) // 60) * 6
