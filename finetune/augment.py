@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,10 +17,15 @@ def d4(batch: DeviceBatch) -> DeviceBatch:
 
     Land cover has no up: the sun does, and eight suns are what the model should not care about.
     """
-    turns = [int(rng_of(draw, PURPOSE_D4).integers(8)) for draw in batch.draws]
+    turns = turns_of(batch.draws)
     groups = {gsd: _each(group, turns) for gsd, group in batch.groups.items()}
     label = None if batch.label is None else _each(batch.label, turns)
     return replace(batch, groups=groups, label=label)
+
+
+def turns_of(draws: np.ndarray) -> list[int]:
+    """Return which symmetry each sample of draws ``(B,)`` gets, 0 to 7."""
+    return [int(rng_of(draw, PURPOSE_D4).integers(8)) for draw in draws]
 
 
 def _each(pixels: Tensor, turns: list[int]) -> Tensor:
