@@ -40,7 +40,9 @@ class AlignConfig(Config):
 
     shards: Path = Field(description="folder of shards")
     checkpoint: Path | None = Field(default=None, description="pretrained encoder or its run; null: random weights")
-    mode: Literal["frozen", "lora", "full"] = Field(default="frozen", description="what of the encoder trains; lora and full want engine.lr a tenth")
+    mode: Literal["frozen", "lora", "full"] = Field(
+        default="frozen", description="what of the encoder trains; lora and full want engine.lr a tenth"
+    )
     lora_rank: int = Field(default=8, gt=0, description="mode lora: inner width of what is learnt beside each matrix")
     image: Literal["joined", "tokens"] = Field(
         default="joined", description="an image's vector: its mean token beside its mean native samples, or alone"
