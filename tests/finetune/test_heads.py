@@ -51,7 +51,7 @@ def test_other_tasks_have_one_head():
 
 
 def test_a_head_for_maps_is_not_one_for_chips():
-    with pytest.raises(ConfigError, match="head is 'joined', which task segment has not; .* task=classify or multilab"):
+    with pytest.raises(ConfigError, match=r"head is 'joined', which .* use task=classify or multilabel"):
         TaskModel(encoder(), S2, LABELS, "segment", 24, "joined")
 
 
