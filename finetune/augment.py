@@ -16,10 +16,15 @@ def d4(batch: DeviceBatch) -> DeviceBatch:
 
     Land cover has no up: the sun does, and eight suns are what the model should not care about.
     """
-    turns = (8 * uniforms(batch.draws, PURPOSE_D4, 1)[:, 0]).astype(int)
+    turns = turns_of(batch.draws)
     groups = {gsd: _each(group, turns) for gsd, group in batch.groups.items()}
     label = None if batch.label is None else _each(batch.label, turns)
     return replace(batch, groups=groups, label=label)
+
+
+def turns_of(draws: np.ndarray) -> np.ndarray:
+    """Return which symmetry each sample of draws ``(B,)`` gets, 0 to 7, ``(B,)``."""
+    return (8 * uniforms(draws, PURPOSE_D4, 1)[:, 0]).astype(int)
 
 
 def _each(pixels: Tensor, turns: np.ndarray) -> Tensor:

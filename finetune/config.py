@@ -63,7 +63,9 @@ class FinetuneConfig(Config):
     augment: bool = Field(default=True, description="turn and mirror chips (D4)")
     perturb: PerturbConfig = Field(default_factory=PerturbConfig)
     head: HeadKind = Field(
-        default="linear", description="maps: linear on the last tokens, or fpn or dpt on four depths"
+        default="linear",
+        description="maps: linear on the last tokens, or fpn or dpt on four depths; chips: linear on the mean token,"
+        " or joined: on it and the mean native samples",
     )
     band_drops: bool = Field(default=True, description="score the model with 10 m bands and with RGB alone, too")
     split: SplitConfig = Field(default_factory=SplitConfig)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from finetune.joined import Beside
 from finetune.quantile_code import STEPS, QuantileCode
 
 PIXEL_M = 10  # maps are made on the 10 m grid
@@ -160,17 +161,24 @@ class ChangeHead(SegmentHead):
 
 
 class ClassifyHead(nn.Module):
-    """The mean token to class logits of the chip (MAE's fine-tuning head: mean, norm, linear)."""
+    """The mean token to class logits of the chip (MAE's fine-tuning head: mean, norm, linear).
 
-    def __init__(self, embed_dim: int, classes: int) -> None:
+    Args:
+        embed_dim: D.
+        classes: K.
+        samples: S of the native samples that stand beside each token's D numbers; 0: none.
+    """
+
+    def __init__(self, embed_dim: int, classes: int, samples: int = 0) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(embed_dim)
-        self.classify = nn.Linear(embed_dim, classes)
+        self.beside = Beside(samples) if samples else None
+        self.norm = nn.LayerNorm(embed_dim + samples)
+        self.classify = nn.Linear(embed_dim + samples, classes)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Return logits ``(B, K)`` of tokens ``(B, T, D)``."""
+        """Return logits ``(B, K)`` of tokens ``(B, T, D)``, or ``(B, T, D + S)``."""
         return self.classify(self.pool(tokens))
 
     def pool(self, tokens: Tensor) -> Tensor:
-        """Return what a chip is classified by, ``(B, D)``."""
+        """Return what a chip is classified by, ``(B, D)`` or ``(B, D + S)``."""
         return self.norm(tokens.mean(1))

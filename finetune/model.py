@@ -14,11 +14,12 @@ from bandloom.label_set import LabelSet
 from bandloom.sensors import SLOTS, Sensor
 from bandloom.values import NODATA, OFFSET, SATURATED, SCALE
 from finetune.heads import PIXEL_M, ChangeHead, ClassifyHead, DptHead, FpnHead, SegmentHead
+from finetune.joined import samples_of, tokens_of
 from finetune.lora import add_lora
 
 Task = Literal["segment", "classify", "multilabel", "change"]
 CHIP_TASKS = ("classify", "multilabel")  # one answer a chip
-HeadKind = Literal["linear", "fpn", "dpt"]
+HeadKind = Literal["linear", "fpn", "dpt", "joined"]
 ChangeLabels = Literal["classes", "mask"]
 Mode = Literal["frozen", "last", "lora", "full"]
 
@@ -34,7 +35,8 @@ class TaskModel(nn.Module):
             number of classes a chip) or ``change`` (two dates stacked band
             group by band group, the earlier first; a class a 10 m pixel).
         chip_px: side of a chip in 10 m pixels; a multiple of the token.
-        head: of a segmenter: linear on the last tokens, or fpn or dpt on those of four depths.
+        head: of a segmenter: linear on the last tokens, or fpn or dpt on those of four depths; of a classifier: linear
+            on the mean token, or joined: on the mean token beside the mean native samples.
     """
 
     def __init__(self, encoder: Encoder, sensor: Sensor, label_set: LabelSet, task: Task, chip_px: int,
@@ -46,8 +48,9 @@ class TaskModel(nn.Module):
         if chip_px <= 0 or chip_px * PIXEL_M % token_m:
             fitting = max(chip_px * PIXEL_M // token_m, 1) * token_m // PIXEL_M
             raise ConfigError(f"chip_px is {chip_px}, which tokens of {token_m} m do not tile; use {fitting}.")
-        if head != "linear" and task != "segment":
-            raise ConfigError(f"head is {head!r}, which task {task} has not; leave head out, or use task=segment.")
+        if head != "linear" and (task not in CHIP_TASKS if head == "joined" else task != "segment"):
+            fitting = " or ".join(CHIP_TASKS) if head == "joined" else "segment"
+            raise ConfigError(f"head is {head!r}, which task {task} has not; leave head out, or use task={fitting}.")
         check_sensor(encoder, sensor)
         self.head_kind: HeadKind = head
         self.encoder, self.sensor, self.label_set = encoder, sensor, label_set
@@ -57,7 +60,8 @@ class TaskModel(nn.Module):
         self.thresholds: tuple[float, ...] = ()  # multilabel: the probability from which on a class is there
         self.head: nn.Module
         if task in CHIP_TASKS:
-            self.head = ClassifyHead(encoder.embed_dim, len(label_set))
+            samples = samples_of(sensor, token_m) if head == "joined" else 0
+            self.head = ClassifyHead(encoder.embed_dim, len(label_set), samples)
         else:
             make = SEGMENT_HEADS[head] if task == "segment" else ChangeHead
             self.head = make(encoder.embed_dim, token_m, len(label_set), len(sensor.slots))
@@ -66,14 +70,18 @@ class TaskModel(nn.Module):
         """Return logits of chips of digital numbers ``{gsd_m: (B, C, H, W)}``: ``(B, K, H10, W10)`` or ``(B, K)``."""
         if self.task == "change":
             tokens = self._both_dates(*split_dates(groups))
+        elif self.task in CHIP_TASKS:
+            return self.head(self.chip_tokens(groups))
         elif self.head_kind != "linear":
             depths = taps(self.encoder.config.depth)
             tokens: Any = self.encoder.forward_intermediates(groups, self.sensor, depths)
         else:
             tokens = self.encoder.forward_features(groups, self.sensor)
-        if self.task in CHIP_TASKS:
-            return self.head(tokens)
         return self.head(tokens, self.pixel_bands(groups), self.encoder.grid(groups))
+
+    def chip_tokens(self, groups: Mapping[int, Tensor]) -> Tensor:
+        """Return what a head of chips pools, ``(B, T, D)`` or ``(B, T, D + S)``."""
+        return tokens_of(self.encoder, groups, self.sensor, getattr(self.head, "beside", None))
 
     def _both_dates(self, earlier: Mapping[int, Tensor], later: Mapping[int, Tensor]) -> Tensor:
         """Return ``(B, T, 3 D)``: one encoder over both dates at once, and what it sees differently."""

@@ -49,7 +49,7 @@ def fit_classifier(model: TaskModel, head: ClassifyHead, data: TaskData) -> None
     features, labels = [], []
     for found in data.some(TRAIN, CHIPS).samples(TRAIN):
         groups = {gsd: torch.from_numpy(group.astype(np.int32))[None] for gsd, group in found.groups.items()}
-        features.append(head.pool(model.encoder.forward_features(groups, model.sensor))[0])
+        features.append(head.pool(model.chip_tokens(groups))[0])
         labels.append(int(found.label))
     model.train(was_training)
     rows, classes = torch.stack(features).double().numpy(), np.array(labels)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bandloom.checkpoint import load_encoder
 from bandloom.console import console, logger
-from bandloom.device_batch import DeviceBatch
+from bandloom.device_batch import DeviceBatch, rng_of
 from bandloom.encoder import Encoder, EncoderConfig, count_parameters
 from bandloom.engine import LossOf, make_engine
 from bandloom.errors import ConfigError
@@ -34,6 +34,7 @@ from finetune.text.config import SCRATCH, AlignConfig
 from finetune.text.contrastive import CONTRASTIVE
 from finetune.text.errors import TextError
 from finetune.text.model import AlignModel, standardise
+from finetune.text.remembered import RememberedImages
 from finetune.text.report import alignment_report, report_table
 from finetune.text.samples import chip_side, pooled_features, sample_roles
 from finetune.text.scratch import write_small_model
@@ -45,6 +46,7 @@ from shards.shard_set import ShardSet
 
 STANDARDISED_ON, LOOKED_AT = 512, 200
 KEPT = "text_vectors.safetensors"
+PURPOSE_NOISE = 202
 TIMEOUT_S = 4 * 3600.0  # the other ranks wait while rank 0 encodes captions and writes the report
 
 
@@ -133,6 +135,8 @@ def make_loss(alignment: Alignment, model: AlignModel, kept: KeptVectors) -> Los
     captions, config, device = alignment.captions, alignment.config, alignment.ranks.device
     table = None if model.tower is not None else torch.from_numpy(kept.of(captions.texts)).to(device)
     contrastive = CONTRASTIVE[config.loss]
+    frozen = config.mode == "frozen" and config.trainer.engine.kind == "torch"  # ZeRO parts weights among the ranks
+    remembered = RememberedImages(model, turned=config.augment) if frozen else None
 
     def loss_of(module: nn.Module, batch: DeviceBatch) -> Tensor:
         numbers = [captions.draw(key, draw) for key, draw in zip(batch.keys, batch.draws, strict=True)]
@@ -143,12 +147,21 @@ def make_loss(alignment: Alignment, model: AlignModel, kept: KeptVectors) -> Los
             tokens, mask = tower.tokenize([captions.texts[number] for number in numbers])
             text: Any = (tokens.to(device), mask.to(device))
         else:
-            text = table[ids[:, 0]]
-        batch = d4(batch) if config.augment else batch
-        image, words, scale, bias = module(batch.groups, text)
+            text = table[ids[:, 0]] + noise(batch.draws, table.shape[1], config.text.noise).to(device)
+        if remembered is not None:
+            seen: Any = remembered.of(batch)
+        else:
+            seen = (d4(batch) if config.augment else batch).groups
+        image, words, scale, bias = module(seen, text)
         return contrastive(image, words, scale.float(), bias.float(), ids)
 
     return loss_of
+
+
+def noise(draws: np.ndarray, dim: int, length: float) -> Tensor:
+    """Return noise of about a length for each of draws ``(B,)``, ``(B, dim)`` float32: a function of the draw alone."""
+    rows = [rng_of(draw, PURPOSE_NOISE).standard_normal(dim, np.float32) for draw in draws]
+    return torch.from_numpy(np.stack(rows) * np.float32(length / dim**0.5))
 
 
 def _train(alignment: Alignment, encoder: Encoder, run: RunFolder) -> int:
@@ -261,11 +274,10 @@ def _model(alignment: Alignment, encoder: Encoder) -> AlignModel:
     torch.manual_seed(config.trainer.seed + 1)
     source: Any = alignment.source
     model = AlignModel(encoder, alignment.sensor, alignment.chip_px, source.dim, config.text.projection, config.loss,
-                       source.tower if _tower_trains(config) else None)  # fmt: skip
+                       source.tower if _tower_trains(config) else None, config.image)  # fmt: skip
     train = alignment.of(TRAIN)
     some = train[np.unique(np.linspace(0, len(train) - 1, min(len(train), STANDARDISED_ON)).astype(int))]
-    features = pooled_features(encoder, alignment.shards, some.tolist(), alignment.chip_px, alignment.sensor)
-    standardise(encoder, features)
+    standardise(model, pooled_features(model, alignment.shards, some.tolist()))
     model.set_trainable(config.mode, config.lora_rank)
     return model
 

@@ -98,6 +98,7 @@ def save_aligned(folder: Path, aligned: Aligned, *, overwrite: bool = False) -> 
     record = encoder_record(model.encoder) | aligned.record | {
         "model_type": MODEL_TYPE, "sensor": model.sensor.to_dict(), "chip_px": model.chip_px, "loss": model.loss,
         "text_dim": model.text_dim, "projection": model.projection,
+        "image": model.image_kind,
     }  # fmt: skip
     with new_output(folder, folder=True, overwrite=overwrite) as temporary:
         if model.tower is not None:
@@ -131,7 +132,8 @@ def load_aligned(path: Path, text: str | None = None) -> Aligned:
     try:
         sensor, said = Sensor.from_dict(record["sensor"]), record["text"]
         model = AlignModel(encoder_from_record(record, folder), sensor, int(record["chip_px"]), record["text_dim"],
-                           record["projection"], record["loss"])  # fmt: skip
+                           record["projection"], record["loss"],
+                           image=record.get("image", "tokens"))  # fmt: skip
     except (KeyError, TypeError, ValueError) as cause:
         raise CheckpointError(f"{folder}/config.json does not describe an aligned model ({cause!r}).") from cause
     load_weights(model, weights, folder)
@@ -174,7 +176,7 @@ def _card(model: AlignModel, record: Mapping[str, Any]) -> str:
         "",
         f"Images of {model.sensor.name}, {model.chip_px} pixels of 10 m; texts by {said['model']} (pooling"
         f" {said['pooling']}, licence: {said.get('licence') or 'not said'}), {model.projection} projection into the"
-        f" image's {model.encoder.embed_dim} numbers; {count_parameters(model):,} parameters.",
+        f" image's {model.image_dim} numbers; {count_parameters(model):,} parameters.",
         "",
         "Scores are cosines. What it says of classes that it was not trained on is in the run's metrics.json, beside"
         " chance; read it before you trust a new word.",

@@ -12,7 +12,7 @@ from finetune.config import SplitConfig
 from finetune.text.captions import CaptionConfig
 
 SCRATCH = "scratch"
-ALIGN_ENGINE = EngineConfig(lr=1e-3, warmup_steps=20, betas=(0.9, 0.999), weight_decay=0.01)
+ALIGN_ENGINE = EngineConfig(lr=3e-3, warmup_steps=20, betas=(0.9, 0.999), weight_decay=0.01)
 
 
 class TextConfig(Config):
@@ -27,6 +27,10 @@ class TextConfig(Config):
     projection: Literal["linear", "mlp"] = Field(
         default="linear", description="from the text's space to the image's; linear keeps more of unseen words"
     )
+    noise: float = Field(
+        default=0.5, ge=0, description="length of what is drawn and added to a caption's vector of length 1 while"
+        " training, so that words near by are learnt too; not where the text model trains"
+    )  # fmt: skip
     width: int = Field(default=128, gt=0, description="scratch: width of its tokens, a multiple of 32")
     depth: int = Field(default=2, gt=0, description="scratch: number of its layers")
 
@@ -36,8 +40,13 @@ class AlignConfig(Config):
 
     shards: Path = Field(description="folder of shards")
     checkpoint: Path | None = Field(default=None, description="pretrained encoder or its run; null: random weights")
-    mode: Literal["frozen", "lora", "full"] = Field(default="frozen", description="what of the encoder trains")
+    mode: Literal["frozen", "lora", "full"] = Field(
+        default="frozen", description="what of the encoder trains; lora and full want engine.lr a tenth"
+    )
     lora_rank: int = Field(default=8, gt=0, description="mode lora: inner width of what is learnt beside each matrix")
+    image: Literal["joined", "tokens"] = Field(
+        default="joined", description="an image's vector: its mean token beside its mean native samples, or alone"
+    )
     sensor: str | None = Field(default=None, description="which of the shards' sensors; null: the only one")
     size: Literal["demo", "tiny", "S", "B", "L", "H", "g"] = Field(
         default="tiny", description="encoder when there is no checkpoint"
@@ -58,6 +67,6 @@ class AlignConfig(Config):
     curve_points: int = Field(default=5, ge=0, description="looks at validation samples on the way")
     trainer: TrainerConfig = Field(
         default_factory=lambda: TrainerConfig(
-            steps=500, batch_size=64, log_every=20, snapshot_every=500, engine=ALIGN_ENGINE
+            steps=1500, batch_size=64, log_every=20, snapshot_every=500, engine=ALIGN_ENGINE
         )
     )

@@ -31,7 +31,7 @@ def image_vectors(aligned: Aligned, shards: Any, indices: np.ndarray) -> np.ndar
         aligned.model.image({gsd: group.to(device) for gsd, group in groups.items()}).cpu().numpy()
         for groups in image_batches(shards, indices.tolist(), aligned.model.chip_px, BATCH)
     ]
-    return np.concatenate(parts) if parts else np.zeros((0, aligned.model.encoder.embed_dim), np.float32)
+    return np.concatenate(parts) if parts else np.zeros((0, aligned.model.image_dim), np.float32)
 
 
 def alignment_report(alignment: "Alignment", aligned: Aligned, indices: np.ndarray) -> dict[str, Any]:

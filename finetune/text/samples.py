@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bandloom.encoder import Encoder
 from bandloom.errors import ConfigError, ShardError
 from finetune.config import SplitConfig
 from finetune.splits import BUFFER, PIXEL_M, TEST, TRAIN, BlockSplit, Split, extent_role, given_split
+from finetune.text.model import AlignModel
 
 BLOCK_SIDES_M = (9600, 4800, 2400, 1200, 600, 300)
 ALIGN_PX = 6  # crops begin on the 60 m grid
@@ -83,14 +83,14 @@ def image_batches(shards: Any, indices: Sequence[int], chip_px: int, size: int) 
 
 
 @torch.no_grad()
-def pooled_features(encoder: Encoder, shards: Any, indices: Sequence[int], chip_px: int, sensor: Any) -> Tensor:
-    """Return the mean token of each sample, ``(N, D)`` float32 on the CPU."""
-    device = encoder.norm.weight.device
+def pooled_features(model: AlignModel, shards: Any, indices: Sequence[int]) -> Tensor:
+    """Return what the vector of each sample is made of, ``(N, D)`` float32 on the CPU."""
+    device = model.log_scale.device
     parts = [
-        encoder.forward_features({g: t.to(device) for g, t in groups.items()}, sensor).mean(1).float().cpu()
-        for groups in image_batches(shards, indices, chip_px, 32)
+        model.tokens({g: t.to(device) for g, t in groups.items()}).mean(1).float().cpu()
+        for groups in image_batches(shards, indices, model.chip_px, 32)
     ]
-    return torch.cat(parts) if parts else torch.zeros(0, encoder.embed_dim)
+    return torch.cat(parts) if parts else torch.zeros(0, model.image_dim)
 
 
 def _roles(split: Split, entries: list[Any]) -> np.ndarray:

@@ -93,7 +93,7 @@ def similarities(aligned: Aligned, scene: Scene, words: Tensor) -> np.ndarray:
     for row, column in track(corners, "tokens and words"):
         groups = scene.read((column * token_m, row * token_m, chip_m, chip_m))
         chip = {gsd: torch.from_numpy(group[None]).to(device) for gsd, group in groups.items()}
-        tokens = unit(encoder.forward_features(chip, aligned.model.sensor))[0].cpu()  # (T, D)
+        tokens = unit(aligned.model.tokens(chip))[0].cpu()  # (T, D)
         cosine = (words @ tokens.T).unflatten(1, encoder.grid(chip)).numpy()
         cosine[:, ~measured_tokens(groups, token_m)] = np.nan
         part = planes[:, row : row + side, column : column + side]

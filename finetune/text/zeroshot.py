@@ -133,11 +133,14 @@ def baked(aligned: Aligned, classes: Classes) -> TaskModel:
     unit vector, scaled, is a row of the head's matrix.
     """
     model = aligned.model
-    task = TaskModel(model.encoder, model.sensor, classes.label_set, "classify", model.chip_px)
+    kind = "joined" if model.beside is not None else "linear"
+    task = TaskModel(model.encoder, model.sensor, classes.label_set, "classify", model.chip_px, kind)
     head = task.head
     if not isinstance(head, ClassifyHead):
         raise TypeError("a classifier's head is a ClassifyHead")
     vectors = torch.from_numpy(aligned.classes(classes.prompts))
+    if head.beside is not None and model.beside is not None:
+        head.beside.load_state_dict(model.beside.state_dict())
     with torch.no_grad():
         head.norm.weight.fill_(1.0)
         head.norm.bias.zero_()

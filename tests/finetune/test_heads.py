@@ -48,3 +48,18 @@ def test_taps_are_evenly_spaced_and_end_at_the_last_block():
 def test_other_tasks_have_one_head():
     with pytest.raises(ConfigError, match="head is 'fpn', which task classify has not"):
         TaskModel(encoder(), S2, LABELS, "classify", 24, "fpn")
+
+
+def test_a_head_for_maps_is_not_one_for_chips():
+    with pytest.raises(ConfigError, match=r"head is 'joined', which .* use task=classify or multilabel"):
+        TaskModel(encoder(), S2, LABELS, "segment", 24, "joined")
+
+
+def test_a_joined_head_sees_the_samples_themselves_and_is_read_back(tmp_path):
+    model = TaskModel(encoder(), S2, LABELS, "classify", 24, "joined").eval()
+    samples, _ = model.encoder.samples(chips(), S2)
+    tokens = model.encoder.forward_features(chips(), S2)
+    assert torch.allclose(model.chip_tokens(chips()), torch.cat([tokens, samples], -1), atol=1e-6)
+    torch.nn.init.normal_(model.head.beside.weight)
+    save_task_model(tmp_path / "m", model, {})
+    assert torch.equal(load_task_model(tmp_path / "m")(chips()), model(chips()))

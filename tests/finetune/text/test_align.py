@@ -6,9 +6,13 @@ import torch
 
 from bandloom.checkpoint import load_encoder
 from bandloom.cli import main
+from bandloom.device_batch import DeviceBatch
+from finetune.augment import d4
+from finetune.text.align import noise
 from finetune.text.aligned import load_aligned
 from finetune.text.errors import TextError
 from finetune.text.model import AlignModel, standardise, unit
+from finetune.text.remembered import RememberedImages
 from finetune.text.words import class_words, sentences
 from shards.shard_set import ShardSet
 from tests.bandloom.tiny_training import run_ranks
@@ -62,7 +66,7 @@ def test_an_alignment_trains_reports_and_comes_back_without_a_text_model(
     assert [line["step"] for line in lines if "validation_mean_recall" in line] in ([2, 4], [])
     moved.unlink()
     aligned = load_aligned(folder)
-    assert aligned.text(["forest", "an aerial view of lake"]).shape == (2, 32)
+    assert aligned.text(["forest", "an aerial view of lake"]).shape == (2, 32 + 201)
     with pytest.raises(TextError, match="not kept in the checkpoint"):
         aligned.text(["a word never heard"])
     with pytest.raises(TextError, match="empty text"):
@@ -93,7 +97,7 @@ def test_a_text_model_that_trains_is_saved_with_its_encoder(tmp_path, chip_shard
     assert run(tmp_path, chip_shards, f"checkpoint={encoder_folder}", *few) == 0
     aligned = load_aligned(tmp_path / "run")
     found = aligned.text(["forest", "some new lake"])
-    assert found.shape == (2, 32)
+    assert found.shape == (2, 32 + 201)
     assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
     kept = aligned.kept.vectors["forest"]
     assert np.allclose(aligned.source.encode(["forest"])[0], kept, atol=1e-5)
@@ -117,13 +121,39 @@ def test_what_cannot_be_aligned_is_a_sentence_and_writes_nothing(
     assert not (tmp_path / "run").exists()
 
 
-def test_standardising_is_folded_into_the_encoders_own_norm():
-    own = encoder()
-    features = own.forward_features(chips(batch=12), S2).mean(1).detach()
-    standardise(own, features)
-    after = own.forward_features(chips(batch=12), S2).mean(1)
-    assert torch.allclose(after.mean(0), torch.zeros(32), atol=1e-4)
-    assert torch.allclose(after.std(0), torch.ones(32), atol=1e-3)
+@pytest.mark.parametrize(("image", "width"), [("tokens", 32), ("joined", 32 + 201)])
+def test_standardising_is_folded_into_the_encoders_own_norm_and_into_the_samples_beside(image, width):
+    model = AlignModel(encoder(), S2, 24, 16, image=image)
+    before = model.tokens(chips(batch=12)).mean(1).detach()
+    standardise(model, before)
+    after = model.tokens(chips(batch=12)).mean(1)
+    assert torch.allclose(after.mean(0), torch.zeros(width), atol=1e-4)
+    assert torch.allclose(after.std(0), torch.ones(width), atol=1e-3)
+    assert torch.allclose(before[:, :32], encoder().forward_features(chips(batch=12), S2).mean(1), atol=1e-5)
+
+
+def test_a_remembered_image_is_the_encoded_one_turned_the_same_way():
+    model, seen = AlignModel(encoder(), S2, 24, 16), []
+    batch = DeviceBatch(S2, {gsd: each.to(torch.uint16) for gsd, each in chips(batch=3).items()}, ("a", "b", "c"),
+                        np.array([3, 4, 5], np.uint64), None, None)  # fmt: skip
+    original = model.image
+    model.image = lambda groups: seen.append(len(groups[10])) or original(groups)
+    for turned in (False, True):
+        remembered = RememberedImages(model, turned=turned)
+        expected = original((d4(batch) if turned else batch).groups)
+        for again in range(2):
+            assert torch.allclose(remembered.of(batch), expected, atol=1e-6), again
+    assert seen == [3, 3]
+    assert not torch.allclose(original(d4(batch).groups), original(batch.groups), atol=1e-4)
+
+
+def test_noise_is_a_samples_own_and_as_long_as_asked():
+    draws = np.array([3, 4, 3], np.uint64)
+    found = noise(draws, 384, 0.5)
+    assert torch.equal(found[0], found[2])
+    assert not torch.equal(found[0], found[1])
+    assert torch.allclose(found.norm(dim=1), torch.full((3,), 0.5), atol=0.06)
+    assert not noise(draws, 384, 0.0).any()
 
 
 def test_image_and_text_vectors_have_length_one():

@@ -26,7 +26,7 @@ def test_every_token_has_the_cosine_of_its_own_vector_at_its_place(tmp_path, sce
         groups = scene.read((480.0, 960.0, 240.0, 240.0))  # the chip of tokens 16.. down and 8.. across
     chip = {gsd: torch.from_numpy(group[None]) for gsd, group in groups.items()}
     with torch.no_grad():
-        tokens = unit(model.model.encoder.forward_features(chip, model.model.sensor))[0].numpy()
+        tokens = unit(model.model.tokens(chip))[0].numpy()
     expected = model.text(["water", "forest"]) @ tokens.T
     assert np.allclose(planes[:, 16:20, 8:12].reshape(2, -1), expected, atol=1e-5)
     assert np.isfinite(planes).all()
