@@ -90,7 +90,6 @@ def test_sixteen_clients_for_a_minute(tmp_path):
             time.sleep(max(0.0, began + SECONDS - 15 - time.monotonic()))
             after = memory_bytes(server, began + SECONDS - 1)
         assert server.end() == 0
-    print(f"answers {dict(clients.statuses)}, memory {before / 2**20:.1f} then {after / 2**20:.1f} MiB")
     assert set(clients.statuses) <= ALLOWED
     assert clients.statuses[200] >= 10, clients.statuses
     assert not clients.wrong
