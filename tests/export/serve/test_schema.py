@@ -19,7 +19,7 @@ from tests.export.tiny_model import write_tiny_bundle
 pytest.importorskip("uvicorn", reason="pip install 'bandloom[serve]'")
 
 HOOKS = Path(__file__).with_name("schema_hooks.py")
-EXAMPLES = 20  # a route in the fuzzing phase; the coverage phase adds two hundred
+EXAMPLES = 60  # a route in the fuzzing phase
 FEWEST = 200
 
 
