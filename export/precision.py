@@ -62,6 +62,7 @@ class CastInputs(nn.Module):
     def __init__(self, inner: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.inner, self.dtype = inner, dtype
+        self.beside: nn.Module | None = getattr(inner, "beside", None)  # a joined head's, which its model asks for
 
     def forward(self, *inputs: Any) -> Tensor:
         """Call the module with its floating-point inputs cast."""

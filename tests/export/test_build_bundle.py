@@ -193,14 +193,12 @@ def _model_of(kind):
 
 
 def _baked():
-    import torch
-
+    from finetune.text.model import AlignModel
     from finetune.text.zeroshot import Classes, baked
 
     plain = task_model(task="classify")
-    vectors = np.random.default_rng(0).normal(size=(len(LABELS), plain.encoder.embed_dim)).astype(np.float32)
+    words = AlignModel(plain.encoder, plain.sensor, plain.chip_px, text_dim=16)
+    vectors = np.random.default_rng(0).normal(size=(len(LABELS), words.image_dim)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    words = SimpleNamespace(encoder=plain.encoder, sensor=plain.sensor, chip_px=plain.chip_px,
-                            scale=lambda: torch.tensor(10.0))  # fmt: skip
     prompts = {name: [f"a satellite photo of {name}"] for name in LABELS.names}
     return baked(SimpleNamespace(model=words, classes=lambda _: vectors), Classes(LABELS, prompts))  # type: ignore[arg-type]

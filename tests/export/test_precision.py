@@ -58,8 +58,9 @@ def test_weights_are_16_bits_and_what_needs_range_is_not(exported, precision, ki
     assert proto.graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
 
 
-def test_a_cast_graph_in_fp32_is_the_model_itself():
-    model = task_model()
+@pytest.mark.parametrize(("task", "head"), [("segment", "linear"), ("classify", "linear"), ("classify", "joined")])
+def test_a_cast_graph_in_fp32_is_the_model_itself(task, head):
+    model = task_model(task=task, head=head)
     chips = held(model)
     np.testing.assert_allclose(answer(CastGraph(model, "fp32"), chips), torch_logits(model, chips.groups), atol=1e-4)
 
