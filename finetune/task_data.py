@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.console import logger
 from bandloom.errors import LabelError, ShardError
 from bandloom.label_set import IGNORE_INDEX, LabelSet
 from bandloom.sensors import Sensor
 from finetune.features import measured, own_bands
 from finetune.model import Task
-from finetune.splits import BUFFER, ROLES, Split, extent_role
+from finetune.splits import BUFFER, ROLES, TEST, TRAIN, Split, extent_role
 
 
 @dataclass(frozen=True)
@@ -123,18 +124,29 @@ class TaskData:
         return table
 
     def check(self) -> None:
-        """Check that every role has labels, and that the classes to score were trained on.
+        """Check that every role has labels, and that the classes to score were trained on; warn of those that were not.
 
         Raises:
-            LabelError: there are no training or test labels; the split can be changed to mend it.
+            LabelError: a role has no labels, or no class of the test was trained on; another split can mend it.
         """
-        by_role = self.counts.sum((0, 2))
+        by_role, by_class = self.counts.sum((0, 2)), self.counts.sum(0)  # (3,), (3, K)
         for role in (0, 1, 2):
             if not by_role[role]:
                 raise LabelError(
                     f"the split leaves no label for {ROLES[role]} ({_roles_text(by_role)}); use smaller blocks"
                     " (split.block_m), another split.seed, or more labelled ground."
                 )
+        tested = by_class[TEST] > 0
+        untaught = tested & (by_class[TRAIN] == 0)
+        names = ", ".join(np.array(self.label_set.names)[untaught].tolist())
+        if (untaught == tested).all():
+            raise LabelError(
+                f"the split tests on {names} alone, of which it leaves nothing to train on; use another split.seed,"
+                " smaller blocks (split.block_m), or more labelled ground."
+            )
+        if untaught.any():
+            logger.warning("the split tests on %s, of which it leaves nothing to train on; another split.seed or"
+                           " smaller blocks (split.block_m) may mend it", names)  # fmt: skip
 
     def describe(self) -> dict[str, Any]:
         """Return the split and how many labels of each class have each role."""

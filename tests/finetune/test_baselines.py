@@ -61,6 +61,31 @@ def test_a_split_that_leaves_a_role_empty_is_a_sentence():
         TaskData(FakeShards(1, 12), "segment", BlockSplit(6000, 60), S2).check()
 
 
+def labelled_by_role(classes: dict[int, list[int]]) -> TaskData:
+    """Labels whose classes each role holds are given: train 0, validation 1, test 2."""
+    labelled = data()
+    for index in labelled.indices.tolist():
+        for role, own in classes.items():
+            found = labelled.labelled(index, role)
+            if found is not None:
+                label, known = labelled.shards.samples[index].label, found.label != 255
+                label[known] = np.resize(own, int(known.sum()))
+    return labelled
+
+
+def test_a_split_that_tests_on_what_it_never_trains_on_is_a_sentence():
+    with pytest.raises(LabelError, match=r"tests on field alone, of which it leaves nothing to train on.*split\.seed"):
+        labelled_by_role({0: [0, 1], 1: [0, 1], 2: [2]}).check()
+
+
+def test_classes_of_the_test_that_were_never_trained_on_are_warned_of(caplog):
+    labelled_by_role({0: [0, 1], 1: [0, 1], 2: [1, 2]}).check()
+    assert "the split tests on field, of which it leaves nothing to train on" in caplog.text
+    caplog.clear()
+    labelled_by_role({0: [0, 1, 2], 1: [0], 2: [1, 2]}).check()
+    assert not caplog.text
+
+
 def test_a_label_of_another_size_than_its_image_is_a_sentence():
     labelled = data()
     sample = labelled.shards.samples[1]
