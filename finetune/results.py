@@ -43,7 +43,7 @@ def write_results(setting: Setting, model: TaskModel, run: RunFolder, rival: Tas
         run: where to.
         rival: the same network trained from random weights, or None.
         parameters: how many train and how many there are.
-        others: scores from other seeds, as of :func:`finetune.seeds.over_seeds`.
+        others: scores from other seeds, as :func:`finetune.seed_table.add_seeds` takes them.
     """
     config, data = setting.config, setting.data
     fitted_on, batch = int(data.counts.sum((0, 2))[TRAIN]), config.trainer.batch_size
