@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any
     entries = [
         replace(entry, split=DUPLICATE_SPLIT if entry.key in repeated else splits[entry.cells]) for entry in entries
     ]
+    _say_warped(provenance)
     if plan["options"].get("captions"):
         _say_captions(entries)
     write_index(place / INDEX, entries)
@@ -57,6 +58,14 @@ def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any
         "shards": tars, "sources": provenance,
     })  # fmt: skip
     return len(quarantine)
+
+
+def _say_warped(provenance: Mapping[str, Any]) -> None:
+    """Say how the scenes that did not come in UTM were brought there."""
+    warped = [bool(each["own_samples"]) for each in provenance.values() if "warped_from" in each]
+    if warped:
+        logger.info("%d scenes were warped to UTM: %d copied their sensor's samples, which were taken back unchanged; %d"
+                    " were resampled", len(warped), sum(warped), len(warped) - sum(warped))  # fmt: skip
 
 
 def _say_captions(entries: Sequence[Entry]) -> None:

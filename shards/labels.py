@@ -32,7 +32,7 @@ class LabelRaster:
         self._path, self._label_set = path, label_set
         self._raster = open_raster(path)
         self._view: Any = self._raster
-        frame, warp = frame_of(self._raster, path)
+        frame, warp = frame_of(self._raster, path, scene.crs)
         size, place = (frame.width_m, frame.height_m), (frame.x_m, frame.y_m)
         wanted = (scene.width_m, scene.height_m), (scene.transform.c, scene.transform.f)
         if frame.crs != scene.crs or max(_off(size, wanted[0]), _off(place, wanted[1])) > LABEL_GSD_M / 2:

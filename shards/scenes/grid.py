@@ -21,6 +21,7 @@ from bandloom.values import NODATA, valid
 from shards.scenes.checksums import check_beside
 from shards.scenes.scene import ALIGN_M, WindowM
 
+_EXACT_PX = 0.01  # GDAL's own choice, an eighth of a pixel, would take neighbours for what lies at a sample's edge
 _SQUARE = 0.01  # pixels may differ from the nominal size by this share (EuroSAT's are 9.97 to 10.01 m)
 
 
@@ -61,6 +62,18 @@ def utm_of(longitude: float, latitude: float) -> CRS:
     return CRS.from_epsg((32600 if latitude >= 0 else 32700) + zone)
 
 
+def zones_of(raster: Any) -> list[CRS]:
+    """Return the UTM zone in which a raster's centre lies, then its neighbours, whose grids reach beyond their edge."""
+    west, south, east, north = transform_bounds(raster.crs, "EPSG:4326", *_bounds(raster))
+    longitude, latitude = (west + east) / 2, (south + north) / 2
+    return [utm_of((longitude + shift + 180) % 360 - 180, latitude) for shift in (0, 6, -6)]
+
+
+def utm_anchor_m(crs: CRS) -> int:
+    """Return the northing that Sentinel-2's tiles, and so its 10, 20 and 60 m samples, count from: the equator's."""
+    return 10_000_000 if (crs.to_epsg() or 0) > 32700 else 0
+
+
 def is_utm(crs: CRS) -> bool:
     """Tell whether a coordinate system is WGS 84 / UTM."""
     code = crs.to_epsg()
@@ -85,8 +98,13 @@ class Frame:
         return west, south, east, north
 
 
-def frame_of(raster: Any, path: str | Path) -> tuple[Frame, bool]:
+def frame_of(raster: Any, path: str | Path, zone: CRS | None = None) -> tuple[Frame, bool]:
     """Return a raster's frame, and whether it must be warped to UTM to have one.
+
+    Args:
+        raster: open.
+        path: for messages.
+        zone: the UTM zone to warp to; None: the one its centre lies in. The frame then lies on Sentinel-2's grid.
 
     Raises:
         SceneError: it has no coordinate system, or is turned or upside down in a metric one.
@@ -99,12 +117,17 @@ def frame_of(raster: Any, path: str | Path) -> tuple[Frame, bool]:
             raise SceneError(f"{path} is not north-up (transform {tuple(t)[:6]}); warp it with gdalwarp first.")
         pixel_m = nominal_gsd_m(t.a, path)
         return Frame(raster.crs, t.c, t.f, raster.width * pixel_m, raster.height * pixel_m), False
-    west, south, east, north = transform_bounds(raster.crs, "EPSG:4326", *array_bounds(raster.height, raster.width, t))
-    utm = utm_of((west + east) / 2, (south + north) / 2)
-    left, bottom, right, top = transform_bounds(raster.crs, utm, *array_bounds(raster.height, raster.width, t))
-    x_m, y_m = math.floor(left / ALIGN_M) * ALIGN_M, math.ceil(top / ALIGN_M) * ALIGN_M
+    zone = zone or zones_of(raster)[0]
+    left, bottom, right, top = transform_bounds(raster.crs, zone, *_bounds(raster))
+    anchor_m = utm_anchor_m(zone)
+    x_m, y_m = math.floor(left / ALIGN_M) * ALIGN_M, anchor_m + math.ceil((top - anchor_m) / ALIGN_M) * ALIGN_M
     width, height = math.ceil((right - x_m) / ALIGN_M) * ALIGN_M, math.ceil((y_m - bottom) / ALIGN_M) * ALIGN_M
-    return Frame(utm, x_m, y_m, width, height), True
+    return Frame(zone, x_m, y_m, width, height), True
+
+
+def _bounds(raster: Any) -> tuple[float, float, float, float]:
+    left, bottom, right, top = array_bounds(raster.height, raster.width, raster.transform)
+    return left, bottom, right, top
 
 
 def nominal_gsd_m(pixel_m: float, path: str | Path) -> float:
@@ -122,18 +145,22 @@ def nominal_gsd_m(pixel_m: float, path: str | Path) -> float:
 class GridReader:
     """Reads some bands of one raster on one stored grid: as they are, by block means, or through a warp.
 
+    A warp averages where the grid is coarser than the raster and is bilinear otherwise; with ``copies`` it takes the
+    pixel at a sample's centre as it is, so what was copied there comes back, and codes stay codes.
+
     With ``keeps_rows``, windows over the whole width that follow each other downwards decode every block once: a JP2
     tile takes 50 times as long as a COG's, and a strip of 240 rows crosses each row of 1024-pixel tiles five times.
     """
 
-    def __init__(self, raster: Any, path: str | Path, indexes: list[int], gsd_m: int, frame: Frame, warp: bool) -> None:
+    def __init__(self, raster: Any, path: str | Path, indexes: list[int], gsd_m: int, frame: Frame, warp: bool,
+                 copies: bool = False) -> None:  # fmt: skip
         self.path, self.indexes, self.gsd_m, self.frame = path, indexes, gsd_m, frame
         self.nodata = raster.nodata
         self.keeps_rows = False
         self._kept: dict[int, np.ndarray] = {}
         self._owned: Any = None
         if warp:
-            raster = self._owned = _warped(raster, gsd_m, frame)
+            raster = self._owned = _warped(raster, gsd_m, frame, copies)
             self.factor, pixel_m = 1, float(gsd_m)
         else:
             pixel_m = nominal_gsd_m(raster.transform.a, path)
@@ -188,16 +215,15 @@ class GridReader:
             self._owned.close()
 
 
-def _warped(raster: Any, gsd_m: int, frame: Frame) -> WarpedVRT:
-    """Look at a raster through a warp onto the scene's grid: averages when that is coarser, bilinear otherwise."""
-    west, _, east, _ = transform_bounds(
-        raster.crs, frame.crs, *array_bounds(raster.height, raster.width, raster.transform)
-    )
+def _warped(raster: Any, gsd_m: int, frame: Frame, copies: bool) -> WarpedVRT:
+    """Look at a raster through a warp onto the scene's grid."""
+    west, _, east, _ = transform_bounds(raster.crs, frame.crs, *_bounds(raster))
     finer = gsd_m > 1.5 * (east - west) / raster.width
+    resampling = Resampling.nearest if copies else Resampling.average if finer else Resampling.bilinear
     return WarpedVRT(
         raster, crs=frame.crs, transform=Affine(gsd_m, 0, frame.x_m, 0, -gsd_m, frame.y_m),
         width=round(frame.width_m / gsd_m), height=round(frame.height_m / gsd_m),
-        resampling=Resampling.average if finer else Resampling.bilinear,
+        resampling=resampling, tolerance=_EXACT_PX,
         src_nodata=raster.nodata if raster.nodata is not None else NODATA, nodata=NODATA,
     )  # fmt: skip
 

@@ -16,7 +16,8 @@ from bandloom.values import valid
 from shards.scenes.bands import band_name, expand_order, names_of_stack, sensor_of
 from shards.scenes.checksums import glancing
 from shards.scenes.cloud import CloudLayer, RasterCloud
-from shards.scenes.grid import Frame, GridReader, block_means, frame_of, open_raster, read_raster
+from shards.scenes.copies import copied_groups
+from shards.scenes.grid import Frame, GridReader, block_means, frame_of, open_raster, read_raster, zones_of
 from shards.scenes.offset import decide_offset, to_convention
 from shards.scenes.scene import ALIGN_M, WindowM
 
@@ -56,6 +57,7 @@ class RasterScene:
         self.provenance: dict[str, Any] = {"source": path, "sensor": sensor.name} | stated.provenance
         if self._warp:
             self.provenance["warped_from"] = first.crs.to_string()
+            self.provenance["own_samples"] = list(self._copied)  # GSDs whose samples were taken back unchanged
         if min(self.width_m, self.height_m) < ALIGN_M:
             raise SceneError(
                 f"{name} is {self.width_m:g} x {self.height_m:g} m, smaller than a token; it needs 60 x 60 m."
@@ -104,6 +106,9 @@ class RasterScene:
         """Pair every group with its files, in band order; neighbours in one file are read together."""
         finest = sensor.groups[0].bands[0].name
         self._frame, self._warp = frame_of(*bands[finest][:2])
+        self._copied: tuple[int, ...] = ()
+        if self._warp:
+            self._look_for_copies(bands, sensor)
         grids: dict[int, list[GridReader]] = {}
         for group in sensor.groups:
             runs: list[tuple[Any, str, list[int]]] = []
@@ -115,10 +120,22 @@ class RasterScene:
                     runs.append((raster, path, [index]))
             for raster, path, _ in runs:
                 _check_same_frame(raster, path, self._frame, self._warp)
-            grids[group.gsd_m] = [GridReader(r, p, ix, group.gsd_m, self._frame, self._warp) for r, p, ix in runs]
+            copies = group.gsd_m in self._copied
+            grids[group.gsd_m] = [GridReader(r, p, ix, group.gsd_m, self._frame, self._warp, copies)
+                                  for r, p, ix in runs]  # fmt: skip
             for grid in grids[group.gsd_m]:
                 self._stack.callback(grid.close)
         return grids
+
+    def _look_for_copies(self, bands: Bands, sensor: Sensor) -> None:
+        """Warp to the zone whose own samples the pixels copy, if there is one, and remember which groups do."""
+        firsts = {group.gsd_m: bands[group.bands[0].name] for group in sensor.groups}
+        raster, path, _ = firsts[sensor.groups[0].gsd_m]
+        for zone in zones_of(raster):
+            self._copied = copied_groups(firsts, zone)
+            if self._copied:
+                self._frame, _ = frame_of(raster, path, zone)
+                return
 
     def _check_values(self, bands: Bands, told: int | None, stated: Stated) -> int:
         """Look at a thinned copy of every band: are these DN at all, and with which offset?"""
@@ -182,7 +199,7 @@ def open_band_folder(folder: Path, sensor: str | None, band_map: Any, offset: in
 
 
 def _check_same_frame(raster: Any, path: str, frame: Frame, warp: bool) -> None:
-    other, warps = frame_of(raster, path)
+    other, warps = frame_of(raster, path, frame.crs)
     if warps != warp or other.crs != frame.crs:
         raise SceneError(f"{path} has another coordinate system than its scene ({raster.crs}); warp the bands to one.")
     if not warp and (abs(other.width_m - frame.width_m) >= ALIGN_M or abs(other.height_m - frame.height_m) >= ALIGN_M):

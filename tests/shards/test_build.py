@@ -278,6 +278,7 @@ def test_real_flood_labels_travel_through_the_warp(real, tmp_path, command):
     assert share == pytest.approx(22462 / (22462 + 108571), abs=0.01)
     source = next(iter(found.manifest["sources"].values()))
     assert source["warped_from"] == "EPSG:4326"
+    assert source["own_samples"] == [10, 20, 60]  # its export copied Sentinel-2's samples
 
 
 def test_info_prints_counts_and_statistics(shards, command):
