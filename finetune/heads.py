@@ -7,19 +7,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from finetune.joined import Beside
-from finetune.quantile_code import STEPS, QuantileCode
+from finetune.pixel_part import PixelPart
 
 PIXEL_M = 10  # maps are made on the 10 m grid
 
 
 class SegmentHead(nn.Module):
-    """Tokens to class logits of 10 m pixels: what a pixel's own spectrum says, corrected by what surrounds it.
+    """Tokens to class logits of 10 m pixels: what a pixel itself says, corrected by what surrounds it.
 
-    The spectrum's part is two small networks on the bands of one pixel, one on their values and one on how far they
-    have climbed through their quantiles, whose logits are averaged: they err differently. It keeps edges crisp and can
-    be fitted on its own in seconds (:mod:`finetune.warm_start`). The correction opens each token into its own square of
-    pixels (linear, pixel shuffle; a transposed convolution would do the same and fails in bfloat16 engines) and starts
-    at zero.
+    The pixel's part is :class:`finetune.pixel_part.PixelPart`. It keeps edges crisp and can be fitted on its own in
+    seconds (:mod:`finetune.warm_start`). The correction opens each token into its own square of pixels (linear, pixel
+    shuffle; a transposed convolution would do the same and fails in bfloat16 engines) and starts at zero.
 
     Args:
         embed_dim: D.
@@ -27,7 +25,7 @@ class SegmentHead(nn.Module):
         classes: K.
         bands: C, the bands of a pixel.
         width: channels of the correction at 10 m.
-        spectral_width: channels of the spectrum's part.
+        spectral_width: channels of the pixel's part.
     """
 
     def __init__(
@@ -35,11 +33,7 @@ class SegmentHead(nn.Module):
     ) -> None:
         super().__init__()
         self.side = token_m // PIXEL_M
-        self.spectrum = _spectral(bands, spectral_width)
-        self.classify_spectrum = nn.Conv2d(spectral_width, classes, 1)
-        self.code = QuantileCode(bands)
-        self.coded_spectrum: nn.Sequential = _spectral(bands * STEPS, spectral_width)
-        self.classify_coded = nn.Conv2d(spectral_width, classes, 1)
+        self.pixel = PixelPart(bands, classes, spectral_width)
         self.open: nn.Module = nn.Linear(embed_dim, width * self.side**2)
         self.mix = nn.Conv2d(width + spectral_width, width, 3, padding=1)
         self.correct: Any = nn.Conv2d(width, classes, 1)
@@ -54,15 +48,9 @@ class SegmentHead(nn.Module):
             pixels: normalised bands on the 10 m grid, ``(B, C, H, W)``.
             grid: token rows and columns.
         """
-        opened = self.open_tokens(tokens, grid)
-        spectrum = self.spectrum(pixels)
-        mixed = functional.gelu(self.mix(torch.cat([opened, spectrum], dim=1)))
-        return self.of_spectrum(spectrum, pixels) + self.correct(mixed)
-
-    def of_spectrum(self, spectrum: Tensor, pixels: Tensor) -> Tensor:
-        """Return the logits of single pixels, ``(B, K, H, W)``, from the first network's features and the bands."""
-        coded = self.classify_coded(self.coded_spectrum(self.code(pixels)))
-        return (self.classify_spectrum(spectrum) + coded) / 2
+        logits, spectrum = self.pixel(pixels)
+        mixed = functional.gelu(self.mix(torch.cat([self.open_tokens(tokens, grid), spectrum], dim=1)))
+        return logits + self.correct(mixed)
 
     def open_tokens(self, tokens: Any, grid: tuple[int, int]) -> Tensor:
         """Return what surrounds each pixel, ``(B, width, H, W)``; other heads do this alone in another way."""
@@ -120,10 +108,6 @@ class DptHead(SegmentHead):
             fused = plane + fuse(plane)
         half = functional.pixel_shuffle(self.to_half(fused), self.side // 2)
         return self.smooth(functional.interpolate(half, scale_factor=2.0, mode="nearest"))
-
-
-def _spectral(inputs: int, width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, width, 1), nn.GELU(), nn.Conv2d(width, width, 1), nn.GELU())
 
 
 def _planes(tokens: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -1,8 +1,8 @@
 """Fits a head alone before everything trains: the encoder's features are not spoilt by a head that knows nothing yet.
 
 This is LP-FT (Kumar et al. 2022, arXiv 2202.10054). A classifier's head is a ridge regression on pooled features. Of a
-segmenter's head the spectral part is fitted, on single pixels: chips hold thousands of pixels that resemble each other,
-so a network fed with chips learns spectra slowly; shuffled pixels teach them at once.
+segmenter's head the pixel's part is fitted, on shuffled pixels: chips hold thousands that resemble each other, so a
+network fed with chips learns spectra slowly; shuffled pixels teach them at once.
 """
 
 import numpy as np
@@ -15,12 +15,13 @@ from bandloom.label_set import IGNORE_INDEX
 from bandloom.probes import fit_ridge
 from finetune.heads import ClassifyHead, SegmentHead
 from finetune.model import TaskModel
+from finetune.pixel_part import PLANES, Near, PixelPart
 from finetune.splits import TRAIN
 from finetune.task_data import TaskData
 
-PIXELS, BATCH, PEAK_LR = 60_000, 4096, 3e-2
-CODED_LR = 1e-2  # of the part on coded bands, for half the steps
-CODED_DROP = 0.3  # while it is fitted; as the rate and the steps, chosen on training ground
+PIXELS, BATCH = 60_000, 4096
+VALUES_LR, CODED_LR, NEAR_LR = 3e-2, 1e-2, 1e-2  # peaks; as steps and dropout, chosen on training ground
+DROP = 0.3  # of the coded and the near network while they are fitted
 PIXELS_OF_QUANTILES = 20_000
 CHIPS = 1_000
 SCALES = (1.0, 2.0, 4.0, 8.0, 16.0)  # of one-hot regression to logits; the least cross entropy on training chips wins
@@ -36,7 +37,7 @@ def warm_start(model: TaskModel, data: TaskData, seed: int, steps: int = 600) ->
         steps: of :data:`BATCH` pixels each, for a segmenter; 0 leaves any head as drawn.
     """
     if steps and isinstance(model.head, SegmentHead):
-        fit_spectrum(model, model.head, data, seed, steps)
+        fit_pixels(model, model.head.pixel, data, seed, steps)
     elif steps and isinstance(model.head, ClassifyHead) and model.task == "classify":
         fit_classifier(model, model.head, data)
 
@@ -62,21 +63,25 @@ def fit_classifier(model: TaskModel, head: ClassifyHead, data: TaskData) -> None
     head.classify.bias.copy_(torch.from_numpy(scale * (weights[-1] - mean @ slope)))
 
 
-def fit_spectrum(model: TaskModel, head: SegmentHead, data: TaskData, seed: int, steps: int) -> float:
-    """Fit the spectral part of a segmenter's head on shuffled training pixels; returns the last loss."""
-    spectra, labels = training_pixels(model, data, np.random.default_rng([seed, 11]))
-    head.code.fit(spectra[:: max(1, len(spectra) // PIXELS_OF_QUANTILES)])
-    first, bend, second, bend_again = head.coded_spectrum
-    coded = nn.Sequential(head.code, first, bend, nn.Dropout(CODED_DROP), second, bend_again, nn.Dropout(CODED_DROP),
-                          head.classify_coded)  # fmt: skip
-    plain = nn.Sequential(head.spectrum, head.classify_spectrum)
+def fit_pixels(model: TaskModel, part: PixelPart, data: TaskData, seed: int, steps: int) -> float:
+    """Fit the three networks of a segmenter's head on shuffled training pixels; returns the first one's last loss."""
+    planes, labels = training_pixels(model, data, seed)
+    bands = planes[:, : planes.shape[1] // PLANES]
+    part.code.fit(bands[:: max(1, len(bands) // PIXELS_OF_QUANTILES)])
+    part.windows.fit(planes)
     with torch.random.fork_rng(devices=[]):  # what dropout draws does not shift what is drawn later
         torch.manual_seed(seed)
-        _fit_pixels(coded, spectra, labels, seed, (steps + 1) // 2, CODED_LR)
-    return _fit_pixels(plain, spectra, labels, seed, steps, PEAK_LR)
+        _fit(nn.Sequential(part.code, *_dropping(part.coded)), bands, labels, seed, (steps + 1) // 2, CODED_LR)
+        _fit(nn.Sequential(part.windows, *_dropping(part.near)), planes, labels, seed, steps, NEAR_LR)
+    return _fit(part.values, bands, labels, seed, steps, VALUES_LR)
 
 
-def _fit_pixels(layers: nn.Module, spectra: Tensor, labels: Tensor, seed: int, steps: int, peak_lr: float) -> float:
+def _dropping(network: nn.Sequential) -> list[nn.Module]:
+    first, bend, second, bend_again, last = network
+    return [first, bend, nn.Dropout(DROP), second, bend_again, nn.Dropout(DROP), last]
+
+
+def _fit(layers: nn.Module, inputs: Tensor, labels: Tensor, seed: int, steps: int, peak_lr: float) -> float:
     optimizer = torch.optim.AdamW(layers.parameters(), lr=peak_lr, weight_decay=1e-4)
     generator = torch.Generator().manual_seed(seed)
     loss = torch.zeros(())
@@ -84,7 +89,7 @@ def _fit_pixels(layers: nn.Module, spectra: Tensor, labels: Tensor, seed: int, s
         for group in optimizer.param_groups:
             group["lr"] = peak_lr * min(1.0, (step + 1) / 20) * 0.5 * (1 + np.cos(np.pi * step / steps))
         picks = torch.randint(len(labels), (min(BATCH, len(labels)),), generator=generator)
-        logits = layers(spectra[picks].T[None, :, None])  # (1, K, 1, N)
+        logits = layers(inputs[picks].T[None, :, None])  # (1, K, 1, N)
         loss = functional.cross_entropy(logits[0, :, 0].T, labels[picks])
         optimizer.zero_grad()
         loss.backward()
@@ -93,15 +98,16 @@ def _fit_pixels(layers: nn.Module, spectra: Tensor, labels: Tensor, seed: int, s
 
 
 @torch.no_grad()
-def training_pixels(model: TaskModel, data: TaskData, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Return spectra ``(N, C)`` as the head sees them and class indices ``(N,)`` of training pixels."""
-    spectra, labels = [], []
+def training_pixels(model: TaskModel, data: TaskData, seed: int) -> tuple[Tensor, Tensor]:
+    """Return training pixels: planes ``(N, F)`` of :meth:`finetune.pixel_part.Near.planes`, class indices ``(N,)``."""
+    rng = np.random.default_rng([seed, 11])
+    planes, labels = [], []
     each = max(1, PIXELS // max(1, len(data.indices_of(TRAIN))))
     for found in data.samples(TRAIN):
         known = np.flatnonzero(found.label != IGNORE_INDEX)
         picks = rng.choice(known, min(each, len(known)), replace=False)
         groups = {gsd: torch.from_numpy(group.astype(np.int32))[None] for gsd, group in found.groups.items()}
-        pixels = model.pixel_bands(groups)[0].flatten(1).T  # (H * W, C)
-        spectra.append(pixels[torch.from_numpy(picks)])
+        seen = Near.planes(model.pixel_bands(groups))[0].flatten(1)  # (F, H * W)
+        planes.append(seen[:, torch.from_numpy(picks)].T)
         labels.append(torch.from_numpy(found.label.ravel()[picks].astype(np.int64)))
-    return torch.cat(spectra), torch.cat(labels)
+    return torch.cat(planes), torch.cat(labels)

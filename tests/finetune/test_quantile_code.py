@@ -2,11 +2,6 @@ import numpy as np
 import torch
 
 from finetune.quantile_code import STEPS, QuantileCode
-from finetune.splits import BlockSplit
-from finetune.task_data import TaskData
-from finetune.warm_start import fit_spectrum
-from tests.finetune.fake_shards import FakeShards
-from tests.finetune.models import S2, task_model
 
 
 def test_the_code_of_a_band_sums_to_its_rank_by_interpolation():
@@ -25,12 +20,3 @@ def test_a_band_that_never_changes_is_coded_without_infinities():
     code = QuantileCode(1)
     code.fit(torch.full((50, 1), 0.3))
     assert torch.isfinite(code(torch.tensor([[[[-1.0, 0.3, 5.0]]]]))).all()
-
-
-def test_the_fitted_spectrum_tells_fields_apart_and_leaves_the_random_numbers_alone():
-    data, model = TaskData(FakeShards(2), "segment", BlockSplit(300, 0), S2), task_model()
-    torch.manual_seed(7)
-    wanted = torch.rand(3)
-    torch.manual_seed(7)
-    assert fit_spectrum(model, model.head, data, 0, 60) < 0.2
-    assert torch.equal(torch.rand(3), wanted)

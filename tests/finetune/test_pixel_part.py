@@ -1,0 +1,61 @@
+import numpy as np
+import torch
+from scipy import ndimage
+
+from finetune.pixel_part import Near, PixelPart
+from finetune.splits import BlockSplit
+from finetune.task_data import TaskData
+from finetune.warm_start import fit_pixels
+from tests.finetune.fake_shards import FakeShards
+from tests.finetune.models import S2, task_model
+
+
+def test_planes_are_the_bands_and_what_a_filter_says_of_their_windows():
+    pixels = torch.from_numpy(np.random.default_rng(0).normal(0, 1, (2, 3, 20, 22)).astype(np.float32))
+    planes = Near.planes(pixels).numpy()
+    assert planes.shape == (2, 15, 20, 22)
+    np.testing.assert_array_equal(planes[:, :3], pixels)
+    inner = (..., slice(4, -4), slice(4, -4))
+    for number, side in enumerate((3, 9)):
+        size = (0, 0, side, side)
+        mean = ndimage.uniform_filter(pixels.numpy().astype(float), size)
+        square = ndimage.uniform_filter(pixels.numpy().astype(float) ** 2, size)
+        first = 3 + 6 * number
+        np.testing.assert_allclose(planes[:, first : first + 3][inner], mean[inner], atol=1e-5)
+        deviation = np.sqrt(np.maximum(square - mean**2, 0))
+        np.testing.assert_allclose(planes[:, first + 3 : first + 6][inner], deviation[inner], atol=1e-4)
+
+
+def test_a_window_at_the_edge_ends_there():
+    flat = Near.planes(torch.full((1, 2, 12, 12), 0.7))
+    assert torch.allclose(flat[:, [2, 3, 6, 7]], torch.tensor(0.7), atol=1e-6)  # means
+    assert torch.allclose(flat[:, [4, 5, 8, 9]], torch.tensor(0.0), atol=2e-3)  # deviations
+
+
+def test_the_part_is_the_mean_of_its_networks():
+    part = PixelPart(3, 4).eval()
+    pixels = torch.randn(2, 3, 12, 12)
+    logits, spectrum = part(pixels)
+    near = part.near(part.windows(Near.planes(pixels)))
+    wanted = (part.values(pixels) + part.coded(part.code(pixels)) + near) / 3
+    assert torch.allclose(logits, wanted, atol=1e-6)
+    assert spectrum.shape == (2, 64, 12, 12)
+
+
+def test_planes_are_brought_to_one_scale():
+    windows, planes = Near(3), torch.randn(500, 15) * 7 + 3
+    planes[:, 4] = 0.2  # never changes
+    windows.fit(planes)
+    found = windows(planes.T[None, :, None])[0, :, 0]
+    assert torch.allclose(found.mean(1), torch.zeros(15), atol=1e-4)
+    kept = [i for i in range(15) if i != 4]
+    assert torch.allclose(found.std(1)[kept], torch.full((14,), 0.5), atol=1e-4)
+
+
+def test_fitted_networks_tell_fields_apart_and_leave_the_random_numbers_alone():
+    data, model = TaskData(FakeShards(2), "segment", BlockSplit(300, 0), S2), task_model()
+    torch.manual_seed(7)
+    wanted = torch.rand(3)
+    torch.manual_seed(7)
+    assert fit_pixels(model, model.head.pixel, data, 0, 60) < 0.2
+    assert torch.equal(torch.rand(3), wanted)
