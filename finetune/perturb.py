@@ -58,7 +58,11 @@ def perturb(batch: DeviceBatch, config: PerturbConfig) -> DeviceBatch:
 
 def lost_slots(sensor: Sensor, config: PerturbConfig, draws: np.ndarray) -> np.ndarray:
     """Draw the slots that each chip loses, ``(B, C)`` bool in the order of the sensor's; some always stay."""
-    at = uniforms(draws, _BANDS, 2 + len(sensor.slots))
+    return lost_of(uniforms(draws, _BANDS, 2 + len(sensor.slots)), sensor, config)
+
+
+def lost_of(at: np.ndarray, sensor: Sensor, config: PerturbConfig) -> np.ndarray:
+    """Return the slots lost ``(B, C)`` by uniform numbers ``(B, 2 + C)``."""
     others = np.array([[slot not in BAND_SUBSETS[name] for slot in sensor.slots] for name in OTHER_SENSORS])
     lost = at[:, 2:] < config.drop_band
     lost |= (at[:, :1] < config.other_sensor) & others[(at[:, 1] * len(others)).astype(int)]

@@ -73,7 +73,7 @@ def _random_vit(setting: Setting) -> nn.Module:
         EncoderConfig.of_size(config.size, token_m=config.token_m), Statistics.from_mapping(data.shards.statistics)
     )
     model = TaskModel(encoder, data.sensor, data.label_set, config.task, setting.chip_px)
-    warm_start(model, data, config.trainer.seed, config.warm_steps)
+    warm_start(model, data, config)
     return model
 
 

@@ -67,7 +67,7 @@ def _task_model(setting: Setting, encoder: Encoder) -> TaskModel:
     torch.manual_seed(setting.config.trainer.seed + 1)  # the same head whatever the encoder
     config = setting.config
     model = TaskModel(encoder, setting.data.sensor, setting.data.label_set, config.task, setting.chip_px, config.head)
-    warm_start(model, setting.data, config.trainer.seed, config.warm_steps)
+    warm_start(model, setting.data, config)
     set_trainable(model, config.mode, blocks=config.last_blocks, rank=config.lora_rank)
     return model
 

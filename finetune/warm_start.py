@@ -5,6 +5,8 @@ segmenter's head the pixel's part is fitted, on shuffled pixels: chips hold thou
 network fed with chips learns spectra slowly; shuffled pixels teach them at once.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -13,8 +15,11 @@ from torch.nn import functional
 from bandloom.console import track
 from bandloom.label_set import IGNORE_INDEX
 from bandloom.probes import fit_ridge
+from bandloom.sensors import Sensor
+from finetune.config import FinetuneConfig
 from finetune.heads import ClassifyHead, SegmentHead
 from finetune.model import TaskModel
+from finetune.perturb import PerturbConfig, lost_of
 from finetune.pixel_part import PLANES, Near, PixelPart
 from finetune.splits import TRAIN
 from finetune.task_data import TaskData
@@ -27,17 +32,18 @@ CHIPS = 1_000
 SCALES = (1.0, 2.0, 4.0, 8.0, 16.0)  # of one-hot regression to logits; the least cross entropy on training chips wins
 
 
-def warm_start(model: TaskModel, data: TaskData, seed: int, steps: int = 600) -> None:
+def warm_start(model: TaskModel, data: TaskData, config: FinetuneConfig) -> None:
     """Fit the head on the training role alone.
 
     Args:
         model: a segmenter or a classifier; others are left as they are.
         data: its labels.
-        seed: of the pixels and their order: every rank does the same.
-        steps: of :data:`BATCH` pixels each, for a segmenter; 0 leaves any head as drawn.
+        config: ``trainer.seed`` draws the pixels and their order, the same on every rank; ``perturb`` takes bands away
+            from pixels as from chips; ``warm_steps`` of :data:`BATCH` pixels for a segmenter; 0 leaves heads as drawn.
     """
+    seed, steps = config.trainer.seed, config.warm_steps
     if steps and isinstance(model.head, SegmentHead):
-        fit_pixels(model, model.head.pixel, data, seed, steps)
+        fit_pixels(model, model.head.pixel, data, seed, steps, config.perturb)
     elif steps and isinstance(model.head, ClassifyHead) and model.task == "classify":
         fit_classifier(model, model.head, data)
 
@@ -63,17 +69,44 @@ def fit_classifier(model: TaskModel, head: ClassifyHead, data: TaskData) -> None
     head.classify.bias.copy_(torch.from_numpy(scale * (weights[-1] - mean @ slope)))
 
 
-def fit_pixels(model: TaskModel, part: PixelPart, data: TaskData, seed: int, steps: int) -> float:
+def fit_pixels(
+    model: TaskModel, part: PixelPart, data: TaskData, seed: int, steps: int, perturb: PerturbConfig | None = None
+) -> float:
     """Fit the three networks of a segmenter's head on shuffled training pixels; returns the first one's last loss."""
     planes, labels = training_pixels(model, data, seed)
     bands = planes[:, : planes.shape[1] // PLANES]
     part.code.fit(bands[:: max(1, len(bands) // PIXELS_OF_QUANTILES)])
     part.windows.fit(planes)
+
+    def fit(layers: nn.Module, inputs: Tensor, steps: int, peak_lr: float) -> float:
+        return _fit(layers, _Pixels(inputs, labels, data.sensor, perturb), seed, steps, peak_lr)
+
     with torch.random.fork_rng(devices=[]):  # what dropout draws does not shift what is drawn later
         torch.manual_seed(seed)
-        _fit(nn.Sequential(part.code, *_dropping(part.coded)), bands, labels, seed, (steps + 1) // 2, CODED_LR)
-        _fit(nn.Sequential(part.windows, *_dropping(part.near)), planes, labels, seed, steps, NEAR_LR)
-    return _fit(part.values, bands, labels, seed, steps, VALUES_LR)
+        fit(nn.Sequential(part.code, *_dropping(part.coded)), bands, (steps + 1) // 2, CODED_LR)
+        fit(nn.Sequential(part.windows, *_dropping(part.near)), planes, steps, NEAR_LR)
+    return fit(part.values, bands, steps, VALUES_LR)
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """Planes ``(N, F)`` of pixels, in each the bands as the sensor's groups have them, and class indices ``(N,)``."""
+
+    inputs: Tensor
+    labels: Tensor
+    sensor: Sensor
+    perturb: PerturbConfig | None
+
+    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return a batch ``(B, F)``, bands taken away (0 is absent) as the config says, and its classes."""
+        picks = torch.randint(len(self.labels), (min(BATCH, len(self.labels)),), generator=generator)
+        inputs = self.inputs[picks]
+        if self.perturb and (self.perturb.drop_band or self.perturb.other_sensor):
+            at = torch.rand((len(picks), 2 + len(self.sensor.slots)), generator=generator)
+            slots = [self.sensor.slots.index(slot) for group in self.sensor.groups for slot in group.slots]
+            lost = torch.from_numpy(lost_of(at.numpy(), self.sensor, self.perturb)[:, slots])
+            inputs = inputs.masked_fill(lost.repeat(1, inputs.shape[1] // lost.shape[1]), 0.0)
+        return inputs, self.labels[picks]
 
 
 def _dropping(network: nn.Sequential) -> list[nn.Module]:
@@ -81,16 +114,16 @@ def _dropping(network: nn.Sequential) -> list[nn.Module]:
     return [first, bend, nn.Dropout(DROP), second, bend_again, nn.Dropout(DROP), last]
 
 
-def _fit(layers: nn.Module, inputs: Tensor, labels: Tensor, seed: int, steps: int, peak_lr: float) -> float:
+def _fit(layers: nn.Module, pixels: _Pixels, seed: int, steps: int, peak_lr: float) -> float:
     optimizer = torch.optim.AdamW(layers.parameters(), lr=peak_lr, weight_decay=1e-4)
     generator = torch.Generator().manual_seed(seed)
     loss = torch.zeros(())
     for step in track(range(steps), "single pixels first"):
         for group in optimizer.param_groups:
             group["lr"] = peak_lr * min(1.0, (step + 1) / 20) * 0.5 * (1 + np.cos(np.pi * step / steps))
-        picks = torch.randint(len(labels), (min(BATCH, len(labels)),), generator=generator)
-        logits = layers(inputs[picks].T[None, :, None])  # (1, K, 1, N)
-        loss = functional.cross_entropy(logits[0, :, 0].T, labels[picks])
+        inputs, labels = pixels.draw(generator)
+        logits = layers(inputs.T[None, :, None])  # (1, K, 1, N)
+        loss = functional.cross_entropy(logits[0, :, 0].T, labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -2,8 +2,11 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from finetune.band_drops import band_drops
+from finetune.perturb import PerturbConfig
 from finetune.pixel_part import Near, PixelPart
-from finetune.splits import BlockSplit
+from finetune.scoring import score_model
+from finetune.splits import TEST, BlockSplit
 from finetune.task_data import TaskData
 from finetune.warm_start import fit_pixels
 from tests.finetune.fake_shards import FakeShards
@@ -59,3 +62,17 @@ def test_fitted_networks_tell_fields_apart_and_leave_the_random_numbers_alone():
     torch.manual_seed(7)
     assert fit_pixels(model, model.head.pixel, data, 0, 60) < 0.2
     assert torch.equal(torch.rand(3), wanted)
+
+
+def test_networks_that_lost_bands_while_fitted_still_tell_fields_apart_by_three(monkeypatch):
+    monkeypatch.setattr("finetune.band_drops.SUBSETS", ("RGB",))
+    found = {}
+    for share in (0.0, 0.8):
+        data, model = TaskData(FakeShards(2), "segment", BlockSplit(300, 0), S2), task_model()
+        fit_pixels(model, model.head.pixel, data, 0, 100, PerturbConfig(other_sensor=share))
+        (rgb,) = band_drops(model, data)
+        every = score_model("all", model, data, TEST)
+        found[share] = tuple(np.trace(row.confusion) / row.confusion.sum() for row in (every, rgb))
+    assert found[0.8][1] > found[0.0][1] + 0.1
+    assert found[0.8][1] > 0.9
+    assert found[0.8][0] > found[0.0][0] - 0.02
