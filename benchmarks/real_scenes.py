@@ -24,8 +24,9 @@ from finetune.rivals import RIVALS
 
 HERE = Path(__file__).parent.parent
 MAPS = ("282D", "433D", "flood")  # whose models are exported and mapped
-PARTS = ("floors", "model", "bands")
+PARTS = ("floors", "model", "bands", "dropped")
 KEPT = ("10m", "RGB")  # trained and scored with these bands alone
+DROPPED = {"perturb": {"other_sensor": 0.5}}  # half of the training chips keep the bands of another sensor alone
 # networks from scratch: (steps, batch, chip); small chips and batches, that a set and seed stays within minutes
 FROM_SCRATCH = {"segment": (150, 4, 48), "classify": (100, 16, None), "change": (100, 4, 48)}
 
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="of fine-tuning")
     parser.add_argument("--sets", default=",".join(SETS), help="names with commas")
     parser.add_argument("--seeds", default="0,1,2", help="of weights, order and blocks")
-    parser.add_argument("--parts", default=",".join(PARTS), help="floors, model, bands")
+    parser.add_argument("--parts", default=",".join(PARTS), help=", ".join(PARTS))
     parser.add_argument("--head", default="linear", help="linear, fpn or dpt")
     parser.add_argument("--again", action="store_true", help="throw away what the chosen parts left before")
     parser.add_argument("--table", action="store_true", help="only the table of what is there")
@@ -83,6 +84,8 @@ def score(options: argparse.Namespace, name: str, seed: int) -> None:
                 ",".join(names))  # fmt: skip
         elif part == "model":
             run(options, f"model-{name}-{seed}", "finetune", config)
+        elif part == "dropped":
+            run(options, f"dropped-{name}-{seed}", "finetune", config | DROPPED | {"compare_random": False})
         else:
             for bands in KEPT:
                 kept = {"bands": bands, "compare_random": False, "band_drops": False}
@@ -121,12 +124,17 @@ def gather(out: Path, name: str, seed: int) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     record: dict[str, Any] = {"set": name, "seed": seed, "rows": rows, "bands": [], "parts": {}}
     blocks: dict[str, Any] = {}
-    for part in ("model", "floors", *(f"bands-{bands}" for bands in KEPT)):
+    for part in ("model", "floors", "dropped", *(f"bands-{bands}" for bands in KEPT)):
         run = out / f"{part}-{name}-{seed}"
         if not (run / "wall.json").exists():
             continue
         found = json.loads((run / "metrics.json").read_text())
         record["parts"][part] = json.loads((run / "wall.json").read_text()) | {"split": found["split"]["hash"]}
+        if part == "dropped":
+            record["bands"] += [
+                {**each, "name": f"{each['name']} of all, dropped in training"} for each in found["bands"]
+            ]
+            continue
         record["bands"] += [{**each, "name": f"{each['name']} of all"} for each in found.get("bands", [])[1:]]
         if part.startswith("bands"):
             record["bands"].append(found["rows"][0] | {"name": f"{part.removeprefix('bands-')} alone"})

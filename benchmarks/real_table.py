@@ -32,7 +32,8 @@ def table(records: Sequence[dict[str, Any]]) -> str:
         lines += [_band_line(name, rows) for rows in ([whole] if whole else []) + list(_by_row(own, "bands"))]
     lines += [
         "",
-        "`of all`: trained with every band, the others absent at the test; `alone`: trained with these alone.",
+        "`of all`: trained with every band, the others absent at the test; `alone`: trained with these alone; `dropped"
+        " in training`: half of the training chips kept the bands of another sensor alone.",
         "",
     ]
     lines += [_cost(record) for record in records]
