@@ -131,9 +131,9 @@ def gather(out: Path, name: str, seed: int) -> dict[str, Any]:
         found = json.loads((run / "metrics.json").read_text())
         record["parts"][part] = json.loads((run / "wall.json").read_text()) | {"split": found["split"]["hash"]}
         if part == "dropped":
-            record["bands"] += [
-                {**each, "name": f"{each['name']} of all, dropped in training"} for each in found["bands"]
-            ]
+            names = ("all", *(row["name"] for row in found["bands"][1:]))
+            record["bands"] += [{**row, "name": f"{each} of all, dropped in training"}
+                                for each, row in zip(names, found["bands"], strict=True)]  # fmt: skip
             continue
         record["bands"] += [{**each, "name": f"{each['name']} of all"} for each in found.get("bands", [])[1:]]
         if part.startswith("bands"):
