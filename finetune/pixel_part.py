@@ -78,7 +78,10 @@ class PixelPart(nn.Module):
 
 
 def _window_mean(pixels: Tensor, side: int) -> Tensor:
-    return functional.avg_pool2d(pixels, side, stride=1, padding=side // 2, count_include_pad=False)
+    """Average down the columns and then along the rows: a square window's mean in far fewer sums."""
+    half = side // 2
+    down = functional.avg_pool2d(pixels, (side, 1), stride=1, padding=(half, 0), count_include_pad=False)
+    return functional.avg_pool2d(down, (1, side), stride=1, padding=(0, half), count_include_pad=False)
 
 
 def _network(inputs: int, classes: int, width: int) -> nn.Sequential:
