@@ -64,7 +64,7 @@ def _say_warped(provenance: Mapping[str, Any]) -> None:
     """Say how the scenes that did not come in UTM were brought there."""
     warped = [bool(each["own_samples"]) for each in provenance.values() if "warped_from" in each]
     if warped:
-        logger.info("%d scenes were warped to UTM: %d copied their sensor's samples, which were taken back unchanged; %d"
+        logger.info("warped %d scenes to UTM: %d copied their sensor's samples, which were taken back unchanged; %d"
                     " were resampled", len(warped), sum(warped), len(warped) - sum(warped))  # fmt: skip
 
 
