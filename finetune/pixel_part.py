@@ -31,12 +31,16 @@ class Near(nn.Module):
 
     @staticmethod
     def planes(pixels: Tensor) -> Tensor:
-        """Return ``(B, C * PLANES, H, W)`` of normalised bands ``(B, C, H, W)``; the first C are the bands."""
-        planes = [pixels]
+        """Return ``(B, C * PLANES, H, W)`` of normalised bands ``(B, C, H, W)``; the first C are the bands.
+
+        In fp32 whatever the model is cast to: a deviation is a small difference of squares.
+        """
+        exact = pixels.float()
+        planes = [exact]
         for side in WINDOWS_PX:
-            mean = _window_mean(pixels, side)
-            planes += [mean, (_window_mean(pixels.square(), side) - mean.square()).clamp_min(0).sqrt()]
-        return torch.cat(planes, dim=1)
+            mean = _window_mean(exact, side)
+            planes += [mean, (_window_mean(exact.square(), side) - mean.square()).clamp_min(0).sqrt()]
+        return torch.cat(planes, dim=1).to(pixels.dtype)
 
     @torch.no_grad()
     def fit(self, planes: Tensor) -> None:

@@ -35,6 +35,13 @@ def test_a_window_at_the_edge_ends_there():
     assert torch.allclose(flat[:, [4, 5, 8, 9]], torch.tensor(0.0), atol=2e-3)  # deviations
 
 
+def test_a_small_deviation_survives_bfloat16():
+    pixels = (2 + 0.1 * torch.randn(1, 3, 24, 24)).bfloat16()
+    exact, found = Near.planes(pixels.float()), Near.planes(pixels)
+    assert found.dtype == torch.bfloat16
+    assert torch.allclose(found.float(), exact, rtol=2**-7)
+
+
 def test_the_part_is_the_mean_of_its_networks():
     part = PixelPart(3, 4).eval()
     pixels = torch.randn(2, 3, 12, 12)
