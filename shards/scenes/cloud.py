@@ -39,7 +39,7 @@ class RasterCloud:
     def place(self, frame: Frame, warp: bool) -> None:
         """Lay the mask on the scene's frame."""
         gsd_m = _GRID_M if warp else round(nominal_gsd_m(self._raster.transform.a, self._path))
-        self._grid = GridReader(self._raster, self._path, list(self._raster.indexes), gsd_m, frame, warp, copies=True)
+        self._grid = GridReader(self._raster, self._path, list(self._raster.indexes), gsd_m, frame, warp, nearest=True)
 
     def walk_down(self) -> None:
         """Expect windows over the whole width from top to bottom."""

@@ -145,7 +145,7 @@ def nominal_gsd_m(pixel_m: float, path: str | Path) -> float:
 class GridReader:
     """Reads some bands of one raster on one stored grid: as they are, by block means, or through a warp.
 
-    A warp averages where the grid is coarser than the raster and is bilinear otherwise; with ``copies`` it takes the
+    A warp averages where the grid is coarser than the raster and is bilinear otherwise; with ``nearest`` it takes the
     pixel at a sample's centre as it is, so what was copied there comes back, and codes stay codes.
 
     With ``keeps_rows``, windows over the whole width that follow each other downwards decode every block once: a JP2
@@ -153,14 +153,14 @@ class GridReader:
     """
 
     def __init__(self, raster: Any, path: str | Path, indexes: list[int], gsd_m: int, frame: Frame, warp: bool,
-                 copies: bool = False) -> None:  # fmt: skip
+                 nearest: bool = False) -> None:  # fmt: skip
         self.path, self.indexes, self.gsd_m, self.frame = path, indexes, gsd_m, frame
         self.nodata = raster.nodata
         self.keeps_rows = False
         self._kept: dict[int, np.ndarray] = {}
         self._owned: Any = None
         if warp:
-            raster = self._owned = _warped(raster, gsd_m, frame, copies)
+            raster = self._owned = _warped(raster, gsd_m, frame, nearest)
             self.factor, pixel_m = 1, float(gsd_m)
         else:
             pixel_m = nominal_gsd_m(raster.transform.a, path)
@@ -215,11 +215,11 @@ class GridReader:
             self._owned.close()
 
 
-def _warped(raster: Any, gsd_m: int, frame: Frame, copies: bool) -> WarpedVRT:
+def _warped(raster: Any, gsd_m: int, frame: Frame, nearest: bool) -> WarpedVRT:
     """Look at a raster through a warp onto the scene's grid."""
     west, _, east, _ = transform_bounds(raster.crs, frame.crs, *_bounds(raster))
     finer = gsd_m > 1.5 * (east - west) / raster.width
-    resampling = Resampling.nearest if copies else Resampling.average if finer else Resampling.bilinear
+    resampling = Resampling.nearest if nearest else Resampling.average if finer else Resampling.bilinear
     return WarpedVRT(
         raster, crs=frame.crs, transform=Affine(gsd_m, 0, frame.x_m, 0, -gsd_m, frame.y_m),
         width=round(frame.width_m / gsd_m), height=round(frame.height_m / gsd_m),

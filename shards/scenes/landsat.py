@@ -47,7 +47,7 @@ class LandsatScene(RasterScene):
         super().__init__(name, path, sensor, bands, stack, None, cloud, stated)
         gsd_m = sensor.groups[0].gsd_m
         self._quality = {
-            kind: GridReader(raster, file, [1], gsd_m, self._frame, self._warp, copies=True)
+            kind: GridReader(raster, file, [1], gsd_m, self._frame, self._warp, nearest=True)
             for kind, (raster, file) in quality.items()
         }
 

@@ -120,8 +120,8 @@ class RasterScene:
                     runs.append((raster, path, [index]))
             for raster, path, _ in runs:
                 _check_same_frame(raster, path, self._frame, self._warp)
-            copies = group.gsd_m in self._copied
-            grids[group.gsd_m] = [GridReader(r, p, ix, group.gsd_m, self._frame, self._warp, copies)
+            nearest = group.gsd_m in self._copied
+            grids[group.gsd_m] = [GridReader(r, p, ix, group.gsd_m, self._frame, self._warp, nearest)
                                   for r, p, ix in runs]  # fmt: skip
             for grid in grids[group.gsd_m]:
                 self._stack.callback(grid.close)

@@ -11,6 +11,8 @@ from rasterio.warp import transform as transform_points
 from bandloom.label_set import LabelClass, LabelSet
 from shards.labels import LabelRaster
 from shards.scenes import open_scene
+from shards.scenes.cloud import RasterCloud
+from shards.scenes.grid import frame_of
 from tests.shards.conftest import L1C
 
 SIDE_M = 4800
@@ -84,11 +86,8 @@ def test_samples_that_a_stack_in_degrees_copies_are_taken_back_as_measured(tmp_p
         groups = scene.read((-x, -y, SIDE_M, SIDE_M))
         order = {group.gsd_m: [band.name for band in group.bands] for group in scene.sensor.groups}
 
-    for gsd_m, most_lost in (
-        (10, 0.01),
-        (20, 0),
-        (60, 0),
-    ):  # the pixel at a 10 m sample's centre may be centred beside it
+    lost = {10: 0.01, 20: 0, 60: 0}  # the pixel at a 10 m sample's centre may be centred beside it
+    for gsd_m, most_lost in lost.items():
         inner = slice(120 // gsd_m, -120 // gsd_m)
         wanted = np.stack([samples[name] for name in order[gsd_m]])[:, inner, inner]
         found = groups[gsd_m][:, inner, inner]
@@ -112,27 +111,37 @@ def test_ground_without_texture_tells_nothing(tmp_path, write_stack):
 
 
 def test_bands_in_files_of_their_own_are_taken_back_too(tmp_path):
-    zone, corner = PLACES["north"]
-    pixels, transform = in_degrees(measured(), f"EPSG:{zone}", corner)
-    folder = tmp_path / "scene"
-    folder.mkdir()
+    pixels, transform = in_degrees(measured(), "EPSG:32632", PLACES["north"][1])
     for name, plane in zip(L1C, pixels, strict=True):
-        profile = {"driver": "GTiff", "count": 1, "dtype": "uint16", "crs": "EPSG:4326", "transform": transform}
-        with rasterio.open(folder / f"{name}.tif", "w", height=plane.shape[0], width=plane.shape[1], **profile) as out:
-            out.write(plane, 1)
+        write_plane(tmp_path / f"{name}.tif", plane, transform)
 
-    with open_scene(folder, offset=-1000) as scene:
+    with open_scene(tmp_path, offset=-1000) as scene:
         assert scene.provenance["own_samples"] == [10, 20, 60]
+
+
+def test_a_warp_puts_no_third_code_between_two_of_a_mask(tmp_path):
+    transform, width, height = grid_in_degrees("EPSG:32632", PLACES["north"][1])
+    write_plane(tmp_path / "mask.tif", np.where(np.indices((height, width))[1] > width // 2, 3, 1), transform)
+    with rasterio.open(tmp_path / "mask.tif") as raster:
+        frame, warp = frame_of(raster, "mask.tif")
+        mask = RasterCloud(raster, "mask.tif", lambda codes: codes[0] == 2)
+        mask.place(frame, warp)
+        assert not mask.read((0, 0, frame.width_m, frame.height_m)).any()
+
+
+def write_plane(path, plane, transform):
+    """Write one band in degrees."""
+    profile = {"driver": "GTiff", "count": 1, "dtype": "uint16", "crs": "EPSG:4326", "transform": transform}
+    with rasterio.open(path, "w", height=plane.shape[0], width=plane.shape[1], **profile) as out:
+        out.write(plane.astype(np.uint16), 1)
 
 
 def test_labels_lie_on_the_zone_that_the_scene_was_taken_back_to(tmp_path, write_stack):
     zone, corner = PLACES["next zone"]
     pixels, transform = in_degrees(measured(), f"EPSG:{zone}", corner)
     path = write_stack(tmp_path / "geo.tif", pixels, crs="EPSG:4326", transform=transform)
-    codes = 1 + (np.indices(pixels.shape[1:])[1] > pixels.shape[2] // 2).astype(np.uint8)
-    with rasterio.open(tmp_path / "labels.tif", "w", driver="GTiff", count=1, dtype="uint8", crs="EPSG:4326",
-                       height=codes.shape[0], width=codes.shape[1], transform=transform) as out:  # fmt: skip
-        out.write(codes, 1)
+    codes = 1 + (np.indices(pixels.shape[1:])[1] > pixels.shape[2] // 2)
+    write_plane(tmp_path / "labels.tif", codes, transform)
 
     with open_scene(path) as scene, LabelRaster(tmp_path / "labels.tif", scene, TWO) as labels:
         found = labels.read((0, 0, scene.width_m, scene.height_m))
