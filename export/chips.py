@@ -59,7 +59,7 @@ def held_chips(contract: Contract, ground: Ground, count: int | None = None) -> 
     """
     wanted = count or (HELD if contract.makes_map else HELD_CHIPS)
     found = _labelled(contract, ground, HELD_ROLES, wanted) or _unlabelled(contract, ground, HELD_ROLES, wanted)
-    return _with_absent_samples(found or _drawn(contract, count or HELD, seed=0))
+    return _with_absent_samples(found or _drawn(contract, wanted, seed=0))
 
 
 def calibration_chips(contract: Contract, ground: Ground, count: int = CALIBRATION) -> Chips:

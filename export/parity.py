@@ -10,7 +10,7 @@ from bandloom.label_set import IGNORE_INDEX
 from export.answers import decisions
 from export.chips import BATCH, Chips
 from export.record import Contract, Parity
-from export.replay import compare
+from export.replay import compare, needed_agreement
 from export.runner import Groups, Runner
 from finetune.model import TaskModel
 
@@ -48,9 +48,10 @@ def measure(runner: Runner, expected: np.ndarray, chips: Chips, precision: str, 
     budget = BUDGETS[precision]
     given = np.concatenate([runner.run(groups) for groups in chips.batches()])
     max_abs, agreement = compare(given, expected, contract)
+    needed = needed_agreement(budget.agreement, decisions(contract, expected).size)
     return Parity(
         chips=len(chips), source=chips.source, max_abs=min(max_abs, 1e30), argmax_agreement=agreement,
-        allowed_max_abs=budget.max_abs, required_agreement=budget.agreement, runtime=runner.name,
+        allowed_max_abs=budget.max_abs, required_agreement=needed, runtime=runner.name,
         score=accuracy(contract, given, chips.labels), torch_score=accuracy(contract, expected, chips.labels),
     )  # fmt: skip
 

@@ -1,8 +1,10 @@
 """INT8 by static quantisation: Q/DQ pairs around the linear layers, ranges from calibration chips.
 
 Only products with a constant weight are quantised, per output channel and symmetric, which is what TensorRT and ONNX
-Runtime both take. The embedding of the samples, the products inside attention and the last linear layer stay in fp32:
-they are a few percent of the work and most of the error.
+Runtime both take. Weights keep to seven bits (-64 to 64): a processor without VNNI adds two products of eight-bit
+numbers in sixteen bits (``vpmaddubsw``), which saturates at 2 x 255 x 127 and cannot at 2 x 255 x 64, so that every
+processor gives one answer (docs/decisions/int8.md). The embedding of the samples, the products inside attention and
+the last linear layer stay in fp32: they are a few percent of the work and most of the error.
 """
 
 import logging
@@ -38,7 +40,7 @@ def write_int8(source: Path, target: Path, chips: Chips) -> None:
             logging.root.setLevel(logging.ERROR)  # it warns about its own defaults
             quantize_static(
                 str(prepared), str(target), cast(Any, _Calibration(chips)), quant_format=QuantFormat.QDQ,
-                per_channel=True, activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
+                per_channel=True, reduce_range=True, activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
                 nodes_to_quantize=chosen, extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
             )  # fmt: skip
         finally:

@@ -46,8 +46,13 @@ class OnnxRunner:
 
     lanes = 1
 
-    def __init__(self, path: Path, *, threads: int = 0, provider: str = "CPUExecutionProvider") -> None:
+    def __init__(
+        self, path: Path, *, threads: int = 0, provider: str = "CPUExecutionProvider", exact: bool = False
+    ) -> None:
         """Load the model; ``threads`` 0 leaves their number to the runtime.
+
+        ``exact`` leaves the graph as it was written, so that quantised layers are computed in float arithmetic: slow,
+        and the same on every processor.
 
         Raises:
             BundleError: the file is absent, or no model that this runtime can load.
@@ -57,6 +62,8 @@ class OnnxRunner:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        if exact:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         settings = {"use_tf32": "0"} if provider == "CUDAExecutionProvider" else {}
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=[(provider, settings)])

@@ -12,6 +12,7 @@ from export.parity import measure, require
 from export.precision import CastGraph
 from export.quantise import write_int8
 from export.record import Contract, ModelFile
+from export.replay import require_exact
 from export.runner import Groups, OnnxRunner, Runner, byte_pairs
 from export.to_onnx import OPSET, DeployGraph, write_onnx
 from finetune.model import TaskModel
@@ -40,6 +41,8 @@ def write_precision(
     runner = write_file(folder, model, contract, precision, ground)
     parity = measure(runner, expected, chips, precision, contract)
     require(parity, precision)
+    if precision == "int8":
+        require_exact(folder / FILES[precision], runner, chips.groups, expected)
     return ModelFile(file=FILES[precision], precision=precision, opset=OPSET, parity=parity)  # type: ignore[arg-type]
 
 

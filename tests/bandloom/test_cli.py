@@ -1,8 +1,7 @@
-"""The console command: quick to answer, and one sentence for every mistake."""
+"""The console command: one sentence for every mistake."""
 
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -15,21 +14,16 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_help_names_every_verb_in_half_a_second_without_torch() -> None:
+def test_help_names_every_verb_without_torch() -> None:
     code = (
         "import sys; from bandloom.cli import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
         "sys.exit('torch' in sys.modules)"
     )
-    took_s = []
-    for _ in range(3):
-        began = time.monotonic()
-        finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        took_s.append(time.monotonic() - began)
-        assert finished.returncode == 0, finished.stderr
-        assert all(verb in finished.stdout for verb in VERBS)
-    assert min(took_s) < 0.5
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert all(verb in finished.stdout for verb in VERBS)
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
