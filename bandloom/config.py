@@ -11,7 +11,12 @@ from bandloom.errors import ConfigError, nearest
 
 
 class Config(BaseModel):
-    """The base of every config: frozen, fully typed, unknown keys refused; field descriptions are its documentation."""
+    """The base of every config: frozen, fully typed, unknown keys refused; field descriptions are its documentation.
+
+    A section with defaults of its own is a class of its own, whose fields take type and limits from their parent:
+    ``lr: Annotated[float, EngineConfig.model_fields["lr"]] = 1e-3``. A default factory that builds the parent with
+    other values would lose all of them as soon as one key of the section is named.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 

@@ -1,7 +1,7 @@
 """The config of a fine-tuning run."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -27,7 +27,20 @@ class SplitConfig(Config):
     seed: int = Field(default=0, ge=0, description="another seed deals the blocks anew")
 
 
-FINETUNE_ENGINE = EngineConfig(lr=1e-3, warmup_steps=50, betas=(0.9, 0.999))
+class FinetuneEngineConfig(EngineConfig):
+    """How the weights are trained on labels."""
+
+    lr: Annotated[float, EngineConfig.model_fields["lr"]] = 1e-3
+    warmup_steps: Annotated[int, EngineConfig.model_fields["warmup_steps"]] = 50
+    betas: Annotated[tuple[float, float], EngineConfig.model_fields["betas"]] = (0.9, 0.999)
+
+
+class FinetuneTrainerConfig(TrainerConfig):
+    """How long, how much and how often a model is fine-tuned."""
+
+    steps: Annotated[int, TrainerConfig.model_fields["steps"]] = 500
+    batch_size: Annotated[int, TrainerConfig.model_fields["batch_size"]] = 16
+    engine: FinetuneEngineConfig = Field(default_factory=FinetuneEngineConfig)  # pyright: ignore  # frozen, so it may be narrower
 
 
 class FinetuneConfig(Config):
@@ -78,8 +91,4 @@ class FinetuneConfig(Config):
     )
     curve_points: int = Field(default=5, ge=0, description="looks at validation ground on the way, for the curve")
     bootstrap: int = Field(default=1000, ge=0, description="draws of blocks behind the intervals")
-    trainer: TrainerConfig = Field(
-        default_factory=lambda: TrainerConfig(
-            steps=500, batch_size=16, log_every=20, snapshot_every=500, engine=FINETUNE_ENGINE
-        )
-    )
+    trainer: FinetuneTrainerConfig = Field(default_factory=FinetuneTrainerConfig)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -13,6 +13,7 @@ from bandloom.errors import ConfigError, LabelError
 from bandloom.ranks import Ranks
 from bandloom.sensors import Sensor
 from bandloom.statistics import Statistics
+from bandloom.trainer import TrainerConfig
 from finetune.change_data import ChangeData
 from finetune.config import BandsKept, FinetuneConfig
 from finetune.model import CHIP_TASKS
@@ -92,7 +93,20 @@ def open_setting(config: FinetuneConfig, ranks: Ranks) -> tuple[Setting, Encoder
     return Setting(config, data, config.chip_px or default_chip_px(data, encoder.config.token_m), ranks), encoder
 
 
-def pretrained_or_random(config: FinetuneConfig, statistics: Statistics) -> Encoder:
+class EncoderChoice(Protocol):
+    """The keys of a config that say which encoder a training starts from."""
+
+    @property
+    def checkpoint(self) -> Path | None: ...  # noqa: D102
+    @property
+    def size(self) -> str: ...  # noqa: D102
+    @property
+    def token_m(self) -> int: ...  # noqa: D102
+    @property
+    def trainer(self) -> TrainerConfig: ...  # noqa: D102
+
+
+def pretrained_or_random(config: EncoderChoice, statistics: Statistics) -> Encoder:
     """Return the checkpoint's encoder, or one of the named size with weights drawn from the seed."""
     torch.manual_seed(config.trainer.seed)
     if config.checkpoint is None:

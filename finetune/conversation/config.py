@@ -1,7 +1,7 @@
 """The config of a captioner."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -11,7 +11,21 @@ from bandloom.trainer import TrainerConfig
 from finetune.config import SplitConfig
 from finetune.text.captions import CaptionConfig
 
-CAPTION_ENGINE = EngineConfig(lr=1e-3, warmup_steps=20, betas=(0.9, 0.999), weight_decay=0.0)
+
+class CaptionEngineConfig(EngineConfig):
+    """How the weights are trained on captions and answers."""
+
+    lr: Annotated[float, EngineConfig.model_fields["lr"]] = 1e-3
+    warmup_steps: Annotated[int, EngineConfig.model_fields["warmup_steps"]] = 20
+    betas: Annotated[tuple[float, float], EngineConfig.model_fields["betas"]] = (0.9, 0.999)
+    weight_decay: Annotated[float, EngineConfig.model_fields["weight_decay"]] = 0.0
+
+
+class CaptionTrainerConfig(TrainerConfig):
+    """How long, how much and how often a captioner is trained."""
+
+    steps: Annotated[int, TrainerConfig.model_fields["steps"]] = 1000
+    engine: CaptionEngineConfig = Field(default_factory=CaptionEngineConfig)  # pyright: ignore  # frozen, so it may be narrower
 
 
 class LanguageConfig(Config):
@@ -60,8 +74,4 @@ class CaptionerConfig(Config):
     )
     split: SplitConfig = Field(default_factory=SplitConfig, description="kind block or given")
     test_pairs: int = Field(default=200, ge=0, description="test questions and captions that the report looks at")
-    trainer: TrainerConfig = Field(
-        default_factory=lambda: TrainerConfig(
-            steps=1000, batch_size=32, log_every=20, snapshot_every=500, engine=CAPTION_ENGINE
-        )
-    )
+    trainer: CaptionTrainerConfig = Field(default_factory=CaptionTrainerConfig)

@@ -21,7 +21,6 @@ from bandloom.sensors import Sensor
 from bandloom.statistics import Statistics
 from bandloom.trainer import LoadedStep, Task, Trainer
 from finetune.augment import d4
-from finetune.config import FinetuneConfig
 from finetune.conversation.answers import answer_report, answer_table
 from finetune.conversation.config import CaptionerConfig
 from finetune.conversation.language import describe, open_language
@@ -90,11 +89,7 @@ def prepare(config: CaptionerConfig, ranks: Ranks) -> tuple[Conversation, Captio
     indices = np.array([i for i, entry in enumerate(shards.entries) if entry.sensor == sensor.name], np.int64)
     pairs = make_pairs(config, shards, indices)
     _, roles = sample_roles(config.split, shards, indices)
-    encoder = pretrained_or_random(
-        FinetuneConfig(shards=config.shards, checkpoint=config.checkpoint, size=config.size, token_m=config.token_m,
-                       trainer=config.trainer),
-        Statistics.from_mapping(shards.statistics),
-    )  # fmt: skip
+    encoder = pretrained_or_random(config, Statistics.from_mapping(shards.statistics))
     side = chip_side(shards, indices, encoder.config.token_m)
     conversation = Conversation(config, ranks, shards, sensor, pairs, indices, roles, side)
     few = len(conversation.of(TRAIN))

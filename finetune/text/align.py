@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bandloom.checkpoint import load_encoder
 from bandloom.console import console, logger
 from bandloom.device_batch import DeviceBatch, rng_of
-from bandloom.encoder import Encoder, EncoderConfig, count_parameters
+from bandloom.encoder import Encoder, count_parameters
 from bandloom.engine import LossOf, make_engine
 from bandloom.errors import ConfigError
 from bandloom.markers import EXIT_DONE
@@ -25,7 +24,7 @@ from bandloom.statistics import Statistics
 from bandloom.trainer import LoadedStep, Task, Trainer
 from finetune.augment import d4
 from finetune.lora import merge_lora
-from finetune.setting import checkpoint_folder
+from finetune.setting import pretrained_or_random
 from finetune.splits import TEST, TRAIN, VAL
 from finetune.task_data import pick_sensor
 from finetune.text.aligned import Aligned, save_aligned
@@ -107,7 +106,7 @@ def prepare(config: AlignConfig, ranks: Ranks) -> tuple[Alignment, Encoder]:
                              held_out=config.holdout_classes)  # fmt: skip
     source = _text_source(config, captions)
     _, roles = sample_roles(config.split, shards, indices)
-    encoder = _encoder(config, shards)
+    encoder = pretrained_or_random(config, Statistics.from_mapping(shards.statistics))
     side = chip_side(shards, indices, encoder.config.token_m)
     alignment = Alignment(config, ranks, shards, sensor, captions, indices, roles, _held_out(config, captions), source,
                           side)  # fmt: skip
@@ -280,14 +279,6 @@ def _model(alignment: Alignment, encoder: Encoder) -> AlignModel:
     standardise(model, pooled_features(model, alignment.shards, some.tolist()))
     model.set_trainable(config.mode, config.lora_rank)
     return model
-
-
-def _encoder(config: AlignConfig, shards: ShardSet) -> Encoder:
-    torch.manual_seed(config.trainer.seed)
-    if config.checkpoint is not None:
-        return load_encoder(checkpoint_folder(config.checkpoint))
-    statistics = Statistics.from_mapping(shards.statistics)
-    return Encoder(EncoderConfig.of_size(config.size, token_m=config.token_m), statistics)
 
 
 def _tower_trains(config: AlignConfig) -> bool:

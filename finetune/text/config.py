@@ -1,7 +1,7 @@
 """The config of an alignment."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -12,7 +12,23 @@ from finetune.config import SplitConfig
 from finetune.text.captions import CaptionConfig
 
 SCRATCH = "scratch"
-ALIGN_ENGINE = EngineConfig(lr=3e-3, warmup_steps=20, betas=(0.9, 0.999), weight_decay=0.01)
+
+
+class AlignEngineConfig(EngineConfig):
+    """How the weights are trained on captions."""
+
+    lr: Annotated[float, EngineConfig.model_fields["lr"]] = 3e-3
+    warmup_steps: Annotated[int, EngineConfig.model_fields["warmup_steps"]] = 20
+    betas: Annotated[tuple[float, float], EngineConfig.model_fields["betas"]] = (0.9, 0.999)
+    weight_decay: Annotated[float, EngineConfig.model_fields["weight_decay"]] = 0.01
+
+
+class AlignTrainerConfig(TrainerConfig):
+    """How long, how much and how often an alignment is trained."""
+
+    steps: Annotated[int, TrainerConfig.model_fields["steps"]] = 1500
+    batch_size: Annotated[int, TrainerConfig.model_fields["batch_size"]] = 64
+    engine: AlignEngineConfig = Field(default_factory=AlignEngineConfig)  # pyright: ignore  # frozen, so it may be narrower
 
 
 class TextConfig(Config):
@@ -65,8 +81,4 @@ class AlignConfig(Config):
     augment: bool = Field(default=True, description="turn and mirror images (D4); directions leave the captions then")
     split: SplitConfig = Field(default_factory=SplitConfig, description="kind block or given")
     curve_points: int = Field(default=5, ge=0, description="looks at validation samples on the way")
-    trainer: TrainerConfig = Field(
-        default_factory=lambda: TrainerConfig(
-            steps=1500, batch_size=64, log_every=20, snapshot_every=500, engine=ALIGN_ENGINE
-        )
-    )
+    trainer: AlignTrainerConfig = Field(default_factory=AlignTrainerConfig)

@@ -1,5 +1,7 @@
 """Configs say which key is wrong, where, and what was meant."""
 
+from typing import Literal, get_args, get_origin
+
 import pytest
 from pydantic import Field
 
@@ -56,3 +58,65 @@ def test_what_cannot_be_used_is_one_sentence(tmp_path, text: str, overrides: lis
 def test_the_resolved_config_reads_back_as_itself(tmp_path) -> None:
     config = load_config(Outer, None, ["name=a", "bands=[B02]"])
     assert load_config(Outer, write(tmp_path, config.to_yaml())) == config
+
+
+def every_config() -> list[type[Config]]:
+    """Return all config classes of the product."""
+    import slurm.profile  # noqa: F401
+
+    kinds, found = [Config], []
+    while kinds:
+        kinds += kinds.pop().__subclasses__()
+        found = list(dict.fromkeys([*found, *kinds]))
+    files = ("config", "profile", "engine", "trainer")  # where what a user types is kept
+    return [kind for kind in found if kind.__module__.split(".")[-1] in files]
+
+
+def leaves(kind: type[Config], defaults: Config, prefix: str = "") -> list[tuple[str, object]]:
+    """Return every key below ``kind``'s sections with its default."""
+    keys = []
+    for name, field in kind.model_fields.items():
+        if field.is_required():
+            continue
+        value = getattr(defaults, name)
+        if isinstance(value, Config):
+            keys += leaves(type(value), value, f"{prefix}{name}.")
+        else:
+            keys.append((f"{prefix}{name}", value))
+    return keys
+
+
+def some_value(annotation) -> object:
+    """Return a value that a required field takes."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)[0]
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return {
+            name: some_value(each.annotation) for name, each in annotation.model_fields.items() if each.is_required()
+        }
+    return "x"
+
+
+@pytest.mark.parametrize("kind", every_config(), ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+def test_naming_one_key_leaves_every_other_default_as_it_was(kind: type[Config]) -> None:
+    required = {name: some_value(field.annotation) for name, field in kind.model_fields.items() if field.is_required()}
+    plain = kind.model_validate(required)
+    for key, value in leaves(kind, plain):
+        named: dict = {}
+        section = named
+        *sections, last = key.split(".")
+        for part in sections:
+            section = section.setdefault(part, {})
+        section[last] = value
+        assert kind.model_validate({**required, **named}) == plain, f"{key}={value!r} changes another key"
+
+
+def test_a_readers_first_config_keeps_the_stages_own_defaults(tmp_path) -> None:
+    """README's example names two keys of the trainer; the learning rate and the betas stay fine-tuning's."""
+    from finetune.config import FinetuneConfig
+
+    path = write(tmp_path, "shards: s\ntrainer: {steps: 200, batch_size: 16}")
+    config = load_config(FinetuneConfig, path)
+    assert (config.trainer.steps, config.trainer.batch_size) == (200, 16)
+    assert (config.trainer.engine.lr, config.trainer.engine.betas) == (1e-3, (0.9, 0.999))
+    assert load_config(FinetuneConfig, path, ["trainer.engine.lr=0.1"]).trainer.engine.warmup_steps == 50
