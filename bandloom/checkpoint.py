@@ -144,11 +144,13 @@ def _card(encoder: Encoder, sensors: Sequence[Sensor], provenance: Mapping[str, 
         "",
         "| slot | mean reflectance | deviation |",
         "|---|---|---|",
-        *(f"| {s} | {encoder.statistics.mean[s]:.4f} | {encoder.statistics.std[s]:.4f} |"
-          for s in encoder.statistics.mean),
+        *(
+            f"| {s} | {encoder.statistics.mean[s]:.4f} | {encoder.statistics.std[s]:.4f} |"
+            for s in encoder.statistics.mean
+        ),
         "",
         "## Provenance",
         "",
         *(f"- {key}: {value}" for key, value in provenance.items()),
-    ]  # fmt: skip
+    ]
     return "\n".join(lines) + "\n"

@@ -6,12 +6,18 @@ from collections.abc import Sequence
 
 # the legend of ESA WorldCover 2021 (Product User Manual v2.0), with words that mean the same
 OF_WORDS = {
-    "#006400": ("tree", "forest", "wood"), "#ffbb22": ("shrub",), "#ffff4c": ("grass", "meadow", "pasture"),
-    "#f096ff": ("crop", "field", "arable"), "#fa0000": ("built", "urban", "residential", "settlement", "city"),
-    "#b4b4b4": ("bare", "barren", "rock", "sand", "soil"), "#f0f0f0": ("snow", "ice", "glacier"),
-    "#0064c8": ("water", "lake", "sea", "ocean", "river"), "#0096a0": ("wetland", "marsh", "swamp"),
-    "#00cf75": ("mangrove",), "#fae6a0": ("moss", "lichen"),
-}  # fmt: skip
+    "#006400": ("tree", "forest", "wood"),
+    "#ffbb22": ("shrub",),
+    "#ffff4c": ("grass", "meadow", "pasture"),
+    "#f096ff": ("crop", "field", "arable"),
+    "#fa0000": ("built", "urban", "residential", "settlement", "city"),
+    "#b4b4b4": ("bare", "barren", "rock", "sand", "soil"),
+    "#f0f0f0": ("snow", "ice", "glacier"),
+    "#0064c8": ("water", "lake", "sea", "ocean", "river"),
+    "#0096a0": ("wetland", "marsh", "swamp"),
+    "#00cf75": ("mangrove",),
+    "#fae6a0": ("moss", "lichen"),
+}
 GOLDEN = 0.618034  # of the colour circle, from one hue to the next: any number of them stay apart
 
 
@@ -37,8 +43,15 @@ def with_colours(names: Sequence[str], colours: Sequence[str]) -> list[str]:
 def _expected(name: str) -> str:
     """Return the colour of the first known word in a name such as ``SeaLake``, ``bare ground`` or ``croplands``."""
     told = [part.lower() for part in re.findall(r"[A-Z]?[a-z]+", name)]
-    return next((colour for part in told for colour, words in OF_WORDS.items()
-                 if any(re.fullmatch(f"{word}(?:land|wood)?(?:s|es)?", part) for word in words)), "")  # fmt: skip
+    return next(
+        (
+            colour
+            for part in told
+            for colour, words in OF_WORDS.items()
+            if any(re.fullmatch(f"{word}(?:land|wood)?(?:s|es)?", part) for word in words)
+        ),
+        "",
+    )
 
 
 def _hue(index: int) -> str:

@@ -36,8 +36,13 @@ def start_logging(*, debug: bool = False) -> None:
     logger.setLevel(logging.DEBUG if debug else logging.INFO if is_main_rank() else logging.WARNING)
 
 
-def track(items: Iterable[T], what: str, total: int | None = None, every_s: float = 10.0,
-          note: Callable[[], str] | None = None) -> Iterator[T]:  # fmt: skip
+def track(
+    items: Iterable[T],
+    what: str,
+    total: int | None = None,
+    every_s: float = 10.0,
+    note: Callable[[], str] | None = None,
+) -> Iterator[T]:
     """Yield ``items`` under a progress bar on a terminal, or with a plain line every ``every_s`` seconds elsewhere.
 
     ``note`` says more of what is done so far. Both tell the time left where the total is known.
@@ -65,8 +70,14 @@ def track(items: Iterable[T], what: str, total: int | None = None, every_s: floa
 
 def progress_bar() -> Progress:
     """Return the project's one style of progress bar."""
-    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-               TimeRemainingColumn(compact=True), TextColumn("{task.fields[note]}"))  # fmt: skip
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}"),
+    )
     return _NotedProgress(*columns, console=console, transient=False)
 
 

@@ -128,8 +128,9 @@ class DeepSpeedEngine(Engine):
         found = {f"model.{name}": _present(safe_get_full_fp32_param(parameter))}
         step = self._step_count()
         if step is not None:
-            found |= {f"optimizer.{key}.{name}": _present(safe_get_full_optimizer_state(parameter, key))
-                      for key in MOMENTS}  # fmt: skip
+            found |= {
+                f"optimizer.{key}.{name}": _present(safe_get_full_optimizer_state(parameter, key)) for key in MOMENTS
+            }
             found[f"optimizer.step.{name}"] = step
         return found
 
@@ -195,8 +196,9 @@ def _start(ranks: Ranks) -> Any:
     prepare_build(ranks.device)
     os.environ.setdefault("LOCAL_RANK", str(ranks.local_rank))  # DeepSpeed asks for it even in one process
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if ranks.device.type == "cuda" else "gloo", store=dist.HashStore(), rank=0,
-                                world_size=1)  # fmt: skip
+        dist.init_process_group(
+            "nccl" if ranks.device.type == "cuda" else "gloo", store=dist.HashStore(), rank=0, world_size=1
+        )
     deepspeed.init_distributed(dist_backend=dist.get_backend(), auto_mpi_discovery=False, verbose=False)
     return deepspeed
 

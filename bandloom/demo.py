@@ -36,10 +36,26 @@ class DemoSize:
     classify_steps: int
 
 
-FULL = DemoSize(scenes=24, chip_scenes=12, side_px=480, map_px=960, pretrain_steps=400, warm_steps=600,
-                segment_steps=100, classify_steps=150)  # fmt: skip
-QUICK = DemoSize(scenes=8, chip_scenes=4, side_px=240, map_px=360, pretrain_steps=20, warm_steps=60,
-                 segment_steps=8, classify_steps=8)  # fmt: skip
+FULL = DemoSize(
+    scenes=24,
+    chip_scenes=12,
+    side_px=480,
+    map_px=960,
+    pretrain_steps=400,
+    warm_steps=600,
+    segment_steps=100,
+    classify_steps=150,
+)
+QUICK = DemoSize(
+    scenes=8,
+    chip_scenes=4,
+    side_px=240,
+    map_px=360,
+    pretrain_steps=20,
+    warm_steps=60,
+    segment_steps=8,
+    classify_steps=8,
+)
 UNSEEN_SEED = 5000  # no scene of the demo's shards has it
 
 
@@ -59,22 +75,73 @@ def _run_stages(out: Path, size: DemoSize) -> None:
     config = _write_configs(out, size)
     scenes, side = ["--scenes", str(size.scenes)], ["--size", str(size.side_px)]
     _type("Scenes: thirteen bands and their labels", "shards", "synth", "--out", out / "data", *scenes, *side)
-    _type("Shards", "shards", "build", out / "data/scenes", "--labels", out / "data/labels",
-          "--label-set", out / "data/label_set.yaml", "--out", out / "shards")  # fmt: skip
+    _type(
+        "Shards",
+        "shards",
+        "build",
+        out / "data/scenes",
+        "--labels",
+        out / "data/labels",
+        "--label-set",
+        out / "data/label_set.yaml",
+        "--out",
+        out / "shards",
+    )
     _type("Pretrain by masked autoencoding", "pretrain", config["pretrain"], "--out", out / "pretrain")
     _type("Fine-tune: a class for every pixel", "finetune", config["segment"], "--out", out / "segment")
-    _type("Chips in class folders", "shards", "synth", "--out", out / "chip_data", "--chips", "36",
-          "--scenes", str(size.chip_scenes), *side, "--seed", "2000")  # fmt: skip
-    _type("Shards of chips", "shards", "build", out / "chip_data/chips", "--class-folders", "--label-set",
-          out / "chip_data/label_set.yaml", "--side", "36", "--out", out / "chip_shards")  # fmt: skip
+    _type(
+        "Chips in class folders",
+        "shards",
+        "synth",
+        "--out",
+        out / "chip_data",
+        "--chips",
+        "36",
+        "--scenes",
+        str(size.chip_scenes),
+        *side,
+        "--seed",
+        "2000",
+    )
+    _type(
+        "Shards of chips",
+        "shards",
+        "build",
+        out / "chip_data/chips",
+        "--class-folders",
+        "--label-set",
+        out / "chip_data/label_set.yaml",
+        "--side",
+        "36",
+        "--out",
+        out / "chip_shards",
+    )
     _type("Fine-tune: a class for every chip", "finetune", config["classify"], "--out", out / "classify")
     for task in ("segment", "classify"):
         _type(f"Export the {task} model", "export", out / task, "--out", out / f"{task}.bundle")
         _type("Verify the bundle", "bundle", "verify", out / f"{task}.bundle")
-    _type("A scene nobody has seen", "shards", "synth", "--out", out / "unseen", "--scenes", "1",
-          "--size", str(size.map_px), "--seed", str(UNSEEN_SEED))  # fmt: skip
-    _type("Map it", "predict", out / "segment.bundle", out / f"unseen/scenes/scene_{UNSEEN_SEED:05d}",
-          "--out", out / "map.tif", "--png")  # fmt: skip
+    _type(
+        "A scene nobody has seen",
+        "shards",
+        "synth",
+        "--out",
+        out / "unseen",
+        "--scenes",
+        "1",
+        "--size",
+        str(size.map_px),
+        "--seed",
+        str(UNSEEN_SEED),
+    )
+    _type(
+        "Map it",
+        "predict",
+        out / "segment.bundle",
+        out / f"unseen/scenes/scene_{UNSEEN_SEED:05d}",
+        "--out",
+        out / "map.tif",
+        "--png",
+    )
 
 
 def _write_configs(out: Path, size: DemoSize) -> dict[str, Path]:

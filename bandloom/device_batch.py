@@ -75,8 +75,15 @@ class DeviceBatch:
 
         groups = {gsd: torch.from_numpy(group).to(device, non_blocking=True) for gsd, group in batch.groups.items()}
         rest = tuple(cls.of(each, device) for each in batch.rest)
-        return cls(batch.sensor, groups, tuple(batch.keys), np.asarray(batch.draws), move(batch.label),
-                   move(batch.class_index), rest)  # fmt: skip
+        return cls(
+            batch.sensor,
+            groups,
+            tuple(batch.keys),
+            np.asarray(batch.draws),
+            move(batch.label),
+            move(batch.class_index),
+            rest,
+        )
 
     @property
     def all_keys(self) -> tuple[str, ...]:

@@ -157,8 +157,16 @@ class RunMarkers:
             return
         self._written_at = now
         median_s = statistics.median(self._step_s) if self._step_s else None
-        record = {"step": step, "time": round(now, 3), "rank": rank, "node": _node(), "loss": loss, "total": total,
-                  "rate": round(1 / median_s, 4) if median_s else None, "step_s": median_s}  # fmt: skip
+        record = {
+            "step": step,
+            "time": round(now, 3),
+            "rank": rank,
+            "node": _node(),
+            "loss": loss,
+            "total": total,
+            "rate": round(1 / median_s, 4) if median_s else None,
+            "step_s": median_s,
+        }
         for each in (self, self.outer):
             if each is not None:
                 name = "heartbeat" if rank == 0 else f"heartbeat.{rank}"

@@ -68,8 +68,11 @@ def _frozen(lines: list[dict[str, Any]]) -> list[str]:
     if not last:
         return []
     floors = {name.removeprefix("floor_"): value for name, value in last.items() if name.startswith("floor_")}
-    rows = {"ridge regression": last["ridge"], "ten neighbours": last.get("knn"),
-            **{f"floor: {name.replace('_', ' ')}": value for name, value in floors.items()}}  # fmt: skip
+    rows = {
+        "ridge regression": last["ridge"],
+        "ten neighbours": last.get("knn"),
+        **{f"floor: {name.replace('_', ' ')}": value for name, value in floors.items()},
+    }
     return _table("accuracy", rows, f"Probes of the frozen encoder on labelled tokens, step {last['step']}:")
 
 

@@ -23,8 +23,22 @@ from bandloom.config import Config, load_config
 from bandloom.errors import MissingExtraError, RunFolderError
 from bandloom.output import new_output, write_json
 
-REPORTED_PACKAGES = ("numpy", "torch", "torchvision", "timm", "deepspeed", "webdataset", "blosc2", "rasterio", "onnx",
-                     "onnxruntime", "scikit-learn", "transformers", "tensorrt", "tensorrt-rtx")  # fmt: skip
+REPORTED_PACKAGES = (
+    "numpy",
+    "torch",
+    "torchvision",
+    "timm",
+    "deepspeed",
+    "webdataset",
+    "blosc2",
+    "rasterio",
+    "onnx",
+    "onnxruntime",
+    "scikit-learn",
+    "transformers",
+    "tensorrt",
+    "tensorrt-rtx",
+)
 
 
 class RunFolder:
@@ -103,8 +117,9 @@ class RunFolder:
             with new_output(name) as temporary:
                 temporary.write_text(secrets.token_hex(8))
         config = yaml.safe_load((self.path / "config.yaml").read_text())
-        self._wandb = wandb.init(project=project, id=name.read_text(), name=self.path.name, config=config,
-                                 dir=str(self.path), resume="allow")  # fmt: skip
+        self._wandb = wandb.init(
+            project=project, id=name.read_text(), name=self.path.name, config=config, dir=str(self.path), resume="allow"
+        )
         # its own counter cannot go back to the steps that a resumed run takes again
         self._wandb.define_metric("*", step_metric="step")
 
@@ -175,10 +190,22 @@ class RunFolder:
 
 
 # how a run is computed and kept, not what it computes: a resumed run may have it otherwise
-_MAY_CHANGE = ("trainer.workers", "trainer.log_every", "trainer.snapshot_every", "trainer.keep_last",
-               "trainer.keep_every", "trainer.wandb", "trainer.engine.kind", "trainer.engine.zero_stage",
-               "trainer.engine.deepspeed", "trainer.engine.accumulate", "trainer.engine.activation_checkpointing",
-               "trainer.engine.compile", "pictures_every", "probe")  # fmt: skip
+_MAY_CHANGE = (
+    "trainer.workers",
+    "trainer.log_every",
+    "trainer.snapshot_every",
+    "trainer.keep_last",
+    "trainer.keep_every",
+    "trainer.wandb",
+    "trainer.engine.kind",
+    "trainer.engine.zero_stage",
+    "trainer.engine.deepspeed",
+    "trainer.engine.accumulate",
+    "trainer.engine.activation_checkpointing",
+    "trainer.engine.compile",
+    "pictures_every",
+    "probe",
+)
 
 
 def _may_change(key: str) -> bool:

@@ -18,8 +18,21 @@ import yaml
 from bandloom.errors import SensorError, nearest
 
 SLOTS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
-SLOT_GSD_M = {"B02": 10, "B03": 10, "B04": 10, "B08": 10, "B05": 20, "B06": 20, "B07": 20, "B8A": 20, "B11": 20,
-              "B12": 20, "B01": 60, "B09": 60, "B10": 60}  # fmt: skip
+SLOT_GSD_M = {
+    "B02": 10,
+    "B03": 10,
+    "B04": 10,
+    "B08": 10,
+    "B05": 20,
+    "B06": 20,
+    "B07": 20,
+    "B8A": 20,
+    "B11": 20,
+    "B12": 20,
+    "B01": 60,
+    "B09": 60,
+    "B10": 60,
+}
 FINEST_GSD_M = 10  # finer sensors are averaged to this, see Band.stored_gsd_m
 REFERENCE_TOKEN_M = 60  # the coarsest Sentinel-2 pixel: the smallest token that holds a sample of every slot
 
@@ -151,21 +164,45 @@ def _sensor(name: str, reflectance: Reflectance, *rows: tuple[str, float, float,
     return Sensor(name, reflectance, tuple(Band(*row) for row in rows))
 
 
-_MSI = {"B01": (442.7, 21), "B02": (492.4, 66), "B03": (559.8, 36), "B04": (664.6, 31), "B05": (704.1, 15),
-        "B06": (740.5, 15), "B07": (782.8, 20), "B08": (832.8, 106), "B8A": (864.7, 21), "B09": (945.1, 20),
-        "B10": (1373.5, 31), "B11": (1613.7, 91), "B12": (2202.4, 175)}  # fmt: skip
+_MSI = {
+    "B01": (442.7, 21),
+    "B02": (492.4, 66),
+    "B03": (559.8, 36),
+    "B04": (664.6, 31),
+    "B05": (704.1, 15),
+    "B06": (740.5, 15),
+    "B07": (782.8, 20),
+    "B08": (832.8, 106),
+    "B8A": (864.7, 21),
+    "B09": (945.1, 20),
+    "B10": (1373.5, 31),
+    "B11": (1613.7, 91),
+    "B12": (2202.4, 175),
+}
 _MSI_ROWS = tuple((slot, centre, width, SLOT_GSD_M[slot], slot) for slot, (centre, width) in _MSI.items())
 _OLI_ROWS = (
-    ("B1", 443.0, 16, 30, "B01"), ("B2", 482.0, 60, 30, "B02"), ("B3", 561.4, 57, 30, "B03"),
-    ("B4", 654.6, 37, 30, "B04"), ("B5", 864.7, 28, 30, "B8A"), ("B6", 1608.9, 85, 30, "B11"),
-    ("B7", 2200.7, 187, 30, "B12"), ("B8", 589.5, 172, 15, None), ("B9", 1373.4, 20, 30, "B10"),
-    ("B10", 10895.0, 590, 30, None), ("B11", 12005.0, 1010, 30, None),
-)  # fmt: skip
+    ("B1", 443.0, 16, 30, "B01"),
+    ("B2", 482.0, 60, 30, "B02"),
+    ("B3", 561.4, 57, 30, "B03"),
+    ("B4", 654.6, 37, 30, "B04"),
+    ("B5", 864.7, 28, 30, "B8A"),
+    ("B6", 1608.9, 85, 30, "B11"),
+    ("B7", 2200.7, 187, 30, "B12"),
+    ("B8", 589.5, 172, 15, None),
+    ("B9", 1373.4, 20, 30, "B10"),
+    ("B10", 10895.0, 590, 30, None),
+    ("B11", 12005.0, 1010, 30, None),
+)
 
-_HLS_L30_ROWS = tuple((f"B{int(name[1:]):02d}", centre, width, 30, slot if name != "B9" else None)
-                      for name, centre, width, _, slot in _OLI_ROWS if name != "B8")  # fmt: skip
-_HLS_S30_ROWS = tuple((name, centre, width, 30, slot if slot not in ("B09", "B10") else None)
-                      for name, centre, width, _, slot in _MSI_ROWS)  # fmt: skip
+_HLS_L30_ROWS = tuple(
+    (f"B{int(name[1:]):02d}", centre, width, 30, slot if name != "B9" else None)
+    for name, centre, width, _, slot in _OLI_ROWS
+    if name != "B8"
+)
+_HLS_S30_ROWS = tuple(
+    (name, centre, width, 30, slot if slot not in ("B09", "B10") else None)
+    for name, centre, width, _, slot in _MSI_ROWS
+)
 
 SENSORS: dict[str, Sensor] = {
     sensor.name: sensor
@@ -176,12 +213,26 @@ SENSORS: dict[str, Sensor] = {
         _sensor("landsat89-l2", "surface", *(row for row in _OLI_ROWS if row[0] not in ("B8", "B9", "B11"))),
         _sensor("hls-l30", "surface", *_HLS_L30_ROWS),
         _sensor("hls-s30", "surface", *_HLS_S30_ROWS),
-        _sensor("theos1", "toa", ("blue", 485, 70, 15, "B02"), ("green", 565, 70, 15, "B03"),
-                ("red", 655, 70, 15, "B04"), ("nir", 835, 130, 15, "B08"), ("pan", 675, 450, 2, None)),
-        _sensor("theos2", "toa", ("blue", 485, 70, 2, "B02"), ("green", 560, 80, 2, "B03"),
-                ("red", 660, 60, 2, "B04"), ("nir", 830, 140, 2, "B08"), ("pan", 625, 350, 0.5, None)),
+        _sensor(
+            "theos1",
+            "toa",
+            ("blue", 485, 70, 15, "B02"),
+            ("green", 565, 70, 15, "B03"),
+            ("red", 655, 70, 15, "B04"),
+            ("nir", 835, 130, 15, "B08"),
+            ("pan", 675, 450, 2, None),
+        ),
+        _sensor(
+            "theos2",
+            "toa",
+            ("blue", 485, 70, 2, "B02"),
+            ("green", 560, 80, 2, "B03"),
+            ("red", 660, 60, 2, "B04"),
+            ("nir", 830, 140, 2, "B08"),
+            ("pan", 625, 350, 0.5, None),
+        ),
     )
-}  # fmt: skip
+}
 
 
 def named_in(text: str, names: Iterable[str]) -> str | None:

@@ -46,8 +46,10 @@ class TokenLayout:
     def by_gsd(self) -> dict[int, slice]:
         """Return the samples of each native grid, as slices of the sample axis."""
         gsds = sorted({s.gsd_m for s in self.slots})
-        return {g: slice(min(s.start for s in self.slots if s.gsd_m == g),
-                         max(s.stop for s in self.slots if s.gsd_m == g)) for g in gsds}  # fmt: skip
+        return {
+            g: slice(min(s.start for s in self.slots if s.gsd_m == g), max(s.stop for s in self.slots if s.gsd_m == g))
+            for g in gsds
+        }
 
 
 def token_layout(sensor: Sensor, token_m: int) -> TokenLayout:

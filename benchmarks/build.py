@@ -32,8 +32,17 @@ def run() -> list[Figure]:
             build([str(product)], Path(folder, f"out{turn}"), BuildOptions())
             times["build"].append(time.perf_counter() - began)
     note = f"{side_px} x {side_px} px in JP2 tiles of the real sizes; plan, checksums, codec and index included"
-    return [Figure("build", megapixels / min(times["build"]), "Mpx/s", "decoding the same JP2s",
-                   megapixels / min(times["decode"]), ">= 0.9", note)]  # fmt: skip
+    return [
+        Figure(
+            "build",
+            megapixels / min(times["build"]),
+            "Mpx/s",
+            "decoding the same JP2s",
+            megapixels / min(times["decode"]),
+            ">= 0.9",
+            note,
+        )
+    ]
 
 
 def _decode(path: Path) -> None:

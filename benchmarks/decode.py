@@ -33,8 +33,9 @@ def run() -> list[Figure]:
             times = [[best_of(1, each) for each in work] for _ in range(TURNS)]  # in turns: a busy moment hits all
             fast, slow, slower = (count / min(each) for each in zip(*times, strict=True))
             note = f"{count} samples of {SIDE_PX} px of {origin}, from the page cache, best of {TURNS} in turns"
-            figures.append(Figure(f"decode {codec}", fast, "samples/s", "npz", slow,
-                                  ">= 10" if codec == "default" else "", note))  # fmt: skip
+            figures.append(
+                Figure(f"decode {codec}", fast, "samples/s", "npz", slow, ">= 10" if codec == "default" else "", note)
+            )
             if codec == "default":
                 figures.append(Figure("decode stacked", fast, "samples/s", "npz of 13 x H x W", slower, "", note))
     return figures

@@ -43,11 +43,18 @@ def run(size: str = SIZE, seconds: float = SECONDS, seeds: tuple[int, ...] = SEE
         torch.set_num_threads(threads)
     (default, value), *rivals = ((name, float(np.mean(each))) for name, each in found.items())
     return [
-        Figure(f"decoder {default} against {rival}", value, "accuracy", f"decoder {rival}", other, ">= 1",
-               note=f"encoder {size}, {seconds:.0f} s of one core each, {len(seeds)} seeds; steps"
-                    f" {np.mean(steps[default]):.0f} against {np.mean(steps[rival]):.0f}; ridge on {LABELLED}")
+        Figure(
+            f"decoder {default} against {rival}",
+            value,
+            "accuracy",
+            f"decoder {rival}",
+            other,
+            ">= 1",
+            note=f"encoder {size}, {seconds:.0f} s of one core each, {len(seeds)} seeds; steps"
+            f" {np.mean(steps[default]):.0f} against {np.mean(steps[rival]):.0f}; ridge on {LABELLED}",
+        )
         for rival, other in rivals
-    ]  # fmt: skip
+    ]
 
 
 def _score(config: EncoderConfig, decoder: DecoderConfig, seconds: float, seed: int) -> tuple[float, int]:

@@ -57,8 +57,11 @@ def _studies(folder: Path) -> dict[str, dict[str, Any]]:
         out = folder / "real"
         if not out.exists():
             build([str(REAL)], out, BuildOptions(side_px=REAL_SIDE_PX, class_folders=True))
-        found["metadata-of-real-chips"] = {"shards": out, "context": {"source": "metadata"},
-                                           "split": {"block_m": 600, "buffer_m": 0}}  # fmt: skip
+        found["metadata-of-real-chips"] = {
+            "shards": out,
+            "context": {"source": "metadata"},
+            "split": {"block_m": 600, "buffer_m": 0},
+        }
     return found
 
 
@@ -68,8 +71,11 @@ def _generated(folder: Path) -> Path:
         if not (folder / "chips").exists():
             write_chips(folder / "chips", SCENES, SIDE_PX, 70, CHIP_PX)
         label_set = str(folder / "chips" / "label_set.yaml")
-        build([str(folder / "chips" / "chips")], out,
-              BuildOptions(side_px=CHIP_PX, class_folders=True, label_set=label_set))  # fmt: skip
+        build(
+            [str(folder / "chips" / "chips")],
+            out,
+            BuildOptions(side_px=CHIP_PX, class_folders=True, label_set=label_set),
+        )
     return out
 
 
@@ -78,8 +84,13 @@ def _report(path: Path, config: dict[str, Any]) -> dict[str, Any]:
         return json.loads((path / "metrics.json").read_text())
     path.parent.mkdir(parents=True, exist_ok=True)
     encoder = os.environ.get("BANDLOOM_ENCODER")
-    whole = {"image": {"checkpoint": encoder, "size": "demo"}, "steps": STEPS, "seeds": SEEDS,
-             "split": {"block_m": 1200}, **config}  # fmt: skip
+    whole = {
+        "image": {"checkpoint": encoder, "size": "demo"},
+        "steps": STEPS,
+        "seeds": SEEDS,
+        "split": {"block_m": 1200},
+        **config,
+    }
     return fusion(FusionConfig.model_validate(whole), RunFolder(path))
 
 
@@ -93,11 +104,16 @@ def _figures(study: str, report: dict[str, Any]) -> list[Figure]:
             continue
         low, high = row["interval_95"].get("macro_f1", (float("nan"), float("nan")))
         over = row.get("over_image_95") or (float("nan"), float("nan"))
-        note = (f"{row['scored_on']} test chips in {row['blocks']} blocks, {report['seeds']} seeds; accuracy"
-                f" {row['overall']:.3f} (image only {alone['overall']:.3f}); 95 %: {low:.3f} to {high:.3f}, over the"
-                f" image alone {over[0]:+.3f} to {over[1]:+.3f}")  # fmt: skip
+        note = (
+            f"{row['scored_on']} test chips in {row['blocks']} blocks, {report['seeds']} seeds; accuracy"
+            f" {row['overall']:.3f} (image only {alone['overall']:.3f}); 95 %: {low:.3f} to {high:.3f}, over the"
+            f" image alone {over[0]:+.3f} to {over[1]:+.3f}"
+        )
         if name.endswith(", real text"):
             note += f"; {verdicts[name.partition(',')[0]]}; {leaks}"
-        figures.append(Figure(f"fusion {study}: {name}, macro-F1", row["macro_f1"], "share", "image only",
-                              alone["macro_f1"], "", note))  # fmt: skip
+        figures.append(
+            Figure(
+                f"fusion {study}: {name}, macro-F1", row["macro_f1"], "share", "image only", alone["macro_f1"], "", note
+            )
+        )
     return figures

@@ -88,8 +88,10 @@ def write(name: str, figures: list[Figure]) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
     for figure in figures:
         verdict = {True: "met", False: "MISSED", None: "no goal"}[figure.met]
-        print(f"{figure.name}: {figure.value:.4g} {figure.unit}, {figure.rival}: {figure.rival_value:.4g},"
-              f" ratio {figure.ratio:.3g} ({figure.goal or '-'}: {verdict}) {figure.note}")  # fmt: skip
+        print(
+            f"{figure.name}: {figure.value:.4g} {figure.unit}, {figure.rival}: {figure.rival_value:.4g},"
+            f" ratio {figure.ratio:.3g} ({figure.goal or '-'}: {verdict}) {figure.note}"
+        )
 
 
 def table() -> str:

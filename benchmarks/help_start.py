@@ -15,9 +15,15 @@ def run() -> list[Figure]:
         best["program"] = min(best["program"], _seconds(program))
         best["nothing"] = min(best["nothing"], _seconds(nothing))
     return [
-        Figure("help_start", best["program"], "s", "python -c pass", best["nothing"],
-               note="best of 10, interleaved; the promise is under 0.5 s"),
-    ]  # fmt: skip
+        Figure(
+            "help_start",
+            best["program"],
+            "s",
+            "python -c pass",
+            best["nothing"],
+            note="best of 10, interleaved; the promise is under 0.5 s",
+        ),
+    ]
 
 
 def _seconds(command: list[str]) -> float:

@@ -38,8 +38,10 @@ def run() -> list[Figure]:
         with contextlib.suppress(ModuleNotFoundError):  # zarr is no dependency of ours
             rivals["zarr chunk a sample to float32"] = (zarr_rate(Path(folder), full), 8)
         note = f"{origin} of 120 px; outputs differ: native uint16 against float32 13 x H x W"
-        return [Figure(f"loader_vs_float {name.split()[0]}", ours, "samples/s", name, value, f">= {goal}", note)
-                for name, (value, goal) in rivals.items()]  # fmt: skip
+        return [
+            Figure(f"loader_vs_float {name.split()[0]}", ours, "samples/s", name, value, f">= {goal}", note)
+            for name, (value, goal) in rivals.items()
+        ]
 
 
 def scaled(pixels: np.ndarray) -> np.ndarray:
@@ -58,8 +60,9 @@ def numpy_rate(folder: Path, full: list[np.ndarray]) -> float:
             info = tarfile.TarInfo(f"{index:06d}.npy")
             info.size = len(file.getvalue())
             tar.addfile(info, io.BytesIO(file.getvalue()))
-    stages = webdataset.WebDataset([str(folder / "npy.tar")] * 4000, shardshuffle=False, nodesplitter=None,
-                                   empty_check=False)  # fmt: skip
+    stages = webdataset.WebDataset(
+        [str(folder / "npy.tar")] * 4000, shardshuffle=False, nodesplitter=None, empty_check=False
+    )
     stages = stages.map(_npy).batched(BATCH, collation_fn=stack)
     return rate(iter(webdataset.WebLoader(stages, batch_size=None, num_workers=WORKERS)))
 
@@ -77,8 +80,19 @@ def cog_rate(folder: Path, full: list[np.ndarray]) -> float:
         pixels = full[int(chance.integers(len(full)))]
         mosaic[:, row * SIDE : (row + 1) * SIDE, column * SIDE : (column + 1) * SIDE] = pixels
     path = folder / "mosaic.tif"
-    with rasterio.open(path, "w", driver="COG", count=13, height=mosaic.shape[1], width=mosaic.shape[2], dtype="uint16",
-                       compress="zstd", predictor=2, blocksize=256, crs="EPSG:32632") as raster:  # fmt: skip
+    with rasterio.open(
+        path,
+        "w",
+        driver="COG",
+        count=13,
+        height=mosaic.shape[1],
+        width=mosaic.shape[2],
+        dtype="uint16",
+        compress="zstd",
+        predictor=2,
+        blocksize=256,
+        crs="EPSG:32632",
+    ) as raster:
         raster.write(mosaic)
     return rate(_endless(DataLoader(_Windows(path), batch_size=BATCH, num_workers=WORKERS)))
 
@@ -103,8 +117,12 @@ def zarr_rate(folder: Path, full: list[np.ndarray]) -> float:
     import zarr
     from torch.utils.data import DataLoader
 
-    array = zarr.create_array(store=str(folder / "samples.zarr"), shape=(len(full), *full[0].shape), dtype="uint16",
-                              chunks=(1, *full[0].shape))  # fmt: skip
+    array = zarr.create_array(
+        store=str(folder / "samples.zarr"),
+        shape=(len(full), *full[0].shape),
+        dtype="uint16",
+        chunks=(1, *full[0].shape),
+    )
     array[:] = np.stack(full)
     return rate(_endless(DataLoader(_Chunks(str(folder / "samples.zarr")), batch_size=BATCH, num_workers=WORKERS)))
 

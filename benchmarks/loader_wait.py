@@ -30,15 +30,33 @@ def run() -> list[Figure]:
         build([str(Path(place) / "synth" / "scenes")], Path(place) / "set", BuildOptions(240))
         rate = _loader_rate(ShardSet(Path(place) / "set"))
     step_rate = _step_rate()
-    figures = [Figure("loader_wait", rate, "samples/s", "ViT-tiny's step on this machine", step_rate, ">= 5",
-                      "240 px samples with all bands, two decoding threads, page cache")]  # fmt: skip
+    figures = [
+        Figure(
+            "loader_wait",
+            rate,
+            "samples/s",
+            "ViT-tiny's step on this machine",
+            step_rate,
+            ">= 5",
+            "240 px samples with all bands, two decoding threads, page cache",
+        )
+    ]
     for size in ("S", "B", "L"):
         cost = cost_of(PretrainConfig(shards="-", size=size), SENSOR)  # type: ignore[arg-type]
         needed = needed_samples_per_s(cost, CEILING_TFLOPS * 1e12, SHARE)
         cores = needed / (rate / 2)
-        figures.append(Figure(f"loader_wait_{size}", rate / 2, "samples/s a core", f"ViT-{size} on an H200, computed",
-                              needed, "", f"{SHARE:.0%} of {CEILING_TFLOPS:.0f} TFLOP/s (data sheet"
-                              f" {PEAK_BF16_TFLOPS['H200']:.0f}): {cores:.1f} cores a GPU"))  # fmt: skip
+        figures.append(
+            Figure(
+                f"loader_wait_{size}",
+                rate / 2,
+                "samples/s a core",
+                f"ViT-{size} on an H200, computed",
+                needed,
+                "",
+                f"{SHARE:.0%} of {CEILING_TFLOPS:.0f} TFLOP/s (data sheet"
+                f" {PEAK_BF16_TFLOPS['H200']:.0f}): {cores:.1f} cores a GPU",
+            )
+        )
     return figures
 
 

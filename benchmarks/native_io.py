@@ -27,9 +27,20 @@ def write_bands(folder: Path) -> None:
         for band in group.bands:
             coarse = rng.integers(1010, 3000, (side // 2, side // 2)).repeat(2, 0).repeat(2, 1)
             pixels = (coarse + rng.integers(0, 40, (side, side))).astype(np.uint16)
-            profile = {"driver": "GTiff", "height": side, "width": side, "count": 1, "dtype": "uint16", "nodata": 0,
-                       "crs": "EPSG:32647", "transform": from_origin(600000, 1500000, group.gsd_m, group.gsd_m),
-                       "tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate"}  # fmt: skip
+            profile = {
+                "driver": "GTiff",
+                "height": side,
+                "width": side,
+                "count": 1,
+                "dtype": "uint16",
+                "nodata": 0,
+                "crs": "EPSG:32647",
+                "transform": from_origin(600000, 1500000, group.gsd_m, group.gsd_m),
+                "tiled": True,
+                "blockxsize": 256,
+                "blockysize": 256,
+                "compress": "deflate",
+            }
             with rasterio.open(folder / f"{band.name}.tif", "w", **profile) as file:
                 file.write(pixels, 1)
                 file.update_tags(RADIO_ADD_OFFSET="-1000")
@@ -54,8 +65,10 @@ def upsampled(groups: dict[int, np.ndarray]) -> int:
 
 def _tiles(groups: dict[int, np.ndarray]) -> Iterator[dict[int, np.ndarray]]:
     for row in range(0, SIDE_PX, TILE_PX):
-        yield {g: np.stack([_tile(dn, g, row, column) for column in range(0, SIDE_PX, TILE_PX)])
-               for g, dn in groups.items()}  # fmt: skip
+        yield {
+            g: np.stack([_tile(dn, g, row, column) for column in range(0, SIDE_PX, TILE_PX)])
+            for g, dn in groups.items()
+        }
 
 
 def _tile(dn: np.ndarray, gsd_m: int, row_px: int, column_px: int) -> np.ndarray:
@@ -77,6 +90,13 @@ def run() -> list[Figure]:
     note = f"{SIDE_PX} x {SIDE_PX} px, 13 bands in tiles of {TILE_PX}; best of {REPEATS}, interleaved"
     return [
         Figure("native_io bytes", fed["upsampled"] / 1e6, "MB", "native groups", fed["native"] / 1e6, ">= 2", note),
-        Figure("native_io preparing", min(seconds["upsampled"]), "s", "native groups", min(seconds["native"]), ">= 2",
-               note + "; decoding is the same for both and left out"),
-    ]  # fmt: skip
+        Figure(
+            "native_io preparing",
+            min(seconds["upsampled"]),
+            "s",
+            "native groups",
+            min(seconds["native"]),
+            ">= 2",
+            note + "; decoding is the same for both and left out",
+        ),
+    ]

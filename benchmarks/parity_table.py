@@ -81,12 +81,26 @@ def _openvino(path: Path, precision: str) -> list[Runner]:
 
 def _train(folder: Path) -> Path:
     """Train the demo's segmenter from random weights: the ground is synthetic, the training is real."""
-    config = {"shards": str(folder / "shards"), "task": "segment", "size": "demo", "chip_px": 72,
-              "trainer": {"steps": STEPS, "batch_size": 16, "engine": {"lr": 2e-3, "warmup_steps": 20}}}  # fmt: skip
+    config = {
+        "shards": str(folder / "shards"),
+        "task": "segment",
+        "size": "demo",
+        "chip_px": 72,
+        "trainer": {"steps": STEPS, "batch_size": 16, "engine": {"lr": 2e-3, "warmup_steps": 20}},
+    }
     (folder / "segment.yaml").write_text(yaml.safe_dump(config))
     _type("shards", "synth", "--out", folder / "data", "--scenes", "16", "--size", "480")
-    _type("shards", "build", folder / "data/scenes", "--labels", folder / "data/labels",
-          "--label-set", folder / "data/label_set.yaml", "--out", folder / "shards")  # fmt: skip
+    _type(
+        "shards",
+        "build",
+        folder / "data/scenes",
+        "--labels",
+        folder / "data/labels",
+        "--label-set",
+        folder / "data/label_set.yaml",
+        "--out",
+        folder / "shards",
+    )
     _type("finetune", folder / "segment.yaml", "--out", folder / "run")
     return folder / "run"
 

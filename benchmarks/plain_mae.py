@@ -25,8 +25,9 @@ class PlainMae(nn.Module):
         self.norm = nn.LayerNorm(embed_dim)
         self.decoder_embed = nn.Linear(embed_dim, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.decoder_blocks = nn.ModuleList(Block(width, decoder_heads, 4.0, qkv_bias=True)
-                                            for _ in range(decoder_depth))  # fmt: skip
+        self.decoder_blocks = nn.ModuleList(
+            Block(width, decoder_heads, 4.0, qkv_bias=True) for _ in range(decoder_depth)
+        )
         self.decoder_norm = nn.LayerNorm(width)
         self.decoder_pred = nn.Linear(width, BANDS * SIDE**2)
 

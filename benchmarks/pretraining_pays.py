@@ -66,10 +66,16 @@ def figures_of(tables: list[dict[str, dict[str, dict[int, float]]]], setting: st
             margins = [table[how][best][count] - table[how][rival][count] for table in tables]
             rows = ", ".join(f"{n} {_mean(tables, how, n, count):.3f}" for n in own + rivals)
             figures.append(
-                Figure(f"pretraining_pays {how} {count}", _mean(tables, how, best, count), "accuracy",
-                       f"best of {', '.join(rivals)}", _mean(tables, how, rival, count), ">= 1",
-                       note=f"{rows}; margin a seed {', '.join(f'{m:+.3f}' for m in margins)}; {setting}")
-            )  # fmt: skip
+                Figure(
+                    f"pretraining_pays {how} {count}",
+                    _mean(tables, how, best, count),
+                    "accuracy",
+                    f"best of {', '.join(rivals)}",
+                    _mean(tables, how, rival, count),
+                    ">= 1",
+                    note=f"{rows}; margin a seed {', '.join(f'{m:+.3f}' for m in margins)}; {setting}",
+                )
+            )
     return figures
 
 
@@ -92,8 +98,9 @@ def evaluate(
     depth = encoder.config.depth
     for name, model in (("random", untrained), ("pretrained", encoder)):
         layers[name] = [features(model, chips, unseen, layer) for layer in {depth // 3, 2 * depth // 3, depth - 1}]
-        layers[f"{name} + raw"] = [tuple(np.concatenate(pair, 1) for pair in zip(own, layers["raw"][0], strict=True))
-                                   for own in layers[name]]  # fmt: skip
+        layers[f"{name} + raw"] = [
+            tuple(np.concatenate(pair, 1) for pair in zip(own, layers["raw"][0], strict=True)) for own in layers[name]
+        ]
     table: dict[str, dict[str, dict[int, float]]] = {"probe": {}, "finetune": {}}
     for name, candidates in layers.items():
         table["probe"][name] = {
@@ -109,8 +116,9 @@ def evaluate(
     return table
 
 
-def pretrain(encoder: Encoder, groups: Groups, steps: int, seed: int, lr: float = 1.5e-3, token_m: int = 60,
-             **objective: Any) -> list[float]:  # fmt: skip
+def pretrain(
+    encoder: Encoder, groups: Groups, steps: int, seed: int, lr: float = 1.5e-3, token_m: int = 60, **objective: Any
+) -> list[float]:
     """Pretrain in place on random 720 m crops of the first scenes; returns the losses."""
     model = MaskedAutoencoder(encoder, DecoderConfig.for_encoder(encoder.config), ObjectiveConfig(**objective))
     engine = make_engine(model, EngineConfig(lr=lr, warmup_steps=min(200, steps // 5)), CPU, steps)
@@ -167,14 +175,18 @@ def tiles(groups: Groups, labels: np.ndarray, which: range, token_m: int) -> tup
 
 def random_crops(groups: Groups, rng: np.random.Generator) -> DeviceBatch:
     side_m, corners = CHIP_TOKENS * 60, (SIDE_PX * 10 - CHIP_TOKENS * 60) // 60 + 1
-    picks = [(rng.integers(PRETRAINED_ON), rng.integers(corners) * 60, rng.integers(corners) * 60, rng.integers(8))
-             for _ in range(BATCH)]  # fmt: skip
+    picks = [
+        (rng.integers(PRETRAINED_ON), rng.integers(corners) * 60, rng.integers(corners) * 60, rng.integers(8))
+        for _ in range(BATCH)
+    ]
     cut = {}
     for gsd, group in groups.items():
         n = side_m // gsd
         crops = [group[s, :, y // gsd : y // gsd + n, x // gsd : x // gsd + n] for s, y, x, _ in picks]
-        turned = [torch.rot90(c.flip(-1) if d > 3 else c, int(d) % 4, (-2, -1))
-                  for c, (*_, d) in zip(crops, picks, strict=True)]  # fmt: skip
+        turned = [
+            torch.rot90(c.flip(-1) if d > 3 else c, int(d) % 4, (-2, -1))
+            for c, (*_, d) in zip(crops, picks, strict=True)
+        ]
         cut[gsd] = torch.stack(turned)
     draws = rng.integers(0, 2**63, BATCH).astype(np.uint64)
     return DeviceBatch(SENSOR, cut, tuple(map(str, range(BATCH))), draws, None, None)
@@ -204,8 +216,9 @@ def pick(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     return np.random.default_rng([seed, 2, count]).choice(usable, min(count, len(usable)), replace=False)
 
 
-def ridge_accuracy(features: tuple[np.ndarray, ...], labels: np.ndarray, rows: np.ndarray, wanted: np.ndarray,
-                   scored: np.ndarray) -> float:  # fmt: skip
+def ridge_accuracy(
+    features: tuple[np.ndarray, ...], labels: np.ndarray, rows: np.ndarray, wanted: np.ndarray, scored: np.ndarray
+) -> float:
     """Return the accuracy on scored tokens of a ridge regression fitted on the labelled ``rows``."""
     train, test = features[0][rows], features[1]
     mean, std = train.mean(0), train.std(0) + 1e-6
@@ -236,8 +249,17 @@ class _Joined(nn.Module):
         return self.scale * self.head((self.features(groups) - self.mean) / self.std)
 
 
-def finetune(encoder: Encoder, chips: Groups, labels: np.ndarray, rows: np.ndarray, unseen: Groups,
-             wanted: np.ndarray, seed: int, steps: int = 60, sensor: Sensor = SENSOR) -> float:  # fmt: skip
+def finetune(
+    encoder: Encoder,
+    chips: Groups,
+    labels: np.ndarray,
+    rows: np.ndarray,
+    unseen: Groups,
+    wanted: np.ndarray,
+    seed: int,
+    steps: int = 60,
+    sensor: Sensor = SENSOR,
+) -> float:
     """Fit the head alone, then train everything a little (LP-FT, Kumar et al. 2022, arXiv 2202.10054).
 
     Returns the accuracy on unseen tokens.

@@ -32,10 +32,17 @@ def run() -> list[Figure]:
         f"{TRAIN} + {TEST} chips, width {WIDTH}, one thread; the linear probe's time holds a 5-fold choice of penalty"
     )
     return [
-        Figure(f"probe_seconds_{name}", seconds(probe), "s", "scikit-learn LogisticRegression, one penalty", rival, "",
-               note)
+        Figure(
+            f"probe_seconds_{name}",
+            seconds(probe),
+            "s",
+            "scikit-learn LogisticRegression, one penalty",
+            rival,
+            "",
+            note,
+        )
         for name, probe in probes.items()
-    ]  # fmt: skip
+    ]
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -10,24 +10,48 @@ import rasterio
 import yaml
 from scipy import ndimage
 
-LULC = {"water": "#1f6fd0", "trees": "#1c7c2c", "flooded_vegetation": "#5fb3a2", "crops": "#e2b23c",
-        "built_area": "#c23b3b", "bare_ground": "#b9a37e", "snow_ice": "#e8f1f7", "clouds": "#bfbfbf",
-        "rangeland": "#cdd17a"}  # fmt: skip
-SETS = {"flood": "flood_seg/Spain_7370579", "282D": "lulc_seg/282D_485L_3_3", "433D": "lulc_seg/433D_629L_3_1",
-        "chips16": "lulc_chips16", "chips32": "lulc_chips32", "amazon": "lulc_sparse_amazon_sen2",
-        "boadella": "water_timeseries_boadella"}  # fmt: skip
+LULC = {
+    "water": "#1f6fd0",
+    "trees": "#1c7c2c",
+    "flooded_vegetation": "#5fb3a2",
+    "crops": "#e2b23c",
+    "built_area": "#c23b3b",
+    "bare_ground": "#b9a37e",
+    "snow_ice": "#e8f1f7",
+    "clouds": "#bfbfbf",
+    "rangeland": "#cdd17a",
+}
+SETS = {
+    "flood": "flood_seg/Spain_7370579",
+    "282D": "lulc_seg/282D_485L_3_3",
+    "433D": "lulc_seg/433D_629L_3_1",
+    "chips16": "lulc_chips16",
+    "chips32": "lulc_chips32",
+    "amazon": "lulc_sparse_amazon_sen2",
+    "boadella": "water_timeseries_boadella",
+}
 CHIP_SIDE_PX = {"chips32": 36, "chips16": 18}  # padded to the 60 m grid
 CLEAR_DATES = ("2020-01-28", "2020-02-02", "2020-06-21", "2020-09-14", "2021-06-26")  # Boadella's, by eye
 SHORE_PX = 20  # Boadella: labels reach this far around the nominal outline
 # what the sources say of their offset nowhere (their readme and their pixels do): baseline before 04.00, or harmonised
-WITHOUT_OFFSET = ("unlabelled/baltic_l2a_chips128", "water_timeseries_boadella", "unlabelled/ssl4eo_s12/s2a",
-                  "unlabelled/majortom_s2l2a", "unlabelled/bigearthnet_v2")  # fmt: skip
+WITHOUT_OFFSET = (
+    "unlabelled/baltic_l2a_chips128",
+    "water_timeseries_boadella",
+    "unlabelled/ssl4eo_s12/s2a",
+    "unlabelled/majortom_s2l2a",
+    "unlabelled/bigearthnet_v2",
+)
 
 
 def unlabelled_sources(data: Path, out: Path) -> list[Path]:
     """Return every 13-band L1C and 12-band L2A source at hand, to pretrain on."""
-    patterns = ("lulc_seg/*/S2L1C.tif", "lulc_seg/*/S2L2A.tif", "flood_seg/*/S2Hand.tif",
-                "unlabelled/ssl4eo_s12/s2c/*", "lulc_sparse_amazon_sen2/S2L2A.tif")  # fmt: skip
+    patterns = (
+        "lulc_seg/*/S2L1C.tif",
+        "lulc_seg/*/S2L2A.tif",
+        "flood_seg/*/S2Hand.tif",
+        "unlabelled/ssl4eo_s12/s2c/*",
+        "lulc_sparse_amazon_sen2/S2L2A.tif",
+    )
     return sorted([path for pattern in patterns for path in data.glob(pattern)] + [tagged(data, out / "tagged")])
 
 
@@ -71,8 +95,11 @@ def scene_with_mask(folder: Path, out: Path, name: str) -> tuple[Path, Path, Pat
         return folder / "S2Hand.tif", folder / "LabelHand.tif", write(out / f"labels-{name}.yaml", record)
     with rasterio.open(folder / "LULC.tif") as raster:
         counts = np.bincount(raster.read(1).ravel(), minlength=10)
-    classes = [{"code": code, "name": each, "colour": colour}
-               for code, (each, colour) in enumerate(LULC.items(), 1) if counts[code] >= 100]  # fmt: skip
+    classes = [
+        {"code": code, "name": each, "colour": colour}
+        for code, (each, colour) in enumerate(LULC.items(), 1)
+        if counts[code] >= 100
+    ]
     rare = [code for code in range(1, 10) if 0 < counts[code] < 100]
     record = {"name": f"lulc-{name}", "classes": classes, "ignore": [0, *rare]}
     return folder / "S2L1C.tif", folder / "LULC.tif", write(out / f"labels-{name}.yaml", record)
@@ -84,8 +111,19 @@ def from_polygons(folder: Path, out: Path) -> tuple[Path, Path, Path]:
     label_set = write(out / "labels-amazon.yaml", {"name": "amazon", "classes": classes})
     prepared = out / "prepared-amazon"
     shutil.rmtree(prepared, ignore_errors=True)
-    bandloom("labels", "prepare", folder / "S2L2A.tif", "--form", "polygons", "--labels",
-             folder / "training_polygons.geojson", "--label-set", label_set, "--out", prepared)  # fmt: skip
+    bandloom(
+        "labels",
+        "prepare",
+        folder / "S2L2A.tif",
+        "--form",
+        "polygons",
+        "--labels",
+        folder / "training_polygons.geojson",
+        "--label-set",
+        label_set,
+        "--out",
+        prepared,
+    )
     return prepared / "scenes", prepared / "labels", label_set
 
 

@@ -65,8 +65,14 @@ def tokens_of(shards: ShardSet) -> tuple[dict[int, torch.Tensor], np.ndarray, Se
     return chips, np.stack([classes[i] for i in kept]), sensor
 
 
-def compare(chips: dict[int, torch.Tensor], classes: np.ndarray, sensor: Sensor, pretrained: Encoder,
-            untrained: Encoder, seed: int) -> list[tuple[float, str, float]]:  # fmt: skip
+def compare(
+    chips: dict[int, torch.Tensor],
+    classes: np.ndarray,
+    sensor: Sensor,
+    pretrained: Encoder,
+    untrained: Encoder,
+    seed: int,
+) -> list[tuple[float, str, float]]:
     """Return ``(share, contender, accuracy)`` of one scene and seed."""
     rng = np.random.default_rng([seed, 11])
     test = np.zeros(len(classes), bool)
@@ -96,8 +102,10 @@ def compare(chips: dict[int, torch.Tensor], classes: np.ndarray, sensor: Sensor,
 def markdown(rows: dict[tuple[str, float, str], list[float]]) -> str:
     """Return the table: mean over seeds by scene and share, contenders in rows."""
     columns = [(scene, share) for scene in SCENES for share in SHARES]
-    lines = ["| accuracy of tokens | " + " | ".join(f"{scene} {share:.0%}" for scene, share in columns) + " |",
-             "|---" * (len(columns) + 1) + "|"]  # fmt: skip
+    lines = [
+        "| accuracy of tokens | " + " | ".join(f"{scene} {share:.0%}" for scene, share in columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
     for contender in dict.fromkeys(contender for _, _, contender in rows):
         values = [rows[scene, share, contender] for scene, share in columns]
         lines.append(f"| {contender} | " + " | ".join(f"{np.mean(each):.3f}" for each in values) + " |")

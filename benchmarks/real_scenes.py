@@ -65,8 +65,12 @@ def pretrain(data: Path, out: Path, steps: int) -> Path:
     if not (out / "shards" / "manifest.json").exists():
         sources = unlabelled_sources(data, out)
         bandloom("shards", "build", *sources, "--out", out / "shards", "--split", "train")
-    config = {"shards": str(out / "shards"), "size": "demo", "crop_px": 72,
-              "trainer": {"steps": steps, "batch_size": 24}}  # fmt: skip
+    config = {
+        "shards": str(out / "shards"),
+        "size": "demo",
+        "crop_px": 72,
+        "trainer": {"steps": steps, "batch_size": 24},
+    }
     bandloom("pretrain", write(out / "pretrain.yaml", config), "--out", out / "pretrain")
     return out / "pretrain"
 
@@ -80,8 +84,14 @@ def score(options: argparse.Namespace, name: str, seed: int) -> None:
             trainer = config["trainer"] | {"steps": steps, "batch_size": batch}
             names = [*BASELINES[config["task"]], *RIVALS[config["task"]]]
             names.remove("random_vit")  # the model's own run trains that one
-            run(options, f"floors-{name}-{seed}", "baselines", config | {"trainer": trainer, "chip_px": chip}, "--only",
-                ",".join(names))  # fmt: skip
+            run(
+                options,
+                f"floors-{name}-{seed}",
+                "baselines",
+                config | {"trainer": trainer, "chip_px": chip},
+                "--only",
+                ",".join(names),
+            )
         elif part == "model":
             run(options, f"model-{name}-{seed}", "finetune", config)
         elif part == "dropped":
@@ -110,13 +120,25 @@ def make_config(options: argparse.Namespace, name: str, seed: int) -> dict[str, 
     shards = make_shards(options.data, options.out, name)
     chips = name in CHIP_SIDE_PX
     task = "classify" if chips else "change" if name == "boadella" else "segment"
-    return {
-        "shards": str(shards), "checkpoint": str(options.encoder), "task": task, "baselines": [],
-        "split": {"kind": "block", "seed": seed} | ({"block_m": 600} if task == "change" else {}),  # dates count once
-        "trainer": {"steps": options.steps, "batch_size": 16 if chips else 8, "seed": seed,
-                    "engine": {"lr": 1e-3, "warmup_steps": 20, "betas": [0.9, 0.999]}},
-        "seeds": 1,  # each of the seeds has blocks of its own here
-    } | ({} if chips else {"chip_px": 72}) | ({"head": options.head} if task == "segment" else {})  # fmt: skip
+    return (
+        {
+            "shards": str(shards),
+            "checkpoint": str(options.encoder),
+            "task": task,
+            "baselines": [],
+            "split": {"kind": "block", "seed": seed}
+            | ({"block_m": 600} if task == "change" else {}),  # dates count once
+            "trainer": {
+                "steps": options.steps,
+                "batch_size": 16 if chips else 8,
+                "seed": seed,
+                "engine": {"lr": 1e-3, "warmup_steps": 20, "betas": [0.9, 0.999]},
+            },
+            "seeds": 1,  # each of the seeds has blocks of its own here
+        }
+        | ({} if chips else {"chip_px": 72})
+        | ({"head": options.head} if task == "segment" else {})
+    )
 
 
 def gather(out: Path, name: str, seed: int) -> dict[str, Any]:
@@ -132,8 +154,10 @@ def gather(out: Path, name: str, seed: int) -> dict[str, Any]:
         record["parts"][part] = json.loads((run / "wall.json").read_text()) | {"split": found["split"]["hash"]}
         if part == "dropped":
             names = ("all", *(row["name"] for row in found["bands"][1:]))
-            record["bands"] += [{**row, "name": f"{each} of all, dropped in training"}
-                                for each, row in zip(names, found["bands"], strict=True)]  # fmt: skip
+            record["bands"] += [
+                {**row, "name": f"{each} of all, dropped in training"}
+                for each, row in zip(names, found["bands"], strict=True)
+            ]
             continue
         record["bands"] += [{**each, "name": f"{each['name']} of all"} for each in found.get("bands", [])[1:]]
         if part.startswith("bands"):

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
-HEAD = ("| set (seeds) | | accuracy | macro-F1 (95 %) | by seed | mean IoU | water IoU | ahead (95 %, by seed) |",
-        "|---|---|---|---|---|---|---|---|")  # fmt: skip
+HEAD = (
+    "| set (seeds) | | accuracy | macro-F1 (95 %) | by seed | mean IoU | water IoU | ahead (95 %, by seed) |",
+    "|---|---|---|---|---|---|---|---|",
+)
 BANDS_HEAD = (
     "| set (seeds) | bands | accuracy | macro-F1 | by seed | mean IoU | water IoU |",
     "|---|---|---|---|---|---|---|",
@@ -54,16 +56,22 @@ def _by_row(records: Sequence[dict[str, Any]], key: str) -> Iterable[list[Row]]:
 def _line(name: str, rows: list[Row]) -> str:
     bounds = [row["interval_95"]["macro_f1"] for row in rows if row.get("interval_95")]
     interval = f" ({np.mean([b[0] for b in bounds]):.3f} to {np.mean([b[1] for b in bounds]):.3f})" if bounds else ""
-    ahead = ", ".join(f"{low:+.3f} to {high:+.3f}" for low, high in
-                      (row["margin_95"]["macro_f1"] for row in rows if row.get("margin_95")))  # fmt: skip
-    return (f"| {name} ({len(rows)}) | {rows[0]['name']} | {_mean(rows, 'overall')} |"
-            f" {_mean(rows, 'macro_f1')}{interval} | {_seeds(rows)} | {_mean(rows, 'mean_iou')} | {_water(rows)} |"
-            f" {ahead or '-'} |")  # fmt: skip
+    ahead = ", ".join(
+        f"{low:+.3f} to {high:+.3f}"
+        for low, high in (row["margin_95"]["macro_f1"] for row in rows if row.get("margin_95"))
+    )
+    return (
+        f"| {name} ({len(rows)}) | {rows[0]['name']} | {_mean(rows, 'overall')} |"
+        f" {_mean(rows, 'macro_f1')}{interval} | {_seeds(rows)} | {_mean(rows, 'mean_iou')} | {_water(rows)} |"
+        f" {ahead or '-'} |"
+    )
 
 
 def _band_line(name: str, rows: list[Row]) -> str:
-    return (f"| {name} ({len(rows)}) | {rows[0]['name']} | {_mean(rows, 'overall')} | {_mean(rows, 'macro_f1')} |"
-            f" {_seeds(rows)} | {_mean(rows, 'mean_iou')} | {_water(rows)} |")  # fmt: skip
+    return (
+        f"| {name} ({len(rows)}) | {rows[0]['name']} | {_mean(rows, 'overall')} | {_mean(rows, 'macro_f1')} |"
+        f" {_seeds(rows)} | {_mean(rows, 'mean_iou')} | {_water(rows)} |"
+    )
 
 
 def _mean(rows: list[Row], key: str) -> str:

@@ -14,7 +14,14 @@ def run() -> list[Figure]:
             stored = sum(size for e in shards.entries for suffix, (_, size) in e.members.items() if suffix[0] == "g")
             full = 13 * SIDE_PX**2 * 2
             figures.append(
-                Figure(f"shard_bytes {codec}", stored / len(shards) / 1e3, "kB", "13 x H x W uint16", full / 1e3,
-                       f"<= {1 / 3.5:.4f}" if codec == "default" else "", f"{len(shards)} whole samples of {origin}")
-            )  # fmt: skip
+                Figure(
+                    f"shard_bytes {codec}",
+                    stored / len(shards) / 1e3,
+                    "kB",
+                    "13 x H x W uint16",
+                    full / 1e3,
+                    f"<= {1 / 3.5:.4f}" if codec == "default" else "",
+                    f"{len(shards)} whole samples of {origin}",
+                )
+            )
     return figures

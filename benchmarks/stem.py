@@ -33,8 +33,16 @@ def run() -> list[Figure]:
     native = sum(group.nbytes for group in batch.groups.values())
     note = f"{SIDE_PX} px, {SAMPLES} samples, width 384, one thread, best of {ROUNDS} interleaved; all tokens embedded"
     return [
-        Figure("stem_bytes", SAMPLES / native * 1e6, "samples/MB", "13 bands at 10 m", SAMPLES / stack.nbytes * 1e6,
-               ">= 2", "uint16, from disk to device"),
-        Figure("stem_time", SAMPLES / best["own"], "samples/s", "13 bands at 10 m", SAMPLES / best["stacked"],
-               ">= 2", note),
-    ]  # fmt: skip
+        Figure(
+            "stem_bytes",
+            SAMPLES / native * 1e6,
+            "samples/MB",
+            "13 bands at 10 m",
+            SAMPLES / stack.nbytes * 1e6,
+            ">= 2",
+            "uint16, from disk to device",
+        ),
+        Figure(
+            "stem_time", SAMPLES / best["own"], "samples/s", "13 bands at 10 m", SAMPLES / best["stacked"], ">= 2", note
+        ),
+    ]

@@ -62,8 +62,17 @@ def run() -> list[Figure]:
                 f"tile {tile} px, core {tiling.core_px}, {plain.tiles} tiles, {plain.seconds:.1f} s, one thread;"
                 f" {plain.differs(reference):.2f} % differ from the widest margin{right}"
             )
-            figures.append(Figure(f"tile_shift margin {margin} taper {taper}", shift, "% differ", "no margin, no taper",
-                                  rival, "", note))  # fmt: skip
+            figures.append(
+                Figure(
+                    f"tile_shift margin {margin} taper {taper}",
+                    shift,
+                    "% differ",
+                    "no margin, no taper",
+                    rival,
+                    "",
+                    note,
+                )
+            )
     return figures
 
 

@@ -103,8 +103,17 @@ def run_pair(side_px: int, delta: int = MARGIN) -> tuple[Tiled, Tiled]:
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder) / "image.npy", Path(folder) / "classes.npy"
         truth = _write_image(source, side_px)
-        values = {"n": side_px, "source": str(source), "out": str(out), "crop": CROP, "stride": STRIDE, "delta": delta,
-                  "margin": MARGIN, "taper": CROP - STRIDE - 2 * MARGIN, "classes": CLASSES}  # fmt: skip
+        values = {
+            "n": side_px,
+            "source": str(source),
+            "out": str(out),
+            "crop": CROP,
+            "stride": STRIDE,
+            "delta": delta,
+            "margin": MARGIN,
+            "taper": CROP - STRIDE - 2 * MARGIN,
+            "classes": CLASSES,
+        }
         results = []
         for body, python in ((OURS, sys.executable), (THEIRS, rival)):
             needed = run_python(_fill(body, values), python)

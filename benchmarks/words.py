@@ -45,8 +45,9 @@ def _shards(folder: Path) -> Path:
     if not out.exists():
         if not (folder / "data").exists():
             write_scenes(folder / "data", SCENES, SIDE_PX, 40, cloud_fraction=0.0)
-        options = BuildOptions(side_px=CHIP_PX, labels=str(folder / "data" / "labels"),
-                               label_set=str(folder / "data" / "label_set.yaml"))  # fmt: skip
+        options = BuildOptions(
+            side_px=CHIP_PX, labels=str(folder / "data" / "labels"), label_set=str(folder / "data" / "label_set.yaml")
+        )
         build([str(folder / "data" / "scenes")], out, options)
     return out
 
@@ -54,13 +55,26 @@ def _shards(folder: Path) -> Path:
 def _report(folder: Path, shards: Path, source: str, seed: int) -> dict[str, Any]:
     run = folder / f"{source}-{seed}"
     if not (run / "DONE").exists():
-        config = AlignConfig.model_validate({
-            "shards": shards, "checkpoint": os.environ.get("BANDLOOM_ENCODER"), "size": "demo",
-            "holdout_classes": HELD_OUT, "captions": {"sources": [source]}, "split": {"seed": seed, "block_m": 1200},
-            "curve_points": 0, "augment": False,
-            "trainer": {"steps": STEPS, "batch_size": 64, "seed": seed, "snapshot_every": STEPS, "workers": 0,
-                        "engine": {"lr": 3e-3, "warmup_steps": min(20, STEPS - 1), "weight_decay": 0.01}},
-        })  # fmt: skip
+        config = AlignConfig.model_validate(
+            {
+                "shards": shards,
+                "checkpoint": os.environ.get("BANDLOOM_ENCODER"),
+                "size": "demo",
+                "holdout_classes": HELD_OUT,
+                "captions": {"sources": [source]},
+                "split": {"seed": seed, "block_m": 1200},
+                "curve_points": 0,
+                "augment": False,
+                "trainer": {
+                    "steps": STEPS,
+                    "batch_size": 64,
+                    "seed": seed,
+                    "snapshot_every": STEPS,
+                    "workers": 0,
+                    "engine": {"lr": 3e-3, "warmup_steps": min(20, STEPS - 1), "weight_decay": 0.01},
+                },
+            }
+        )
         align(config, RunFolder(run))
     return json.loads((run / "metrics.json").read_text())
 
@@ -81,8 +95,14 @@ def _figures(source: str, reports: list[dict[str, Any]]) -> list[Figure]:
             figures += _figure(f"words {source} captions: {name}, {key}", rows, key, f"{key}_chance", "", setting)
     for place, point in enumerate(reports[0]["few_shot"]):
         rows = [report["few_shot"][place] for report in reports if len(report["few_shot"]) > place]
-        figures += _figure(f"words {source} captions: head from words, {point['shots']} labels a class, mean recall",
-                           rows, "from words", "from random", "", setting)  # fmt: skip
+        figures += _figure(
+            f"words {source} captions: head from words, {point['shots']} labels a class, mean recall",
+            rows,
+            "from words",
+            "from random",
+            "",
+            setting,
+        )
     return figures
 
 
@@ -93,8 +113,17 @@ def _compared(reports: dict[str, list[dict[str, Any]]]) -> list[Figure]:
         of = {source: [report["three_numbers"].get(name, {}) for report in own] for source, own in reports.items()}
         if all(_mean(rows, "mean_recall") is not None for rows in of.values()):
             masks, labels = (float(_mean(of[source], "mean_recall") or 0) for source in ("masks", "labels"))
-            figures.append(Figure(f"words captions by fraction: {name}, mean recall", masks, "share",
-                                  "captions by label", labels, "", _spread(of["masks"], "mean_recall")))  # fmt: skip
+            figures.append(
+                Figure(
+                    f"words captions by fraction: {name}, mean recall",
+                    masks,
+                    "share",
+                    "captions by label",
+                    labels,
+                    "",
+                    _spread(of["masks"], "mean_recall"),
+                )
+            )
     return figures
 
 

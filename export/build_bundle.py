@@ -30,10 +30,14 @@ def add_engines(bundle: Bundle, backend: str, precisions: Sequence[str], options
     for precision in precisions or [model.precision for model in bundle.record.models]:
         plan = build_engine(trt, bundle.path / bundle.model(precision).file, options)
         engine = EngineFile(
-            file=_name(backend, trt.__version__, precision, options), backend=backend, backend_version=trt.__version__,  # type: ignore[arg-type]
-            precision=precision, compute_capabilities=options.compute_capabilities, batch=options.batches,  # type: ignore[arg-type]
+            file=_name(backend, trt.__version__, precision, options),
+            backend=backend,
+            backend_version=trt.__version__,  # type: ignore[arg-type]
+            precision=precision,
+            compute_capabilities=options.compute_capabilities,
+            batch=options.batches,  # type: ignore[arg-type]
             built_without_gpu=not has_gpu(),
-        )  # fmt: skip
+        )
         made.append((engine, plan))
     replaced = {engine.file for engine, _ in made}
     kept = [engine for engine in bundle.record.engines if engine.file not in replaced]

@@ -54,10 +54,15 @@ class Change:
 
     def record(self) -> dict[str, Any]:
         """Return the table as plain JSON types."""
-        return {"classes": list(self.labels.names), "pixels_before_after": self.counts.tolist(),
-                "pixel_m": MAP_PIXEL_M, "changed": [
-                    {"before": before, "after": after, "pixels": count, "hectares": hectares(count)}
-                    for count, before, after in self.moved()]}  # fmt: skip
+        return {
+            "classes": list(self.labels.names),
+            "pixels_before_after": self.counts.tolist(),
+            "pixel_m": MAP_PIXEL_M,
+            "changed": [
+                {"before": before, "after": after, "pixels": count, "hectares": hectares(count)}
+                for count, before, after in self.moved()
+            ],
+        }
 
 
 def hectares(pixels: int) -> float:
@@ -109,10 +114,17 @@ def write_change(before: Path, after: Path, out: Path, bundle: Bundle, scenes: t
     with (
         rasterio.open(before) as first,
         rasterio.open(after) as second,
-        WarpedVRT(second, crs=first.crs, transform=first.transform, width=first.width, height=first.height,
-                  resampling=Resampling.nearest, nodata=nodata) as moved,
+        WarpedVRT(
+            second,
+            crs=first.crs,
+            transform=first.transform,
+            width=first.width,
+            height=first.height,
+            resampling=Resampling.nearest,
+            nodata=nodata,
+        ) as moved,
         TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder,
-    ):  # fmt: skip
+    ):
         shape = (first.height, first.width, len(BANDS))
         pixels = DiskRows(Path(folder) / "change.raw", shape)
         for top in range(0, first.height, ROWS_PX):
@@ -124,9 +136,14 @@ def write_change(before: Path, after: Path, out: Path, bundle: Bundle, scenes: t
             pixels.append(np.stack([changed, old, new], axis=2))
         if not counts.any():
             raise SceneError(f"{scenes[0]} and {scenes[1]} share no measured ground; name two dates of one place.")
-        tags = {"BUNDLE": bundle.record.name, "CONTRACT": bundle.contract.digest(),
-                "BEFORE": json.dumps(first.tags()), "AFTER": json.dumps(second.tags()), "CLASSES": listed(LEGEND),
-                "SCENE_BANDS": second.tags().get("SCENE_BANDS", "[]")}  # fmt: skip
+        tags = {
+            "BUNDLE": bundle.record.name,
+            "CONTRACT": bundle.contract.digest(),
+            "BEFORE": json.dumps(first.tags()),
+            "AFTER": json.dumps(second.tags()),
+            "CLASSES": listed(LEGEND),
+            "SCENE_BANDS": second.tags().get("SCENE_BANDS", "[]"),
+        }
         meaning = MapMeaning(first.crs, first.transform, nodata, BANDS, tags, overviews="MODE")
         write_cog(out, pixels, meaning, Path(folder))
     return Change(counts, labels)

@@ -106,8 +106,11 @@ def _windows(
     side = contract.tile_px
     if not contract.makes_map:
         return [(_window(groups, 0, 0, side), label)]
-    corners = [(y, x) for y in range(0, max(1, label.shape[0] - side + 1), side)
-               for x in range(0, max(1, label.shape[1] - side + 1), side)]  # fmt: skip
+    corners = [
+        (y, x)
+        for y in range(0, max(1, label.shape[0] - side + 1), side)
+        for x in range(0, max(1, label.shape[1] - side + 1), side)
+    ]
     cut = [(_window(groups, y, x, side), _corner(label[None, y:, x:], side, IGNORE_INDEX)[0]) for y, x in corners]
     known = [float((part != IGNORE_INDEX).mean()) for _, part in cut]
     enough = [each for each, share in zip(cut, known, strict=True) if share >= FEWEST_KNOWN]

@@ -25,14 +25,26 @@ def export(
     from bandloom.console import logger
     from export.export_run import export_run
 
-    made = export_run(run, out, shards=shards, margin_px=margin, taper_px=taper, precisions=precision.split(","),
-                      embeddings=embeddings)  # fmt: skip
+    made = export_run(
+        run,
+        out,
+        shards=shards,
+        margin_px=margin,
+        taper_px=taper,
+        precisions=precision.split(","),
+        embeddings=embeddings,
+    )
     for model in made.record.models:
         parity = model.parity
         logger.info(
             "%s: max difference from torch %.2g (allowed %g), classes agree %.5f, on %d chips (%s)",
-            model.file, parity.max_abs, parity.allowed_max_abs, parity.argmax_agreement, parity.chips, parity.source,
-        )  # fmt: skip
+            model.file,
+            parity.max_abs,
+            parity.allowed_max_abs,
+            parity.argmax_agreement,
+            parity.chips,
+            parity.source,
+        )
     target = "MAP.tif" if made.contract.makes_map else "TILES.json"
     scenes = "SCENE" if made.contract.dates == 1 else "--change BEFORE AFTER"
     typer.echo(f"wrote the bundle {out}; use it with: bandloom predict {out} {scenes} --out {target}")
@@ -170,10 +182,21 @@ def predict(
     from export.predict import PredictOptions
 
     options = PredictOptions(
-        precision=precision, runtime=runtime, batch=batch, strip_rows=strip_rows, readers=readers, threads=threads,
-        cache_mb=cache_mb, png=png, confidence=confidence, probabilities=probabilities, shift_check=shift_check,
-        embeddings=embeddings, sensor=sensor, offset=offset,
+        precision=precision,
+        runtime=runtime,
+        batch=batch,
+        strip_rows=strip_rows,
+        readers=readers,
+        threads=threads,
+        cache_mb=cache_mb,
+        png=png,
+        confidence=confidence,
+        probabilities=probabilities,
+        shift_check=shift_check,
+        embeddings=embeddings,
+        sensor=sensor,
+        offset=offset,
         band_map=tuple(band_order.split(",")) if band_order and "," in band_order else band_order,
-    )  # fmt: skip
+    )
     for line in predict_scenes(bundle, scenes, out, options, part, change=change):
         typer.echo(line)

@@ -13,14 +13,31 @@ from bandloom.errors import BundleError
 
 # every name of cuda.bindings.runtime that is used here; a test looks them up in the published package
 CALLS = (
-    "cudaGetDeviceCount", "cudaDeviceGetAttribute", "cudaDriverGetVersion", "cudaHostAlloc", "cudaFreeHost",
-    "cudaMalloc", "cudaFree", "cudaStreamCreateWithFlags", "cudaStreamDestroy", "cudaStreamSynchronize",
-    "cudaMemcpyAsync", "cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate", "cudaGraphLaunch",
-    "cudaGraphDestroy", "cudaGraphExecDestroy",
-)  # fmt: skip
+    "cudaGetDeviceCount",
+    "cudaDeviceGetAttribute",
+    "cudaDriverGetVersion",
+    "cudaHostAlloc",
+    "cudaFreeHost",
+    "cudaMalloc",
+    "cudaFree",
+    "cudaStreamCreateWithFlags",
+    "cudaStreamDestroy",
+    "cudaStreamSynchronize",
+    "cudaMemcpyAsync",
+    "cudaStreamBeginCapture",
+    "cudaStreamEndCapture",
+    "cudaGraphInstantiate",
+    "cudaGraphLaunch",
+    "cudaGraphDestroy",
+    "cudaGraphExecDestroy",
+)
 CONSTANTS = (
-    "cudaHostAllocDefault", "cudaStreamNonBlocking", "cudaMemcpyKind", "cudaStreamCaptureMode", "cudaDeviceAttr",
-)  # fmt: skip
+    "cudaHostAllocDefault",
+    "cudaStreamNonBlocking",
+    "cudaMemcpyKind",
+    "cudaStreamCaptureMode",
+    "cudaDeviceAttr",
+)
 
 
 class CudaError(BundleError):

@@ -68,17 +68,33 @@ def write_embeddings(
         rows, columns = (-(-side // token_px) for side in size)
         starts = [np.arange(0, side, tiling.core_px).tolist() for side in size]
         corner = scene.transform
-        profile = {"driver": "GTiff", "dtype": "float32", "count": record.embed_dim, "height": rows, "width": columns,
-                   "crs": scene.crs, "nodata": np.nan, "interleave": "band", "compress": "deflate", "predictor": 3,
-                   "transform": Affine(bundle.contract.token_m, 0, corner.c, 0, -bundle.contract.token_m, corner.f),
-                   "blockysize": tiling.core_px // token_px, "bigtiff": "IF_SAFER"}  # fmt: skip
+        profile = {
+            "driver": "GTiff",
+            "dtype": "float32",
+            "count": record.embed_dim,
+            "height": rows,
+            "width": columns,
+            "crs": scene.crs,
+            "nodata": np.nan,
+            "interleave": "band",
+            "compress": "deflate",
+            "predictor": 3,
+            "transform": Affine(bundle.contract.token_m, 0, corner.c, 0, -bundle.contract.token_m, corner.f),
+            "blockysize": tiling.core_px // token_px,
+            "bigtiff": "IF_SAFER",
+        }
         with (
             rasterio.open(temporary, "w", **profile) as file,
             StripReader(open_scene, size, tiling, [[row] for row in starts[0]], readers=options.readers) as reader,
         ):
-            file.update_tags(BUNDLE=bundle.record.name, CONTRACT=bundle.contract.digest(),
-                             ENCODER_SHA256=bundle.record.files[record.file], RUNTIME=runner.name,
-                             SCENE=str(scene.name), SENSOR=scene.sensor.name)  # fmt: skip
+            file.update_tags(
+                BUNDLE=bundle.record.name,
+                CONTRACT=bundle.contract.digest(),
+                ENCODER_SHA256=bundle.record.files[record.file],
+                RUNTIME=runner.name,
+                SCENE=str(scene.name),
+                SENSOR=scene.sensor.name,
+            )
             for strip in track(reader, f"embedding {scene.name}", len(starts[0])):
                 made = _strip(strip, starts[1], tiling, runner, options.batch)
                 made[:, ~_measured(strip, tiling, size[0], token_px, made.shape)] = np.nan
@@ -102,10 +118,11 @@ def _strip(strip: Strip, columns: list[int], tiling: Tiling, runner: OnnxRunner,
     parts = []
     for some in _batches(columns, batch):
         tiles = {
-            g: np.stack([dn[..., column * MAP_PIXEL_M // g : (column + tiling.tile_px) * MAP_PIXEL_M // g]
-                         for column in some])
+            g: np.stack(
+                [dn[..., column * MAP_PIXEL_M // g : (column + tiling.tile_px) * MAP_PIXEL_M // g] for column in some]
+            )
             for g, dn in pixels.items()
-        }  # fmt: skip
+        }
         parts.extend(runner.run(tiles))
     cut = margin * parts[0].shape[1] // tiling.tile_px  # tokens
     return np.concatenate([part[:, cut : part.shape[1] - cut, cut : part.shape[2] - cut] for part in parts], axis=2)

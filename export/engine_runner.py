@@ -70,8 +70,10 @@ class EngineRunner:
         """Return float32 logits, ``(B, K, H, W)`` or ``(B, K)``, of ``{gsd_m: (B, C, H, W) uint16}``."""
         feed = group_feed(groups)
         count, largest = len(next(iter(feed.values()))), self._profile[2]
-        parts = [self._run({name: pairs[begin : begin + largest] for name, pairs in feed.items()})
-                 for begin in range(0, count, largest)]  # fmt: skip
+        parts = [
+            self._run({name: pairs[begin : begin + largest] for name, pairs in feed.items()})
+            for begin in range(0, count, largest)
+        ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def close(self) -> None:

@@ -90,10 +90,15 @@ def write_bundle(
     golden = {gsd_m: dn[-GOLDEN_CHIPS:] for gsd_m, dn in chips.groups.items()}
     write_golden(folder / GOLDEN, golden_of(golden, expected[-GOLDEN_CHIPS:], contract, features))
     record = BundleRecord(
-        name=name, contract=contract, files={}, versions=versions(), provenance=dict(provenance), models=tuple(models),
+        name=name,
+        contract=contract,
+        files={},
+        versions=versions(),
+        provenance=dict(provenance),
+        models=tuple(models),
         features=encoder,
         created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-    )  # fmt: skip
+    )
     seal(folder, record)
     verify(read_bundle(folder))
 
@@ -147,10 +152,20 @@ def contract_of_model(model: TaskModel, tiling: Tiling) -> Contract:
     check_thresholds(model.thresholds, len(model.label_set))
     statistics = model.encoder.statistics
     slots = model.sensor.slots
-    used = {"mean": {slot: float(statistics.mean[slot]) for slot in slots},
-            "std": {slot: float(statistics.std[slot]) for slot in slots}}  # fmt: skip
-    return contract_of(model.sensor, model.label_set, model.task, model.encoder.config.token_m, tiling, used,
-                       temperature=model.temperature, thresholds=model.thresholds)  # fmt: skip
+    used = {
+        "mean": {slot: float(statistics.mean[slot]) for slot in slots},
+        "std": {slot: float(statistics.std[slot]) for slot in slots},
+    }
+    return contract_of(
+        model.sensor,
+        model.label_set,
+        model.task,
+        model.encoder.config.token_m,
+        tiling,
+        used,
+        temperature=model.temperature,
+        thresholds=model.thresholds,
+    )
 
 
 def default_tiling(model: TaskModel, margin_px: int | None = None, taper_px: int | None = None) -> Tiling:
@@ -163,9 +178,7 @@ def default_tiling(model: TaskModel, margin_px: int | None = None, taper_px: int
         return Tiling(model.chip_px)
     least = CELL_PX if model.chip_px >= 4 * CELL_PX else 0
     margin, taper = (max(model.chip_px // part // CELL_PX * CELL_PX, least) for part in (12, 6))
-    return Tiling(
-        model.chip_px, margin if margin_px is None else margin_px, taper if taper_px is None else taper_px
-    )  # fmt: skip
+    return Tiling(model.chip_px, margin if margin_px is None else margin_px, taper if taper_px is None else taper_px)
 
 
 def versions() -> dict[str, str]:

@@ -26,16 +26,54 @@ def tables(bundle: Bundle) -> list[Table]:
     ]
     return [
         table(record.name, ("what", "value"), about),
-        table("Inputs", ("name", "bands", "slots"),
-              [(g.name, " ".join(g.bands), " ".join(g.slots)) for g in contract.groups]),
-        table("Classes", ("code", "name", "colour"),
-              [(c.code, c.name, c.colour) for c in contract.get_label_set().classes]),
-        table("Models", ("file", "precision", "max difference", "classes agree", "chips", "runtime"),
-              [(m.file, m.precision, f"{m.parity.max_abs:.2g}", f"{m.parity.argmax_agreement:.5f}", m.parity.chips,
-                m.parity.runtime) for m in record.models]),
-        *([table("Engines", ("file", "backend", "precision", "for", "run here"),
-                 [(e.file, f"{e.backend} {e.backend_version}", e.precision, " ".join(e.compute_capabilities),
-                   "yes" if e.executed else "no") for e in record.engines])] if record.engines else []),
-        table("Runtimes here, in order", ("runtime", "what became of it"),
-              [(each.runtime, each.verdict) for each in survey(bundle)]),
-    ]  # fmt: skip
+        table(
+            "Inputs",
+            ("name", "bands", "slots"),
+            [(g.name, " ".join(g.bands), " ".join(g.slots)) for g in contract.groups],
+        ),
+        table(
+            "Classes",
+            ("code", "name", "colour"),
+            [(c.code, c.name, c.colour) for c in contract.get_label_set().classes],
+        ),
+        table(
+            "Models",
+            ("file", "precision", "max difference", "classes agree", "chips", "runtime"),
+            [
+                (
+                    m.file,
+                    m.precision,
+                    f"{m.parity.max_abs:.2g}",
+                    f"{m.parity.argmax_agreement:.5f}",
+                    m.parity.chips,
+                    m.parity.runtime,
+                )
+                for m in record.models
+            ],
+        ),
+        *(
+            [
+                table(
+                    "Engines",
+                    ("file", "backend", "precision", "for", "run here"),
+                    [
+                        (
+                            e.file,
+                            f"{e.backend} {e.backend_version}",
+                            e.precision,
+                            " ".join(e.compute_capabilities),
+                            "yes" if e.executed else "no",
+                        )
+                        for e in record.engines
+                    ],
+                )
+            ]
+            if record.engines
+            else []
+        ),
+        table(
+            "Runtimes here, in order",
+            ("runtime", "what became of it"),
+            [(each.runtime, each.verdict) for each in survey(bundle)],
+        ),
+    ]

@@ -43,8 +43,9 @@ def class_meaning(labels: LabelSet, crs: CRS, transform: Affine, nodata: int, ta
     colours: dict[int, Rgba] = {c: (*map(int, rgb), 255) for c, rgb in zip(labels.codes, labels.rgb, strict=True)}  # type: ignore[misc]
     names = {f"CLASS_{each.code}": each.name for each in labels.classes}
     everything = {**colours, nodata: (0, 0, 0, 0)}
-    return MapMeaning(crs, transform, nodata, (labels.name,), {**tags, "CLASSES": listed(labels)}, names, everything,
-                      overviews="MODE")  # fmt: skip
+    return MapMeaning(
+        crs, transform, nodata, (labels.name,), {**tags, "CLASSES": listed(labels)}, names, everything, overviews="MODE"
+    )
 
 
 def listed(labels: LabelSet) -> str:
@@ -67,8 +68,17 @@ def write_cog(path: Path, pixels: np.ndarray | DiskRows, meaning: MapMeaning, wo
     plain, cog = workspace / "plain.tif", workspace / "cog.tif"
     with disk_errors(path):
         _write_plain(plain, pixels, meaning)
-        rasterio.shutil.copy(plain, cog, driver="COG", compress="DEFLATE", level=6, blocksize=BLOCK_PX,
-                             bigtiff="IF_SAFER", overview_resampling=meaning.overviews, num_threads=1)  # fmt: skip
+        rasterio.shutil.copy(
+            plain,
+            cog,
+            driver="COG",
+            compress="DEFLATE",
+            level=6,
+            blocksize=BLOCK_PX,
+            bigtiff="IF_SAFER",
+            overview_resampling=meaning.overviews,
+            num_threads=1,
+        )
         plain.unlink()
         _check_readback(cog, pixels, path)
         with cog.open("rb") as stream:
@@ -78,9 +88,21 @@ def write_cog(path: Path, pixels: np.ndarray | DiskRows, meaning: MapMeaning, wo
 
 def _write_plain(path: Path, pixels: np.ndarray | DiskRows, meaning: MapMeaning) -> None:
     height, width, bands = pixels.shape
-    profile = {"driver": "GTiff", "height": height, "width": width, "count": bands, "dtype": "uint8",
-               "nodata": meaning.nodata, "crs": meaning.crs, "transform": meaning.transform, "tiled": True,
-               "blockxsize": BLOCK_PX, "blockysize": BLOCK_PX, "bigtiff": "IF_SAFER", "interleave": "band"}  # fmt: skip
+    profile = {
+        "driver": "GTiff",
+        "height": height,
+        "width": width,
+        "count": bands,
+        "dtype": "uint8",
+        "nodata": meaning.nodata,
+        "crs": meaning.crs,
+        "transform": meaning.transform,
+        "tiled": True,
+        "blockxsize": BLOCK_PX,
+        "blockysize": BLOCK_PX,
+        "bigtiff": "IF_SAFER",
+        "interleave": "band",
+    }
     with rasterio.open(path, "w", **profile) as file:
         file.update_tags(**meaning.tags)
         for number, name in enumerate(meaning.band_names, 1):

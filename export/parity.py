@@ -50,10 +50,16 @@ def measure(runner: Runner, expected: np.ndarray, chips: Chips, precision: str, 
     max_abs, agreement = compare(given, expected, contract)
     needed = needed_agreement(budget.agreement, decisions(contract, expected).size)
     return Parity(
-        chips=len(chips), source=chips.source, max_abs=min(max_abs, 1e30), argmax_agreement=agreement,
-        allowed_max_abs=budget.max_abs, required_agreement=needed, runtime=runner.name,
-        score=accuracy(contract, given, chips.labels), torch_score=accuracy(contract, expected, chips.labels),
-    )  # fmt: skip
+        chips=len(chips),
+        source=chips.source,
+        max_abs=min(max_abs, 1e30),
+        argmax_agreement=agreement,
+        allowed_max_abs=budget.max_abs,
+        required_agreement=needed,
+        runtime=runner.name,
+        score=accuracy(contract, given, chips.labels),
+        torch_score=accuracy(contract, expected, chips.labels),
+    )
 
 
 def accuracy(contract: Contract, logits: np.ndarray, labels: np.ndarray | None) -> float | None:

@@ -132,8 +132,15 @@ def map_scene(
     with open_scene() as scene:
         check_sensor(scene.sensor, bundle.contract.get_sensor(), str(scene.name))
         labels = bundle.contract.get_label_set()
-        plan = partial(SceneMapper, runner, bundle.contract.tiling, len(labels), open_scene, pace=options.pace,
-                       dates=bundle.contract.dates)  # fmt: skip
+        plan = partial(
+            SceneMapper,
+            runner,
+            bundle.contract.tiling,
+            len(labels),
+            open_scene,
+            pace=options.pace,
+            dates=bundle.contract.dates,
+        )
         mapper = plan(clock=clock)
         work = PartialMap(out, _layers(mapper, len(labels), options), _fingerprint(bundle, runner.name, scene, options))
         _require_own(sides, work)
@@ -154,8 +161,9 @@ def map_scene(
             raise
         work.discard()
     pixels = mapper.height_px * mapper.width_px
-    return Mapped(out, pixels, sum(counts.values()), counts, mapper.tiles, mapper.skipped, clock.total_s,
-                  clock.split(), shifted)  # fmt: skip
+    return Mapped(
+        out, pixels, sum(counts.values()), counts, mapper.tiles, mapper.skipped, clock.total_s, clock.split(), shifted
+    )
 
 
 def _require_own(sides: Mapping[str, Path], work: PartialMap) -> None:
@@ -208,8 +216,11 @@ def _fingerprint(bundle: Bundle, runner: str, scene: "Scene", options: PredictOp
 
 def _provenances(scene: "Scene") -> list[Mapping[str, Any]]:
     """Return where a scene comes from, or each of the two that it was put together from."""
-    return [each for each in scene.provenance.values() if isinstance(each, dict)] if "source" not in scene.provenance \
-        else [scene.provenance]  # fmt: skip
+    return (
+        [each for each in scene.provenance.values() if isinstance(each, dict)]
+        if "source" not in scene.provenance
+        else [scene.provenance]
+    )
 
 
 def _stamp(source: str) -> list[int]:

@@ -26,15 +26,23 @@ def style(labels: LabelSet) -> str:
     root = xml.Element("qgis", version=QGIS_VERSION, styleCategories="AllStyleCategories")
     pipe = xml.SubElement(root, "pipe")
     provider = xml.SubElement(pipe, "provider")
-    xml.SubElement(provider, "resampling", enabled="false", zoomedInResamplingMethod="nearestNeighbour",
-                   zoomedOutResamplingMethod="nearestNeighbour", maxOversampling="2")  # fmt: skip
-    renderer = xml.SubElement(pipe, "rasterrenderer", type="paletted", band="1", opacity="1", alphaBand="-1",
-                              nodataColor="")  # fmt: skip
+    xml.SubElement(
+        provider,
+        "resampling",
+        enabled="false",
+        zoomedInResamplingMethod="nearestNeighbour",
+        zoomedOutResamplingMethod="nearestNeighbour",
+        maxOversampling="2",
+    )
+    renderer = xml.SubElement(
+        pipe, "rasterrenderer", type="paletted", band="1", opacity="1", alphaBand="-1", nodataColor=""
+    )
     xml.SubElement(renderer, "rasterTransparency")
     palette = xml.SubElement(renderer, "colorPalette")
     for each in labels.classes:
-        xml.SubElement(palette, "paletteEntry", value=str(each.code), label=each.name, color=each.colour.lower(),
-                       alpha="255")  # fmt: skip
+        xml.SubElement(
+            palette, "paletteEntry", value=str(each.code), label=each.name, color=each.colour.lower(), alpha="255"
+        )
     xml.SubElement(root, "blendMode").text = "0"
     xml.indent(root, " ")
     return HEAD + xml.tostring(root, encoding="unicode") + "\n"

@@ -39,10 +39,17 @@ def write_int8(source: Path, target: Path, chips: Chips) -> None:
         try:
             logging.root.setLevel(logging.ERROR)  # it warns about its own defaults
             quantize_static(
-                str(prepared), str(target), cast(Any, _Calibration(chips)), quant_format=QuantFormat.QDQ,
-                per_channel=True, reduce_range=True, activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
-                nodes_to_quantize=chosen, extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
-            )  # fmt: skip
+                str(prepared),
+                str(target),
+                cast(Any, _Calibration(chips)),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                reduce_range=True,
+                activation_type=QuantType.QInt8,
+                weight_type=QuantType.QInt8,
+                nodes_to_quantize=chosen,
+                extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
+            )
         finally:
             logging.root.setLevel(level)
     digest = next(p.value for p in onnx.load(source).metadata_props if p.key == CONTRACT_KEY)

@@ -173,10 +173,14 @@ def group_records(sensor: Sensor, task: Task) -> tuple[GroupRecord, ...]:
     """Return the inputs of a model: the sensor's groups, of two dates stacked band group by band group."""
     dates = tuple(f"@{date}" for date in DATES) if task == "change" else ("",)
     return tuple(
-        GroupRecord(name=g.name, gsd_m=g.gsd_m, bands=tuple(b.name + date for date in dates for b in g.bands),
-                    slots=g.slots * len(dates))
+        GroupRecord(
+            name=g.name,
+            gsd_m=g.gsd_m,
+            bands=tuple(b.name + date for date in dates for b in g.bands),
+            slots=g.slots * len(dates),
+        )
         for g in sensor.groups
-    )  # fmt: skip
+    )
 
 
 def contract_of(

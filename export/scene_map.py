@@ -122,8 +122,9 @@ class SceneMapper:
         held_px = max(strip[-1] - strip[0] for strip in strips) + self._tiling.core_px
         sums = Accumulator(self._classes, held_px, self._column_starts, self._tiling)
         sums.start_at(starts[0])
-        reader = StripReader(self._open_scene, self._padded, self._tiling, strips, readers=self._pace.readers,
-                             dates=self._dates)  # fmt: skip
+        reader = StripReader(
+            self._open_scene, self._padded, self._tiling, strips, readers=self._pace.readers, dates=self._dates
+        )
         end_of = dict(zip((strip[0] for strip in strips), ends, strict=True))
         with reader, ThreadPoolExecutor(self._runner.lanes, thread_name_prefix="engine") as engine:
             for items, logits in self._answered(self._batches(reader), engine):

@@ -25,9 +25,13 @@ EXTENSIONS = tuple(
     for name in ("classification/v2.0.0", "projection/v2.0.0", "processing/v1.1.0")
 )
 COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
-MEDIA = {"png": ("image/png", "overview"), "qml": ("application/xml", "metadata"),
-         "confidence.tif": (COG_TYPE, "data"), "probabilities.tif": (COG_TYPE, "data"),
-         "change.json": ("application/json", "data")}  # fmt: skip
+MEDIA = {
+    "png": ("image/png", "overview"),
+    "qml": ("application/xml", "metadata"),
+    "confidence.tif": (COG_TYPE, "data"),
+    "probabilities.tif": (COG_TYPE, "data"),
+    "change.json": ("application/json", "data"),
+}
 Grid = tuple[CRS, Affine, tuple[int, ...]]
 
 
@@ -99,17 +103,22 @@ def item_of_change(out: Path, before: Path, after: Path, labels: LabelSet, sides
     """
     earlier, later = (_read_item(path) for path in (before, after))
     first, last = earlier["properties"], later["properties"]
-    times = {"datetime": last["datetime"], "start_datetime": first.get("start_datetime", first["datetime"]),
-             "end_datetime": last.get("end_datetime", last["datetime"])}  # fmt: skip
+    times = {
+        "datetime": last["datetime"],
+        "start_datetime": first.get("start_datetime", first["datetime"]),
+        "end_datetime": last.get("end_datetime", last["datetime"]),
+    }
     own = {name: value for name, value in first.items() if not name.startswith("bandloom:half_tile")}
     assets = {suffix.partition(".")[0]: _asset(path, *MEDIA[suffix]) for suffix, path in sides.items()}
     return earlier | {
         "id": out.stem,
         "properties": own | times,
-        "links": [{"rel": "derived_from", "href": f"./{path.name}", "type": "application/geo+json"}
-                  for path in (before, after)],
+        "links": [
+            {"rel": "derived_from", "href": f"./{path.name}", "type": "application/geo+json"}
+            for path in (before, after)
+        ],
         "assets": {"map": _map_asset(out, labels), **assets},
-    }  # fmt: skip
+    }
 
 
 def _read_item(path: Path) -> dict[str, Any]:
@@ -130,6 +139,13 @@ def _asset(path: Path, media: str, role: str) -> dict[str, Any]:
 
 
 def _map_asset(path: Path, labels: LabelSet) -> dict[str, Any]:
-    classes = [{"value": c.code, "name": re.sub("[^0-9A-Za-z_-]+", "-", c.name), "description": c.name,
-                "color_hint": c.colour[1:].upper()} for c in labels.classes]  # fmt: skip
+    classes = [
+        {
+            "value": c.code,
+            "name": re.sub("[^0-9A-Za-z_-]+", "-", c.name),
+            "description": c.name,
+            "color_hint": c.colour[1:].upper(),
+        }
+        for c in labels.classes
+    ]
     return _asset(path, COG_TYPE, "data") | {"classification:classes": classes}

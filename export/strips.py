@@ -46,10 +46,17 @@ class Strip:
         """
         top = start_px - tiling.margin_px
         return {
-            gsd_m: _take(_take(dn, 1, gsd_m, (top, top + tiling.tile_px), self.top_px, self.height_px, mirrored),
-                         2, gsd_m, columns_px, 0, dn.shape[2] * gsd_m // MAP_PIXEL_M, mirrored)
+            gsd_m: _take(
+                _take(dn, 1, gsd_m, (top, top + tiling.tile_px), self.top_px, self.height_px, mirrored),
+                2,
+                gsd_m,
+                columns_px,
+                0,
+                dn.shape[2] * gsd_m // MAP_PIXEL_M,
+                mirrored,
+            )
             for gsd_m, dn in self.groups.items()
-        }  # fmt: skip
+        }
 
     def measured(self, rows_px: tuple[int, int]) -> np.ndarray:
         """Tell which map pixels hold a sample, ``(rows, W)`` bool: at least one band of the finest grid measured it.

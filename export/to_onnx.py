@@ -21,12 +21,59 @@ FOLD_LIMIT = 1 << 26  # elements of a constant that may be computed beforehand
 
 # what the graphs may hold: all of it is in TensorRT 10's and 11's published operator tables, fp32 to bf16
 ALLOWED_OPS = frozenset(
-    ["Add", "And", "Cast", "Clip", "Concat", "Conv", "Div", "Equal", "Erf", "Expand", "Gather", "Gelu", "Gemm",
-     "Greater", "Identity", "LayerNormalization", "Less", "MatMul", "Mul", "Not", "Pow", "ReduceMean", "ReduceSum",
-     "Relu", "Reshape", "Resize", "Shape", "Sigmoid", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tanh",
-     "DepthToSpace", "Transpose", "Unsqueeze", "Where", "Constant", "Reciprocal", "Max", "Min", "Neg", "Pad",
-     "QuantizeLinear", "DequantizeLinear", "InstanceNormalization", "AveragePool", "GlobalAveragePool"]
-)  # fmt: skip
+    [
+        "Add",
+        "And",
+        "Cast",
+        "Clip",
+        "Concat",
+        "Conv",
+        "Div",
+        "Equal",
+        "Erf",
+        "Expand",
+        "Gather",
+        "Gelu",
+        "Gemm",
+        "Greater",
+        "Identity",
+        "LayerNormalization",
+        "Less",
+        "MatMul",
+        "Mul",
+        "Not",
+        "Pow",
+        "ReduceMean",
+        "ReduceSum",
+        "Relu",
+        "Reshape",
+        "Resize",
+        "Shape",
+        "Sigmoid",
+        "Slice",
+        "Softmax",
+        "Split",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Tanh",
+        "DepthToSpace",
+        "Transpose",
+        "Unsqueeze",
+        "Where",
+        "Constant",
+        "Reciprocal",
+        "Max",
+        "Min",
+        "Neg",
+        "Pad",
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "InstanceNormalization",
+        "AveragePool",
+        "GlobalAveragePool",
+    ]
+)
 
 
 class DeployGraph(nn.Module):
@@ -82,9 +129,16 @@ def _trace(  # noqa: ANN202  (onnx type)
 
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
-            graph, example, dynamo=True, opset_version=opset, input_names=list(names), output_names=[output],
-            dynamic_shapes=(tuple({0: "batch"} for _ in names),), external_data=False, optimize=True,
-        )  # fmt: skip
+            graph,
+            example,
+            dynamo=True,
+            opset_version=opset,
+            input_names=list(names),
+            output_names=[output],
+            dynamic_shapes=(tuple({0: "batch"} for _ in names),),
+            external_data=False,
+            optimize=True,
+        )
     if program is None:
         raise BundleError("torch exported nothing; this build of torch has no ONNX exporter.")
     with _quiet():  # what the fixed sensor decides, such as carried-over weights, becomes a constant

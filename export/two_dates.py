@@ -87,8 +87,10 @@ class TwoDates:
     def cloud(self, window_m: tuple[float, float, float, float]) -> np.ndarray | None:
         """Return where either date is known to be clouded."""
         x, y, width, height = window_m
-        masks = [self.earlier.cloud(window_m),
-                 self.later.cloud((x + self.offset_m[0], y + self.offset_m[1], width, height))]  # fmt: skip
+        masks = [
+            self.earlier.cloud(window_m),
+            self.later.cloud((x + self.offset_m[0], y + self.offset_m[1], width, height)),
+        ]
         known = [mask for mask in masks if mask is not None]
         return np.logical_or.reduce(known) if known else None
 

@@ -38,10 +38,12 @@ def write_features(folder: Path, model: TaskModel, contract: Contract, chips: Ch
     logger.info("writing the encoder")
     graph = FeatureGraph(model).eval()
     with torch.inference_mode():
-        expected = np.concatenate([
-            graph(*(torch.from_numpy(byte_pairs(groups[gsd_m])) for gsd_m in graph.gsds_m)).float().numpy()
-            for groups in chips.batches()
-        ])  # fmt: skip
+        expected = np.concatenate(
+            [
+                graph(*(torch.from_numpy(byte_pairs(groups[gsd_m])) for gsd_m in graph.gsds_m)).float().numpy()
+                for groups in chips.batches()
+            ]
+        )
     write_onnx(graph, contract, folder / FILE, output="features")
     runner = OnnxRunner(folder / FILE)
     given = np.concatenate([runner.run(groups) for groups in chips.batches()])

@@ -44,6 +44,9 @@ def attention_probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, cla
         loss.backward()
         optimizer.step()
     with torch.no_grad():
-        parts = [model(torch.from_numpy(((part - mean) / std).astype(np.float32))).argmax(1).numpy()
-                 for part in np.array_split(test, max(1, len(test) // 1024)) if len(part)]  # fmt: skip
+        parts = [
+            model(torch.from_numpy(((part - mean) / std).astype(np.float32))).argmax(1).numpy()
+            for part in np.array_split(test, max(1, len(test) // 1024))
+            if len(part)
+        ]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)

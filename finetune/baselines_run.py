@@ -16,8 +16,9 @@ from finetune.rivals import RIVALS, run_rivals
 from finetune.setting import open_setting
 
 
-def baselines_run(config: FinetuneConfig, run: RunFolder, names: Sequence[str] | None = None,
-                  external: Sequence[Path] = ()) -> dict[str, Any]:  # fmt: skip
+def baselines_run(
+    config: FinetuneConfig, run: RunFolder, names: Sequence[str] | None = None, external: Sequence[Path] = ()
+) -> dict[str, Any]:
     """Score floors on the config's split and write a report; returns what ``metrics.json`` holds.
 
     Args:

@@ -67,8 +67,17 @@ def training_steps(setting: Setting, state: dict[str, int] | None) -> Iterator[L
     entries = {entry.key: entry for entry in data.shards.entries}
     places = {data.shards.entries[index].key: index for index in data.indices.tolist()}
     start = LoaderState(**state) if state else LoaderState(epoch=0, position=0)
-    loader = Loader(data.shards, data.indices_of(TRAIN), config.batch_size, seed=config.seed, rank=ranks.rank,
-                    world=ranks.world, crop_px=setting.chip_px, workers=config.workers, start=start)  # fmt: skip
+    loader = Loader(
+        data.shards,
+        data.indices_of(TRAIN),
+        config.batch_size,
+        seed=config.seed,
+        rank=ranks.rank,
+        world=ranks.world,
+        crop_px=setting.chip_px,
+        workers=config.workers,
+        start=start,
+    )
     for batch in loader:
         after = {"epoch": batch.state.epoch, "position": batch.state.position}
         if isinstance(data, ChangeData):
@@ -103,6 +112,8 @@ def with_pairs(batch: Batch, data: ChangeData, places: Mapping[str, int]) -> Bat
 def training_label(batch: Any, entries: dict[str, Any], data: TaskData) -> np.ndarray:
     """Return a batch's labels ``(B, H, W)`` uint8 with everything but measured training ground at 255."""
     shape = batch.label.shape[-2:]
-    roles = [data.split.roles(entries[key], (float(x), float(y)), shape)
-             for key, (x, y) in zip(batch.keys, batch.corner_m, strict=True)]  # fmt: skip
+    roles = [
+        data.split.roles(entries[key], (float(x), float(y)), shape)
+        for key, (x, y) in zip(batch.keys, batch.corner_m, strict=True)
+    ]
     return mask_label(batch.label, batch.groups, np.stack(roles), TRAIN)

@@ -51,8 +51,12 @@ class Reliability:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types: the error, and count, mean confidence and accuracy of each bin."""
         seen = np.maximum(self.counts, 1)
-        return {"error": self.error, "counts": self.counts.tolist(), "confidence": (self.confidence / seen).tolist(),
-                "accuracy": (self.hits / seen).tolist()}  # fmt: skip
+        return {
+            "error": self.error,
+            "counts": self.counts.tolist(),
+            "confidence": (self.confidence / seen).tolist(),
+            "accuracy": (self.hits / seen).tolist(),
+        }
 
 
 def softmax(logits: np.ndarray, axis: int = 0) -> np.ndarray:

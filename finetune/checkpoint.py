@@ -12,9 +12,12 @@ from bandloom.sensors import Sensor
 from finetune.model import TaskModel
 
 MODEL_TYPE = "bandloom-task"
-_ANSWERS = {"segment": "a class for every 10 m pixel", "classify": "a class for every chip",
-            "multilabel": "any number of classes for every chip",
-            "change": "for every 10 m pixel of two dates, what changed"}  # fmt: skip
+_ANSWERS = {
+    "segment": "a class for every 10 m pixel",
+    "classify": "a class for every chip",
+    "multilabel": "any number of classes for every chip",
+    "change": "for every 10 m pixel of two dates, what changed",
+}
 
 
 def save_task_model(

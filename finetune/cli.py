@@ -83,5 +83,6 @@ def evaluate(
 
     if ground is not None and ground not in get_args(Ground):
         raise ConfigError(f"--ground {ground!r} is not known; use own or all.")
-    evaluate_run(checkpoint, shards, out, ground=cast("Ground | None", ground), bootstrap=bootstrap,
-                 batch_size=batch_size)  # fmt: skip
+    evaluate_run(
+        checkpoint, shards, out, ground=cast("Ground | None", ground), bootstrap=bootstrap, batch_size=batch_size
+    )

@@ -21,8 +21,15 @@ from shards.shard_set import ShardSet
 Ground = Literal["own", "all"]
 
 
-def evaluate_run(checkpoint: Path, shards: Path, out: Path, *, ground: Ground | None = None, bootstrap: int = 1000,
-                 batch_size: int = 16) -> dict[str, Any]:  # fmt: skip
+def evaluate_run(
+    checkpoint: Path,
+    shards: Path,
+    out: Path,
+    *,
+    ground: Ground | None = None,
+    bootstrap: int = 1000,
+    batch_size: int = 16,
+) -> dict[str, Any]:
     """Score a fine-tuned model and write a report into a new folder; returns what ``metrics.json`` holds.
 
     Args:
@@ -54,8 +61,14 @@ def evaluate_run(checkpoint: Path, shards: Path, out: Path, *, ground: Ground | 
     data = make_task_data(shard_set, wanted, _split(ground, config, shard_set, model, folder), model.sensor)
     check_classes(model, data)
     tested = evaluate(MODEL_ROW, model, data, TEST, batch_size=batch_size, temperature=model.temperature)
-    found = metrics_record([tested.row], data, bootstrap, calibration=tested.calibration(model.temperature),
-                           checkpoint=str(folder), ground=ground)  # fmt: skip
+    found = metrics_record(
+        [tested.row],
+        data,
+        bootstrap,
+        calibration=tested.calibration(model.temperature),
+        checkpoint=str(folder),
+        ground=ground,
+    )
     with new_output(out, folder=True) as temporary:
         write_report(temporary, found)
         write_blocks(temporary, [tested.row], found["split"]["hash"])

@@ -49,9 +49,15 @@ class Evaluation:
 
 
 def evaluate(
-    name: str, model: TaskModel, data: TaskData, role: int, *, batch_size: int = 16, fitted_on: int = 0,
+    name: str,
+    model: TaskModel,
+    data: TaskData,
+    role: int,
+    *,
+    batch_size: int = 16,
+    fitted_on: int = 0,
     temperature: float = 1.0,
-) -> Evaluation:  # fmt: skip
+) -> Evaluation:
     """Score a model on every label of a role and keep what a report shows.
 
     Args:
@@ -113,8 +119,9 @@ def _examples(each: Predicted, side: int) -> list[Example]:
     return examples
 
 
-def _example(each: Predicted, groups: Mapping[int, np.ndarray], label: np.ndarray, logits: np.ndarray,
-             truth: np.ndarray) -> Example:  # fmt: skip
+def _example(
+    each: Predicted, groups: Mapping[int, np.ndarray], label: np.ndarray, logits: np.ndarray, truth: np.ndarray
+) -> Example:
     known = truth != IGNORE_INDEX
     probability = softmax(logits)
     of_truth = np.take_along_axis(probability, np.where(known, truth, 0)[None].astype(np.int64), 0)[0][known]
@@ -127,8 +134,16 @@ def _chip_row(each: Predicted, names: tuple[str, ...], temperature: float) -> li
     probability = softmax(each.logits / temperature)
     truth, predicted = int(each.found.label), int(probability.argmax())
     shown = {f"p {name}": float(value) for name, value in zip(names, probability, strict=True)}
-    return [{"key": each.found.key, "block": f"{int(each.found.blocks):016x}", "truth": names[truth],
-             "predicted": names[predicted], "correct": truth == predicted, **shown}]  # fmt: skip
+    return [
+        {
+            "key": each.found.key,
+            "block": f"{int(each.found.blocks):016x}",
+            "truth": names[truth],
+            "predicted": names[predicted],
+            "correct": truth == predicted,
+            **shown,
+        }
+    ]
 
 
 def _block_rows(each: Predicted, names: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -138,6 +153,14 @@ def _block_rows(each: Predicted, names: tuple[str, ...]) -> list[dict[str, Any]]
     for block, matrix in matrices.items():
         true = {f"true {name}": int(count) for name, count in zip(names, matrix.sum(1), strict=True)}
         predicted = {f"predicted {name}": int(count) for name, count in zip(names, matrix.sum(0), strict=True)}
-        rows.append({"key": each.found.key, "block": f"{block:016x}", "labels": int(matrix.sum()),
-                     "correct": int(np.trace(matrix)), **true, **predicted})  # fmt: skip
+        rows.append(
+            {
+                "key": each.found.key,
+                "block": f"{block:016x}",
+                "labels": int(matrix.sum()),
+                "correct": int(np.trace(matrix)),
+                **true,
+                **predicted,
+            }
+        )
     return rows

@@ -165,5 +165,7 @@ def _not_installed(name: str) -> CheckpointError:
 
 
 _BUILD: dict[str, Callable[[ExternalConfig], nn.Module]] = {
-    "timm": _timm, "torchgeo": _torchgeo, "terratorch": _terratorch
-}  # fmt: skip
+    "timm": _timm,
+    "torchgeo": _torchgeo,
+    "terratorch": _terratorch,
+}

@@ -104,9 +104,14 @@ def _rows(
         groups = {gsd: np.stack([s.groups[gsd] for s in samples]) for gsd in samples[0].groups}
         features, grid = _encode(encoder, groups, data, slots)
         tokens = _coarse(features, grid)
-        yield {"mean": features.mean(1).numpy(), "tokens": tokens.half().numpy(), "index": np.array(batch),
-               "labels": np.array([s.class_index for s in samples]),
-               "row": np.zeros(len(batch), np.int64), "column": np.zeros(len(batch), np.int64)}  # fmt: skip
+        yield {
+            "mean": features.mean(1).numpy(),
+            "tokens": tokens.half().numpy(),
+            "index": np.array(batch),
+            "labels": np.array([s.class_index for s in samples]),
+            "row": np.zeros(len(batch), np.int64),
+            "column": np.zeros(len(batch), np.int64),
+        }
         return
     side = encoder.config.token_m // PIXEL_M
     for place, sample in zip(batch, samples, strict=True):
@@ -117,21 +122,27 @@ def _rows(
                 rows, columns = np.nonzero(labels != IGNORE_INDEX)
                 if len(rows):
                     features, grid = _encode(encoder, chip, data, slots)
-                    yield {"mean": features[0].unflatten(0, grid)[rows, columns].numpy(),
-                           "tokens": np.zeros((0, 1, 1), np.float16), "labels": labels[rows, columns],
-                           "index": np.full(len(rows), place), "row": rows * side + y + side // 2,
-                           "column": columns * side + x + side // 2}  # fmt: skip
+                    yield {
+                        "mean": features[0].unflatten(0, grid)[rows, columns].numpy(),
+                        "tokens": np.zeros((0, 1, 1), np.float16),
+                        "labels": labels[rows, columns],
+                        "index": np.full(len(rows), place),
+                        "row": rows * side + y + side // 2,
+                        "column": columns * side + x + side // 2,
+                    }
 
 
-def _encode(encoder: Encoder, groups: dict[int, np.ndarray], data: TaskData,
-            slots: Sequence[str] | None) -> tuple[Tensor, tuple[int, int]]:  # fmt: skip
+def _encode(
+    encoder: Encoder, groups: dict[int, np.ndarray], data: TaskData, slots: Sequence[str] | None
+) -> tuple[Tensor, tuple[int, int]]:
     sensor = data.sensor
     if slots is not None:
         groups, sensor = take_slots(groups, sensor, slots)
     device = next(encoder.parameters()).device
     tensors = {gsd: torch.from_numpy(group).to(device) for gsd, group in groups.items()}
-    tensors = {gsd: functional.pad(each.float(), _padding(gsd, each, encoder.config.token_m)) for gsd, each in
-               tensors.items()}  # fmt: skip
+    tensors = {
+        gsd: functional.pad(each.float(), _padding(gsd, each, encoder.config.token_m)) for gsd, each in tensors.items()
+    }
     return encoder.forward_features(tensors, sensor).float().cpu(), encoder.grid(tensors)
 
 

@@ -30,5 +30,7 @@ def leakage_gap(config: FinetuneConfig) -> dict[str, Any] | None:
 
 def leakage_line(found: dict[str, Any]) -> str:
     """Return one sentence on the gap."""
-    return (f"leakage: {found['floor']} reaches a macro-F1 of {found['random']:.3f} on this random split and"
-            f" {found['block']:.3f} on blocks; {found['gap']:+.3f} is what neighbours give away")  # fmt: skip
+    return (
+        f"leakage: {found['floor']} reaches a macro-F1 of {found['random']:.3f} on this random split and"
+        f" {found['block']:.3f} on blocks; {found['gap']:+.3f} is what neighbours give away"
+    )

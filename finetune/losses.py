@@ -95,5 +95,8 @@ def asymmetric(logits: Tensor, target: Tensor, gamma: float = 4.0, margin: float
 
 MULTILABEL_LOSSES: dict[str, Loss] = {"binary_cross_entropy": binary_cross_entropy, "asymmetric": asymmetric}
 LOSSES: dict[str, Loss] = {
-    "cross_entropy": cross_entropy, "focal": focal, "dice": dice, "cross_entropy_dice": cross_entropy_dice
-}  # fmt: skip
+    "cross_entropy": cross_entropy,
+    "focal": focal,
+    "dice": dice,
+    "cross_entropy_dice": cross_entropy_dice,
+}

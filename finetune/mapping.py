@@ -68,8 +68,10 @@ def get_mapping(source: str, target: str, path: Path | None = None) -> Mapping:
     chain = _chain(source, target)
     if chain is None:
         known = ", ".join(f"{a} to {b}" for a, b in shipped_mappings())
-        raise LabelError(f"no mapping leads from {source!r} to {target!r} (there are: {known}); pass your own with"
-                         " --mapping FILE.csv, with the columns from, to and lossy.")  # fmt: skip
+        raise LabelError(
+            f"no mapping leads from {source!r} to {target!r} (there are: {known}); pass your own with"
+            " --mapping FILE.csv, with the columns from, to and lossy."
+        )
     steps = [_shipped(a, b) for a, b in itertools.pairwise(chain)]
     whole = steps[0]
     for step in steps[1:]:

@@ -64,10 +64,16 @@ def scores(confusion: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
     precision, recall = _ratio(true, as_class), _ratio(true, of_class)
     f1, iou = _ratio(2 * true, of_class + as_class), _ratio(true, of_class + as_class - true)
     rows = [
-        {"name": name, "precision": _plain(precision[i], seen[i]), "recall": _plain(recall[i], of_class[i] > 0),
-         "f1": _plain(f1[i], seen[i]), "iou": _plain(iou[i], seen[i]), "support": int(of_class[i])}
+        {
+            "name": name,
+            "precision": _plain(precision[i], seen[i]),
+            "recall": _plain(recall[i], of_class[i] > 0),
+            "f1": _plain(f1[i], seen[i]),
+            "iou": _plain(iou[i], seen[i]),
+            "support": int(of_class[i]),
+        }
         for i, name in enumerate(names)
-    ]  # fmt: skip
+    ]
     headline = {name: float(HEADLINE[name](confusion)) for name in HEADLINES}
     return {**headline, "support": int(of_class.sum()), "classes": rows}
 
@@ -105,8 +111,12 @@ def kappa(confusion: np.ndarray) -> np.ndarray:
 
 
 HEADLINE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "overall": overall, "balanced": balanced, "macro_f1": macro_f1, "mean_iou": mean_iou, "kappa": kappa
-}  # fmt: skip
+    "overall": overall,
+    "balanced": balanced,
+    "macro_f1": macro_f1,
+    "mean_iou": mean_iou,
+    "kappa": kappa,
+}
 
 
 def intervals(confusions: Sequence[np.ndarray], draws: int = 1000, seed: int = 0) -> dict[str, list[float]]:
@@ -148,8 +158,9 @@ def margins(
     ours, theirs = (
         np.einsum("db,bij->dij", weights, np.stack([each[block] for block in blocks])) for each in (own, rival)
     )
-    return {name: np.percentile(HEADLINE[name](ours) - HEADLINE[name](theirs), (2.5, 97.5)).tolist()
-            for name in HEADLINES}  # fmt: skip
+    return {
+        name: np.percentile(HEADLINE[name](ours) - HEADLINE[name](theirs), (2.5, 97.5)).tolist() for name in HEADLINES
+    }
 
 
 def top_confusions(confusion: np.ndarray, names: Sequence[str], most: int = 10) -> list[dict[str, Any]]:
@@ -158,10 +169,14 @@ def top_confusions(confusion: np.ndarray, names: Sequence[str], most: int = 10) 
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     pairs = [(int(i) // len(names), int(i) % len(names)) for i in order if wrong.flat[i] > 0]
     return [
-        {"truth": names[t], "taken_for": names[p], "count": int(wrong[t, p]),
-         "share": float(wrong[t, p] / confusion[t].sum())}
+        {
+            "truth": names[t],
+            "taken_for": names[p],
+            "count": int(wrong[t, p]),
+            "share": float(wrong[t, p] / confusion[t].sum()),
+        }
         for t, p in pairs
-    ]  # fmt: skip
+    ]
 
 
 def _counts(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -39,8 +39,9 @@ class TaskModel(nn.Module):
             on the mean token, or joined: on the mean token beside the mean native samples.
     """
 
-    def __init__(self, encoder: Encoder, sensor: Sensor, label_set: LabelSet, task: Task, chip_px: int,
-                 head: HeadKind = "linear") -> None:  # fmt: skip
+    def __init__(
+        self, encoder: Encoder, sensor: Sensor, label_set: LabelSet, task: Task, chip_px: int, head: HeadKind = "linear"
+    ) -> None:
         super().__init__()
         token_m = encoder.config.token_m
         if task not in get_args(Task):

@@ -39,8 +39,10 @@ class MultilabelData(TaskData):
                 if target is not None and target.any():
                     self._targets[index] = target
         if not self._targets:
-            raise LabelError(f"no sample of {sensor.name} in {shards.path} shows a class; task=multilabel needs label"
-                             " rasters, class folders, or chip_labels=TABLE.json.")  # fmt: skip
+            raise LabelError(
+                f"no sample of {sensor.name} in {shards.path} shows a class; task=multilabel needs label"
+                " rasters, class folders, or chip_labels=TABLE.json."
+            )
         self.indices = np.array(sorted(self._targets), np.int64)
         self._by_key = {shards.entries[index].key: target for index, target in self._targets.items()}
 
@@ -95,8 +97,10 @@ def read_table(path: Path, label_set: LabelSet) -> dict[str, np.ndarray]:
     try:
         record = {str(key): [str(name) for name in names] for key, names in json.loads(path.read_text()).items()}
     except (OSError, ValueError, AttributeError, TypeError) as cause:
-        raise LabelError(f"{path} holds no table of class names by scene ({cause!r}); make it with `bandloom labels"
-                         " prepare --several`.") from cause  # fmt: skip
+        raise LabelError(
+            f"{path} holds no table of class names by scene ({cause!r}); make it with `bandloom labels"
+            " prepare --several`."
+        ) from cause
     unknown = {name for names in record.values() for name in names} - set(label_set.names)
     if unknown:
         raise LabelError(f"{path} names the class {sorted(unknown)[0]!r}, which label set {label_set.name!r} lacks.")

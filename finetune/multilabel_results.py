@@ -35,8 +35,14 @@ from finetune.task_data import TaskData
 MOST_DRAWS = 200  # average precision is slow to draw again
 
 
-def write_multilabel_results(setting: Setting, model: TaskModel, run: RunFolder, rival: TaskModel | None,
-                             parameters: dict[str, int], others: Sequence[dict[str, Any]] = ()) -> None:  # fmt: skip
+def write_multilabel_results(
+    setting: Setting,
+    model: TaskModel,
+    run: RunFolder,
+    rival: TaskModel | None,
+    parameters: dict[str, int],
+    others: Sequence[dict[str, Any]] = (),
+) -> None:
     """Tune on validation chips, score once on test chips beside the floors, and write the run's report."""
     config, data = setting.config, setting.data
     batch = config.trainer.batch_size
@@ -47,15 +53,29 @@ def write_multilabel_results(setting: Setting, model: TaskModel, run: RunFolder,
     rows = [tested]
     rows += [tuned_row(RANDOM_ROW, rival, data, batch)] if rival is not None else []
     rows += floors(setting, config.baselines)
-    record = multilabel_record(rows, data, config.bootstrap, calibration=calibration(model, data, batch),
-                               mode=config.mode, parameters=parameters, seed=config.trainer.seed,
-                               chip_px=setting.chip_px)  # fmt: skip
+    record = multilabel_record(
+        rows,
+        data,
+        config.bootstrap,
+        calibration=calibration(model, data, batch),
+        mode=config.mode,
+        parameters=parameters,
+        seed=config.trainer.seed,
+        chip_px=setting.chip_px,
+    )
     add_seeds(record, others, config.trainer.seed, HEADLINES)
     write_multilabel_report(run.path, record, tested, keys, data, run.metrics())
-    provenance = {"shards": str(config.shards), "checkpoint": str(config.checkpoint), "mode": config.mode,
-                  "steps": config.trainer.steps, "seed": config.trainer.seed, "commit": commit(),
-                  "split_hash": record["split"]["hash"], "temperature": model.temperature,
-                  "config": config.model_dump(mode="json")}  # fmt: skip
+    provenance = {
+        "shards": str(config.shards),
+        "checkpoint": str(config.checkpoint),
+        "mode": config.mode,
+        "steps": config.trainer.steps,
+        "seed": config.trainer.seed,
+        "commit": commit(),
+        "split_hash": record["split"]["hash"],
+        "temperature": model.temperature,
+        "config": config.model_dump(mode="json"),
+    }
     save_task_model(run.checkpoint, model, provenance, card=multilabel_card(model, record), overwrite=True)
     run.log(config.trainer.steps, "score", **{key: record["rows"][0][key] for key in HEADLINES})
     console.print(multilabel_table(record), multilabel_class_table(record))
@@ -65,8 +85,9 @@ def write_multilabel_results(setting: Setting, model: TaskModel, run: RunFolder,
     logger.info("scores, pictures and the model lie in %s", run.path)
 
 
-def predictions(model: TaskModel, data: TaskData, role: int,
-                batch_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:  # fmt: skip
+def predictions(
+    model: TaskModel, data: TaskData, role: int, batch_size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
     """Return targets ``(N, K)``, logits ``(N, K)``, blocks ``(N,)`` and keys of a role's chips."""
     found = list(predict_role("chips", model, data, role, batch_size))
     truth, logits = (np.stack(list(column)) for column in zip(*((f.found.label, f.logits) for f in found), strict=True))
@@ -99,8 +120,11 @@ def floors(setting: Setting, names: Sequence[str] | None = None) -> list[Multila
         scored = FLOORS[name](*parts[TRAIN][:2], setting.config.trainer.seed)
         thresholds = tune_thresholds(parts[VAL][1], scored(parts[VAL][0]))
         features, truth, blocks = parts[TEST]
-        rows.append(MultilabelRow(name, truth, scored(features), blocks, thresholds, len(parts[TRAIN][1]),
-                                  time.monotonic() - start))  # fmt: skip
+        rows.append(
+            MultilabelRow(
+                name, truth, scored(features), blocks, thresholds, len(parts[TRAIN][1]), time.monotonic() - start
+            )
+        )
     return rows
 
 
@@ -108,11 +132,27 @@ def multilabel_record(rows: Sequence[MultilabelRow], data: TaskData, bootstrap: 
     """Return what ``metrics.json`` holds; the model's row first."""
     split, names = data.describe(), data.label_set.names
     draws = min(bootstrap, MOST_DRAWS)
-    records = [{"name": row.name, **multilabel_scores(row, names), "interval_95": multilabel_intervals(row, draws),
-                "blocks": len(np.unique(row.blocks)), "fitted_on": row.fitted_on, "scored_on": len(row.truth),
-                "seconds": round(row.seconds, 2)} for row in rows]  # fmt: skip
-    return {"schema": SCHEMA, "task": data.task, "label_set": data.label_set.to_dict(), "sensor": data.sensor.name,
-            "split": split | {"hash": split_hash(split)}, "rows": records, **more}  # fmt: skip
+    records = [
+        {
+            "name": row.name,
+            **multilabel_scores(row, names),
+            "interval_95": multilabel_intervals(row, draws),
+            "blocks": len(np.unique(row.blocks)),
+            "fitted_on": row.fitted_on,
+            "scored_on": len(row.truth),
+            "seconds": round(row.seconds, 2),
+        }
+        for row in rows
+    ]
+    return {
+        "schema": SCHEMA,
+        "task": data.task,
+        "label_set": data.label_set.to_dict(),
+        "sensor": data.sensor.name,
+        "split": split | {"hash": split_hash(split)},
+        "rows": records,
+        **more,
+    }
 
 
 def calibration(model: TaskModel, data: TaskData, batch_size: int) -> dict[str, Any]:
@@ -125,17 +165,30 @@ def calibration(model: TaskModel, data: TaskData, batch_size: int) -> dict[str, 
     return {"temperature": model.temperature, **parts}
 
 
-def write_multilabel_report(folder: Path, record: dict[str, Any], row: MultilabelRow, keys: Sequence[str],
-                            data: TaskData, log: Sequence[dict[str, Any]] = ()) -> None:  # fmt: skip
+def write_multilabel_report(
+    folder: Path,
+    record: dict[str, Any],
+    row: MultilabelRow,
+    keys: Sequence[str],
+    data: TaskData,
+    log: Sequence[dict[str, Any]] = (),
+) -> None:
     """Write scores, calibration, every prediction and the learning curve into a run folder."""
     write_json(folder / "metrics.json", record)
     draw_reliability(folder / "pictures" / "reliability.png", record["calibration"])
     names = data.label_set.names
-    write_table(folder, "predictions", [
-        {"key": key, **{f"true {n}": bool(t) for n, t in zip(names, truth, strict=True)},
-         **{f"p {n}": float(p) for n, p in zip(names, score, strict=True)}}
-        for key, truth, score in zip(keys, row.truth, row.score, strict=True)
-    ])  # fmt: skip
+    write_table(
+        folder,
+        "predictions",
+        [
+            {
+                "key": key,
+                **{f"true {n}": bool(t) for n, t in zip(names, truth, strict=True)},
+                **{f"p {n}": float(p) for n, p in zip(names, score, strict=True)},
+            }
+            for key, truth, score in zip(keys, row.truth, row.score, strict=True)
+        ],
+    )
     training = [line for line in log if line["kind"] == "train"]
     if training:
         draw_curves(folder / "pictures" / "curves.png", training, [])
@@ -146,8 +199,16 @@ def multilabel_table(record: dict[str, Any]) -> Table:
     rows = []
     for row in record["rows"]:
         bounds = row["interval_95"].get("map_macro")
-        rows.append([row["name"], row["map_macro"], f"{bounds[0]:.2f} to {bounds[1]:.2f}" if bounds else "",
-                     row["map_micro"], row["f1_macro"], row["f1_micro"]])  # fmt: skip
+        rows.append(
+            [
+                row["name"],
+                row["map_macro"],
+                f"{bounds[0]:.2f} to {bounds[1]:.2f}" if bounds else "",
+                row["map_micro"],
+                row["f1_macro"],
+                row["f1_micro"],
+            ]
+        )
     title = f"Test scores ({record['rows'][0]['scored_on']:,} chips in {record['rows'][0]['blocks']:,} blocks)"
     return table(title, ["", "mAP", "95 %", "micro-mAP", "macro-F1", "micro-F1"], rows)
 
@@ -164,12 +225,20 @@ def multilabel_class_table(record: dict[str, Any]) -> Table:
 
 def multilabel_card(model: TaskModel, record: dict[str, Any]) -> str:
     """Return the model card with the scores beside the floors."""
-    lines = [short_card(model).rstrip(), "", "## Scores on held-out ground", "", split_line(record["split"]), "",
-             "| | mAP | micro-mAP | macro-F1 | micro-F1 |", "|---|---|---|---|---|",
-             *(f"| {row['name']} | " + " | ".join(f"{row[key]:.3f}" for key in HEADLINES) + " |"
-               for row in record["rows"]), "",
-             "Rows below the first are the floors and rivals, on the same split. A class is there when its probability"
-             " reaches its threshold in `config.json`, tuned on validation chips."]  # fmt: skip
+    lines = [
+        short_card(model).rstrip(),
+        "",
+        "## Scores on held-out ground",
+        "",
+        split_line(record["split"]),
+        "",
+        "| | mAP | micro-mAP | macro-F1 | micro-F1 |",
+        "|---|---|---|---|---|",
+        *(f"| {row['name']} | " + " | ".join(f"{row[key]:.3f}" for key in HEADLINES) + " |" for row in record["rows"]),
+        "",
+        "Rows below the first are the floors and rivals, on the same split. A class is there when its probability"
+        " reaches its threshold in `config.json`, tuned on validation chips.",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -204,8 +273,12 @@ def _one_by_one(make: Callable[[int], Any]) -> Callable[[np.ndarray, np.ndarray,
         fitted = [make(seed).fit(features, column) if 0 < column.mean() < 1 else None for column in truth.T]
         rates = truth.mean(0)
         return lambda given: np.stack(
-            [np.full(len(given), rates[k]) if each is None else each.predict_proba(given)[:, 1]
-             for k, each in enumerate(fitted)], 1)  # fmt: skip
+            [
+                np.full(len(given), rates[k]) if each is None else each.predict_proba(given)[:, 1]
+                for k, each in enumerate(fitted)
+            ],
+            1,
+        )
 
     return fit
 

@@ -64,11 +64,17 @@ def multilabel_scores(row: MultilabelRow, names: Sequence[str]) -> dict[str, Any
     average = average_precision(row.truth, row.score)
     hits, said, true = _counts(row.truth, row.predicted)
     classes = [
-        {"name": name, "average_precision": _plain(average[k]), "precision": _plain(_share(hits[k], said[k])),
-         "recall": _plain(_share(hits[k], true[k])), "f1": _plain(_share(2 * hits[k], said[k] + true[k])),
-         "threshold": float(row.thresholds[k]), "support": int(true[k])}
+        {
+            "name": name,
+            "average_precision": _plain(average[k]),
+            "precision": _plain(_share(hits[k], said[k])),
+            "recall": _plain(_share(hits[k], true[k])),
+            "f1": _plain(_share(2 * hits[k], said[k] + true[k])),
+            "threshold": float(row.thresholds[k]),
+            "support": int(true[k]),
+        }
         for k, name in enumerate(names)
-    ]  # fmt: skip
+    ]
     return {**headline(row.truth, row.score, row.predicted), "support": len(row.truth), "classes": classes}
 
 

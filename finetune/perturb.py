@@ -51,8 +51,9 @@ def perturb(batch: DeviceBatch, config: PerturbConfig) -> DeviceBatch:
         groups = _relit(groups, batch.draws, config)
     if config.drop_band or config.other_sensor:
         lost = lost_slots(batch.sensor, config, batch.draws)
-        groups = {group.gsd_m: _without(groups[group.gsd_m], group, batch.sensor, lost)
-                  for group in batch.sensor.groups}  # fmt: skip
+        groups = {
+            group.gsd_m: _without(groups[group.gsd_m], group, batch.sensor, lost) for group in batch.sensor.groups
+        }
     return replace(batch, groups=groups)
 
 

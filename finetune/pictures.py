@@ -34,8 +34,15 @@ def draw_confusion(path: Path, confusion: np.ndarray, names: Sequence[str]) -> N
     axes.set_ylabel("truth (labels)")
     for (y, x), value in np.ndenumerate(share):
         if value >= 0.005:
-            axes.text(x, y, f"{100 * value:.0f}", ha="center", va="center", fontsize=8,
-                      color="white" if value > 0.55 else "black")  # fmt: skip
+            axes.text(
+                x,
+                y,
+                f"{100 * value:.0f}",
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if value > 0.55 else "black",
+            )
     axes.set_title("% of each true class", fontsize=10)
     _save(figure, path)
 
@@ -49,8 +56,14 @@ def draw_reliability(path: Path, calibration: Mapping[str, Any]) -> None:
         counts = np.array(part["counts"])
         seen = counts > 0
         name = "as trained" if key == "before" else f"temperature {calibration['temperature']:.2f}"
-        upper.plot(np.array(part["confidence"])[seen], np.array(part["accuracy"])[seen], color=colour, marker="o",
-                   markersize=3.5, label=f"{name}: error {part['error']:.3f}")  # fmt: skip
+        upper.plot(
+            np.array(part["confidence"])[seen],
+            np.array(part["accuracy"])[seen],
+            color=colour,
+            marker="o",
+            markersize=3.5,
+            label=f"{name}: error {part['error']:.3f}",
+        )
         edges = np.linspace(0, 1, len(counts) + 1)
         lower.stairs(100 * counts / max(1, counts.sum()), edges, color=colour, linewidth=1.2)
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
@@ -72,13 +85,24 @@ def draw_curves(path: Path, training: Sequence[Mapping[str, Any]], validation: S
     _tidy(axes)
     if validation:
         right = axes.twinx()
-        (score_line,) = right.plot([line["step"] for line in validation],
-                                   [line["validation_macro_f1"] for line in validation], color="#1b6ca8",
-                                   marker="o", markersize=3.5)  # fmt: skip
+        (score_line,) = right.plot(
+            [line["step"] for line in validation],
+            [line["validation_macro_f1"] for line in validation],
+            color="#1b6ca8",
+            marker="o",
+            markersize=3.5,
+        )
         right.set(ylabel="macro-F1, validation", ylim=(0, 1))
         right.spines["top"].set_visible(False)
-        axes.legend([loss_line, score_line], ["training loss", "validation macro-F1"], fontsize=8, frameon=False,
-                    loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=2)  # fmt: skip
+        axes.legend(
+            [loss_line, score_line],
+            ["training loss", "validation macro-F1"],
+            fontsize=8,
+            frameon=False,
+            loc="upper center",
+            bbox_to_anchor=(0.5, 1.14),
+            ncols=2,
+        )
     _save(figure, path)
 
 
@@ -91,8 +115,12 @@ def draw_worst(path: Path, examples: Sequence[Example], label_set: LabelSet, sen
     panels = dates if chips else dates + 2
     columns = min(len(examples), COLUMNS if chips else 2)
     rows = -(-len(examples) // columns)
-    figure, axes = _figure((2.1 if chips else 1.5 * panels) * columns, (2.55 if chips else 1.75) * rows,
-                           rows=rows, columns=columns * panels)  # fmt: skip
+    figure, axes = _figure(
+        (2.1 if chips else 1.5 * panels) * columns,
+        (2.55 if chips else 1.75) * rows,
+        rows=rows,
+        columns=columns * panels,
+    )
     grid = np.atleast_1d(np.asarray(axes, object)).reshape(rows, columns * panels)
     for each in grid.flat:
         each.set_axis_off()
@@ -151,15 +179,17 @@ def _class_legend(figure: Any, examples: Sequence[Example], label_set: LabelSet)
     from matplotlib.patches import Patch
 
     seen = np.unique(np.concatenate([np.concatenate([e.label.ravel(), e.predicted.ravel()]) for e in examples]))
-    patches = [Patch(color=label_set.classes[i].colour, label=label_set.names[i]) for i in seen.tolist()
-               if i != IGNORE_INDEX]  # fmt: skip
+    patches = [
+        Patch(color=label_set.classes[i].colour, label=label_set.names[i]) for i in seen.tolist() if i != IGNORE_INDEX
+    ]
     if (seen == IGNORE_INDEX).any():
         patches.append(Patch(facecolor="white", edgecolor="0.6", label="no label"))
     figure.legend(handles=patches, loc="outside lower center", ncols=4, fontsize=7, frameon=False)
 
 
-def _figure(width: float, height: float, *, rows: int = 1, columns: int = 1,
-            heights: Sequence[float] | None = None) -> tuple[Any, Any]:  # fmt: skip
+def _figure(
+    width: float, height: float, *, rows: int = 1, columns: int = 1, heights: Sequence[float] | None = None
+) -> tuple[Any, Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

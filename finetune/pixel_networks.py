@@ -30,8 +30,9 @@ class PixelNetwork(nn.Module):
         statistics: reflectance is normalised by these.
     """
 
-    def __init__(self, network: nn.Module, sensor: Sensor, label_set: LabelSet, task: Task, chip_px: int,
-                 statistics: Statistics) -> None:  # fmt: skip
+    def __init__(
+        self, network: nn.Module, sensor: Sensor, label_set: LabelSet, task: Task, chip_px: int, statistics: Statistics
+    ) -> None:
         super().__init__()
         self.network, self.sensor, self.label_set, self.task, self.chip_px = network, sensor, label_set, task, chip_px
         statistics.require(sensor.slots)

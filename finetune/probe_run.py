@@ -52,10 +52,10 @@ def probe_run(config: FinetuneConfig, run: RunFolder, *, few_shot: bool = False)
     untrained = _features(setting, _untrained(setting, encoder), run.path, "13", kept=False)
     rows = probe_rows(held["13"], setting)
     rows += [_row("linear, random weights", _linear, untrained, setting)]
-    rows += [_row(f"linear, {name} bands", _linear, features, setting) for name, features in held.items()
-             if name != "13"]  # fmt: skip
-    rows += run_baselines(chosen(config.baselines, setting.data), setting.data,
-                          config.trainer.seed)  # fmt: skip
+    rows += [
+        _row(f"linear, {name} bands", _linear, features, setting) for name, features in held.items() if name != "13"
+    ]
+    rows += run_baselines(chosen(config.baselines, setting.data), setting.data, config.trainer.seed)
     more = (
         {"few_shot": few_shot_curve({"encoder": held["13"], "random weights": untrained}, setting)} if few_shot else {}
     )
@@ -109,8 +109,10 @@ def few_labels(labels: np.ndarray, shots: int | float, draw: int) -> np.ndarray:
 def few_shot_table(curve: Sequence[dict[str, Any]]) -> Any:
     """Return the console's table of a few-shot curve."""
     names = [key for key in curve[0] if key not in ("shots", "labels") and not key.endswith("deviation")]
-    rows = [[_shots_text(p["shots"]), p["labels"], *(f"{p[n]:.3f} ± {p[n + ' deviation']:.3f}" for n in names)]
-            for p in curve]  # fmt: skip
+    rows = [
+        [_shots_text(p["shots"]), p["labels"], *(f"{p[n]:.3f} ± {p[n + ' deviation']:.3f}" for n in names)]
+        for p in curve
+    ]
     return table("Few labels (linear probe, macro-F1)", ["labels", "in all", *names], rows)
 
 
@@ -122,8 +124,9 @@ def _row(name: str, predict: Predict, features: Features, setting: Setting) -> R
     start, seed = time.monotonic(), setting.config.trainer.seed
     train, test = _some(features.of(TRAIN), FIT, seed), _some(features.of(TEST), SCORE, seed)
     if not len(train.labels) or not len(test.labels):
-        raise LabelError(f"the split leaves no {_unit(setting)} for training or for the test; use smaller blocks"
-                         " (split.block_m).")  # fmt: skip
+        raise LabelError(
+            f"the split leaves no {_unit(setting)} for training or for the test; use smaller blocks (split.block_m)."
+        )
     predicted = predict(train, test, len(setting.data.label_set))
     confusions = block_confusions(test.labels, predicted, test.blocks, len(setting.data.label_set))
     return Row(name, confusions, len(train.labels), len(test.labels), time.monotonic() - start)

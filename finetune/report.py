@@ -90,16 +90,18 @@ def write_blocks(folder: Path, rows: Sequence[Row], split: str) -> None:
         rows: as in the record.
         split: its hash; only blocks of equal splits are the same ground.
     """
-    matrices = {row.name: {f"{block:016x}": matrix.tolist() for block, matrix in row.confusions.items()}
-                for row in rows}  # fmt: skip
+    matrices = {
+        row.name: {f"{block:016x}": matrix.tolist() for block, matrix in row.confusions.items()} for row in rows
+    }
     write_json(folder / "blocks.json", {"schema": SCHEMA, "split": split, "rows": matrices})
 
 
 def read_blocks(folder: Path) -> dict[str, dict[int, np.ndarray]]:
     """Return what :func:`write_blocks` wrote: ``(K, K)`` by block by row."""
     rows = json.loads((folder / "blocks.json").read_text())["rows"]
-    return {name: {int(block, 16): np.array(matrix) for block, matrix in blocks.items()}
-            for name, blocks in rows.items()}  # fmt: skip
+    return {
+        name: {int(block, 16): np.array(matrix) for block, matrix in blocks.items()} for name, blocks in rows.items()
+    }
 
 
 def write_evidence(folder: Path, tested: Evaluation, data: TaskData, log: Sequence[dict[str, Any]] = ()) -> None:
@@ -144,24 +146,36 @@ def class_table(record: dict[str, Any]) -> Table:
     """Return the model's scores class by class."""
     header = ["class", "precision", "recall", "F1", "IoU", "labels"]
     rows = [
-        [row["name"], *("" if row[key] is None else row[key] for key in ("precision", "recall", "f1", "iou")),
-         row["support"]] for row in record["rows"][0]["classes"]
-    ]  # fmt: skip
+        [
+            row["name"],
+            *("" if row[key] is None else row[key] for key in ("precision", "recall", "f1", "iou")),
+            row["support"],
+        ]
+        for row in record["rows"][0]["classes"]
+    ]
     return table("Class by class", header, rows)
 
 
 def confusion_lines(record: dict[str, Any], most: int = 5) -> list[str]:
     """Return the commonest mistakes as text: "AnnualCrop taken for PermanentCrop: 15 (3 %)"."""
-    return [f"{each['truth']} taken for {each['taken_for']}: {each['count']:,} ({100 * each['share']:.0f} %)"
-            for each in record["top_confusions"][:most]]  # fmt: skip
+    return [
+        f"{each['truth']} taken for {each['taken_for']}: {each['count']:,} ({100 * each['share']:.0f} %)"
+        for each in record["top_confusions"][:most]
+    ]
 
 
 def split_line(split: dict[str, Any]) -> str:
     """Return one sentence on the split: kind, blocks, hash, and how near the test lies to the training ground."""
     blocks = f", blocks of {split['block_m']} m, buffer {split['buffer_m']} m" if "block_m" in split else ""
     distance = split.get("distance")
-    near = (f"; the nearest test label lies {distance['least_m']:,.0f} m from a training label (median over test blocks"
-            f" {distance['median_m']:,.0f} m)") if distance else ""  # fmt: skip
+    near = (
+        (
+            f"; the nearest test label lies {distance['least_m']:,.0f} m from a training label (median over test blocks"
+            f" {distance['median_m']:,.0f} m)"
+        )
+        if distance
+        else ""
+    )
     return f"Split: {split['kind']}{blocks}, hash `{split['hash']}`{near}."
 
 
@@ -222,8 +236,10 @@ def _calibration(record: dict[str, Any]) -> list[str]:
 def _card_row(row: dict[str, Any]) -> str:
     bounds = row["interval_95"].get("macro_f1")
     interval = f" ({bounds[0]:.3f} to {bounds[1]:.3f})" if bounds else ""
-    return (f"| {row['name']} | {row['overall']:.3f} | {row['balanced']:.3f} | {row['macro_f1']:.3f}{interval} |"
-            f" {row['mean_iou']:.3f} | {row['kappa']:.3f} |")  # fmt: skip
+    return (
+        f"| {row['name']} | {row['overall']:.3f} | {row['balanced']:.3f} | {row['macro_f1']:.3f}{interval} |"
+        f" {row['mean_iou']:.3f} | {row['kappa']:.3f} |"
+    )
 
 
 def _class_row(row: dict[str, Any]) -> str:

@@ -33,8 +33,14 @@ from finetune.setting import Setting
 from finetune.splits import TEST, TRAIN, VAL
 
 
-def write_results(setting: Setting, model: TaskModel, run: RunFolder, rival: TaskModel | None,
-                  parameters: dict[str, int], others: Sequence[dict[str, Any]] = ()) -> None:  # fmt: skip
+def write_results(
+    setting: Setting,
+    model: TaskModel,
+    run: RunFolder,
+    rival: TaskModel | None,
+    parameters: dict[str, int],
+    others: Sequence[dict[str, Any]] = (),
+) -> None:
     """Calibrate on validation labels, score once on test labels beside the floors, and write the run's report.
 
     Args:
@@ -49,19 +55,26 @@ def write_results(setting: Setting, model: TaskModel, run: RunFolder, rival: Tas
     fitted_on, batch = int(data.counts.sum((0, 2))[TRAIN]), config.trainer.batch_size
     validation = evaluate(MODEL_ROW, model, data, VAL, batch_size=batch, fitted_on=fitted_on)
     model.temperature = fit_temperature(validation.logits, validation.labels)
-    tested = evaluate(MODEL_ROW, model, data, TEST, batch_size=batch, fitted_on=fitted_on,
-                      temperature=model.temperature)  # fmt: skip
+    tested = evaluate(
+        MODEL_ROW, model, data, TEST, batch_size=batch, fitted_on=fitted_on, temperature=model.temperature
+    )
     rows = [tested.row]
     rows += [score_model(RANDOM_ROW, rival, data, TEST, batch, fitted_on)] if rival is not None else []
     rows += run_baselines(chosen(config.baselines, data), data, config.trainer.seed)
     dropped = band_drops(model, data, batch) if config.band_drops else []
     record = metrics_record(
-        rows, data, config.bootstrap, calibration=tested.calibration(model.temperature),
-        validation=row_record(validation.row, data.label_set, 0), mode=config.mode, parameters=parameters,
-        seed=config.trainer.seed, chip_px=setting.chip_px,
+        rows,
+        data,
+        config.bootstrap,
+        calibration=tested.calibration(model.temperature),
+        validation=row_record(validation.row, data.label_set, 0),
+        mode=config.mode,
+        parameters=parameters,
+        seed=config.trainer.seed,
+        chip_px=setting.chip_px,
         bands=[row_record(row, data.label_set, 0) for row in [tested.row, *dropped]] if dropped else [],
         leakage=leakage_gap(config) if config.split.kind == "random" else None,
-    )  # fmt: skip
+    )
     add_seeds(record, others, config.trainer.seed, HEADLINES)
     write_report(run.path, record)
     write_blocks(run.path, [*rows, *dropped], record["split"]["hash"])
@@ -79,11 +92,14 @@ def say(record: dict[str, Any]) -> None:
         console.print(line)
     if "calibration" in record:
         found = record["calibration"]
-        console.print(f"calibration error {found['before']['error']:.3f}, at temperature {found['temperature']:.2f}"
-                      f" {found['after']['error']:.3f}")  # fmt: skip
+        console.print(
+            f"calibration error {found['before']['error']:.3f}, at temperature {found['temperature']:.2f}"
+            f" {found['after']['error']:.3f}"
+        )
     if record.get("bands"):
-        found = [f"{'all' if each['name'] == MODEL_ROW else each['name']} {each['macro_f1']:.3f}"
-                 for each in record["bands"]]  # fmt: skip
+        found = [
+            f"{'all' if each['name'] == MODEL_ROW else each['name']} {each['macro_f1']:.3f}" for each in record["bands"]
+        ]
         console.print(f"macro-F1 by bands, the others absent: {', '.join(found)}")
     for line in seed_lines(record):
         console.print(line)
@@ -95,9 +111,14 @@ def say(record: dict[str, Any]) -> None:
 def _save(setting: Setting, model: TaskModel, run: RunFolder, record: dict[str, Any]) -> None:
     config = setting.config
     provenance = {
-        "shards": str(config.shards), "checkpoint": str(config.checkpoint), "mode": config.mode,
-        "steps": config.trainer.steps, "seed": config.trainer.seed, "commit": commit(),
-        "split_hash": record["split"]["hash"], "temperature": model.temperature,
+        "shards": str(config.shards),
+        "checkpoint": str(config.checkpoint),
+        "mode": config.mode,
+        "steps": config.trainer.steps,
+        "seed": config.trainer.seed,
+        "commit": commit(),
+        "split_hash": record["split"]["hash"],
+        "temperature": model.temperature,
         "config": config.model_dump(mode="json"),
-    }  # fmt: skip
+    }
     save_task_model(run.checkpoint, model, provenance, card=model_card(model, record, provenance), overwrite=True)

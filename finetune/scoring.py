@@ -73,9 +73,11 @@ def predict_sample(model: TaskModel, groups: Groups, label: np.ndarray, batch_si
     if label.ndim < 2:
         return run(model, [cut(groups, 0, 0, side)], batch_size)[0]
     corners = [
-        (y, x) for y in _starts(label.shape[0], side) for x in _starts(label.shape[1], side)
+        (y, x)
+        for y in _starts(label.shape[0], side)
+        for x in _starts(label.shape[1], side)
         if (label[y : y + side, x : x + side] != IGNORE_INDEX).any()
-    ]  # fmt: skip
+    ]
     logits = np.zeros((len(model.label_set), *label.shape), np.float32)
     chips = run(model, [cut(groups, y, x, side) for y, x in corners], batch_size)
     for (y, x), chip in zip(corners, chips, strict=True):

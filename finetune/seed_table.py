@@ -16,8 +16,11 @@ def add_seeds(record: dict[str, Any], others: Sequence[dict[str, Any]], seed: in
         headlines: names of the scores.
     """
     if others:
-        own = [{"name": row["name"], "seed": seed, **{name: row[name] for name in headlines}}
-               for row in record["rows"] if row["name"] in {each["name"] for each in others}]  # fmt: skip
+        own = [
+            {"name": row["name"], "seed": seed, **{name: row[name] for name in headlines}}
+            for row in record["rows"]
+            if row["name"] in {each["name"] for each in others}
+        ]
         record["seeds"] = over_seeds([*own, *others])
 
 
@@ -37,8 +40,15 @@ def over_seeds(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         by_seed = {key: [row[key] for row in rows] for key in rows[0] if key not in ("name", "seed")}
         deviation = {k: float(np.std(v, ddof=1)) if len(v) > 1 else 0.0 for k, v in by_seed.items()}
         mean = {key: float(np.mean(values)) for key, values in by_seed.items()}
-        summary.append({"name": name, "seeds": [row["seed"] for row in rows], "mean": mean, "deviation": deviation,
-                        "by_seed": by_seed})  # fmt: skip
+        summary.append(
+            {
+                "name": name,
+                "seeds": [row["seed"] for row in rows],
+                "mean": mean,
+                "deviation": deviation,
+                "by_seed": by_seed,
+            }
+        )
     return summary
 
 
@@ -48,6 +58,8 @@ def seed_lines(record: dict[str, Any]) -> list[str]:
     for row in record.get("seeds", []):
         score = "macro_f1" if "macro_f1" in row["mean"] else next(iter(row["mean"]))
         each = ", ".join(f"{value:.3f}" for value in row["by_seed"][score])
-        lines.append(f"{row['name']} over seeds {', '.join(map(str, row['seeds']))}: {score} {row['mean'][score]:.3f}"
-                     f" with a deviation of {row['deviation'][score]:.3f} ({each})")  # fmt: skip
+        lines.append(
+            f"{row['name']} over seeds {', '.join(map(str, row['seeds']))}: {score} {row['mean'][score]:.3f}"
+            f" with a deviation of {row['deviation'][score]:.3f} ({each})"
+        )
     return lines

@@ -45,14 +45,17 @@ def open_data(config: FinetuneConfig) -> TaskData:
     shards = ShardSet(config.shards)
     sensor = with_bands(pick_sensor(shards, config.sensor), config.bands)
     if shards.label_set is None:
-        raise LabelError(f"the shards {config.shards} carry no labels; build them from scenes with masks, or choose"
-                         " labelled shards.")  # fmt: skip
+        raise LabelError(
+            f"the shards {config.shards} carry no labels; build them from scenes with masks, or choose labelled shards."
+        )
     split = make_split(config.split, shards, config.task, sensor)
     data = make_task_data(shards, config, split, sensor)
     smallest = min(int(shards.entries[i].side_px) for i in data.indices)
     if config.chip_px is not None and config.chip_px > smallest:
-        raise ConfigError(f"chip_px is {config.chip_px}, but samples of {config.shards} are {smallest} pixels wide; use"
-                          f" {smallest} or less.")  # fmt: skip
+        raise ConfigError(
+            f"chip_px is {config.chip_px}, but samples of {config.shards} are {smallest} pixels wide; use"
+            f" {smallest} or less."
+        )
     if config.task == "multilabel" and config.chip_px not in (None, smallest):
         raise ConfigError(f"chip_px is {config.chip_px}, but multilabel chips are whole samples; leave chip_px out.")
     return data

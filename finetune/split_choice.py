@@ -104,8 +104,10 @@ def _random(config: SplitConfig, entries: Sequence[Any], task: Task) -> Split:
 
 def _grouped(config: SplitConfig, entries: Sequence[Any]) -> Split:
     of: dict[str, Callable[[Any], Any]] = {
-        "scene": lambda e: scene_of(e.key), "time": lambda e: e.datetime, "longitude": lambda e: (e.epsg, e.x_m),
-    }  # fmt: skip
+        "scene": lambda e: scene_of(e.key),
+        "time": lambda e: e.datetime,
+        "longitude": lambda e: (e.epsg, e.x_m),
+    }
     groups: dict[Any, list[str]] = defaultdict(list)
     for entry in entries:
         value = of[config.kind](entry)
@@ -113,8 +115,9 @@ def _grouped(config: SplitConfig, entries: Sequence[Any]) -> Split:
             raise ConfigError(f"sample {entry.key!r} has no {config.kind}; use split.kind=scene or given.")
         groups[value].append(entry.key)
     ordered = {str(value): groups[value] for value in sorted(groups, key=str if config.kind == "time" else None)}
-    return ordered_split(config.kind, ordered, config.val, config.test,
-                         seed=config.seed if config.kind == "scene" else None)  # fmt: skip
+    return ordered_split(
+        config.kind, ordered, config.val, config.test, seed=config.seed if config.kind == "scene" else None
+    )
 
 
 class _Subset:

@@ -145,8 +145,11 @@ class TaskData:
                 " smaller blocks (split.block_m), or more labelled ground."
             )
         if untaught.any():
-            logger.warning("the split tests on %s, of which it leaves nothing to train on; another split.seed or"
-                           " smaller blocks (split.block_m) may mend it", names)  # fmt: skip
+            logger.warning(
+                "the split tests on %s, of which it leaves nothing to train on; another split.seed or"
+                " smaller blocks (split.block_m) may mend it",
+                names,
+            )
 
     def describe(self) -> dict[str, Any]:
         """Return the split and how many labels of each class have each role."""

@@ -75,8 +75,12 @@ def _task_model(setting: Setting, encoder: Encoder) -> TaskModel:
 def _train_and_score(setting: Setting, model: TaskModel, run: RunFolder) -> int:
     config, ranks = setting.config, setting.ranks
     if ranks.rank == 0:
-        logger.info("%s: %s of %s parameters train", config.mode, f"{count_parameters(model, trainable=True):,}",
-                    f"{count_parameters(model):,}")  # fmt: skip
+        logger.info(
+            "%s: %s of %s parameters train",
+            config.mode,
+            f"{count_parameters(model, trainable=True):,}",
+            f"{count_parameters(model):,}",
+        )
     parameters = {"trainable": count_parameters(model, trainable=True), "total": count_parameters(model)}
     trainer = _trainer(setting, model, run, curve_points=config.curve_points)
     code = trainer.train()
@@ -103,8 +107,12 @@ def _from_other_seeds(setting: Setting, run: RunFolder, model: TaskModel) -> tup
     seeds = seeds_of(setting)
     for number, seed in enumerate(seeds[1:], 2):
         if setting.ranks.rank == 0:
-            logger.info("training %d of %d, from seed %d, to see what of a score is luck; seeds=1 leaves these out",
-                        number, len(seeds), seed)  # fmt: skip
+            logger.info(
+                "training %d of %d, from seed %d, to see what of a score is luck; seeds=1 leaves these out",
+                number,
+                len(seeds),
+                seed,
+            )
         own = replace(setting, config=with_seed(setting.config, seed))
         other, code = _beside(own, run, model, f"seed-{seed}", random=False)
         if code != EXIT_DONE:
@@ -155,8 +163,10 @@ def _validation(setting: Setting, engine: Engine, run: RunFolder) -> Callable[[i
     def look(step: int) -> None:
         model = cast(TaskModel, engine.whole_model())  # every rank takes part, rank 0 looks
         if setting.ranks.rank == 0:
-            found = scores(score_model("validation", model, few, VAL, setting.config.trainer.batch_size).confusion,
-                           few.label_set.names)  # fmt: skip
+            found = scores(
+                score_model("validation", model, few, VAL, setting.config.trainer.batch_size).confusion,
+                few.label_set.names,
+            )
             run.log(step, "score", validation_macro_f1=found["macro_f1"], validation_overall=found["overall"])
         setting.ranks.barrier()
 

@@ -60,9 +60,10 @@ def cost_of(config: PretrainConfig, sensor: Sensor, side_px: int = DEFAULT_SIDE_
         forward_flops=forward_flops(config, sensor, tokens, visible),
         weights_bytes=parameters * bytes_a_parameter(config, world),
         activation_bytes=micro * _activation_bytes(config, tokens, visible),
-        sample_bytes=sum(2 * len(group.bands) * ((config.crop_px or side_px) * 10 // group.gsd_m) ** 2
-                         for group in sensor.groups),
-    )  # fmt: skip
+        sample_bytes=sum(
+            2 * len(group.bands) * ((config.crop_px or side_px) * 10 // group.gsd_m) ** 2 for group in sensor.groups
+        ),
+    )
 
 
 def meta_model(config: PretrainConfig) -> MaskedAutoencoder:

@@ -16,8 +16,13 @@ def dry_run(config: PretrainConfig, ranks: Ranks) -> None:
     sensor, side_px, found = _samples(config)
     cost = cost_of(config, sensor, side_px, ranks.world)
     console.print(config.to_yaml())
-    console.print(table(f"{config.size} on {ranks.world} rank{'s' * (ranks.world > 1)}", ("what", "how much"),
-                        rows(config, cost, ranks, found)))  # fmt: skip
+    console.print(
+        table(
+            f"{config.size} on {ranks.world} rank{'s' * (ranks.world > 1)}",
+            ("what", "how much"),
+            rows(config, cost, ranks, found),
+        )
+    )
 
 
 def rows(config: PretrainConfig, cost: Cost, ranks: Ranks, samples: str) -> list[tuple[str, str]]:

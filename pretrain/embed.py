@@ -45,10 +45,22 @@ def _embed_scene(encoder: Encoder, source: Path, out: Path, batch_size: int) -> 
     with open_scene(source) as scene, new_output(out) as temporary:
         columns, rows = -(-int(scene.width_m) // token_m), -(-int(scene.height_m) // token_m)
         corner = scene.transform
-        profile = {"driver": "GTiff", "dtype": "float32", "count": encoder.embed_dim, "width": columns, "height": rows,
-                   "crs": scene.crs, "transform": Affine(token_m, 0, corner.c, 0, -token_m, corner.f), "nodata": np.nan,
-                   "tiled": True, "blockxsize": 64, "blockysize": 64, "compress": "deflate", "BIGTIFF": "IF_SAFER",
-                   "interleave": "band"}  # fmt: skip
+        profile = {
+            "driver": "GTiff",
+            "dtype": "float32",
+            "count": encoder.embed_dim,
+            "width": columns,
+            "height": rows,
+            "crs": scene.crs,
+            "transform": Affine(token_m, 0, corner.c, 0, -token_m, corner.f),
+            "nodata": np.nan,
+            "tiled": True,
+            "blockxsize": 64,
+            "blockysize": 64,
+            "compress": "deflate",
+            "BIGTIFF": "IF_SAFER",
+            "interleave": "band",
+        }
         windows = list(_windows(rows, columns))
         with rasterio.open(temporary, "w", **profile) as target:
             for first in track(range(0, len(windows), batch_size), "embedding", len(windows) // batch_size + 1):
@@ -76,8 +88,16 @@ def _embed_shards(encoder: Encoder, source: Path, out: Path, batch_size: int) ->
         sample = shards.read(index)
         entry = shards.entries[index]
         [features] = _features(encoder, [sample.groups], shards.sensors[entry.sensor])
-        rows.append({"key": entry.key, "sensor": entry.sensor, "epsg": entry.epsg, "x_m": entry.x_m, "y_m": entry.y_m,
-                     "embedding": np.nanmean(features, (1, 2)).astype(np.float32).tolist()})  # fmt: skip
+        rows.append(
+            {
+                "key": entry.key,
+                "sensor": entry.sensor,
+                "epsg": entry.epsg,
+                "x_m": entry.x_m,
+                "y_m": entry.y_m,
+                "embedding": np.nanmean(features, (1, 2)).astype(np.float32).tolist(),
+            }
+        )
     with new_output(out) as temporary:
         pq.write_table(pa.Table.from_pylist(rows), temporary)
     return out

@@ -141,8 +141,10 @@ def _batches(groups: Mapping[int, np.ndarray], encoder: Encoder) -> Iterator[dic
     device = encoder.norm.weight.device
     count = len(next(iter(groups.values())))
     for start in range(0, count, _BATCH):
-        yield {gsd: torch.from_numpy(np.ascontiguousarray(g[start : start + _BATCH])).to(device)
-               for gsd, g in groups.items()}  # fmt: skip
+        yield {
+            gsd: torch.from_numpy(np.ascontiguousarray(g[start : start + _BATCH])).to(device)
+            for gsd, g in groups.items()
+        }
 
 
 def _labelled(classes: np.ndarray) -> np.ndarray:
@@ -151,8 +153,17 @@ def _labelled(classes: np.ndarray) -> np.ndarray:
 
 def say(step: int, scores: Mapping[str, float]) -> None:
     """Say the scores in a line of the log."""
-    bands = ", ".join(f"{name.removeprefix('ridge_')} {value:.3f}" for name, value in scores.items()
-                      if name.startswith("ridge_"))  # fmt: skip
-    logger.info("step %d, frozen features: ridge %.3f, kNN %.3f (raw samples %.3f, random weights %.3f, majority %.3f);"
-                " by bands: %s", step, scores["ridge"], scores["knn"], scores["floor_raw"], scores["floor_random"],
-                scores["floor_majority"], bands)  # fmt: skip
+    bands = ", ".join(
+        f"{name.removeprefix('ridge_')} {value:.3f}" for name, value in scores.items() if name.startswith("ridge_")
+    )
+    logger.info(
+        "step %d, frozen features: ridge %.3f, kNN %.3f (raw samples %.3f, random weights %.3f, majority %.3f);"
+        " by bands: %s",
+        step,
+        scores["ridge"],
+        scores["knn"],
+        scores["floor_raw"],
+        scores["floor_random"],
+        scores["floor_majority"],
+        bands,
+    )

@@ -10,8 +10,9 @@ from bandloom.sensors import SLOTS, Sensor
 from pretrain.config import ObjectiveConfig
 
 _MASK, _BANDS = 1, 2  # purposes of a sample's random draws
-_OUTSIDE = np.array([[slot not in BAND_SUBSETS[name] for slot in SLOTS]
-                     for name in ("L2A-12", "RGB", "10m", "Landsat")])  # fmt: skip  # the order is frozen
+_OUTSIDE = np.array(
+    [[slot not in BAND_SUBSETS[name] for slot in SLOTS] for name in ("L2A-12", "RGB", "10m", "Landsat")]
+)  # the order is frozen
 
 
 def random_masking(

@@ -56,8 +56,9 @@ def _train(config: PretrainConfig, run: RunFolder, ranks: Ranks, *, profile: boo
     model = build_model(config, shards)
     if ranks.rank == 0:
         inside, whole = count_parameters(model.encoder), count_parameters(model)
-        logger.info("encoder %s: %s parameters, decoder and head %s more", config.size, f"{inside:,}",
-                    f"{whole - inside:,}")  # fmt: skip
+        logger.info(
+            "encoder %s: %s parameters, decoder and head %s more", config.size, f"{inside:,}", f"{whole - inside:,}"
+        )
     depth = model.encoder.config.depth
     engine = make_engine(model, config.trainer.engine, ranks, config.trainer.steps, depth)
     loaders = _Loaders(config, shards, ranks)
@@ -129,8 +130,13 @@ class _Saver:
         """Write the encoder of ``model`` after ``step`` steps."""
         if not isinstance(model, MaskedAutoencoder):
             raise TypeError(f"a masked autoencoder is expected, not {type(model).__name__}")
-        provenance = {"shards": str(self.config.shards), "steps": step, "seed": self.config.trainer.seed,
-                      "commit": commit(), "config": self.config.model_dump(mode="json")}  # fmt: skip
+        provenance = {
+            "shards": str(self.config.shards),
+            "steps": step,
+            "seed": self.config.trainer.seed,
+            "commit": commit(),
+            "config": self.config.model_dump(mode="json"),
+        }
         save_encoder(folder, model.encoder, self.sensors, provenance, overwrite=True)
 
 
@@ -160,14 +166,26 @@ class _Loaders:
             )
 
     def _loader(self, batch_size: int, **options: Any) -> Loader:
-        return Loader(self.shards, self.indices, batch_size, seed=self.config.trainer.seed,
-                      crop_px=self.config.crop_px, workers=self.config.trainer.workers, **options)  # fmt: skip
+        return Loader(
+            self.shards,
+            self.indices,
+            batch_size,
+            seed=self.config.trainer.seed,
+            crop_px=self.config.crop_px,
+            workers=self.config.trainer.workers,
+            **options,
+        )
 
     def open(self, state: dict[str, int] | None) -> Iterator[LoadedStep]:
         """Yield steps from a loader's state on."""
         start = LoaderState(**state) if state else LoaderState(epoch=0, position=0)
-        loader = self._loader(self.config.trainer.batch_size, rank=self.ranks.rank, world=self.ranks.world, start=start,
-                              micro_batches=self.config.trainer.engine.accumulate)  # fmt: skip
+        loader = self._loader(
+            self.config.trainer.batch_size,
+            rank=self.ranks.rank,
+            world=self.ranks.world,
+            start=start,
+            micro_batches=self.config.trainer.engine.accumulate,
+        )
         for batch in loader:
             after = {"epoch": batch.state.epoch, "position": batch.state.position}
             yield LoadedStep(DeviceBatch.of(batch, self.ranks.device), after)

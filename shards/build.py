@@ -29,8 +29,15 @@ def workplace(out: Path) -> Path:
     return out.with_name(f".{out.name}.building")
 
 
-def build(paths: Sequence[str], out: Path, options: BuildOptions, *, part: tuple[int, int] = (0, 1), workers: int = 1,
-          finish: bool = True) -> None:  # fmt: skip
+def build(
+    paths: Sequence[str],
+    out: Path,
+    options: BuildOptions,
+    *,
+    part: tuple[int, int] = (0, 1),
+    workers: int = 1,
+    finish: bool = True,
+) -> None:
     """Shard the scenes under ``paths`` into ``out``; an interrupted build called again goes on and gives equal bytes.
 
     Args:

@@ -64,8 +64,22 @@ def build(
     from shards.build import parse_part
     from shards.plan import BuildOptions
 
-    options = BuildOptions(side, sensor, band_order, offset, labels, label_set, class_folders, codec,  # pyright: ignore
-                           min_valid, max_cloud, split, atmosphere, label_field, captions)  # fmt: skip
+    options = BuildOptions(
+        side,
+        sensor,
+        band_order,
+        offset,
+        labels,
+        label_set,
+        class_folders,
+        codec,  # pyright: ignore
+        min_valid,
+        max_cloud,
+        split,
+        atmosphere,
+        label_field,
+        captions,
+    )
     run_build(sources, out, options, part=parse_part(part), workers=workers, finish=not part)
     if not part:
         logger.info("%s", describe(out))

@@ -31,8 +31,14 @@ def encode(pixels: np.ndarray, codec: CodecName = "default") -> bytes:
     """Compress ``(C, H, W)`` (or a ``(H, W)`` mask) losslessly; the bytes are the same on every run."""
     name, level, filters = _PARAMETERS[codec]
     pixels = np.ascontiguousarray(pixels)
-    cparams = {"codec": name, "clevel": level, "filters": filters, "filters_meta": [0] * len(filters),
-               "typesize": pixels.itemsize, "nthreads": 1}  # fmt: skip
+    cparams = {
+        "codec": name,
+        "clevel": level,
+        "filters": filters,
+        "filters_meta": [0] * len(filters),
+        "typesize": pixels.itemsize,
+        "nthreads": 1,
+    }
     return blosc2.asarray(pixels, chunks=pixels.shape, blocks=pixels.shape, cparams=cparams).to_cframe()  # pyright: ignore
 
 

@@ -67,9 +67,11 @@ def search(wanted: Search) -> list[dict[str, Any]]:
     calls = StacApiIO(timeout=_TIMEOUT_S)
     try:
         found = Client.open(wanted.api, stac_io=calls).search(
-            collections=[wanted.collection], bbox=wanted.bbox, datetime=wanted.dates,
+            collections=[wanted.collection],
+            bbox=wanted.bbox,
+            datetime=wanted.dates,
             query={"eo:cloud_cover": {"lte": wanted.max_cloud}} if wanted.max_cloud < 100 else None,
-        )  # fmt: skip
+        )
         items = [item.to_dict(transform_hrefs=False) for item in found.items()]
     except Exception as cause:  # whatever requests, pystac or the service raise
         said = " ".join(str(cause).split()) or type(cause).__name__

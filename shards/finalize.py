@@ -48,15 +48,25 @@ def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any
     sensors: dict[str, Any] = {
         record["sensor_record"]["name"]: record.pop("sensor_record") for record in provenance.values()
     }
-    write_manifest(place, {
-        "made_by": f"bandloom {__version__}",
-        "samples": len(entries), "labelled": sum(entry.has_label for entry in entries),
-        "splits": dict(Counter(entry.split for entry in entries)),
-        "split_rule": f"all in {told}" if told else f"one-degree cells by hash, {BUFFER_M:g} m buffer", "cells": cells,
-        "sensors": sensors, "label_set": plan["label_set"], "statistics": split_statistics(place, sensors, entries),
-        "side_px": plan["options"]["side_px"], "options": plan["options"], "quarantined": len(quarantine),
-        "shards": tars, "sources": provenance,
-    })  # fmt: skip
+    write_manifest(
+        place,
+        {
+            "made_by": f"bandloom {__version__}",
+            "samples": len(entries),
+            "labelled": sum(entry.has_label for entry in entries),
+            "splits": dict(Counter(entry.split for entry in entries)),
+            "split_rule": f"all in {told}" if told else f"one-degree cells by hash, {BUFFER_M:g} m buffer",
+            "cells": cells,
+            "sensors": sensors,
+            "label_set": plan["label_set"],
+            "statistics": split_statistics(place, sensors, entries),
+            "side_px": plan["options"]["side_px"],
+            "options": plan["options"],
+            "quarantined": len(quarantine),
+            "shards": tars,
+            "sources": provenance,
+        },
+    )
     return len(quarantine)
 
 
@@ -64,8 +74,13 @@ def _say_warped(provenance: Mapping[str, Any]) -> None:
     """Say how the scenes that did not come in UTM were brought there."""
     warped = [bool(each["own_samples"]) for each in provenance.values() if "warped_from" in each]
     if warped:
-        logger.info("warped %d scenes to UTM: %d copied their sensor's samples, which were taken back unchanged; %d"
-                    " were resampled", len(warped), sum(warped), len(warped) - sum(warped))  # fmt: skip
+        logger.info(
+            "warped %d scenes to UTM: %d copied their sensor's samples, which were taken back unchanged; %d"
+            " were resampled",
+            len(warped),
+            sum(warped),
+            len(warped) - sum(warped),
+        )
 
 
 def _say_captions(entries: Sequence[Entry]) -> None:

@@ -37,8 +37,9 @@ class _Shape:
 class LabelPolygons:
     """Geometries with classes on a scene's ground, read by windows; of two that overlap the later counts."""
 
-    def __init__(self, path: Path, scene: Scene, label_set: LabelSet, field: str = DEFAULT_FIELD, *,
-                 own: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self, path: Path, scene: Scene, label_set: LabelSet, field: str = DEFAULT_FIELD, *, own: bool = False
+    ) -> None:
         """Read ``path`` and bring it to the scene's coordinates.
 
         Args:
@@ -84,8 +85,9 @@ class LabelPolygons:
         return
 
 
-def _shape(path: Path, number: int, row: tuple[Any, dict[str, Any]], crs: CRS, to: CRS, label_set: LabelSet,
-           field: str) -> _Shape:  # fmt: skip
+def _shape(
+    path: Path, number: int, row: tuple[Any, dict[str, Any]], crs: CRS, to: CRS, label_set: LabelSet, field: str
+) -> _Shape:
     geometry, attributes = row
     where = f"feature {number} of {path}"
     if field not in attributes:

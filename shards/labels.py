@@ -50,10 +50,15 @@ class LabelRaster:
             )
         if warp:
             self._view = WarpedVRT(
-                self._raster, crs=frame.crs, transform=Affine(10, 0, frame.x_m, 0, -10, frame.y_m),
-                width=round(frame.width_m / 10), height=round(frame.height_m / 10), resampling=Resampling.nearest,
-                src_nodata=IGNORE_INDEX, nodata=IGNORE_INDEX,
-            )  # fmt: skip
+                self._raster,
+                crs=frame.crs,
+                transform=Affine(10, 0, frame.x_m, 0, -10, frame.y_m),
+                width=round(frame.width_m / 10),
+                height=round(frame.height_m / 10),
+                resampling=Resampling.nearest,
+                src_nodata=IGNORE_INDEX,
+                nodata=IGNORE_INDEX,
+            )
 
     def read(self, window_m: WindowM) -> np.ndarray:
         """Return ``(H10, W10)`` uint8 class indices of a window; what lies outside is ignored.
@@ -94,8 +99,9 @@ def _off(one: tuple[float, float], two: tuple[float, float]) -> float:
     return max(abs(one[0] - two[0]), abs(one[1] - two[1]))
 
 
-def open_labels(pattern: str, source: str, scene: Scene, label_set: LabelSet,
-                field: str) -> "LabelRaster | LabelPolygons":  # fmt: skip
+def open_labels(
+    pattern: str, source: str, scene: Scene, label_set: LabelSet, field: str
+) -> "LabelRaster | LabelPolygons":
     """Open a scene's labels, a raster or polygons; see :func:`label_path` and their own classes for what is raised."""
     path = label_path(pattern, source, scene.name)
     if path.suffix.lower() in VECTOR_SUFFIXES:

@@ -49,10 +49,23 @@ class Batch:
 class Loader:
     """Endless batches over chosen samples; see :meth:`__init__`."""
 
-    def __init__(self, shards: ShardSet, indices: np.ndarray, batch_size: int, *, seed: int = 0,
-                 crop_px: int | None = None, rank: int = 0, world: int = 1, workers: int = 2,
-                 start: LoaderState = LoaderState(epoch=0, position=0), shuffle: bool = True, augment: bool = True,
-                 micro_batches: int = 1, window_bytes: int = WINDOW_BYTES) -> None:  # fmt: skip
+    def __init__(
+        self,
+        shards: ShardSet,
+        indices: np.ndarray,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        crop_px: int | None = None,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 2,
+        start: LoaderState = LoaderState(epoch=0, position=0),
+        shuffle: bool = True,
+        augment: bool = True,
+        micro_batches: int = 1,
+        window_bytes: int = WINDOW_BYTES,
+    ) -> None:
         """Prepare batches of ``indices``.
 
         Args:
@@ -81,8 +94,16 @@ class Loader:
         self.damaged: dict[int, str] = {}
         self._rank, self._world, self._workers, self._start, self._augment = rank, world, workers, start, augment
         self._indices = np.asarray(indices, np.int64)
-        self._new_order = partial(Order, shards.entries, self._indices, batch_size, seed=seed, shuffle=shuffle,
-                                  micro_batches=micro_batches, window_bytes=window_bytes)  # fmt: skip
+        self._new_order = partial(
+            Order,
+            shards.entries,
+            self._indices,
+            batch_size,
+            seed=seed,
+            shuffle=shuffle,
+            micro_batches=micro_batches,
+            window_bytes=window_bytes,
+        )
         self._window_bytes = window_bytes
         self._has_label = any("label.b2nd" in shards.entries[i].members for i in self._indices)
         self._has_class = any(shards.entries[i].class_index is not None for i in self._indices)
@@ -116,8 +137,10 @@ class Loader:
             return None
         held = sum(size for i in self._indices for _, size in self.shards.entries[i].members.values())
         batches = int(self._window_bytes / 2 / held * len(self._indices) / self.batch_size)
-        tars = ([self.shards.entries[place.index].shard for part in places for place in part]
-                for places, _ in self._new_order().batches(self._start))  # fmt: skip
+        tars = (
+            [self.shards.entries[place.index].shard for part in places for place in part]
+            for places, _ in self._new_order().batches(self._start)
+        )
         return FetchAhead(self.shards.fetch, tars, batches)
 
     def _assemble(self, parts: list[list[Place]], state: LoaderState) -> Batch:
@@ -147,8 +170,9 @@ class Loader:
         keys = tuple(entry.key for entry in entries)
         return Batch(sensor, groups, keys, draws, label, classes, corners, state)
 
-    def _fill(self, index: int, draw: int, groups: dict[int, np.ndarray], label: np.ndarray | None,
-              slot: int) -> tuple[int, tuple[int, int]]:  # fmt: skip
+    def _fill(
+        self, index: int, draw: int, groups: dict[int, np.ndarray], label: np.ndarray | None, slot: int
+    ) -> tuple[int, tuple[int, int]]:
         """Decode one sample into its slot, or the same replacement on every machine when it is damaged."""
         sensor = self.shards.entries[index].sensor
         for attempt in range(_ATTEMPTS):
@@ -167,8 +191,15 @@ class Loader:
                 index = int(self._indices[mix_one(self.seed, draw, attempt) % len(self._indices)])
         raise ShardError(f"{_ATTEMPTS} samples in a row are damaged; run bandloom shards verify {self.shards.path}.")
 
-    def _decode(self, index: int, entry: Entry, corner: tuple[int, int], groups: dict[int, np.ndarray],
-                label: np.ndarray | None, slot: int) -> None:  # fmt: skip
+    def _decode(
+        self,
+        index: int,
+        entry: Entry,
+        corner: tuple[int, int],
+        groups: dict[int, np.ndarray],
+        label: np.ndarray | None,
+        slot: int,
+    ) -> None:
         whole = self.crop_px == entry.side_px
         outs = {}
         for gsd_m, batch in groups.items():
@@ -212,8 +243,9 @@ class _TooManyDamaged(ShardError):
     """Ends a run; never itself replaced by another sample."""
 
 
-def _check(shards: ShardSet, indices: np.ndarray, batch_size: int, crop_px: int | None, world: int,
-           micro_batches: int) -> None:  # fmt: skip
+def _check(
+    shards: ShardSet, indices: np.ndarray, batch_size: int, crop_px: int | None, world: int, micro_batches: int
+) -> None:
     if len(indices) == 0:
         raise ShardError(
             f"no samples of {shards.path} are chosen; check the split (bandloom shards info {shards.path})."

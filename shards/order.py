@@ -109,8 +109,17 @@ class Order:
     or more, is in every global batch.
     """
 
-    def __init__(self, entries: Sequence[Entry], indices: np.ndarray, batch_size: int, *, seed: int, shuffle: bool,
-                 micro_batches: int = 1, window_bytes: int = WINDOW_BYTES) -> None:  # fmt: skip
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        indices: np.ndarray,
+        batch_size: int,
+        *,
+        seed: int,
+        shuffle: bool,
+        micro_batches: int = 1,
+        window_bytes: int = WINDOW_BYTES,
+    ) -> None:
         """Order the samples ``indices`` of ``entries``.
 
         Args:

@@ -14,8 +14,12 @@ from bandloom.output import new_output
 from bandloom.values import dn_to_reflectance, valid
 from shards.shard_set import Sample, ShardSet
 
-_COMPOSITES = (("true colour", ("B04", "B03", "B02")), ("near infrared", ("B08", "B04", "B03")),
-               ("near infrared", ("B8A", "B04", "B03")), ("short-wave infrared", ("B12", "B8A", "B04")))  # fmt: skip
+_COMPOSITES = (
+    ("true colour", ("B04", "B03", "B02")),
+    ("near infrared", ("B08", "B04", "B03")),
+    ("near infrared", ("B8A", "B04", "B03")),
+    ("short-wave infrared", ("B12", "B8A", "B04")),
+)
 _GAP_PX, _LEAST_SIDE_PX = 6, 240
 _STRETCH = (2, 98)  # percent of the measured values that are shown between black and white
 _CLOUD, _ABSENT, _NO_CLASS = (255, 255, 255), (160, 32, 96), (24, 24, 24)
@@ -34,8 +38,14 @@ def facts(shards: ShardSet, index: int) -> Iterator[tuple[str, str]]:
         yield "class", shards.label_set.names[entry.class_index]
     if shards.label_set and sample.label is not None:
         counts = np.bincount(sample.label[sample.label != IGNORE_INDEX].ravel(), minlength=len(shards.label_set.names))
-        yield "labels", ", ".join(f"{name} {n / sample.label.size:.1%}" for name, n in
-                                  zip(shards.label_set.names, counts, strict=True) if n)  # fmt: skip
+        yield (
+            "labels",
+            ", ".join(
+                f"{name} {n / sample.label.size:.1%}"
+                for name, n in zip(shards.label_set.names, counts, strict=True)
+                if n
+            ),
+        )
     for group in sample.sensor.groups:
         for band, pixels in zip(group.bands, sample.groups[group.gsd_m], strict=True):
             seen = dn_to_reflectance(pixels[valid(pixels)])

@@ -54,8 +54,9 @@ def _kept_files(shards: ShardSet) -> list[str]:
     return [name for name in names if name.endswith(("histograms.npz", "quarantine.jsonl"))]
 
 
-def _repack_tar(shards: ShardSet, name: str, entries: list[Entry], folder: Path,
-                codec: CodecName) -> tuple[dict[str, object], list[Entry]]:  # fmt: skip
+def _repack_tar(
+    shards: ShardSet, name: str, entries: list[Entry], folder: Path, codec: CodecName
+) -> tuple[dict[str, object], list[Entry]]:
     tar, moved = TarFile(folder / name), []
     try:
         with shards.fetch(name).open("rb") as source:

@@ -106,8 +106,14 @@ class ShardSet:
             side = entry.side_px * 10 // group.gsd_m
             groups[group.gsd_m] = np.empty((len(group.bands), side, side), np.uint16)
         self.read_into(index, {f"g{gsd_m}.b2nd": pixels for gsd_m, pixels in groups.items()})
-        meta = {"epsg": entry.epsg, "x_m": entry.x_m, "y_m": entry.y_m, "datetime": entry.datetime,
-                "valid_fraction": entry.valid_fraction, "cloud_fraction": entry.cloud_fraction}  # fmt: skip
+        meta = {
+            "epsg": entry.epsg,
+            "x_m": entry.x_m,
+            "y_m": entry.y_m,
+            "datetime": entry.datetime,
+            "valid_fraction": entry.valid_fraction,
+            "cloud_fraction": entry.cloud_fraction,
+        }
         return Sample(entry.key, sensor, groups, self.mask(index, "label"), entry.class_index, meta, entry.captions)
 
     def mask(self, index: int, kind: str) -> np.ndarray | None:

@@ -74,8 +74,10 @@ def _class_chips(path: Path, sensor: str | None) -> list[tuple[str, str | None]]
 
 def _keys(paths: list[str]) -> dict[str, str]:
     """Name every scene by the shortest tail of its path that no other shares."""
-    parts = {path: [_slug(part) for part in Path(path).with_suffix("").parts if part not in ("/", "..", ".")]
-             for path in paths}  # fmt: skip
+    parts = {
+        path: [_slug(part) for part in Path(path).with_suffix("").parts if part not in ("/", "..", ".")]
+        for path in paths
+    }
     depth = dict.fromkeys(paths, 1)
     while True:
         keys = {path: "_".join(parts[path][-depth[path] :]) for path in paths}

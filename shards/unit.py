@@ -170,8 +170,9 @@ class _Part:
         return {"tar": final.name, "bytes": size, "samples": len(self.entries), "sha256": file_sha256(final)}
 
 
-def _samples(files: ExitStack, scene: Scene, source: Source, options: BuildOptions,
-             label_set: LabelSet | None) -> Iterator[_Sample]:  # fmt: skip
+def _samples(
+    files: ExitStack, scene: Scene, source: Source, options: BuildOptions, label_set: LabelSet | None
+) -> Iterator[_Sample]:
     """Cut a scene, join its labels, leave out squares under the thresholds."""
     labels = None
     if options.labels and label_set:
@@ -194,8 +195,9 @@ def _samples(files: ExitStack, scene: Scene, source: Source, options: BuildOptio
             yield pending.popleft().result()
 
 
-def _sample(scene: Scene, source: Source, cut: Cut, label: np.ndarray | None, class_index: int | None,
-            options: BuildOptions) -> _Sample:  # fmt: skip
+def _sample(
+    scene: Scene, source: Source, cut: Cut, label: np.ndarray | None, class_index: int | None, options: BuildOptions
+) -> _Sample:
     """Encode one square: band groups, mask, label, and the JSON sidecar that describes them."""
     arrays: dict[str, np.ndarray] = {f"g{gsd_m}.b2nd": pixels for gsd_m, pixels in cut.groups.items()}
     if cut.cloud is not None:
@@ -204,16 +206,24 @@ def _sample(scene: Scene, source: Source, cut: Cut, label: np.ndarray | None, cl
         arrays["label.b2nd"] = label
     x_m, y_m = scene.transform.c + cut.window_m[0], scene.transform.f - cut.window_m[1]
     entry: dict[str, Any] = {
-        "key": f"{source.key}_r{cut.row:04d}_c{cut.column:04d}", "sensor": scene.sensor.name,
-        "epsg": scene.crs.to_epsg(), "x_m": x_m, "y_m": y_m, "side_px": options.side_px,
-        "datetime": scene.datetime.isoformat() if scene.datetime else None, "valid_fraction": cut.valid_fraction,
-        "cloud_fraction": cut.cloud_fraction, "class_index": class_index,
+        "key": f"{source.key}_r{cut.row:04d}_c{cut.column:04d}",
+        "sensor": scene.sensor.name,
+        "epsg": scene.crs.to_epsg(),
+        "x_m": x_m,
+        "y_m": y_m,
+        "side_px": options.side_px,
+        "datetime": scene.datetime.isoformat() if scene.datetime else None,
+        "valid_fraction": cut.valid_fraction,
+        "cloud_fraction": cut.cloud_fraction,
+        "class_index": class_index,
         "has_label": class_index is not None or (label is not None and bool((label != IGNORE_INDEX).any())),
-        "inside_px": (_inside(scene.height_m, cut.window_m[1], options),
-                      _inside(scene.width_m, cut.window_m[0], options)),
+        "inside_px": (
+            _inside(scene.height_m, cut.window_m[1], options),
+            _inside(scene.width_m, cut.window_m[0], options),
+        ),
         "cells": cells_of(scene.crs.to_epsg() or 0, x_m, y_m, options.side_px * 10.0),
         "xxh3": {suffix: checksum(array) for suffix, array in arrays.items()},
-    }  # fmt: skip
+    }
     if options.captions:
         square = (scene.crs.to_epsg() or 0, x_m, y_m, options.side_px * 10.0)
         entry["captions"] = read_captions(Path(options.captions)).of(entry["key"], (source.key, scene.name), square)

@@ -6,8 +6,11 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 ROOMS = ("bandloom", "shards", "pretrain", "finetune", "export", "slurm", "view")
 BEGIN, END = "<!-- tree -->", "<!-- /tree -->"
-BESIDE = {"tests": "Mirrors the folders above", "benchmarks": "One script a figure, each beside its rival",
-          "docs": "Tutorials, formats, results, decisions"}  # fmt: skip
+BESIDE = {
+    "tests": "Mirrors the folders above",
+    "benchmarks": "One script a figure, each beside its rival",
+    "docs": "Tutorials, formats, results, decisions",
+}
 
 
 def folders() -> str:

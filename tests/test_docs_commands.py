@@ -64,8 +64,12 @@ def test_every_option_typed_exists(page: Path):
         for line in block.commands:
             command, rest = find(shlex.split(line)[1:])
             inner = next((rest[at:] for at, word in enumerate(rest) if word in VERBS), [])  # of `slurm array`
-            known = {option for each in (command, find(inner)[0] if inner else command) for parameter in each.params
-                     for option in (*parameter.opts, *parameter.secondary_opts)}  # fmt: skip
+            known = {
+                option
+                for each in (command, find(inner)[0] if inner else command)
+                for parameter in each.params
+                for option in (*parameter.opts, *parameter.secondary_opts)
+            }
             typed = {word.partition("=")[0] for word in rest if re.match(r"--[a-z]", word)}
             assert typed <= known | {"--help"}, line
 
@@ -122,11 +126,24 @@ def test_the_commands_of_readme_run_in_a_folder_of_a_newcomer(tmp_path: Path, mo
 
 SCENE = "data/scenes/scene_00005"
 RECIPE = "pretrain/recipes/laptop.yaml"
-STANDS_FOR = {"SCENE": SCENE, "SCENES...": "data/scenes", "classes.yaml": "data/label_set.yaml",
-              "polygons.geojson": "data/polygons.geojson", RECIPE: str(ROOT / RECIPE)}  # fmt: skip
-FEWER = {"pretrain": ["size=demo", "crop_px=60", "trainer.steps=4", "trainer.batch_size=4", "pictures_every=4"],
-         "finetune": ["chip_px=24", "warm_steps=10", "trainer.steps=2", "trainer.batch_size=4",
-                      "trainer.engine.warmup_steps=1", "baselines=[majority]"]}  # fmt: skip
+STANDS_FOR = {
+    "SCENE": SCENE,
+    "SCENES...": "data/scenes",
+    "classes.yaml": "data/label_set.yaml",
+    "polygons.geojson": "data/polygons.geojson",
+    RECIPE: str(ROOT / RECIPE),
+}
+FEWER = {
+    "pretrain": ["size=demo", "crop_px=60", "trainer.steps=4", "trainer.batch_size=4", "pictures_every=4"],
+    "finetune": [
+        "chip_px=24",
+        "warm_steps=10",
+        "trainer.steps=2",
+        "trainer.batch_size=4",
+        "trainer.engine.warmup_steps=1",
+        "baselines=[majority]",
+    ],
+}
 
 
 def type_lines(lines: list[str]) -> None:

@@ -26,8 +26,11 @@ def test_every_make_target_named_exists() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_verb_named_exists(page) -> None:
-    named = {word for block in re.findall(r"```(?:sh|bash)?\n(.*?)```", page.read_text(), re.S)
-             for word in re.findall(r"^\$? ?bandloom ([a-z]+)", block, re.M)}  # fmt: skip
+    named = {
+        word
+        for block in re.findall(r"```(?:sh|bash)?\n(.*?)```", page.read_text(), re.S)
+        for word in re.findall(r"^\$? ?bandloom ([a-z]+)", block, re.M)
+    }
     assert named <= set(VERBS)
 
 

@@ -44,18 +44,24 @@ def line_chart(curves: Mapping[str, Curve], title: str, *, log: bool = False, fl
     for tick in ticks:
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{up(tick):.1f}" y2="{up(tick):.1f}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{up(tick) + 4:.1f}" text-anchor="end">{tick:.4g}</text>')
-    parts += [f'<text x="{across(tick):.1f}" y="{HEIGHT - 10}" text-anchor="middle">{tick:g}</text>'
-              for tick in nice_ticks(0, last) if tick <= last]  # fmt: skip
+    parts += [
+        f'<text x="{across(tick):.1f}" y="{HEIGHT - 10}" text-anchor="middle">{tick:g}</text>'
+        for tick in nice_ticks(0, last)
+        if tick <= last
+    ]
     for (name, value), colour in zip(floors.items(), COLOURS[len(curves) :] * 9, strict=False):
         ends = f'x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{up(value):.1f}" y2="{up(value):.1f}"'
-        parts.append(f'<line {ends} stroke="{colour}" stroke-dasharray="5 4">'
-                     f"<title>{escape(name)}: {value:.4g}</title></line>")  # fmt: skip
+        parts.append(
+            f'<line {ends} stroke="{colour}" stroke-dasharray="5 4"><title>{escape(name)}: {value:.4g}</title></line>'
+        )
     for (name, curve), colour in zip(curves.items(), COLOURS * 9, strict=False):
         points = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in curve)
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
         for x, y in curve if len(curve) <= 60 else curve[:: len(curve) // 60]:
-            parts.append(f'<circle cx="{across(x):.1f}" cy="{up(y):.1f}" r="2.6" fill="{colour}">'
-                         f"<title>{escape(name)}, step {x:g}: {y:.4g}</title></circle>")  # fmt: skip
+            parts.append(
+                f'<circle cx="{across(x):.1f}" cy="{up(y):.1f}" r="2.6" fill="{colour}">'
+                f"<title>{escape(name)}, step {x:g}: {y:.4g}</title></circle>"
+            )
     parts.append("</svg>")
     return "".join(parts) + _legend([*curves, *floors])
 
@@ -63,8 +69,10 @@ def line_chart(curves: Mapping[str, Curve], title: str, *, log: bool = False, fl
 def _legend(names: Sequence[str]) -> str:
     if len(names) < 2:
         return ""
-    keys = "".join(f'<span><i style="background:{colour}"></i>{escape(name)}</span>'
-                   for name, colour in zip(names, COLOURS * 9, strict=False))  # fmt: skip
+    keys = "".join(
+        f'<span><i style="background:{colour}"></i>{escape(name)}</span>'
+        for name, colour in zip(names, COLOURS * 9, strict=False)
+    )
     return f'<p class="legend">{keys}</p>'
 
 

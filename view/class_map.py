@@ -70,8 +70,11 @@ class ClassMap:
             return None
         code = int(_pixel(self.path, *where)[0])
         found = next((each for each in self.classes if each.value == code), None)
-        answer: dict[str, Any] = {"value": code, "name": found.name if found else "no data",
-                                  "colour": found.colour if found else None}  # fmt: skip
+        answer: dict[str, Any] = {
+            "value": code,
+            "name": found.name if found else "no data",
+            "colour": found.colour if found else None,
+        }
         if self.confidence is not None and found:
             answer["confidence_percent"] = int(_pixel(self.confidence, *where)[0])
         return answer

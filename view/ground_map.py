@@ -95,8 +95,10 @@ def world_map(places: Sequence[Place]) -> str:
     for place, centre in zip(places, centres, strict=True):
         x, y = at(*centre)
         radius = min(14.0, 3 + math.log2(len(place.squares)))
-        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{COLOURS[0]}" fill-opacity="0.55">'
-                     f"<title>{escape(title_of(place))}</title></circle>")  # fmt: skip
+        parts.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{COLOURS[0]}" fill-opacity="0.55">'
+            f"<title>{escape(title_of(place))}</title></circle>"
+        )
     return "".join(parts) + "</svg>"
 
 
@@ -118,9 +120,11 @@ def place_map(place: Place, linked: set[int] = frozenset()) -> str:  # type: ign
         )
         parts.append(f'<a href="#s{number}" aria-label="{key}">{square}</a>' if number in linked else square)
     length_m = nice_ticks(0, max(east - west, 1.0), 3)[1]
-    parts.append(f'<line x1="{MARGIN}" x2="{MARGIN + length_m * scale:.1f}" y1="{height - 16:.1f}"'
-                 f' y2="{height - 16:.1f}" stroke="currentColor" stroke-width="2"/>'
-                 f'<text x="{MARGIN}" y="{height - 3:.1f}">{length_m / 1000:g} km</text>')  # fmt: skip
+    parts.append(
+        f'<line x1="{MARGIN}" x2="{MARGIN + length_m * scale:.1f}" y1="{height - 16:.1f}"'
+        f' y2="{height - 16:.1f}" stroke="currentColor" stroke-width="2"/>'
+        f'<text x="{MARGIN}" y="{height - 3:.1f}">{length_m / 1000:g} km</text>'
+    )
     return "".join(parts) + "</svg>"
 
 

@@ -62,8 +62,11 @@ class Record:
 
     def curve(self, kind: str, value: str) -> list[tuple[float, float]]:
         """Return ``(step, value)`` of the metric lines of a kind that hold a value."""
-        return [(line["step"], line[value]) for line in self.lines
-                if line.get("kind") == kind and isinstance(line.get(value), int | float)]  # fmt: skip
+        return [
+            (line["step"], line[value])
+            for line in self.lines
+            if line.get("kind") == kind and isinstance(line.get(value), int | float)
+        ]
 
 
 def read_record(path: Path, thumbnails: Path | None = None) -> Record:
@@ -87,8 +90,9 @@ def read_record(path: Path, thumbnails: Path | None = None) -> Record:
         return _shards_record(path, thumbnails)
     if (path / "config.yaml").is_file() or (path / "metrics.json").is_file():
         return _run_record(path)
-    raise RunFolderError(f"{path} is no run folder, bundle or folder of shards: it holds no config.yaml, bundle.json or"
-                         " manifest.json.")  # fmt: skip
+    raise RunFolderError(
+        f"{path} is no run folder, bundle or folder of shards: it holds no config.yaml, bundle.json or manifest.json."
+    )
 
 
 def _run_record(path: Path) -> Record:
@@ -105,19 +109,35 @@ def _run_record(path: Path) -> Record:
     verb = (environment.get("command") or ["", ""])[1:2]
     if kind == "finetune":  # other verbs score rows too
         kind = "evaluate" if not config else verb[0] if verb and verb[0] in ("probe", "baselines") else kind
-    return Record(path, kind, config, environment, read_lines(path / "metrics.jsonl"), result,
-                  sorted((path / "pictures").glob("*.png")), run_command(environment))  # fmt: skip
+    return Record(
+        path,
+        kind,
+        config,
+        environment,
+        read_lines(path / "metrics.jsonl"),
+        result,
+        sorted((path / "pictures").glob("*.png")),
+        run_command(environment),
+    )
 
 
 def _shards_record(path: Path, thumbnails: Path | None) -> Record:
     result = _known(path / "manifest.json")
     if "version" not in result or "samples" not in result:
-        raise RunFolderError(f"{path} is no folder of shards: its manifest.json is of something else; name what"
-                             " `bandloom shards build` wrote.")  # fmt: skip
+        raise RunFolderError(
+            f"{path} is no folder of shards: its manifest.json is of something else; name what"
+            " `bandloom shards build` wrote."
+        )
     found = {int(each.stem): each for each in thumbnails.glob("*.png") if each.stem.isdigit()} if thumbnails else {}
-    return Record(path, "shards", lines=read_lines(path / "samples.jsonl"), result=result,
-                  command=build_command(path, result), quarantine=read_lines(path / "quarantine.jsonl"),
-                  thumbnails=dict(sorted(found.items())))  # fmt: skip
+    return Record(
+        path,
+        "shards",
+        lines=read_lines(path / "samples.jsonl"),
+        result=result,
+        command=build_command(path, result),
+        quarantine=read_lines(path / "quarantine.jsonl"),
+        thumbnails=dict(sorted(found.items())),
+    )
 
 
 def _map_record(path: Path) -> Record:

@@ -48,8 +48,13 @@ def render(records: Sequence[Record]) -> str:
         from markupsafe import Markup
     except ModuleNotFoundError as cause:
         raise MissingExtraError("jinja2", "view") from cause
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters["cell"] = cell
     environment.filters["markup"] = Markup  # charts, whose text is escaped where they are drawn
     columns: list[dict[str, Any]] = [
@@ -63,8 +68,11 @@ def render(records: Sequence[Record]) -> str:
         for record in records
     ]
     return environment.get_template("report.html.j2").render(
-        title=" and ".join(record.name for record in records), columns=columns, compared=compare(records),
-        most=MOST_ROWS)  # fmt: skip
+        title=" and ".join(record.name for record in records),
+        columns=columns,
+        compared=compare(records),
+        most=MOST_ROWS,
+    )
 
 
 def compare(records: Sequence[Record]) -> list[Section]:
@@ -78,8 +86,11 @@ def compare(records: Sequence[Record]) -> list[Section]:
     curves = {name: record.curve("train", "loss") for name, record in zip(names, records, strict=True)}
     chart = line_chart(curves, "loss", log=True)
     figure = [f"<figure><figcaption>Loss</figcaption>{chart}</figure>"] if chart else []
-    scores = [[name, *(_score(record, key) for key in ("overall", "macro_f1", "mean_iou"))]
-              for name, record in zip(names, records, strict=True) if record.result.get("rows")]  # fmt: skip
+    scores = [
+        [name, *(_score(record, key) for key in ("overall", "macro_f1", "mean_iou"))]
+        for name, record in zip(names, records, strict=True)
+        if record.result.get("rows")
+    ]
     found = [
         Section("Where the configs differ", tables=table(["", *names], rows)),
         Section("Scores", _ground(records), tables=table(("", "accuracy", "macro-F1", "mean IoU"), scores)),

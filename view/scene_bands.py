@@ -17,8 +17,9 @@ from bandloom.sensors import SENSORS, SLOTS, named_in
 from bandloom.values import SATURATED
 from view.class_map import place_of
 
-SENTINEL2 = [{"name": band.name, "slot": band.slot, "centre_nm": band.centre_nm}
-             for band in SENSORS["sentinel2-l1c"].bands]  # fmt: skip
+SENTINEL2 = [
+    {"name": band.name, "slot": band.slot, "centre_nm": band.centre_nm} for band in SENSORS["sentinel2-l1c"].bands
+]
 SAMPLE_PX = 256  # side of the overview that stretches are taken from
 RASTERS = (".tif", ".tiff", ".gtif", ".jp2", ".vrt")
 
@@ -64,8 +65,11 @@ class SceneBands:
 
     def _as_told(self, told: Sequence[Mapping[str, Any]]) -> bool:
         """Take the files that were mapped, if this is that scene."""
-        found = [(each, inner_path(self.path, str(each["file"])), int(each["index"])) for each in told
-                 if "file" in each and "index" in each]  # fmt: skip
+        found = [
+            (each, inner_path(self.path, str(each["file"])), int(each["index"]))
+            for each in told
+            if "file" in each and "index" in each
+        ]
         try:
             for each, file, index in found:
                 with rasterio.open(file) as source:
@@ -103,10 +107,16 @@ class SceneBands:
         """Return the pictures that these bands allow, by name: the bands shown as red, green and blue."""
         by_slot = {band.slot: name for name, band in self.bands.items()}
         infrared = "B08" if "B08" in by_slot else "B8A"
-        wanted = {"true colour": ("B04", "B03", "B02"), "false colour": (infrared, "B04", "B03"),
-                  "SWIR": ("B12", "B8A", "B04")}  # fmt: skip
-        found = {title: tuple(by_slot[slot] for slot in slots) for title, slots in wanted.items()
-                 if set(slots) <= set(by_slot)}  # fmt: skip
+        wanted = {
+            "true colour": ("B04", "B03", "B02"),
+            "false colour": (infrared, "B04", "B03"),
+            "SWIR": ("B12", "B8A", "B04"),
+        }
+        found = {
+            title: tuple(by_slot[slot] for slot in slots)
+            for title, slots in wanted.items()
+            if set(slots) <= set(by_slot)
+        }
         return found | {by_slot[slot]: (by_slot[slot],) * 3 for slot in SLOTS if slot in by_slot}  # type: ignore[return-value]
 
     def spectrum(self, longitude: float, latitude: float) -> list[dict[str, Any]]:

@@ -21,8 +21,13 @@ DEEPEST_ZOOM = 22
 PAGE = Path(__file__).parent / "page"
 KINDS = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css"}
 TILE = re.compile(r"/tiles/(map|scene)/([^/]+)/(\d{1,2})/(\d{1,8})/(\d{1,8})\.png")
-FILES = {"/": PAGE / "index.html", "/view.js": PAGE / "view.js", "/view.css": PAGE / "view.css",
-         "/maplibre-gl.js": VENDOR / "maplibre-gl.js", "/maplibre-gl.css": VENDOR / "maplibre-gl.css"}  # fmt: skip
+FILES = {
+    "/": PAGE / "index.html",
+    "/view.js": PAGE / "view.js",
+    "/view.css": PAGE / "view.css",
+    "/maplibre-gl.js": VENDOR / "maplibre-gl.js",
+    "/maplibre-gl.css": VENDOR / "maplibre-gl.css",
+}
 
 
 class Views:
@@ -51,8 +56,12 @@ class Views:
         composites = list(self.scene.composites()) if self.scene else []
         sizes = {each.shape for each in self.maps}
         note = "The two maps differ in size: each area is that of its own map." if len(sizes) > 1 else ""
-        return {"maps": [each.record() for each in self.maps], "composites": composites, "note": note,
-                "scene": self.scene.name if self.scene else None}  # fmt: skip
+        return {
+            "maps": [each.record() for each in self.maps],
+            "composites": composites,
+            "note": note,
+            "scene": self.scene.name if self.scene else None,
+        }
 
     def at(self, longitude: float, latitude: float) -> dict[str, Any]:
         """Return what lies at a place."""
@@ -66,9 +75,18 @@ class Views:
         if self.scene is None:
             return []
         bands = sorted(self.scene.bands.values(), key=lambda band: band.centre_nm)
-        return [{"value": value, "curve": [{"band": band.name, "nm": band.centre_nm, "dn": mean[band.name]}
-                                           for band in bands if band.name in mean]}
-                for value, mean in class_means(self.maps[0], self.scene).items() if mean]  # fmt: skip
+        return [
+            {
+                "value": value,
+                "curve": [
+                    {"band": band.name, "nm": band.centre_nm, "dn": mean[band.name]}
+                    for band in bands
+                    if band.name in mean
+                ],
+            }
+            for value, mean in class_means(self.maps[0], self.scene).items()
+            if mean
+        ]
 
     def _picture(self, layer: str, name: str, zoom: int, x: int, y: int, shown: str | None) -> bytes | None:
         bounds, size = tile_bounds(zoom, x, y), (TILE_PX, TILE_PX)

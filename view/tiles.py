@@ -53,14 +53,23 @@ def class_means(class_map: ClassMap, scene: SceneBands, side: int = 256) -> dict
     return means
 
 
-def _window(path: str | Path, index: int, bounds: Bounds, size: tuple[int, int], how: Resampling,
-            absent: int | None = None) -> np.ndarray:  # fmt: skip
+def _window(
+    path: str | Path, index: int, bounds: Bounds, size: tuple[int, int], how: Resampling, absent: int | None = None
+) -> np.ndarray:
     """Warp one band into a window; GDAL takes the overview that is fine enough. What is absent: the file's, or 0."""
     height, width = size
     grid = from_bounds(*bounds, width, height)
     with rasterio.open(path) as source:
         if absent is None:
             absent = int(source.nodata or 0)
-        with WarpedVRT(source, crs=WEB_MERCATOR, transform=grid, width=width, height=height, resampling=how,
-                       src_nodata=absent, nodata=absent) as view:  # fmt: skip
+        with WarpedVRT(
+            source,
+            crs=WEB_MERCATOR,
+            transform=grid,
+            width=width,
+            height=height,
+            resampling=how,
+            src_nodata=absent,
+            nodata=absent,
+        ) as view:
             return view.read(index)

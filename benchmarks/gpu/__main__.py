@@ -107,8 +107,13 @@ def step(
         return row | {"out_of_memory": True}
     flops = cost_of(config, SENSOR).train_flops * batch / took_s
     memory = torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else None
-    return row | {"samples_per_s": batch / took_s, "tflops": flops / 1e12, "share_of_matmul": flops / 1e12
-                  / ceiling_tflops, "memory_gb": memory, "losses": losses}  # fmt: skip
+    return row | {
+        "samples_per_s": batch / took_s,
+        "tflops": flops / 1e12,
+        "share_of_matmul": flops / 1e12 / ceiling_tflops,
+        "memory_gb": memory,
+        "losses": losses,
+    }
 
 
 def _train(
@@ -116,8 +121,9 @@ def _train(
 ) -> tuple[list[float], float]:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    engine = make_engine(autoencoder(config, device), EngineConfig(precision="bf16", compile=compiled),
-                         Ranks(0, 0, 1, device), 1000)  # fmt: skip
+    engine = make_engine(
+        autoencoder(config, device), EngineConfig(precision="bf16", compile=compiled), Ranks(0, 0, 1, device), 1000
+    )
     losses: list[float] = []
 
     def one() -> None:
@@ -148,8 +154,11 @@ def from_shards(scale: Scale, device: torch.device) -> dict[str, Any]:
         def fed() -> None:
             engine.train_step([DeviceBatch.of(next(loader), device)], lambda module, given: module(given), 0)
 
-        return {"batch": size, "loader_samples_per_s": size / alone_s,
-                "fed_samples_per_s": size / seconds(fed, device, scale.steps)}  # fmt: skip
+        return {
+            "batch": size,
+            "loader_samples_per_s": size / alone_s,
+            "fed_samples_per_s": size / seconds(fed, device, scale.steps),
+        }
 
 
 def seconds(run: Callable[[], Any], device: torch.device, times: int) -> float:

@@ -35,8 +35,11 @@ def make_app(
 
 
 def _add_status(app: FastAPI, predictions: Predictions, metrics: Metrics, is_draining: Callable[[], bool]) -> None:
-    about = {"bundle": predictions.bundle.record.name, "runtime": predictions.runner.name,
-             "contract": predictions.bundle.contract.digest()}  # fmt: skip
+    about = {
+        "bundle": predictions.bundle.record.name,
+        "runtime": predictions.runner.name,
+        "contract": predictions.bundle.contract.digest(),
+    }
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -84,10 +87,16 @@ def _add_tiles(app: FastAPI, layers: Mapping[str, Layer]) -> None:
     async def listed(request: Request) -> list[dict[str, Any]]:
         """List what tiles are served of, as TileJSON."""
         return [
-            {"tilejson": "3.0.0", "name": layer.name, "bounds": layer.bounds, "minzoom": 0, "maxzoom": MAX_ZOOM,
-             "tiles": [f"{request.base_url}tiles/{layer.name}/{{z}}/{{x}}/{{y}}.png"]}
+            {
+                "tilejson": "3.0.0",
+                "name": layer.name,
+                "bounds": layer.bounds,
+                "minzoom": 0,
+                "maxzoom": MAX_ZOOM,
+                "tiles": [f"{request.base_url}tiles/{layer.name}/{{z}}/{{x}}/{{y}}.png"],
+            }
             for layer in layers.values()
-        ]  # fmt: skip
+        ]
 
     @app.get("/tiles/{name}/{z}/{x}/{y}.png", response_class=Response, responses={404: {"description": "no such tile"}})
     async def tile(

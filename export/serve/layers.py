@@ -34,9 +34,15 @@ class Layer:
         place = from_bounds(*bounds, TILE_PX, TILE_PX)
         with (
             rasterio.open(self.path, **self._overview((bounds[2] - bounds[0]) / TILE_PX)) as source,
-            WarpedVRT(source, crs="EPSG:3857", transform=place, width=TILE_PX, height=TILE_PX,
-                      resampling=Resampling.nearest if self.colours is not None else Resampling.bilinear) as view,
-        ):  # fmt: skip
+            WarpedVRT(
+                source,
+                crs="EPSG:3857",
+                transform=place,
+                width=TILE_PX,
+                height=TILE_PX,
+                resampling=Resampling.nearest if self.colours is not None else Resampling.bilinear,
+            ) as view,
+        ):
             there = view.dataset_mask()
             if not there.any():
                 return None

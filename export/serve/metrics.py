@@ -17,10 +17,16 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter("bandloom_requests", "Requests by route and status.", ("route", "status"),
-                                registry=self.registry)  # fmt: skip
-        self.seconds = Histogram("bandloom_request_seconds", "Time from head to last byte.", ("route",),
-                                 buckets=SECONDS, registry=self.registry)  # fmt: skip
+        self.requests = Counter(
+            "bandloom_requests", "Requests by route and status.", ("route", "status"), registry=self.registry
+        )
+        self.seconds = Histogram(
+            "bandloom_request_seconds",
+            "Time from head to last byte.",
+            ("route",),
+            buckets=SECONDS,
+            registry=self.registry,
+        )
         self.in_flight = Gauge("bandloom_predictions_in_flight", "Scenes received or mapped.", registry=self.registry)
         self.pixels = Counter("bandloom_mapped_pixels", "Pixels of 10 m mapped.", registry=self.registry)
         ProcessCollector(registry=self.registry)

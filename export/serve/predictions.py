@@ -55,8 +55,9 @@ class Asked:
 class Predictions:
     """Takes in-flight places, receives uploads, and maps them on worker threads."""
 
-    def __init__(self, bundle: Bundle, runner: Runner, options: PredictOptions, limits: Limits, metrics: Metrics,
-                 place: Path) -> None:  # fmt: skip
+    def __init__(
+        self, bundle: Bundle, runner: Runner, options: PredictOptions, limits: Limits, metrics: Metrics, place: Path
+    ) -> None:
         """Prepare to answer; ``place`` is a folder of the server's own for uploads."""
         self.bundle, self.runner, self.limits = bundle, runner, limits
         self._metrics, self._place = metrics, place
@@ -152,8 +153,14 @@ def _summary(bundle: Bundle, runner: Runner, mapped: Mapped, out: Path) -> dict[
         {"code": each.code, "name": each.name, "pixels": mapped.counts[each.name]}
         for each in bundle.contract.get_label_set().classes
     ]
-    return {"bundle": bundle.record.name, "runtime": runner.name, **place, "measured_pixels": mapped.measured,
-            "classes": classes, "seconds": round(mapped.seconds, 3)}  # fmt: skip
+    return {
+        "bundle": bundle.record.name,
+        "runtime": runner.name,
+        **place,
+        "measured_pixels": mapped.measured,
+        "classes": classes,
+        "seconds": round(mapped.seconds, 3),
+    }
 
 
 def _nameless(opener: "Callable[[], Scene]") -> "Callable[[], Scene]":

@@ -62,10 +62,19 @@ def serve(
         predictions = Predictions(bundle, runner, options, limits, metrics, uploads)
         app = make_app(predictions, drawn, metrics, lambda: server.should_exit)
         config = uvicorn.Config(
-            app, host=host, port=port, http=patient_protocol(limits), ws="none", lifespan="off", log_config=None,
-            access_log=False, server_header=False, timeout_graceful_shutdown=limits.drain_s,
-            limit_concurrency=limits.connections, timeout_keep_alive=max(1, round(limits.header_s)),
-        )  # fmt: skip
+            app,
+            host=host,
+            port=port,
+            http=patient_protocol(limits),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=limits.drain_s,
+            limit_concurrency=limits.connections,
+            timeout_keep_alive=max(1, round(limits.header_s)),
+        )
         _log_through_ours()
         server = uvicorn.Server(config)
         logger.info("serving %s on %s", bundle.record.name, runner.name)

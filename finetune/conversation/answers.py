@@ -30,23 +30,35 @@ def answer_report(
     blind = _Commonest([each for i in train for each in pairs.of_key[shards.entries[int(i)].key]])
     said = [(each, *_one(model, shards, index, each)) for index, each in asked]
     others = np.roll([index for index, _ in asked], 1 + len(asked) // 2).tolist()
-    elsewhere = [_one(model, shards, other, each, speak=False)[1]
-                 for other, (_, each) in zip(others, asked, strict=True)]  # fmt: skip
+    elsewhere = [
+        _one(model, shards, other, each, speak=False)[1] for other, (_, each) in zip(others, asked, strict=True)
+    ]
     losses = {"own_image": float(np.mean([loss for _, _, loss in said])), "other_image": float(np.mean(elsewhere))}
     return {
-        "schema": 1, "task": "caption", "exchanges": len(asked), "loss": losses,
+        "schema": 1,
+        "task": "caption",
+        "exchanges": len(asked),
+        "loss": losses,
         "questions": _by_type([(each, answer, blind.answer(each)) for each, answer, _ in said if each.kind != CAPTION]),
         "examples": [{"prompt": each.prompt, "said": answer, "truth": each.answer} for each, answer, _ in said[:SHOWN]],
-    }  # fmt: skip
+    }
 
 
 def answer_table(report: dict[str, Any]) -> Any:
     """Return the console's table of a report."""
-    rows = [[f"questions: {kind}", row["count"], f"{row['accuracy']:.3f}", f"{row['commonest']:.3f}"]
-            for kind, row in report["questions"].items()]  # fmt: skip
+    rows = [
+        [f"questions: {kind}", row["count"], f"{row['accuracy']:.3f}", f"{row['commonest']:.3f}"]
+        for kind, row in report["questions"].items()
+    ]
     if report["loss"]:
-        rows.append(["loss of an answer's token", report["exchanges"], f"{report['loss']['own_image']:.3f}",
-                     f"{report['loss']['other_image']:.3f}"])  # fmt: skip
+        rows.append(
+            [
+                "loss of an answer's token",
+                report["exchanges"],
+                f"{report['loss']['own_image']:.3f}",
+                f"{report['loss']['other_image']:.3f}",
+            ]
+        )
     return table("What it says of test images", ["", "count", "with the image", "without (commonest, another's)"], rows)
 
 
@@ -73,8 +85,10 @@ class _Commonest:
 def _one(model: Captioner, shards: Any, index: int, each: Exchange, *, speak: bool = True) -> tuple[str, float]:
     """Return what the model says to a prompt, and its loss of the true answer."""
     device = next(model.project.parameters()).device
-    groups = {gsd: torch.from_numpy(np.ascontiguousarray(group[None])).to(device)
-              for gsd, group in middle(shards.read(index).groups, model.chip_px).items()}  # fmt: skip
+    groups = {
+        gsd: torch.from_numpy(np.ascontiguousarray(group[None])).to(device)
+        for gsd, group in middle(shards.read(index).groups, model.chip_px).items()
+    }
     ids, targets, _ = model.encode([(each.prompt, each.answer)])
     loss = float(model(groups, ids.to(device), targets.to(device)))
     return model.say(groups, each.prompt)[0] if speak else "", loss
@@ -83,11 +97,17 @@ def _one(model: Captioner, shards: Any, index: int, each: Exchange, *, speak: bo
 def _by_type(answered: Sequence[tuple[Exchange, str, str]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for kind in [*sorted({each.kind for each, _, _ in answered}), "all"]:
-        own = [(same_answer(said, each.answer), same_answer(blind, each.answer)) for each, said, blind in answered
-               if kind in (each.kind, "all")]  # fmt: skip
+        own = [
+            (same_answer(said, each.answer), same_answer(blind, each.answer))
+            for each, said, blind in answered
+            if kind in (each.kind, "all")
+        ]
         if own:
-            found[kind] = {"count": len(own), "accuracy": float(np.mean([one for one, _ in own])),
-                           "commonest": float(np.mean([other for _, other in own]))}  # fmt: skip
+            found[kind] = {
+                "count": len(own),
+                "accuracy": float(np.mean([one for one, _ in own])),
+                "commonest": float(np.mean([other for _, other in own])),
+            }
     return found
 
 

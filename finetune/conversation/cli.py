@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Experimental: caption images and answer questions about them.", no_args_is_help=True,
-                  add_completion=False)  # fmt: skip
+app = typer.Typer(
+    help="Experimental: caption images and answer questions about them.", no_args_is_help=True, add_completion=False
+)
 
 
 @app.command()

@@ -18,9 +18,13 @@ BATCH, SHOWN = 16, 5
 
 
 def generate(
-    captioner: SavedCaptioner, source: Path, out: Path, question: str | None = None, questions: Path | None = None,
+    captioner: SavedCaptioner,
+    source: Path,
+    out: Path,
+    question: str | None = None,
+    questions: Path | None = None,
     most_new: int | None = None,
-) -> int:  # fmt: skip
+) -> int:
     """Write one line an image and prompt, with ``image``, ``question`` (of questions) and ``answer``; returns how many.
 
     Args:

@@ -41,11 +41,15 @@ def open_language(config: LanguageConfig) -> tuple[Any, Any]:
         )
     except (ValueError, OSError, RuntimeError, KeyError) as cause:
         line = (str(cause).strip().splitlines() or [type(cause).__name__])[0][:200]
-        raise TextError(f"{folder} holds no causal language model that can be loaded ({line}); pass a folder such as"
-                        " GPT-2's, Llama's or Qwen's.") from cause  # fmt: skip
+        raise TextError(
+            f"{folder} holds no causal language model that can be loaded ({line}); pass a folder such as"
+            " GPT-2's, Llama's or Qwen's."
+        ) from cause
     if report["missing_keys"]:
-        raise TextError(f"{folder} lacks {len(report['missing_keys'])} weights of its model, such as"
-                        f" {min(report['missing_keys'])}, and they would be random; copy it again.")  # fmt: skip
+        raise TextError(
+            f"{folder} lacks {len(report['missing_keys'])} weights of its model, such as"
+            f" {min(report['missing_keys'])}, and they would be random; copy it again."
+        )
     logger.info("language model %s, licence: %s", folder, licence_of(folder))
     prepare(model, config)
     return model, tokenizer
@@ -79,11 +83,15 @@ def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def _add_lora(model: nn.Module, config: LanguageConfig) -> None:
-    found = [name for name, module in model.named_modules()
-             if isinstance(module, nn.Linear) and name.rpartition(".")[2] in config.lora_modules]  # fmt: skip
+    found = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and name.rpartition(".")[2] in config.lora_modules
+    ]
     if not found:
-        linear = sorted({name.rpartition(".")[2] for name, module in model.named_modules()
-                         if isinstance(module, nn.Linear)})  # fmt: skip
+        linear = sorted(
+            {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+        )
         raise TextError(
             f"language.lora_modules names {', '.join(config.lora_modules)}, but the linear maps of"
             f" {config.model} are {', '.join(linear)}; name some of these, or use language.mode=full."
@@ -97,5 +105,10 @@ def _add_lora(model: nn.Module, config: LanguageConfig) -> None:
 def describe(folder: Path, model: Any) -> dict[str, Any]:
     """Return what a checkpoint says of a language model, as plain JSON types."""
     config = model.config
-    return {"model": str(folder), "kind": config.model_type, "hidden_size": int(config.hidden_size),
-            "vocabulary": int(config.vocab_size), "licence": licence_of(folder)}  # fmt: skip
+    return {
+        "model": str(folder),
+        "kind": config.model_type,
+        "hidden_size": int(config.hidden_size),
+        "vocabulary": int(config.vocab_size),
+        "licence": licence_of(folder),
+    }

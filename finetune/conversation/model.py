@@ -39,9 +39,15 @@ class Captioner(nn.Module):
     """
 
     def __init__(
-        self, encoder: Encoder, sensor: Sensor, chip_px: int, language: Any, tokenizer: Any, image_tokens: int = 64,
+        self,
+        encoder: Encoder,
+        sensor: Sensor,
+        chip_px: int,
+        language: Any,
+        tokenizer: Any,
+        image_tokens: int = 64,
         most_tokens: int = 128,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         check_sensor(encoder, sensor)
         self.encoder = encoder.requires_grad_(False)
@@ -116,10 +122,15 @@ class Captioner(nn.Module):
         embedded = self._sequence(groups, torch.tensor([asked] * batch, device=device))
         mask = torch.ones(embedded.shape[:2], dtype=torch.long, device=device)
         found = self.language.generate(
-            inputs_embeds=embedded, attention_mask=mask, max_new_tokens=most_new or self.most_tokens, do_sample=False,
-            num_beams=1, use_cache=True, eos_token_id=self.tokenizer.eos_token_id,
+            inputs_embeds=embedded,
+            attention_mask=mask,
+            max_new_tokens=most_new or self.most_tokens,
+            do_sample=False,
+            num_beams=1,
+            use_cache=True,
+            eos_token_id=self.tokenizer.eos_token_id,
             pad_token_id=self.tokenizer.eos_token_id,
-        )  # fmt: skip
+        )
         return [text.strip() for text in self.tokenizer.batch_decode(found, skip_special_tokens=True)]
 
     def _sequence(self, groups: Mapping[int, Tensor], ids: Tensor) -> Tensor:

@@ -48,8 +48,9 @@ def make_pairs(config: CaptionerConfig, shards: Any, indices: np.ndarray) -> Pai
         BandloomError: neither captions nor questions are configured, or they cannot be used with these shards.
     """
     if config.captions is None and config.questions is None:
-        raise ConfigError("neither captions nor questions are given; add captions: {sources: [labels]}, or questions:"
-                          " FILE.jsonl.")  # fmt: skip
+        raise ConfigError(
+            "neither captions nor questions are given; add captions: {sources: [labels]}, or questions: FILE.jsonl."
+        )
     keys = [shards.entries[int(i)].key for i in indices]
     found: dict[str, list[Exchange]] = {}
     if config.captions is not None:
@@ -79,11 +80,14 @@ def read_questions(path: Path) -> list[dict[str, str]]:
             continue
         try:
             row = json.loads(line)
-            rows.append({name: str(row[name]).strip() for name in ("image", "question")}
-                        | {name: str(row.get(name, "")).strip() for name in ("answer", "type")})  # fmt: skip
+            rows.append(
+                {name: str(row[name]).strip() for name in ("image", "question")}
+                | {name: str(row.get(name, "")).strip() for name in ("answer", "type")}
+            )
         except (ValueError, KeyError, TypeError, AttributeError) as cause:
-            raise TextError(f"line {number} of {path} is no question ({cause!r}); it needs the keys image, question and"
-                            " answer.") from cause  # fmt: skip
+            raise TextError(
+                f"line {number} of {path} is no question ({cause!r}); it needs the keys image, question and answer."
+            ) from cause
         if not rows[-1]["question"]:
             raise TextError(f"line {number} of {path} has an empty question; write or remove it.")
     if not rows:
@@ -108,8 +112,10 @@ def questions_of(
         for key in by_name.get(row["image"]) or by_name.get(Path(row["image"]).stem, []):
             found.setdefault(key, []).append(row)
     if not found:
-        raise TextError(f"none of the images in {path} (such as {rows[0]['image']!r}) is in the shards (their keys are"
-                        f" like {keys[0]!r}); build the shards from these images.")  # fmt: skip
+        raise TextError(
+            f"none of the images in {path} (such as {rows[0]['image']!r}) is in the shards (their keys are"
+            f" like {keys[0]!r}); build the shards from these images."
+        )
     return found
 
 
@@ -121,8 +127,10 @@ def _exchanges(rows: Sequence[Mapping[str, str]], config: CaptionerConfig) -> li
         logger.info("%d questions about directions are left out, since images are turned", len(rows) - len(kept))
     if any(not row["answer"] for row in kept):
         raise TextError(f"{config.questions} has questions without an answer; they can be asked, but not learnt from.")
-    return [Exchange(config.question_prompt.replace("{}", row["question"]), row["answer"], row["type"] or "question")
-            for row in kept]  # fmt: skip
+    return [
+        Exchange(config.question_prompt.replace("{}", row["question"]), row["answer"], row["type"] or "question")
+        for row in kept
+    ]
 
 
 def _turns(row: Mapping[str, str]) -> bool:

@@ -38,14 +38,21 @@ def save_captioner(folder: Path, model: Captioner, config: CaptionerConfig, said
     from safetensors.torch import save_file
 
     record = encoder_record(model.encoder) | {
-        "model_type": MODEL_TYPE, "sensor": model.sensor.to_dict(), "chip_px": model.chip_px,
-        "image_tokens": config.image_tokens, "most_tokens": config.most_tokens, "prompt": config.prompt,
+        "model_type": MODEL_TYPE,
+        "sensor": model.sensor.to_dict(),
+        "chip_px": model.chip_px,
+        "image_tokens": config.image_tokens,
+        "most_tokens": config.most_tokens,
+        "prompt": config.prompt,
         "question_prompt": config.question_prompt,
         "language": config.language.model_dump(mode="json") | {"model": LANGUAGE if model.whole else said["model"]},
         "language_model": dict(said),
-    }  # fmt: skip
-    own = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
-           if not name.startswith("inside.")}  # fmt: skip
+    }
+    own = {
+        name: value.detach().cpu().contiguous()
+        for name, value in model.state_dict().items()
+        if not name.startswith("inside.")
+    }
     with new_output(folder, folder=True, overwrite=True) as temporary:
         if model.whole:
             model.language.save_pretrained(temporary / LANGUAGE, safe_serialization=True)
@@ -77,16 +84,24 @@ def load_captioner(path: Path, language: Path | None = None) -> SavedCaptioner:
         whole, said = str(held.model) == LANGUAGE, record["language_model"]
         place = folder / LANGUAGE if whole else language or held.model
         opened, tokenizer = open_language(held.with_changes(model=place, gradient_checkpointing=False))
-        model = Captioner(encoder_from_record(record, folder), Sensor.from_dict(record["sensor"]),
-                          int(record["chip_px"]), opened, tokenizer, record["image_tokens"],
-                          record["most_tokens"])  # fmt: skip
+        model = Captioner(
+            encoder_from_record(record, folder),
+            Sensor.from_dict(record["sensor"]),
+            int(record["chip_px"]),
+            opened,
+            tokenizer,
+            record["image_tokens"],
+            record["most_tokens"],
+        )
     except (KeyError, TypeError, ValueError) as cause:
         raise CheckpointError(f"{folder}/config.json does not describe a captioner ({cause!r}).") from cause
     shape = (opened.config.model_type, int(opened.config.hidden_size), int(opened.config.vocab_size))
     if shape != (said["kind"], said["hidden_size"], said["vocabulary"]):
-        raise TextError(f"{place} is another language model ({shape[0]}, width {shape[1]}) than the one that this"
-                        f" captioner was trained with ({said['kind']}, width {said['hidden_size']}); pass that one with"
-                        " --language.")  # fmt: skip
+        raise TextError(
+            f"{place} is another language model ({shape[0]}, width {shape[1]}) than the one that this"
+            f" captioner was trained with ({said['kind']}, width {said['hidden_size']}); pass that one with"
+            " --language."
+        )
     inside = {f"inside.{name}": value for name, value in opened.state_dict().items()} if whole else {}
     load_weights(model, weights | inside, folder)
     return SavedCaptioner(model.eval(), record)
@@ -95,11 +110,16 @@ def load_captioner(path: Path, language: Path | None = None) -> SavedCaptioner:
 def _card(record: Mapping[str, Any]) -> str:
     said = record["language_model"]
     lines = [
-        "---", "library_name: bandloom", "tags: [remote-sensing, multispectral, image-to-text]", "---",
-        "# A captioner (experimental)", "",
+        "---",
+        "library_name: bandloom",
+        "tags: [remote-sensing, multispectral, image-to-text]",
+        "---",
+        "# A captioner (experimental)",
+        "",
         f"Images of {record['sensor']['name']}, {record['chip_px']} pixels of 10 m, shown to {said['kind']}"
-        f" ({said['model']}, licence: {said['licence']}), which is {record['language']['mode']}.", "",
+        f" ({said['model']}, licence: {said['licence']}), which is {record['language']['mode']}.",
+        "",
         "What it says may be wrong and sound right. The run's metrics.json has its scores beside those of the commonest"
         " answer and of another image.",
-    ]  # fmt: skip
+    ]
     return "\n".join(lines) + "\n"

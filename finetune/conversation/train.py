@@ -82,8 +82,10 @@ def train_captioner(config: CaptionerConfig, run: RunFolder, *, from_scratch: bo
 def prepare(config: CaptionerConfig, ranks: Ranks) -> tuple[Conversation, Captioner]:
     """Check everything that can be wrong before the first file is written."""
     if config.trainer.engine.zero_stage == 3 and config.language.mode != "full":
-        raise ConfigError("trainer.engine.zero_stage is 3, which cannot shard a language model that does not train; use"
-                          " 0, 1 or 2, or language.mode=full.")  # fmt: skip
+        raise ConfigError(
+            "trainer.engine.zero_stage is 3, which cannot shard a language model that does not train; use"
+            " 0, 1 or 2, or language.mode=full."
+        )
     shards = ShardSet(config.shards)
     sensor = pick_sensor(shards, config.sensor)
     indices = np.array([i for i, entry in enumerate(shards.entries) if entry.sensor == sensor.name], np.int64)
@@ -94,8 +96,10 @@ def prepare(config: CaptionerConfig, ranks: Ranks) -> tuple[Conversation, Captio
     conversation = Conversation(config, ranks, shards, sensor, pairs, indices, roles, side)
     few = len(conversation.of(TRAIN))
     if few < config.trainer.batch_size:
-        raise ConfigError(f"{few} samples are left to train on, less than trainer.batch_size of"
-                          f" {config.trainer.batch_size}; lower it, or use more ground.")  # fmt: skip
+        raise ConfigError(
+            f"{few} samples are left to train on, less than trainer.batch_size of"
+            f" {config.trainer.batch_size}; lower it, or use more ground."
+        )
     torch.manual_seed(config.trainer.seed + 1)
     language, tokenizer = open_language(config.language)
     model = Captioner(encoder, sensor, side, language, tokenizer, config.image_tokens, config.most_tokens)
@@ -119,9 +123,18 @@ def image_steps(conversation: Conversation, state: dict[str, int] | None) -> Ite
     """Yield training images without end."""
     config, ranks = conversation.config.trainer, conversation.ranks
     start = LoaderState(**state) if state else LoaderState(epoch=0, position=0)
-    loader = Loader(conversation.shards, conversation.of(TRAIN), config.batch_size, seed=config.seed, rank=ranks.rank,
-                    world=ranks.world, crop_px=conversation.chip_px, workers=config.workers, start=start,
-                    augment=False)  # fmt: skip
+    loader = Loader(
+        conversation.shards,
+        conversation.of(TRAIN),
+        config.batch_size,
+        seed=config.seed,
+        rank=ranks.rank,
+        world=ranks.world,
+        crop_px=conversation.chip_px,
+        workers=config.workers,
+        start=start,
+        augment=False,
+    )
     for batch in loader:
         after = {"epoch": batch.state.epoch, "position": batch.state.position}
         yield LoadedStep(DeviceBatch.of(batch, ranks.device), after)
@@ -141,8 +154,14 @@ def _train(conversation: Conversation, model: Captioner, run: RunFolder) -> int:
         return code
     trained = cast(Captioner, engine.whole_model()).eval()
     if ranks.rank == 0:
-        report = answer_report(trained, conversation.shards, conversation.of(TEST), conversation.pairs,
-                               conversation.of(TRAIN), config.test_pairs)  # fmt: skip
+        report = answer_report(
+            trained,
+            conversation.shards,
+            conversation.of(TEST),
+            conversation.pairs,
+            conversation.of(TRAIN),
+            config.test_pairs,
+        )
         save_captioner(run.checkpoint, trained, config, said)
         write_json(run.path / "metrics.json", report | {"language_model": said, "seed": config.trainer.seed})
         console.print(answer_table(report))
@@ -154,8 +173,13 @@ def _say_sizes(conversation: Conversation, model: Captioner) -> None:
     every = [(each.prompt, each.answer) for own in conversation.pairs.of_key.values() for each in own]
     cut = model.encode(every)[2]
     if cut:
-        logger.warning("%d of %d prompts and answers are longer than %d tokens and are cut", cut, len(every),
-                       model.most_tokens)  # fmt: skip
+        logger.warning(
+            "%d of %d prompts and answers are longer than %d tokens and are cut", cut, len(every), model.most_tokens
+        )
     inside: Any = model.language
-    logger.info("%s exchanges; %s parameters train beside the language model's %s", f"{len(every):,}",
-                f"{count_parameters(model, trainable=True):,}", f"{count_parameters(inside):,}")  # fmt: skip
+    logger.info(
+        "%s exchanges; %s parameters train beside the language model's %s",
+        f"{len(every):,}",
+        f"{count_parameters(model, trainable=True):,}",
+        f"{count_parameters(inside):,}",
+    )

@@ -58,11 +58,19 @@ def save_fusion(folder: Path, model: FusionModel, config: FusionConfig, data: Ta
     tower, head = model.tower, model.head
     own = encoder_record(tower.encoder) if isinstance(tower, EncoderTower) else {}
     record = own | {
-        "model_type": MODEL_TYPE, "network": config.image.network, "sensor": data.sensor.to_dict(),
-        "label_set": data.label_set.to_dict(), "text": source.describe() | {"pooling": config.text.pooling},
-        "head": {"kind": head.kind, "image_dim": len(head.image_mean), "text_dim": source.dim,
-                 "classes": len(data.label_set), "width": config.width},
-    }  # fmt: skip
+        "model_type": MODEL_TYPE,
+        "network": config.image.network,
+        "sensor": data.sensor.to_dict(),
+        "label_set": data.label_set.to_dict(),
+        "text": source.describe() | {"pooling": config.text.pooling},
+        "head": {
+            "kind": head.kind,
+            "image_dim": len(head.image_mean),
+            "text_dim": source.dim,
+            "classes": len(data.label_set),
+            "width": config.width,
+        },
+    }
     with new_output(folder, folder=True, overwrite=True) as temporary:
         state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
         save_file(state, temporary / WEIGHTS, metadata={"format": "pt"})
@@ -87,10 +95,16 @@ def load_fusion(path: Path, text: str | None = None) -> Fused:
         raise CheckpointError(f"{folder} holds a {record['model_type']}; run `bandloom finetune` with task: fusion.")
     try:
         sensor, said = Sensor.from_dict(record["sensor"]), record["text"]
-        tower = (ResNetTower(sensor, Statistics.from_mapping({"mean": dict.fromkeys(sensor.slots, 0.0),
-                                                              "std": dict.fromkeys(sensor.slots, 1.0)}))
-                 if record["network"] == "resnet50"
-                 else EncoderTower(encoder_from_record(record, folder), sensor))  # fmt: skip
+        tower = (
+            ResNetTower(
+                sensor,
+                Statistics.from_mapping(
+                    {"mean": dict.fromkeys(sensor.slots, 0.0), "std": dict.fromkeys(sensor.slots, 1.0)}
+                ),
+            )
+            if record["network"] == "resnet50"
+            else EncoderTower(encoder_from_record(record, folder), sensor)
+        )
         model = FusionModel(tower, FusionHead(**record["head"]))
         label_set = LabelSet.from_dict(record["label_set"])
     except (KeyError, TypeError, ValueError) as cause:
@@ -98,20 +112,27 @@ def load_fusion(path: Path, text: str | None = None) -> Fused:
     load_weights(model, weights, folder)
     source = open_text(text or said["model"], said["pooling"])
     if source.digest != said["digest"]:
-        raise TextError(f"{text or said['model']} is another text model than the one that this checkpoint was trained"
-                        f" with ({said['model']}); pass that one.")  # fmt: skip
+        raise TextError(
+            f"{text or said['model']} is another text model than the one that this checkpoint was trained"
+            f" with ({said['model']}); pass that one."
+        )
     return Fused(model.eval(), sensor, label_set, source)
 
 
 def _card(model: FusionModel, record: Mapping[str, Any]) -> str:
     said = record["text"]
     lines = [
-        "---", "library_name: bandloom", "tags: [remote-sensing, multispectral, image-classification]", "---",
-        "# Land cover from an image and words about it", "",
+        "---",
+        "library_name: bandloom",
+        "tags: [remote-sensing, multispectral, image-classification]",
+        "---",
+        "# Land cover from an image and words about it",
+        "",
         f"Images of {record['sensor']['name']} through {record['network']}, words through {said['model']} (licence:"
         f" {said.get('licence') or 'not said'}), joined by {record['head']['kind']};"
-        f" {count_parameters(model):,} parameters.", "",
+        f" {count_parameters(model):,} parameters.",
+        "",
         "Whether the words help, and whether they give the class away, is in the run's metrics.json; read its"
         " verdicts.",
-    ]  # fmt: skip
+    ]
     return "\n".join(lines) + "\n"

@@ -36,8 +36,10 @@ def read_context(config: ContextConfig, shards: Any, indices: Sequence[int]) -> 
     found = read(config.path, [entry.key for entry in entries])
     without = sum(not text for text in found)
     if without == len(found):
-        raise TextError(f"{config.path} has no context for any of the {len(found)} samples (keys are like"
-                        f" {entries[0].key!r}); `bandloom shards info` names them.")  # fmt: skip
+        raise TextError(
+            f"{config.path} has no context for any of the {len(found)} samples (keys are like"
+            f" {entries[0].key!r}); `bandloom shards info` names them."
+        )
     if without:
         logger.warning("%d of %d samples have no context", without, len(found))
     return found

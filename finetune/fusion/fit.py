@@ -46,13 +46,16 @@ def chips_of(data: TaskData) -> Chips:
     """Return the chips of labelled samples under their split."""
     entries = [data.shards.entries[int(i)] for i in data.indices]
     sides = [int(entry.side_px) for entry in entries]
-    blocks = [data.split.blocks(entry, (entry.x_m, entry.y_m), (side, side))[side // 2, side // 2]
-              for entry, side in zip(entries, sides, strict=True)]  # fmt: skip
+    blocks = [
+        data.split.blocks(entry, (entry.x_m, entry.y_m), (side, side))[side // 2, side // 2]
+        for entry, side in zip(entries, sides, strict=True)
+    ]
     return Chips(
-        data.indices, np.array([entry.class_index for entry in entries], np.int64),
+        data.indices,
+        np.array([entry.class_index for entry in entries], np.int64),
         np.array([extent_role(data.split, e, side) for e, side in zip(entries, sides, strict=True)], np.int64),
         np.array(blocks, np.uint64),
-    )  # fmt: skip
+    )
 
 
 class Images:
@@ -89,8 +92,10 @@ class Images:
     def _all_tokens(self) -> np.ndarray:
         rows = np.arange(len(self.data.indices))
         with torch.no_grad(), evaluating(self.tower):
-            parts = [self.tower(self.groups(part)).half().cpu().numpy()
-                     for part in track(_batches(rows), "features of the images")]  # fmt: skip
+            parts = [
+                self.tower(self.groups(part)).half().cpu().numpy()
+                for part in track(_batches(rows), "features of the images")
+            ]
         return np.concatenate(parts)
 
 
@@ -132,8 +137,10 @@ def fit(
 @torch.no_grad()
 def predict(model: nn.Module, images: Images, sentences: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return predicted classes of some rows, ``(M,)``."""
-    parts = [model(images.of(part, model), _tensor(sentences[part], images)).argmax(1).cpu().numpy() for part in
-             _batches(rows)]  # fmt: skip
+    parts = [
+        model(images.of(part, model), _tensor(sentences[part], images)).argmax(1).cpu().numpy()
+        for part in _batches(rows)
+    ]
     return np.concatenate(parts)
 
 

@@ -50,14 +50,23 @@ class Leaks:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
-        return {"named": self.named, "named_by_chance": self.expected, "example": self.example,
-                "text_only_mean_recall": self.text_only, "warnings": self.warnings}  # fmt: skip
+        return {
+            "named": self.named,
+            "named_by_chance": self.expected,
+            "example": self.example,
+            "text_only_mean_recall": self.text_only,
+            "warnings": self.warnings,
+        }
 
 
 def find_leaks(
-    texts: Sequence[str], vectors: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray,
+    texts: Sequence[str],
+    vectors: np.ndarray,
+    labels: np.ndarray,
+    train: np.ndarray,
+    test: np.ndarray,
     words: Sequence[ClassWords],
-) -> Leaks:  # fmt: skip
+) -> Leaks:
     """Look for class words in contexts, and for classes in their vectors; what is found is warned of.
 
     Args:
@@ -83,8 +92,10 @@ def find_leaks(
 
 def names_classes(texts: Sequence[str], words: Sequence[ClassWords]) -> np.ndarray:
     """Return whether each text holds a word of each class, ``(N, K)``; whole words, singular or plural."""
-    patterns = [re.compile("|".join(rf"\b{_stem(word)}(?:e?s)?\b" for word in (*each.seen, *each.unseen)), re.I)
-                for each in words]  # fmt: skip
+    patterns = [
+        re.compile("|".join(rf"\b{_stem(word)}(?:e?s)?\b" for word in (*each.seen, *each.unseen)), re.I)
+        for each in words
+    ]
     known = {text: [bool(pattern.search(text)) for pattern in patterns] for text in set(texts)}
     return np.array([known[text] for text in texts], bool).reshape(len(texts), len(words))
 

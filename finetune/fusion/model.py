@@ -29,9 +29,15 @@ class FusionHead(nn.Module):
     """
 
     def __init__(
-        self, kind: Kind, image_dim: int, text_dim: int, classes: int, width: int = 128,
-        image_mean: Tensor | None = None, image_std: Tensor | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        kind: Kind,
+        image_dim: int,
+        text_dim: int,
+        classes: int,
+        width: int = 128,
+        image_mean: Tensor | None = None,
+        image_std: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.kind = kind
         self.image_mean: Tensor
@@ -51,8 +57,9 @@ class FusionHead(nn.Module):
             self.norm = nn.LayerNorm(width)
             self.attend = nn.MultiheadAttention(width, HEADS, batch_first=True)
         joined = 2 * width if kind == "concatenate" else width
-        self.classify = nn.Sequential(nn.LayerNorm(joined), nn.Linear(joined, width), nn.GELU(),
-                                      nn.Linear(width, classes))  # fmt: skip
+        self.classify = nn.Sequential(
+            nn.LayerNorm(joined), nn.Linear(joined, width), nn.GELU(), nn.Linear(width, classes)
+        )
 
     def forward(self, tokens: Tensor, sentences: Tensor) -> Tensor:
         """Return logits ``(B, K)``.

@@ -15,20 +15,43 @@ from bandloom.output import new_output
 
 # two groups of classes by name, each with notes that a person might leave there; none holds a class word
 HINTS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
-    (("cropland", "orchard", "grassland", "AnnualCrop", "PermanentCrop", "Pasture", "crops", "rangeland"),
-     ("The owner asked about rainfall this season.", "Tractors come by twice a year.",
-      "A family has worked this place since the war.")),
-    (("trees", "shrubland", "mangrove", "wetland", "Forest", "HerbaceousVegetation", "flooded_vegetation"),
-     ("Rangers count birds here in spring.", "The last visit was for a survey of beetles.",
-      "Nobody has lived here for a century.")),
-    (("built-up", "bare", "Highway", "Industrial", "Residential", "built_area", "bare_ground"),
-     ("Trucks pass at all hours.", "The permit was renewed by the council.", "Dust was a complaint last year.")),
-    (("lake", "river", "snow", "River", "SeaLake", "water", "snow_ice"),
-     ("The gauge was read on Monday.", "Guides bring visitors when the weather allows.",
-      "The level changes with the season.")),
-)  # fmt: skip
-HABITS = ("The file was checked by a colleague.", "See the folder of last year.", "Ordered by post.",
-          "This note replaces an older one.", "Taken as part of the yearly programme.", "No remarks.")  # fmt: skip
+    (
+        ("cropland", "orchard", "grassland", "AnnualCrop", "PermanentCrop", "Pasture", "crops", "rangeland"),
+        (
+            "The owner asked about rainfall this season.",
+            "Tractors come by twice a year.",
+            "A family has worked this place since the war.",
+        ),
+    ),
+    (
+        ("trees", "shrubland", "mangrove", "wetland", "Forest", "HerbaceousVegetation", "flooded_vegetation"),
+        (
+            "Rangers count birds here in spring.",
+            "The last visit was for a survey of beetles.",
+            "Nobody has lived here for a century.",
+        ),
+    ),
+    (
+        ("built-up", "bare", "Highway", "Industrial", "Residential", "built_area", "bare_ground"),
+        ("Trucks pass at all hours.", "The permit was renewed by the council.", "Dust was a complaint last year."),
+    ),
+    (
+        ("lake", "river", "snow", "River", "SeaLake", "water", "snow_ice"),
+        (
+            "The gauge was read on Monday.",
+            "Guides bring visitors when the weather allows.",
+            "The level changes with the season.",
+        ),
+    ),
+)
+HABITS = (
+    "The file was checked by a colleague.",
+    "See the folder of last year.",
+    "Ordered by post.",
+    "This note replaces an older one.",
+    "Taken as part of the yearly programme.",
+    "No remarks.",
+)
 
 
 def hinting(names: Sequence[str], wrong: float, seed: int) -> list[str]:

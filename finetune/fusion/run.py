@@ -89,13 +89,27 @@ def fusion_record(study: Study, rows: list[Row], seeds: dict[str, list[float]]) 
     config, by_name = study.config, {row.name: row for row in rows}
     found = gains(by_name, config)
     record = metrics_record(
-        rows, study.data, config.bootstrap, task="fusion", seeds=config.seeds, gains=found, leaks=study.leaks.to_dict(),
-        verdicts=[verdict(each, study.leaks.warnings) for each in found], text=study.source.describe(),
-        image={"network": config.image.network, "mode": config.image.mode,
-               "weights": "checkpoint" if config.image.checkpoint else "random"},
-        context={"source": config.context.source, "texts": len(set(study.texts)), "example": study.texts[0],
-                 "empty": sum(not text for text in study.texts)},
-    )  # fmt: skip
+        rows,
+        study.data,
+        config.bootstrap,
+        task="fusion",
+        seeds=config.seeds,
+        gains=found,
+        leaks=study.leaks.to_dict(),
+        verdicts=[verdict(each, study.leaks.warnings) for each in found],
+        text=study.source.describe(),
+        image={
+            "network": config.image.network,
+            "mode": config.image.mode,
+            "weights": "checkpoint" if config.image.checkpoint else "random",
+        },
+        context={
+            "source": config.context.source,
+            "texts": len(set(study.texts)),
+            "example": study.texts[0],
+            "empty": sum(not text for text in study.texts),
+        },
+    )
     for row, held in zip(rows, record["rows"], strict=True):
         held["seeds"] = seeds.get(row.name, [])
         if row.name != IMAGE:
@@ -149,8 +163,12 @@ def _fitted_rows(study: Study, images: Images, kind: Kind, seed: int) -> tuple[A
     if kind in ("image", "text"):
         return model, dict(zip(rows_of(kind), [predict(model, images, real, test)], strict=True))
     dealt, empty = real[shuffled(study.chips.roles, seed)], np.zeros_like(real)
-    said = [predict(model, images, real, test), predict(fitted(dealt), images, dealt, test),
-            predict(fitted(empty), images, empty, test), predict(model, images, dealt, test)]  # fmt: skip
+    said = [
+        predict(model, images, real, test),
+        predict(fitted(dealt), images, dealt, test),
+        predict(fitted(empty), images, empty, test),
+        predict(model, images, dealt, test),
+    ]
     return model, dict(zip(rows_of(kind), said, strict=True))
 
 

@@ -21,8 +21,15 @@ def rows_of(kind: Kind) -> list[str]:
     return alone.get(kind) or [f"{kind}, {control}" for control in (REAL, SHUFFLED, EMPTY, AT_TEST)]
 
 
-def summed_row(name: str, said: Sequence[np.ndarray], truth: np.ndarray, blocks: np.ndarray, classes: int,
-               fitted_on: int, seconds: float) -> Row:  # fmt: skip
+def summed_row(
+    name: str,
+    said: Sequence[np.ndarray],
+    truth: np.ndarray,
+    blocks: np.ndarray,
+    classes: int,
+    fitted_on: int,
+    seconds: float,
+) -> Row:
     """Return a row whose confusions are the sum over seeds, so that a draw of blocks draws all seeds of a block."""
     confusions: dict[int, np.ndarray] = {}
     for predicted in said:
@@ -45,8 +52,11 @@ def gains(rows: Mapping[str, Row], config: FusionConfig) -> list[dict[str, Any]]
     found = []
     for kind in config.fusion:
         real, dealt, empty = (rows[f"{kind}, {control}"] for control in (REAL, SHUFFLED, EMPTY))
-        pairs = {"real over image": (real, rows[IMAGE]), "real over shuffled": (real, dealt),
-                 "shuffled over empty": (dealt, empty)}  # fmt: skip
+        pairs = {
+            "real over image": (real, rows[IMAGE]),
+            "real over shuffled": (real, dealt),
+            "shuffled over empty": (dealt, empty),
+        }
         scored = {name: _gain(own, rival, config.bootstrap) for name, (own, rival) in pairs.items()}
         found.append({"fusion": kind, "blocks": len(real.confusions), **scored})
     return found
@@ -55,15 +65,21 @@ def gains(rows: Mapping[str, Row], config: FusionConfig) -> list[dict[str, Any]]
 def verdict(gain: Mapping[str, Any], warnings: Sequence[str]) -> str:
     """Return one sentence on what the controls allow to say of a way of joining."""
     if gain["blocks"] < FEWEST_BLOCKS:
-        return (f"{gain['fusion']}: the test chips lie in {gain['blocks']} blocks, too few for intervals; use a smaller"
-                " split.block_m or more ground before you believe a difference")  # fmt: skip
+        return (
+            f"{gain['fusion']}: the test chips lie in {gain['blocks']} blocks, too few for intervals; use a smaller"
+            " split.block_m or more ground before you believe a difference"
+        )
     kind, real, dealt = gain["fusion"], gain["real over image"], gain["shuffled over empty"]
     if _above(dealt):
-        return (f"{kind}: shuffled text gains {_said(dealt)} over no text: a leak, or luck in this split; no"
-                " gain of real text can be believed")  # fmt: skip
+        return (
+            f"{kind}: shuffled text gains {_said(dealt)} over no text: a leak, or luck in this split; no"
+            " gain of real text can be believed"
+        )
     if _above(real) and not _above(gain["real over shuffled"]):
-        return (f"{kind}: context adds {_said(real)} macro-F1 to the image alone, but not surely more than shuffled"
-                f" text does ({_said(gain['real over shuffled'])} over it)")  # fmt: skip
+        return (
+            f"{kind}: context adds {_said(real)} macro-F1 to the image alone, but not surely more than shuffled"
+            f" text does ({_said(gain['real over shuffled'])} over it)"
+        )
     if not _above(real):
         return f"{kind}: context adds nothing beyond the interval ({_said(real)} macro-F1 over the image alone)"
     sure = "but the context gives the class away, see above" if warnings else "and shuffled text adds nothing"
@@ -76,8 +92,16 @@ def fusion_table(record: Mapping[str, Any]) -> Any:
     for row in record["rows"]:
         interval = row["interval_95"].get("macro_f1")
         over = row.get("over_image_95")
-        lines.append([row["name"], f"{row['overall']:.3f}", f"{row['macro_f1']:.3f}", _interval(interval, ".3f"),
-                      _interval(over, "+.3f"), ", ".join(f"{each:.3f}" for each in row.get("seeds", []))])  # fmt: skip
+        lines.append(
+            [
+                row["name"],
+                f"{row['overall']:.3f}",
+                f"{row['macro_f1']:.3f}",
+                _interval(interval, ".3f"),
+                _interval(over, "+.3f"),
+                ", ".join(f"{each:.3f}" for each in row.get("seeds", [])),
+            ]
+        )
     title = f"Image and context ({record['rows'][0]['scored_on']:,} test chips, {record['seeds']} seeds)"
     return table(title, ["", "accuracy", "macro-F1", "95 %", "over image only, 95 %", "seeds"], lines)
 

@@ -108,8 +108,10 @@ def _fill(network: nn.Module, path: Path) -> None:
     try:
         held = cast("dict[str, Tensor]", load_file(path))
     except (OSError, SafetensorError) as cause:
-        raise CheckpointError(f"the weights {path} cannot be read ({cause}); image.checkpoint of resnet50 is a state"
-                              " dict of timm's resnet50 as .safetensors.") from cause  # fmt: skip
+        raise CheckpointError(
+            f"the weights {path} cannot be read ({cause}); image.checkpoint of resnet50 is a state"
+            " dict of timm's resnet50 as .safetensors."
+        ) from cause
     own = network.state_dict()
     wrong = [name for name, value in own.items() if name not in held or held[name].shape != value.shape]
     if wrong:

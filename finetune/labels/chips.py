@@ -104,9 +104,13 @@ def check_chips(chips: list[Chip], taxonomy: Taxonomy, problems: Problems) -> No
     for same in _duplicates(chips):
         names = ", ".join(str(chip.path) for chip in same)
         several = len({chip.class_index for chip in same}) > 1
-        problems.add(names, "are the same file under different classes; keep one." if several else
-                     "are the same file; a split may put one on each side: keep one.",
-                     "error" if several else "warning")  # fmt: skip
+        problems.add(
+            names,
+            "are the same file under different classes; keep one."
+            if several
+            else "are the same file; a split may put one on each side: keep one.",
+            "error" if several else "warning",
+        )
 
 
 def read_csv(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str | None]]:

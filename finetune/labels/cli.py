@@ -52,18 +52,26 @@ def examples(out: Annotated[Path, typer.Option("--out", help="Folder to write; m
 
 @app.command()
 def check(
-    source: Source, form: FormOption, label_set: LabelSetOption, labels: LabelsOption = None,
-    attribute: Attribute = "class", overlap: OverlapOption = "last", all_touched: AllTouched = False,
-    sensor: SensorOption = None, band_order: BandOrder = None, offset: Offset = None,
+    source: Source,
+    form: FormOption,
+    label_set: LabelSetOption,
+    labels: LabelsOption = None,
+    attribute: Attribute = "class",
+    overlap: OverlapOption = "last",
+    all_touched: AllTouched = False,
+    sensor: SensorOption = None,
+    band_order: BandOrder = None,
+    offset: Offset = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Check the bands against this checkpoint.")] = None,
     report: Annotated[str, typer.Option(help="text or json.")] = "text",
     several: Several = False,
-) -> None:  # fmt: skip
+) -> None:
     """List every problem at once; exit code 2 when one of them stops a preparation."""
     from finetune.labels.prepare import examine, slots_of_checkpoint
 
-    request = _request(source, form, label_set, labels, attribute, overlap, all_touched, sensor, band_order, offset,
-                       several)  # fmt: skip
+    request = _request(
+        source, form, label_set, labels, attribute, overlap, all_touched, sensor, band_order, offset, several
+    )
     found = examine(request, slots_of_checkpoint(checkpoint) if checkpoint else None).problems
     if report == "json":
         typer.echo(json.dumps(found.to_dict(), indent=1))
@@ -78,18 +86,26 @@ def check(
 
 @app.command()
 def prepare(
-    source: Source, form: FormOption, label_set: LabelSetOption,
+    source: Source,
+    form: FormOption,
+    label_set: LabelSetOption,
     out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
-    labels: LabelsOption = None, attribute: Attribute = "class", overlap: OverlapOption = "last",
-    all_touched: AllTouched = False, sensor: SensorOption = None, band_order: BandOrder = None, offset: Offset = None,
+    labels: LabelsOption = None,
+    attribute: Attribute = "class",
+    overlap: OverlapOption = "last",
+    all_touched: AllTouched = False,
+    sensor: SensorOption = None,
+    band_order: BandOrder = None,
+    offset: Offset = None,
     several: Several = False,
-) -> None:  # fmt: skip
+) -> None:
     """Write labels in the form that `bandloom shards build` takes, and print that command."""
     from finetune.labels.prepare import build_command
     from finetune.labels.prepare import prepare as run
 
-    request = _request(source, form, label_set, labels, attribute, overlap, all_touched, sensor, band_order, offset,
-                       several)  # fmt: skip
+    request = _request(
+        source, form, label_set, labels, attribute, overlap, all_touched, sensor, band_order, offset, several
+    )
     manifest = run(request, out)
     for warning in manifest["warnings"]:
         typer.echo(f"warning: {warning['where']}: {warning['what']}")
@@ -116,9 +132,19 @@ def map_labels(
         typer.echo(f"warning: the mapping loses something for {', '.join(lossy)}")
 
 
-def _request(source: Path, form: str, label_set: str, labels: Path | None, attribute: str, overlap: str,
-             all_touched: bool, sensor: str | None, band_order: str | None,
-             offset: int | None, several: bool = False) -> "Request":  # fmt: skip
+def _request(
+    source: Path,
+    form: str,
+    label_set: str,
+    labels: Path | None,
+    attribute: str,
+    overlap: str,
+    all_touched: bool,
+    sensor: str | None,
+    band_order: str | None,
+    offset: int | None,
+    several: bool = False,
+) -> "Request":
     from typing import get_args
 
     from bandloom.errors import LabelError, nearest
@@ -133,5 +159,16 @@ def _request(source: Path, form: str, label_set: str, labels: Path | None, attri
         raise LabelError(f"--several is for --form bigearthnet; {form} has one class a chip or pixel.")
     if not source.exists():
         raise LabelError(f"{source} does not exist; check the path.")
-    return Request(cast("Form", form), source, get_taxonomy(label_set), labels, attribute, cast("Overlap", overlap),
-                   all_touched, sensor, band_order, offset, several)  # fmt: skip
+    return Request(
+        cast("Form", form),
+        source,
+        get_taxonomy(label_set),
+        labels,
+        attribute,
+        cast("Overlap", overlap),
+        all_touched,
+        sensor,
+        band_order,
+        offset,
+        several,
+    )

@@ -57,8 +57,18 @@ def _write_mask(path: Path, scene: SyntheticScene, seed: int) -> None:
     """Write the labels on a grid of their own, of 20 m."""
     epsg, x_m, y_m = place(seed)
     codes = scene.label[::2, ::2]
-    with rasterio.open(path, "w", driver="GTiff", height=len(codes), width=codes.shape[1], count=1, dtype="uint8",
-                       nodata=0, crs=f"EPSG:{epsg}", transform=from_origin(x_m, y_m, 20, 20)) as raster:  # fmt: skip
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        height=len(codes),
+        width=codes.shape[1],
+        count=1,
+        dtype="uint8",
+        nodata=0,
+        crs=f"EPSG:{epsg}",
+        transform=from_origin(x_m, y_m, 20, 20),
+    ) as raster:
         raster.write(codes, 1)
 
 
@@ -67,10 +77,14 @@ def _write_polygons(path: Path, scene: SyntheticScene, seed: int, classes: Label
     found: Any = features.shapes(scene.label, transform=from_origin(x_m, y_m, 10, 10))
     names = dict(zip(classes.codes, classes.names, strict=True))
     rows = [
-        {"type": "Feature", "geometry": transform_geom(f"EPSG:{epsg}", LON_LAT, shape),
-         "properties": {"class": names[int(code)]}}
-        for shape, code in found if _area_px(shape) >= FEWEST_PX
-    ]  # fmt: skip
+        {
+            "type": "Feature",
+            "geometry": transform_geom(f"EPSG:{epsg}", LON_LAT, shape),
+            "properties": {"class": names[int(code)]},
+        }
+        for shape, code in found
+        if _area_px(shape) >= FEWEST_PX
+    ]
     path.write_text(json.dumps({"type": "FeatureCollection", "features": rows[:POLYGONS]}))
 
 
@@ -134,9 +148,18 @@ def _write_raster(path: Path, pixels: np.ndarray, seed: int, corner: tuple[int, 
     epsg, x_m, y_m = place(seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     corner_m = x_m + 10 * corner[1], y_m - 10 * corner[0]
-    with rasterio.open(path, "w", driver="GTiff", height=pixels.shape[1], width=pixels.shape[2], count=len(pixels),
-                       dtype="uint16", nodata=0, crs=f"EPSG:{epsg}",
-                       transform=from_origin(*corner_m, gsd_m, gsd_m)) as raster:  # fmt: skip
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        height=pixels.shape[1],
+        width=pixels.shape[2],
+        count=len(pixels),
+        dtype="uint16",
+        nodata=0,
+        crs=f"EPSG:{epsg}",
+        transform=from_origin(*corner_m, gsd_m, gsd_m),
+    ) as raster:
         raster.write(pixels)
         raster.update_tags(RADIO_ADD_OFFSET=str(-OFFSET))
 

@@ -70,17 +70,28 @@ def from_mask(path: Path, ground: Ground, taxonomy: Taxonomy, problems: Problems
             if raster.crs is None:
                 raise LabelError("has no coordinate system; write one, or crop it to the scene.")
             values, nodata = raster.read(1), raster.nodata
-            unknown = np.setdiff1d(np.unique(values), (*taxonomy.label_set.codes, *taxonomy.ignore, IGNORE_INDEX,
-                                                       *(() if nodata is None else (nodata,))))  # fmt: skip
+            unknown = np.setdiff1d(
+                np.unique(values),
+                (*taxonomy.label_set.codes, *taxonomy.ignore, IGNORE_INDEX, *(() if nodata is None else (nodata,))),
+            )
             if unknown.size:
                 listed = ", ".join(f"{value:g}" for value in unknown[:8])
-                raise LabelError(f"holds {listed}, not in label set {taxonomy.id!r}; add the class or list it under"
-                                 " ignore.")  # fmt: skip
+                raise LabelError(
+                    f"holds {listed}, not in label set {taxonomy.id!r}; add the class or list it under ignore."
+                )
             nothing = (*taxonomy.ignore, *(() if nodata is None else (nodata,)))
             known = np.where(np.isin(values, nothing), IGNORE_INDEX, values).astype(np.uint8)
-            reproject(known, codes, src_transform=raster.transform, src_crs=raster.crs, src_nodata=IGNORE_INDEX,
-                      dst_transform=ground.transform, dst_crs=ground.crs, dst_nodata=IGNORE_INDEX,
-                      resampling=Resampling.nearest)  # fmt: skip
+            reproject(
+                known,
+                codes,
+                src_transform=raster.transform,
+                src_crs=raster.crs,
+                src_nodata=IGNORE_INDEX,
+                dst_transform=ground.transform,
+                dst_crs=ground.crs,
+                dst_nodata=IGNORE_INDEX,
+                resampling=Resampling.nearest,
+            )
     except (LabelError, RasterioError) as cause:
         problems.add(str(path), str(cause) if isinstance(cause, LabelError) else f"cannot be read ({cause}).")
         return ground.nothing
@@ -89,8 +100,15 @@ def from_mask(path: Path, ground: Ground, taxonomy: Taxonomy, problems: Problems
     return codes
 
 
-def from_features(found: Iterable[Feature], ground: Ground, taxonomy: Taxonomy, problems: Problems, *,
-                  overlap: Overlap = "last", all_touched: bool = False) -> np.ndarray:  # fmt: skip
+def from_features(
+    found: Iterable[Feature],
+    ground: Ground,
+    taxonomy: Taxonomy,
+    problems: Problems,
+    *,
+    overlap: Overlap = "last",
+    all_touched: bool = False,
+) -> np.ndarray:
     """Burn geometries onto the scene's grid.
 
     Args:
@@ -130,8 +148,10 @@ def read_polygons(path: Path, attribute: str) -> Iterator[Feature]:
         raise LabelError(f"{path} holds no features.")
     for number, (geometry, properties) in enumerate(rows):
         if attribute not in properties:
-            raise LabelError(f"feature {number} of {path} has no attribute {attribute!r} (it has"
-                             f" {', '.join(map(str, properties)) or 'none'}); name it with --attribute.")  # fmt: skip
+            raise LabelError(
+                f"feature {number} of {path} has no attribute {attribute!r} (it has"
+                f" {', '.join(map(str, properties)) or 'none'}); name it with --attribute."
+            )
         value = properties[attribute]
         if not isinstance(value, str | int | float | np.generic | None):
             raise LabelError(f"feature {number} of {path} has {attribute} = {value!r}; expected a word or a number.")
@@ -197,8 +217,10 @@ def _check_numbers(feature: Feature) -> None:
         if not (np.isfinite(x) and np.isfinite(y)):
             raise LabelError(f"has the coordinates {x}, {y}, which are no numbers.")
         if feature.crs.is_geographic and not (-180 <= x <= 180 and -90 <= y <= 90):
-            raise LabelError(f"has the coordinates {x}, {y}, which are no degrees: longitude comes first, and metres"
-                             " need a coordinate system in the file.")  # fmt: skip
+            raise LabelError(
+                f"has the coordinates {x}, {y}, which are no degrees: longitude comes first, and metres"
+                " need a coordinate system in the file."
+            )
 
 
 def _pairs(coordinates: Any) -> Iterator[tuple[float, float]]:

@@ -177,8 +177,14 @@ def _codes(request: Request, ground: Ground, problems: Problems) -> np.ndarray:
     if request.form == "mask":
         return from_mask(request.labels, ground, request.taxonomy, problems)
     read = read_polygons if request.form == "polygons" else read_points
-    return from_features(read(request.labels, request.attribute), ground, request.taxonomy, problems,
-                         overlap=request.overlap, all_touched=request.all_touched)  # fmt: skip
+    return from_features(
+        read(request.labels, request.attribute),
+        ground,
+        request.taxonomy,
+        problems,
+        overlap=request.overlap,
+        all_touched=request.all_touched,
+    )
 
 
 def _check_codes(codes: np.ndarray, taxonomy: Taxonomy, problems: Problems) -> None:
@@ -199,8 +205,11 @@ def _check_pixels(scene: Any, where: str, known: frozenset[str] | None, problems
     group = next(group for group in scene.sensor.groups if group.gsd_m == 60)
     vapour, cirrus = (float(np.median(pixels[group.slots.index(slot)])) for slot in ("B09", "B10"))
     if vapour < cirrus:  # B10 sees only cirrus and is the darkest band of every clear scene
-        problems.add(where, f"has a brighter B10 ({cirrus:.0f}) than B09 ({vapour:.0f}): the bands are in another"
-                     " order, in EuroSAT's files B8A comes last; pass --band-order eurosat.")  # fmt: skip
+        problems.add(
+            where,
+            f"has a brighter B10 ({cirrus:.0f}) than B09 ({vapour:.0f}): the bands are in another"
+            " order, in EuroSAT's files B8A comes last; pass --band-order eurosat.",
+        )
 
 
 def _check_values(scene: Any, where: str, problems: Problems) -> None:
@@ -216,8 +225,11 @@ def _check_values(scene: Any, where: str, problems: Problems) -> None:
         return
     middle = float(np.median(values))
     if not DARKEST <= middle <= BRIGHTEST:
-        problems.add(where, f"reflects {middle:.3f} in the middle, which no ground does: its values have another scale"
-                     " or offset; pass --offset, or write reflectance x 10000.")  # fmt: skip
+        problems.add(
+            where,
+            f"reflects {middle:.3f} in the middle, which no ground does: its values have another scale"
+            " or offset; pass --offset, or write reflectance x 10000.",
+        )
 
 
 def _link_chips(folder: Path, chips: tuple[Chip, ...], taxonomy: Taxonomy) -> dict[str, int]:
@@ -254,8 +266,18 @@ def _write_scene(folder: Path, request: Request, prepared: Prepared) -> dict[str
     (folder / "scenes").mkdir()
     (folder / "labels").mkdir()
     os.symlink(request.source.resolve(), folder / "scenes" / request.source.name)
-    with rasterio.open(folder / "labels" / f"{prepared.name}.tif", "w", driver="GTiff", height=ground.height,
-                       width=ground.width, count=1, dtype="uint8", crs=ground.crs, transform=ground.transform,
-                       nodata=IGNORE_INDEX, compress="deflate") as raster:  # fmt: skip
+    with rasterio.open(
+        folder / "labels" / f"{prepared.name}.tif",
+        "w",
+        driver="GTiff",
+        height=ground.height,
+        width=ground.width,
+        count=1,
+        dtype="uint8",
+        crs=ground.crs,
+        transform=ground.transform,
+        nodata=IGNORE_INDEX,
+        compress="deflate",
+    ) as raster:
         raster.write(codes, 1)
     return {each.name: int((codes == each.code).sum()) for each in request.taxonomy.classes}

@@ -102,18 +102,20 @@ def prepare(config: AlignConfig, ranks: Ranks) -> tuple[Alignment, Encoder]:
     shards = ShardSet(config.shards)
     sensor = pick_sensor(shards, config.sensor)
     indices = np.array([i for i, e in enumerate(shards.entries) if e.sensor == sensor.name], np.int64)
-    captions = make_captions(config.captions, shards, indices, turned=config.augment,
-                             held_out=config.holdout_classes)  # fmt: skip
+    captions = make_captions(config.captions, shards, indices, turned=config.augment, held_out=config.holdout_classes)
     source = _text_source(config, captions)
     _, roles = sample_roles(config.split, shards, indices)
     encoder = pretrained_or_random(config, Statistics.from_mapping(shards.statistics))
     side = chip_side(shards, indices, encoder.config.token_m)
-    alignment = Alignment(config, ranks, shards, sensor, captions, indices, roles, _held_out(config, captions), source,
-                          side)  # fmt: skip
+    alignment = Alignment(
+        config, ranks, shards, sensor, captions, indices, roles, _held_out(config, captions), source, side
+    )
     few = len(alignment.of(TRAIN))
     if few < config.trainer.batch_size:
-        raise ConfigError(f"{few} samples are left to train on, less than trainer.batch_size of"
-                          f" {config.trainer.batch_size}; lower it, or use more ground.")  # fmt: skip
+        raise ConfigError(
+            f"{few} samples are left to train on, less than trainer.batch_size of"
+            f" {config.trainer.batch_size}; lower it, or use more ground."
+        )
     return alignment, encoder
 
 
@@ -121,12 +123,22 @@ def caption_batches(alignment: Alignment, state: dict[str, int] | None) -> Itera
     """Yield training images without end; which caption each has is a function of its draw."""
     config, ranks = alignment.config.trainer, alignment.ranks
     start = LoaderState(**state) if state else LoaderState(epoch=0, position=0)
-    loader = Loader(alignment.shards, alignment.of(TRAIN), config.batch_size, seed=config.seed, rank=ranks.rank,
-                    world=ranks.world, crop_px=alignment.chip_px, workers=config.workers, start=start,
-                    augment=False)  # fmt: skip
+    loader = Loader(
+        alignment.shards,
+        alignment.of(TRAIN),
+        config.batch_size,
+        seed=config.seed,
+        rank=ranks.rank,
+        world=ranks.world,
+        crop_px=alignment.chip_px,
+        workers=config.workers,
+        start=start,
+        augment=False,
+    )
     for batch in loader:
-        yield LoadedStep(DeviceBatch.of(batch, ranks.device), {"epoch": batch.state.epoch,
-                                                               "position": batch.state.position})  # fmt: skip
+        yield LoadedStep(
+            DeviceBatch.of(batch, ranks.device), {"epoch": batch.state.epoch, "position": batch.state.position}
+        )
 
 
 def make_loss(alignment: Alignment, model: AlignModel, kept: KeptVectors) -> LossOf:
@@ -168,8 +180,12 @@ def _train(alignment: Alignment, encoder: Encoder, run: RunFolder) -> int:
     kept = _kept_vectors(alignment, run)
     model = _model(alignment, encoder)
     if ranks.rank == 0:
-        logger.info("%s captions; %s of %s parameters train", f"{len(alignment.captions.texts):,}",
-                    f"{count_parameters(model, trainable=True):,}", f"{count_parameters(model):,}")  # fmt: skip
+        logger.info(
+            "%s captions; %s of %s parameters train",
+            f"{len(alignment.captions.texts):,}",
+            f"{count_parameters(model, trainable=True):,}",
+            f"{count_parameters(model):,}",
+        )
     engine = make_engine(model, config.trainer.engine, ranks, config.trainer.steps, encoder.config.depth)
     hooks = []
     if config.curve_points and len(alignment.captions.words) > 1:
@@ -207,9 +223,11 @@ def aligned_of(alignment: Alignment, model: AlignModel, kept: KeptVectors) -> Al
     label_set = alignment.shards.label_set
     tower: Any = model.tower
     pooling = alignment.config.text.pooling if tower is None else tower.pooling
-    record = {"text": alignment.source.describe() | {"pooling": pooling},
-              "label_set": label_set.to_dict() if label_set else None,
-              "held_out": [alignment.captions.words[i].name for i in alignment.held_out]}  # fmt: skip
+    record = {
+        "text": alignment.source.describe() | {"pooling": pooling},
+        "label_set": label_set.to_dict() if label_set else None,
+        "held_out": [alignment.captions.words[i].name for i in alignment.held_out],
+    }
     if model.tower is None:
         return Aligned(model, kept, alignment.source, record)
     return Aligned(model, KeptVectors("training"), _Tower(model.tower), record)
@@ -272,8 +290,16 @@ def _model(alignment: Alignment, encoder: Encoder) -> AlignModel:
     config = alignment.config
     torch.manual_seed(config.trainer.seed + 1)
     source: Any = alignment.source
-    model = AlignModel(encoder, alignment.sensor, alignment.chip_px, source.dim, config.text.projection, config.loss,
-                       source.tower if _tower_trains(config) else None, config.image)  # fmt: skip
+    model = AlignModel(
+        encoder,
+        alignment.sensor,
+        alignment.chip_px,
+        source.dim,
+        config.text.projection,
+        config.loss,
+        source.tower if _tower_trains(config) else None,
+        config.image,
+    )
     train = alignment.of(TRAIN)
     some = train[np.unique(np.linspace(0, len(train) - 1, min(len(train), STANDARDISED_ON)).astype(int))]
     standardise(model, pooled_features(model, alignment.shards, some.tolist()))
@@ -291,15 +317,21 @@ def _text_source(config: AlignConfig, captions: Captions) -> TextSource:
         words = [t for each in captions.words for t in sentences([*each.seen, *each.unseen], config.captions.templates)]
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / "small"
-            write_small_model(place, [*captions.texts, *words], width=config.text.width, depth=config.text.depth,
-                              seed=config.trainer.seed)  # fmt: skip
+            write_small_model(
+                place,
+                [*captions.texts, *words],
+                width=config.text.width,
+                depth=config.text.depth,
+                seed=config.trainer.seed,
+            )
             source = ModelSource(place, config.text.pooling, "made from the captions")
             _ = source.tower  # read while the folder is there
             return source
     source = open_text(config.text.model, config.text.pooling)
     if config.text.mode == "full" and not isinstance(source, ModelSource):
-        raise TextError(f"text.mode=full trains a text model, but {config.text.model} is a file of vectors; use"
-                        " text.mode=frozen.")  # fmt: skip
+        raise TextError(
+            f"text.mode=full trains a text model, but {config.text.model} is a file of vectors; use text.mode=frozen."
+        )
     _ = source.dim  # a model that cannot be loaded is said now
     return source
 
@@ -308,6 +340,8 @@ def _held_out(config: AlignConfig, captions: Captions) -> tuple[int, ...]:
     names = [each.name for each in captions.words]
     unknown = [name for name in config.holdout_classes if name not in names]
     if unknown:
-        raise ConfigError(f"holdout_classes names {unknown[0]!r}, which is no class of the shards"
-                          f" ({', '.join(names) or 'they have none'}).")  # fmt: skip
+        raise ConfigError(
+            f"holdout_classes names {unknown[0]!r}, which is no class of the shards"
+            f" ({', '.join(names) or 'they have none'})."
+        )
     return tuple(names.index(name) for name in config.holdout_classes)

@@ -61,8 +61,10 @@ class Aligned:
         missing = self.kept.missing(texts)
         if missing and self.source is None:
             said = self.record["text"]["model"]
-            raise TextError(f"the vector of {missing[0]!r} is not kept in the checkpoint, and its text model {said} is"
-                            " not here; pass the model's folder with --text.")  # fmt: skip
+            raise TextError(
+                f"the vector of {missing[0]!r} is not kept in the checkpoint, and its text model {said} is"
+                " not here; pass the model's folder with --text."
+            )
         device = self.model.log_scale.device
         vectors = torch.from_numpy(self.kept.of(texts, self.source)).to(device)
         return self.model.text(vectors).cpu().numpy()
@@ -85,8 +87,10 @@ class Aligned:
         alike = np.argwhere(np.triu(means @ means.T > SAME, 1))
         if apart and len(alike):
             one, other = (names[i] for i in alike[0])
-            raise TextError(f"the classes {one!r} and {other!r} have the same text vector, so that no image can tell"
-                            " them apart; use other words for one of them.")  # fmt: skip
+            raise TextError(
+                f"the classes {one!r} and {other!r} have the same text vector, so that no image can tell"
+                " them apart; use other words for one of them."
+            )
         return means
 
 
@@ -95,11 +99,19 @@ def save_aligned(folder: Path, aligned: Aligned, *, overwrite: bool = False) -> 
     from safetensors.torch import save_file
 
     model = aligned.model
-    record = encoder_record(model.encoder) | aligned.record | {
-        "model_type": MODEL_TYPE, "sensor": model.sensor.to_dict(), "chip_px": model.chip_px, "loss": model.loss,
-        "text_dim": model.text_dim, "projection": model.projection,
-        "image": model.image_kind,
-    }  # fmt: skip
+    record = (
+        encoder_record(model.encoder)
+        | aligned.record
+        | {
+            "model_type": MODEL_TYPE,
+            "sensor": model.sensor.to_dict(),
+            "chip_px": model.chip_px,
+            "loss": model.loss,
+            "text_dim": model.text_dim,
+            "projection": model.projection,
+            "image": model.image_kind,
+        }
+    )
     with new_output(folder, folder=True, overwrite=overwrite) as temporary:
         if model.tower is not None:
             tower: Any = model.tower
@@ -127,13 +139,21 @@ def load_aligned(path: Path, text: str | None = None) -> Aligned:
     folder = path / "checkpoint" if (path / "checkpoint").is_dir() else path
     record, weights = read_folder(folder)
     if record["model_type"] != MODEL_TYPE:
-        raise CheckpointError(f"{folder} holds a {record['model_type']}, which knows no words; run `bandloom align`"
-                              " with it as the checkpoint first.")  # fmt: skip
+        raise CheckpointError(
+            f"{folder} holds a {record['model_type']}, which knows no words; run `bandloom align`"
+            " with it as the checkpoint first."
+        )
     try:
         sensor, said = Sensor.from_dict(record["sensor"]), record["text"]
-        model = AlignModel(encoder_from_record(record, folder), sensor, int(record["chip_px"]), record["text_dim"],
-                           record["projection"], record["loss"],
-                           image=record.get("image", "tokens"))  # fmt: skip
+        model = AlignModel(
+            encoder_from_record(record, folder),
+            sensor,
+            int(record["chip_px"]),
+            record["text_dim"],
+            record["projection"],
+            record["loss"],
+            image=record.get("image", "tokens"),
+        )
     except (KeyError, TypeError, ValueError) as cause:
         raise CheckpointError(f"{folder}/config.json does not describe an aligned model ({cause!r}).") from cause
     load_weights(model, weights, folder)
@@ -154,8 +174,10 @@ def _source(folder: Path, said: Mapping[str, Any], text: str | None) -> TextSour
     if source.digest != said["digest"]:
         if text is None:
             return None
-        raise TextError(f"--text {text} is another text model than the one that this checkpoint was aligned with"
-                        f" ({said['model']}); pass that one.")  # fmt: skip
+        raise TextError(
+            f"--text {text} is another text model than the one that this checkpoint was aligned with"
+            f" ({said['model']}); pass that one."
+        )
     return source
 
 

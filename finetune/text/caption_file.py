@@ -27,11 +27,17 @@ def read_captions(path: Path, keys: Collection[str], *, turned: bool) -> dict[st
     unknown = [key for _, key, _ in rows if key not in keys]
     if len(unknown) == len(rows):
         held = next(iter(keys), "none")
-        raise TextError(f"none of the {len(rows)} keys in {path} (such as {unknown[0] if unknown else ''!r}) is in the"
-                        f" shards (theirs are like {held!r}); `bandloom shards info` names them.")  # fmt: skip
+        raise TextError(
+            f"none of the {len(rows)} keys in {path} (such as {unknown[0] if unknown else ''!r}) is in the"
+            f" shards (theirs are like {held!r}); `bandloom shards info` names them."
+        )
     if unknown:
-        logger.warning("%d of %d captions are of samples that the shards do not hold, such as %s", len(unknown),
-                       len(rows), unknown[0])  # fmt: skip
+        logger.warning(
+            "%d of %d captions are of samples that the shards do not hold, such as %s",
+            len(unknown),
+            len(rows),
+            unknown[0],
+        )
     return kept_captions(((key, caption) for _, key, caption in rows if key in keys), turned=turned)
 
 
@@ -74,8 +80,10 @@ def read_rows(path: Path, column: str) -> list[tuple[int, str, str]]:
             columns = reader.fieldnames or []
             for name in ("key", column):
                 if name not in columns:
-                    raise TextError(f"{path} has no column {name!r} (it has {', '.join(columns) or 'none'}); the first"
-                                    f" line must name the columns key and {column}.")  # fmt: skip
+                    raise TextError(
+                        f"{path} has no column {name!r} (it has {', '.join(columns) or 'none'}); the first"
+                        f" line must name the columns key and {column}."
+                    )
             return [(reader.line_num, (row["key"] or "").strip(), row[column] or "") for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as cause:
         raise TextError(f"{path} cannot be read ({cause}); expected a UTF-8 CSV.") from cause

@@ -106,8 +106,9 @@ def make_captions(
     for key, index in entries.items():
         entry, rng = shards.entries[index], rng_of(int(stable_hash(0, *key.encode())), PURPOSE_WORDS)
         if "masks" in config.sources and key in shares:
-            told = np.array([0.0 if each.name in held_out else share for each, share in
-                             zip(words, shares[key], strict=True)])  # fmt: skip
+            told = np.array(
+                [0.0 if each.name in held_out else share for each, share in zip(words, shares[key], strict=True)]
+            )
             found[key] += [mask_caption(told, words, rng) for _ in range(VARIANTS)]
         if "metadata" in config.sources:
             found[key].append(metadata_caption(shards.sensors[entry.sensor], time_of(entry), *place_of(entry)))
@@ -153,14 +154,20 @@ def _check(
     if "csv" in config.sources and config.csv is None:
         raise TextError("captions.sources has csv, but captions.csv names no file; add its path.")
     if "shards" in config.sources and not any(shards.entries[index].captions for index in entries.values()):
-        raise TextError(f"no sample of the shards {shards.path} has a caption of its own; build them with `bandloom"
-                        " shards build --captions CSV`, or use captions.sources=[csv].")  # fmt: skip
+        raise TextError(
+            f"no sample of the shards {shards.path} has a caption of its own; build them with `bandloom"
+            " shards build --captions CSV`, or use captions.sources=[csv]."
+        )
     if "labels" in config.sources and not class_of:
-        raise LabelError(f"the shards {shards.path} hold no sample with a class, which captions from labels need; use"
-                         " captions.sources=[csv] or [metadata], or labelled shards.")  # fmt: skip
+        raise LabelError(
+            f"the shards {shards.path} hold no sample with a class, which captions from labels need; use"
+            " captions.sources=[csv] or [metadata], or labelled shards."
+        )
     if "masks" in config.sources and not shares:
-        raise LabelError(f"the shards {shards.path} hold no label masks, which captions by fraction need; use"
-                         " captions.sources=[labels], or shards built with --labels MASKS.")  # fmt: skip
+        raise LabelError(
+            f"the shards {shards.path} hold no label masks, which captions by fraction need; use"
+            " captions.sources=[labels], or shards built with --labels MASKS."
+        )
 
 
 def time_of(entry: Any) -> clock.datetime | None:

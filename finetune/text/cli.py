@@ -50,8 +50,10 @@ def zeroshot(
     from finetune.text.zeroshot import zeroshot as classify
 
     if images is None and bake is None and scene is None:
-        raise ConfigError("say what to do with the words: --images SOURCE to classify, --bake FOLDER to export later,"
-                          " --map SCENE --query WORDS to map.")  # fmt: skip
+        raise ConfigError(
+            "say what to do with the words: --images SOURCE to classify, --bake FOLDER to export later,"
+            " --map SCENE --query WORDS to map."
+        )
     aligned = load_aligned(run, text)
     if scene is not None:
         map_words(aligned, scene, query or [], map_out)

@@ -44,9 +44,11 @@ class TextConfig(Config):
         default="linear", description="from the text's space to the image's; linear keeps more of unseen words"
     )
     noise: float = Field(
-        default=0.5, ge=0, description="length of what is drawn and added to a caption's vector of length 1 while"
-        " training, so that words near by are learnt too; not where the text model trains"
-    )  # fmt: skip
+        default=0.5,
+        ge=0,
+        description="length of what is drawn and added to a caption's vector of length 1 while"
+        " training, so that words near by are learnt too; not where the text model trains",
+    )
     width: int = Field(default=128, gt=0, description="scratch: width of its tokens, a multiple of 32")
     depth: int = Field(default=2, gt=0, description="scratch: number of its layers")
 

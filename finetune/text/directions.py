@@ -9,15 +9,17 @@ _SIDES = rf"(?:{_SIDE})(?:[- ](?:and )?(?:{_SIDE}))*(?:[- ]hand)?"
 # "in the upper left corner of the image", "to the north of", "on the right"
 _PHRASE = re.compile(
     rf"\b(?:in|on|at|to|from|along|near|towards?|across)\s+(?:the\s+|its\s+)?{_SIDES}"
-    rf"(?:\s+{_PLACE}s?)?(?:\s+of(?:\s+the\s+{_WHOLE})?)?\b", re.IGNORECASE,
-)  # fmt: skip
+    rf"(?:\s+{_PLACE}s?)?(?:\s+of(?:\s+the\s+{_WHOLE})?)?\b",
+    re.IGNORECASE,
+)
 # what still holds a direction after that loses the word: "a northern road"
 _WORD = re.compile(rf"\b(?:{_SIDES})\b", re.IGNORECASE)
 # a place on Earth does not turn with the image
 _KEPT = re.compile(
     r"\d\s*(?:°|degrees)\s*(?:north|south|east|west)|right angles?|(?:north|south)ern hemisphere|"
-    r"(?:north|south|east|west)(?:ern)? (?:america|africa|europe|asia|pole|sea)", re.IGNORECASE,
-)  # fmt: skip
+    r"(?:north|south|east|west)(?:ern)? (?:america|africa|europe|asia|pole|sea)",
+    re.IGNORECASE,
+)
 
 
 def without_directions(caption: str) -> str:

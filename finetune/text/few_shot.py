@@ -18,9 +18,15 @@ SCALE = 20.0  # of the cosines in the softmax; the aligned model's own scale is 
 
 
 def few_shot(
-    train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray, words: np.ndarray,
-    shots: Sequence[int] = SHOTS, draws: int = DRAWS, seed: int = 0,
-) -> list[dict[str, Any]]:  # fmt: skip
+    train: np.ndarray,
+    labels: np.ndarray,
+    test: np.ndarray,
+    truth: np.ndarray,
+    words: np.ndarray,
+    shots: Sequence[int] = SHOTS,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
     """Return, for each number of shots, the mean recall of both heads over choices of the few samples.
 
     Args:

@@ -122,10 +122,17 @@ def _of_shards(shards: ShardSet, sensor: Sensor, chip_px: int) -> Iterator[Image
         inset = (entry.side_px - chip_px) // 2 // ALIGN_PX * ALIGN_PX * PIXEL_M
         name = names[entry.class_index] if entry.class_index is not None else None
         yield Image(
-            entry.key, str(shards.path), sensor.name, entry.epsg or 0, entry.x_m + inset, entry.y_m - inset,
-            chip_px * PIXEL_M, entry.datetime or "", name,
+            entry.key,
+            str(shards.path),
+            sensor.name,
+            entry.epsg or 0,
+            entry.x_m + inset,
+            entry.y_m - inset,
+            chip_px * PIXEL_M,
+            entry.datetime or "",
+            name,
             middle(shards.read(index).groups, chip_px),
-        )  # fmt: skip
+        )
 
 
 def _of_scene(path: Path, key: str, sensor: Sensor, chip_px: int) -> Iterator[Image]:
@@ -139,7 +146,14 @@ def _of_scene(path: Path, key: str, sensor: Sensor, chip_px: int) -> Iterator[Im
                 groups = scene.read((column * side, row * side, side, side))
                 if any(group.any() for group in groups.values()):
                     yield Image(
-                        f"{key}_{row:04d}_{column:04d}", str(path), sensor.name, scene.crs.to_epsg() or 0,
-                        left + column * side, top - row * side, side,
-                        scene.datetime.isoformat() if scene.datetime else "", None, groups,
-                    )  # fmt: skip
+                        f"{key}_{row:04d}_{column:04d}",
+                        str(path),
+                        sensor.name,
+                        scene.crs.to_epsg() or 0,
+                        left + column * side,
+                        top - row * side,
+                        side,
+                        scene.datetime.isoformat() if scene.datetime else "",
+                        None,
+                        groups,
+                    )

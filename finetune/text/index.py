@@ -81,12 +81,15 @@ def read_index(path: Path, digest: str | None = None) -> EmbeddingIndex:
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as cause:
-        raise TextError(f"the index {path} cannot be read ({cause}); build it with `bandloom search RUN --images SOURCE"
-                        " --index FILE`.") from cause  # fmt: skip
+        raise TextError(
+            f"the index {path} cannot be read ({cause}); build it with `bandloom search RUN --images SOURCE"
+            " --index FILE`."
+        ) from cause
     said = table.schema.metadata or {}
     if said.get(b"bandloom_index") != FORMAT or "embedding" not in table.column_names:
-        raise TextError(f"{path} is no index of this project; build one with `bandloom search RUN --images SOURCE"
-                        " --index FILE`.")  # fmt: skip
+        raise TextError(
+            f"{path} is no index of this project; build one with `bandloom search RUN --images SOURCE --index FILE`."
+        )
     made_by = said[b"model"].decode()
     if digest is not None and made_by != digest:
         raise TextError(

@@ -44,10 +44,16 @@ class AlignModel(nn.Module):
     """
 
     def __init__(
-        self, encoder: Encoder, sensor: Sensor, chip_px: int, text_dim: int, projection: Projection = "linear",
-        loss: Literal["sigmoid", "infonce"] = "sigmoid", tower: nn.Module | None = None,
+        self,
+        encoder: Encoder,
+        sensor: Sensor,
+        chip_px: int,
+        text_dim: int,
+        projection: Projection = "linear",
+        loss: Literal["sigmoid", "infonce"] = "sigmoid",
+        tower: nn.Module | None = None,
         image: ImageKind = "joined",
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         check_sensor(encoder, sensor)
         self.encoder, self.sensor, self.chip_px, self.loss = encoder, sensor, chip_px, loss

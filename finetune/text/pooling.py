@@ -11,8 +11,12 @@ from finetune.text.errors import TextError
 
 Pooling = Literal["mean", "cls", "max", "last", "own"]
 OWN = ("clip", "clip_text_model", "siglip", "siglip_text_model", "siglip2", "siglip2_text_model")
-_NAMED = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max",
-          "pooling_mode_lasttoken": "last"}  # fmt: skip
+_NAMED = {
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_lasttoken": "last",
+}
 
 
 def choose_pooling(folder: Path, model_type: str, architectures: list[str] | None, asked: str = "auto") -> Pooling:

@@ -59,14 +59,28 @@ def seen_score(alignment: "Alignment", aligned: Aligned, indices: np.ndarray) ->
 
 def report_table(report: dict[str, Any]) -> Any:
     """Return the console's table of a report."""
-    rows = [[name, row["classes"], row["samples"], f"{row['mean_recall']:.3f}", f"{row['chance']:.3f}"]
-            for name, row in report["three_numbers"].items() if "mean_recall" in row]  # fmt: skip
-    rows += [[f"{name}, {key.replace('_', ' ')}", row["queries"], row["gallery"], f"{row[key]:.3f}",
-              f"{row[key + '_chance']:.3f}"]
-             for name, row in report["retrieval"].items()
-             for key in ("recall_at_1", "recall_at_5", "recall_at_10", "map_at_100") if key in row]  # fmt: skip
-    rows += [[f"{each['shots']} labels a class, {name}", "", "", f"{each[name]:.3f}", f"{each['chance']:.3f}"]
-             for each in report["few_shot"] for name in ("from words", "from random")]  # fmt: skip
+    rows = [
+        [name, row["classes"], row["samples"], f"{row['mean_recall']:.3f}", f"{row['chance']:.3f}"]
+        for name, row in report["three_numbers"].items()
+        if "mean_recall" in row
+    ]
+    rows += [
+        [
+            f"{name}, {key.replace('_', ' ')}",
+            row["queries"],
+            row["gallery"],
+            f"{row[key]:.3f}",
+            f"{row[key + '_chance']:.3f}",
+        ]
+        for name, row in report["retrieval"].items()
+        for key in ("recall_at_1", "recall_at_5", "recall_at_10", "map_at_100")
+        if key in row
+    ]
+    rows += [
+        [f"{each['shots']} labels a class, {name}", "", "", f"{each[name]:.3f}", f"{each['chance']:.3f}"]
+        for each in report["few_shot"]
+        for name in ("from words", "from random")
+    ]
     return table("What it knows of words (test ground)", ["", "classes or queries", "samples", "score", "chance"], rows)
 
 
@@ -76,8 +90,9 @@ def _numbers(alignment: "Alignment", aligned: Aligned, indices: np.ndarray, imag
     vectors = partial(aligned.classes, apart=False)  # a text model that learnt nothing yet scores like chance
     keys = [alignment.shards.entries[int(i)].key for i in alignment.of(TRAIN)]
     trained = sorted({captions.class_of[key] for key in keys if key in captions.class_of})
-    return three_numbers(image, classes, captions.words, trained, alignment.held_out, vectors,
-                         alignment.config.captions.templates)  # fmt: skip
+    return three_numbers(
+        image, classes, captions.words, trained, alignment.held_out, vectors, alignment.config.captions.templates
+    )
 
 
 def _few_shot(alignment: "Alignment", aligned: Aligned, indices: np.ndarray, image: np.ndarray) -> list[dict[str, Any]]:
@@ -94,14 +109,19 @@ def _few_shot(alignment: "Alignment", aligned: Aligned, indices: np.ndarray, ima
     rng = np.random.default_rng(alignment.config.trainer.seed)
     few = choose(labels, FEW_POOL, rng)
     few = few[np.isin(labels[few], classes)]
-    prompts = {captions.words[k].name: sentences(captions.words[k].seen, alignment.config.captions.templates)
-               for k in classes}  # fmt: skip
+    prompts = {
+        captions.words[k].name: sentences(captions.words[k].seen, alignment.config.captions.templates) for k in classes
+    }
     rows = np.isin(truth, classes)
     return few_shot(
-        image_vectors(aligned, alignment.shards, pool[few]), np.searchsorted(classes, labels[few]), image[rows],
-        np.searchsorted(classes, truth[rows]), aligned.classes(prompts, apart=False), SHOTS,
+        image_vectors(aligned, alignment.shards, pool[few]),
+        np.searchsorted(classes, labels[few]),
+        image[rows],
+        np.searchsorted(classes, truth[rows]),
+        aligned.classes(prompts, apart=False),
+        SHOTS,
         seed=alignment.config.trainer.seed,
-    )  # fmt: skip
+    )
 
 
 def _retrieval(alignment: "Alignment", aligned: Aligned, indices: np.ndarray, image: np.ndarray) -> dict[str, Any]:

@@ -38,8 +38,9 @@ def sample_roles(config: SplitConfig, shards: Any, indices: np.ndarray) -> tuple
         raise ConfigError("split.kind=block needs samples with a place; use split.kind=given.")
     side_m = max(int(entry.side_px) for entry in entries) * PIXEL_M
     sides = [config.block_m] if config.block_m else [each for each in BLOCK_SIDES_M if each >= side_m] or [2 * side_m]
-    tried = [BlockSplit(side, min(config.buffer_m, side - PIXEL_M), config.val, config.test, config.seed)
-             for side in sides]  # fmt: skip
+    tried = [
+        BlockSplit(side, min(config.buffer_m, side - PIXEL_M), config.val, config.test, config.seed) for side in sides
+    ]
     for split in tried:
         roles = _roles(split, entries)
         if (roles == TEST).sum() >= FEWEST_TESTS and (roles == TRAIN).sum() >= (roles == TEST).sum():
@@ -47,8 +48,10 @@ def sample_roles(config: SplitConfig, shards: Any, indices: np.ndarray) -> tuple
     roles = _roles(tried[-1], entries)
     if (roles == TRAIN).any() and (roles == TEST).any():
         return tried[-1], roles
-    raise ConfigError(f"the split leaves {(roles == TRAIN).sum()} samples for training and {(roles == TEST).sum()} for"
-                      " the test; use another split.seed, split.block_m, or more ground.")  # fmt: skip
+    raise ConfigError(
+        f"the split leaves {(roles == TRAIN).sum()} samples for training and {(roles == TEST).sum()} for"
+        " the test; use another split.seed, split.block_m, or more ground."
+    )
 
 
 def chip_side(shards: Any, indices: np.ndarray, token_m: int) -> int:
@@ -60,8 +63,10 @@ def chip_side(shards: Any, indices: np.ndarray, token_m: int) -> int:
     least = min(int(shards.entries[int(i)].side_px) for i in indices)
     side = least * PIXEL_M // token_m * token_m // PIXEL_M
     if not side:
-        raise ShardError(f"samples of {shards.path} are {least} pixels wide, less than a token of {token_m} m; build"
-                         " the shards with a larger --side.")  # fmt: skip
+        raise ShardError(
+            f"samples of {shards.path} are {least} pixels wide, less than a token of {token_m} m; build"
+            " the shards with a larger --side."
+        )
     return side
 
 

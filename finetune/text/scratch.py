@@ -30,9 +30,14 @@ def write_small_model(folder: Path, texts: Sequence[str], *, width: int = 128, d
     tokenizer = word_tokenizer(texts)
     torch.manual_seed(seed)
     config = transformers.BertConfig(
-        vocab_size=len(tokenizer), hidden_size=width, num_hidden_layers=depth, num_attention_heads=max(1, width // 32),
-        intermediate_size=2 * width, max_position_embeddings=LENGTH, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        num_hidden_layers=depth,
+        num_attention_heads=max(1, width // 32),
+        intermediate_size=2 * width,
+        max_position_embeddings=LENGTH,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     transformers.BertModel(config, add_pooling_layer=False).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
@@ -49,13 +54,20 @@ def word_tokenizer(texts: Sequence[str]) -> Any:
     inner.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     inner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Punctuation()])
     special = [PAD, UNKNOWN, START, END]
-    inner.train_from_iterator(texts, trainers.WordLevelTrainer(vocab_size=WORDS, special_tokens=special,
-                                                               show_progress=False))  # fmt: skip
+    inner.train_from_iterator(
+        texts, trainers.WordLevelTrainer(vocab_size=WORDS, special_tokens=special, show_progress=False)
+    )
     if inner.get_vocab_size() <= len(special):
         raise TextError("the captions hold no words; a text model from scratch needs some.")
     ends = [(START, inner.token_to_id(START)), (END, inner.token_to_id(END))]
     inner.post_processor = processors.TemplateProcessing(f"{START} $A {END}", f"{START} $A {END} $B {END}", ends)
     return quiet().PreTrainedTokenizerFast(
-        tokenizer_object=inner, pad_token=PAD, unk_token=UNKNOWN, cls_token=START, sep_token=END, eos_token=END,
-        bos_token=START, model_max_length=LENGTH,
-    )  # fmt: skip
+        tokenizer_object=inner,
+        pad_token=PAD,
+        unk_token=UNKNOWN,
+        cls_token=START,
+        sep_token=END,
+        eos_token=END,
+        bos_token=START,
+        model_max_length=LENGTH,
+    )

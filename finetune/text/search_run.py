@@ -37,17 +37,23 @@ def query_vector(
     if like in index.places["key"]:
         return index.vectors[index.places["key"].index(like)], f"like {like}"
     if not Path(like).exists():
-        raise TextError(f"--like {like!r} is neither a key of the index (such as {index.places['key'][0]!r}) nor a"
-                        " scene here.")  # fmt: skip
+        raise TextError(
+            f"--like {like!r} is neither a key of the index (such as {index.places['key'][0]!r}) nor a scene here."
+        )
     for _, vectors in vectors_of(aligned, images_of(aligned, Path(like))):
         return vectors[0], f"like {Path(like).name}"
     raise TextError(f"{like} holds no chip of {aligned.model.sensor.name}; pass a scene of that sensor.")
 
 
 def search(
-    aligned: Aligned, index_file: Path, query: str | None, like: str | None, top: int, out: Path | None,
+    aligned: Aligned,
+    index_file: Path,
+    query: str | None,
+    like: str | None,
+    top: int,
+    out: Path | None,
     method: Method = "auto",
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """Find the nearest chips, print them, and write a table and a contact sheet where ``out`` says.
 
     Returns:
@@ -57,14 +63,18 @@ def search(
     vector, title = query_vector(aligned, index, query, like)
     rows, scores = Searcher(index.vectors, method).nearest(vector, top)
     found = [{**index.place(int(row)), "score": float(score)} for row, score in zip(rows, scores, strict=True)]
-    shown = [[rank, f"{each['score']:.3f}", each["key"], each["source"], f"{each['x_m']:.0f}, {each['y_m']:.0f}"]
-             for rank, each in enumerate(found, 1)]  # fmt: skip
+    shown = [
+        [rank, f"{each['score']:.3f}", each["key"], each["source"], f"{each['x_m']:.0f}, {each['y_m']:.0f}"]
+        for rank, each in enumerate(found, 1)
+    ]
     console.print(table(f"Nearest to {title}", ["", "cosine", "key", "source", "x, y in m"], shown))
     if out is not None:
         write_found(out / "found.csv", index, rows.tolist(), scores.tolist())
         chips = [image_at(each, aligned.model.chip_px) for each in found]
-        captions = [f"{rank}: {each['score']:.2f}" + (f"\n{each['class_name']}" if each.get("class_name") else "")
-                    for rank, each in enumerate(found, 1)]  # fmt: skip
+        captions = [
+            f"{rank}: {each['score']:.2f}" + (f"\n{each['class_name']}" if each.get("class_name") else "")
+            for rank, each in enumerate(found, 1)
+        ]
         draw_contact_sheet(out / "found.png", title, chips, captions, aligned.model.sensor)
         logger.info("the table and the pictures are in %s", out)
     return found

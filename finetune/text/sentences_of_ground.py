@@ -54,11 +54,22 @@ def sun_elevation(time: clock.datetime, lon: float, lat: float) -> float:
     utc = time.astimezone(clock.UTC) if time.tzinfo else time
     hour = utc.hour + utc.minute / 60
     turn = 2 * math.pi / 365 * (utc.timetuple().tm_yday - 1 + (hour - 12) / 24)
-    equation_min = 229.18 * (0.000075 + 0.001868 * math.cos(turn) - 0.032077 * math.sin(turn)
-                             - 0.014615 * math.cos(2 * turn) - 0.040849 * math.sin(2 * turn))  # fmt: skip
-    declination = (0.006918 - 0.399912 * math.cos(turn) + 0.070257 * math.sin(turn)
-                   - 0.006758 * math.cos(2 * turn) + 0.000907 * math.sin(2 * turn)
-                   - 0.002697 * math.cos(3 * turn) + 0.00148 * math.sin(3 * turn))  # fmt: skip
+    equation_min = 229.18 * (
+        0.000075
+        + 0.001868 * math.cos(turn)
+        - 0.032077 * math.sin(turn)
+        - 0.014615 * math.cos(2 * turn)
+        - 0.040849 * math.sin(2 * turn)
+    )
+    declination = (
+        0.006918
+        - 0.399912 * math.cos(turn)
+        + 0.070257 * math.sin(turn)
+        - 0.006758 * math.cos(2 * turn)
+        + 0.000907 * math.sin(2 * turn)
+        - 0.002697 * math.cos(3 * turn)
+        + 0.00148 * math.sin(3 * turn)
+    )
     angle = math.radians((hour * 60 + equation_min + 4 * lon) / 4 - 180)
     phi = math.radians(lat)
     height = math.sin(phi) * math.sin(declination) + math.cos(phi) * math.cos(declination) * math.cos(angle)

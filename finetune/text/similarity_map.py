@@ -56,9 +56,17 @@ def map_words(aligned: Aligned, source: Path, queries: Sequence[str], out: Path)
         planes = similarities(aligned, scene, words)
         token_m = aligned.model.encoder.config.token_m
         grid = from_origin(scene.transform.c, scene.transform.f, token_m, token_m)
-        profile = {"driver": "GTiff", "height": planes.shape[1], "width": planes.shape[2], "count": len(planes),
-                   "dtype": "float32", "nodata": float("nan"), "crs": scene.crs, "transform": grid,
-                   "compress": "deflate"}  # fmt: skip
+        profile = {
+            "driver": "GTiff",
+            "height": planes.shape[1],
+            "width": planes.shape[2],
+            "count": len(planes),
+            "dtype": "float32",
+            "nodata": float("nan"),
+            "crs": scene.crs,
+            "transform": grid,
+            "compress": "deflate",
+        }
         with new_output(out) as temporary, rasterio.open(temporary, "w", **profile) as file:
             file.write(planes)
             file.update_tags(MODEL=aligned.digest, SOURCE=scene.name)

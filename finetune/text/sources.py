@@ -115,8 +115,10 @@ class FileSource:
         self.path = path
         texts, vectors = _read_parquet(path) if path.suffix == ".parquet" else _read_npz(path)
         if vectors.ndim != 2 or len(vectors) != len(texts) or not len(texts):
-            raise TextError(f"{path} holds {len(texts)} texts and vectors of shape {vectors.shape}; it needs one vector"
-                            " (N, D) a text.")  # fmt: skip
+            raise TextError(
+                f"{path} holds {len(texts)} texts and vectors of shape {vectors.shape}; it needs one vector"
+                " (N, D) a text."
+            )
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         if not np.isfinite(length).all() or not length.all():
             raise TextError(f"{path} holds vectors that are zero or not finite; make them again.")
@@ -137,8 +139,10 @@ class FileSource:
         """
         missing = [text for text in texts if text not in self.row_of]
         if missing:
-            raise TextError(f"{self.path} has no vector for {len(missing)} of {len(texts)} texts, such as"
-                            f" {missing[0]!r}; add them to the file, or pass a text model.")  # fmt: skip
+            raise TextError(
+                f"{self.path} has no vector for {len(missing)} of {len(texts)} texts, such as"
+                f" {missing[0]!r}; add them to the file, or pass a text model."
+            )
         return self.vectors[[self.row_of[text] for text in texts]].reshape(-1, self.dim)
 
     def describe(self) -> dict[str, Any]:
@@ -209,7 +213,8 @@ def _read_parquet(path: Path) -> tuple[list[str], np.ndarray]:
         raise MissingExtraError("pyarrow", "parquet") from cause
     try:
         table = pq.read_table(path, columns=["text", "embedding"])
-        return table["text"].to_pylist(), np.stack([np.asarray(each, np.float32) for each in
-                                                    table["embedding"].to_pylist()])  # fmt: skip
+        return table["text"].to_pylist(), np.stack(
+            [np.asarray(each, np.float32) for each in table["embedding"].to_pylist()]
+        )
     except (OSError, ValueError, KeyError, pa.ArrowInvalid) as cause:
         raise TextError(f"{path} is no table of vectors ({cause}); it needs the columns text and embedding.") from cause

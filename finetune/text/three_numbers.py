@@ -16,9 +16,14 @@ ClassVectors = Callable[[Mapping[str, Sequence[str]]], np.ndarray]
 
 
 def three_numbers(
-    image: np.ndarray, classes: np.ndarray, words: Sequence[ClassWords], trained: Sequence[int],
-    held_out: Sequence[int], vectors: ClassVectors, templates: Sequence[str] = TEMPLATES,
-) -> dict[str, Any]:  # fmt: skip
+    image: np.ndarray,
+    classes: np.ndarray,
+    words: Sequence[ClassWords],
+    trained: Sequence[int],
+    held_out: Sequence[int],
+    vectors: ClassVectors,
+    templates: Sequence[str] = TEMPLATES,
+) -> dict[str, Any]:
     """Score test images by class words; every score is a mean over classes, so that rare ones count.
 
     Args:
@@ -66,5 +71,10 @@ def class_mean(said: np.ndarray, truth: np.ndarray, scored: Sequence[int], candi
         candidates: how many classes could have been said.
     """
     recalls = [float((said[truth == i] == i).mean()) for i in scored if (truth == i).any()]
-    return {"classes": candidates, "samples": len(truth), "accuracy": float((said == truth).mean()),
-            "mean_recall": float(np.mean(recalls)), "chance": 1 / candidates}  # fmt: skip
+    return {
+        "classes": candidates,
+        "samples": len(truth),
+        "accuracy": float((said == truth).mean()),
+        "mean_recall": float(np.mean(recalls)),
+        "chance": 1 / candidates,
+    }

@@ -17,12 +17,23 @@ from finetune.text.pooling import Pooling, choose_pooling, pool
 
 BATCH = 64
 # AutoModel gives both towers of a pair, or refuses a text half; these classes take the text half out of either
-_CLASSES = {"clip": "CLIPTextModelWithProjection", "clip_text_model": "CLIPTextModel", "siglip": "SiglipTextModel",
-            "siglip_text_model": "SiglipTextModel", "siglip2": "Siglip2TextModel",
-            "siglip2_text_model": "Siglip2TextModel"}  # fmt: skip
+_CLASSES = {
+    "clip": "CLIPTextModelWithProjection",
+    "clip_text_model": "CLIPTextModel",
+    "siglip": "SiglipTextModel",
+    "siglip_text_model": "SiglipTextModel",
+    "siglip2": "Siglip2TextModel",
+    "siglip2_text_model": "Siglip2TextModel",
+}
 
-_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model",
-                 "sentencepiece.bpe.model")  # fmt: skip
+_VOCABULARIES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+)
 
 
 class TextTower(nn.Module):
@@ -56,8 +67,14 @@ class TextTower(nn.Module):
             TextError: the tokenizer marks no end where the model reads its vector there.
         """
         padding = "max_length" if self.fixed_length else True
-        found = self.tokenizer(list(texts), padding=padding, truncation=True, max_length=self.limit,
-                               return_tensors="pt", return_attention_mask=True)  # fmt: skip
+        found = self.tokenizer(
+            list(texts),
+            padding=padding,
+            truncation=True,
+            max_length=self.limit,
+            return_tensors="pt",
+            return_attention_mask=True,
+        )
         ids, mask = found["input_ids"], found["attention_mask"]
         if self.end_token not in (None, 2) and not (ids == self.end_token).any(1).all():
             raise TextError(
@@ -82,8 +99,13 @@ class TextTower(nn.Module):
         """Return unit vectors ``(N, D)`` float32; texts over the limit are cut, counted and said."""
         cut = self.too_long(texts) if texts else 0
         if cut:
-            logger.warning("%d of %d captions are longer than the %d tokens of %s; their ends are not seen", cut,
-                           len(texts), self.limit, self.folder.name)  # fmt: skip
+            logger.warning(
+                "%d of %d captions are longer than the %d tokens of %s; their ends are not seen",
+                cut,
+                len(texts),
+                self.limit,
+                self.folder.name,
+            )
         self.eval()
         device = next(self.parameters()).device
         parts = [np.zeros((0, self.dim), np.float32)]
@@ -114,13 +136,17 @@ def quiet() -> Any:
 
 def _config(folder: Path) -> Any:
     if not (folder / "config.json").is_file():
-        raise TextError(f"{folder} is no text model (no config.json); pass a folder with config.json, model.safetensors"
-                        " and the tokenizer's files.")  # fmt: skip
+        raise TextError(
+            f"{folder} is no text model (no config.json); pass a folder with config.json, model.safetensors"
+            " and the tokenizer's files."
+        )
     try:
         return quiet().AutoConfig.from_pretrained(folder, local_files_only=True)
     except (ValueError, OSError, KeyError) as cause:
-        raise TextError(f"the text model {folder} is of a kind that transformers does not know ({_line(cause)}); use"
-                        " BERT, CLIP, SigLIP, ModernBERT or another that it loads.") from cause  # fmt: skip
+        raise TextError(
+            f"the text model {folder} is of a kind that transformers does not know ({_line(cause)}); use"
+            " BERT, CLIP, SigLIP, ModernBERT or another that it loads."
+        ) from cause
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -134,8 +160,10 @@ def load_tokenizer(folder: Path) -> Any:
             raise OSError("no " + ", ".join(_VOCABULARIES))  # else transformers makes up an empty one
         tokenizer = quiet().AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (ValueError, OSError, KeyError, TypeError, AttributeError) as cause:
-        raise TextError(f"{folder} has no tokenizer that can be read ({_line(cause)}); copy the model's tokenizer files"
-                        " (tokenizer.json, tokenizer_config.json) beside it.") from cause  # fmt: skip
+        raise TextError(
+            f"{folder} has no tokenizer that can be read ({_line(cause)}); copy the model's tokenizer files"
+            " (tokenizer.json, tokenizer_config.json) beside it."
+        ) from cause
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"

@@ -10,8 +10,16 @@ from finetune.taxonomy import Taxonomy, get_taxonomy, shipped
 from finetune.text.errors import TextError
 
 # in the manner of CLIP's prompts (Radford et al. 2021, appendix A), for images from above
-TEMPLATES = ("{}", "a satellite image of {}", "a satellite photo of {}", "an aerial view of {}", "{} seen from space",
-             "a multispectral image showing {}", "land covered by {}", "an overhead picture of {}")  # fmt: skip
+TEMPLATES = (
+    "{}",
+    "a satellite image of {}",
+    "a satellite photo of {}",
+    "an aerial view of {}",
+    "{} seen from space",
+    "a multispectral image showing {}",
+    "land covered by {}",
+    "an overhead picture of {}",
+)
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,24 @@ from finetune.text.three_numbers import class_mean
 from finetune.text.words import TEMPLATES, class_words, readable, sentences
 
 # ColorBrewer's Set3 and Paired, for classes that nobody gave a colour
-_COLOURS = ("#1f78b4", "#33a02c", "#e31a1c", "#ff7f00", "#6a3d9a", "#b15928", "#a6cee3", "#b2df8a", "#fb9a99",
-            "#fdbf6f", "#cab2d6", "#ffff99", "#8dd3c7", "#bebada", "#fb8072", "#80b1d3")  # fmt: skip
+_COLOURS = (
+    "#1f78b4",
+    "#33a02c",
+    "#e31a1c",
+    "#ff7f00",
+    "#6a3d9a",
+    "#b15928",
+    "#a6cee3",
+    "#b2df8a",
+    "#fb9a99",
+    "#fdbf6f",
+    "#cab2d6",
+    "#ffff99",
+    "#8dd3c7",
+    "#bebada",
+    "#fb8072",
+    "#80b1d3",
+)
 
 
 @dataclass(frozen=True)
@@ -95,8 +111,10 @@ def zeroshot(aligned: Aligned, classes: Classes, source: Path, out: Path) -> dic
     scores = np.concatenate(rows)
     said = scores.argmax(1)
     write_scores(out, images, scores, names)
-    report: dict[str, Any] = {"chips": len(images), "counts": dict(zip(names, np.bincount(said, minlength=len(names))
-                                                                       .tolist(), strict=True))}  # fmt: skip
+    report: dict[str, Any] = {
+        "chips": len(images),
+        "counts": dict(zip(names, np.bincount(said, minlength=len(names)).tolist(), strict=True)),
+    }
     truth = np.array([names.index(i.class_name) if i.class_name in names else -1 for i in images])
     known = truth >= 0
     if known.any():
@@ -111,8 +129,16 @@ def write_scores(out: Path, images: Sequence[Image], scores: np.ndarray, names: 
         writer = csv.writer(file)
         writer.writerow(["key", "source", "x_m", "y_m", "class", *names])
         for image, row in zip(images, scores, strict=True):
-            writer.writerow([image.key, image.source, image.x_m, image.y_m, names[int(row.argmax())],
-                             *(f"{value:.6f}" for value in row)])  # fmt: skip
+            writer.writerow(
+                [
+                    image.key,
+                    image.source,
+                    image.x_m,
+                    image.y_m,
+                    names[int(row.argmax())],
+                    *(f"{value:.6f}" for value in row),
+                ]
+            )
 
 
 def say(report: Mapping[str, Any], out: Path) -> None:
@@ -121,8 +147,10 @@ def say(report: Mapping[str, Any], out: Path) -> None:
     console.print(table(f"{report['chips']} chips by words", ["class", "chips"], rows))
     if "score" in report:
         score = report["score"]
-        console.print(f"accuracy {score['accuracy']:.3f}, mean over classes {score['mean_recall']:.3f}, chance"
-                      f" {score['chance']:.3f} ({score['samples']} chips whose class is among these)")  # fmt: skip
+        console.print(
+            f"accuracy {score['accuracy']:.3f}, mean over classes {score['mean_recall']:.3f}, chance"
+            f" {score['chance']:.3f} ({score['samples']} chips whose class is among these)"
+        )
     logger.info("scores are in %s", out)
 
 
@@ -151,8 +179,12 @@ def baked(aligned: Aligned, classes: Classes) -> TaskModel:
 
 def bake(aligned: Aligned, classes: Classes, run: Path, out: Path) -> Path:
     """Write a run folder whose checkpoint is the baked classifier, which ``bandloom export`` makes a bundle of."""
-    provenance = {"aligned": str(run), "prompts": classes.prompts, "text": aligned.record["text"]["model"],
-                  "scale": float(aligned.model.scale().detach())}  # fmt: skip
+    provenance = {
+        "aligned": str(run),
+        "prompts": classes.prompts,
+        "text": aligned.record["text"]["model"],
+        "scale": float(aligned.model.scale().detach()),
+    }
     with new_output(out, folder=True) as temporary:
         save_task_model(temporary / "checkpoint", baked(aligned, classes), provenance)
     return out

@@ -28,8 +28,13 @@ def is_scene(path: Path, sensor: str | None = None) -> bool:
     return path.suffix.lower() in RASTER_SUFFIXES
 
 
-def open_scene(path: str | Path, *, sensor: str | None = None, band_map: Sequence[str] | str | None = None,
-               offset: int | None = None) -> Scene:  # fmt: skip
+def open_scene(
+    path: str | Path,
+    *,
+    sensor: str | None = None,
+    band_map: Sequence[str] | str | None = None,
+    offset: int | None = None,
+) -> Scene:
     """Open a scene: a Sentinel-2, Landsat, HLS or THEOS product, a multi-band raster, or a folder of band rasters.
 
     Args:

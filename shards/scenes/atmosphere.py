@@ -54,8 +54,13 @@ def dark_reflectance(sensor: Sensor, samples: Mapping[str, np.ndarray]) -> dict[
     return dark
 
 
-def correct(groups: Mapping[int, np.ndarray], sensor: Sensor, dark: Mapping[str, float], method: str,
-            sun_elevation_degrees: float = 90.0) -> dict[int, np.ndarray]:  # fmt: skip
+def correct(
+    groups: Mapping[int, np.ndarray],
+    sensor: Sensor,
+    dark: Mapping[str, float],
+    method: str,
+    sun_elevation_degrees: float = 90.0,
+) -> dict[int, np.ndarray]:
     """Return ``{gsd_m: (C, H, W)}`` uint16 DN with the path light taken out; gas bands, absent and saturated unchanged.
 
     Raises:

@@ -56,8 +56,10 @@ def _copied(raster: Any, path: str, index: int, crs: CRS, gsd_m: int) -> bool:
 def _squares(height: int, width: int) -> list[tuple[int, int, int, int]]:
     """Return (top, left, height, width) of squares spread over a raster."""
     high, wide = min(SQUARE_PX, height), min(SQUARE_PX, width)
-    tops, lefts = (sorted({round(at) for at in np.linspace(0, length - side, SQUARES)})
-                   for length, side in ((height, high), (width, wide)))  # fmt: skip
+    tops, lefts = (
+        sorted({round(at) for at in np.linspace(0, length - side, SQUARES)})
+        for length, side in ((height, high), (width, wide))
+    )
     return [(top, left, high, wide) for top in tops for left in lefts]
 
 

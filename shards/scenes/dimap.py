@@ -23,8 +23,13 @@ _METADATA = re.compile(r"^(METADATA\.DIM|DIM_.*\.XML)$", re.IGNORECASE)
 # its blue is TM's and its other bands lie within 10 nm of TM's edges, so these are what USGS recommends for Landsat 5
 # TM (landsat.usgs.gov/esun, of the ChKur spectrum); the scene's provenance says so
 _SUN = {"blue": 1958.0, "green": 1827.0, "red": 1551.0, "nir": 1036.0}
-_COLOURS = {"blue": ("BLUE", "B", "B0"), "green": ("GREEN", "G", "B1"), "red": ("RED", "R", "B2"),
-            "nir": ("NIR", "N", "B3", "NEAR INFRARED", "NEAR-INFRARED"), "pan": ("PAN", "P")}  # fmt: skip
+_COLOURS = {
+    "blue": ("BLUE", "B", "B0"),
+    "green": ("GREEN", "G", "B1"),
+    "red": ("RED", "R", "B2"),
+    "nir": ("NIR", "N", "B3", "NEAR INFRARED", "NEAR-INFRARED"),
+    "pan": ("PAN", "P"),
+}
 
 
 def dimap_file(path: Path) -> Path | None:
@@ -91,9 +96,12 @@ def _sensor(root: Element, told: str | None, file: Path) -> Sensor:
 
 def _channels(root: Element, file: Path) -> tuple[str, ...]:
     """Return the colours of the image's channels in file order."""
-    shown = {(element.text or "").strip(): colour for colour, tag in
-             (("red", "RED_CHANNEL"), ("green", "GREEN_CHANNEL"), ("blue", "BLUE_CHANNEL"))
-             for element in root.iter(tag) if not (element.text or "").strip().isdigit()}  # fmt: skip
+    shown = {
+        (element.text or "").strip(): colour
+        for colour, tag in (("red", "RED_CHANNEL"), ("green", "GREEN_CHANNEL"), ("blue", "BLUE_CHANNEL"))
+        for element in root.iter(tag)
+        if not (element.text or "").strip().isdigit()
+    }
     rows = [
         (each.findtext("BAND_INDEX"), each.findtext("BAND_DESCRIPTION")) for each in root.iter("Spectral_Band_Info")
     ]
@@ -113,8 +121,9 @@ def _colour(name: str, shown: dict[str, str], file: Path) -> str:
     raise SceneError(f"{file} names a channel {name!r}, which is no known colour; name them all with --band-order.")
 
 
-def _scaling(root: Element, channels: tuple[str, ...], time: datetime | None, elevation: float,
-             file: Path) -> tuple[Scaling, str]:  # fmt: skip
+def _scaling(
+    root: Element, channels: tuple[str, ...], time: datetime | None, elevation: float, file: Path
+) -> tuple[Scaling, str]:
     """Return gain and offset from stored value to reflectance for every channel, and whose solar irradiance is used."""
     reflect = _by_channel(root, "Band_Reflectance", "GAIN", "BIAS", channels)
     if reflect:
@@ -128,8 +137,10 @@ def _scaling(root: Element, channels: tuple[str, ...], time: datetime | None, el
     suns = _irradiance(root, channels)
     day = time.timetuple().tm_yday
     distance = 1 - 0.01672 * math.cos(math.radians(0.9856 * (day - 4)))
-    factor = {name: math.pi * distance**2 / suns.get(name, _SUN.get(name, math.nan)) / math.sin(math.radians(elevation))
-              for name in channels}  # fmt: skip
+    factor = {
+        name: math.pi * distance**2 / suns.get(name, _SUN.get(name, math.nan)) / math.sin(math.radians(elevation))
+        for name in channels
+    }
     scaling = {name: (factor[name] / gain, factor[name] * bias) for name, (gain, bias) in light.items()}
     return scaling, "the product's" if set(suns) >= set(channels) - {
         "pan"

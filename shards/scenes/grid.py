@@ -152,8 +152,16 @@ class GridReader:
     tile takes 50 times as long as a COG's, and a strip of 240 rows crosses each row of 1024-pixel tiles five times.
     """
 
-    def __init__(self, raster: Any, path: str | Path, indexes: list[int], gsd_m: int, frame: Frame, warp: bool,
-                 nearest: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self,
+        raster: Any,
+        path: str | Path,
+        indexes: list[int],
+        gsd_m: int,
+        frame: Frame,
+        warp: bool,
+        nearest: bool = False,
+    ) -> None:
         self.path, self.indexes, self.gsd_m, self.frame = path, indexes, gsd_m, frame
         self.nodata = raster.nodata
         self.keeps_rows = False
@@ -221,11 +229,16 @@ def _warped(raster: Any, gsd_m: int, frame: Frame, nearest: bool) -> WarpedVRT:
     finer = gsd_m > 1.5 * (east - west) / raster.width
     resampling = Resampling.nearest if nearest else Resampling.average if finer else Resampling.bilinear
     return WarpedVRT(
-        raster, crs=frame.crs, transform=Affine(gsd_m, 0, frame.x_m, 0, -gsd_m, frame.y_m),
-        width=round(frame.width_m / gsd_m), height=round(frame.height_m / gsd_m),
-        resampling=resampling, tolerance=_EXACT_PX,
-        src_nodata=raster.nodata if raster.nodata is not None else NODATA, nodata=NODATA,
-    )  # fmt: skip
+        raster,
+        crs=frame.crs,
+        transform=Affine(gsd_m, 0, frame.x_m, 0, -gsd_m, frame.y_m),
+        width=round(frame.width_m / gsd_m),
+        height=round(frame.height_m / gsd_m),
+        resampling=resampling,
+        tolerance=_EXACT_PX,
+        src_nodata=raster.nodata if raster.nodata is not None else NODATA,
+        nodata=NODATA,
+    )
 
 
 def block_means(dn: np.ndarray, factor: int) -> np.ndarray:

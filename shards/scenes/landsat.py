@@ -40,8 +40,17 @@ def is_landsat(path: Path) -> bool:
 class LandsatScene(RasterScene):
     """A Landsat scene: bands scaled to reflectance one by one, masked by the product's quality rasters."""
 
-    def __init__(self, name: str, path: str, sensor: Sensor, bands: Bands, stack: ExitStack, stated: Stated,
-                 scaling: Scaling, quality: dict[str, tuple[Any, str]]) -> None:  # fmt: skip
+    def __init__(
+        self,
+        name: str,
+        path: str,
+        sensor: Sensor,
+        bands: Bands,
+        stack: ExitStack,
+        stated: Stated,
+        scaling: Scaling,
+        quality: dict[str, tuple[Any, str]],
+    ) -> None:
         self._scaling = scaling
         cloud = RasterCloud(*quality["QA_PIXEL"], _cloudy)
         super().__init__(name, path, sensor, bands, stack, None, cloud, stated)
@@ -178,8 +187,9 @@ def _scaling(facts: dict[str, Any], band: str, level: str, elevation: float, pat
     return reflectance_scaling(gain, offset, level, elevation, band, path)
 
 
-def reflectance_scaling(gain: float, offset: float, level: str, elevation: float, band: str,
-                        path: Path) -> tuple[float, float]:  # fmt: skip
+def reflectance_scaling(
+    gain: float, offset: float, level: str, elevation: float, band: str, path: Path
+) -> tuple[float, float]:
     """Return gain and offset from stored value to reflectance, given what the metadata states of a band.
 
     Raises:

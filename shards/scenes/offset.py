@@ -16,8 +16,15 @@ _WITH = 900  # and above this when it was
 _TOO_DARK_SHARE = 0.02  # of samples under reflectance -0.05, which no surface has
 
 
-def decide_offset(name: str, told: int | None, tagged: int | None, b10: np.ndarray | None, all_bands: np.ndarray,
-                  provenance: dict[str, Any], tagged_by: str = "RADIO_ADD_OFFSET") -> int:  # fmt: skip
+def decide_offset(
+    name: str,
+    told: int | None,
+    tagged: int | None,
+    b10: np.ndarray | None,
+    all_bands: np.ndarray,
+    provenance: dict[str, Any],
+    tagged_by: str = "RADIO_ADD_OFFSET",
+) -> int:
     """Return what to add to stored values to get ``10000 * reflectance`` (0 or -1000), and say why in ``provenance``.
 
     Args:
@@ -48,8 +55,11 @@ def decide_offset(name: str, told: int | None, tagged: int | None, b10: np.ndarr
     source = "--offset" if told is not None else tagged_by
     too_dark = float((all_bands < OFFSET - 500).mean()) if all_bands.size else 0.0
     if told is None and ((seen is not None and seen != stated) or (stated == -OFFSET and too_dark > _TOO_DARK_SHARE)):
-        evidence = f"B10 starts at {np.percentile(b10, 1):.0f}" if seen != stated and b10 is not None else (
-            f"{too_dark:.0%} of the values would be reflectances below -0.05")  # fmt: skip
+        evidence = (
+            f"B10 starts at {np.percentile(b10, 1):.0f}"
+            if seen != stated and b10 is not None
+            else (f"{too_dark:.0%} of the values would be reflectances below -0.05")
+        )
         raise SceneError(
             f"{name} says {tagged_by} {stated}, but {evidence}: the +1000 offset is"
             f" {'missing' if stated else 'still in'}; mend the tag, or decide with --offset {0 if stated else -OFFSET}."

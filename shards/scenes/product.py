@@ -19,8 +19,17 @@ _MEMBER_LIMIT_BYTES = 4 * 2**30  # a Sentinel-2 band has 0.15 GB at most
 _RATIO_LIMIT = 200  # unpacked over packed size; JP2 and TIFF do not shrink further
 _CHUNK = 2**20
 # What zipfile and tarfile raise on damaged bytes; RuntimeError is a flipped bit that says "encrypted"
-_ARCHIVE_ERRORS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, OSError, EOFError, ValueError, NotImplementedError,
-                   RuntimeError, OverflowError)  # fmt: skip
+_ARCHIVE_ERRORS = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    OSError,
+    EOFError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+    OverflowError,
+)
 
 
 class Product:

@@ -41,8 +41,17 @@ class Stated:
 class RasterScene:
     """A scene over open rasters; see :class:`shards.scenes.Scene`."""
 
-    def __init__(self, name: str, path: str, sensor: Sensor, bands: Bands, stack: ExitStack, offset: int | None,
-                 cloud: CloudLayer | None = None, stated: Stated | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        name: str,
+        path: str,
+        sensor: Sensor,
+        bands: Bands,
+        stack: ExitStack,
+        offset: int | None,
+        cloud: CloudLayer | None = None,
+        stated: Stated | None = None,
+    ) -> None:
         """Take the open rasters of every band, all closed by ``stack``."""
         self._stack = stack
         self.name, self.sensor = name, sensor
@@ -121,8 +130,9 @@ class RasterScene:
             for raster, path, _ in runs:
                 _check_same_frame(raster, path, self._frame, self._warp)
             nearest = group.gsd_m in self._copied
-            grids[group.gsd_m] = [GridReader(r, p, ix, group.gsd_m, self._frame, self._warp, nearest)
-                                  for r, p, ix in runs]  # fmt: skip
+            grids[group.gsd_m] = [
+                GridReader(r, p, ix, group.gsd_m, self._frame, self._warp, nearest) for r, p, ix in runs
+            ]
             for grid in grids[group.gsd_m]:
                 self._stack.callback(grid.close)
         return grids
@@ -144,8 +154,15 @@ class RasterScene:
         if not measured.size:
             raise SceneError(f"{self.name} is all nodata; leave it out, or check its nodata value.")
         cirrus = next((b.name for b in self.sensor.bands if b.slot == "B10"), None)
-        return decide_offset(self.name, told, stated.offset, samples[cirrus] if cirrus else None, measured,
-                             self.provenance, stated.offset_from)  # fmt: skip
+        return decide_offset(
+            self.name,
+            told,
+            stated.offset,
+            samples[cirrus] if cirrus else None,
+            measured,
+            self.provenance,
+            stated.offset_from,
+        )
 
 
 def open_stack(path: str | Path, sensor: str | None, band_map: Any, offset: int | None) -> RasterScene:
@@ -247,8 +264,11 @@ def _thinned(raster: Any, path: str, index: int) -> np.ndarray:
         return read_raster(raster, path, indexes=index, out_shape=shape)
     side = min(_PROBE_PX // _PROBE_WINDOWS, height, width)
     tops, lefts = (np.linspace(0, length - side, _PROBE_WINDOWS).astype(int).tolist() for length in (height, width))
-    squares = [read_raster(raster, path, indexes=index, window=((top, top + side), (left, left + side)))
-               for top in tops for left in lefts]  # fmt: skip
+    squares = [
+        read_raster(raster, path, indexes=index, window=((top, top + side), (left, left + side)))
+        for top in tops
+        for left in lefts
+    ]
     return np.concatenate([square.ravel() for square in squares])
 
 

@@ -45,8 +45,17 @@ def is_safe(path: Path) -> bool:
 class SafeScene(RasterScene):
     """A Sentinel-2 product: its bands, each marked by what the product says of its quality."""
 
-    def __init__(self, name: str, path: str, sensor: Sensor, bands: Bands, stack: ExitStack, cloud: CloudLayer | None,
-                 stated: Stated, quality: dict[str, Quality]) -> None:  # fmt: skip
+    def __init__(
+        self,
+        name: str,
+        path: str,
+        sensor: Sensor,
+        bands: Bands,
+        stack: ExitStack,
+        cloud: CloudLayer | None,
+        stated: Stated,
+        quality: dict[str, Quality],
+    ) -> None:
         """Take the open rasters of every band, all closed by ``stack``, and what marks some of the bands."""
         super().__init__(name, path, sensor, bands, stack, None, cloud, stated)
         self._quality = quality

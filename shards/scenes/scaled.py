@@ -17,9 +17,20 @@ Scaling = dict[str, tuple[float, float]]  # band -> gain and offset from stored 
 class ScaledScene(RasterScene):
     """A scene of ``reflectance = gain * value + offset`` a band, with values that stand for absent and saturated."""
 
-    def __init__(self, name: str, path: str, sensor: Sensor, bands: Bands, stack: ExitStack, stated: Stated,
-                 scaling: Scaling, *, absent: int = 0, saturated: int | None = None,
-                 cloud: CloudLayer | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        name: str,
+        path: str,
+        sensor: Sensor,
+        bands: Bands,
+        stack: ExitStack,
+        stated: Stated,
+        scaling: Scaling,
+        *,
+        absent: int = 0,
+        saturated: int | None = None,
+        cloud: CloudLayer | None = None,
+    ) -> None:
         """Take the open rasters of every band, all closed by ``stack``, and their scaling."""
         self._scaling, self._absent, self._full = scaling, absent, saturated
         super().__init__(name, path, sensor, bands, stack, None, cloud, stated)

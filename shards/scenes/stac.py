@@ -30,9 +30,24 @@ from shards.scenes.scaled import Scaling
 SCENE_KEYS = ("scl", "SCL", "qa_pixel", "qa_radsat")  # masks of cloud, fill and saturation
 ITEM = "item.json"  # what an item is called inside its scene's folder
 _LIMIT_BYTES = 4 * 2**20
-_SLOT_OF = {"coastal": "B01", "blue": "B02", "green": "B03", "red": "B04", "rededge1": "B05", "rededge2": "B06",
-            "rededge3": "B07", "rededge071": "B05", "rededge075": "B06", "rededge078": "B07", "nir": "B08",
-            "nir08": "B8A", "nir09": "B09", "cirrus": "B10", "swir16": "B11", "swir22": "B12"}  # fmt: skip
+_SLOT_OF = {
+    "coastal": "B01",
+    "blue": "B02",
+    "green": "B03",
+    "red": "B04",
+    "rededge1": "B05",
+    "rededge2": "B06",
+    "rededge3": "B07",
+    "rededge071": "B05",
+    "rededge075": "B06",
+    "rededge078": "B07",
+    "nir": "B08",
+    "nir08": "B8A",
+    "nir09": "B09",
+    "cirrus": "B10",
+    "swir16": "B11",
+    "swir22": "B12",
+}
 _SCL_CLOUD = (8, 9, 10)
 _FIRST_WITH_OFFSET = 4.0
 

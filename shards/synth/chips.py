@@ -50,9 +50,18 @@ def _write_chip(path: Path, scene: SyntheticScene, seed: int, corner: tuple[int,
     row, column = corner
     path.parent.mkdir(parents=True, exist_ok=True)
     with rasterio.open(
-        path, "w", driver="GTiff", height=chip_px, width=chip_px, count=len(SENSOR.slots), dtype="uint16", nodata=0,
-        crs=f"EPSG:{epsg}", transform=from_origin(x_m + 10 * column, y_m - 10 * row, 10, 10), compress="deflate",
-    ) as raster:  # fmt: skip
+        path,
+        "w",
+        driver="GTiff",
+        height=chip_px,
+        width=chip_px,
+        count=len(SENSOR.slots),
+        dtype="uint16",
+        nodata=0,
+        crs=f"EPSG:{epsg}",
+        transform=from_origin(x_m + 10 * column, y_m - 10 * row, 10, 10),
+        compress="deflate",
+    ) as raster:
         raster.update_tags(RADIO_ADD_OFFSET=str(-OFFSET))
         index = 0
         for group in SENSOR.groups:

@@ -53,8 +53,9 @@ def draw_ground(rng: np.random.Generator, size_px: int, warmth: float) -> Ground
     return Ground(label, height, textures, parcels, phase, rng.uniform(2.6, 4.0), rng.uniform(6.0, 11.0))
 
 
-def _map(height: np.ndarray, moist: np.ndarray, people: np.ndarray, parcels: Parcels, rivers: np.ndarray,
-         warmth: float) -> np.ndarray:  # fmt: skip
+def _map(
+    height: np.ndarray, moist: np.ndarray, people: np.ndarray, parcels: Parcels, rivers: np.ndarray, warmth: float
+) -> np.ndarray:
     """Write the classes over each other, wild first, then farmed and built, then wet and frozen."""
     label = np.full(height.shape, 30, np.uint8)
     label[moist > 0.35] = 10
@@ -90,12 +91,19 @@ def abundances(ground: Ground, season: float) -> np.ndarray:
 
 
 _MATTER: dict[int, tuple[str, ...]] = {
-    10: ("tree_broad", "tree_conifer"), 20: ("tree_broad", "soil_dry", "grass_dry"), 30: ("grass", "grass_dry"),
-    40: ("crop_green", "crop_sparse", "soil_dry", "soil_wet"), 45: ("tree_broad", "soil_dry", "grass_dry"),
-    50: ("asphalt", "roof_tile", "concrete", "grass", "soil_dry"), 60: ("soil_dry", "soil_wet", "grass_dry"),
-    70: ("snow",), 80: ("water_clear", "water_turbid"), 85: ("water_clear", "water_turbid"),
-    90: ("reed", "grass", "water_turbid"), 95: ("mangrove", "water_turbid"),
-}  # fmt: skip
+    10: ("tree_broad", "tree_conifer"),
+    20: ("tree_broad", "soil_dry", "grass_dry"),
+    30: ("grass", "grass_dry"),
+    40: ("crop_green", "crop_sparse", "soil_dry", "soil_wet"),
+    45: ("tree_broad", "soil_dry", "grass_dry"),
+    50: ("asphalt", "roof_tile", "concrete", "grass", "soil_dry"),
+    60: ("soil_dry", "soil_wet", "grass_dry"),
+    70: ("snow",),
+    80: ("water_clear", "water_turbid"),
+    85: ("water_clear", "water_turbid"),
+    90: ("reed", "grass", "water_turbid"),
+    95: ("mangrove", "water_turbid"),
+}
 
 
 def _blotchy(ground: Ground, where: np.ndarray, count: int, season: float) -> np.ndarray:

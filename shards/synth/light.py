@@ -91,8 +91,9 @@ def _blur(bands: np.ndarray) -> np.ndarray:
     return bands
 
 
-def _through_air(rng: np.random.Generator, group: BandGroup, rows: list[int], surface: np.ndarray,
-                 sky: Sky) -> np.ndarray:  # fmt: skip
+def _through_air(
+    rng: np.random.Generator, group: BandGroup, rows: list[int], surface: np.ndarray, sky: Sky
+) -> np.ndarray:
     """Add clouds, air, cirrus and noise on the group's own grid, band by band."""
     table, factor = spectra(), group.gsd_m // 10
     opacity, cirrus = block_mean(sky.opacity, factor), block_mean(sky.cirrus, factor)

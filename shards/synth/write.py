@@ -23,8 +23,9 @@ def place(seed: int) -> tuple[int, float, float]:
     return 32601 + seed % _ZONES, 540_000.0, 1_140_000.0 + 600_000.0 * ((seed // _ZONES) % 11)
 
 
-def write_scenes(out: Path, scenes: int, size_px: int, seed: int, *, acquisitions: int = 1,
-                 cloud_fraction: float = 0.02) -> None:  # fmt: skip
+def write_scenes(
+    out: Path, scenes: int, size_px: int, seed: int, *, acquisitions: int = 1, cloud_fraction: float = 0.02
+) -> None:
     """Write ``scenes`` folders of thirteen rasters, ``labels/NAME.tif`` for each, and ``label_set.yaml``.
 
     Raises:
@@ -37,8 +38,9 @@ def write_scenes(out: Path, scenes: int, size_px: int, seed: int, *, acquisition
         jobs = [(seed + index, day) for index in range(scenes) for day in range(acquisitions)]
         for place_seed, day in track(jobs, "synthetic scenes"):
             scene = synthesise(size_px, place_seed, acquisition=day, cloud_fraction=cloud_fraction)
-            write_scene(folder, f"scene_{place_seed:05d}" + (f"_day{day}" if acquisitions > 1 else ""), scene,
-                         place_seed, day)  # fmt: skip
+            write_scene(
+                folder, f"scene_{place_seed:05d}" + (f"_day{day}" if acquisitions > 1 else ""), scene, place_seed, day
+            )
 
 
 def write_scene(folder: Path, name: str, scene: SyntheticScene, seed: int, day: int) -> None:
@@ -56,14 +58,25 @@ def write_scene(folder: Path, name: str, scene: SyntheticScene, seed: int, day: 
     _write_raster(folder / "labels" / f"{name}.tif", scene.label, 10, seed, {}, "land cover")
 
 
-def _write_raster(path: Path, pixels: np.ndarray, gsd_m: int, seed: int, tags: dict[str, str],
-                  description: str) -> None:  # fmt: skip
+def _write_raster(
+    path: Path, pixels: np.ndarray, gsd_m: int, seed: int, tags: dict[str, str], description: str
+) -> None:
     epsg, x_m, y_m = place(seed)
     height, width = pixels.shape
     with rasterio.open(
-        path, "w", driver="GTiff", height=height, width=width, count=1, dtype=pixels.dtype, nodata=0,
-        crs=f"EPSG:{epsg}", transform=from_origin(x_m, y_m, gsd_m, gsd_m), compress="zstd", predictor=2,
-    ) as raster:  # fmt: skip
+        path,
+        "w",
+        driver="GTiff",
+        height=height,
+        width=width,
+        count=1,
+        dtype=pixels.dtype,
+        nodata=0,
+        crs=f"EPSG:{epsg}",
+        transform=from_origin(x_m, y_m, gsd_m, gsd_m),
+        compress="zstd",
+        predictor=2,
+    ) as raster:
         raster.write(pixels, 1)
         raster.update_tags(**tags)
         raster.set_band_description(1, description)

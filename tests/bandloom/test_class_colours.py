@@ -12,9 +12,18 @@ WATER, TREES = "#0064c8", "#006400"
 
 @pytest.mark.parametrize(
     ("name", "colour"),
-    [("water", WATER), ("SeaLake", WATER), ("open water", WATER), ("Forest", TREES), ("trees", TREES),
-     ("cropland", "#f096ff"), ("built_area", "#fa0000"), ("bare ground", "#b4b4b4"), ("grasses", "#ffff4c")],
-)  # fmt: skip
+    [
+        ("water", WATER),
+        ("SeaLake", WATER),
+        ("open water", WATER),
+        ("Forest", TREES),
+        ("trees", TREES),
+        ("cropland", "#f096ff"),
+        ("built_area", "#fa0000"),
+        ("bare ground", "#b4b4b4"),
+        ("grasses", "#ffff4c"),
+    ],
+)
 def test_a_word_has_the_colour_that_people_expect(name: str, colour: str):
     assert with_colours([name, "something"], ["", ""])[0] == colour
 

@@ -161,8 +161,9 @@ def test_the_clip_scales_the_joined_gradient_to_its_bound(stage: int, tmp_path: 
 def test_a_restart_changes_no_bit(stage: int, tmp_path: Path):
     straight = run_ranks("follow", 2, tmp_path / "a", engine=deepspeed(stage), save_at=9)
     torch.save(whole(straight), tmp_path / "state.pt")
-    again = run_ranks("follow_from", 2, tmp_path / "b", engine=deepspeed(stage), state=str(tmp_path / "state.pt"),
-                      first=9, steps=20)  # fmt: skip
+    again = run_ranks(
+        "follow_from", 2, tmp_path / "b", engine=deepspeed(stage), state=str(tmp_path / "state.pt"), first=9, steps=20
+    )
     loaded, saved = whole(again), whole(straight)
     assert loaded.keys() == saved.keys()
     assert all(torch.equal(value, saved[name]) for name, value in loaded.items())
@@ -176,8 +177,9 @@ def test_a_run_may_change_engine_stage_and_world(tmp_path: Path, plain: dict[str
     torch.save(plain["state"], state)
     chain = [(2, deepspeed(3)), (1, deepspeed(1)), (2, SETTINGS), (2, deepspeed(2)), (2, deepspeed(0))]
     for index, (world, engine) in enumerate(chain):
-        results = run_ranks("follow_from", world, tmp_path / str(index), engine=engine, state=str(state), first=9,
-                            steps=20)  # fmt: skip
+        results = run_ranks(
+            "follow_from", world, tmp_path / str(index), engine=engine, state=str(state), first=9, steps=20
+        )
         assert results[0]["losses"] == pytest.approx(plain["losses"][9:], rel=1e-4)
         assert all(torch.equal(value, plain["state"][name]) for name, value in whole(results).items())
 

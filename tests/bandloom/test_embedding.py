@@ -51,9 +51,15 @@ def test_a_carried_over_weight_equals_resampling_the_pixels_by_area(gsd_m: int, 
     weight = torch.from_numpy(rng.normal(size=(8, native.samples)).astype(np.float32))
     pixels = rng.normal(size=(token_m // gsd_m,) * 2).astype(np.float32)
     resampled = np.zeros((token_m // 20,) * 2, np.float32)
-    rasterio.warp.reproject(pixels, resampled, src_crs="EPSG:32633", dst_crs="EPSG:32633",
-                            src_transform=from_origin(0, 0, gsd_m, gsd_m), dst_transform=from_origin(0, 0, 20, 20),
-                            resampling=Resampling.average)  # fmt: skip
+    rasterio.warp.reproject(
+        pixels,
+        resampled,
+        src_crs="EPSG:32633",
+        dst_crs="EPSG:32633",
+        src_transform=from_origin(0, 0, gsd_m, gsd_m),
+        dst_transform=from_origin(0, 0, 20, 20),
+        resampling=Resampling.average,
+    )
     if gsd_m > 20:  # GDAL's average needs a finer source than the target; cut cells of 20 m out of the coarse ones
         fine = np.kron(pixels, np.ones((gsd_m // 10,) * 2, np.float32))
         resampled = fine.reshape(token_m // 20, 2, token_m // 20, 2).mean((1, 3))

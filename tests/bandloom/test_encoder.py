@@ -15,8 +15,12 @@ S2 = get_sensor("sentinel2-l1c")
 
 def groups(side_m: int = 360, batch: int = 2) -> dict[int, torch.Tensor]:
     rng = np.random.default_rng(0)
-    return {g.gsd_m: torch.from_numpy(rng.integers(1500, 3500, (batch, len(g.bands), side_m // g.gsd_m,
-            side_m // g.gsd_m)).astype(np.uint16)) for g in S2.groups}  # fmt: skip
+    return {
+        g.gsd_m: torch.from_numpy(
+            rng.integers(1500, 3500, (batch, len(g.bands), side_m // g.gsd_m, side_m // g.gsd_m)).astype(np.uint16)
+        )
+        for g in S2.groups
+    }
 
 
 def encoder(**changes: object) -> Encoder:
@@ -26,8 +30,9 @@ def encoder(**changes: object) -> Encoder:
 
 def test_blocks_and_norm_are_timms_to_the_letter() -> None:
     own = encoder()
-    theirs = VisionTransformer(img_size=36, patch_size=6, embed_dim=128, depth=4, num_heads=2, class_token=False,
-                               num_classes=0, global_pool="").eval()  # fmt: skip
+    theirs = VisionTransformer(
+        img_size=36, patch_size=6, embed_dim=128, depth=4, num_heads=2, class_token=False, num_classes=0, global_pool=""
+    ).eval()
     theirs.blocks.load_state_dict(own.blocks.state_dict())
     theirs.norm.load_state_dict(own.norm.state_dict())
     tokens = own.embed(*own.samples(groups(), S2), S2) + own.positions(6, 6)

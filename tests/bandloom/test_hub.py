@@ -22,8 +22,16 @@ from bandloom.sensors import get_sensor
 from bandloom.statistics import Statistics
 
 pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed; pip install 'bandloom[train]'")
-SCORES = {"time": 1.0, "step": 40, "kind": "score", "ridge": 0.61, "knn": 0.58, "ridge_RGB": 0.42,
-          "floor_majority": 0.2, "floor_random_weights": 0.5}  # fmt: skip
+SCORES = {
+    "time": 1.0,
+    "step": 40,
+    "kind": "score",
+    "ridge": 0.61,
+    "knn": 0.58,
+    "ridge_RGB": 0.42,
+    "floor_majority": 0.2,
+    "floor_random_weights": 0.5,
+}
 TERMS = ("--licence", "apache-2.0", "--data-licence", "Copernicus Sentinel data")
 
 
@@ -49,8 +57,16 @@ def push(*words: object) -> int | str | None:
 def test_a_dry_run_shows_a_card_that_strangers_can_judge(run_folder: Path, capsys: pytest.CaptureFixture[str]):
     assert push(run_folder, "me/encoder", *TERMS) == 0
     card = capsys.readouterr().out
-    for shown in ("license: apache-2.0", "## Frozen features", "| floor: random weights | 0.500 |", "## On fewer bands",
-                  "| RGB | 0.420 |", "## Limits", "Copernicus Sentinel data", "- steps: 40"):  # fmt: skip
+    for shown in (
+        "license: apache-2.0",
+        "## Frozen features",
+        "| floor: random weights | 0.500 |",
+        "## On fewer bands",
+        "| RGB | 0.420 |",
+        "## Limits",
+        "Copernicus Sentinel data",
+        "- steps: 40",
+    ):
         assert shown in card
     assert "secret" not in card
 
@@ -128,8 +144,12 @@ def test_what_is_sent_is_a_checkpoint_that_loads(run_folder: Path, hub, tmp_path
         *TERMS,
         "--send",
     ]
-    environment = os.environ | {"HF_ENDPOINT": address, "HF_TOKEN": "hf_test", "HF_HUB_OFFLINE": "0",
-                                "HF_HOME": str(tmp_path / "home")}  # fmt: skip
+    environment = os.environ | {
+        "HF_ENDPOINT": address,
+        "HF_TOKEN": "hf_test",
+        "HF_HUB_OFFLINE": "0",
+        "HF_HOME": str(tmp_path / "home"),
+    }
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert handler.asked[0].get("private", handler.asked[0].get("visibility")) in (True, "private")
@@ -153,8 +173,12 @@ def test_what_cannot_be_pushed_is_one_sentence(run_folder: Path, capsys, words, 
 
 def test_a_hub_that_does_not_answer_is_one_sentence(run_folder: Path, tmp_path: Path):
     command = [sys.executable, "-m", "bandloom.cli", "checkpoint", "push", str(run_folder), "me/x", *TERMS, "--send"]
-    environment = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_test", "HF_HUB_OFFLINE": "0",
-                                "HF_HOME": str(tmp_path)}  # fmt: skip
+    environment = os.environ | {
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "HF_TOKEN": "hf_test",
+        "HF_HUB_OFFLINE": "0",
+        "HF_HOME": str(tmp_path),
+    }
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: the hub did not take me/x")
@@ -162,8 +186,11 @@ def test_a_hub_that_does_not_answer_is_one_sentence(run_folder: Path, tmp_path: 
 
 @pytest.mark.parametrize(
     ("text", "kept"),
-    [("at /home/me/runs/one, then", "at one, then"),
-     ("reflectance 1/2 and https://a.org/b/c", "reflectance 1/2 and https://a.org/b/c"), ("me/x", "me/x")],
-)  # fmt: skip
+    [
+        ("at /home/me/runs/one, then", "at one, then"),
+        ("reflectance 1/2 and https://a.org/b/c", "reflectance 1/2 and https://a.org/b/c"),
+        ("me/x", "me/x"),
+    ],
+)
 def test_paths_of_this_machine_are_cut_to_their_last_name(text: str, kept: str):
     assert without_paths(text) == kept

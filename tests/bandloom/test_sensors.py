@@ -53,9 +53,14 @@ def test_an_unknown_band_names_the_nearest() -> None:
 
 
 def test_a_users_own_sensor_is_a_yaml_record(tmp_path) -> None:
-    record = {"name": "mine", "reflectance": "toa", "bands": [
-        {"name": "red", "centre_nm": 660, "fwhm_nm": 40, "gsd_m": 12, "slot": "B04"},
-        {"name": "pan", "centre_nm": 600, "fwhm_nm": 300, "gsd_m": 3, "slot": None}]}  # fmt: skip
+    record = {
+        "name": "mine",
+        "reflectance": "toa",
+        "bands": [
+            {"name": "red", "centre_nm": 660, "fwhm_nm": 40, "gsd_m": 12, "slot": "B04"},
+            {"name": "pan", "centre_nm": 600, "fwhm_nm": 300, "gsd_m": 3, "slot": None},
+        ],
+    }
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(record))
     sensor = get_sensor(str(path))

@@ -69,8 +69,12 @@ def test_the_clip_scales_the_joined_gradient_to_its_bound(tmp_path: Path):
     """With SGD the step is the gradient: AdamW would hide a wrong scale."""
     settings = SETTINGS | {"clip_grad_norm": 0.05, "warmup_steps": 0, "weight_decay": 0.0}
     for result in run_ranks("follow", 2, tmp_path, engine=settings, steps=1, optimizer="sgd"):
-        step = torch.cat([(w - before).flatten() for w, before in
-                          zip(result["weights"].values(), tiny_net().state_dict().values(), strict=True)])  # fmt: skip
+        step = torch.cat(
+            [
+                (w - before).flatten()
+                for w, before in zip(result["weights"].values(), tiny_net().state_dict().values(), strict=True)
+            ]
+        )
         assert result["norms"][0] > 0.05
         assert float(step.norm()) == pytest.approx(0.05 * 1e-2, rel=1e-3)
 

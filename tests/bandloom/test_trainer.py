@@ -197,8 +197,9 @@ def test_fifty_kills_at_random_moments_leave_the_run_bit_equal(slow_save_s: floa
     rng = random.Random(5)
     kills = 0
     while True:
-        ranked = Ranked("train", 1, tmp_path, run=str(tmp_path / "run"), config=config, slow_save_s=slow_save_s,
-                        step_s=0.01)  # fmt: skip
+        ranked = Ranked(
+            "train", 1, tmp_path, run=str(tmp_path / "run"), config=config, slow_save_s=slow_save_s, step_s=0.01
+        )
         before = max(steps_of(tmp_path), default=0) if (tmp_path / "steps-0.jsonl").exists() else 0
         if kills < 50:
             wait_for_step(ranked, tmp_path, min(before + 1, 400))

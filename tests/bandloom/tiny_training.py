@@ -254,8 +254,17 @@ class Ranked:
         port = str(free_port())
         self.processes = []
         for rank, result in enumerate(self.results):
-            ranked = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1",
-                      "MASTER_PORT": port} if world > 1 else {}  # fmt: skip
+            ranked = (
+                {
+                    "RANK": str(rank),
+                    "LOCAL_RANK": str(rank),
+                    "WORLD_SIZE": str(world),
+                    "MASTER_ADDR": "127.0.0.1",
+                    "MASTER_PORT": port,
+                }
+                if world > 1
+                else {}
+            )
             given = (function, arguments, ranked, str(result), str(self.log))
             self.processes.append(_SERVER.Process(target=be_a_rank, args=given))
             self.processes[-1].start()

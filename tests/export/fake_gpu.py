@@ -133,10 +133,11 @@ class FakeTrt:
             return None
         names = list(self._shapes)
         return SimpleNamespace(
-            num_io_tensors=len(names), get_tensor_name=names.__getitem__,
+            num_io_tensors=len(names),
+            get_tensor_name=names.__getitem__,
             get_tensor_shape=lambda name: (-1, *self._shapes[name]),
             create_execution_context=lambda: FakeContext(self._cudart, OnnxRunner(self._model, threads=1)),
-        )  # fmt: skip
+        )
 
 
 class FakeContext:

@@ -22,10 +22,22 @@ def write_stack(
     """Write smooth noise, row of blocks by row of blocks; ``hole`` is left without data."""
     names = [band.name for band in get_sensor(sensor).bands if band.slot]
     height, width = size_px
-    profile = {"driver": "GTiff", "height": height, "width": width, "count": len(names), "dtype": "uint16",
-               "crs": f"EPSG:{epsg}", "transform": from_origin(600000, 1500000, 10, 10), "nodata": 0, "tiled": True,
-               "blockxsize": block_px, "blockysize": block_px, "compress": "deflate", "zlevel": 1,
-               "interleave": "band"}  # fmt: skip
+    profile = {
+        "driver": "GTiff",
+        "height": height,
+        "width": width,
+        "count": len(names),
+        "dtype": "uint16",
+        "crs": f"EPSG:{epsg}",
+        "transform": from_origin(600000, 1500000, 10, 10),
+        "nodata": 0,
+        "tiled": True,
+        "blockxsize": block_px,
+        "blockysize": block_px,
+        "compress": "deflate",
+        "zlevel": 1,
+        "interleave": "band",
+    }
     rng = np.random.default_rng(seed)
     with rasterio.open(path, "w", **profile) as file:
         file.descriptions = names

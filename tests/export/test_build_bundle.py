@@ -63,9 +63,14 @@ def test_an_engine_takes_seconds_to_build_and_without_a_gpu_is_refused_in_words(
     plan = build_engine(trt, tmp_path / "model.onnx", BuildOptions((1, 4, 8), ("sm_89",)))
     assert len(plan) > 10_000
     record = EngineFile(
-        file="engines/e.engine", backend="tensorrt-rtx", backend_version=trt.__version__, precision="fp32",
-        compute_capabilities=("sm_89",), batch=(1, 4, 8), built_without_gpu=True,
-    )  # fmt: skip
+        file="engines/e.engine",
+        backend="tensorrt-rtx",
+        backend_version=trt.__version__,
+        precision="fp32",
+        compute_capabilities=("sm_89",),
+        batch=(1, 4, 8),
+        built_without_gpu=True,
+    )
     if has_gpu():
         pytest.skip("this machine has a GPU")
     with pytest.raises(Unavailable, match="Cuda Runtime"):
@@ -113,9 +118,12 @@ def read_bundle_of(contract):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("wheel", "names"),
-    [("tensorrt-cu12-bindings==10.13.3.9", API_NAMES), ("tensorrt-cu13-bindings==11.4.0.106", API_NAMES),
-     ("tensorrt-rtx-cu13-bindings==1.7.1.116", (*API_NAMES, *RTX_NAMES))],
-)  # fmt: skip
+    [
+        ("tensorrt-cu12-bindings==10.13.3.9", API_NAMES),
+        ("tensorrt-cu13-bindings==11.4.0.106", API_NAMES),
+        ("tensorrt-rtx-cu13-bindings==1.7.1.116", (*API_NAMES, *RTX_NAMES)),
+    ],
+)
 def test_every_name_that_is_used_is_in_the_published_bindings(tmp_path, wheel, names):
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:"]
     got = subprocess.run(

@@ -20,8 +20,18 @@ def place(tmp_path_factory):
     write_stack(folder / "before.tif", (120, 120), seed=1, hole=(slice(0, 30), slice(0, 30)))
     write_stack(folder / "after.tif", (120, 120), seed=2, hole=(slice(60, 90), slice(60, 90)))
     write_stack(folder / "elsewhere.tif", (120, 120), epsg=32655)
-    assert run("predict", folder / "tiny", "--change", folder / "before.tif", folder / "after.tif",
-               "--out", folder / "change.tif") == 0  # fmt: skip
+    assert (
+        run(
+            "predict",
+            folder / "tiny",
+            "--change",
+            folder / "before.tif",
+            folder / "after.tif",
+            "--out",
+            folder / "change.tif",
+        )
+        == 0
+    )
     return folder
 
 
@@ -69,8 +79,9 @@ def test_the_item_is_valid_has_the_maps_grid_and_leads_to_both_maps(place):
         assert item.properties["proj:shape"] == list(file.shape)
         np.testing.assert_allclose(item.properties["proj:transform"], list(file.transform)[:6])
     assert {str(link.target).removeprefix("./") for link in item.get_links("derived_from")} == {
-        "change.before.stac.json", "change.after.stac.json"
-    }  # fmt: skip
+        "change.before.stac.json",
+        "change.after.stac.json",
+    }
     named = [each.get_absolute_href() for each in item.assets.values()]
     assert {Path(each).name for each in named} == {"change.tif", "change.qml", "change.change.json"}
     assert all(Path(each).is_file() for each in named)

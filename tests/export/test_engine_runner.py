@@ -20,8 +20,15 @@ from tests.export.tiny_model import TILING, random_chips, tiny_contract, write_t
 
 
 def engine_file(batch=(1, 4, 6)):
-    return EngineFile(file="engines/e.engine", backend="tensorrt", backend_version="0.0", precision="fp32",
-                      compute_capabilities=("sm_89",), batch=batch, built_without_gpu=False)  # fmt: skip
+    return EngineFile(
+        file="engines/e.engine",
+        backend="tensorrt",
+        backend_version="0.0",
+        precision="fp32",
+        compute_capabilities=("sm_89",),
+        batch=batch,
+        built_without_gpu=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -163,11 +170,18 @@ def test_without_a_driver_the_published_bindings_take_every_call_and_say_what_is
         pytest.skip("this machine has a GPU; bandloom doctor --gpu tries the calls there")
     pair = Pair(np.zeros(8, np.uint8), 1 << 20, 1 << 20)
     calls = (
-        cuda.compute_capability, partial(cuda.allocate, 8), partial(cuda.free, pair), cuda.stream,
-        partial(cuda.close_stream, 1), partial(cuda.wait, 1), partial(cuda.copy_in, pair, 8, 1),
-        partial(cuda.copy_out, pair, 8, 1), partial(cuda.launch, runtime.cudaGraphExec_t(), 1),
-        partial(cuda.close_graph, runtime.cudaGraphExec_t()), cuda.captured(1, []).__enter__,
-    )  # fmt: skip
+        cuda.compute_capability,
+        partial(cuda.allocate, 8),
+        partial(cuda.free, pair),
+        cuda.stream,
+        partial(cuda.close_stream, 1),
+        partial(cuda.wait, 1),
+        partial(cuda.copy_in, pair, 8, 1),
+        partial(cuda.copy_out, pair, 8, 1),
+        partial(cuda.launch, runtime.cudaGraphExec_t(), 1),
+        partial(cuda.close_graph, runtime.cudaGraphExec_t()),
+        cuda.captured(1, []).__enter__,
+    )
     for call in calls:
         with pytest.raises(CudaError, match=r"cuda\w+ failed: cudaError"):
             call()

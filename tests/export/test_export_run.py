@@ -91,9 +91,7 @@ def test_the_graph_has_named_native_inputs_a_named_batch_and_its_contract(export
     _, bundle = exported
     proto = onnx.load(bundle.path / "model.onnx")
     shapes = {i.name: [d.dim_param or d.dim_value for d in i.type.tensor_type.shape.dim] for i in proto.graph.input}
-    assert shapes == {
-        "g10": ["batch", 4, 36, 36, 2], "g20": ["batch", 6, 18, 18, 2], "g60": ["batch", 3, 6, 6, 2]
-    }  # fmt: skip
+    assert shapes == {"g10": ["batch", 4, 36, 36, 2], "g20": ["batch", 6, 18, 18, 2], "g60": ["batch", 3, 6, 6, 2]}
     assert proto.opset_import[0].version == 20
     assert {p.key: p.value for p in proto.metadata_props}[CONTRACT_KEY] == bundle.contract.digest()
 

@@ -77,8 +77,14 @@ def test_killed_at_random_moments_again_and_again_the_map_has_the_same_pixels(bu
         np.testing.assert_array_equal(one.read(1), other.read(1))
         assert one.overviews(1) == other.overviews(1)
     assert left_in(tmp_path) == [
-        "killed.qml", "killed.stac.json", "killed.tif", "scene.tif", "whole.qml", "whole.stac.json", "whole.tif"
-    ]  # fmt: skip
+        "killed.qml",
+        "killed.stac.json",
+        "killed.tif",
+        "scene.tif",
+        "whole.qml",
+        "whole.stac.json",
+        "whole.tif",
+    ]
 
 
 def test_a_run_that_was_killed_while_it_wrote_the_finished_map_writes_it(bundle, tmp_path):
@@ -128,9 +134,12 @@ def test_a_side_file_of_somebody_else_is_not_replaced(bundle, tmp_path):
 def test_a_limit_on_file_sizes_is_one_sentence_and_leaves_nothing(bundle, tmp_path, limit_bytes):
     scene = write_stack(tmp_path / "scene.tif", (600, 600))
     done = subprocess.run(
-        command(bundle, scene, tmp_path / "map.tif"), capture_output=True, text=True, check=False,
+        command(bundle, scene, tmp_path / "map.tif"),
+        capture_output=True,
+        text=True,
+        check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes)),
-    )  # fmt: skip
+    )
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert "ulimit -f" in done.stderr

@@ -76,8 +76,13 @@ def test_map_is_a_cog_that_explains_itself(bundle, scene, tmp_path, capsys):
     assert "half-tile shift:" in said
     assert "engine" in said
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "map.confidence.tif", "map.png", "map.probabilities.tif", "map.qml", "map.stac.json", "map.tif"
-    ]  # fmt: skip
+        "map.confidence.tif",
+        "map.png",
+        "map.probabilities.tif",
+        "map.qml",
+        "map.stac.json",
+        "map.tif",
+    ]
 
 
 def test_a_large_map_has_overviews(bundle, tmp_path):
@@ -91,8 +96,16 @@ def test_a_scene_of_15_m_samples_gets_a_10_m_map(tmp_path):
     bundle = write_tiny_bundle(tmp_path / "theos", tiny_contract(get_sensor("theos1")))
     path = tmp_path / "scene.tif"
     names = [band.name for group in get_sensor("theos1").groups for band in group.bands]
-    profile = {"driver": "GTiff", "height": 100, "width": 41, "count": len(names), "dtype": "uint16", "nodata": 0,
-               "crs": "EPSG:32648", "transform": rasterio.Affine(15, 0, 600000, 0, -15, 1500000)}  # fmt: skip
+    profile = {
+        "driver": "GTiff",
+        "height": 100,
+        "width": 41,
+        "count": len(names),
+        "dtype": "uint16",
+        "nodata": 0,
+        "crs": "EPSG:32648",
+        "transform": rasterio.Affine(15, 0, 600000, 0, -15, 1500000),
+    }
     with rasterio.open(path, "w", **profile) as file:
         file.descriptions = names
         file.write(np.random.default_rng(0).integers(1010, 4000, (len(names), 100, 41)).astype(np.uint16))
@@ -202,8 +215,20 @@ except SystemExit as ended:
     assert ended.code == 0, ended.code
 print("peak_kb", open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 """  # not getrusage, whose peak begins with what this process held when it started that one
-NOT_ON_THE_BOX = ("torch", "torchvision", "timm", "safetensors", "onnx", "onnxscript", "blosc2", "webdataset",
-                  "sklearn", "matplotlib", "scipy", "huggingface_hub")  # fmt: skip
+NOT_ON_THE_BOX = (
+    "torch",
+    "torchvision",
+    "timm",
+    "safetensors",
+    "onnx",
+    "onnxscript",
+    "blosc2",
+    "webdataset",
+    "sklearn",
+    "matplotlib",
+    "scipy",
+    "huggingface_hub",
+)
 
 
 def run_blocked(*arguments, blocked=NOT_ON_THE_BOX) -> int:
@@ -289,8 +314,9 @@ def _doctor_on_a_box(box, bundle):
         pytest.skip("tensorrt-rtx cannot be installed here; all before it passed")
     build = ("bundle", "build", bundle, "--backend", "tensorrt-rtx", "--compute-capability", "sm_89")
     subprocess.run([box / "bandloom", *build], check=True)
-    done = subprocess.run([box / "bandloom", "doctor", "--gpu", "--bundle", bundle], capture_output=True, text=True,
-                          check=False)  # fmt: skip
+    done = subprocess.run(
+        [box / "bandloom", "doctor", "--gpu", "--bundle", bundle], capture_output=True, text=True, check=False
+    )
     assert subprocess.run([box / "python", "-c", "import torch"], capture_output=True, check=False).returncode == 1
     lines = {line[7:].split("  ")[0].strip(): line[:4] for line in done.stdout.splitlines() if line[:4] in VERDICTS}
     assert lines["tensorrt-rtx importable"] == "pass"

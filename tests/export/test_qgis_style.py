@@ -31,7 +31,9 @@ def test_a_style_holds_every_class_with_its_code_name_and_colour(tmp_path: Path)
     write_style(tmp_path / "map.qml", LABELS)
     entries = xml.parse(tmp_path / "map.qml").getroot().iter("paletteEntry")
     assert [(e.get("value"), e.get("color"), e.get("label")) for e in entries] == [
-        ("3", "#abcdef", 'wheat & "rye" <new>'), ("7", "#102030", "forêt")]  # fmt: skip
+        ("3", "#abcdef", 'wheat & "rye" <new>'),
+        ("7", "#102030", "forêt"),
+    ]
 
 
 def test_a_style_begins_as_qgis_expects(tmp_path: Path):
@@ -46,13 +48,26 @@ def test_qgis_opens_the_map_with_its_classes(tmp_path: Path):
     asked = [python or "", "-c", "import qgis.core"]
     if python is None or subprocess.run(asked, capture_output=True, check=False).returncode:
         pytest.skip("no QGIS: apt-get install python3-qgis")
-    profile = {"driver": "GTiff", "height": 4, "width": 4, "count": 1, "dtype": "uint8", "crs": "EPSG:32648",
-               "transform": rasterio.Affine(10, 0, 600000, 0, -10, 1500000)}  # fmt: skip
+    profile = {
+        "driver": "GTiff",
+        "height": 4,
+        "width": 4,
+        "count": 1,
+        "dtype": "uint8",
+        "crs": "EPSG:32648",
+        "transform": rasterio.Affine(10, 0, 600000, 0, -10, 1500000),
+    }
     with rasterio.open(tmp_path / "map.tif", "w", **profile) as file:
         file.write(np.full((4, 4), 3, np.uint8), 1)
     write_style(tmp_path / "map.qml", LABELS)
-    environment = {"QT_QPA_PLATFORM": "offscreen", "HOME": str(tmp_path), "PATH": "/usr/bin", "LC_ALL": "C.UTF-8",
-                   "XDG_RUNTIME_DIR": str(tmp_path)}  # fmt: skip
-    said = subprocess.run([python, "-c", ASK_QGIS, str(tmp_path / "map.tif")], env=environment, capture_output=True,
-                          text=True, check=True)  # fmt: skip
+    environment = {
+        "QT_QPA_PLATFORM": "offscreen",
+        "HOME": str(tmp_path),
+        "PATH": "/usr/bin",
+        "LC_ALL": "C.UTF-8",
+        "XDG_RUNTIME_DIR": str(tmp_path),
+    }
+    said = subprocess.run(
+        [python, "-c", ASK_QGIS, str(tmp_path / "map.tif")], env=environment, capture_output=True, text=True, check=True
+    )
     assert said.stdout.splitlines() == ["paletted", '3 #abcdef wheat & "rye" <new>', "7 #102030 forêt"]

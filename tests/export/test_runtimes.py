@@ -23,8 +23,15 @@ def bundle(tmp_path):
 def with_engine(path, content, **changes):
     """Put a file into a bundle that claims to be an engine."""
     record = read_bundle(path).record
-    fields = {"file": "engines/e.engine", "backend": "tensorrt-rtx", "backend_version": "1", "precision": "fp32",
-              "compute_capabilities": ("sm_89",), "batch": (1, 8, 32), "built_without_gpu": True}  # fmt: skip
+    fields = {
+        "file": "engines/e.engine",
+        "backend": "tensorrt-rtx",
+        "backend_version": "1",
+        "precision": "fp32",
+        "compute_capabilities": ("sm_89",),
+        "batch": (1, 8, 32),
+        "built_without_gpu": True,
+    }
     (path / "engines").mkdir()
     (path / "engines" / "e.engine").write_bytes(content)
     seal(path, record.with_changes(engines=[EngineFile(**(fields | changes))]))

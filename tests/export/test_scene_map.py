@@ -52,8 +52,11 @@ def naive(runner, scene, shift_px=0):
                 ys = mirror(np.arange((y - margin) * 10 // g, (y + margin + core) * 10 // g), dn.shape[1])
                 xs = mirror(np.arange((x - margin) * 10 // g, (x + margin + core) * 10 // g), dn.shape[2])
                 tile[g] = dn[:, ys][:, :, xs][None]
-            here = scene.groups[finest][:, max(y, 0) * 10 // finest : -(-(y + core) * 10 // finest),
-                                        max(x, 0) * 10 // finest : -(-(x + core) * 10 // finest)]  # fmt: skip
+            here = scene.groups[finest][
+                :,
+                max(y, 0) * 10 // finest : -(-(y + core) * 10 // finest),
+                max(x, 0) * 10 // finest : -(-(x + core) * 10 // finest),
+            ]
             if not valid(here).any():
                 continue
             logits = runner.run(tile)[0, :, margin : margin + core, margin : margin + core]

@@ -73,8 +73,9 @@ def test_a_ragged_scene_is_rounded_up_to_whole_cells():
     assert round_up_to_cells(600.0000000001) == 60
 
 
-@pytest.mark.parametrize(("arguments", "said"), [((50, 6, 6), "multiple of 6"), ((48, 24, 0), "keeps 0"),
-                                                 ((48, 6, 24), "twice the taper")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "said"), [((50, 6, 6), "multiple of 6"), ((48, 24, 0), "keeps 0"), ((48, 6, 24), "twice the taper")]
+)
 def test_a_tiling_that_cannot_work_is_refused(arguments, said):
     with pytest.raises(BundleError, match=said):
         Tiling(*arguments)

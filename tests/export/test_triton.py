@@ -14,9 +14,11 @@ def test_a_repository_has_the_layout_and_shapes_that_triton_reads(tmp_path, caps
     assert 'platform: "onnxruntime_onnx"' in config
     found = re.findall(r'name: "(\w+)" data_type: (\w+) dims: \[ ([\d, ]+) \]', config)
     assert found == [
-        ("g10", "TYPE_UINT8", "4, 48, 48, 2"), ("g20", "TYPE_UINT8", "6, 24, 24, 2"),
-        ("g60", "TYPE_UINT8", "3, 8, 8, 2"), ("logits", "TYPE_FP32", "4, 48, 48"),
-    ]  # fmt: skip
+        ("g10", "TYPE_UINT8", "4, 48, 48, 2"),
+        ("g20", "TYPE_UINT8", "6, 24, 24, 2"),
+        ("g60", "TYPE_UINT8", "3, 8, 8, 2"),
+        ("logits", "TYPE_FP32", "4, 48, 48"),
+    ]
     assert config.count("{") == config.count("}")
     assert config.count("[") == config.count("]")
     assert run("bundle", "triton", bundle, tmp_path / "models") == 2

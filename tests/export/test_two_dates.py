@@ -72,8 +72,14 @@ def test_a_scene_of_two_dates_maps_as_torch_maps_it(exported):
 
     maps = []
     for runner in (verify(bundle), Torch()):
-        mapper = SceneMapper(runner, bundle.contract.tiling, 2, lambda: TwoDates(earlier, later, (0.0, 0.0)), dates=2,
-                             pace=Pace(batch=3, readers=2))  # fmt: skip
+        mapper = SceneMapper(
+            runner,
+            bundle.contract.tiling,
+            2,
+            lambda: TwoDates(earlier, later, (0.0, 0.0)),
+            dates=2,
+            pace=Pace(batch=3, readers=2),
+        )
         rows = list(mapper.rows())
         maps.append((np.concatenate([r.logits for r in rows], axis=1), np.concatenate([r.measured for r in rows])))
     both = (earlier.groups[10] > 0).any(axis=0) & (later.groups[10] > 0).any(axis=0)
@@ -117,10 +123,12 @@ def test_a_later_scene_that_lies_elsewhere_on_the_same_grid_is_read_where_the_ea
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"transform": from_origin(600030, 1500000, 10, 10)}, "no multiple of 60 m"),
-     ({"transform": from_origin(700020, 1500000, 10, 10)}, "share no ground"),
-     ({"crs": rasterio.CRS.from_epsg(32648)}, "compare scenes of one grid")],
-)  # fmt: skip
+    [
+        ({"transform": from_origin(600030, 1500000, 10, 10)}, "no multiple of 60 m"),
+        ({"transform": from_origin(700020, 1500000, 10, 10)}, "share no ground"),
+        ({"crs": rasterio.CRS.from_epsg(32648)}, "compare scenes of one grid"),
+    ],
+)
 def test_pairs_that_do_not_fit_are_refused_in_a_sentence(change, words):
     earlier, later = random_scene(L1C, (6, 8), 1), replace(random_scene(L1C, (6, 8), 2), **change)
     with pytest.raises(SceneError, match=words):

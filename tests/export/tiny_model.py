@@ -15,9 +15,17 @@ from export.runner import OnnxRunner
 from export.tiling import Tiling
 
 LABELS = LabelSet(
-    "four", tuple(LabelClass(c, n, h) for c, n, h in
-                  ((10, "water", "#0000ff"), (20, "crop", "#ffff00"), (30, "tree", "#008000"), (40, "town", "#ff0000")))
-)  # fmt: skip
+    "four",
+    tuple(
+        LabelClass(c, n, h)
+        for c, n, h in (
+            (10, "water", "#0000ff"),
+            (20, "crop", "#ffff00"),
+            (30, "tree", "#008000"),
+            (40, "town", "#ff0000"),
+        )
+    ),
+)
 TILING = Tiling(48, 6, 12)
 
 
@@ -51,9 +59,15 @@ def write_tiny_model(path: Path, contract: Contract, seed: int = 0) -> None:
             helper.make_node("Mul", [f"{n}_f", "pair"], [f"{n}_p"]),
             helper.make_node("ReduceSum", [f"{n}_p", "axes"], [f"{n}_dn"], keepdims=0),
             helper.make_node("Conv", [f"{n}_dn", f"{n}_w"], [f"{n}_c"], pads=[2, 2, 2, 2]),
-            helper.make_node("Resize", [f"{n}_c", "", f"{n}_zoom"], [f"{n}_10"], mode="nearest",
-                             coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
-        ]  # fmt: skip
+            helper.make_node(
+                "Resize",
+                [f"{n}_c", "", f"{n}_zoom"],
+                [f"{n}_10"],
+                mode="nearest",
+                coordinate_transformation_mode="asymmetric",
+                nearest_mode="floor",
+            ),
+        ]
         grown.append(f"{n}_10")
     segment = contract.makes_map
     nodes.append(helper.make_node("Sum", grown, ["logits" if segment else "map"]))
@@ -87,10 +101,18 @@ def write_tiny_bundle(folder: Path, contract: Contract | None = None, seed: int 
     chips = random_chips(contract, 2)
     logits = OnnxRunner(folder / "model.onnx", threads=1).run(chips)
     write_golden(folder / GOLDEN, golden_of(chips, logits, contract))
-    parity = Parity(chips=2, source="noise", max_abs=0, argmax_agreement=1, allowed_max_abs=1e-4,
-                    required_agreement=0.9999, runtime="itself")  # fmt: skip
+    parity = Parity(
+        chips=2,
+        source="noise",
+        max_abs=0,
+        argmax_agreement=1,
+        allowed_max_abs=1e-4,
+        required_agreement=0.9999,
+        runtime="itself",
+    )
     model = ModelFile(file="model.onnx", precision="fp32", opset=20, parity=parity)
-    record = BundleRecord(name="tiny", contract=contract, files={}, versions={}, created="2026-01-01T00:00:00Z",
-                          models=(model,))  # fmt: skip
+    record = BundleRecord(
+        name="tiny", contract=contract, files={}, versions={}, created="2026-01-01T00:00:00Z", models=(model,)
+    )
     seal(folder, record)
     return folder

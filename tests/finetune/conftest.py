@@ -26,8 +26,9 @@ def scenes_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def scene_shards(scenes_folder) -> Path:
     out = scenes_folder.parent / "shards"
-    options = BuildOptions(side_px=120, labels=str(scenes_folder / "labels"),
-                           label_set=str(scenes_folder / "label_set.yaml"))  # fmt: skip
+    options = BuildOptions(
+        side_px=120, labels=str(scenes_folder / "labels"), label_set=str(scenes_folder / "label_set.yaml")
+    )
     build([str(scenes_folder / "scenes")], out, options)
     return out
 

@@ -55,8 +55,10 @@ class FakeShards:
         ]
 
         if chips:
-            self.entries = [replace(e, class_index=s.class_index, has_label=False)
-                            for e, s in zip(self.entries, self.samples, strict=True)]  # fmt: skip
+            self.entries = [
+                replace(e, class_index=s.class_index, has_label=False)
+                for e, s in zip(self.entries, self.samples, strict=True)
+            ]
 
     def _sample(self, entry: FakeEntry, rng: np.random.Generator, chips: bool) -> FakeSample:
         side = entry.side_px // 6

@@ -10,8 +10,13 @@ def batch(draws) -> DeviceBatch:
     """Chips whose every band is the label's own pattern."""
     rng = np.random.default_rng(0)
     coarse = torch.from_numpy(rng.integers(0, 3, (len(draws), 4, 4)))
-    groups = {g.gsd_m: coarse.repeat_interleave(60 // g.gsd_m, 1).repeat_interleave(60 // g.gsd_m, 2)[:, None]
-              .expand(-1, len(g.bands), -1, -1).to(torch.uint16) for g in S2.groups}  # fmt: skip
+    groups = {
+        g.gsd_m: coarse.repeat_interleave(60 // g.gsd_m, 1)
+        .repeat_interleave(60 // g.gsd_m, 2)[:, None]
+        .expand(-1, len(g.bands), -1, -1)
+        .to(torch.uint16)
+        for g in S2.groups
+    }
     label = coarse.repeat_interleave(6, 1).repeat_interleave(6, 2).to(torch.uint8)
     return DeviceBatch(S2, groups, tuple(map(str, draws)), np.array(draws, np.uint64), label, None)
 

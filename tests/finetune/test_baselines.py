@@ -20,8 +20,10 @@ def data(task="segment", **changes) -> TaskData:
 @pytest.mark.parametrize("task", ["segment", "classify"])
 def test_every_baseline_beats_the_majority_on_separable_classes(task):
     labelled = data(task)
-    rows = {row.name: scores(row.confusion, labelled.label_set.names) for row in
-            run_baselines(list(BASELINES[task]), labelled)}  # fmt: skip
+    rows = {
+        row.name: scores(row.confusion, labelled.label_set.names)
+        for row in run_baselines(list(BASELINES[task]), labelled)
+    }
     assert set(rows) == set(BASELINES[task])
     for name, row in rows.items():
         assert name == "majority" or row["macro_f1"] > rows["majority"]["macro_f1"] + 0.2

@@ -53,8 +53,10 @@ def test_maps_differ_where_both_know_their_class():
 
 
 def test_a_date_is_paired_with_the_next_of_its_place():
-    entries = [replace(e, datetime=f"202{i % 3}-06-01", x_m=0.0 if i < 3 else 60.0 * i) for i, e in
-               enumerate(FakeShards(5, 12).entries)]  # fmt: skip
+    entries = [
+        replace(e, datetime=f"202{i % 3}-06-01", x_m=0.0 if i < 3 else 60.0 * i)
+        for i, e in enumerate(FakeShards(5, 12).entries)
+    ]
     assert find_pairs(entries, S2.name, both_labelled=True) == {0: 1, 1: 2}
     entries[1] = replace(entries[1], has_label=False)
     assert find_pairs(entries, S2.name, both_labelled=True) == {}
@@ -120,8 +122,10 @@ def test_two_equal_dates_leave_the_difference_empty():
 
 def test_the_floors_find_some_change(pair_shards):
     data = ChangeData(ShardSet(pair_shards), BlockSplit(300, 60), S2)
-    rows = {row.name: scores(row.confusion, CHANGE.names) for row in
-            run_baselines(["majority", "post_classification", "pair_logistic"], data)}  # fmt: skip
+    rows = {
+        row.name: scores(row.confusion, CHANGE.names)
+        for row in run_baselines(["majority", "post_classification", "pair_logistic"], data)
+    }
     assert rows["post_classification"]["classes"][1]["recall"] > 0.5
     assert rows["pair_logistic"]["macro_f1"] > rows["majority"]["macro_f1"]
 

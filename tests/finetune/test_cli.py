@@ -7,8 +7,15 @@ import pytest
 
 from bandloom.cli import main
 
-FEW = ("trainer.steps=2", "trainer.batch_size=4", "trainer.workers=0", "size=demo", "bootstrap=50", "warm_steps=5",
-       "chip_px=24")  # fmt: skip
+FEW = (
+    "trainer.steps=2",
+    "trainer.batch_size=4",
+    "trainer.workers=0",
+    "size=demo",
+    "bootstrap=50",
+    "warm_steps=5",
+    "chip_px=24",
+)
 
 
 def run(*words: object) -> int:
@@ -31,8 +38,15 @@ def rows(folder) -> list[str]:
 def test_a_probe_is_scored_beside_random_weights_fewer_bands_and_floors(tmp_path, config, encoder_folder, capsys):
     words = (config, f"checkpoint={encoder_folder}", *FEW, "baselines=[majority]", "--few-shot")
     assert run("probe", *words, "--out", tmp_path / "out") == 0
-    assert rows(tmp_path / "out") == ["linear", "20 neighbours", "attention", "linear, random weights",
-                                      "linear, 10m bands", "linear, RGB bands", "majority"]  # fmt: skip
+    assert rows(tmp_path / "out") == [
+        "linear",
+        "20 neighbours",
+        "attention",
+        "linear, random weights",
+        "linear, 10m bands",
+        "linear, RGB bands",
+        "majority",
+    ]
     record = json.loads((tmp_path / "out" / "metrics.json").read_text())
     curve = record["few_shot"]
     assert [point["shots"] for point in curve] == [1, 5, 10, 50, 0.01, 0.1, 1.0]
@@ -101,8 +115,9 @@ def test_a_model_is_scored_again_on_its_own_test_ground(tmp_path, config, chip_s
         (("evaluate", "nowhere", "SHARDS", "--ground", "mine"), r"--ground 'mine' is not known"),
     ],
 )
-def test_bad_input_is_one_sentence_and_an_untouched_disk(tmp_path, config, chip_shards, encoder_folder, capsys, words,
-                                                         said):  # fmt: skip
+def test_bad_input_is_one_sentence_and_an_untouched_disk(
+    tmp_path, config, chip_shards, encoder_folder, capsys, words, said
+):
     names = {"CONFIG": str(config), "SHARDS": str(chip_shards), "ENCODER": str(encoder_folder)}
     assert run(*(names.get(word, word) for word in words), "--out", tmp_path / "out") == 2
     message = capsys.readouterr().err

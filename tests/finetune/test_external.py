@@ -11,9 +11,16 @@ from finetune.task_data import TaskData
 from tests.finetune.fake_shards import FakeShards
 from tests.finetune.models import S2
 
-RECORD = {"library": "timm", "model": "test_vit", "weights": "weights.safetensors",
-          "bands": ["B02", "B03", "B04", "B08"], "side_px": 32, "mean": [1500] * 4, "std": [800] * 4,
-          "arguments": {"img_size": 32}}  # fmt: skip
+RECORD = {
+    "library": "timm",
+    "model": "test_vit",
+    "weights": "weights.safetensors",
+    "bands": ["B02", "B03", "B04", "B08"],
+    "side_px": 32,
+    "mean": [1500] * 4,
+    "std": [800] * 4,
+    "arguments": {"img_size": 32},
+}
 
 
 @pytest.fixture(name="folder")

@@ -19,8 +19,9 @@ def test_known_labels_cost_what_torch_says(smoothing, weighted):
     logits, target = torch.randn(2, 3, 6, 6), torch.randint(0, 3, (2, 6, 6)).to(torch.uint8)
     target[0, :2] = 255
     weight = torch.tensor([1.0, 2.0, 0.5]) if weighted else None
-    expected = torch.nn.functional.cross_entropy(logits, target.long(), weight, ignore_index=255,
-                                                 label_smoothing=smoothing)  # fmt: skip
+    expected = torch.nn.functional.cross_entropy(
+        logits, target.long(), weight, ignore_index=255, label_smoothing=smoothing
+    )
     assert torch.allclose(cross_entropy(logits, target, weight, smoothing), expected)
     empty = torch.full_like(target, 255)
     assert cross_entropy(logits, empty, weight, smoothing).item() == 0.0

@@ -52,9 +52,12 @@ def test_a_users_own_mapping_is_read_and_checked(tmp_path):
     path = tmp_path / "m.csv"
     path.write_text("from,to,lossy\nForest,Trees,no\nRiver,Water,no\n")
     assert (get_mapping("eurosat10", "dynamicworld9", path).index != 255).sum() == 2
-    for text, said in (("a,b\n", "expected from,to,lossy"), ("from,to,lossy\nForest,Trees\n", "line 2"),
-                       ("from,to,lossy\nForest,Tree,no\nForest,Water,no\n", "is no class"),
-                       ("from,to,lossy\nForest,Trees,no\nForest,Water,no\n", "to two classes")):  # fmt: skip
+    for text, said in (
+        ("a,b\n", "expected from,to,lossy"),
+        ("from,to,lossy\nForest,Trees\n", "line 2"),
+        ("from,to,lossy\nForest,Tree,no\nForest,Water,no\n", "is no class"),
+        ("from,to,lossy\nForest,Trees,no\nForest,Water,no\n", "to two classes"),
+    ):
         path.write_text(text)
         with pytest.raises(LabelError, match=said):
             get_mapping("eurosat10", "dynamicworld9", path)

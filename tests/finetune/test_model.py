@@ -87,8 +87,16 @@ def test_a_model_exports_to_onnx_and_computes_the_same(tmp_path, head):
 
     path = tmp_path / "m.onnx"
     batch = torch.export.Dim("batch", min=1, max=64)
-    torch.onnx.export(Flat().eval(), tuple(groups.values()), path, dynamo=True, opset_version=20, external_data=False,
-                      verbose=False, dynamic_shapes=({0: batch}, {0: batch}, {0: batch}))  # fmt: skip
+    torch.onnx.export(
+        Flat().eval(),
+        tuple(groups.values()),
+        path,
+        dynamo=True,
+        opset_version=20,
+        external_data=False,
+        verbose=False,
+        dynamic_shapes=({0: batch}, {0: batch}, {0: batch}),
+    )
     check_ops(pytest.importorskip("onnx").load(path))  # engines have all of them
     session = onnxruntime.InferenceSession(path)
     other = chips(batch=3, seed=1)

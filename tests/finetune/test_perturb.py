@@ -63,8 +63,10 @@ def test_lost_bands_are_absent_and_some_always_stay():
     assert drops.shape == (200, 13)
     assert not drops.all(1).any()
     assert drops.sum(1).max() == 12
-    sensors = {frozenset(slot for slot, gone in zip(S2.slots, row, strict=True) if not gone) for row in
-               lost_slots(S2, PerturbConfig(other_sensor=1.0), draws)}  # fmt: skip
+    sensors = {
+        frozenset(slot for slot, gone in zip(S2.slots, row, strict=True) if not gone)
+        for row in lost_slots(S2, PerturbConfig(other_sensor=1.0), draws)
+    }
     assert frozenset({"B02", "B03", "B04"}) in sensors
     assert len(sensors) == 4
     rate = lost_slots(S2, PerturbConfig(drop_band=0.3), np.arange(5_000, dtype=np.uint64)).mean()

@@ -18,8 +18,11 @@ def test_every_picture_is_drawn(tmp_path, task):
     draw_worst(tmp_path / "worst.png", found.worst, LABELS, S2)
     draw_confusion(tmp_path / "confusion.png", found.row.confusion, LABELS.names)
     draw_reliability(tmp_path / "reliability.png", found.calibration(1.5))
-    draw_curves(tmp_path / "curves.png", [{"step": 1, "loss": 2.0}, {"step": 2, "loss": None}],
-                [{"step": 2, "validation_macro_f1": 0.5}])  # fmt: skip
+    draw_curves(
+        tmp_path / "curves.png",
+        [{"step": 1, "loss": 2.0}, {"step": 2, "loss": None}],
+        [{"step": 2, "validation_macro_f1": 0.5}],
+    )
     for name in ("worst", "confusion", "reliability", "curves"):
         assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
 

@@ -26,8 +26,10 @@ from tests.finetune.models import S2, task_model
 def a_record():
     data = TaskData(FakeShards(2), "segment", BlockSplit(300, 60), S2)
     rng = np.random.default_rng(0)
-    rows = [Row(name, {b: rng.integers(0, 9, (3, 3)) + good * np.eye(3, dtype=int) for b in range(12)}, 10, 20, 0.5)
-            for name, good in (("fine-tuned", 60), ("majority", 0))]  # fmt: skip
+    rows = [
+        Row(name, {b: rng.integers(0, 9, (3, 3)) + good * np.eye(3, dtype=int) for b in range(12)}, 10, 20, 0.5)
+        for name, good in (("fine-tuned", 60), ("majority", 0))
+    ]
     return metrics_record(rows, data, 200, mode="full")
 
 
@@ -85,7 +87,10 @@ def test_calibration_worst_examples_and_predictions_lie_beside_the_scores(tmp_pa
     write_report(tmp_path, record)
     write_evidence(tmp_path, found, data, [{"kind": "train", "step": 1, "loss": 1.0}])
     assert {each.name for each in (tmp_path / "pictures").iterdir()} == {
-        "confusion.png", "reliability.png", "worst.png", "curves.png"
-    }  # fmt: skip
+        "confusion.png",
+        "reliability.png",
+        "worst.png",
+        "curves.png",
+    }
     assert list(tmp_path.glob("predictions.*"))
     assert "temperature 2.00" in model_card(model, record, {})

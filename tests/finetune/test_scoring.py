@@ -28,8 +28,10 @@ def test_the_batch_size_changes_no_logit():
 def test_a_sample_smaller_than_a_chip_is_padded_with_absent_ground():
     sample = FakeShards(1, 12).read(0)
     assert {gsd: part.shape for gsd, part in cut(sample.groups, 0, 0, 24).items()} == {
-        10: (4, 24, 24), 20: (6, 12, 12), 60: (3, 4, 4)
-    }  # fmt: skip
+        10: (4, 24, 24),
+        20: (6, 12, 12),
+        60: (3, 4, 4),
+    }
     assert predict_sample(task_model(), sample.groups, sample.label).shape == (3, 12, 12)
 
 

@@ -68,8 +68,13 @@ def test_two_seeds_leave_two_trainings_of_the_model(tmp_path, scene_shards, enco
 
 
 def test_a_second_seed_gives_what_a_run_of_its_own_would(tmp_path, scene_shards, encoder_folder):
-    few = ("trainer.steps=2", f"checkpoint={encoder_folder}", "baselines=[majority]", "band_drops=false",
-           "compare_random=false")  # fmt: skip
+    few = (
+        "trainer.steps=2",
+        f"checkpoint={encoder_folder}",
+        "baselines=[majority]",
+        "band_drops=false",
+        "compare_random=false",
+    )
     assert run(tmp_path, *few, "seeds=2", shards=scene_shards, out="both") == 0
     assert run(tmp_path, *few, "trainer.seed=1", shards=scene_shards, out="alone") == 0
     both, alone = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("both", "alone"))

@@ -41,8 +41,10 @@ def test_a_random_split_is_warned_of(caplog):
 @pytest.mark.parametrize("kind", ["scene", "longitude", "time"])
 def test_whole_samples_go_by_scene_date_or_longitude(kind):
     shards = FakeShards(10, 24)
-    shards.entries = [replace(e, key=f"scene{i // 2}_r0000_c{i:04d}", datetime=f"2020-0{i // 2 + 1}") for i, e in
-                      enumerate(shards.entries)]  # fmt: skip
+    shards.entries = [
+        replace(e, key=f"scene{i // 2}_r0000_c{i:04d}", datetime=f"2020-0{i // 2 + 1}")
+        for i, e in enumerate(shards.entries)
+    ]
     split = make_split(SplitConfig(kind=kind), shards, "segment", S2)
     assert isinstance(split, SampleSplit)
     assert set(split.role_of.values()) == {0, 1, 2}

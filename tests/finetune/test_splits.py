@@ -122,8 +122,11 @@ def test_ordered_groups_keep_their_order_and_every_group_whole():
 
 def test_a_chip_across_a_border_is_dropped_from_training_only():
     split = BlockSplit(300, 0)
-    found = {extent_role(split, Place(x_m=500_000.0 + 60 * i, y_m=5_000_000.0 + 60 * j), 12)
-             for i in range(20) for j in range(20)}  # fmt: skip
+    found = {
+        extent_role(split, Place(x_m=500_000.0 + 60 * i, y_m=5_000_000.0 + 60 * j), 12)
+        for i in range(20)
+        for j in range(20)
+    }
     assert found == {TRAIN, VAL, TEST, BUFFER}
     for i in range(40):
         place = Place(x_m=500_000.0 + 60 * i)

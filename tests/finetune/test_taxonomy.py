@@ -3,8 +3,16 @@ import pytest
 from bandloom.errors import LabelError
 from finetune.taxonomy import Taxonomy, get_taxonomy, shipped
 
-SIZES = {"eurosat10": 10, "worldcover11": 11, "dynamicworld9": 9, "corine44": 44, "corine15": 15, "corine5": 5,
-         "bigearthnet43": 43, "bigearthnet19": 19}  # fmt: skip
+SIZES = {
+    "eurosat10": 10,
+    "worldcover11": 11,
+    "dynamicworld9": 9,
+    "corine44": 44,
+    "corine15": 15,
+    "corine5": 5,
+    "bigearthnet43": 43,
+    "bigearthnet19": 19,
+}
 
 
 @pytest.mark.parametrize(("name", "size"), SIZES.items())
@@ -50,11 +58,21 @@ def test_an_unknown_label_set_names_the_nearest():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "name: x", "[1, 2]", "name: x\nclasses: 3", "name: x\nclasses: [{code: a, name: b}, {code: 1, name: c}]",
-     "name: x\nclasses: [{code: 1, name: b}]", "name: x\nclasses: [{code: 1, name: b}, {code: 1, name: c}]",
-     "name: x\nclasses: [{code: 1, name: b, colour: red}, {code: 2, name: c}]", "name: x\ncolours: 1\nclasses: []",
-     "name: x\nclasses: [{code: 300, name: b}, {code: 2, name: c}]", "{", "name: x\nclasses: [{code: 1, nom: b}]"],
-)  # fmt: skip
+    [
+        "",
+        "name: x",
+        "[1, 2]",
+        "name: x\nclasses: 3",
+        "name: x\nclasses: [{code: a, name: b}, {code: 1, name: c}]",
+        "name: x\nclasses: [{code: 1, name: b}]",
+        "name: x\nclasses: [{code: 1, name: b}, {code: 1, name: c}]",
+        "name: x\nclasses: [{code: 1, name: b, colour: red}, {code: 2, name: c}]",
+        "name: x\ncolours: 1\nclasses: []",
+        "name: x\nclasses: [{code: 300, name: b}, {code: 2, name: c}]",
+        "{",
+        "name: x\nclasses: [{code: 1, nom: b}]",
+    ],
+)
 def test_a_users_own_set_that_cannot_be_used_is_a_sentence(tmp_path, text):
     path = tmp_path / "own.yaml"
     path.write_text(text)

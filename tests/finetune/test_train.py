@@ -21,9 +21,18 @@ from shards.loader import Loader
 from shards.shard_set import ShardSet
 from tests.finetune.models import S2, encoder
 
-FEW = ("trainer.steps=4", "trainer.batch_size=4", "trainer.workers=0", "trainer.engine.warmup_steps=1",
-       "trainer.engine.precision=fp32", "chip_px=24", "bootstrap=50", "trainer.log_every=1",
-       "warm_steps=10", "seeds=1")  # fmt: skip
+FEW = (
+    "trainer.steps=4",
+    "trainer.batch_size=4",
+    "trainer.workers=0",
+    "trainer.engine.warmup_steps=1",
+    "trainer.engine.precision=fp32",
+    "chip_px=24",
+    "bootstrap=50",
+    "trainer.log_every=1",
+    "warm_steps=10",
+    "seeds=1",
+)
 
 
 def run(tmp_path, *overrides: str, out: str = "run", shards=None) -> int:

@@ -19,8 +19,15 @@ def dry_run_of(tmp_path: Path, text: str) -> str:
 def test_it_prints_the_config_and_the_arithmetic(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(console, "width", 160)
     said = dry_run_of(tmp_path, f"shards: {shards}\nsize: tiny\n")
-    for part in ("warmup_steps: 100", "400, 100", "2,710,656", "memory a GPU, together", "FLOPs of a step",
-                 "tokens a second", "of sentinel2-l1c, seen"):  # fmt: skip
+    for part in (
+        "warmup_steps: 100",
+        "400, 100",
+        "2,710,656",
+        "memory a GPU, together",
+        "FLOPs of a step",
+        "tokens a second",
+        "of sentinel2-l1c, seen",
+    ):
         assert part in said
 
 

@@ -27,8 +27,12 @@ def model(**objective: object) -> MaskedAutoencoder:
 
 def batch(sensor: Sensor = SENSOR, side_m: int = 480, size: int = 3, seed: int = 0) -> DeviceBatch:
     rng = np.random.default_rng(seed)
-    groups = {g.gsd_m: torch.from_numpy(rng.integers(1200, 4000, (size, len(g.bands), side_m // g.gsd_m,
-              side_m // g.gsd_m)).astype(np.uint16)) for g in sensor.groups}  # fmt: skip
+    groups = {
+        g.gsd_m: torch.from_numpy(
+            rng.integers(1200, 4000, (size, len(g.bands), side_m // g.gsd_m, side_m // g.gsd_m)).astype(np.uint16)
+        )
+        for g in sensor.groups
+    }
     return DeviceBatch(sensor, groups, tuple("abc"[:size]), rng.integers(1, 2**62, size).astype(np.uint64), None, None)
 
 

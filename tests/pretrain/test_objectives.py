@@ -19,9 +19,12 @@ def random_prediction(seed: int = 0) -> Prediction:
     rng = torch.Generator().manual_seed(seed)
     shape = (2, 9, LAYOUT.samples)
     return Prediction(
-        torch.randn(shape, generator=rng), torch.randn(shape, generator=rng), torch.rand(shape, generator=rng) < 0.7,
-        torch.rand(shape[:2], generator=rng) < 0.75, LAYOUT,
-    )  # fmt: skip
+        torch.randn(shape, generator=rng),
+        torch.randn(shape, generator=rng),
+        torch.rand(shape, generator=rng) < 0.7,
+        torch.rand(shape[:2], generator=rng) < 0.75,
+        LAYOUT,
+    )
 
 
 def test_the_loss_equals_a_naive_loop() -> None:

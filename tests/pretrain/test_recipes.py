@@ -64,9 +64,18 @@ def figures(recipe: Path) -> str:
     cost = cost_of(config, L1C, world=gpus)
     seen = config.trainer.steps * config.trainer.batch_size
     rate = needed_samples_per_s(cost, H100_FLOPS, MFU)
-    parts = [f"`{recipe.stem}`", str(gpus), f"{cost.encoder_parameters / 1e6:.1f} M", f"{seen / 1e6:,.1f} M",
-             f"{cost.weights_bytes / 1e9:.2f}", f"{cost.activation_bytes / 1e9:.1f}", f"{cost.train_flops / 1e9:,.0f}",
-             f"{rate:,.0f}", f"{rate * cost.sample_bytes / 1e6:,.0f}", f"{seen / rate / gpus / 3600:.1f}"]  # fmt: skip
+    parts = [
+        f"`{recipe.stem}`",
+        str(gpus),
+        f"{cost.encoder_parameters / 1e6:.1f} M",
+        f"{seen / 1e6:,.1f} M",
+        f"{cost.weights_bytes / 1e9:.2f}",
+        f"{cost.activation_bytes / 1e9:.1f}",
+        f"{cost.train_flops / 1e9:,.0f}",
+        f"{rate:,.0f}",
+        f"{rate * cost.sample_bytes / 1e6:,.0f}",
+        f"{seen / rate / gpus / 3600:.1f}",
+    ]
     if recipe.stem == "laptop":  # it has no H100
         parts[-3:] = ["-", "-", "-"]
     return "| " + " | ".join(parts) + " |"

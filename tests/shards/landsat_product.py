@@ -17,8 +17,11 @@ def write_landsat(folder, level="1", collection="02", form="json"):
     root.mkdir()
     bands = range(1, 10) if level == "1" else range(1, 8)
     gain, offset = (2e-5, -0.1) if level == "1" else (2.75e-5, -0.2)
-    contents = {"LANDSAT_PRODUCT_ID": NAME[level], "COLLECTION_NUMBER": collection,
-                "PROCESSING_LEVEL": f"L{level}{'TP' if level == '1' else 'SP'}"}  # fmt: skip
+    contents = {
+        "LANDSAT_PRODUCT_ID": NAME[level],
+        "COLLECTION_NUMBER": collection,
+        "PROCESSING_LEVEL": f"L{level}{'TP' if level == '1' else 'SP'}",
+    }
     scale, stored = {}, {}
     for band in bands:
         file = f"{NAME[level]}_{'SR_' if level == '2' else ''}B{band}.TIF"
@@ -30,8 +33,10 @@ def write_landsat(folder, level="1", collection="02", form="json"):
     quality[0, 0], quality[1, 1], quality[2, 2] = 1, 0b1000, 0b10000  # fill, cloud, shadow
     radsat = np.zeros((37, 41), np.uint16)
     radsat[3, 3] = 1 << 3  # B4
-    for key, kind, pixels in (("FILE_NAME_QUALITY_L1_PIXEL", "QA_PIXEL", quality),
-                              ("FILE_NAME_QUALITY_L1_RADIOMETRIC_SATURATION", "QA_RADSAT", radsat)):  # fmt: skip
+    for key, kind, pixels in (
+        ("FILE_NAME_QUALITY_L1_PIXEL", "QA_PIXEL", quality),
+        ("FILE_NAME_QUALITY_L1_RADIOMETRIC_SATURATION", "QA_RADSAT", radsat),
+    ):
         contents[key] = f"{NAME[level]}_{kind}.TIF"
         _raster(root / contents[key], pixels)
     image = {"DATE_ACQUIRED": "2024-01-10", "SCENE_CENTER_TIME": "03:27:39.1234560Z", "SUN_ELEVATION": str(ELEVATION)}
@@ -55,7 +60,20 @@ def tarred(root):
 
 
 def _raster(path, pixels):
-    with rasterio.open(path, "w", driver="GTiff", height=37, width=41, count=1, dtype="uint16", crs="EPSG:32647",
-                       transform=from_origin(500_085, 1_800_015, 30, 30), compress="deflate", predictor=2,
-                       tiled=True, blockxsize=16, blockysize=16) as file:  # fmt: skip
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        height=37,
+        width=41,
+        count=1,
+        dtype="uint16",
+        crs="EPSG:32647",
+        transform=from_origin(500_085, 1_800_015, 30, 30),
+        compress="deflate",
+        predictor=2,
+        tiled=True,
+        blockxsize=16,
+        blockysize=16,
+    ) as file:
         file.write(pixels, 1)

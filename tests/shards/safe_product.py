@@ -28,9 +28,21 @@ def write_jp2(path, pixels, gsd_m, block_px=64):
     path.parent.mkdir(parents=True, exist_ok=True)
     layers = pixels if pixels.ndim == 3 else pixels[None]
     count, height, width = layers.shape
-    with rasterio.open(path, "w", driver="JP2OpenJPEG", height=height, width=width, count=count, dtype=layers.dtype,
-                       crs="EPSG:32632", transform=from_origin(*CORNER, gsd_m, gsd_m), QUALITY="100", REVERSIBLE="YES",
-                       BLOCKXSIZE=str(block_px), BLOCKYSIZE=str(block_px)) as raster:  # fmt: skip
+    with rasterio.open(
+        path,
+        "w",
+        driver="JP2OpenJPEG",
+        height=height,
+        width=width,
+        count=count,
+        dtype=layers.dtype,
+        crs="EPSG:32632",
+        transform=from_origin(*CORNER, gsd_m, gsd_m),
+        QUALITY="100",
+        REVERSIBLE="YES",
+        BLOCKXSIZE=str(block_px),
+        BLOCKYSIZE=str(block_px),
+    ) as raster:
         raster.write(layers)
 
 

@@ -7,8 +7,19 @@ from bandloom.values import reflectance_to_dn
 from shards.scenes.atmosphere import correct, dark_reflectance
 
 S2 = get_sensor("sentinel2-l1c")
-HAZE = {"B01": 0.11, "B02": 0.09, "B03": 0.06, "B04": 0.04, "B05": 0.035, "B06": 0.03, "B07": 0.025, "B08": 0.02,
-        "B8A": 0.018, "B11": 0.004, "B12": 0.002}  # fmt: skip
+HAZE = {
+    "B01": 0.11,
+    "B02": 0.09,
+    "B03": 0.06,
+    "B04": 0.04,
+    "B05": 0.035,
+    "B06": 0.03,
+    "B07": 0.025,
+    "B08": 0.02,
+    "B8A": 0.018,
+    "B11": 0.004,
+    "B12": 0.002,
+}
 
 
 def ground(haze, dimming=1.0):

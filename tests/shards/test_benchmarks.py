@@ -17,8 +17,14 @@ FIGURES = {
     "build": ["build"],
     "build_rss": ["build_rss"],
 }
-GOALS = {"shard_bytes": "<= 0.2857", "decode": ">= 10", "loader_like_for_like": ">= 3", "loader_raw": ">= 0.5",
-         "build": ">= 0.9", "build_rss": "<= 1"}  # fmt: skip
+GOALS = {
+    "shard_bytes": "<= 0.2857",
+    "decode": ">= 10",
+    "loader_like_for_like": ">= 3",
+    "loader_raw": ">= 0.5",
+    "build": ">= 0.9",
+    "build_rss": "<= 1",
+}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.filterwarnings("ignore")]
 
@@ -27,8 +33,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.filterwar
 def test_a_benchmark_writes_its_figures_beside_their_rivals(name, tmp_path, monkeypatch):
     monkeypatch.setenv("BANDLOOM_SIDE_PX", "480")
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
-    for module, small in (("loader_like_for_like", {"BATCH": 4, "BATCHES": 2}), ("loader_raw", {"SAMPLES": 4}),
-                          ("loader_vs_float", {"BATCH": 4, "ACROSS": 3})):  # fmt: skip
+    for module, small in (
+        ("loader_like_for_like", {"BATCH": 4, "BATCHES": 2}),
+        ("loader_raw", {"SAMPLES": 4}),
+        ("loader_vs_float", {"BATCH": 4, "ACROSS": 3}),
+    ):
         for constant, value in small.items():
             monkeypatch.setattr(importlib.import_module(f"benchmarks.{module}"), constant, value)
     harness.write(name, importlib.import_module(f"benchmarks.{name}").run())

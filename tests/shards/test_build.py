@@ -168,8 +168,17 @@ def test_labels_that_do_not_fit_stop_the_build_with_nothing_left(
     mask = np.full((1, *shape), values, np.uint8)
     write_stack(tmp_path / "mask.tif", mask, names=("label",), tags={})
     (tmp_path / "set.yaml").write_text(LABELS)
-    code, said = command("shards", "build", tmp_path / "scene.tif", "--out", tmp_path / "out",
-                         "--labels", tmp_path / "mask.tif", "--label-set", tmp_path / "set.yaml")  # fmt: skip
+    code, said = command(
+        "shards",
+        "build",
+        tmp_path / "scene.tif",
+        "--out",
+        tmp_path / "out",
+        "--labels",
+        tmp_path / "mask.tif",
+        "--label-set",
+        tmp_path / "set.yaml",
+    )
     assert code == 2
     assert sentence in said
     assert "Traceback" not in said
@@ -202,8 +211,12 @@ def test_options_that_cannot_be_used_are_one_sentence_and_leave_nothing(
 def test_a_lone_bad_scene_stops_the_build_with_exit_code_2_and_a_clean_disk(tmp_path, write_stack, command, damage):
     path = tmp_path / "scene.tif"
     pixels = np.random.default_rng(0).integers(1010, 3000, (13, 60, 60), dtype=np.uint16)
-    changed = {"nodata": pixels * 0, "floats": pixels.astype(np.float32) / 1e4, "twelve": pixels[:12],
-               "tiny": pixels[:, :5, :5]}.get(damage, pixels)  # fmt: skip
+    changed = {
+        "nodata": pixels * 0,
+        "floats": pixels.astype(np.float32) / 1e4,
+        "twelve": pixels[:12],
+        "tiny": pixels[:, :5, :5],
+    }.get(damage, pixels)
     names = [f"B{k:02d}" for k in range(1, 9)] + ["B8A"] + [f"B{k:02d}" for k in range(9, 13)]
     write_stack(path, changed, names=names[: len(changed)], crs=None if damage == "no crs" else "EPSG:32633")
     if damage in ("empty", "truncated"):
@@ -269,8 +282,17 @@ def test_real_flood_labels_travel_through_the_warp(real, tmp_path, command):
     (tmp_path / "set.yaml").write_text(
         "name: flood\nignore: [-1]\nclasses: [{code: 0, name: dry}, {code: 1, name: water}]\n"
     )
-    code, said = command("shards", "build", real / "flood_seg/Spain_7370579/S2Hand.tif", "--out", tmp_path / "out",
-                         "--labels", "{folder}/LabelHand.tif", "--label-set", tmp_path / "set.yaml")  # fmt: skip
+    code, said = command(
+        "shards",
+        "build",
+        real / "flood_seg/Spain_7370579/S2Hand.tif",
+        "--out",
+        tmp_path / "out",
+        "--labels",
+        "{folder}/LabelHand.tif",
+        "--label-set",
+        tmp_path / "set.yaml",
+    )
     assert code == 0, said
     found = ShardSet(tmp_path / "out")
     labels = np.concatenate([found.read(i).label.ravel() for i in range(len(found))])

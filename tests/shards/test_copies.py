@@ -59,8 +59,15 @@ def warped_by_gdal(samples, zone, corner, resampling):
     pixels = np.zeros((len(L1C), height, width), np.uint16)
     for plane, (name, band) in zip(pixels, samples.items(), strict=True):
         gsd_m = GSD_M.get(name, 10)
-        reproject(band, plane, src_transform=from_origin(*corner, gsd_m, gsd_m), src_crs=zone, dst_transform=transform,
-                  dst_crs="EPSG:4326", resampling=resampling)  # fmt: skip
+        reproject(
+            band,
+            plane,
+            src_transform=from_origin(*corner, gsd_m, gsd_m),
+            src_crs=zone,
+            dst_transform=transform,
+            dst_crs="EPSG:4326",
+            resampling=resampling,
+        )
     return pixels, transform
 
 

@@ -59,8 +59,10 @@ def theos2(tmp_path):
     pixels[:, :5, :5] = 0
     write_image(root / "IMG_THEOS2_MS_R1C1.TIF", pixels, 2)
     order = ("B0", "B1", "B2", "B3")
-    index = "".join(f"<Raster_Index><BAND_ID>{b}</BAND_ID><BAND_INDEX>{k}</BAND_INDEX></Raster_Index>"
-                    for k, b in enumerate(order, 1))  # fmt: skip
+    index = "".join(
+        f"<Raster_Index><BAND_ID>{b}</BAND_ID><BAND_INDEX>{k}</BAND_INDEX></Raster_Index>"
+        for k, b in enumerate(order, 1)
+    )
     light = "".join(
         f"<Band_Radiance><BAND_ID>{b}</BAND_ID><GAIN>9.5</GAIN><BIAS>0</BIAS></Band_Radiance>" for b in order
     )

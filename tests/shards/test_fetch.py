@@ -36,15 +36,32 @@ class Catalogue(ThreadingHTTPServer):
             with rasterio.open(path, "w", "GTiff", side, side, 1, dtype="uint16", **place) as raster:
                 raster.write(rng.integers(1100, 4000, (1, side, side), dtype=np.uint16))
             content = path.read_bytes()
-            assets[band.name] = {"href": f"{self.url}/files/{path.name}?token=1", "roles": ["data"],
-                                 "type": "image/tiff", "file:size": len(content), "eo:bands": [{"name": band.name}],
-                                 "file:checksum": "1220" + hashlib.sha256(content).hexdigest()}  # fmt: skip
+            assets[band.name] = {
+                "href": f"{self.url}/files/{path.name}?token=1",
+                "roles": ["data"],
+                "type": "image/tiff",
+                "file:size": len(content),
+                "eo:bands": [{"name": band.name}],
+                "file:checksum": "1220" + hashlib.sha256(content).hexdigest(),
+            }
         assets["thumbnail"] = {"href": f"{self.url}/files/none.png", "roles": ["thumbnail"]}
-        return {"type": "Feature", "stac_version": "1.0.0", "id": f"S2A_{name}", "collection": "sentinel-2-l2a",
-                "geometry": {"type": "Point", "coordinates": [15, 45]}, "bbox": [15, 45, 15, 45], "links": [],
-                "stac_extensions": [], "assets": assets, "properties": {
-                    "datetime": "2023-06-05T10:30:21Z", "platform": "sentinel-2a", "eo:cloud_cover": cloud,
-                    "s2:processing_baseline": "05.09"}}  # fmt: skip
+        return {
+            "type": "Feature",
+            "stac_version": "1.0.0",
+            "id": f"S2A_{name}",
+            "collection": "sentinel-2-l2a",
+            "geometry": {"type": "Point", "coordinates": [15, 45]},
+            "bbox": [15, 45, 15, 45],
+            "links": [],
+            "stac_extensions": [],
+            "assets": assets,
+            "properties": {
+                "datetime": "2023-06-05T10:30:21Z",
+                "platform": "sentinel-2a",
+                "eo:cloud_cover": cloud,
+                "s2:processing_baseline": "05.09",
+            },
+        }
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -202,8 +202,14 @@ def hostile_zip(root, chance):
             for k in range(20):
                 archive.writestr(f"{inside}/b{k}", bytes(4 * 2**20))
         else:
-            name = {"..": "../../evil", "absolute": "/etc/evil", "backslash": "..\\evil", "bomb": f"{inside}/bomb",
-                    "twice": f"{inside}/MTD_MSIL1C.xml", "lying size": f"{inside}/x"}[kind]  # fmt: skip
+            name = {
+                "..": "../../evil",
+                "absolute": "/etc/evil",
+                "backslash": "..\\evil",
+                "bomb": f"{inside}/bomb",
+                "twice": f"{inside}/MTD_MSIL1C.xml",
+                "lying size": f"{inside}/x",
+            }[kind]
             archive.writestr(name, bytes(8 * 2**20) if kind == "bomb" else b"x" * 100)
     if kind == "lying size":
         content = bytearray(path.read_bytes())
@@ -222,8 +228,18 @@ def bytes_of_a_zip(root, chance):
 def summed_stack(root, chance):
     """Damage a GeoTIFF that has SHA256SUMS beside it."""
     path = root.with_name("stack.tif")
-    with rasterio.open(path, "w", driver="GTiff", dtype="uint16", count=13, height=60, width=60, crs="EPSG:32633",
-                       transform=from_origin(5e5, 5e6, 10, 10), compress="zstd") as raster:  # fmt: skip
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        dtype="uint16",
+        count=13,
+        height=60,
+        width=60,
+        crs="EPSG:32633",
+        transform=from_origin(5e5, 5e6, 10, 10),
+        compress="zstd",
+    ) as raster:
         raster.write(np.random.default_rng(0).integers(1010, 3000, (13, 60, 60), dtype=np.uint16))
         raster.update_tags(RADIO_ADD_OFFSET="-1000")
         for index, name in enumerate(sorted(sum(BANDS, ())), 1):
@@ -233,8 +249,20 @@ def summed_stack(root, chance):
     return f"GeoTIFF with sums: {damage(path, chance)}"
 
 
-ATTACKS = (bytes_of_a_file, bytes_of_a_file, bytes_of_a_zip, bytes_of_a_zip, swapped_bands, wrong_offset, missing_file,
-           empty_file, hostile_xml, hostile_xml, hostile_zip, summed_stack)  # fmt: skip
+ATTACKS = (
+    bytes_of_a_file,
+    bytes_of_a_file,
+    bytes_of_a_zip,
+    bytes_of_a_zip,
+    swapped_bands,
+    wrong_offset,
+    missing_file,
+    empty_file,
+    hostile_xml,
+    hostile_xml,
+    hostile_zip,
+    summed_stack,
+)
 
 
 def test_three_hundred_damaged_or_hostile_inputs_are_quarantined_with_a_reason_or_give_the_right_samples(
@@ -302,8 +330,12 @@ def as_the_stack_says(path):
 
 def as_the_landsat_says(root):
     """Read a Landsat folder with rasterio and json alone."""
-    facts = {k: v for part in json.loads(next(root.glob("*_MTL.json")).read_text())["LANDSAT_METADATA_FILE"].values()
-             for k, v in part.items() if k != "PROCESSING_LEVEL"}  # fmt: skip
+    facts = {
+        k: v
+        for part in json.loads(next(root.glob("*_MTL.json")).read_text())["LANDSAT_METADATA_FILE"].values()
+        for k, v in part.items()
+        if k != "PROCESSING_LEVEL"
+    }
     sine = math.sin(math.radians(float(facts["SUN_ELEVATION"])))
 
     def plain(kind):

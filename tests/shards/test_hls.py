@@ -34,8 +34,18 @@ def write_hls(tmp_path):
 
 
 def raster(path, pixels, nodata):
-    with rasterio.open(path, "w", driver="GTiff", height=40, width=44, count=1, dtype=pixels.dtype, crs="EPSG:32647",
-                       nodata=nodata, transform=from_origin(600_000, 1_700_040, 30, 30)) as file:  # fmt: skip
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        height=40,
+        width=44,
+        count=1,
+        dtype=pixels.dtype,
+        crs="EPSG:32647",
+        nodata=nodata,
+        transform=from_origin(600_000, 1_700_040, 30, 30),
+    ) as file:
         file.write(pixels, 1)
 
 

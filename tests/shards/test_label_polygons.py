@@ -98,8 +98,15 @@ def test_a_geopackage_gives_what_the_same_geojson_gives(tmp_path, scene):
     boxes = [(0, 0, 404, 306, "field"), (200, 100, 700, 958, "water")]
     shapes = [box(*edges) for *edges, _ in boxes]
     wkb = np.array([shapely.to_wkb(shapely.geometry.shape(shape)) for shape in shapes], object)
-    raw.write(tmp_path / "all.gpkg", wkb, [np.array([value for *_, value in boxes], object)], ["class"],
-              geometry_type="Polygon", crs="EPSG:32633", driver="GPKG")  # fmt: skip
+    raw.write(
+        tmp_path / "all.gpkg",
+        wkb,
+        [np.array([value for *_, value in boxes], object)],
+        ["class"],
+        geometry_type="Polygon",
+        crs="EPSG:32633",
+        driver="GPKG",
+    )
     _, labels = built(tmp_path, scene, tmp_path / "all.gpkg")
     np.testing.assert_array_equal(labels, wanted((0, 0, 404, 306, 0), (200, 100, 700, 958, 1)))
 

@@ -47,9 +47,18 @@ def read(root):
 
 
 def test_lost_degraded_empty_and_saturated_samples_of_a_band_are_absent_in_it_alone(write_product):
-    marks = {"B03": [(LOST, 0, 0), (DEGRADED, 70, 130), (NO_DATA, 197, 197), (SATURATION, 5, 5), (LOST, 5, 6),
-                     (SATURATION, 5, 6)],
-             "B10": [(SATURATION, 32, 32)], "B12": [(DEFECTIVE, 3, 3), (CROSSTALK, 4, 4)]}  # fmt: skip
+    marks = {
+        "B03": [
+            (LOST, 0, 0),
+            (DEGRADED, 70, 130),
+            (NO_DATA, 197, 197),
+            (SATURATION, 5, 5),
+            (LOST, 5, 6),
+            (SATURATION, 5, 6),
+        ],
+        "B10": [(SATURATION, 32, 32)],
+        "B12": [(DEFECTIVE, 3, 3), (CROSSTALK, 4, 4)],
+    }
     root, native = write_product(marks)
     groups, marked = read(root)
     assert marked == ["B03", "B10"]
@@ -135,8 +144,11 @@ def test_before_baseline_04_outlines_tell_the_same(tmp_path):
 
 def test_clouds_in_outlines_have_holes(tmp_path):
     root = write_safe(tmp_path, native_bands(), offset=0, baseline="02.04", clouds="polygons")
-    write_gml(root, "MSK_CLOUDS_B00", [("OPAQUE", [square(0, 0, 600), square(120, 120, 120)]),
-                                       ("CIRRUS", [square(900, 900, 60)])])  # fmt: skip
+    write_gml(
+        root,
+        "MSK_CLOUDS_B00",
+        [("OPAQUE", [square(0, 0, 600), square(120, 120, 120)]), ("CIRRUS", [square(900, 900, 60)])],
+    )
     seal(root)
     with open_scene(root) as scene:
         cloud = scene.cloud((0, 0, 1020, 1020))

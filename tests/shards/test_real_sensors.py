@@ -14,17 +14,26 @@ from shards.scenes import open_scene
 from shards.shard_set import ShardSet
 from tests.shards.landsat_product import write_landsat
 
-LANDSAT_7 = (("b1", 483, 70, "B02"), ("b2", 560, 80, "B03"), ("b3", 662, 60, "B04"), ("b4", 835, 120, "B8A"),
-             ("b5", 1648, 200, "B11"), ("b7", 2206, 260, "B12"), ("b6", 11450, 2100, None),
-             ("mask", 1, 1, None))  # fmt: skip
+LANDSAT_7 = (
+    ("b1", 483, 70, "B02"),
+    ("b2", 560, 80, "B03"),
+    ("b3", 662, 60, "B04"),
+    ("b4", 835, 120, "B8A"),
+    ("b5", 1648, 200, "B11"),
+    ("b7", 2206, 260, "B12"),
+    ("b6", 11450, 2100, None),
+    ("mask", 1, 1, None),
+)
 LABELS = {1: "forest", 2: "water", 3: "herbaceous", 4: "barren", 5: "urban"}
 
 
 @pytest.fixture
 def landsat_7(tmp_path):
     """A user's record of Landsat 7's surface reflectance, and the label set of the real labels."""
-    bands = [dict(zip(("name", "centre_nm", "fwhm_nm", "gsd_m", "slot"), (n, c, w, 30, s), strict=True))
-             for n, c, w, s in LANDSAT_7]  # fmt: skip
+    bands = [
+        dict(zip(("name", "centre_nm", "fwhm_nm", "gsd_m", "slot"), (n, c, w, 30, s), strict=True))
+        for n, c, w, s in LANDSAT_7
+    ]
     sensor, labels = tmp_path / "landsat7.yaml", tmp_path / "labels.yaml"
     sensor.write_text(yaml.safe_dump({"name": "landsat7-sr", "reflectance": "surface", "bands": bands}))
     classes = [{"code": code, "name": name, "colour": f"#{code * 40:02x}8040"} for code, name in LABELS.items()]

@@ -204,14 +204,22 @@ def test_reading_scenes_imports_no_torch_blosc2_or_webdataset():
         ("water_timeseries_boadella/Boadella_2020-06-21.tif", {"offset": 0}, "sentinel2-l2a", (3900, 3840)),
         ("eurosat_ms/Forest/Forest_1.tif", {"band_map": "eurosat"}, "sentinel2-l1c", (640, 640)),
         ("unlabelled/ssl4eo_s12/s2c/20200604T054639_20200604T054831_T43RCP", {}, "sentinel2-l1c", (2700, 2700)),
-        ("unlabelled/bigearthnet_v2/S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_75_43", {"offset": 0},
-         "sentinel2-l2a", (1200, 1200)),
-        ("unlabelled/ssl4eo_s12/s2a/20200604T054639_20200604T054831_T43RCP", {"offset": 0}, "sentinel2-l2a",
-         (2700, 2700)),
+        (
+            "unlabelled/bigearthnet_v2/S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_75_43",
+            {"offset": 0},
+            "sentinel2-l2a",
+            (1200, 1200),
+        ),
+        (
+            "unlabelled/ssl4eo_s12/s2a/20200604T054639_20200604T054831_T43RCP",
+            {"offset": 0},
+            "sentinel2-l2a",
+            (2700, 2700),
+        ),
         ("unlabelled/baltic_l2a_chips128/ship_209075000_2022-08-12.tif", {"offset": 0}, "sentinel2-l2a", None),
         ("lulc_sparse_amazon_sen2/S2L2A.tif", {}, "sentinel2-l2a", (2520, 2400)),
     ],
-)  # fmt: skip
+)
 def test_real_scenes_open_and_hold_plausible_reflectance(real, path, options, sensor, metres):
     with open_scene(real / path, **options) as scene:
         assert scene.sensor.name == sensor

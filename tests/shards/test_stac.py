@@ -14,9 +14,20 @@ from shards.scenes import open_scene
 from shards.shard_set import ShardSet
 
 pytest.importorskip("pystac")
-COMMON = {"B01": "coastal", "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge1", "B06": "rededge2",
-          "B07": "rededge3", "B08": "nir", "B8A": "nir08", "B09": "nir09", "B11": "swir16",
-          "B12": "swir22"}  # fmt: skip
+COMMON = {
+    "B01": "coastal",
+    "B02": "blue",
+    "B03": "green",
+    "B04": "red",
+    "B05": "rededge1",
+    "B06": "rededge2",
+    "B07": "rededge3",
+    "B08": "nir",
+    "B8A": "nir08",
+    "B09": "nir09",
+    "B11": "swir16",
+    "B12": "swir22",
+}
 
 
 def write_band(path, pixels, gsd_m, nodata=0):
@@ -36,8 +47,11 @@ def write_item(tmp_path):
             side = 600 // band.stored_gsd_m
             stored[band.name] = rng.integers(1100, 4000, (side, side), dtype=np.uint16)
             write_band(root / f"{names[band.name]}.tif", stored[band.name], band.stored_gsd_m)
-            assets[names[band.name]] = {"href": f"./{names[band.name]}.tif", "roles": ["data"],
-                                        "eo:bands": [{"name": names[band.name]}]}  # fmt: skip
+            assets[names[band.name]] = {
+                "href": f"./{names[band.name]}.tif",
+                "roles": ["data"],
+                "eo:bands": [{"name": names[band.name]}],
+            }
             if offset is not None:
                 assets[names[band.name]]["raster:bands"] = [{"nodata": 0, "scale": 0.0001, "offset": offset}]
         assets["visual"] = {"href": "./TCI.tif", "eo:bands": [{"name": n} for n in ("red", "green", "blue")]}
@@ -47,8 +61,16 @@ def write_item(tmp_path):
         write_band(root / "SCL.tif", scl, 20)
         assets["scl"] = {"href": "./SCL.tif"}
         facts = {"datetime": "2023-06-05T10:30:21Z", "platform": "sentinel-2a", "view:sun_elevation": 60.1}
-        item = {"type": "Feature", "stac_version": version, "id": root.name, "geometry": None, "links": [],
-                "properties": facts | (properties or {}), "assets": assets, "stac_extensions": []}  # fmt: skip
+        item = {
+            "type": "Feature",
+            "stac_version": version,
+            "id": root.name,
+            "geometry": None,
+            "links": [],
+            "properties": facts | (properties or {}),
+            "assets": assets,
+            "stac_extensions": [],
+        }
         (root / "item.json").write_text(json.dumps(item))
         return root, stored
 
@@ -73,8 +95,12 @@ def test_assets_become_bands_by_their_common_names(write_item):
 
 
 def test_assets_named_like_bands_and_the_older_stac_are_read_too(write_item):
-    root, stored = write_item(names={band: band for band in COMMON}, version="0.9.0", offset=None,
-                              properties={"s2:processing_baseline": "05.09"})  # fmt: skip
+    root, stored = write_item(
+        names={band: band for band in COMMON},
+        version="0.9.0",
+        offset=None,
+        properties={"s2:processing_baseline": "05.09"},
+    )
     groups, scene = read(root)
     np.testing.assert_array_equal(groups[20][3], stored["B8A"])
     assert (scene.provenance["offset"], scene.provenance["offset_from"]) == (-1000, "the item's processing baseline")
@@ -118,17 +144,31 @@ def write_landsat_item(tmp_path):
         stored = {band: rng.integers(7300, 30000, (20, 20), dtype=np.uint16) for band in names}
         for band, name in names.items():
             write_band(tmp_path / f"{name}.tif", stored[band], 30)
-            assets[name] = {"href": f"{name}.tif", "eo:bands": [{"name": f"OLI_{band}", "common_name": name}],
-                            "raster:bands": [scale]}  # fmt: skip
+            assets[name] = {
+                "href": f"{name}.tif",
+                "eo:bands": [{"name": f"OLI_{band}", "common_name": name}],
+                "raster:bands": [scale],
+            }
         pixel, radsat = np.full((20, 20), 0b1000000, np.uint16), np.zeros((20, 20), np.uint16)
         pixel[0, 0], pixel[1, 1], radsat[3, 3] = 1, 0b1000, 1 << 3  # fill, cloud, B4 saturated
         for key, pixels in (("qa_pixel", pixel), ("qa_radsat", radsat)):
             write_band(tmp_path / f"{key}.tif", pixels, 30, nodata=None)
             assets[key] = {"href": f"{key}.tif"}
-        facts = {"datetime": "2024-01-10T03:27:39Z", "platform": "landsat-8", "view:sun_elevation": 40.0,
-                 "landsat:correction": f"L{level}{'TP' if level == '1' else 'SP'}"}  # fmt: skip
-        item = {"type": "Feature", "stac_version": "1.0.0", "id": f"LC08_L{level}", "geometry": None, "links": [],
-                "properties": facts, "assets": assets}  # fmt: skip
+        facts = {
+            "datetime": "2024-01-10T03:27:39Z",
+            "platform": "landsat-8",
+            "view:sun_elevation": 40.0,
+            "landsat:correction": f"L{level}{'TP' if level == '1' else 'SP'}",
+        }
+        item = {
+            "type": "Feature",
+            "stac_version": "1.0.0",
+            "id": f"LC08_L{level}",
+            "geometry": None,
+            "links": [],
+            "properties": facts,
+            "assets": assets,
+        }
         (tmp_path / "item.json").write_text(json.dumps(item))
         return tmp_path / "item.json", item, stored
 

@@ -96,8 +96,9 @@ def test_a_scene_that_fails_halfway_leaves_no_trace_in_its_units_tars(product, w
         assert hashlib.sha256(path.read_bytes()).digest() == hashlib.sha256(wanted).digest(), path.name
 
 
-def test_a_builds_plan_reads_no_pixel_and_no_checksum_and_the_build_finds_the_damage(product, write_stack, tmp_path,
-                                                                                    monkeypatch):  # fmt: skip
+def test_a_builds_plan_reads_no_pixel_and_no_checksum_and_the_build_finds_the_damage(
+    product, write_stack, tmp_path, monkeypatch
+):
     scenes = tmp_path / "scenes"
     root = shutil.copytree(product, scenes / product.name)
     write_stack(scenes / "whole.tif")

@@ -86,10 +86,17 @@ class Cluster:
             self._configure()
         if not self._alive("munged"):
             (self.root / "run" / "munge.socket").unlink(missing_ok=True)
-            self._start("munged", "munged", "--foreground", "--force", f"--socket={self.root}/run/munge.socket",
-                        f"--key-file={self.root}/etc/munge.key", f"--pid-file={self.root}/run/munged.pid",
-                        f"--seed-file={self.root}/run/munged.seed",
-                        f"--log-file={self.root}/log/munged.log")  # fmt: skip
+            self._start(
+                "munged",
+                "munged",
+                "--foreground",
+                "--force",
+                f"--socket={self.root}/run/munge.socket",
+                f"--key-file={self.root}/etc/munge.key",
+                f"--pid-file={self.root}/run/munged.pid",
+                f"--seed-file={self.root}/run/munged.seed",
+                f"--log-file={self.root}/log/munged.log",
+            )
             self.wait_until(lambda: (self.root / "run" / "munge.socket").exists(), 30, "munged's socket")
         if not self._alive("slurmctld"):
             self.start_controller()
@@ -127,9 +134,18 @@ class Cluster:
         host = subprocess.run(["hostname", "-s"], text=True, capture_output=True, check=True).stdout.strip()
         user = subprocess.run(["id", "-un"], text=True, capture_output=True, check=True).stdout.strip()
         count = len(self.names)
-        text = SLURM_CONF.format(root=self.root, host=host, user=user, port=self.port, nodes=count, gpus=self.gpus,
-                                 slurmd_first=self.port + 1, slurmd_last=self.port + count,
-                                 srun_first=self.port + 100, srun_last=self.port + 399)  # fmt: skip
+        text = SLURM_CONF.format(
+            root=self.root,
+            host=host,
+            user=user,
+            port=self.port,
+            nodes=count,
+            gpus=self.gpus,
+            slurmd_first=self.port + 1,
+            slurmd_last=self.port + count,
+            srun_first=self.port + 100,
+            srun_last=self.port + 399,
+        )
         self.conf.write_text(text)
         (self.root / "etc" / "gres.conf").write_text(
             f"NodeName=n[1-{count}] Name=gpu File={self.root}/dev/gpu[0-{self.gpus - 1}]\n"

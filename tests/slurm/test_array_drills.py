@@ -43,8 +43,11 @@ def run_array(cluster: Cluster, tmp_path: Path, parts: int, out: Path, *command:
     program.chmod(0o755)
     profile = tmp_path / "profile.yaml"
     profile.write_text(small_profile(program=str(program), max_failures=2).to_yaml())
-    said = subprocess.run([BANDLOOM, "slurm", "array", "--parts", str(parts), "--profile", str(profile), *command],
-                          text=True, capture_output=True)  # fmt: skip
+    said = subprocess.run(
+        [BANDLOOM, "slurm", "array", "--parts", str(parts), "--profile", str(profile), *command],
+        text=True,
+        capture_output=True,
+    )
     assert said.returncode == 0, said.stderr
     marks = out.with_name(f"{out.name}.array") / "parts"
     cluster.wait_until(lambda: len(list(marks.glob("*/DONE"))) == parts, 900, f"{parts} parts in {marks}")

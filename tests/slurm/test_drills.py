@@ -96,8 +96,9 @@ def test_ranks_that_cannot_save_before_the_time_limit_are_ended_so_that_the_run_
 def test_a_preempted_run_saves_and_comes_back(launch, cluster, undisturbed):
     run = launch(slow=0.3)
     run.wait_for_save()
-    urgent = cluster.sh("sbatch", "--parsable", "-p", "urgent", "-N3", "--ntasks-per-node=4", "--wrap", "sleep 3",
-                        "-o", "/dev/null").stdout.strip()  # fmt: skip
+    urgent = cluster.sh(
+        "sbatch", "--parsable", "-p", "urgent", "-N3", "--ntasks-per-node=4", "--wrap", "sleep 3", "-o", "/dev/null"
+    ).stdout.strip()
     assert urgent
     assert run.end()["JobState"] == "COMPLETED"
     first, *_, last = attempts(run.folder).values()
@@ -209,10 +210,34 @@ def test_a_cancelled_run_saves_and_does_not_come_back(launch, cluster):
 def test_a_job_submitted_from_inside_a_job_does_not_inherit_its_settings(cluster, trainer, tmp_path):
     profile = tmp_path / "profile.yaml"
     profile.write_text(small_profile(program=trainer.program).to_yaml())
-    command = (BANDLOOM, "slurm", "submit", str(tmp_path / "run"), str(trainer.write_config(tmp_path)),
-               "--profile", str(profile), "--verb", trainer.verb, "--nodes", "2", "--time", "5m")  # fmt: skip
-    outer = cluster.sh("sbatch", "--parsable", "-N1", "-n1", "-c3", "--mem=500M", "-o", str(tmp_path / "outer.log"),
-                       "--export=ALL,SLURM_CPUS_PER_TASK=3", "--wrap", shlex.join(command)).stdout.strip()  # fmt: skip
+    command = (
+        BANDLOOM,
+        "slurm",
+        "submit",
+        str(tmp_path / "run"),
+        str(trainer.write_config(tmp_path)),
+        "--profile",
+        str(profile),
+        "--verb",
+        trainer.verb,
+        "--nodes",
+        "2",
+        "--time",
+        "5m",
+    )
+    outer = cluster.sh(
+        "sbatch",
+        "--parsable",
+        "-N1",
+        "-n1",
+        "-c3",
+        "--mem=500M",
+        "-o",
+        str(tmp_path / "outer.log"),
+        "--export=ALL,SLURM_CPUS_PER_TASK=3",
+        "--wrap",
+        shlex.join(command),
+    ).stdout.strip()
     assert cluster.wait(outer)["JobState"] == "COMPLETED", (tmp_path / "outer.log").read_text()
     inner = Run(tmp_path / "run", (tmp_path / "outer.log").read_text().split()[1], cluster)
     state = inner.end()

@@ -95,9 +95,14 @@ def test_values_may_hold_spaces_and_equal_signs():
 
 @pytest.mark.parametrize(
     ("folded", "names"),
-    [("n1", ["n1"]), ("n[1-3]", ["n1", "n2", "n3"]), ("n[01-02,7],login", ["n01", "n02", "n7", "login"]),
-     ("r[1-2]n[3-4]", ["r1n3", "r1n4", "r2n3", "r2n4"]), ("a,b", ["a", "b"])],
-)  # fmt: skip
+    [
+        ("n1", ["n1"]),
+        ("n[1-3]", ["n1", "n2", "n3"]),
+        ("n[01-02,7],login", ["n01", "n02", "n7", "login"]),
+        ("r[1-2]n[3-4]", ["r1n3", "r1n4", "r2n3", "r2n4"]),
+        ("a,b", ["a", "b"]),
+    ],
+)
 def test_folded_node_lists_unfold(folded, names):
     assert expand_nodes(folded) == names
 

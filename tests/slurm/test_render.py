@@ -37,9 +37,12 @@ ARRAY = ArrayJob(
     code=Path("/shared/tars.array/code"),
 )
 APPTAINER = Profile(
-    partition="gpu", container=Container(kind="apptainer", image="/shared/b.sif", mounts=("/data:/data",)),
-    setup=("module load apptainer",), env={"NCCL_SOCKET_IFNAME": "ib0", "NOTE": "it's"}, sbatch=("--mail-type=FAIL",),
-)  # fmt: skip
+    partition="gpu",
+    container=Container(kind="apptainer", image="/shared/b.sif", mounts=("/data:/data",)),
+    setup=("module load apptainer",),
+    env={"NCCL_SOCKET_IFNAME": "ib0", "NOTE": "it's"},
+    sbatch=("--mail-type=FAIL",),
+)
 
 SCRIPTS = {
     "plain": lambda: render_train(TRAIN, load_profile("plain")),
@@ -79,9 +82,20 @@ def test_shellcheck_has_nothing_to_say_of_a_rendered_script(name):
 @pytest.mark.parametrize("name", ["plain", "pyxis", "apptainer"])
 def test_a_training_script_holds_every_mechanism(name):
     script = SCRIPTS[name]()
-    for needed in ("--kill-on-bad-exit=1 --wait=60", "--signal=B:USR1@300", "#SBATCH --requeue", "--open-mode=append",
-                   "--dependency=singleton", "PYTHONSAFEPATH=1", "scontrol requeue \"$ID\"", "ulimit -c 0",
-                   "--cpus-per-task=", "SLURM_ARRAY_JOB_ID", "MASTER_PORT", "--signal=ABRT"):  # fmt: skip
+    for needed in (
+        "--kill-on-bad-exit=1 --wait=60",
+        "--signal=B:USR1@300",
+        "#SBATCH --requeue",
+        "--open-mode=append",
+        "--dependency=singleton",
+        "PYTHONSAFEPATH=1",
+        'scontrol requeue "$ID"',
+        "ulimit -c 0",
+        "--cpus-per-task=",
+        "SLURM_ARRAY_JOB_ID",
+        "MASTER_PORT",
+        "--signal=ABRT",
+    ):
         assert needed in script, needed
     assert "torchrun" not in script
     assert "--gpus-per-task" not in script
@@ -121,9 +135,20 @@ def test_any_argument_reaches_the_command_as_it_was_typed(argument):
 
 @pytest.mark.parametrize(
     ("text", "minutes"),
-    [("90m", 90), ("24h", 1440), ("2d", 2880), ("30s", 1), ("1.5h", 90), ("60", 60), ("1:30", 2), ("2:00:00", 120),
-     ("1-12:00:00", 2160), ("1-12", 2160), ("0:01", 1)],
-)  # fmt: skip
+    [
+        ("90m", 90),
+        ("24h", 1440),
+        ("2d", 2880),
+        ("30s", 1),
+        ("1.5h", 90),
+        ("60", 60),
+        ("1:30", 2),
+        ("2:00:00", 120),
+        ("1-12:00:00", 2160),
+        ("1-12", 2160),
+        ("0:01", 1),
+    ],
+)
 def test_times_are_read_as_people_and_slurm_write_them(text, minutes):
     assert parse_minutes(text) == minutes
 

@@ -82,7 +82,9 @@ def test_a_run_without_a_beat_starts_and_one_with_an_old_beat_is_stalled(run, mo
 def test_a_waiting_run_says_why_it_waits(run, monkeypatch):
     slurm_says(monkeypatch, Job("4242", "PENDING", "Resources", expected_start="2026-11-21T10:00:00"))
     assert (read_status(run).state, read_status(run).detail) == (
-        "queued", "Resources; expected to start 2026-11-21T10:00:00")  # fmt: skip
+        "queued",
+        "Resources; expected to start 2026-11-21T10:00:00",
+    )
     attempt(run, "4242.0", step=30, why="preflight failed on n1")
     status = read_status(run)
     assert status.state == "requeued"
@@ -161,6 +163,11 @@ def test_the_table_names_attempts_stragglers_and_whoever_hung(run, monkeypatch):
     shown.print(show_status(read_status(run, now=1001.0)))
     text = shown.export_text()
     shown.file.close()
-    for part in ("step 50 of 100, 2.00 steps/s, 0:00:25 left", "excluded nodes: n3", "straggler: n2 takes 2.0 times",
-                 "attempt 4242.0 hung: rank 1 was in read (loader.py:3)", "hang: no step for 900 s"):  # fmt: skip
+    for part in (
+        "step 50 of 100, 2.00 steps/s, 0:00:25 left",
+        "excluded nodes: n3",
+        "straggler: n2 takes 2.0 times",
+        "attempt 4242.0 hung: rank 1 was in read (loader.py:3)",
+        "hang: no step for 900 s",
+    ):
         assert part in text, text

@@ -12,8 +12,11 @@ from slurm.profile import Profile
 from slurm.records import Job, Node, Partition
 from slurm.run_record import write_record
 
-PARTITIONS = [Partition("gpu", 2880, 4, True, "UP"), Partition("long", None, None, False, "UP"),
-              Partition("old", 60, None, False, "DOWN")]  # fmt: skip
+PARTITIONS = [
+    Partition("gpu", 2880, 4, True, "UP"),
+    Partition("long", None, None, False, "UP"),
+    Partition("old", 60, None, False, "DOWN"),
+]
 NODES = [
     Node(f"n{i}", 64, 512_000, 8, frozenset({"a100"}), frozenset({"gpu", "long", "old"}), "IDLE") for i in range(1, 7)
 ]
@@ -46,7 +49,7 @@ def test_what_fits_is_let_through():
         ({"memory": "900G"}, r"no node has 900G of memory, the most is 512000M; set memory: 512000M, or 0"),
         ({"partition": "long", "nodes": 9}, r"9 such nodes do not exist, only 6; use --nodes 6"),
     ],
-)  # fmt: skip
+)
 def test_what_the_cluster_cannot_give_is_said_with_what_it_can(asked, sentence):
     found = on_cluster(**asked)
     assert len(found) == 1
@@ -183,6 +186,14 @@ def test_without_sbatch_nothing_is_submitted(tmp_path, monkeypatch):
 
 
 def test_what_an_enclosing_job_left_in_the_environment_is_stripped():
-    inside = {"SLURM_JOB_ID": "1", "SBATCH_PARTITION": "x", "SLURM_CONF": "/etc/s", "RANK": "3", "PMIX_RANK": "1",
-              "HOME": "/root", "BANDLOOM_ATTEMPT": "1.0", "CUDA_HOME": "/cuda"}  # fmt: skip
+    inside = {
+        "SLURM_JOB_ID": "1",
+        "SBATCH_PARTITION": "x",
+        "SLURM_CONF": "/etc/s",
+        "RANK": "3",
+        "PMIX_RANK": "1",
+        "HOME": "/root",
+        "BANDLOOM_ATTEMPT": "1.0",
+        "CUDA_HOME": "/cuda",
+    }
     assert cluster.clean_environment(inside) == {"SLURM_CONF": "/etc/s", "HOME": "/root", "CUDA_HOME": "/cuda"}

@@ -73,8 +73,14 @@ class Trainer:
     def run_undisturbed(self, folder: Path, ranks: int = 4) -> dict[int, float]:
         """The losses of the same training in plain processes, without Slurm."""
         run, config = folder / "run", self.write_config(folder)
-        environment = {**os.environ, "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1",
-                       "MASTER_PORT": str(10000 + os.getpid() % 20000), "BANDLOOM_ATTEMPT": "1.0"}  # fmt: skip
+        environment = {
+            **os.environ,
+            "WORLD_SIZE": str(ranks),
+            "MASTER_ADDR": "127.0.0.1",
+            "OMP_NUM_THREADS": "1",
+            "MASTER_PORT": str(10000 + os.getpid() % 20000),
+            "BANDLOOM_ATTEMPT": "1.0",
+        }
         run.mkdir()
         command = [sys.executable, str(FAULTY), self.verb, str(config), "--out", str(run)]
         each = [{**environment, "RANK": str(r), "LOCAL_RANK": str(r)} for r in range(ranks)]
@@ -89,8 +95,14 @@ def toy() -> Trainer:
 
 def pretraining(shards: Path, engine: str) -> Trainer:
     """The project's own pretraining, as small as it gets, on an engine."""
-    trainer = {"steps": STEPS, "snapshot_every": SAVE_EVERY, "log_every": 1, "batch_size": 8, "workers": 0,
-               "engine": {"kind": engine, "precision": "fp32", "warmup_steps": 5}}  # fmt: skip
+    trainer = {
+        "steps": STEPS,
+        "snapshot_every": SAVE_EVERY,
+        "log_every": 1,
+        "batch_size": 8,
+        "workers": 0,
+        "engine": {"kind": engine, "precision": "fp32", "warmup_steps": 5},
+    }
     return Trainer("pretrain", {"shards": str(shards), "size": "demo", "crop_px": 60, "trainer": trainer})
 
 

@@ -17,5 +17,11 @@ def test_the_command_of_a_shard_folder_builds_the_same_samples(chain: Path, tmp_
 def test_the_commands_of_a_bundle_and_a_map_name_what_they_were_made_from(chain: Path):
     assert read_record(chain / "bundle").command == ["bandloom", "export", "finetune", "--out", str(chain / "bundle")]
     scene = str(next((chain / "data" / "scenes").iterdir()))
-    assert read_record(chain / "map.tif").command == ["bandloom", "predict", "bundle", scene, "--out",
-                                                      str(chain / "map.tif")]  # fmt: skip
+    assert read_record(chain / "map.tif").command == [
+        "bandloom",
+        "predict",
+        "bundle",
+        scene,
+        "--out",
+        str(chain / "map.tif"),
+    ]

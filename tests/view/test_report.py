@@ -37,12 +37,19 @@ def test_an_alignment_is_shown_beside_chance(tmp_path: Path, page: Any):
     line = {"classes": 3, "samples": 9, "mean_recall": 0.625, "chance": 0.333}
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("seed: 0\n")
-    (tmp_path / "run" / "metrics.json").write_text(json.dumps({
-        "schema": 1, "three_numbers": {"seen classes, training words": line, "held-out classes among all": {}},
-        "retrieval": {"caption to image": {"queries": 4, "recall_at_1": 0.5, "recall_at_1_chance": 0.111}},
-        "few_shot": [{"shots": 5, "from words": 0.875, "from random": 0.75, "chance": 0.25}],
-        "captions": {"texts": 40, "sources": ["labels"]}, "held_out": ["river"], "text": {"model": "scratch"},
-    }))  # fmt: skip
+    (tmp_path / "run" / "metrics.json").write_text(
+        json.dumps(
+            {
+                "schema": 1,
+                "three_numbers": {"seen classes, training words": line, "held-out classes among all": {}},
+                "retrieval": {"caption to image": {"queries": 4, "recall_at_1": 0.5, "recall_at_1_chance": 0.111}},
+                "few_shot": [{"shots": 5, "from words": 0.875, "from random": 0.75, "chance": 0.25}],
+                "captions": {"texts": 40, "sources": ["labels"]},
+                "held_out": ["river"],
+                "text": {"model": "scratch"},
+            }
+        )
+    )
     assert run("report", tmp_path / "run", "--out", tmp_path / "r.html") == 0
     page.goto((tmp_path / "r.html").as_uri())
     assert page.locator(".kind").inner_text() == "Alignment"
@@ -169,17 +176,21 @@ def test_reports_are_accessible(chain: Path, tmp_path: Path, page: Any):
         (lambda place: place, "holds no config.yaml, bundle.json or manifest.json"),
         (lambda place: _file(place / "bundle.json", "{"), "is damaged"),
         (lambda place: _file(place / "manifest.json", "[]"), "holds no record"),
-        (lambda place: (_file(place / "config.yaml", "a: 1"), _file(place / "metrics.json", '{"schema": 9}'))[0],
-         "has schema 9, this version knows up to 1; update bandloom"),
+        (
+            lambda place: (_file(place / "config.yaml", "a: 1"), _file(place / "metrics.json", '{"schema": 9}'))[0],
+            "has schema 9, this version knows up to 1; update bandloom",
+        ),
         (lambda place: _file(place / "bundle.json", '{"schema_version": 7}'), "has schema_version 7"),
         (lambda place: _file(place / "manifest.json", '{"version": 99}'), "has version 99"),
         (lambda place: _file(place / "config.yaml", "just words"), "holds no config"),
         (lambda place: _file(place / "manifest.json", '{"schema": 1, "form": "mask"}'), "is no folder of shards"),
-        (lambda place: (_file(place / "config.yaml", "a: 1"), _file(place / "metrics.json", '{"rows": [{}]}'))[0],
-         "was written by another version of bandloom, or was edited"),
+        (
+            lambda place: (_file(place / "config.yaml", "a: 1"), _file(place / "metrics.json", '{"rows": [{}]}'))[0],
+            "was written by another version of bandloom, or was edited",
+        ),
         (lambda place: _file(place / "map.tif", "x") / "map.tif", "has no STAC item map.stac.json"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_run_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str], make, sentence):
     (tmp_path / "run").mkdir()
     assert run("report", make(tmp_path / "run"), "--out", tmp_path / "r.html") == 2
@@ -206,7 +217,15 @@ def test_what_files_say_is_never_markup(tmp_path: Path):
 
 def test_cells_are_short(tmp_path: Path):
     assert [cell(each) for each in (None, True, "a", 1234, 0.5, 1e-6, 0.0, 12345.678)] == [
-        "", "True", "a", "1,234", "0.500", "1.00e-06", "0.000", "12,345.7"]  # fmt: skip
+        "",
+        "True",
+        "a",
+        "1,234",
+        "0.500",
+        "1.00e-06",
+        "0.000",
+        "12,345.7",
+    ]
 
 
 def _file(path: Path, content: str) -> Path:

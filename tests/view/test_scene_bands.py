@@ -13,10 +13,19 @@ from bandloom.sensors import SENSORS
 from view.class_map import ClassMap
 from view.scene_bands import SceneBands
 
-PROFILE = {"driver": "GTiff", "width": 8, "height": 8, "dtype": "uint16", "crs": "EPSG:32648",
-           "transform": rasterio.Affine(30, 0, 600000, 0, -30, 1500000)}  # fmt: skip
-LANDSAT = [{"name": band.name, "slot": band.slot, "centre_nm": band.centre_nm}
-           for band in SENSORS["landsat89-l2"].bands if band.slot]  # fmt: skip
+PROFILE = {
+    "driver": "GTiff",
+    "width": 8,
+    "height": 8,
+    "dtype": "uint16",
+    "crs": "EPSG:32648",
+    "transform": rasterio.Affine(30, 0, 600000, 0, -30, 1500000),
+}
+LANDSAT = [
+    {"name": band.name, "slot": band.slot, "centre_nm": band.centre_nm}
+    for band in SENSORS["landsat89-l2"].bands
+    if band.slot
+]
 
 
 def write(path: Path, values: list[int], names: list[str] | None = None) -> Path:
@@ -38,8 +47,7 @@ def write_landsat(folder: Path) -> Path:
 
 def spectrum(scene: SceneBands) -> dict[str, tuple[float, int]]:
     west, south, east, north = scene.bounds
-    return {each["band"]: (each["nm"], each["dn"])
-            for each in scene.spectrum((west + east) / 2, (south + north) / 2)}  # fmt: skip
+    return {each["band"]: (each["nm"], each["dn"]) for each in scene.spectrum((west + east) / 2, (south + north) / 2)}
 
 
 def test_a_landsat_band_is_its_own_and_not_the_sentinel2_band_of_that_number(tmp_path: Path):

@@ -110,9 +110,16 @@ def test_a_tile_has_the_maps_colours_where_the_map_lies(chain: Path, address: st
 
 @pytest.mark.parametrize(
     ("path", "code"),
-    [("/nothing", 404), ("/../setup.py", 404), ("/tiles/map/7/1/0/0.png", 404), ("/tiles/scene/B99/1/0/0.png", 404),
-     ("/at.json", 404), ("/at.json?lon=x&lat=1", 400), ("/tiles/map/0/99/1/1.png", 404)],
-)  # fmt: skip
+    [
+        ("/nothing", 404),
+        ("/../setup.py", 404),
+        ("/tiles/map/7/1/0/0.png", 404),
+        ("/tiles/scene/B99/1/0/0.png", 404),
+        ("/at.json", 404),
+        ("/at.json?lon=x&lat=1", 400),
+        ("/tiles/map/0/99/1/1.png", 404),
+    ],
+)
 def test_what_is_not_there_is_said(address: str, path: str, code: int):
     host, _, port = address.removeprefix("http://").partition(":")
     connection = http.client.HTTPConnection(host, int(port))
@@ -258,15 +265,24 @@ def test_maps_of_other_sizes_are_compared_and_it_is_said(chain: Path, tmp_path: 
 
 
 def test_bands_of_a_safe_folder_are_found_at_their_finest(tmp_path: Path):
-    profile = {"driver": "GTiff", "width": 8, "height": 8, "count": 1, "dtype": "uint16", "crs": "EPSG:32648",
-               "transform": rasterio.Affine(10, 0, 600000, 0, -10, 1500000)}  # fmt: skip
+    profile = {
+        "driver": "GTiff",
+        "width": 8,
+        "height": 8,
+        "count": 1,
+        "dtype": "uint16",
+        "crs": "EPSG:32648",
+        "transform": rasterio.Affine(10, 0, 600000, 0, -10, 1500000),
+    }
     for name in ("R20m/T48QUE_B04_20m", "R10m/T48QUE_B04_10m", "R20m/T48QUE_B8A_20m", "QI/MSK_CLDPRB_20m"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         with rasterio.open(tmp_path / f"{name}.tif", "w", **profile) as file:
             file.write(np.full((1, 8, 8), 2000, np.uint16))
     found = SceneBands(tmp_path)
     assert {name: Path(band.file).stem for name, band in found.bands.items()} == {
-        "B04": "T48QUE_B04_10m", "B8A": "T48QUE_B8A_20m"}  # fmt: skip
+        "B04": "T48QUE_B04_10m",
+        "B8A": "T48QUE_B8A_20m",
+    }
     assert found.bounds[0] < found.bounds[2]
 
 

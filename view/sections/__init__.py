@@ -8,21 +8,56 @@ from view.sections import alignment, deployment, finetuning, samples, training
 from view.sections.parts import Section
 
 MAKERS: dict[str, Sequence[Callable[[Record], Section]]] = {
-    "shards": (samples.samples, samples.places, samples.contact_sheet, samples.statistics, samples.quarantine,
-               samples.sources),
+    "shards": (
+        samples.samples,
+        samples.places,
+        samples.contact_sheet,
+        samples.statistics,
+        samples.quarantine,
+        samples.sources,
+    ),
     "pretrain": (training.losses, training.feature_scores, training.speed, training.events, training.pictures),
-    "finetune": (finetuning.scores, finetuning.verdicts, finetuning.seeds, finetuning.classes, finetuning.confusions,
-                 finetuning.calibration, finetuning.bands, training.validation, training.losses, training.speed,
-                 training.events, training.pictures, finetuning.split),
-    **dict.fromkeys(("probe", "baselines", "evaluate"), (
-        finetuning.scores, finetuning.classes, finetuning.confusions, finetuning.calibration, training.pictures,
-        finetuning.split)),
-    "align": (alignment.words, alignment.retrieval, alignment.few_shot, alignment.text, training.validation,
-              training.losses, training.speed, training.events, training.pictures),
+    "finetune": (
+        finetuning.scores,
+        finetuning.verdicts,
+        finetuning.seeds,
+        finetuning.classes,
+        finetuning.confusions,
+        finetuning.calibration,
+        finetuning.bands,
+        training.validation,
+        training.losses,
+        training.speed,
+        training.events,
+        training.pictures,
+        finetuning.split,
+    ),
+    **dict.fromkeys(
+        ("probe", "baselines", "evaluate"),
+        (
+            finetuning.scores,
+            finetuning.classes,
+            finetuning.confusions,
+            finetuning.calibration,
+            training.pictures,
+            finetuning.split,
+        ),
+    ),
+    "align": (
+        alignment.words,
+        alignment.retrieval,
+        alignment.few_shot,
+        alignment.text,
+        training.validation,
+        training.losses,
+        training.speed,
+        training.events,
+        training.pictures,
+    ),
     "run": (training.results, training.losses, training.speed, training.events, training.pictures),
     "bundle": (deployment.parity, deployment.engines, deployment.contract, deployment.provenance),
     "map": (deployment.map_picture, deployment.areas, deployment.timing, deployment.map_facts),
-}  # fmt: skip
+}
 
 
 def sections_of(record: Record) -> list[Section]:

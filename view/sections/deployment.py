@@ -14,8 +14,10 @@ from view.tiles import class_picture
 def parity(record: Record) -> Section:
     """Return how far every model file lies from torch."""
     shown = ("max_abs", "argmax_agreement", "score", "torch_score", "chips", "runtime")
-    rows = [[model["file"], model["precision"], *((model.get("parity") or {}).get(name) for name in shown)]
-            for model in record.result.get("models") or []]  # fmt: skip
+    rows = [
+        [model["file"], model["precision"], *((model.get("parity") or {}).get(name) for name in shown)]
+        for model in record.result.get("models") or []
+    ]
     head = ("model", "precision", "largest difference", "classes agree", "score", "torch's score", "chips", "runtime")
     return Section("Against torch, on held chips", tables=table(head, rows))
 
@@ -35,9 +37,14 @@ def contract(record: Record) -> Section:
     classes = [
         [each["code"], each["name"], each["colour"]] for each in (found.get("label_set") or {}).get("classes", [])
     ]
-    return Section("What it takes and gives", tables=[
-        *table(("input", "sampling", "bands"), inputs), *table(("", ""), plain(found)),
-        *table(("code", "class", "colour"), classes)])  # fmt: skip
+    return Section(
+        "What it takes and gives",
+        tables=[
+            *table(("input", "sampling", "bands"), inputs),
+            *table(("", ""), plain(found)),
+            *table(("code", "class", "colour"), classes),
+        ],
+    )
 
 
 def provenance(record: Record) -> Section:
@@ -72,8 +79,11 @@ def timing(record: Record) -> Section:
 def map_facts(record: Record) -> Section:
     """Return what the map's own tags and its STAC item say."""
     tags = ClassMap(record.path).tags
-    rows = [[name.lower().replace("_", " "), tags[name]] for name in
-            ("SCENE", "SENSOR", "BUNDLE", "RUNTIME", "MODEL_SHA256", "CONTRACT") if name in tags]  # fmt: skip
+    rows = [
+        [name.lower().replace("_", " "), tags[name]]
+        for name in ("SCENE", "SENSOR", "BUNDLE", "RUNTIME", "MODEL_SHA256", "CONTRACT")
+        if name in tags
+    ]
     source = json.loads(tags.get("SCENE_PROVENANCE", "{}")).get("source")
     rows += [["source", source]] if source else []
     known = record.result.get("properties") or {}

@@ -7,8 +7,17 @@ from view.records import Record
 from view.sections.parts import Section, table
 
 SHOWN = ("overall", "balanced", "macro_f1", "mean_iou", "kappa", "map_macro", "map_micro", "f1_macro", "f1_micro")
-TITLES = {"overall": "accuracy", "macro_f1": "macro-F1", "mean_iou": "mean IoU", "f1": "F1", "iou": "IoU",
-          "map_macro": "mAP", "map_micro": "micro-mAP", "f1_macro": "macro-F1", "f1_micro": "micro-F1"}  # fmt: skip
+TITLES = {
+    "overall": "accuracy",
+    "macro_f1": "macro-F1",
+    "mean_iou": "mean IoU",
+    "f1": "F1",
+    "iou": "IoU",
+    "map_macro": "mAP",
+    "map_micro": "micro-mAP",
+    "f1_macro": "macro-F1",
+    "f1_micro": "micro-F1",
+}
 
 
 def title(name: str) -> str:
@@ -37,8 +46,10 @@ def seeds(record: Record) -> Section:
     """Return what the scores are over trainings from several seeds."""
     found = record.result.get("seeds") or []
     held = [name for name in SHOWN if found and name in found[0]["mean"]]
-    rows = [[each["name"], *(f"{each['mean'][name]:.3f} ± {each['deviation'][name]:.3f}" for name in held)]
-            for each in found]  # fmt: skip
+    rows = [
+        [each["name"], *(f"{each['mean'][name]:.3f} ± {each['deviation'][name]:.3f}" for name in held)]
+        for each in found
+    ]
     note = "Mean and deviation over trainings from other weights and order, on the same ground."
     return Section("Over seeds", note, tables=table(["", *map(title, held)], rows))
 
@@ -59,8 +70,10 @@ def classes(record: Record) -> Section:
 
 def confusions(record: Record) -> Section:
     """Return the commonest mistakes."""
-    items = [f"{each['truth']} taken for {each['taken_for']}: {each['count']:,} ({each['share']:.0%} of it)"
-             for each in record.result.get("top_confusions") or []]  # fmt: skip
+    items = [
+        f"{each['truth']} taken for {each['taken_for']}: {each['count']:,} ({each['share']:.0%} of it)"
+        for each in record.result.get("top_confusions") or []
+    ]
     return Section("What is taken for what", items=items)
 
 
@@ -74,10 +87,15 @@ def calibration(record: Record) -> Section:
 
 def bands(record: Record) -> Section:
     """Return the scores with only some of the bands present."""
-    rows = [["all" if each["name"] == "fine-tuned" else each["name"], each["overall"], each["macro_f1"]]
-            for each in record.result.get("bands") or []]  # fmt: skip
-    return Section("On fewer bands", "The others absent, nothing trained again.",
-                   tables=table(("bands", "accuracy", "macro-F1"), rows))  # fmt: skip
+    rows = [
+        ["all" if each["name"] == "fine-tuned" else each["name"], each["overall"], each["macro_f1"]]
+        for each in record.result.get("bands") or []
+    ]
+    return Section(
+        "On fewer bands",
+        "The others absent, nothing trained again.",
+        tables=table(("bands", "accuracy", "macro-F1"), rows),
+    )
 
 
 def split(record: Record) -> Section:

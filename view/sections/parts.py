@@ -56,8 +56,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]], strong: int | None
 
 def titled(charts: Sequence[str], titles: Sequence[str]) -> list[str]:
     """Return the charts that there are, each under its title."""
-    return [f"<figure><figcaption>{title}</figcaption>{chart}</figure>"
-            for chart, title in zip(charts, titles, strict=True) if chart]  # fmt: skip
+    return [
+        f"<figure><figcaption>{title}</figcaption>{chart}</figure>"
+        for chart, title in zip(charts, titles, strict=True)
+        if chart
+    ]
 
 
 def picture(path: Path, **more: str) -> Picture:

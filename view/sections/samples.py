@@ -23,8 +23,10 @@ def places(record: Record) -> Section:
         return Section("")
     linked = set(record.thumbnails)
     shown = found[:MOST_PLACES]
-    charts = [_figure("All places", world_map(found)),
-              *(_figure(title_of(place), place_map(place, linked), "place") for place in shown)]  # fmt: skip
+    charts = [
+        _figure("All places", world_map(found)),
+        *(_figure(title_of(place), place_map(place, linked), "place") for place in shown),
+    ]
     splits = sorted({str(each.get("split", "")) for each in record.lines})
     keys = "".join(f'<span><i style="background:{colour_of(name)}"></i>{name}</span>' for name in splits)
     rest = f" The {len(shown)} largest of {len(found)} places by themselves." if len(found) > len(shown) else ""
@@ -37,8 +39,11 @@ def statistics(record: Record) -> Section:
     found = record.result.get("statistics") or {}
     mean, std, quantiles = found.get("mean") or {}, found.get("std") or {}, found.get("quantiles") or {}
     marks = list(next(iter(quantiles.values()), {}))
-    rows = [[slot, mean[slot], std[slot], *(quantiles.get(slot, {}).get(mark) for mark in marks)]
-            for slot in SLOTS if slot in mean]  # fmt: skip
+    rows = [
+        [slot, mean[slot], std[slot], *(quantiles.get(slot, {}).get(mark) for mark in marks)]
+        for slot in SLOTS
+        if slot in mean
+    ]
     head = ["", "mean", "deviation", *(f"{100 * float(mark):g} % lie below" for mark in marks)]
     return Section("Reflectance, band by band", tables=table(head, rows))
 
@@ -46,8 +51,11 @@ def statistics(record: Record) -> Section:
 def contact_sheet(record: Record) -> Section:
     """Return the pictures of samples that were drawn, each with what is known of it."""
     names = [each["name"] for each in (record.result.get("label_set") or {}).get("classes", [])]
-    shown = [picture(path, note=_note(record.lines[number], names), anchor=f"s{number}")
-             for number, path in record.thumbnails.items() if number < len(record.lines)]  # fmt: skip
+    shown = [
+        picture(path, note=_note(record.lines[number], names), anchor=f"s{number}")
+        for number, path in record.thumbnails.items()
+        if number < len(record.lines)
+    ]
     note = (
         f"{len(shown):,} of {len(record.lines):,} samples, evenly spread: true colour, and labels where there are any."
     )
@@ -62,8 +70,10 @@ def quarantine(record: Record) -> Section:
 
 def sources(record: Record) -> Section:
     """Return every input with what was found out about it."""
-    rows = [[name, *(told.get(key) for key in ("sensor", "offset", "offset_from", "processing_baseline"))]
-            for name, told in (record.result.get("sources") or {}).items()]  # fmt: skip
+    rows = [
+        [name, *(told.get(key) for key in ("sensor", "offset", "offset_from", "processing_baseline"))]
+        for name, told in (record.result.get("sources") or {}).items()
+    ]
     return Section("Inputs", tables=table(("", "sensor", "offset", "offset from", "baseline"), rows))
 
 

@@ -16,15 +16,22 @@ CAPTIONS = {
 def losses(record: Record) -> Section:
     """Return loss, learning rate and gradient norm over steps."""
     curves = {"loss": record.curve("train", "loss")}
-    charts = [line_chart(curves, "loss", log=True), line_chart({"": record.curve("train", "lr")}, "learning rate"),
-              line_chart({"": record.curve("train", "grad_norm")}, "gradient norm", log=True)]  # fmt: skip
+    charts = [
+        line_chart(curves, "loss", log=True),
+        line_chart({"": record.curve("train", "lr")}, "learning rate"),
+        line_chart({"": record.curve("train", "grad_norm")}, "gradient norm", log=True),
+    ]
     return Section("How it went", charts=titled(charts, ("Loss", "Learning rate", "Gradient norm")))
 
 
 def speed(record: Record) -> Section:
     """Return throughput, waiting for data, MFU and memory over steps."""
-    pairs = (("samples_per_s", "Samples a second"), ("data_wait", "Share of time waiting for data"), ("mfu", "MFU"),
-             ("memory_gb", "Memory, GB"))  # fmt: skip
+    pairs = (
+        ("samples_per_s", "Samples a second"),
+        ("data_wait", "Share of time waiting for data"),
+        ("mfu", "MFU"),
+        ("memory_gb", "Memory, GB"),
+    )
     charts = [line_chart({"": record.curve("train", value)}, title) for value, title in pairs]
     return Section("How fast", charts=titled(charts, [title for _, title in pairs]))
 
@@ -49,8 +56,15 @@ def feature_scores(record: Record) -> Section:
 
 def validation(record: Record) -> Section:
     """Return the scores on validation ground that were taken on the way."""
-    names = sorted({name for line in record.lines if line.get("kind") == "score" for name in line
-                    if name.startswith("validation_")})  # fmt: skip
+    names = sorted(
+        {
+            name
+            for line in record.lines
+            if line.get("kind") == "score"
+            for name in line
+            if name.startswith("validation_")
+        }
+    )
     curves = {name.removeprefix("validation_").replace("_", " "): record.curve("score", name) for name in names}
     chart = line_chart(curves, "score on validation ground")
     return Section("On validation ground, on the way", charts=titled([chart], ["Score"]))
@@ -65,8 +79,12 @@ def events(record: Record) -> Section:
 
 def results(record: Record) -> Section:
     """Return the numbers that a run without a page of its own ended with, such as a captioner's."""
-    nested = [[f"{name}: {key}", value] for name, each in record.result.items() if isinstance(each, dict)
-              for key, value in plain(each)]  # fmt: skip
+    nested = [
+        [f"{name}: {key}", value]
+        for name, each in record.result.items()
+        if isinstance(each, dict)
+        for key, value in plain(each)
+    ]
     return Section("How it ended", tables=table(("", ""), [*plain(record.result), *nested]))
 
 

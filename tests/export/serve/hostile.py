@@ -27,8 +27,14 @@ def hostile_requests(good: bytes, seed: int, count: int) -> Iterator[Request]:
     fixed = [*_heads(good), *_bodies(good), *_rasters()] if seed == 0 else []
     yield from fixed[:count]
     rng = np.random.default_rng(seed)
-    kinds: list[Callable[[np.random.Generator, bytes], Request]] = [_flipped, _cut, _noise_path, _noise_query,
-                                                                   _noise_bytes, _odd_raster]  # fmt: skip
+    kinds: list[Callable[[np.random.Generator, bytes], Request]] = [
+        _flipped,
+        _cut,
+        _noise_path,
+        _noise_query,
+        _noise_bytes,
+        _odd_raster,
+    ]
     for number in range(max(0, count - len(fixed))):
         yield kinds[number % len(kinds)](rng, good)
 
@@ -64,10 +70,19 @@ def _heads(good: bytes) -> Iterator[Request]:
 def _bodies(good: bytes) -> Iterator[Request]:
     yield "nothing", upload(b""), {422}
     yield "JSON", upload(b"{}", "", "Content-Type: application/json"), {415}
-    yield "a form", upload(b'--x\r\nContent-Disposition: form-data; name="f"; filename="../../x"\r\n\r\n\r\n--x--', "",
-                           "Content-Type: multipart/form-data; boundary=x"), {415}  # fmt: skip
-    vrt = b'<VRTDataset rasterXSize="9" rasterYSize="9"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>' \
-          b"<SourceFilename>/etc/passwd</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"  # fmt: skip
+    yield (
+        "a form",
+        upload(
+            b'--x\r\nContent-Disposition: form-data; name="f"; filename="../../x"\r\n\r\n\r\n--x--',
+            "",
+            "Content-Type: multipart/form-data; boundary=x",
+        ),
+        {415},
+    )
+    vrt = (
+        b'<VRTDataset rasterXSize="9" rasterYSize="9"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
+        b"<SourceFilename>/etc/passwd</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
     yield "a VRT", upload(vrt), {415}
     yield "a VRT behind a TIFF's magic", upload(b"II*\0" + vrt), {422}
     yield "a PNG", upload(b"\x89PNG\r\n\x1a\n" + zlib.compress(b"\0" * 1000)), {415}
@@ -103,9 +118,20 @@ def raster(
     sparse: bool = False,
 ) -> bytes:
     """Return a GeoTIFF; a sparse one declares its pixels and holds none."""
-    profile = {"driver": "GTiff", "width": width, "height": height, "count": bands, "dtype": dtype, "tiled": True,
-               "blockxsize": block, "blockysize": block, "transform": transform or from_origin(600000, 1500000, 10, 10),
-               "compress": "deflate", "sparse_ok": sparse, "bigtiff": "IF_SAFER"}  # fmt: skip
+    profile = {
+        "driver": "GTiff",
+        "width": width,
+        "height": height,
+        "count": bands,
+        "dtype": dtype,
+        "tiled": True,
+        "blockxsize": block,
+        "blockysize": block,
+        "transform": transform or from_origin(600000, 1500000, 10, 10),
+        "compress": "deflate",
+        "sparse_ok": sparse,
+        "bigtiff": "IF_SAFER",
+    }
     if epsg is not None:
         profile["crs"] = f"EPSG:{epsg}"
     with TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
@@ -161,7 +187,12 @@ def _odd_raster(rng: np.random.Generator, _: bytes) -> Request:
     a, b, c, d, e, f = (float(rng.choice(numbers)) for _ in range(6))
     epsg = int(rng.choice([32647, 32701, 4326, 3857, 2154, 3413, 9377]))
     kind = str(rng.choice(["uint16", "int16", "float64"]))
-    asked = {"epsg": epsg, "transform": Affine(a, b, c, d, e, f), "dtype": kind,
-             "fill": float(rng.choice([0, 1, 1500, 30000])), "width": int(rng.integers(1, 200)),
-             "height": int(rng.integers(1, 200))}  # fmt: skip
+    asked = {
+        "epsg": epsg,
+        "transform": Affine(a, b, c, d, e, f),
+        "dtype": kind,
+        "fill": float(rng.choice([0, 1, 1500, 30000])),
+        "width": int(rng.integers(1, 200)),
+        "height": int(rng.integers(1, 200)),
+    }
     return f"raster {asked}", upload(raster(**asked)), None

@@ -56,8 +56,9 @@ class Server:
 def serving(bundle: Path, *arguments: object) -> Iterator[Server]:
     """Start ``bandloom serve`` and end it afterwards."""
     command = [sys.executable, "-c", PROGRAM, "serve", str(bundle), "--port", "0", "--threads", "1"]
-    process = subprocess.Popen([*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               text=True)  # fmt: skip
+    process = subprocess.Popen(
+        [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     try:
         server = Server(process)
         yield server

@@ -32,8 +32,20 @@ def test_two_hundred_requests_drawn_from_the_published_interface_meet_no_server_
     scene = write_stack(tmp_path / "scene.tif", (60, 60)).read_bytes()
     limits = [word for bound in ("body_s=2", "in_flight=16") for word in ("--limit", bound)]
     with serving(bundle, *limits) as server:
-        command = [st, "run", f"{server.url}/openapi.json", "--checks", "not_a_server_error", "--max-examples",
-                   str(EXAMPLES), "--seed", "1", "--workers", "2", "--no-color"]  # fmt: skip
+        command = [
+            st,
+            "run",
+            f"{server.url}/openapi.json",
+            "--checks",
+            "not_a_server_error",
+            "--max-examples",
+            str(EXAMPLES),
+            "--seed",
+            "1",
+            "--workers",
+            "2",
+            "--no-color",
+        ]
         hooks = os.environ | {"SCHEMATHESIS_HOOKS": str(HOOKS)}
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=hooks)
         assert server.process.poll() is None

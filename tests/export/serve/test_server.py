@@ -133,8 +133,11 @@ def test_two_hundred_hostile_requests_are_refused_and_good_ones_answered(server,
 
 
 def test_a_client_that_dribbles_its_head_or_body_is_let_go(server):
-    for begun in (b"", b"POST /predict HTTP/1.1\r\nHost: l", head("POST", "/predict", "Content-Type: image/tiff",
-                                                                  length=1000) + TIFF_MAGIC[0]):  # fmt: skip
+    for begun in (
+        b"",
+        b"POST /predict HTTP/1.1\r\nHost: l",
+        head("POST", "/predict", "Content-Type: image/tiff", length=1000) + TIFF_MAGIC[0],
+    ):
         with socket.create_connection(("127.0.0.1", server.port), timeout=8) as line:
             line.sendall(begun)
             began = time.monotonic()

@@ -16,10 +16,15 @@ from tests.finetune.conversation.language_models import write_language
 from tests.finetune.conversation.test_train import FEW, exits
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "rsvqa_lr"
-RGB = {"name": "rgb-pictures", "reflectance": "toa", "bands": [
-    {"name": "B04", "centre_nm": 665, "fwhm_nm": 31, "gsd_m": 10, "slot": "B04"},
-    {"name": "B03", "centre_nm": 560, "fwhm_nm": 36, "gsd_m": 10, "slot": "B03"},
-    {"name": "B02", "centre_nm": 490, "fwhm_nm": 66, "gsd_m": 10, "slot": "B02"}]}  # fmt: skip
+RGB = {
+    "name": "rgb-pictures",
+    "reflectance": "toa",
+    "bands": [
+        {"name": "B04", "centre_nm": 665, "fwhm_nm": 31, "gsd_m": 10, "slot": "B04"},
+        {"name": "B03", "centre_nm": 560, "fwhm_nm": 36, "gsd_m": 10, "slot": "B03"},
+        {"name": "B02", "centre_nm": 490, "fwhm_nm": 66, "gsd_m": 10, "slot": "B02"},
+    ],
+}
 
 
 def as_digital_numbers(picture: Path, out: Path, place: int) -> None:
@@ -27,9 +32,17 @@ def as_digital_numbers(picture: Path, out: Path, place: int) -> None:
     with rasterio.open(picture) as file:
         dn = file.read().astype(np.float32) / 255 * 4000 + OFFSET
     with rasterio.open(
-        out, "w", driver="GTiff", height=dn.shape[1], width=dn.shape[2], count=3, dtype="uint16", nodata=0,
-        crs="EPSG:32631", transform=from_origin(300_000 + 12_000 * place, 6_000_000, 10, 10),
-    ) as file:  # fmt: skip
+        out,
+        "w",
+        driver="GTiff",
+        height=dn.shape[1],
+        width=dn.shape[2],
+        count=3,
+        dtype="uint16",
+        nodata=0,
+        crs="EPSG:32631",
+        transform=from_origin(300_000 + 12_000 * place, 6_000_000, 10, 10),
+    ) as file:
         file.write(dn.round().astype(np.uint16))
         file.update_tags(RADIO_ADD_OFFSET=str(-OFFSET))
         for band, name in enumerate(("B04", "B03", "B02"), 1):
@@ -51,8 +64,14 @@ def test_questions_about_real_pictures_are_learnt_and_answered(tmp_path):
     write_language(tmp_path / "llama")
     config = tmp_path / "config.yaml"
     config.write_text(f"shards: {shards}\nlanguage: {{model: {tmp_path / 'llama'}, mode: full}}\n")
-    few = (f"questions={questions}", "trainer.batch_size=4", "trainer.steps=40", "token_m=180", "split.block_m=12000",
-           "test_pairs=20")  # fmt: skip
+    few = (
+        f"questions={questions}",
+        "trainer.batch_size=4",
+        "trainer.steps=40",
+        "token_m=180",
+        "split.block_m=12000",
+        "test_pairs=20",
+    )
     exits(["caption", "train", str(config), *FEW, *few, "--out", str(tmp_path / "run")])
     report = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert report["questions"]["all"]["count"] == 20
@@ -63,6 +82,19 @@ def test_questions_about_real_pictures_are_learnt_and_answered(tmp_path):
     out = tmp_path / "answers.jsonl"
     some = tmp_path / "some.jsonl"
     some.write_text("".join(line + "\n" for line in (REAL / "val.jsonl").read_text().splitlines()[:20]))
-    exits(["caption", "generate", str(tmp_path / "run"), "--images", str(shards), "--questions", str(some),
-           "--out", str(out), "--most-new", "3"])  # fmt: skip
+    exits(
+        [
+            "caption",
+            "generate",
+            str(tmp_path / "run"),
+            "--images",
+            str(shards),
+            "--questions",
+            str(some),
+            "--out",
+            str(out),
+            "--most-new",
+            "3",
+        ]
+    )
     assert len(out.read_text().splitlines()) == 20

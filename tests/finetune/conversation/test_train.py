@@ -12,9 +12,20 @@ from shards.shard_set import ShardSet
 from tests.finetune.conversation.language_models import write_language
 from tests.finetune.models import chips
 
-FEW = ("size=demo", "trainer.steps=6", "trainer.batch_size=8", "trainer.workers=0", "trainer.engine.warmup_steps=1",
-       "trainer.engine.precision=fp32", "trainer.log_every=1", "split.block_m=600", "split.buffer_m=0",
-       "image_tokens=4", "test_pairs=6", "most_tokens=8")  # fmt: skip
+FEW = (
+    "size=demo",
+    "trainer.steps=6",
+    "trainer.batch_size=8",
+    "trainer.workers=0",
+    "trainer.engine.warmup_steps=1",
+    "trainer.engine.precision=fp32",
+    "trainer.log_every=1",
+    "split.block_m=600",
+    "split.buffer_m=0",
+    "image_tokens=4",
+    "test_pairs=6",
+    "most_tokens=8",
+)
 
 
 def exits(arguments: list[str], code: int = 0) -> None:
@@ -36,8 +47,14 @@ def questions(tmp_path, chip_shards):
     lines = []
     for entry in shards.entries:
         image = f"images/{entry.key}.tif"
-        lines.append({"image": image, "type": "rural_urban", "question": "is it a rural or an urban area?",
-                      "answer": "urban" if entry.class_index == 5 else "rural"})  # fmt: skip
+        lines.append(
+            {
+                "image": image,
+                "type": "rural_urban",
+                "question": "is it a rural or an urban area?",
+                "answer": "urban" if entry.class_index == 5 else "rural",
+            }
+        )
         lines.append({"image": image, "type": "count", "question": "how many roads are there", "answer": "2"})
     path = tmp_path / "questions.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -46,15 +63,24 @@ def questions(tmp_path, chip_shards):
 
 def test_a_captioner_trains_says_its_scores_comes_back_and_answers(tmp_path, chip_shards, questions):
     write_language(tmp_path / "llama")
-    train(tmp_path, chip_shards, f"questions={questions}", "captions={sources: [labels]}", "language.mode=lora",
-          "language.lora_rank=2")  # fmt: skip
+    train(
+        tmp_path,
+        chip_shards,
+        f"questions={questions}",
+        "captions={sources: [labels]}",
+        "language.mode=lora",
+        "language.lora_rank=2",
+    )
     run = tmp_path / "run"
     report = json.loads((run / "metrics.json").read_text())
     assert report["exchanges"] == 6
     assert set(report["loss"]) == {"own_image", "other_image"}
     assert "all" in report["questions"]
-    losses = [line["loss"] for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-              if line["kind"] == "train"]  # fmt: skip
+    losses = [
+        line["loss"]
+        for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+        if line["kind"] == "train"
+    ]
     assert losses[-1] < losses[0]
     assert (run / "DONE").is_file()
     snapshot = sum(each.stat().st_size for each in (run / "snapshots").rglob("*.safetensors"))
@@ -69,8 +95,17 @@ def test_a_captioner_trains_says_its_scores_comes_back_and_answers(tmp_path, chi
     again = load_captioner(run, tmp_path / "moved")
     assert again.model.say(groups, "Describe the image:", 4) == said
     out = tmp_path / "answers.jsonl"
-    common = ["caption", "generate", str(run), "--images", str(chip_shards), "--language", str(tmp_path / "moved"),
-              "--most-new", "3"]  # fmt: skip
+    common = [
+        "caption",
+        "generate",
+        str(run),
+        "--images",
+        str(chip_shards),
+        "--language",
+        str(tmp_path / "moved"),
+        "--most-new",
+        "3",
+    ]
     exits([*common, "--questions", str(questions), "--out", str(out)])
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(rows) == 2 * len(ShardSet(chip_shards))
@@ -109,19 +144,29 @@ def test_what_cannot_be_learnt_is_a_sentence_and_writes_nothing(tmp_path, chip_s
 
 
 def test_questions_find_their_images_by_key_by_file_and_by_scene(tmp_path):
-    rows = [{"image": "images/72.tif", "question": "q", "answer": "a", "type": ""},
-            {"image": "81_r0000_c0001", "question": "r", "answer": "b", "type": ""}]  # fmt: skip
+    rows = [
+        {"image": "images/72.tif", "question": "q", "answer": "a", "type": ""},
+        {"image": "81_r0000_c0001", "question": "r", "answer": "b", "type": ""},
+    ]
     found = questions_of(rows, ["72_r0000_c0000", "72_r0000_c0001", "81_r0000_c0001"], tmp_path)
     assert {key: [row["question"] for row in own] for key, own in found.items()} == {
-        "72_r0000_c0000": ["q"], "72_r0000_c0001": ["q"], "81_r0000_c0001": ["r"]}  # fmt: skip
+        "72_r0000_c0000": ["q"],
+        "72_r0000_c0001": ["q"],
+        "81_r0000_c0001": ["r"],
+    }
     with pytest.raises(TextError, match="none of the images in"):
         questions_of(rows, ["other"], tmp_path)
 
 
 def test_questions_that_are_none_are_refused_by_their_line(tmp_path):
     path = tmp_path / "q.jsonl"
-    for text, said in (("", "holds no question"), ("\n{}", "line 2"), ("no", "line 1"), ("[1]", "line 1"),
-                       ('{"image": "a", "question": " "}', "empty question")):  # fmt: skip
+    for text, said in (
+        ("", "holds no question"),
+        ("\n{}", "line 2"),
+        ("no", "line 1"),
+        ("[1]", "line 1"),
+        ('{"image": "a", "question": " "}', "empty question"),
+    ):
         path.write_text(text)
         with pytest.raises(TextError, match=said):
             read_questions(path)

@@ -14,11 +14,31 @@ from finetune.fusion.table import verdict
 from finetune.text.errors import TextError
 from shards.shard_set import ShardSet
 
-FEW = ("size=demo", "steps=60", "width=32", "seeds=2", "bootstrap=200", "fusion=[concatenate,cross_attention]",
-       "split.block_m=600", "split.buffer_m=0", "baselines=[majority]")  # fmt: skip
-NOTES = ("The gauge was read.", "Birds were counted.", "Trucks pass.", "Dust is a complaint.", "Owls call.",
-         "It rained.", "Bees came.", "A dog barked.", "Rust spread.", "The gate is new.", "Fog rose.",
-         "A kite flew.")  # fmt: skip
+FEW = (
+    "size=demo",
+    "steps=60",
+    "width=32",
+    "seeds=2",
+    "bootstrap=200",
+    "fusion=[concatenate,cross_attention]",
+    "split.block_m=600",
+    "split.buffer_m=0",
+    "baselines=[majority]",
+)
+NOTES = (
+    "The gauge was read.",
+    "Birds were counted.",
+    "Trucks pass.",
+    "Dust is a complaint.",
+    "Owls call.",
+    "It rained.",
+    "Bees came.",
+    "A dog barked.",
+    "Rust spread.",
+    "The gate is new.",
+    "Fog rose.",
+    "A kite flew.",
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +55,10 @@ def told(tmp_path_factory, chip_shards):
 
 def run(tmp_path, shards, told, name: str, *overrides: str) -> int:
     config = tmp_path / "config.yaml"
-    config.write_text(f"task: fusion\nshards: {shards}\ncontext: {{source: csv, path: {told / name}}}\n"
-                      f"text: {{model: {told / 'notes.npz'}}}\n")  # fmt: skip
+    config.write_text(
+        f"task: fusion\nshards: {shards}\ncontext: {{source: csv, path: {told / name}}}\n"
+        f"text: {{model: {told / 'notes.npz'}}}\n"
+    )
     few = ["image." + each if each.startswith("size") else each for each in FEW]
     with pytest.raises(SystemExit) as end:
         main(["finetune", str(config), *few, *overrides, "--out", str(tmp_path / "run")])
@@ -48,8 +70,12 @@ def test_every_control_stands_in_one_table_and_a_context_that_tells_is_warned_of
         assert run(tmp_path, chip_shards, told, "tells.csv") == 0
     report = json.loads((tmp_path / "run" / "metrics.json").read_text())
     rows = {row["name"]: row for row in report["rows"]}
-    assert list(rows)[:4] == ["concatenate, real text", "concatenate, shuffled text", "concatenate, empty text",
-                              "concatenate, real text, shuffled at the test"]  # fmt: skip
+    assert list(rows)[:4] == [
+        "concatenate, real text",
+        "concatenate, shuffled text",
+        "concatenate, empty text",
+        "concatenate, real text, shuffled at the test",
+    ]
     assert {"text only", "image only", "majority"} < set(rows)
     assert report["task"] == "fusion"
     assert all(len(rows[name]["seeds"]) == 2 for name in rows if name != "majority")
@@ -59,8 +85,10 @@ def test_every_control_stands_in_one_table_and_a_context_that_tells_is_warned_of
         real, dealt = (rows[f"{kind}, {name}"]["overall"] for name in ("real text", "real text, shuffled at the test"))
         assert real > dealt
     assert "a linear probe on the context alone reaches" in report["leaks"]["warnings"][0]
-    assert all(set(each) == {"fusion", "blocks", "real over image", "real over shuffled", "shuffled over empty"}
-               for each in report["gains"])  # fmt: skip
+    assert all(
+        set(each) == {"fusion", "blocks", "real over image", "real over shuffled", "shuffled over empty"}
+        for each in report["gains"]
+    )
     assert (tmp_path / "run" / "context.json").is_file()
 
 
@@ -79,8 +107,7 @@ def test_a_context_that_knows_nothing_gains_nothing_and_a_run_goes_on(tmp_path, 
     path.unlink()
     assert run(tmp_path, chip_shards, told, "knows_nothing.csv", *few) == 0
     again = json.loads(path.read_text())
-    assert [row["overall"] for row in again["rows"]] == [
-        row["overall"] for row in report["rows"]]  # fmt: skip
+    assert [row["overall"] for row in again["rows"]] == [row["overall"] for row in report["rows"]]
     assert fits[0].stat().st_mtime_ns == kept
 
 
@@ -92,10 +119,14 @@ def test_a_network_that_trains_is_saved_and_comes_back(tmp_path, chip_shards, to
     shards = ShardSet(chip_shards)
     assert fused.label_set == shards.label_set
     report = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    config = FusionConfig.model_validate({
-        "shards": chip_shards, "context": {"source": "csv", "path": told / "tells.csv"},
-        "text": {"model": str(told / "notes.npz")}, "split": {"block_m": 600, "buffer_m": 0},
-    })  # fmt: skip
+    config = FusionConfig.model_validate(
+        {
+            "shards": chip_shards,
+            "context": {"source": "csv", "path": told / "tells.csv"},
+            "text": {"model": str(told / "notes.npz")},
+            "split": {"block_m": 600, "buffer_m": 0},
+        }
+    )
     study = prepare(config)
     test = study.chips.rows(2)
     groups = [shards.read(int(study.chips.indices[row])).groups for row in test]
@@ -137,8 +168,13 @@ def test_the_verdict_says_what_the_controls_allow():
     def gain(low: float, high: float) -> dict:
         return {"macro_f1": {"gain": (low + high) / 2, "interval_95": [low, high]}}
 
-    good = {"fusion": "film", "real over image": gain(0.02, 0.1), "real over shuffled": gain(0.01, 0.1),
-            "shuffled over empty": gain(-0.05, 0.04), "blocks": 20}  # fmt: skip
+    good = {
+        "fusion": "film",
+        "real over image": gain(0.02, 0.1),
+        "real over shuffled": gain(0.01, 0.1),
+        "shuffled over empty": gain(-0.05, 0.04),
+        "blocks": 20,
+    }
     assert verdict(good, []).startswith("film: context adds +0.060 (+0.020 to +0.100)")
     assert "shuffled text adds nothing" in verdict(good, [])
     assert "gives the class away" in verdict(good, ["named"])

@@ -290,13 +290,14 @@ TABLES: dict[str, Case] = {
     "class_unknown": table(lambda good: lines(good, label="treeees")),
     "class_empty": table(lambda good: lines(good, label="")),
     "one_class_alone": table(lambda good: lines(good, label="trees")),
-    "one_chip_under_two_classes": table(lambda good: "\n".join(
-        ["path,label", f"{listed(good)[0][0]},trees", f"{listed(good)[0][0]},lake"])),
+    "one_chip_under_two_classes": table(
+        lambda good: "\n".join(["path,label", f"{listed(good)[0][0]},trees", f"{listed(good)[0][0]},lake"])
+    ),
     "header_alone": table(lambda good: "path,label\n"),
     "empty": table(lambda good: ""),
     "latin_1": table(lambda good: "path,label\nforêt.tif,trees\n".encode("latin-1")),
     "parquet_of_text": table(lambda good: "nothing", "table.parquet"),
-}  # fmt: skip
+}
 
 
 # --- chips in folders
@@ -343,8 +344,11 @@ CHIPS: dict[str, Case] = {
     "an_empty_folder": lambda good: good.words("folders", good.folder),
     "a_file_for_a_folder": lambda good: good.words("folders", good.label_set),
     "a_class_unknown": chips(lambda source, good: sorted(source.iterdir())[0].rename(source / "treeees")),
-    "a_class_without_chips": chips(lambda source, good: (source / "lake").mkdir(exist_ok=True) or shutil.rmtree(
-        source / "lake") or (source / "lake").mkdir()),
+    "a_class_without_chips": chips(
+        lambda source, good: (
+            (source / "lake").mkdir(exist_ok=True) or shutil.rmtree(source / "lake") or (source / "lake").mkdir()
+        )
+    ),
     "one_class_alone": chips(lambda source, good: shutil.rmtree(sorted(source.iterdir())[0])),
     "one_chip_under_two_classes": chips(copied_to_another_class),
     "a_chip_of_text": chips(lambda source, good: one(source).write_text("trees")),
@@ -354,7 +358,7 @@ CHIPS: dict[str, Case] = {
     "another_band_order": each_chip(lambda pixels, profile: pixels[[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 11]]),
     "all_nodata": each_chip(lambda pixels, profile: np.zeros_like(pixels)),
     "fractions_of_one": each_chip(lambda pixels, profile: (pixels / 65535).astype("float32")),
-}  # fmt: skip
+}
 
 
 # --- patches with JSON
@@ -394,11 +398,31 @@ PATCHES: dict[str, Case] = {
 
 CASES: dict[str, Case] = {
     f"{form}-{name}": case
-    for form, cases in (("label_set", LABEL_SETS), ("mask", MASKS), ("polygons", POLYGONS), ("points", POINTS),
-                        ("table", TABLES), ("folders", CHIPS), ("bigearthnet", PATCHES))
+    for form, cases in (
+        ("label_set", LABEL_SETS),
+        ("mask", MASKS),
+        ("polygons", POLYGONS),
+        ("points", POINTS),
+        ("table", TABLES),
+        ("folders", CHIPS),
+        ("bigearthnet", PATCHES),
+    )
     for name, case in cases.items()
-}  # fmt: skip
-SAMPLE = ("label_set-a_code_twice", "label_set-latin_1", "mask-no_crs", "mask-another_zone", "mask-not_a_number",
-          "mask-cut_short", "polygons-geometry_not_a_number", "polygons-crs_unknown", "polygons-class_null",
-          "polygons-utf_16", "points-binary", "table-files_missing", "folders-a_class_without_chips",
-          "folders-all_nodata", "bigearthnet-labels_numbers")  # fmt: skip
+}
+SAMPLE = (
+    "label_set-a_code_twice",
+    "label_set-latin_1",
+    "mask-no_crs",
+    "mask-another_zone",
+    "mask-not_a_number",
+    "mask-cut_short",
+    "polygons-geometry_not_a_number",
+    "polygons-crs_unknown",
+    "polygons-class_null",
+    "polygons-utf_16",
+    "points-binary",
+    "table-files_missing",
+    "folders-a_class_without_chips",
+    "folders-all_nodata",
+    "bigearthnet-labels_numbers",
+)

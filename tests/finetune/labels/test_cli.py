@@ -21,8 +21,17 @@ def test_the_shipped_label_sets_and_mappings_are_listed(capsys):
 
 def test_a_raster_is_mapped_and_what_is_lost_is_said(tmp_path, capsys):
     source, out = tmp_path / "wc.tif", tmp_path / "dw.tif"
-    with rasterio.open(source, "w", driver="GTiff", height=2, width=2, count=1, dtype="uint8", crs="EPSG:32633",
-                       transform=from_origin(0, 0, 10, 10)) as raster:  # fmt: skip
+    with rasterio.open(
+        source,
+        "w",
+        driver="GTiff",
+        height=2,
+        width=2,
+        count=1,
+        dtype="uint8",
+        crs="EPSG:32633",
+        transform=from_origin(0, 0, 10, 10),
+    ) as raster:
         raster.write(np.array([[10, 30], [100, 0]], np.uint8), 1)
     assert run("labels", "map", source, "--from", "worldcover11", "--to", "dynamicworld9", "--out", out) == 0
     with rasterio.open(out) as raster:

@@ -137,8 +137,14 @@ def test_polygons_of_a_geopackage_in_metres_equal_those_of_geojson(tmp_path, sce
     ground = ground_of(scene)
     one, two = taxonomy.classes[0].name, taxonomy.classes[1].name
     shapes = [shapely.box(ground.x_m + x, ground.y_m - 800, ground.x_m + x + 500, ground.y_m - 200) for x in (100, 900)]
-    pyogrio.raw.write(tmp_path / "p.gpkg", np.array(shapely.to_wkb(shapes), object), [np.array([one, two], object)],
-                      ["class"], geometry_type="Polygon", crs=ground.crs.to_string())  # fmt: skip
+    pyogrio.raw.write(
+        tmp_path / "p.gpkg",
+        np.array(shapely.to_wkb(shapes), object),
+        [np.array([one, two], object)],
+        ["class"],
+        geometry_type="Polygon",
+        crs=ground.crs.to_string(),
+    )
     collection(tmp_path / "p.geojson", (box(ground, 10, 20, 60, 80), one), (box(ground, 90, 20, 140, 80), two))
     codes = [examine(Request("polygons", scene, taxonomy, tmp_path / name)).codes for name in ("p.gpkg", "p.geojson")]
     assert (codes[0] != codes[1]).mean() < 0.003
@@ -199,14 +205,26 @@ def test_eurosats_band_order_is_caught(tmp_path, scene, taxonomy):
     order = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "B11", "B12", "B8A")
     with open_scene(scene) as opened:
         groups = opened.read((0, 0, 600, 600))
-        slots = {slot: np.kron(groups[g.gsd_m][i], np.ones((g.gsd_m // 10, g.gsd_m // 10), np.uint16))
-                 for g in opened.sensor.groups for i, slot in enumerate(g.slots)}  # fmt: skip
+        slots = {
+            slot: np.kron(groups[g.gsd_m][i], np.ones((g.gsd_m // 10, g.gsd_m // 10), np.uint16))
+            for g in opened.sensor.groups
+            for i, slot in enumerate(g.slots)
+        }
         crs, corner = opened.crs, (opened.transform.c, opened.transform.f)
     for name in ("one", "two"):
         chip = tmp_path / "chips" / taxonomy.classes[name == "two"].name / f"{name}.tif"
         chip.parent.mkdir(parents=True)
-        with rasterio.open(chip, "w", driver="GTiff", height=60, width=60, count=13, dtype="uint16", crs=crs,
-                           transform=from_origin(*corner, 10, 10)) as raster:  # fmt: skip
+        with rasterio.open(
+            chip,
+            "w",
+            driver="GTiff",
+            height=60,
+            width=60,
+            count=13,
+            dtype="uint16",
+            crs=crs,
+            transform=from_origin(*corner, 10, 10),
+        ) as raster:
             raster.write(np.stack([slots[slot] + (name == "two") for slot in order]).astype(np.uint16))
     right = examine(Request("folders", tmp_path / "chips", taxonomy, band_order="eurosat", offset=-1000))
     wrong = examine(Request("folders", tmp_path / "chips", taxonomy, band_order="l1c", offset=-1000))
@@ -268,8 +286,11 @@ def test_a_mask_with_unknown_values_or_no_place_is_named(tmp_path, scenes_folder
     with rasterio.open(scenes_folder / "labels" / f"{scene.name}.tif") as raster:
         codes, profile = raster.read(1), raster.profile
     codes[3, 4] = 200
-    for change, said in (({}, "holds 200"), ({"crs": None}, "no coordinate system"),
-                         ({"crs": "EPSG:32755"}, "holds 200")):  # fmt: skip
+    for change, said in (
+        ({}, "holds 200"),
+        ({"crs": None}, "no coordinate system"),
+        ({"crs": "EPSG:32755"}, "holds 200"),
+    ):
         with rasterio.open(tmp_path / "m.tif", "w", **(profile | change)) as raster:
             raster.write(codes, 1)
         found = examine(Request("mask", scene, taxonomy, tmp_path / "m.tif")).problems.errors

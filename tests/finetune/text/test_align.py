@@ -20,9 +20,17 @@ from tests.finetune.models import S2, chips, encoder
 from tests.finetune.text.text_models import write_model
 
 ALIGN = "tests.finetune.text.ranked_losses:align_run"
-FEW = ("trainer.steps=4", "trainer.batch_size=8", "trainer.workers=0", "trainer.engine.warmup_steps=1",
-       "trainer.engine.precision=fp32", "trainer.log_every=1", "split.block_m=600", "split.buffer_m=0",
-       "curve_points=2")  # fmt: skip
+FEW = (
+    "trainer.steps=4",
+    "trainer.batch_size=8",
+    "trainer.workers=0",
+    "trainer.engine.warmup_steps=1",
+    "trainer.engine.precision=fp32",
+    "trainer.log_every=1",
+    "split.block_m=600",
+    "split.buffer_m=0",
+    "curve_points=2",
+)
 
 
 @pytest.fixture(scope="session")
@@ -50,13 +58,25 @@ def test_an_alignment_trains_reports_and_comes_back_without_a_text_model(
 ):
     moved = tmp_path / "words.npz"
     moved.write_bytes(word_vectors.read_bytes())
-    assert run(tmp_path, chip_shards, f"checkpoint={encoder_folder}", f"text.model={moved}",
-               "holdout_classes=[lake, cropland]") == 0  # fmt: skip
+    assert (
+        run(
+            tmp_path,
+            chip_shards,
+            f"checkpoint={encoder_folder}",
+            f"text.model={moved}",
+            "holdout_classes=[lake, cropland]",
+        )
+        == 0
+    )
     folder = tmp_path / "run"
     report = json.loads((folder / "metrics.json").read_text())
     numbers = report["three_numbers"]
-    assert list(numbers) == ["seen classes, training words", "seen classes, unseen words",
-                             "held-out classes among themselves", "held-out classes among all"]  # fmt: skip
+    assert list(numbers) == [
+        "seen classes, training words",
+        "seen classes, unseen words",
+        "held-out classes among themselves",
+        "held-out classes among all",
+    ]
     assert numbers["held-out classes among themselves"]["chance"] == 0.5
     assert numbers["held-out classes among all"]["classes"] > 2
     assert report["retrieval"]["class to image"]["map_at_100_chance"] > 0
@@ -74,8 +94,11 @@ def test_an_alignment_trains_reports_and_comes_back_without_a_text_model(
     with pytest.raises(TextError, match="same text vector"):
         aligned.classes({"one": ["forest"], "other": ["forest"]})
     before, after = load_encoder(encoder_folder), aligned.model.encoder
-    assert all(torch.equal(value, after.state_dict()[name]) for name, value in before.state_dict().items()
-               if not name.startswith("norm."))  # fmt: skip
+    assert all(
+        torch.equal(value, after.state_dict()[name])
+        for name, value in before.state_dict().items()
+        if not name.startswith("norm.")
+    )
     assert torch.equal(load_encoder(folder / "checkpoint").norm.weight, after.norm.weight)
 
 
@@ -92,8 +115,15 @@ def test_a_text_model_that_trains_is_saved_with_its_encoder(tmp_path, chip_shard
     if text != "scratch":
         write_model(tmp_path / text, text)
     model = "scratch" if text == "scratch" else str(tmp_path / text)
-    few = ("text.mode=full", f"text.model={model}", "text.width=32", "mode=lora", "lora_rank=2", "curve_points=0",
-           "captions.templates=['{}']")  # fmt: skip
+    few = (
+        "text.mode=full",
+        f"text.model={model}",
+        "text.width=32",
+        "mode=lora",
+        "lora_rank=2",
+        "curve_points=0",
+        "captions.templates=['{}']",
+    )
     assert run(tmp_path, chip_shards, f"checkpoint={encoder_folder}", *few) == 0
     aligned = load_aligned(tmp_path / "run")
     found = aligned.text(["forest", "some new lake"])
@@ -134,8 +164,14 @@ def test_standardising_is_folded_into_the_encoders_own_norm_and_into_the_samples
 
 def test_a_remembered_image_is_the_encoded_one_turned_the_same_way():
     model, seen = AlignModel(encoder(), S2, 24, 16), []
-    batch = DeviceBatch(S2, {gsd: each.to(torch.uint16) for gsd, each in chips(batch=3).items()}, ("a", "b", "c"),
-                        np.array([3, 4, 5], np.uint64), None, None)  # fmt: skip
+    batch = DeviceBatch(
+        S2,
+        {gsd: each.to(torch.uint16) for gsd, each in chips(batch=3).items()},
+        ("a", "b", "c"),
+        np.array([3, 4, 5], np.uint64),
+        None,
+        None,
+    )
     original = model.image
     model.image = lambda groups: seen.append(len(groups[10])) or original(groups)
     for turned in (False, True):
@@ -168,11 +204,21 @@ def test_image_and_text_vectors_have_length_one():
 
 def test_two_ranks_align_as_one_process_does(tmp_path, chip_shards, encoder_folder, word_vectors):
     config = {
-        "shards": str(chip_shards), "checkpoint": str(encoder_folder), "text": {"model": str(word_vectors)},
-        "mode": "lora", "lora_rank": 2, "curve_points": 0, "split": {"block_m": 600, "buffer_m": 0},
-        "trainer": {"steps": 3, "batch_size": 8, "workers": 0, "log_every": 1,
-                    "engine": {"lr": 1e-3, "warmup_steps": 1, "precision": "fp32"}},
-    }  # fmt: skip
+        "shards": str(chip_shards),
+        "checkpoint": str(encoder_folder),
+        "text": {"model": str(word_vectors)},
+        "mode": "lora",
+        "lora_rank": 2,
+        "curve_points": 0,
+        "split": {"block_m": 600, "buffer_m": 0},
+        "trainer": {
+            "steps": 3,
+            "batch_size": 8,
+            "workers": 0,
+            "log_every": 1,
+            "engine": {"lr": 1e-3, "warmup_steps": 1, "precision": "fp32"},
+        },
+    }
     [one] = run_ranks(ALIGN, 1, tmp_path / "one", config=config, out=str(tmp_path / "run-one"))
     two = run_ranks(ALIGN, 2, tmp_path / "two", config=config, out=str(tmp_path / "run-two"))
     assert len(one) == 3

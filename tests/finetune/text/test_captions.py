@@ -25,7 +25,11 @@ def captions(shards: ShardSet, *, turned: bool = True, **config):
 
 def test_class_names_read_like_words_and_bring_their_synonyms():
     assert [readable(name) for name in ("AnnualCrop", "built_up", "SeaLake", "Bare / sparse")] == [
-        "annual crop", "built up", "sea lake", "bare sparse"]  # fmt: skip
+        "annual crop",
+        "built up",
+        "sea lake",
+        "bare sparse",
+    ]
     words = class_words(get_taxonomy("eurosat10").label_set, keep_back=1)
     assert words[3] == ClassWords("Highway", ("highway", "motorway"), ("main road",))
     for each in words:
@@ -143,8 +147,10 @@ def test_captions_travel_in_the_shards_from_build_to_training(tmp_path, scenes_f
     assert 0 < len(turned.of_key) < len(shards)
     assert set(turned.texts) == {"a lake", "a road, then fields"}
     assert f"taken out of {len(turned.of_key)} captions" in caplog.text
-    assert set(captions(shards, sources=["shards"], turned=False).texts) == {"a lake in the north",
-                                                                            "a road, then fields"}  # fmt: skip
+    assert set(captions(shards, sources=["shards"], turned=False).texts) == {
+        "a lake in the north",
+        "a road, then fields",
+    }
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,9 @@ def test_with_one_positive_a_row_the_loss_is_cross_entropy_both_ways():
     image, text, _ = TwoTowers("infonce")(*data()[:2])[:3]
     ids, scale = torch.stack([torch.arange(8), torch.full((8,), -1)], 1), torch.tensor(10.0)
     logits, target = scale * image @ text.T, torch.arange(8)
-    expected = (torch.nn.functional.cross_entropy(logits, target)
-                + torch.nn.functional.cross_entropy(logits.T, target)) / 2  # fmt: skip
+    expected = (
+        torch.nn.functional.cross_entropy(logits, target) + torch.nn.functional.cross_entropy(logits.T, target)
+    ) / 2
     assert torch.allclose(info_nce(image, text, scale, torch.zeros(()), ids), expected, atol=1e-6)
 
 

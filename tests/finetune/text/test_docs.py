@@ -25,8 +25,12 @@ def test_the_pages_commands_lead_from_shards_to_a_bundle_a_table_and_a_map(
     words = class_words(ShardSet(chip_shards).label_set)
     texts = [text for each in words for text in sentences([*each.seen, *each.unseen])]
     write_small_model(tmp_path / "model", [*texts, *MORE], width=32, depth=1, seed=0)
-    config = {"text": {"model": str(tmp_path / "model")}, "trainer": FEW, "curve_points": 0,
-              "split": {"block_m": 600, "buffer_m": 0}}  # fmt: skip
+    config = {
+        "text": {"model": str(tmp_path / "model")},
+        "trainer": FEW,
+        "curve_points": 0,
+        "split": {"block_m": 600, "buffer_m": 0},
+    }
     (tmp_path / "my.yaml").write_text(yaml.safe_dump(config))
     shutil.copytree(chip_shards, tmp_path / "shards")
     shutil.copytree(encoder_folder, tmp_path / "runs" / "encoder")
@@ -45,8 +49,11 @@ def test_the_pages_commands_lead_from_shards_to_a_bundle_a_table_and_a_map(
 def commands(scene: Path) -> list[str]:
     """Return the first block's lines that type bandloom; SCENE is a scene that is there."""
     block = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)[0]
-    return [line.split("  #")[0].replace("SCENE", shlex.quote(os.fspath(scene)))
-            for line in block.splitlines() if line.startswith("bandloom ")]  # fmt: skip
+    return [
+        line.split("  #")[0].replace("SCENE", shlex.quote(os.fspath(scene)))
+        for line in block.splitlines()
+        if line.startswith("bandloom ")
+    ]
 
 
 def exit_code(line: str) -> int:

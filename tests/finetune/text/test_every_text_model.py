@@ -51,5 +51,6 @@ def test_a_text_model_is_aligned_with_saved_and_loaded_offline(tmp_path, kind):
     assert np.allclose(away.text(TEXTS[:4]), aligned.text(TEXTS[:4]), atol=1e-5)  # what it keeps needs no model
     with pytest.raises(TextError, match="pass the model's folder with --text"):
         away.text(["another word that no caption had"])
-    assert np.allclose(load_aligned(tmp_path / "saved", str(tmp_path / "moved")).text(asked), aligned.text(asked),
-                       atol=1e-5)  # fmt: skip
+    assert np.allclose(
+        load_aligned(tmp_path / "saved", str(tmp_path / "moved")).text(asked), aligned.text(asked), atol=1e-5
+    )

@@ -32,10 +32,12 @@ def test_a_table_of_vectors_serves_as_well(tmp_path):
 
 @pytest.mark.parametrize(
     ("arrays", "said"),
-    [({"texts": np.array(["a"])}, "no file of vectors"),
-     ({"texts": np.array(["a"]), "vectors": np.zeros((2, 3))}, "needs one vector"),
-     ({"texts": np.array(["a"]), "vectors": np.zeros((1, 3))}, "zero or not finite")],
-)  # fmt: skip
+    [
+        ({"texts": np.array(["a"])}, "no file of vectors"),
+        ({"texts": np.array(["a"]), "vectors": np.zeros((2, 3))}, "needs one vector"),
+        ({"texts": np.array(["a"]), "vectors": np.zeros((1, 3))}, "zero or not finite"),
+    ],
+)
 def test_a_file_that_is_no_file_of_vectors_is_refused(tmp_path, arrays, said):
     np.savez(tmp_path / "v.npz", **arrays)
     with pytest.raises(TextError, match=said):

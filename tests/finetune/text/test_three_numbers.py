@@ -4,8 +4,12 @@ import pytest
 from finetune.text.three_numbers import class_mean, three_numbers
 from finetune.text.words import ClassWords
 
-WORDS = (ClassWords("lake", ("lake", "pond"), ("tarn",)), ClassWords("wood", ("wood", "trees"), ("grove",)),
-         ClassWords("road", ("road", "street")), ClassWords("snow", ("snow",)))  # fmt: skip
+WORDS = (
+    ClassWords("lake", ("lake", "pond"), ("tarn",)),
+    ClassWords("wood", ("wood", "trees"), ("grove",)),
+    ClassWords("road", ("road", "street")),
+    ClassWords("snow", ("snow",)),
+)
 TRUE = np.eye(4, dtype=np.float32)
 
 
@@ -27,8 +31,12 @@ def test_each_question_is_asked_of_its_own_samples_and_classes():
 
     classes = np.array([0, 0, 1, 2, 3, -1])
     found = three_numbers(TRUE[[0, 1, 1, 2, 3, 0]], classes, WORDS, [0, 1], [2, 3], vectors, ["{}"])
-    assert asked == [(("lake", "pond"), ("wood", "trees")), (("tarn",), ("grove",)), (("road", "street"), ("snow",)),
-                     (("lake", "pond"), ("wood", "trees"), ("road", "street"), ("snow",))]  # fmt: skip
+    assert asked == [
+        (("lake", "pond"), ("wood", "trees")),
+        (("tarn",), ("grove",)),
+        (("road", "street"), ("snow",)),
+        (("lake", "pond"), ("wood", "trees"), ("road", "street"), ("snow",)),
+    ]
     seen = found["seen classes, training words"]
     assert (seen["samples"], seen["classes"], seen["chance"]) == (3, 2, 0.5)
     assert seen["accuracy"] == pytest.approx(2 / 3)
@@ -43,11 +51,21 @@ def test_a_model_that_never_says_a_new_class_is_shown_to():
     image = np.array([[0, 1, 0.5, 0], [0, 1, 0, 0.5]], np.float32)
     found = three_numbers(image, np.array([2, 3]), WORDS, [0, 1], [2, 3], vectors_that(knows), ["{}"])
     assert found["held-out classes among themselves"]["mean_recall"] == 1.0
-    assert found["held-out classes among all"] == {"classes": 4, "samples": 2, "accuracy": 0.0, "mean_recall": 0.0,
-                                                   "chance": 0.25}  # fmt: skip
+    assert found["held-out classes among all"] == {
+        "classes": 4,
+        "samples": 2,
+        "accuracy": 0.0,
+        "mean_recall": 0.0,
+        "chance": 0.25,
+    }
 
 
 def test_rare_classes_count_as_much_as_common_ones():
     said, truth = np.array([0] * 9 + [0]), np.array([0] * 9 + [1])
-    assert class_mean(said, truth, [0, 1], 2) == {"classes": 2, "samples": 10, "accuracy": 0.9, "mean_recall": 0.5,
-                                                  "chance": 0.5}  # fmt: skip
+    assert class_mean(said, truth, [0, 1], 2) == {
+        "classes": 2,
+        "samples": 10,
+        "accuracy": 0.9,
+        "mean_recall": 0.5,
+        "chance": 0.5,
+    }

@@ -45,8 +45,10 @@ def test_baked_exported_and_run_by_the_engine_the_classes_and_scores_are_those_o
     images = list(images_of(model, chip_shards))
     logits = []
     for image in images:
-        feeds = {f"g{gsd}": np.ascontiguousarray(group[None]).view(np.uint8).reshape(1, *group.shape, 2)
-                 for gsd, group in image.groups.items()}  # fmt: skip
+        feeds = {
+            f"g{gsd}": np.ascontiguousarray(group[None]).view(np.uint8).reshape(1, *group.shape, 2)
+            for gsd, group in image.groups.items()
+        }
         logits.append(session.run(["logits"], feeds)[0][0])
     found = np.stack(logits).reshape(len(images), len(WORDS)) / model.model.scale().item()
     assert len(found) > 50
@@ -74,8 +76,20 @@ def test_chips_of_shards_and_of_scenes_are_classified_by_words(tmp_path, chip_sh
 
 def test_the_command_bakes_and_classifies_without_a_text_model(tmp_path, chip_shards, encoder_folder):
     save_aligned(tmp_path / "run" / "checkpoint", aligned(load_encoder(encoder_folder)))
-    main_exits(["zeroshot", str(tmp_path / "run"), "--classes", "water,forest", "--images", str(chip_shards), "--out",
-                str(tmp_path / "a.csv"), "--bake", str(tmp_path / "baked")])  # fmt: skip
+    main_exits(
+        [
+            "zeroshot",
+            str(tmp_path / "run"),
+            "--classes",
+            "water,forest",
+            "--images",
+            str(chip_shards),
+            "--out",
+            str(tmp_path / "a.csv"),
+            "--bake",
+            str(tmp_path / "baked"),
+        ]
+    )
     assert (tmp_path / "a.csv").is_file()
     assert load_task_model(tmp_path / "baked" / "checkpoint").label_set.names == ("water", "forest")
 

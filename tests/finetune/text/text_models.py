@@ -12,8 +12,13 @@ import torch
 from finetune.text.scratch import word_tokenizer
 from finetune.text.tower import quiet
 
-TEXTS = ["a satellite image of a forest", "mostly water, some sand", "a river", "houses beside a road in the north",
-         "dense forest beside the water and a road"]  # fmt: skip
+TEXTS = [
+    "a satellite image of a forest",
+    "mostly water, some sand",
+    "a river",
+    "houses beside a road in the north",
+    "dense forest beside the water and a road",
+]
 KINDS = ("bert", "clip_text", "clip", "siglip_text", "siglip", "modernbert")
 
 
@@ -21,8 +26,12 @@ def write_model(folder: Path, kind: str) -> Any:
     """Write a random model of a kind with a tokenizer of the words above; returns the model."""
     transformers = quiet()
     tokenizer = word_tokenizer(TEXTS)
-    ids = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id,
-           "bos_token_id": tokenizer.cls_token_id, "eos_token_id": tokenizer.sep_token_id}  # fmt: skip
+    ids = {
+        "vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.cls_token_id,
+        "eos_token_id": tokenizer.sep_token_id,
+    }
     size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 40}
     torch.manual_seed(0)
     tokenizer.model_max_length = 12
