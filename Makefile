@@ -47,7 +47,7 @@ $(VENV)/.dev: $(VENV)/.train
 	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
 	@# builds real NVIDIA engines without a GPU; where it is not to be had, its tests skip themselves
 	$(BIN)/pip install -q -c constraints.txt 'tensorrt-rtx>=1.4' 'cuda-python>=12.6' || echo "no tensorrt-rtx here"
-	$(BIN)/python -m view.fetch_maplibre || echo "no npm here: bandloom view fetches MapLibre when it is first used"
+	$(BIN)/python -m bandloom.view.fetch_maplibre || echo "no npm here: bandloom view fetches MapLibre when it is first used"
 	touch $@
 
 clean:

@@ -20,7 +20,7 @@ EXTRAS = ("shards", "train", "deepspeed", "text", "serve", "openvino", "tensorrt
 
 
 # where the checks of the GPU box live: a string, as the verbs' are, since this floor imports no room above it
-GPU_CHECKS = "export.gpu_checks:gpu_checks"
+GPU_CHECKS = "bandloom.export.runtimes.gpu_checks:gpu_checks"
 
 
 def doctor(

@@ -55,6 +55,18 @@ class MissingExtraError(BandloomError):
         super().__init__(f"{module} is not installed; install it with: pip install 'bandloom[{extra}]'.")
 
 
+class TextError(BandloomError):
+    """A text model, a caption, a prompt or an index that cannot be used as asked."""
+
+
+class SlurmError(BandloomError):
+    """A job that should not be submitted as it is, or a cluster that does not answer."""
+
+
+class SlurmRefusedError(SlurmError):
+    """Slurm itself said no; the command line exits with 3."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the closest known name, or an empty string when nothing is close."""
     match = get_close_matches(name, list(known), n=1, cutoff=0.5)

@@ -11,10 +11,10 @@ from pathlib import Path
 import rasterio
 from rasterio.windows import Window
 
+from bandloom.shards.build.build import build
+from bandloom.shards.build.plan import BuildOptions
 from benchmarks.granule import SIDE_PX, write_granule
 from benchmarks.harness import Figure
-from shards.build import build
-from shards.plan import BuildOptions
 
 
 def run() -> list[Figure]:

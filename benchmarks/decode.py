@@ -8,10 +8,10 @@ from functools import partial
 
 import numpy as np
 
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.shards.store.codec import CODECS
 from benchmarks.harness import Figure
 from benchmarks.shard_input import best_of, many_shards_of
-from shards.codec import CODECS
-from shards.shard_set import ShardSet
 
 SIDE_PX = 120  # the largest that the real chips fill; shards have 240 unless told otherwise
 SAMPLES, TURNS = 48, 15

@@ -9,13 +9,14 @@ import time
 import numpy as np
 import torch
 
-from bandloom.encoder import Encoder, EncoderConfig
-from bandloom.engine import EngineConfig, make_engine
 from bandloom.label_set import IGNORE_INDEX
+from bandloom.model.encoder import Encoder, EncoderConfig
+from bandloom.pretrain.config import DecoderConfig, ObjectiveConfig
+from bandloom.pretrain.mae import MaskedAutoencoder
+from bandloom.training.engine import EngineConfig
+from bandloom.training.make_engine import make_engine
 from benchmarks import pretraining_pays as testbed
 from benchmarks.harness import Figure
-from pretrain.config import DecoderConfig, ObjectiveConfig
-from pretrain.mae import MaskedAutoencoder
 
 SIZE, SECONDS, LABELS, SEEDS, SCHEDULE = "demo", 240.0, 1_000, (0, 1), 1_000
 LABELLED = f"{LABELS:,} labelled tokens of frozen features joined with raw samples"

@@ -12,15 +12,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from bandloom.finetune.fusion.config import FusionConfig
+from bandloom.finetune.fusion.run import fusion
 from bandloom.run_folder import RunFolder
+from bandloom.shards.build.build import build
+from bandloom.shards.build.plan import BuildOptions
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.shards.synth.chips import write_chips
 from benchmarks.harness import Figure
-from finetune.fusion.config import FusionConfig
-from finetune.fusion.planted import habitual, hinting, write_context
-from finetune.fusion.run import fusion
-from shards.build import build
-from shards.plan import BuildOptions
-from shards.shard_set import ShardSet
-from shards.synth.chips import write_chips
+from benchmarks.planted_context import habitual, hinting, write_context
 
 SCENES = int(os.environ.get("FUSION_SCENES", "12"))
 STEPS = int(os.environ.get("FUSION_STEPS", "200"))

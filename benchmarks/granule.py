@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shards.synth import SENSOR, synthesise
+from bandloom.shards.synth import SENSOR, synthesise
 from tests.shards.safe_product import seal, write_quality, write_safe
 
 SIDE_PX = 10980  # of a whole granule at 10 m

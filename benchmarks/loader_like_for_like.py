@@ -9,9 +9,9 @@ from typing import Any
 import blosc2
 import numpy as np
 
+from bandloom.shards.read.loader import Loader
 from benchmarks.harness import Figure
 from benchmarks.shard_input import many_shards_of
-from shards.loader import Loader
 
 BATCH, BATCHES, WORKERS = 16, 12, 2
 

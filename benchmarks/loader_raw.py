@@ -3,10 +3,10 @@
 import blosc2
 import numpy as np
 
+from bandloom.shards.store.codec import decode_into
+from bandloom.shards.synth import synthesise
 from benchmarks.harness import Figure
 from benchmarks.shard_input import best_of
-from shards.codec import decode_into
-from shards.synth import synthesise
 
 SAMPLES = 96  # 62 MB: more than any cache holds
 

@@ -15,11 +15,11 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window
 
+from bandloom.shards.read.loader import Loader
 from benchmarks.decode import whole
 from benchmarks.harness import Figure
 from benchmarks.loader_like_for_like import BATCH, WORKERS, rate, stack
 from benchmarks.shard_input import many_shards_of
-from shards.loader import Loader
 
 SIDE = 120
 ACROSS = 36  # squares along the COG's side: 4320 px, a sixth of a granule, so that blocks are not all decoded already

@@ -6,18 +6,19 @@ from pathlib import Path
 
 import torch
 
-from bandloom.engine import EngineConfig, make_engine
-from bandloom.flops import PEAK_BF16_TFLOPS
-from bandloom.ranks import Ranks
+from bandloom.pretrain.config import PretrainConfig
+from bandloom.pretrain.cost import cost_of, needed_samples_per_s
+from bandloom.shards.build.build import build
+from bandloom.shards.build.plan import BuildOptions
+from bandloom.shards.read.loader import Loader
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.shards.synth.write import write_scenes
+from bandloom.training.engine import EngineConfig
+from bandloom.training.flops import PEAK_BF16_TFLOPS
+from bandloom.training.make_engine import make_engine
+from bandloom.training.ranks import Ranks
 from benchmarks.harness import Figure
 from benchmarks.random_batch import SENSOR, autoencoder, random_batch
-from pretrain.config import PretrainConfig
-from pretrain.cost import cost_of, needed_samples_per_s
-from shards.build import build
-from shards.loader import Loader
-from shards.plan import BuildOptions
-from shards.shard_set import ShardSet
-from shards.synth.write import write_scenes
 
 BATCH, SECONDS = 8, 4.0
 CEILING_TFLOPS, SHARE = 790.0, 0.45  # bf16 matrix products of an H200 as measured, and the share that is aimed at

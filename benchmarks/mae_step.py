@@ -5,12 +5,13 @@ from collections.abc import Callable
 
 import torch
 
-from bandloom.engine import EngineConfig, make_engine
-from bandloom.ranks import Ranks
+from bandloom.pretrain.config import DecoderConfig, PretrainConfig
+from bandloom.training.engine import EngineConfig
+from bandloom.training.make_engine import make_engine
+from bandloom.training.ranks import Ranks
 from benchmarks.harness import Figure
 from benchmarks.plain_mae import PlainMae, normalised
 from benchmarks.random_batch import autoencoder, random_batch, stacked
-from pretrain.config import DecoderConfig, PretrainConfig
 
 SIDE_PX, SAMPLES, ROUNDS = 120, 8, 6
 DECODER = DecoderConfig(embed_dim=128, depth=2, num_heads=4)

@@ -9,10 +9,10 @@ import numpy as np
 import rasterio
 from rasterio.transform import from_origin
 
+from bandloom.export.bundle.native_groups import group_feed
 from bandloom.sensors import get_sensor
+from bandloom.shards.scenes import open_scene
 from benchmarks.harness import Figure
-from export.runner import group_feed
-from shards.scenes import open_scene
 
 SIDE_PX = 1536
 TILE_PX = 96

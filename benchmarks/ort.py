@@ -14,19 +14,19 @@ from pathlib import Path
 
 import torch
 
-from bandloom.encoder import Encoder, EncoderConfig
+from bandloom.export.from_torch.export_run import contract_of_model, default_tiling
+from bandloom.export.from_torch.held_chips import Ground, held_chips
+from bandloom.export.from_torch.parity import torch_logits
+from bandloom.export.from_torch.quantise import write_int8
+from bandloom.export.from_torch.to_onnx import DeployGraph, write_onnx
+from bandloom.export.runtimes.onnx_runner import OnnxRunner, Runner, Unavailable
+from bandloom.export.runtimes.openvino_runner import OpenVinoRunner
+from bandloom.finetune.model.task_model import TaskModel
 from bandloom.label_set import LabelClass, LabelSet
+from bandloom.model.encoder import Encoder, EncoderConfig
+from bandloom.model.statistics import Statistics
 from bandloom.sensors import SLOTS, get_sensor
-from bandloom.statistics import Statistics
 from benchmarks.harness import Figure
-from export.chips import Ground, held_chips
-from export.export_run import contract_of_model, default_tiling
-from export.openvino_runner import OpenVinoRunner
-from export.parity import torch_logits
-from export.quantise import write_int8
-from export.runner import OnnxRunner, Runner, Unavailable
-from export.to_onnx import DeployGraph, write_onnx
-from finetune.model import TaskModel
 
 SIZE, CHIP_PX, BATCH, THREADS, REPEATS = "S", 96, 8, 1, 4
 

@@ -14,16 +14,23 @@ from pathlib import Path
 import yaml
 
 from bandloom.errors import BundleError
+from bandloom.export.bundle.record import Contract, Parity
+from bandloom.export.from_torch.audit_fp16 import audit_ranges
+from bandloom.export.from_torch.export_run import (
+    PRECISIONS,
+    checkpoint_of,
+    contract_of_model,
+    default_tiling,
+    ground_of,
+    load_model,
+)
+from bandloom.export.from_torch.held_chips import Chips, held_chips
+from bandloom.export.from_torch.parity import BUDGETS, measure, torch_logits
+from bandloom.export.from_torch.write_model import FILES, write_file
+from bandloom.export.runtimes.onnx_runner import Runner, Unavailable
+from bandloom.export.runtimes.openvino_runner import OpenVinoRunner
+from bandloom.finetune.model.task_model import TaskModel
 from benchmarks.harness import Figure
-from export.audit import audit_ranges
-from export.chips import Chips, held_chips
-from export.export_run import PRECISIONS, checkpoint_of, contract_of_model, default_tiling, ground_of, load_model
-from export.openvino_runner import OpenVinoRunner
-from export.parity import BUDGETS, measure, torch_logits
-from export.record import Contract, Parity
-from export.runner import Runner, Unavailable
-from export.write_model import FILES, write_file
-from finetune.model import TaskModel
 
 MOST_CHIPS = int(os.environ.get("BANDLOOM_CHIPS", "400"))
 STEPS = 150

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from bandloom import torch_compat  # noqa: F401  (timm needs it)
-from bandloom.encoder import position_embedding
+from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
+from bandloom.model.encoder import position_embedding
 
 SIDE = 6  # pixels of a patch: 60 m
 BANDS = 13

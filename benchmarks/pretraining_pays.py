@@ -22,19 +22,20 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bandloom.device_batch import DeviceBatch
-from bandloom.encoder import Encoder, EncoderConfig
-from bandloom.engine import EngineConfig, make_engine
 from bandloom.label_set import IGNORE_INDEX, majority_classes
+from bandloom.model.encoder import Encoder, EncoderConfig
+from bandloom.model.statistics import Statistics
+from bandloom.pretrain.config import DecoderConfig, ObjectiveConfig
+from bandloom.pretrain.mae import MaskedAutoencoder
 from bandloom.probes import fit_ridge, ridge
-from bandloom.ranks import Ranks
 from bandloom.sensors import SLOTS, Sensor
-from bandloom.statistics import Statistics
+from bandloom.shards.synth import SENSOR, label_set, synthesise
+from bandloom.training.device_batch import DeviceBatch
+from bandloom.training.engine import EngineConfig
+from bandloom.training.make_engine import make_engine
+from bandloom.training.ranks import Ranks
 from bandloom.values import dn_to_reflectance
 from benchmarks.harness import Figure
-from pretrain.config import DecoderConfig, ObjectiveConfig
-from pretrain.mae import MaskedAutoencoder
-from shards.synth import SENSOR, label_set, synthesise
 
 SCENES, SIDE_PX, FIRST_SEED = 80, 480, 1000
 PRETRAINED_ON, LABELLED = 65, 10

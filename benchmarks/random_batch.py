@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 
-from bandloom.device_batch import DeviceBatch
-from bandloom.encoder import Encoder
+from bandloom.model.encoder import Encoder
+from bandloom.model.statistics import Statistics
+from bandloom.pretrain.config import PretrainConfig
+from bandloom.pretrain.mae import MaskedAutoencoder
 from bandloom.sensors import SENSORS, SLOTS
-from bandloom.statistics import Statistics
-from pretrain.config import PretrainConfig
-from pretrain.mae import MaskedAutoencoder
+from bandloom.training.device_batch import DeviceBatch
 
 SENSOR = SENSORS["sentinel2-l1c"]
 STATISTICS = Statistics(mean=dict.fromkeys(SLOTS, 0.15), std=dict.fromkeys(SLOTS, 0.1))

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bandloom.checkpoint import load_encoder
-from bandloom.encoder import Encoder
 from bandloom.label_set import IGNORE_INDEX, majority_classes
+from bandloom.model.checkpoint import load_encoder
+from bandloom.model.encoder import Encoder
 from bandloom.sensors import Sensor
+from bandloom.shards.read.shard_set import ShardSet
 from benchmarks import pretraining_pays as testbed
-from shards.shard_set import ShardSet
 
 SCENES = ("282D", "433D", "flood")
 SHARES = (0.1, 0.3, 1.0)

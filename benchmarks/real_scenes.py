@@ -13,14 +13,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bandloom.finetune.baselines.classic import BASELINES
+from bandloom.finetune.baselines.from_scratch import RIVALS
+from bandloom.finetune.report.record import MODEL_ROW, read_blocks
+from bandloom.finetune.scores.confusion import margins
 from bandloom.output import write_json
 from bandloom.run_folder import commit
 from benchmarks.real_inputs import CHIP_SIDE_PX, SETS, bandloom, make_shards, scene_with_mask, unlabelled_sources, write
 from benchmarks.real_table import table
-from finetune.baselines import BASELINES
-from finetune.metrics import margins
-from finetune.report import MODEL_ROW, read_blocks
-from finetune.rivals import RIVALS
 
 HERE = Path(__file__).parent.parent
 MAPS = ("282D", "433D", "flood")  # whose models are exported and mapped

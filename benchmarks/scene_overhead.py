@@ -11,17 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
+from bandloom.export.bundle.bundle import read_bundle
+from bandloom.export.bundle.native_groups import Groups
+from bandloom.export.bundle.tiling import Tiling
+from bandloom.export.from_torch.export_run import contract_of_model, default_tiling, write_bundle
+from bandloom.export.from_torch.held_chips import Ground
+from bandloom.export.predict.map_scene import PredictOptions, map_scene
+from bandloom.export.predict.scene_mapper import SceneMapper
+from bandloom.export.predict.strips import StripReader
+from bandloom.export.runtimes.onnx_runner import Runner
+from bandloom.export.runtimes.verify import verify
+from bandloom.shards.scenes import Scene, open_scene
 from benchmarks.harness import Figure
 from benchmarks.ort import THREADS, _model
-from export.bundle import read_bundle, verify
-from export.chips import Ground
-from export.export_run import contract_of_model, default_tiling, write_bundle
-from export.predict import PredictOptions, map_scene
-from export.runner import Groups, Runner
-from export.scene_map import SceneMapper
-from export.strips import StripReader
-from export.tiling import Tiling
-from shards.scenes import Scene, open_scene
 from tests.export.stack_file import write_stack
 
 SIZE_PX = (432, 864)

@@ -7,9 +7,9 @@ import os
 import tempfile
 from pathlib import Path
 
+from bandloom.export.bundle.tiling import Tiling
 from benchmarks.harness import Figure
 from benchmarks.process_peak import run_bandloom
-from export.tiling import Tiling
 from tests.export.stack_file import write_stack
 from tests.export.tiny_model import tiny_contract, write_tiny_bundle
 

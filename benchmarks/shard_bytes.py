@@ -1,8 +1,8 @@
 """Bytes of a stored sample against 13 x H x W uint16 at 10 m, the form most data sets ship."""
 
+from bandloom.shards.store.codec import CODECS
 from benchmarks.harness import Figure
 from benchmarks.shard_input import shards_of
-from shards.codec import CODECS
 
 SIDE_PX = 96  # the real chips have 100
 

@@ -11,10 +11,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import rasterio
 
-from shards.build import build
-from shards.plan import BuildOptions
-from shards.shard_set import ShardSet
-from shards.synth.write import write_scenes
+from bandloom.shards.build.build import build
+from bandloom.shards.build.plan import BuildOptions
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.shards.synth.write import write_scenes
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 REAL_L1C = ("lulc_seg/*/S2L1C.tif", "flood_seg/*/S2Hand.tif")

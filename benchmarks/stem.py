@@ -4,10 +4,10 @@ import time
 
 import torch
 
+from bandloom.pretrain.config import PretrainConfig
 from benchmarks.harness import Figure
 from benchmarks.plain_mae import PlainMae, normalised, patchify
 from benchmarks.random_batch import SENSOR, autoencoder, random_batch, stacked
-from pretrain.config import PretrainConfig
 
 SIDE_PX, SAMPLES, ROUNDS = 240, 4, 10
 

@@ -6,8 +6,8 @@ import time
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from bandloom.finetune.text.search.nearest import Searcher
 from benchmarks.harness import Figure
-from finetune.text.search import Searcher
 
 ROWS, WIDTH, TOP, QUERIES, LIMIT_MS = 100_000, 384, 20, 40, 50.0
 

@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
+from bandloom.export.bundle.bundle import Bundle, read_bundle
+from bandloom.export.bundle.tiling import CELL_PX, Tiling
+from bandloom.export.predict.scene_mapper import Pace, SceneMapper
+from bandloom.export.runtimes.onnx_runner import Runner
+from bandloom.export.runtimes.verify import verify
+from bandloom.shards.scenes import Scene, open_scene
 from benchmarks.harness import Figure
-from export.bundle import Bundle, read_bundle, verify
-from export.runner import Runner
-from export.scene_map import Pace, SceneMapper
-from export.tiling import CELL_PX, Tiling
-from shards.scenes import Scene, open_scene
 
 BATCH = 16
 SMALLEST_CORE = 4 * CELL_PX

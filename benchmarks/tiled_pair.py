@@ -30,8 +30,8 @@ def logits(mean):  # (B, H, W) mean of the bands
 OURS = (
     MODEL
     + """
-from export.scene_map import Pace, SceneMapper
-from export.tiling import Tiling
+from bandloom.export.predict.scene_mapper import Pace, SceneMapper
+from bandloom.export.bundle.tiling import Tiling
 class Scene:
     height_m = width_m = {n} * 10.0
     def __init__(self):

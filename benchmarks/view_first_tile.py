@@ -13,9 +13,9 @@ import numpy as np
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
+from bandloom.export.predict.map_file import class_meaning, write_cog
 from bandloom.label_set import LabelClass, LabelSet
 from benchmarks.harness import Figure
-from export.map_file import class_meaning, write_cog
 
 SIDE_PX = 10_980  # of a granule at 10 m
 PROMISE_S = 2.0

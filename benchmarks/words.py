@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.finetune.text.config import AlignConfig
+from bandloom.finetune.text.train import align
 from bandloom.run_folder import RunFolder
+from bandloom.shards.build.build import build
+from bandloom.shards.build.plan import BuildOptions
+from bandloom.shards.synth.write import write_scenes
 from benchmarks.harness import Figure
-from finetune.text.align import align
-from finetune.text.config import AlignConfig
-from shards.build import build
-from shards.plan import BuildOptions
-from shards.synth.write import write_scenes
 
 SCENES = int(os.environ.get("WORDS_SCENES", "24"))
 STEPS = int(os.environ.get("WORDS_STEPS", "1500"))

@@ -23,7 +23,7 @@ def export(
 ) -> None:
     """Turn a fine-tuned run into a bundle for the GPU box; nothing is written when parity with torch fails."""
     from bandloom.console import logger
-    from export.export_run import export_run
+    from bandloom.export.from_torch.export_run import export_run
 
     made = export_run(
         run,
@@ -53,8 +53,9 @@ def export(
 @bundle.command()
 def verify(path: BundlePath) -> None:
     """Check every file, the record's meaning, and the model's answers on the golden chips."""
-    from export.bundle import check_files, check_meaning, read_bundle
-    from export.runtimes import NoRuntimeError, load_runner
+    from bandloom.export.bundle.bundle import read_bundle
+    from bandloom.export.runtimes.choose import NoRuntimeError, load_runner
+    from bandloom.export.runtimes.verify import check_files, check_meaning
 
     found = read_bundle(path)
     check_files(found)
@@ -73,8 +74,8 @@ def verify(path: BundlePath) -> None:
 def inspect(path: BundlePath) -> None:
     """Show what a bundle takes, what it gives, and how close it is to torch."""
     from bandloom.console import console
-    from export.bundle import read_bundle
-    from export.inspect_bundle import tables
+    from bandloom.export.bundle.bundle import read_bundle
+    from bandloom.export.runtimes.show_bundle import tables
 
     for each in tables(read_bundle(path)):
         console.print(each)
@@ -92,9 +93,9 @@ def build(
 ) -> None:
     """Compile engines into a bundle; tensorrt-rtx needs no GPU for it."""
     from bandloom.errors import BundleError
-    from export.build_bundle import add_engines, build_lines
-    from export.bundle import read_bundle
-    from export.engine_builder import BuildOptions
+    from bandloom.export.bundle.bundle import read_bundle
+    from bandloom.export.runtimes.add_engines import add_engines, build_lines
+    from bandloom.export.runtimes.engine_builder import BuildOptions
 
     sizes = tuple(int(each) if each.strip().isdigit() else 0 for each in batches.split(","))
     if len(sizes) != 3 or not 0 < sizes[0] <= sizes[1] <= sizes[2]:
@@ -116,8 +117,8 @@ def prune(
     target: Annotated[str, typer.Option("--for", help="A compute capability such as sm_90, or cpu.")],
 ) -> None:
     """Write the small bundle to ship to one kind of box."""
-    from export.build_bundle import prune as prune_bundle
-    from export.bundle import read_bundle
+    from bandloom.export.bundle.bundle import read_bundle
+    from bandloom.export.runtimes.add_engines import prune as prune_bundle
 
     made = prune_bundle(read_bundle(path), out, target)
     size = sum(each.stat().st_size for each in out.rglob("*") if each.is_file())
@@ -131,8 +132,8 @@ def triton(
     precision: Annotated[str | None, typer.Option(help="fp32, fp16, bf16 or int8; the bundle's first.")] = None,
 ) -> None:
     """Write a Triton model repository."""
-    from export.bundle import read_bundle
-    from export.triton import write_repository
+    from bandloom.export.bundle.bundle import read_bundle
+    from bandloom.export.runtimes.triton import write_repository
 
     made = write_repository(read_bundle(path), out, precision)
     typer.echo(f"{made}: start it with: tritonserver --model-repository={out}")
@@ -178,8 +179,8 @@ def predict(
     part: Annotated[str, typer.Option(help="i/n: only every n-th scene, for n machines.")] = "1/1",
 ) -> None:
     """Map whole scenes with a bundle; needs no torch."""
-    from export.many_scenes import predict_scenes
-    from export.predict import PredictOptions
+    from bandloom.export.predict.many_scenes import predict_scenes
+    from bandloom.export.predict.map_scene import PredictOptions
 
     options = PredictOptions(
         precision=precision,

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from bandloom.errors import ConfigError
-from bandloom.ranks import Ranks
+from bandloom.finetune.baselines.classic import BASELINES, check_names, chosen, run_baselines
+from bandloom.finetune.baselines.from_scratch import RIVALS, run_rivals
+from bandloom.finetune.baselines.public_encoders import external_baseline
+from bandloom.finetune.config import FinetuneConfig
+from bandloom.finetune.report.record import metrics_record, write_blocks, write_report
+from bandloom.finetune.report.results import say
+from bandloom.finetune.setting import open_setting
 from bandloom.run_folder import RunFolder
-from finetune.baselines import BASELINES, check_names, chosen, run_baselines
-from finetune.config import FinetuneConfig
-from finetune.external import external_baseline
-from finetune.report import metrics_record, write_blocks, write_report
-from finetune.results import say
-from finetune.rivals import RIVALS, run_rivals
-from finetune.setting import open_setting
+from bandloom.training.ranks import Ranks
 
 
 def baselines_run(
@@ -25,7 +25,7 @@ def baselines_run(
         config: shards, task and split; networks from scratch train for ``trainer.steps`` steps.
         run: where the report goes.
         names: which floors, the first is the one whose confusion matrix is drawn; None: all of the task's.
-        external: folders of public encoders, see :mod:`finetune.external`.
+        external: folders of public encoders, see :mod:`bandloom.finetune.baselines.public_encoders`.
 
     Raises:
         BandloomError: the shards, the labels, the split, a name or an encoder cannot be used; nothing was written then.

@@ -17,13 +17,13 @@ def finetune(
 ) -> None:
     """Train a segmenter or classifier on labels, and score it beside its floors."""
     from bandloom.config import load_config
+    from bandloom.finetune.config import FinetuneConfig
+    from bandloom.finetune.fusion.config import FusionConfig, is_fusion
+    from bandloom.finetune.train import finetune as train
     from bandloom.run_folder import RunFolder
-    from finetune.config import FinetuneConfig
-    from finetune.fusion.config import FusionConfig, is_fusion
-    from finetune.train import finetune as train
 
     if is_fusion(config, overrides or []):
-        from finetune.fusion.run import fusion
+        from bandloom.finetune.fusion.run import fusion
 
         fusion(load_config(FusionConfig, config, overrides or []), RunFolder(out), from_scratch=from_scratch)
         return
@@ -41,9 +41,9 @@ def probe(
 ) -> None:
     """Score a frozen encoder by neighbours, a linear map and attention, beside random weights and the floors."""
     from bandloom.config import load_config
+    from bandloom.finetune.config import FinetuneConfig
+    from bandloom.finetune.probe_run import probe_run
     from bandloom.run_folder import RunFolder
-    from finetune.config import FinetuneConfig
-    from finetune.probe_run import probe_run
 
     probe_run(load_config(FinetuneConfig, config, overrides or []), RunFolder(out), few_shot=few_shot)
 
@@ -57,9 +57,9 @@ def baselines(
 ) -> None:
     """Score every floor on the config's split: classic classifiers, networks from scratch, public encoders."""
     from bandloom.config import load_config
+    from bandloom.finetune.baselines_run import baselines_run
+    from bandloom.finetune.config import FinetuneConfig
     from bandloom.run_folder import RunFolder
-    from finetune.baselines_run import baselines_run
-    from finetune.config import FinetuneConfig
 
     names = only.split(",") if only else None
     baselines_run(load_config(FinetuneConfig, config, overrides or []), RunFolder(out), names, external or [])
@@ -79,7 +79,7 @@ def evaluate(
     from typing import cast, get_args
 
     from bandloom.errors import ConfigError
-    from finetune.evaluate_run import Ground, evaluate_run
+    from bandloom.finetune.evaluate_run import Ground, evaluate_run
 
     if ground is not None and ground not in get_args(Ground):
         raise ConfigError(f"--ground {ground!r} is not known; use own or all.")

@@ -6,25 +6,30 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from bandloom.config import Config
-from bandloom.engine import EngineConfig
-from bandloom.trainer import TrainerConfig
-from finetune.model import ChangeLabels, HeadKind, Mode, Task
-from finetune.perturb import PerturbConfig
-from finetune.splits import SplitKind
+from bandloom.finetune.data.split_config import SplitConfig
+from bandloom.finetune.model.task_model import ChangeLabels, HeadKind, Mode, Task
+from bandloom.training.engine import EngineConfig
+from bandloom.training.trainer import TrainerConfig
 
 BandsKept = Literal["all", "L2A-12", "Landsat", "10m", "RGB"]
 LossName = Literal["cross_entropy", "focal", "dice", "cross_entropy_dice", "binary_cross_entropy", "asymmetric"]
 
 
-class SplitConfig(Config):
-    """Which ground trains, validates and tests."""
+class PerturbConfig(Config):
+    """How far training chips are moved from what was measured; all are 0 by default."""
 
-    kind: SplitKind = Field(default="block", description="block by default; random leaks and is warned of")
-    block_m: int | None = Field(default=None, gt=0, description="side of a block; null: the largest that serves")
-    buffer_m: int = Field(default=60, ge=0, description="ground dropped between blocks of different roles")
-    val: float = Field(default=0.15, gt=0, lt=1, description="share for validation")
-    test: float = Field(default=0.25, gt=0, lt=1, description="share for the test, which is looked at once")
-    seed: int = Field(default=0, ge=0, description="another seed deals the blocks anew")
+    gain: float = Field(default=0.0, ge=0, lt=1, description="a chip's reflectance times 1 +- up to this")
+    band_gain: float = Field(default=0.0, ge=0, lt=1, description="each band's times 1 +- up to this, by itself")
+    offset: float = Field(default=0.0, ge=0, description="reflectance plus or minus up to this, by band")
+    noise: float = Field(default=0.0, ge=0, description="deviation of noise added to every sample, in reflectance")
+    drop_band: float = Field(default=0.0, ge=0, lt=1, description="chance of each band to be absent from a chip")
+    other_sensor: float = Field(
+        default=0.0, ge=0, le=1, description="chance of a chip to keep the bands of Landsat, L2A, 10 m or RGB alone"
+    )
+    mix: Literal["none", "mixup", "cutmix"] = Field(
+        default="none", description="chips mixed in pairs, labels with them"
+    )
+    mix_share: float = Field(default=0.5, ge=0, le=1, description="chance of a batch to be mixed")
 
 
 class FinetuneEngineConfig(EngineConfig):

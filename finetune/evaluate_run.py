@@ -3,20 +3,21 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from bandloom.checkpoint import read_folder
 from bandloom.errors import CheckpointError, ConfigError, LabelError
+from bandloom.finetune.config import FinetuneConfig
+from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.data.split_choice import make_split
+from bandloom.finetune.data.split_config import SplitConfig
+from bandloom.finetune.data.splits import TEST, SampleSplit, Split
+from bandloom.finetune.model.checkpoint import load_task_model
+from bandloom.finetune.model.task_model import TaskModel
+from bandloom.finetune.report.record import MODEL_ROW, metrics_record, write_blocks, write_evidence, write_report
+from bandloom.finetune.report.results import say
+from bandloom.finetune.scores.evaluation import evaluate
+from bandloom.finetune.setting import checkpoint_folder, make_task_data
+from bandloom.model.checkpoint import read_folder
 from bandloom.output import new_output
-from finetune.checkpoint import load_task_model
-from finetune.config import FinetuneConfig, SplitConfig
-from finetune.evaluation import evaluate
-from finetune.model import TaskModel
-from finetune.report import MODEL_ROW, metrics_record, write_blocks, write_evidence, write_report
-from finetune.results import say
-from finetune.setting import checkpoint_folder, make_task_data
-from finetune.split_choice import make_split
-from finetune.splits import TEST, SampleSplit, Split
-from finetune.task_data import TaskData
-from shards.shard_set import ShardSet
+from bandloom.shards.read.shard_set import ShardSet
 
 Ground = Literal["own", "all"]
 

@@ -10,20 +10,20 @@ import torch
 
 from bandloom.band_subsets import BAND_SUBSETS
 from bandloom.console import console, table
-from bandloom.encoder import Encoder
 from bandloom.errors import ConfigError, LabelError
+from bandloom.finetune.baselines.classic import check_names, chosen, run_baselines
+from bandloom.finetune.config import FinetuneConfig
+from bandloom.finetune.data.splits import TEST, TRAIN
+from bandloom.finetune.probes.attention import attention_probe
+from bandloom.finetune.probes.frozen_features import Features, frozen_features
+from bandloom.finetune.report.record import metrics_record, write_report
+from bandloom.finetune.report.results import say
+from bandloom.finetune.scores.confusion import Row, block_confusions, scores
+from bandloom.finetune.setting import Setting, open_setting
+from bandloom.model.encoder import Encoder
 from bandloom.probes import nearest_neighbours, ridge
-from bandloom.ranks import Ranks
 from bandloom.run_folder import RunFolder
-from finetune.attention_probe import attention_probe
-from finetune.baselines import check_names, chosen, run_baselines
-from finetune.config import FinetuneConfig
-from finetune.frozen_features import Features, frozen_features
-from finetune.metrics import Row, block_confusions, scores
-from finetune.report import metrics_record, write_report
-from finetune.results import say
-from finetune.setting import Setting, open_setting
-from finetune.splits import TEST, TRAIN
+from bandloom.training.ranks import Ranks
 
 FIT, SCORE, NEIGHBOURS = 20_000, 50_000, 20
 SUBSETS = ("13", "10m", "RGB")
@@ -158,7 +158,7 @@ def _attention(train: Features, test: Features, classes: int) -> np.ndarray:
 
 
 def _confusion(labels: np.ndarray, predicted: np.ndarray, setting: Setting) -> np.ndarray:
-    from finetune.metrics import confusion_matrix
+    from bandloom.finetune.scores.confusion import confusion_matrix
 
     return confusion_matrix(labels, predicted, len(setting.data.label_set))
 

@@ -1,14 +1,14 @@
 """The same training from other seeds: how much of a score is the luck of weights and order."""
 
-from finetune.config import FinetuneConfig
-from finetune.metrics import HEADLINES, scores
-from finetune.model import CHIP_TASKS, TaskModel
-from finetune.multilabel_results import tuned_row
-from finetune.multilabel_scores import HEADLINES as MULTILABEL_HEADLINES
-from finetune.multilabel_scores import multilabel_scores
-from finetune.scoring import score_model
-from finetune.setting import Setting
-from finetune.splits import TEST, TRAIN
+from bandloom.finetune.config import FinetuneConfig
+from bandloom.finetune.data.splits import TEST, TRAIN
+from bandloom.finetune.model.task_model import CHIP_TASKS, TaskModel
+from bandloom.finetune.report.multilabel import tuned_row
+from bandloom.finetune.scores.confusion import HEADLINES, scores
+from bandloom.finetune.scores.multilabel import HEADLINES as MULTILABEL_HEADLINES
+from bandloom.finetune.scores.multilabel import multilabel_scores
+from bandloom.finetune.scores.scoring import score_model
+from bandloom.finetune.setting import Setting
 
 SMALL_CHIPS = 1_000  # a training ground of fewer chips is trained on from three seeds
 OF_SMALL = 3

@@ -7,21 +7,21 @@ from typing import Any, Protocol
 import torch
 
 from bandloom.band_subsets import BAND_SUBSETS
-from bandloom.checkpoint import load_encoder
-from bandloom.encoder import Encoder, EncoderConfig
 from bandloom.errors import ConfigError, LabelError
-from bandloom.ranks import Ranks
+from bandloom.finetune.config import BandsKept, FinetuneConfig
+from bandloom.finetune.data.change import ChangeData
+from bandloom.finetune.data.labelled import TaskData, pick_sensor
+from bandloom.finetune.data.multilabel import MultilabelData
+from bandloom.finetune.data.split_choice import make_split
+from bandloom.finetune.data.splits import PIXEL_M, Split
+from bandloom.finetune.model.task_model import CHIP_TASKS
+from bandloom.model.checkpoint import load_encoder
+from bandloom.model.encoder import Encoder, EncoderConfig
+from bandloom.model.statistics import Statistics
 from bandloom.sensors import Sensor
-from bandloom.statistics import Statistics
-from bandloom.trainer import TrainerConfig
-from finetune.change_data import ChangeData
-from finetune.config import BandsKept, FinetuneConfig
-from finetune.model import CHIP_TASKS
-from finetune.multilabel_data import MultilabelData
-from finetune.split_choice import make_split
-from finetune.splits import PIXEL_M, Split
-from finetune.task_data import TaskData, pick_sensor
-from shards.shard_set import ShardSet
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.training.ranks import Ranks
+from bandloom.training.trainer import TrainerConfig
 
 DEFAULT_CHIP_M = 1200
 

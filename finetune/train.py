@@ -7,26 +7,27 @@ from typing import Any, cast
 import torch
 
 from bandloom.console import logger
-from bandloom.encoder import Encoder, count_parameters
-from bandloom.engine import Engine, make_engine
+from bandloom.finetune.baselines.classic import check_names
+from bandloom.finetune.config import FinetuneConfig
+from bandloom.finetune.data.splits import VAL
+from bandloom.finetune.model.lora import merge_lora
+from bandloom.finetune.model.task_model import TaskModel, set_trainable
+from bandloom.finetune.report.multilabel import write_multilabel_results
+from bandloom.finetune.report.record import MODEL_ROW
+from bandloom.finetune.report.results import write_results
+from bandloom.finetune.scores.confusion import scores
+from bandloom.finetune.scores.scoring import score_model
+from bandloom.finetune.seeds import headline_scores, seeds_of, with_seed
+from bandloom.finetune.setting import Setting, open_setting, pretrained_or_random
+from bandloom.finetune.training.batches import chosen_loss, make_loss, training_steps
+from bandloom.finetune.training.warm_start import warm_start
 from bandloom.markers import EXIT_DONE
-from bandloom.ranks import Ranks
+from bandloom.model.encoder import Encoder, count_parameters
 from bandloom.run_folder import RunFolder
-from bandloom.trainer import Task, Trainer
-from finetune.baselines import check_names
-from finetune.batches import chosen_loss, make_loss, training_steps
-from finetune.config import FinetuneConfig
-from finetune.lora import merge_lora
-from finetune.metrics import scores
-from finetune.model import TaskModel, set_trainable
-from finetune.multilabel_results import write_multilabel_results
-from finetune.report import MODEL_ROW
-from finetune.results import write_results
-from finetune.scoring import score_model
-from finetune.seeds import headline_scores, seeds_of, with_seed
-from finetune.setting import Setting, open_setting, pretrained_or_random
-from finetune.splits import VAL
-from finetune.warm_start import warm_start
+from bandloom.training.engine import Engine
+from bandloom.training.make_engine import make_engine
+from bandloom.training.ranks import Ranks
+from bandloom.training.trainer import Task, Trainer
 
 CURVE_SAMPLES = 24  # validation samples that a point of the learning curve is measured on
 SCORING_TIMEOUT_S = 4 * 3600.0  # the other ranks wait while rank 0 scores

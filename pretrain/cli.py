@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from pretrain.config import PretrainConfig
+    from bandloom.pretrain.config import PretrainConfig
 
 
 def pretrain(
@@ -25,12 +25,12 @@ def pretrain(
 
     resolved, folder = _resolve(config, overrides or [], out, resume)
     if dry_run:
-        from bandloom.ranks import Ranks
-        from pretrain.dry_run import dry_run as show
+        from bandloom.pretrain.dry_run import dry_run as show
+        from bandloom.training.ranks import Ranks
 
         show(resolved, Ranks.from_environment())
         return
-    from pretrain.train import pretrain as train
+    from bandloom.pretrain.train import pretrain as train
 
     raise typer.Exit(train(resolved, RunFolder(folder), from_scratch=from_scratch, profile=profile))
 
@@ -43,7 +43,7 @@ def embed(
 ) -> None:
     """Write the embeddings of a scene's tokens, or of every sample of a shard set."""
     from bandloom.console import logger
-    from pretrain.embed import embed as write
+    from bandloom.pretrain.embed import embed as write
 
     logger.info("embeddings are in %s", write(checkpoint, source, out, batch_size=batch_size))
 
@@ -54,7 +54,7 @@ def _resolve(
     """Return the config and the run folder, from a file or from a run."""
     from bandloom.config import load_config
     from bandloom.errors import ConfigError
-    from pretrain.config import PretrainConfig
+    from bandloom.pretrain.config import PretrainConfig
 
     if resume is None:
         if config is None:

@@ -6,8 +6,8 @@ from typing import Literal
 from pydantic import Field
 
 from bandloom.config import Config
-from bandloom.encoder import EncoderConfig
-from bandloom.trainer import TrainerConfig
+from bandloom.model.encoder import EncoderConfig
+from bandloom.training.trainer import TrainerConfig
 
 
 class DecoderConfig(Config):

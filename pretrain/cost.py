@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import torch
 
-from bandloom.encoder import Encoder, count_parameters
-from bandloom.flops import TRAIN_FACTOR, block_flops, linear_flops
+from bandloom.model.encoder import Encoder, count_parameters
+from bandloom.model.statistics import Statistics
+from bandloom.model.token_layout import reference_layout, token_layout
+from bandloom.pretrain.config import PretrainConfig
+from bandloom.pretrain.mae import MaskedAutoencoder
 from bandloom.sensors import SLOTS, Sensor
-from bandloom.statistics import Statistics
-from bandloom.token_layout import reference_layout, token_layout
-from pretrain.config import PretrainConfig
-from pretrain.mae import MaskedAutoencoder
+from bandloom.training.flops import TRAIN_FACTOR, block_flops, linear_flops
 
 # bytes that a block keeps for its backward pass, a token and unit of width, in bf16 with fused attention: 2 for each of
 # the input, the two norms, q, k, v, the attention's output and projection, and 4 x for the MLP before and after GELU
@@ -74,7 +74,7 @@ def meta_model(config: PretrainConfig) -> MaskedAutoencoder:
 
 
 def forward_flops(config: PretrainConfig, sensor: Sensor, tokens: int, visible: int) -> float:
-    """Return the FLOPs of one sample's forward pass: matrix products alone, see :mod:`bandloom.flops`."""
+    """Return the FLOPs of one sample's forward pass: matrix products alone, see :mod:`bandloom.training.flops`."""
     encoder, decoder = config.encoder(), config.decoder_or_default()
     samples, predicted = token_layout(sensor, config.token_m).samples, reference_layout(config.token_m).samples
     embedding = (

@@ -2,11 +2,11 @@
 
 from bandloom.console import console, table
 from bandloom.errors import BandloomError
-from bandloom.flops import PEAK_BF16_TFLOPS, peak_flops
-from bandloom.ranks import Ranks
+from bandloom.pretrain.config import PretrainConfig
+from bandloom.pretrain.cost import DEFAULT_SIDE_PX, Cost, cost_of, needed_samples_per_s
 from bandloom.sensors import SENSORS, Sensor
-from pretrain.config import PretrainConfig
-from pretrain.cost import DEFAULT_SIDE_PX, Cost, cost_of, needed_samples_per_s
+from bandloom.training.flops import PEAK_BF16_TFLOPS, peak_flops
+from bandloom.training.ranks import Ranks
 
 ASSUMED_CARD, ASSUMED_MFU = "H100", 0.35  # where no card is at hand; docs/recipes.md says why 35 %
 
@@ -53,7 +53,7 @@ def rows(config: PretrainConfig, cost: Cost, ranks: Ranks, samples: str) -> list
 
 def _samples(config: PretrainConfig) -> tuple[Sensor, int, str]:
     """Return a sensor, the side of its samples and what was found, whether the shards are there yet or not."""
-    from shards.shard_set import ShardSet
+    from bandloom.shards.read.shard_set import ShardSet
 
     try:
         shards = ShardSet(config.shards)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from bandloom.checkpoint import load_encoder
 from bandloom.console import track
-from bandloom.encoder import Encoder
 from bandloom.errors import MissingExtraError
+from bandloom.model.checkpoint import load_encoder
+from bandloom.model.encoder import Encoder
 from bandloom.output import new_output
 from bandloom.sensors import Sensor
 
@@ -39,7 +39,7 @@ def _embed_scene(encoder: Encoder, source: Path, out: Path, batch_size: int) -> 
     import rasterio
     from rasterio.transform import Affine
 
-    from shards.scenes import open_scene
+    from bandloom.shards.scenes import open_scene
 
     token_m = encoder.config.token_m
     with open_scene(source) as scene, new_output(out) as temporary:
@@ -80,7 +80,7 @@ def _embed_shards(encoder: Encoder, source: Path, out: Path, batch_size: int) ->
         import pyarrow.parquet as pq  # type: ignore[import-not-found]
     except ModuleNotFoundError as cause:
         raise MissingExtraError("pyarrow", "parquet") from cause
-    from shards.shard_set import ShardSet
+    from bandloom.shards.read.shard_set import ShardSet
 
     shards = ShardSet(source)
     rows: list[dict[str, Any]] = []

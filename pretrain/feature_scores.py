@@ -8,13 +8,13 @@ import torch
 
 from bandloom.band_subsets import BAND_SUBSETS, take_slots
 from bandloom.console import logger
-from bandloom.encoder import Encoder
 from bandloom.errors import ConfigError
 from bandloom.label_set import IGNORE_INDEX, majority_classes
+from bandloom.model.encoder import Encoder
+from bandloom.pretrain.config import ProbeConfig
 from bandloom.probes import ProbeScores, probe
 from bandloom.sensors import Sensor
-from pretrain.config import ProbeConfig
-from shards.shard_set import ShardSet
+from bandloom.shards.read.shard_set import ShardSet
 
 _BATCH = 16  # samples a forward pass
 

@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor, nn
 
-from bandloom import torch_compat  # noqa: F401  (timm needs it)
-from bandloom.device_batch import DeviceBatch
-from bandloom.encoder import Encoder, drop_slots, take_tokens
-from pretrain.config import DecoderConfig, ObjectiveConfig
-from pretrain.masking import dropped_slots, random_masking
-from pretrain.objectives import Decoded, NativePixels, make_objective
-from pretrain.objectives.pixels import Prediction
+from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
+from bandloom.model.encoder import Encoder, drop_slots, take_tokens
+from bandloom.pretrain.config import DecoderConfig, ObjectiveConfig
+from bandloom.pretrain.masking import dropped_slots, random_masking
+from bandloom.pretrain.objectives import Decoded, NativePixels, make_objective
+from bandloom.pretrain.objectives.pixels import Prediction
+from bandloom.training.device_batch import DeviceBatch
 
 
 class MaskedAutoencoder(nn.Module):
@@ -61,7 +61,7 @@ class MaskedAutoencoder(nn.Module):
 
     def forward_decoder(self, latent: Tensor, ids_restore: Tensor, rows: int, columns: int) -> Tensor:
         """Decode visible tokens ``(B, V, D)`` into the objective's numbers for all tokens ``(B, T, P)``."""
-        from bandloom.encoder import position_embedding
+        from bandloom.model.encoder import position_embedding
 
         tokens = self.decoder_embed(latent)
         b, v, d = tokens.shape

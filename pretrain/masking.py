@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from bandloom.band_subsets import BAND_SUBSETS
-from bandloom.device_batch import uniforms
+from bandloom.pretrain.config import ObjectiveConfig
 from bandloom.sensors import SLOTS, Sensor
-from pretrain.config import ObjectiveConfig
+from bandloom.training.device_batch import uniforms
 
 _MASK, _BANDS = 1, 2  # purposes of a sample's random draws
 _OUTSIDE = np.array(

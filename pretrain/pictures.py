@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bandloom.device_batch import DeviceBatch
-from bandloom.embedding import unpatchify
-from pretrain.mae import MaskedAutoencoder
-from pretrain.objectives.pixels import Prediction, normalise_target
+from bandloom.model.embedding import unpatchify
+from bandloom.pretrain.mae import MaskedAutoencoder
+from bandloom.pretrain.objectives.pixels import Prediction, normalise_target
+from bandloom.training.device_batch import DeviceBatch
 
 _TRUE_COLOUR, _SWIR = ("B04", "B03", "B02"), ("B12", "B8A", "B04")
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from bandloom.encoder import EncoderConfig
-from pretrain.config import DecoderConfig
+from bandloom.model.encoder import EncoderConfig
+from bandloom.pretrain.config import DecoderConfig
 
 BASE_LR = 1.5e-4  # for 256 samples a step: He et al. 2022 (MAE), table 8
 WARMUP_SHARE = 0.05  # of the steps: MAE's 40 of 800 epochs

@@ -6,25 +6,26 @@ from typing import Any
 
 import torch
 
-from bandloom.checkpoint import save_encoder
 from bandloom.console import logger
-from bandloom.device_batch import DeviceBatch
-from bandloom.encoder import Encoder, count_parameters
-from bandloom.engine import Engine, make_engine
 from bandloom.errors import ShardError
 from bandloom.markers import EXIT_DONE
-from bandloom.ranks import Ranks
+from bandloom.model.checkpoint import save_encoder
+from bandloom.model.encoder import Encoder, count_parameters
+from bandloom.model.statistics import Statistics
+from bandloom.pretrain.config import PretrainConfig, ProbeConfig
+from bandloom.pretrain.cost import cost_of
+from bandloom.pretrain.feature_scores import FeatureScores, say
+from bandloom.pretrain.mae import MaskedAutoencoder
+from bandloom.pretrain.pictures import save_reconstructions
 from bandloom.run_folder import RunFolder, commit
-from bandloom.snapshots import step_of
-from bandloom.statistics import Statistics
-from bandloom.trainer import LoadedStep, Task, Trainer
-from pretrain.config import PretrainConfig, ProbeConfig
-from pretrain.cost import cost_of
-from pretrain.feature_scores import FeatureScores, say
-from pretrain.mae import MaskedAutoencoder
-from pretrain.pictures import save_reconstructions
-from shards.loader import Loader, LoaderState
-from shards.shard_set import ShardSet
+from bandloom.shards.read.loader import Loader, LoaderState
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.training.device_batch import DeviceBatch
+from bandloom.training.engine import Engine
+from bandloom.training.make_engine import make_engine
+from bandloom.training.ranks import Ranks
+from bandloom.training.snapshots import step_of
+from bandloom.training.trainer import LoadedStep, Task, Trainer
 
 
 def pretrain(config: PretrainConfig, run: RunFolder, *, from_scratch: bool = False, profile: bool = False) -> int:

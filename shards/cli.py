@@ -26,8 +26,8 @@ def synth(
 ) -> None:
     """Write synthetic 13-band Sentinel-2 scenes with land-cover labels: OUT/scenes, OUT/labels, OUT/label_set.yaml."""
     from bandloom.console import logger
-    from shards.synth.chips import write_chips
-    from shards.synth.write import write_scenes
+    from bandloom.shards.synth.chips import write_chips
+    from bandloom.shards.synth.write import write_scenes
 
     if chips is not None:
         counts = write_chips(out, scenes, size, seed, chips)
@@ -60,9 +60,9 @@ def build(
 ) -> None:
     """Cut scenes into WebDataset shards; run again after a stop, it goes on and gives the same bytes."""
     from bandloom.console import logger
-    from shards.build import build as run_build
-    from shards.build import parse_part
-    from shards.plan import BuildOptions
+    from bandloom.shards.build.build import build as run_build
+    from bandloom.shards.build.build import parse_part
+    from bandloom.shards.build.plan import BuildOptions
 
     options = BuildOptions(
         side,
@@ -89,7 +89,7 @@ def build(
 def finalize(out: Annotated[Path, typer.Option("--out", help="The folder whose parts are all built.")]) -> None:
     """Merge the parts of a build: splits, statistics, index, manifest."""
     from bandloom.console import logger
-    from shards.build import finish_build
+    from bandloom.shards.build.build import finish_build
 
     finish_build(out)
     logger.info("%s", describe(out))
@@ -106,7 +106,7 @@ def plan(
 ) -> None:
     """Open every scene and say what a build would make of it, and which scenes it cannot use; writes nothing."""
     from bandloom.console import console
-    from shards.plan import BuildOptions, make_plan
+    from bandloom.shards.build.plan import BuildOptions, make_plan
 
     options = BuildOptions(side, sensor, band_order, offset, class_folders=class_folders)
     made = make_plan(sources, options, thorough=True)
@@ -127,7 +127,7 @@ def verify(
     """Check that a shard folder is what was written: every file's sha256; with --deep every array of every sample."""
     from bandloom.console import logger
     from bandloom.errors import ShardError
-    from shards.verify import verify as find_problems
+    from bandloom.shards.read.verify import verify as find_problems
 
     problems = find_problems(path, deep)
     for problem in problems[1:]:
@@ -145,10 +145,10 @@ def stats(
     """Print exact mean, deviation and quantiles of every band over a split, in reflectance."""
     from bandloom.console import console, table
     from bandloom.errors import ShardError
-    from shards.geography import SPLITS
-    from shards.manifest import check_file
-    from shards.shard_set import ShardSet
-    from shards.statistics import split_statistics
+    from bandloom.shards.build.geography import SPLITS
+    from bandloom.shards.build.statistics import split_statistics
+    from bandloom.shards.read.shard_set import ShardSet
+    from bandloom.shards.store.manifest import check_file
 
     if split not in SPLITS:
         raise ShardError(f"--split {split!r} is not known; use one of {', '.join(SPLITS)}.")
@@ -168,7 +168,7 @@ def stats(
 def info(path: Annotated[Path, typer.Argument(help="A shard folder, or its s3:// address.")]) -> None:
     """Print what a shard folder holds: samples, splits, sensors, labels, and the statistics of every band."""
     from bandloom.console import console, table
-    from shards.shard_set import ShardSet
+    from bandloom.shards.read.shard_set import ShardSet
 
     shards = ShardSet(path)
     console.print(describe(path))
@@ -190,7 +190,7 @@ def fetch(
 ) -> None:
     """Fetch scenes from a STAC catalogue, whole and checked, ready for bandloom shards build OUT."""
     from bandloom.console import console, logger
-    from shards import fetch as fetching
+    from bandloom.shards import fetch as fetching
 
     found = fetching.search(fetching.Search(api, collection, fetching.parse_bbox(bbox), dates, max_cloud, limit))
     if dry_run:
@@ -214,9 +214,9 @@ def show(
 ) -> None:
     """Write a page of all samples: pictures, places, statistics, quarantine. With a KEY: print what that one holds."""
     from bandloom.console import console, logger, table
-    from shards.contact_sheet import write_page
-    from shards.picture import draw, facts
-    from shards.shard_set import ShardSet
+    from bandloom.shards.read.contact_sheet import write_page
+    from bandloom.shards.read.picture import draw, facts
+    from bandloom.shards.read.shard_set import ShardSet
 
     shards = ShardSet(path)
     if key is None:
@@ -238,7 +238,7 @@ def repack(
 ) -> None:
     """Write the same samples with another codec, every one verified on the way; says the sizes."""
     from bandloom.console import logger
-    from shards.repack import repack as run_repack
+    from bandloom.shards.read.repack import repack as run_repack
 
     before, after = run_repack(path, out, codec)
     logger.info("%s: %.1f MB, %s: %.1f MB (%.0f %%)", path, before / 1e6, out, after / 1e6, 100 * after / before)
@@ -246,7 +246,7 @@ def repack(
 
 def describe(path: Path) -> str:
     """Return one line about a shard folder."""
-    from shards.shard_set import ShardSet
+    from bandloom.shards.read.shard_set import ShardSet
 
     manifest = ShardSet(path).manifest
     splits = ", ".join(f"{name} {count}" for name, count in sorted(manifest["splits"].items()))

@@ -19,7 +19,7 @@ from typing import IO, Any
 from bandloom.console import logger, track
 from bandloom.errors import BandloomError, SceneError
 from bandloom.output import write_json
-from shards.scenes.stac import ITEM, SCENE_KEYS, band_assets
+from bandloom.shards.scenes.stac import ITEM, SCENE_KEYS, band_assets
 
 _CHUNK = 2**20
 _SUMS = "SHA256SUMS"

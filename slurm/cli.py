@@ -15,15 +15,14 @@ from typing import Annotated, TypeVar
 import typer
 
 from bandloom.console import console, table
-from bandloom.errors import RunFolderError
-from slurm import cluster, submit
-from slurm.errors import SlurmError, SlurmRefusedError
-from slurm.job import ArrayJob, TrainJob, parse_minutes
-from slurm.profile import Profile, load_profile
-from slurm.render import render_array, render_train
-from slurm.run_record import need_record
-from slurm.status import read_status
-from slurm.status_table import show_status
+from bandloom.errors import RunFolderError, SlurmError, SlurmRefusedError
+from bandloom.slurm import cluster, submit
+from bandloom.slurm.job import ArrayJob, TrainJob, parse_minutes
+from bandloom.slurm.profile import Profile, load_profile
+from bandloom.slurm.render import render_array, render_train
+from bandloom.slurm.run_record import need_record
+from bandloom.slurm.status import read_status
+from bandloom.slurm.status_table import show_status
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Launch, watch, stop and resume runs on a Slurm cluster."
@@ -191,14 +190,14 @@ def array(
 @app.command("all-reduce", hidden=True)
 def all_reduce_ranks(min_gb_s: Annotated[float, typer.Option("--min-gb-s")] = 0.0) -> None:
     """Time an all-reduce over the ranks that srun started (the preflight calls it)."""
-    from slurm.collective import all_reduce
+    from bandloom.slurm.collective import all_reduce
 
     all_reduce(min_gb_s)
 
 
 def need_job_name(run: Path) -> str:
     """Return the job name of a run that exists."""
-    from slurm.job import job_name
+    from bandloom.slurm.job import job_name
 
     return job_name(run)
 

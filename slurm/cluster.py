@@ -6,8 +6,8 @@ import subprocess
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from slurm.errors import SlurmError
-from slurm.records import (
+from bandloom.errors import SlurmError
+from bandloom.slurm.records import (
     SACCT_FORMAT,
     SQUEUE_FORMAT,
     Job,

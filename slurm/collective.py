@@ -5,7 +5,7 @@ import sys
 import time
 from datetime import timedelta
 
-from slurm.errors import SlurmError
+from bandloom.errors import SlurmError
 
 MEGABYTES = 256
 ROUNDS = 5
@@ -25,7 +25,7 @@ def all_reduce(min_gb_s: float, *, megabytes: int | None = None, timeout_s: floa
     import torch
     import torch.distributed as dist
 
-    from bandloom.ranks import leave_group
+    from bandloom.training.ranks import leave_group
 
     rank, world = _number("RANK", "SLURM_PROCID", 0), _number("WORLD_SIZE", "SLURM_NTASKS", 1)
     on_gpu = torch.cuda.is_available()

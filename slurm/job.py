@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from slurm.errors import SlurmError
+from bandloom.errors import SlurmError
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from bandloom.config import Config, load_config
-from bandloom.errors import nearest
-from slurm.errors import SlurmError
+from bandloom.errors import SlurmError, nearest
 
 SHIPPED = Path(__file__).parent / "profiles"
 

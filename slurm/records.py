@@ -181,6 +181,6 @@ def _known(text: str) -> str:
 
 
 def _limit(text: str) -> int | None:
-    from slurm.job import parse_minutes
+    from bandloom.slurm.job import parse_minutes
 
     return None if text in {"UNLIMITED", "INFINITE", "NONE"} else parse_minutes(text)

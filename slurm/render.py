@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from string import Template
 
-from slurm.job import ArrayJob, TrainJob, slurm_time
-from slurm.profile import Profile
+from bandloom.slurm.job import ArrayJob, TrainJob, slurm_time
+from bandloom.slurm.profile import Profile
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

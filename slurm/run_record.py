@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bandloom.errors import SlurmError
 from bandloom.markers import read_marker
 from bandloom.output import write_json
-from slurm.errors import SlurmError
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import Any
 
 from bandloom.errors import RunFolderError
 from bandloom.markers import RunMarkers, read_marker
-from slurm import cluster
-from slurm.job import job_name
-from slurm.records import Job
-from slurm.run_record import read_record
-from slurm.stacks import stacks_of, suspects
+from bandloom.slurm import cluster
+from bandloom.slurm.job import job_name
+from bandloom.slurm.records import Job
+from bandloom.slurm.run_record import read_record
+from bandloom.slurm.stacks import stacks_of, suspects
 
 STRAGGLER_FACTOR = 1.3  # a node whose median step takes so much longer than the median node's holds all others up
 _ACTIVE = {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "STOPPED"}

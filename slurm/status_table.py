@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from bandloom.console import table
-from slurm.status import Attempt, RunStatus
+from bandloom.slurm.status import Attempt, RunStatus
 
 
 def show_status(status: RunStatus) -> RenderableType:

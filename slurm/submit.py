@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from slurm import cluster, validate
-from slurm.errors import SlurmError, SlurmRefusedError
-from slurm.job import ArrayJob, TrainJob, parse_minutes
-from slurm.profile import Profile
-from slurm.render import render_array, render_train
-from slurm.run_record import RunRecord, read_record, write_record
-from slurm.snapshot import copy_code
+from bandloom.errors import SlurmError, SlurmRefusedError
+from bandloom.slurm import cluster, validate
+from bandloom.slurm.job import ArrayJob, TrainJob, parse_minutes
+from bandloom.slurm.profile import Profile
+from bandloom.slurm.render import render_array, render_train
+from bandloom.slurm.run_record import RunRecord, read_record, write_record
+from bandloom.slurm.snapshot import copy_code
 
 
 @dataclass(frozen=True)

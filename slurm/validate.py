@@ -10,14 +10,13 @@ from typing import Any
 
 import yaml
 
-from bandloom.errors import nearest
+from bandloom.errors import SlurmError, nearest
 from bandloom.markers import RunMarkers
-from slurm import cluster
-from slurm.errors import SlurmError
-from slurm.job import TrainJob, job_name, slurm_time
-from slurm.profile import Profile
-from slurm.records import Node, Partition, expand_nodes
-from slurm.run_record import read_record
+from bandloom.slurm import cluster
+from bandloom.slurm.job import TrainJob, job_name, slurm_time
+from bandloom.slurm.profile import Profile
+from bandloom.slurm.records import Node, Partition, expand_nodes
+from bandloom.slurm.run_record import read_record
 
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+=@-]+")
 _LOCAL = {"tmpfs", "ramfs", "overlay", "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "vfat", "squashfs"}

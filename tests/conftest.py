@@ -8,7 +8,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 import pytest
 import torch
 
-import bandloom.torch_compat  # noqa: F401
+import bandloom.model.torch_compat  # noqa: F401
 
 torch.set_num_threads(1)
 

@@ -35,10 +35,19 @@ PAGES = {"README.md": folders, "docs/files.md": files}
 
 
 def _table(room: str) -> str:
-    found = [file for file in sorted((ROOT / room).rglob("*.py")) if file.name != "__init__.py"]
-    rows = [f"| `{file.relative_to(ROOT / room)}` | {_purpose(file)} |" for file in found]
-    head = [f"## {room}/", "", _purpose(ROOT / room / "__init__.py") + ".", "", "| file | what it holds |", "|---|---|"]
-    return "\n".join(head + rows)
+    return "\n\n".join(_folder(folder) for folder in _packages(ROOT / room))
+
+
+def _packages(room: Path) -> list[Path]:
+    return sorted(file.parent for file in room.rglob("__init__.py"))
+
+
+def _folder(folder: Path) -> str:
+    name = folder.relative_to(ROOT)
+    rows = [f"| `{file.name}` | {_purpose(file)} |" for file in sorted(folder.glob("*.py")) if file.stem != "__init__"]
+    depth = "#" * min(4, 1 + len(name.parts))
+    head = [f"{depth} {name}/", "", _purpose(folder / "__init__.py") + ".", ""]
+    return "\n".join([*head, "| file | what it holds |", "|---|---|", *rows] if rows else head[:-1])
 
 
 def _purpose(file: Path) -> str:

@@ -17,7 +17,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path):
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     reference = (tmp_path / "site" / "reference.html").read_text()
-    for name in ("bandloom.sensors.Sensor", "shards.shard_set.ShardSet", "export.bundle"):
+    for name in ("bandloom.sensors.Sensor", "bandloom.shards.read.shard_set.ShardSet", "bandloom.export.bundle.bundle"):
         assert f'id="{name}' in reference
     first = (tmp_path / "site" / "index.html").read_text()  # the README, its links as they are inside the site
     assert "Train on labels of your own" in first

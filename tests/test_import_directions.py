@@ -21,13 +21,82 @@ ALLOWED = {
 
 
 def imported_rooms(file: Path) -> set[str]:
+    return {room_of(name) for name in imported_names(file) if name.partition(".")[0] == "bandloom"}
+
+
+def imported_names(file: Path) -> set[str]:
+    """Return every module that ``file`` imports, wherever in the file: a name taken from one counts as its module."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-    return {name.partition(".")[0] for name in names} & set(ROOMS)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room_of(module: str) -> str:
+    inner = module.split(".")[1:2]
+    return inner[0] if inner and inner[0] in ROOMS else "bandloom"
+
+
+def sources() -> dict[str, Path]:
+    """Return every module of the product by its import name."""
+    found = {}
+    for room in ROOMS:
+        for file in (ROOT / room).rglob("*.py"):
+            parts = file.relative_to(ROOT).with_suffix("").parts
+            parts = parts[:-1] if parts[-1] == "__init__" else parts
+            found[".".join(parts if room == "bandloom" else ("bandloom", *parts))] = file
+    return found
+
+
+def test_no_file_imports_a_room_by_a_bare_name_that_a_users_own_file_may_have() -> None:
+    for folder in (*ROOMS, "tests", "benchmarks", "docs"):
+        for file in (ROOT / folder).rglob("*.py"):
+            bare = {name.partition(".")[0] for name in imported_names(file)} & (set(ROOMS) - {"bandloom"})
+            assert not bare, f"{file.relative_to(ROOT)} imports {bare}; write bandloom.{min(bare)}"
+
+
+def test_no_import_goes_in_a_circle() -> None:
+    """Wherever in a file an import stands, and whether or not it is for types alone."""
+    modules = sources()
+    graph = {
+        name: {_module(each, modules) for each in imported_names(file)} - {None, name} for name, file in modules.items()
+    }
+    circles = [sorted(part) for part in strong_components(graph) if len(part) > 1]
+    assert not circles, circles
+
+
+def _module(name: str, modules: dict[str, Path]) -> str | None:
+    return name if name in modules else name.rpartition(".")[0] if name.rpartition(".")[0] in modules else None
+
+
+def strong_components(graph: dict) -> list[set[str]]:
+    """Return the strongly connected parts of a graph ``{node: {next}}`` (Tarjan 1972)."""
+    order: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    parts: list[set[str]] = []
+
+    def visit(node: str) -> None:
+        order[node] = low[node] = len(order)
+        stack.append(node)
+        for after in graph[node]:
+            if after not in order:
+                visit(after)
+                low[node] = min(low[node], low[after])
+            elif after in stack:
+                low[node] = min(low[node], order[after])
+        if low[node] == order[node]:
+            cut = stack.index(node)
+            parts.append(set(stack[cut:]))
+            del stack[cut:]
+
+    for node in graph:
+        if node not in order:
+            visit(node)
+    return parts
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -41,11 +110,12 @@ def test_a_room_imports_only_the_rooms_below_it(room: str) -> None:
     "module",
     [
         "bandloom.cli",
-        "shards.scenes",
-        "export.predict",
-        "export.serve.cli",
-        "export.serve.predictions",
-        "slurm.cli",
+        "bandloom.shards.scenes",
+        "bandloom.export.predict.map_scene",
+        "bandloom.export.runtimes.choose",
+        "bandloom.export.serve.cli",
+        "bandloom.export.serve.predictions",
+        "bandloom.slurm.cli",
         "bandloom.markers",
     ],
 )

@@ -17,7 +17,7 @@ def report(
     ] = None,
 ) -> None:
     """Write one self-contained page about what a stage left."""
-    from view.report import write_report
+    from bandloom.view.report import write_report
 
     logger.info("%s: open it in a browser, or send it", write_report(runs, out, pictures))
 
@@ -33,11 +33,11 @@ def view(
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
 ) -> None:
     """Look at a map: its classes over the scene, areas, spectra, two maps side by side."""
-    from view.class_map import ClassMap
-    from view.fetch_maplibre import fetch
-    from view.scene_bands import SceneBands
-    from view.server import Views, make_server
-    from view.standalone import write_page
+    from bandloom.view.class_map import ClassMap
+    from bandloom.view.fetch_maplibre import fetch
+    from bandloom.view.scene_bands import SceneBands
+    from bandloom.view.server import Views, make_server
+    from bandloom.view.standalone import write_page
 
     maps = [ClassMap(each) for each in (map_file, compare) if each is not None]
     views = Views(maps, SceneBands(scene, maps[0].scene_bands) if scene is not None else None)

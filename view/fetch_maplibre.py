@@ -1,4 +1,4 @@
-"""Fetch MapLibre GL (BSD-3) for the map page: ``python -m view.fetch_maplibre``, once, when the wheel is built.
+"""Fetches MapLibre GL (BSD-3) for the map page: ``python -m bandloom.view.fetch_maplibre``, when the wheel is built.
 
 It comes from the npm registry that npm is set to, by name and version, and its checksum is compared; the page itself
 loads nothing from outside.

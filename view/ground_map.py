@@ -9,7 +9,7 @@ from typing import Any
 
 from rasterio.warp import transform
 
-from view.charts import COLOURS, nice_ticks
+from bandloom.view.charts import COLOURS, nice_ticks
 
 WIDTH, MARGIN = 420, 34
 NEIGHBOUR_M = 50_000.0  # samples in touching cells of this side are one place

@@ -9,8 +9,8 @@ import yaml
 
 from bandloom.errors import RunFolderError
 from bandloom.run_folder import read_lines
-from view.class_map import ClassMap
-from view.repeat import build_command, export_command, predict_command, run_command
+from bandloom.view.class_map import ClassMap
+from bandloom.view.repeat import build_command, export_command, predict_command, run_command
 
 KINDS = {
     "shards": "Shards",

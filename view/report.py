@@ -8,10 +8,10 @@ import yaml
 
 from bandloom.errors import MissingExtraError, RunFolderError
 from bandloom.output import new_output
-from view.charts import line_chart
-from view.records import KINDS, Record, read_record
-from view.sections import facts_of, sections_of
-from view.sections.parts import Section, table
+from bandloom.view.charts import line_chart
+from bandloom.view.records import KINDS, Record, read_record
+from bandloom.view.sections import facts_of, sections_of
+from bandloom.view.sections.parts import Section, table
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_ROWS = 200  # of one table

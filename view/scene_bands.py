@@ -15,7 +15,7 @@ from rasterio.warp import transform_bounds
 from bandloom.errors import SceneError
 from bandloom.sensors import SENSORS, SLOTS, named_in
 from bandloom.values import SATURATED
-from view.class_map import place_of
+from bandloom.view.class_map import place_of
 
 SENTINEL2 = [
     {"name": band.name, "slot": band.slot, "centre_nm": band.centre_nm} for band in SENSORS["sentinel2-l1c"].bands
@@ -43,7 +43,7 @@ class SceneBands:
 
         Args:
             path: any scene that `bandloom predict` reads from this machine.
-            told: the bands of the scene that was mapped, as :attr:`view.class_map.ClassMap.scene_bands`.
+            told: the bands of the scene that was mapped, as :attr:`bandloom.view.class_map.ClassMap.scene_bands`.
 
         Raises:
             SceneError: there is no band with a known name in it.

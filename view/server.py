@@ -11,11 +11,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from bandloom.errors import OutputError, SceneError
 from bandloom.png import png
+from bandloom.view.class_map import ClassMap
+from bandloom.view.fetch_maplibre import VENDOR
+from bandloom.view.scene_bands import SceneBands
+from bandloom.view.tiles import class_means, class_picture, scene_picture
 from bandloom.web_tiles import TILE_PX, tile_bounds
-from view.class_map import ClassMap
-from view.fetch_maplibre import VENDOR
-from view.scene_bands import SceneBands
-from view.tiles import class_means, class_picture, scene_picture
 
 DEEPEST_ZOOM = 22
 PAGE = Path(__file__).parent / "page"

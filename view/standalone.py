@@ -8,8 +8,8 @@ from rasterio.warp import transform_bounds
 
 from bandloom.output import new_output
 from bandloom.png import png
-from view.server import FILES, Views
-from view.tiles import class_picture, scene_picture
+from bandloom.view.server import FILES, Views
+from bandloom.view.tiles import class_picture, scene_picture
 
 MOST_PX = 2048  # of a picture's longer side
 PICTURES = ("true colour", "false colour", "SWIR")

@@ -12,8 +12,8 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 
 from bandloom.values import SATURATED
-from view.class_map import ClassMap
-from view.scene_bands import SceneBands
+from bandloom.view.class_map import ClassMap
+from bandloom.view.scene_bands import SceneBands
 
 WEB_MERCATOR = CRS.from_epsg(3857)
 Bounds = tuple[float, float, float, float]

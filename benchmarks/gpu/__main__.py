@@ -15,13 +15,14 @@ from typing import Any
 
 import torch
 
-from bandloom.device_batch import DeviceBatch
-from bandloom.engine import EngineConfig, make_engine
-from bandloom.ranks import Ranks
+from bandloom.pretrain.config import PretrainConfig
+from bandloom.pretrain.cost import cost_of
 from bandloom.run_folder import environment
+from bandloom.training.device_batch import DeviceBatch
+from bandloom.training.engine import EngineConfig
+from bandloom.training.make_engine import make_engine
+from bandloom.training.ranks import Ranks
 from benchmarks.random_batch import SENSOR, autoencoder, random_batch
-from pretrain.config import PretrainConfig
-from pretrain.cost import cost_of
 
 RESULT = Path(__file__).parents[1] / "results" / "gpu.json"
 BUDGET_S = 450.0
@@ -134,11 +135,11 @@ def _train(
 
 def from_shards(scale: Scale, device: torch.device) -> dict[str, Any]:
     """Return what the loader alone gives, and what a run of the smallest size takes from it."""
-    from shards.build import build
-    from shards.loader import Loader
-    from shards.plan import BuildOptions
-    from shards.shard_set import ShardSet
-    from shards.synth.write import write_scenes
+    from bandloom.shards.build.build import build
+    from bandloom.shards.build.plan import BuildOptions
+    from bandloom.shards.read.loader import Loader
+    from bandloom.shards.read.shard_set import ShardSet
+    from bandloom.shards.synth.write import write_scenes
 
     batch = scale.batches[0]
     with tempfile.TemporaryDirectory() as place:

@@ -17,13 +17,15 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.export.bundle.bundle import Bundle, read_bundle
+from bandloom.export.bundle.golden import GOLDEN, read_golden
+from bandloom.export.bundle.native_groups import Groups
+from bandloom.export.predict.map_scene import PredictOptions, map_scene, scene_opener
+from bandloom.export.runtimes.choose import RUNTIMES, try_runtime
+from bandloom.export.runtimes.gpu_checks import gpu_checks
+from bandloom.export.runtimes.onnx_runner import Runner
+from bandloom.export.runtimes.verify import check_files, check_meaning
 from bandloom.run_folder import environment
-from export.bundle import Bundle, check_files, check_meaning, read_bundle
-from export.golden import GOLDEN, read_golden
-from export.gpu_checks import gpu_checks
-from export.predict import PredictOptions, map_scene, scene_opener
-from export.runner import Groups, Runner
-from export.runtimes import RUNTIMES, try_runtime
 
 RESULT = Path(__file__).parents[1] / "results" / "gpu_inference.json"
 BATCHES = (1, 8, 32)
@@ -121,7 +123,7 @@ def torch_rates(checkpoint: Path, bundle: Bundle, seconds: float) -> list[dict[s
     """Return torch's rates on the same tiles, eager and compiled, in bf16 where there is a GPU."""
     import torch
 
-    from finetune.checkpoint import load_task_model
+    from bandloom.finetune.model.checkpoint import load_task_model
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_task_model(checkpoint).eval().to(device)

@@ -12,9 +12,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import ClientDisconnect
 
 from bandloom import __version__
-from export.serve.layers import MAX_ZOOM, Layer
-from export.serve.metrics import Measured, Metrics
-from export.serve.predictions import Answer, Asked, Predictions
+from bandloom.export.serve.layers import MAX_ZOOM, Layer
+from bandloom.export.serve.metrics import Measured, Metrics
+from bandloom.export.serve.predictions import Answer, Asked, Predictions
 
 TILE_THREADS = 4
 GONE = 499  # what nginx calls a client that went away; nobody reads it

@@ -26,10 +26,10 @@ def serve(
 ) -> None:
     """Answer map requests over HTTP: POST /predict, tiles, /health, /ready, /metrics. Loopback by default."""
     from bandloom.config import load_config
-    from export.predict import PredictOptions
-    from export.serve.limits import Limits
-    from export.serve.server import parse_names
-    from export.serve.server import serve as run
+    from bandloom.export.predict.map_scene import PredictOptions
+    from bandloom.export.serve.limits import Limits
+    from bandloom.export.serve.server import parse_names
+    from bandloom.export.serve.server import serve as run
 
     limits = load_config(Limits, None, set_ or [])
     options = PredictOptions(precision=precision, runtime=runtime, batch=batch, threads=threads)

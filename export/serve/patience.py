@@ -9,7 +9,7 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from export.serve.limits import Limits
+from bandloom.export.serve.limits import Limits
 
 
 def patient_protocol(limits: Limits) -> type[H11Protocol]:

@@ -17,18 +17,18 @@ from fastapi import HTTPException, Request
 
 from bandloom.console import logger
 from bandloom.errors import BandloomError, OutputError, SceneError
+from bandloom.export.bundle.bundle import Bundle
+from bandloom.export.predict.map_scene import Mapped, PredictOptions, map_scene, scene_opener
+from bandloom.export.predict.scene_mapper import map_size_px
+from bandloom.export.predict.tile_table import write_table
+from bandloom.export.runtimes.onnx_runner import Runner
+from bandloom.export.serve.limits import Limits
+from bandloom.export.serve.metrics import Metrics
+from bandloom.export.serve.upload import check_head, check_raster, discard, first_line, receive
 from bandloom.sensors import SENSORS
-from export.bundle import Bundle
-from export.predict import Mapped, PredictOptions, map_scene, scene_opener
-from export.runner import Runner
-from export.scene_map import map_size_px
-from export.serve.limits import Limits
-from export.serve.metrics import Metrics
-from export.serve.upload import check_head, check_raster, discard, first_line, receive
-from export.tile_table import write_table
 
 if TYPE_CHECKING:
-    from shards.scenes import Scene
+    from bandloom.shards.scenes import Scene
 
 COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 UPLOAD = "upload.tif"

@@ -14,15 +14,16 @@ import uvicorn
 
 from bandloom.console import logger
 from bandloom.errors import BundleError, ConfigError
-from export.bundle import read_bundle, verify
-from export.predict import PredictOptions, scene_opener
-from export.serve.app import make_app
-from export.serve.layers import Layer, open_layer
-from export.serve.limits import Limits
-from export.serve.metrics import Metrics
-from export.serve.patience import patient_protocol
-from export.serve.predictions import Predictions
-from export.serve.true_colour import write_true_colour
+from bandloom.export.bundle.bundle import read_bundle
+from bandloom.export.predict.map_scene import PredictOptions, scene_opener
+from bandloom.export.runtimes.verify import verify
+from bandloom.export.serve.app import make_app
+from bandloom.export.serve.layers import Layer, open_layer
+from bandloom.export.serve.limits import Limits
+from bandloom.export.serve.metrics import Metrics
+from bandloom.export.serve.patience import patient_protocol
+from bandloom.export.serve.predictions import Predictions
+from bandloom.export.serve.true_colour import write_true_colour
 
 M_ARENA_MAX, ARENAS = -8, 2  # malloc.h; memory under load then stays within 1 %, otherwise within 6 %
 

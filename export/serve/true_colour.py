@@ -9,14 +9,14 @@ from rasterio.transform import Affine
 
 from bandloom.console import track
 from bandloom.errors import SceneError
+from bandloom.export.bundle.tiling import CELL_PX, MAP_PIXEL_M
+from bandloom.export.predict.map_file import MapMeaning, write_cog
+from bandloom.export.predict.partial_map import DiskRows
+from bandloom.export.predict.scene_mapper import map_size_px
 from bandloom.values import dn_to_reflectance, valid
-from export.map_file import MapMeaning, write_cog
-from export.partial_map import DiskRows
-from export.scene_map import map_size_px
-from export.tiling import CELL_PX, MAP_PIXEL_M
 
 if TYPE_CHECKING:
-    from shards.scenes import Scene
+    from bandloom.shards.scenes import Scene
 
 SLOTS = ("B04", "B03", "B02")  # red, green, blue
 BRIGHTEST = 0.3  # reflectance shown as white

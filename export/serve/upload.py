@@ -10,7 +10,7 @@ import rasterio
 from fastapi import HTTPException, Request
 from rasterio.errors import RasterioError
 
-from export.serve.limits import MB, Limits
+from bandloom.export.serve.limits import MB, Limits
 
 MEDIA_TYPES = ("image/tiff", "image/geotiff", "application/octet-stream")
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")

@@ -9,21 +9,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bandloom.checkpoint import CARD, CONFIG, WEIGHTS, encoder_from_record, encoder_record, load_weights, read_folder
-from bandloom.encoder import count_parameters
-from bandloom.errors import CheckpointError
+from bandloom.errors import CheckpointError, TextError
+from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.fusion.config import FusionConfig
+from bandloom.finetune.fusion.context import context_vectors
+from bandloom.finetune.fusion.model import FusionHead, FusionModel
+from bandloom.finetune.fusion.towers import EncoderTower, ResNetTower
+from bandloom.finetune.text.text_model.sources import TextSource, open_text
+from bandloom.finetune.text.text_model.vectors import KeptVectors
 from bandloom.label_set import LabelSet
+from bandloom.model.checkpoint import (
+    CARD,
+    CONFIG,
+    WEIGHTS,
+    encoder_from_record,
+    encoder_record,
+    load_weights,
+    read_folder,
+)
+from bandloom.model.encoder import count_parameters
+from bandloom.model.statistics import Statistics
 from bandloom.output import new_output
 from bandloom.sensors import Sensor
-from bandloom.statistics import Statistics
-from finetune.fusion.config import FusionConfig
-from finetune.fusion.context import context_vectors
-from finetune.fusion.model import FusionHead, FusionModel
-from finetune.fusion.towers import EncoderTower, ResNetTower
-from finetune.task_data import TaskData
-from finetune.text.errors import TextError
-from finetune.text.sources import TextSource, open_text
-from finetune.text.vectors import KeptVectors
 
 MODEL_TYPE = "bandloom-fusion"
 

@@ -8,7 +8,7 @@ import yaml
 from pydantic import Field
 
 from bandloom.config import Config
-from finetune.config import SplitConfig
+from bandloom.finetune.data.split_config import SplitConfig
 
 Fusion = Literal["concatenate", "film", "cross_attention"]
 

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from bandloom.console import logger
-from finetune.fusion.config import ContextConfig
-from finetune.split_choice import scene_of
-from finetune.text.caption_file import read_rows
-from finetune.text.captions import place_of, time_of
-from finetune.text.errors import TextError
-from finetune.text.sentences_of_ground import metadata_caption
-from finetune.text.sources import FileSource, TextSource
-from finetune.text.vectors import KeptVectors
+from bandloom.errors import TextError
+from bandloom.finetune.data.split_choice import scene_of
+from bandloom.finetune.fusion.config import ContextConfig
+from bandloom.finetune.text.captions.caption_file import read_rows
+from bandloom.finetune.text.captions.captions import place_of, time_of
+from bandloom.finetune.text.captions.sentences_of_ground import metadata_caption
+from bandloom.finetune.text.text_model.sources import FileSource, TextSource
+from bandloom.finetune.text.text_model.vectors import KeptVectors
 
 MOST_SENTENCES = 8  # a report's further sentences are averaged into its last vector
 _ENDS = ".!?;"

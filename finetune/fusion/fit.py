@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bandloom.console import track
-from finetune.fusion.config import FusionConfig
-from finetune.fusion.model import FusionHead, FusionModel, Kind
-from finetune.fusion.towers import make_tower
-from finetune.scoring import evaluating
-from finetune.splits import TRAIN, extent_role
-from finetune.task_data import TaskData
+from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.data.splits import TRAIN, extent_role
+from bandloom.finetune.fusion.config import FusionConfig
+from bandloom.finetune.fusion.model import FusionHead, FusionModel, Kind
+from bandloom.finetune.fusion.towers import make_tower
+from bandloom.finetune.scores.scoring import evaluating
 
 A_BATCH, WARMUP = 32, 0.05  # chips at once without gradients; share of the steps that warms up
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from bandloom.console import logger
+from bandloom.finetune.text.captions.words import ClassWords
 from bandloom.probes import ridge
-from finetune.text.words import ClassWords
 
 NAMED_SHARE = 0.05  # of the samples that may name their own class before it is said
 NAMED_LIFT = 1.5  # times as often as they name other samples' classes; a report may speak of a class in passing
@@ -71,7 +71,7 @@ def find_leaks(
 
     Args:
         texts: contexts, N of them.
-        vectors: ``(N, S, E)``, see :func:`finetune.fusion.context.context_vectors`.
+        vectors: ``(N, S, E)``, see :func:`bandloom.finetune.fusion.context.context_vectors`.
         labels: class indices ``(N,)``.
         train: rows that the probe is fitted on.
         test: rows that it is scored on.

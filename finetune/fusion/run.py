@@ -10,26 +10,26 @@ import torch
 
 from bandloom.console import console, logger, track
 from bandloom.errors import LabelError
+from bandloom.finetune.baselines.classic import check_names, run_baselines
+from bandloom.finetune.config import FinetuneConfig
+from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.data.splits import TEST, TRAIN
+from bandloom.finetune.fusion.checkpoint import save_fusion
+from bandloom.finetune.fusion.config import FusionConfig
+from bandloom.finetune.fusion.context import context_vectors, read_context, shuffled
+from bandloom.finetune.fusion.fit import Chips, Images, chips_of, fit, predict, whole
+from bandloom.finetune.fusion.leaks import Leaks, find_leaks
+from bandloom.finetune.fusion.model import Kind
+from bandloom.finetune.fusion.table import IMAGE, fusion_table, gains, rows_of, seed_scores, summed_row, verdict
+from bandloom.finetune.report.record import metrics_record, write_report
+from bandloom.finetune.scores.confusion import Row, margins
+from bandloom.finetune.setting import open_data
+from bandloom.finetune.text.captions.words import class_words
+from bandloom.finetune.text.text_model.sources import TextSource, open_text
+from bandloom.finetune.text.text_model.vectors import KeptVectors
+from bandloom.model.statistics import Statistics
 from bandloom.output import new_output, write_json
 from bandloom.run_folder import RunFolder
-from bandloom.statistics import Statistics
-from finetune.baselines import check_names, run_baselines
-from finetune.config import FinetuneConfig
-from finetune.fusion.checkpoint import save_fusion
-from finetune.fusion.config import FusionConfig
-from finetune.fusion.context import context_vectors, read_context, shuffled
-from finetune.fusion.fit import Chips, Images, chips_of, fit, predict, whole
-from finetune.fusion.leaks import Leaks, find_leaks
-from finetune.fusion.model import Kind
-from finetune.fusion.table import IMAGE, fusion_table, gains, rows_of, seed_scores, summed_row, verdict
-from finetune.metrics import Row, margins
-from finetune.report import metrics_record, write_report
-from finetune.setting import open_data
-from finetune.splits import TEST, TRAIN
-from finetune.task_data import TaskData
-from finetune.text.sources import TextSource, open_text
-from finetune.text.vectors import KeptVectors
-from finetune.text.words import class_words
 
 KEPT = "text_vectors.safetensors"
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from bandloom.console import table
-from finetune.fusion.config import FusionConfig
-from finetune.fusion.model import Kind
-from finetune.metrics import Row, block_confusions, confusion_matrix, margins, scores
+from bandloom.finetune.fusion.config import FusionConfig
+from bandloom.finetune.fusion.model import Kind
+from bandloom.finetune.scores.confusion import Row, block_confusions, confusion_matrix, margins, scores
 
 REAL, SHUFFLED, EMPTY, AT_TEST = "real text", "shuffled text", "empty text", "real text, shuffled at the test"
 IMAGE, TEXT = "image only", "text only"

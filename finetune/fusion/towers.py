@@ -8,16 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bandloom import torch_compat  # noqa: F401  (timm needs it)
-from bandloom.checkpoint import load_encoder
-from bandloom.encoder import Encoder, EncoderConfig
 from bandloom.errors import CheckpointError
+from bandloom.finetune.fusion.config import ImageConfig
+from bandloom.finetune.model.task_model import check_sensor, normalised_pixels
+from bandloom.finetune.probes.frozen_features import GRID
+from bandloom.finetune.setting import checkpoint_folder
+from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
+from bandloom.model.checkpoint import load_encoder
+from bandloom.model.encoder import Encoder, EncoderConfig
+from bandloom.model.statistics import Statistics
 from bandloom.sensors import Sensor
-from bandloom.statistics import Statistics
-from finetune.frozen_features import GRID
-from finetune.fusion.config import ImageConfig
-from finetune.model import check_sensor, normalised_pixels
-from finetune.setting import checkpoint_folder
 
 
 class EncoderTower(nn.Module):

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from bandloom.errors import LabelError, MissingExtraError
-from finetune.labels.problems import Problems
-from finetune.taxonomy import Taxonomy
-from shards.scenes import is_scene
+from bandloom.finetune.labels.problems import Problems
+from bandloom.finetune.labels.taxonomy import Taxonomy
+from bandloom.shards.scenes import is_scene
 
 FEW_CHIPS = 5  # a class with fewer cannot be split three ways
 

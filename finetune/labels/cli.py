@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 if TYPE_CHECKING:
-    from finetune.labels.ground import Overlap
-    from finetune.labels.prepare import Form, Request
+    from bandloom.finetune.labels.ground import Overlap
+    from bandloom.finetune.labels.prepare import Form, Request
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -34,8 +34,8 @@ def labels() -> None:
 def list_sets() -> None:
     """List the shipped label sets and the mappings between them."""
     from bandloom.console import console, table
-    from finetune.mapping import shipped_mappings
-    from finetune.taxonomy import get_taxonomy, shipped
+    from bandloom.finetune.labels.mapping import shipped_mappings
+    from bandloom.finetune.labels.taxonomy import get_taxonomy, shipped
 
     sets = [get_taxonomy(name) for name in shipped()]
     console.print(table("label sets", ("name", "classes", "what"), ((s.id, len(s.classes), s.name) for s in sets)))
@@ -45,7 +45,7 @@ def list_sets() -> None:
 @app.command()
 def examples(out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")]) -> None:
     """Write one synthetic ground labelled in every form: layouts to copy."""
-    from finetune.labels.examples import write_examples
+    from bandloom.finetune.labels.examples import write_examples
 
     write_examples(out)
 
@@ -67,7 +67,7 @@ def check(
     several: Several = False,
 ) -> None:
     """List every problem at once; exit code 2 when one of them stops a preparation."""
-    from finetune.labels.prepare import examine, slots_of_checkpoint
+    from bandloom.finetune.labels.prepare import examine, slots_of_checkpoint
 
     request = _request(
         source, form, label_set, labels, attribute, overlap, all_touched, sensor, band_order, offset, several
@@ -100,8 +100,8 @@ def prepare(
     several: Several = False,
 ) -> None:
     """Write labels in the form that `bandloom shards build` takes, and print that command."""
-    from finetune.labels.prepare import build_command
-    from finetune.labels.prepare import prepare as run
+    from bandloom.finetune.labels.prepare import build_command
+    from bandloom.finetune.labels.prepare import prepare as run
 
     request = _request(
         source, form, label_set, labels, attribute, overlap, all_touched, sensor, band_order, offset, several
@@ -122,8 +122,8 @@ def map_labels(
     mapping: Annotated[Path | None, typer.Option(help="Your own CSV: from,to,lossy.")] = None,
 ) -> None:
     """Translate a label raster to another label set; what has no counterpart becomes 255 and is counted."""
-    from finetune.labels.raster_map import map_raster
-    from finetune.mapping import get_mapping
+    from bandloom.finetune.labels.mapping import get_mapping
+    from bandloom.finetune.labels.raster_map import map_raster
 
     lost, lossy = map_raster(raster, out, get_mapping(source, target, mapping))
     for name, count in lost.items():
@@ -148,9 +148,9 @@ def _request(
     from typing import get_args
 
     from bandloom.errors import LabelError, nearest
-    from finetune.labels.ground import Overlap
-    from finetune.labels.prepare import Form, Request
-    from finetune.taxonomy import get_taxonomy
+    from bandloom.finetune.labels.ground import Overlap
+    from bandloom.finetune.labels.prepare import Form, Request
+    from bandloom.finetune.labels.taxonomy import get_taxonomy
 
     for name, value, known in (("form", form, get_args(Form)), ("overlap", overlap, get_args(Overlap))):
         if value not in known:

@@ -14,9 +14,9 @@ from rasterio.warp import transform, transform_geom
 
 from bandloom.label_set import LabelSet
 from bandloom.output import new_output
+from bandloom.shards.synth import SENSOR, SyntheticScene, label_set, synthesise
+from bandloom.shards.synth.write import place, write_scene
 from bandloom.values import OFFSET
-from shards.synth import SENSOR, SyntheticScene, label_set, synthesise
-from shards.synth.write import place, write_scene
 
 SIDE_PX, CHIP_PX, SCENES, SEED = 240, 24, 2, 5
 LON_LAT = "EPSG:4326"

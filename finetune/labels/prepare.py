@@ -13,10 +13,7 @@ import rasterio
 import yaml
 
 from bandloom.errors import CheckpointError, LabelError
-from bandloom.label_set import IGNORE_INDEX
-from bandloom.output import new_output, write_json
-from bandloom.values import dn_to_reflectance, valid
-from finetune.labels.chips import (
+from bandloom.finetune.labels.chips import (
     Chip,
     check_chips,
     from_bigearthnet,
@@ -24,11 +21,14 @@ from finetune.labels.chips import (
     from_folders,
     from_table,
 )
-from finetune.labels.ground import Ground, Overlap, from_features, from_mask, read_points, read_polygons
-from finetune.labels.problems import Problems
-from finetune.taxonomy import Taxonomy
-from shards.plan import BuildOptions
-from shards.scenes import ALIGN_M, open_scene
+from bandloom.finetune.labels.ground import Ground, Overlap, from_features, from_mask, read_points, read_polygons
+from bandloom.finetune.labels.problems import Problems
+from bandloom.finetune.labels.taxonomy import Taxonomy
+from bandloom.label_set import IGNORE_INDEX
+from bandloom.output import new_output, write_json
+from bandloom.shards.build.plan import BuildOptions
+from bandloom.shards.scenes import ALIGN_M, open_scene
+from bandloom.values import dn_to_reflectance, valid
 
 Form = Literal["folders", "table", "bigearthnet", "mask", "polygons", "points"]
 CHIP_FORMS = {"folders": from_folders, "table": from_table, "bigearthnet": from_bigearthnet}

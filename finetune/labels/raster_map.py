@@ -7,9 +7,9 @@ import rasterio
 from rasterio.errors import RasterioError
 
 from bandloom.errors import LabelError
+from bandloom.finetune.labels.mapping import Mapping
 from bandloom.label_set import IGNORE_INDEX
 from bandloom.output import new_output
-from finetune.mapping import Mapping
 
 
 def map_raster(path: Path, out: Path, mapping: Mapping) -> tuple[dict[str, int], list[str]]:

@@ -14,9 +14,9 @@ def align(
 ) -> None:
     """Align an encoder with words, and say what it knows of them."""
     from bandloom.config import load_config
+    from bandloom.finetune.text.config import AlignConfig
+    from bandloom.finetune.text.train import align as train
     from bandloom.run_folder import RunFolder
-    from finetune.text.align import align as train
-    from finetune.text.config import AlignConfig
 
     resolved = load_config(AlignConfig, config, overrides or [])
     raise typer.Exit(train(resolved, RunFolder(out), from_scratch=from_scratch))
@@ -42,12 +42,12 @@ def zeroshot(
     """Classify chips by words alone, map words in a scene, or bake them into a classifier that can be exported."""
     from bandloom.console import logger
     from bandloom.errors import ConfigError
-    from finetune.text.aligned import load_aligned
-    from finetune.text.similarity_map import map_words
-    from finetune.text.words import TEMPLATES
-    from finetune.text.zeroshot import bake as write
-    from finetune.text.zeroshot import choose_classes, say
-    from finetune.text.zeroshot import zeroshot as classify
+    from bandloom.finetune.text.aligned_model import load_aligned
+    from bandloom.finetune.text.captions.words import TEMPLATES
+    from bandloom.finetune.text.search.similarity_map import map_words
+    from bandloom.finetune.text.zeroshot import bake as write
+    from bandloom.finetune.text.zeroshot import choose_classes, say
+    from bandloom.finetune.text.zeroshot import zeroshot as classify
 
     if images is None and bake is None and scene is None:
         raise ConfigError(
@@ -87,11 +87,11 @@ def search(
 
     from bandloom.console import console, logger
     from bandloom.errors import ConfigError
-    from finetune.text.aligned import load_aligned
-    from finetune.text.index import build_index
-    from finetune.text.search import Method
-    from finetune.text.search_run import search as find
-    from finetune.text.search_run import words_for
+    from bandloom.finetune.text.aligned_model import load_aligned
+    from bandloom.finetune.text.search.index import build_index
+    from bandloom.finetune.text.search.nearest import Method
+    from bandloom.finetune.text.search.search import search as find
+    from bandloom.finetune.text.search.search import words_for
 
     if method not in get_args(Method):
         raise ConfigError(f"--method {method!r} is not known; use {', '.join(get_args(Method))}.")
@@ -108,7 +108,7 @@ def search(
 
 
 def _lines(path: Path) -> list[str]:
-    from finetune.text.errors import TextError
+    from bandloom.errors import TextError
 
     try:
         return path.read_text().splitlines()

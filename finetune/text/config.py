@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from bandloom.config import Config
-from bandloom.engine import EngineConfig
-from bandloom.trainer import TrainerConfig
-from finetune.config import SplitConfig
-from finetune.text.captions import CaptionConfig
+from bandloom.finetune.data.split_config import SplitConfig
+from bandloom.finetune.text.captions.captions import CaptionConfig
+from bandloom.training.engine import EngineConfig
+from bandloom.training.trainer import TrainerConfig
 
 SCRATCH = "scratch"
 

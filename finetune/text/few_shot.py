@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from finetune.text.three_numbers import class_mean
+from bandloom.finetune.text.word_scores import class_mean
 
 SHOTS, DRAWS, STEPS, LR = (0, 1, 5, 10), 5, 100, 0.02
 SCALE = 20.0  # of the cosines in the softmax; the aligned model's own scale is near it

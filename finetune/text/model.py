@@ -1,6 +1,6 @@
 """Images and texts as unit vectors of one space, in which the cosine of a class is an ordinary linear head.
 
-The image's vector is the mean token, beside it the mean of the native samples (:mod:`finetune.joined`), after a norm
+The image's vector is the mean token, beside it the mean of the native samples (finetune/model/joined.py), after a norm
 without weights: its length is constant, so that a cosine with it is a plain product, and any text side, however deep,
 ends as one row of a matrix. Texts are brought into the image's space, not images into the text's: regression in that
 direction makes fewer hubs (Zhang et al. 2017, arXiv 1611.05088), and it is how LiT is set up in big_vision. Features
@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bandloom.encoder import Encoder
+from bandloom.finetune.model.joined import Beside, samples_of, tokens_of
+from bandloom.finetune.model.lora import add_lora
+from bandloom.finetune.model.task_model import check_sensor
+from bandloom.model.encoder import Encoder
 from bandloom.sensors import Sensor
-from finetune.joined import Beside, samples_of, tokens_of
-from finetune.lora import add_lora
-from finetune.model import check_sensor
 
 Projection = Literal["linear", "mlp"]
 ImageKind = Literal["joined", "tokens"]
@@ -115,7 +115,7 @@ class AlignModel(nn.Module):
 
 
 def unit(features: Tensor) -> Tensor:
-    """Return features ``(..., D)`` at the constant length that :class:`finetune.heads.ClassifyHead`'s norm gives."""
+    """Return features ``(..., D)`` at the constant length that ``ClassifyHead``'s norm gives."""
     width = features.shape[-1]
     return functional.layer_norm(features.float(), (width,)) / math.sqrt(width)
 

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from bandloom.device_batch import DeviceBatch
-from finetune.augment import d4, turns_of
-from finetune.text.model import AlignModel
+from bandloom.finetune.text.model import AlignModel
+from bandloom.finetune.training.augment import d4, turns_of
+from bandloom.training.device_batch import DeviceBatch
 
 MOST = 500_000  # vectors kept; later images are encoded each time
 

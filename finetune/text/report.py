@@ -7,16 +7,16 @@ import numpy as np
 import torch
 
 from bandloom.console import table
-from finetune.splits import TRAIN
-from finetune.text.aligned import Aligned
-from finetune.text.few_shot import SHOTS, choose, few_shot
-from finetune.text.retrieval import retrieval
-from finetune.text.samples import image_batches
-from finetune.text.three_numbers import three_numbers
-from finetune.text.words import sentences
+from bandloom.finetune.data.splits import TRAIN
+from bandloom.finetune.text.aligned_model import Aligned
+from bandloom.finetune.text.captions.words import sentences
+from bandloom.finetune.text.few_shot import SHOTS, choose, few_shot
+from bandloom.finetune.text.retrieval import retrieval
+from bandloom.finetune.text.samples import image_batches
+from bandloom.finetune.text.word_scores import three_numbers
 
 if TYPE_CHECKING:
-    from finetune.text.align import Alignment
+    from bandloom.finetune.text.setting import Alignment
 
 BATCH = 32
 FEW_POOL = 30  # samples a class that the few are chosen from

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from bandloom.errors import ConfigError, ShardError
-from finetune.config import SplitConfig
-from finetune.splits import BUFFER, PIXEL_M, TEST, TRAIN, BlockSplit, Split, extent_role, given_split
-from finetune.text.model import AlignModel
+from bandloom.finetune.data.split_config import SplitConfig
+from bandloom.finetune.data.splits import BUFFER, PIXEL_M, TEST, TRAIN, BlockSplit, Split, extent_role, given_split
+from bandloom.finetune.text.model import AlignModel
 
 BLOCK_SIDES_M = (9600, 4800, 2400, 1200, 600, 300)
 ALIGN_PX = 6  # crops begin on the 60 m grid
@@ -22,7 +22,7 @@ def sample_roles(config: SplitConfig, shards: Any, indices: np.ndarray) -> tuple
 
     Args:
         config: of kind ``block`` or ``given``.
-        shards: a :class:`shards.shard_set.ShardSet`.
+        shards: a :class:`bandloom.shards.read.shard_set.ShardSet`.
         indices: which samples, ``(N,)``.
 
     Raises:

@@ -10,17 +10,17 @@ import numpy as np
 import torch
 
 from bandloom.console import console, logger, table
+from bandloom.errors import TextError
+from bandloom.finetune.labels.taxonomy import get_taxonomy
+from bandloom.finetune.model.checkpoint import save_task_model
+from bandloom.finetune.model.heads import ClassifyHead
+from bandloom.finetune.model.task_model import TaskModel
+from bandloom.finetune.text.aligned_model import Aligned
+from bandloom.finetune.text.captions.words import TEMPLATES, class_words, readable, sentences
+from bandloom.finetune.text.search.images import Image, images_of, vectors_of
+from bandloom.finetune.text.word_scores import class_mean
 from bandloom.label_set import LabelClass, LabelSet
 from bandloom.output import new_output
-from finetune.checkpoint import save_task_model
-from finetune.heads import ClassifyHead
-from finetune.model import TaskModel
-from finetune.taxonomy import get_taxonomy
-from finetune.text.aligned import Aligned
-from finetune.text.errors import TextError
-from finetune.text.images import Image, images_of, vectors_of
-from finetune.text.three_numbers import class_mean
-from finetune.text.words import TEMPLATES, class_words, readable, sentences
 
 # ColorBrewer's Set3 and Paired, for classes that nobody gave a colour
 _COLOURS = (
@@ -157,7 +157,7 @@ def say(report: Mapping[str, Any], out: Path) -> None:
 def baked(aligned: Aligned, classes: Classes) -> TaskModel:
     """Return an ordinary classifier whose logits are the cosines of words, times the model's scale.
 
-    Nothing is approximated: the image's vector has a constant length (see :mod:`finetune.text.model`), so a class's
+    Nothing is approximated: the image's vector has a constant length (see finetune/text/model.py), so a class's
     unit vector, scaled, is a row of the head's matrix.
     """
     model = aligned.model

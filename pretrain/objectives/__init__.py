@@ -1,10 +1,10 @@
 """What the autoencoder is paid for: small interchangeable objectives, each a file."""
 
-from bandloom.statistics import Statistics
-from pretrain.config import ObjectiveConfig
-from pretrain.objectives.latent import LatentTarget
-from pretrain.objectives.objective import Decoded, Objective
-from pretrain.objectives.pixels import NativePixels
+from bandloom.model.statistics import Statistics
+from bandloom.pretrain.config import ObjectiveConfig
+from bandloom.pretrain.objectives.latent import LatentTarget
+from bandloom.pretrain.objectives.objective import Decoded, Objective
+from bandloom.pretrain.objectives.pixels import NativePixels
 
 __all__ = ["Decoded", "LatentTarget", "NativePixels", "Objective", "make_objective"]
 

@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bandloom.embedding import TokenEmbedding
-from bandloom.statistics import Statistics
-from pretrain.config import ObjectiveConfig
-from pretrain.objectives.objective import Decoded, Objective
+from bandloom.model.embedding import TokenEmbedding
+from bandloom.model.statistics import Statistics
+from bandloom.pretrain.config import ObjectiveConfig
+from bandloom.pretrain.objectives.objective import Decoded, Objective
 
 
 class LatentTarget(Objective):

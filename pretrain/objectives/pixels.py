@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bandloom.model.token_layout import TokenLayout, area_overlap, reference_layout, token_layout
+from bandloom.pretrain.config import ObjectiveConfig
+from bandloom.pretrain.objectives.objective import Decoded, Objective
 from bandloom.sensors import Sensor
-from bandloom.token_layout import TokenLayout, area_overlap, reference_layout, token_layout
-from pretrain.config import ObjectiveConfig
-from pretrain.objectives.objective import Decoded, Objective
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from rasterio.errors import RasterioError
 
 from bandloom.errors import SceneError
 from bandloom.sensors import Sensor, get_sensor
-from shards.scenes.bands import expand_order
-from shards.scenes.dimap import dimap_file, open_dimap
-from shards.scenes.hls import is_hls, open_hls
-from shards.scenes.landsat import is_landsat, open_landsat
-from shards.scenes.raster import RASTER_SUFFIXES, band_files, open_band_folder, open_stack
-from shards.scenes.safe import is_safe, open_safe
-from shards.scenes.scene import ALIGN_M, Scene, WalkedScene, WindowM
-from shards.scenes.stac import open_stac, stac_file
+from bandloom.shards.scenes.bands import expand_order
+from bandloom.shards.scenes.dimap import dimap_file, open_dimap
+from bandloom.shards.scenes.hls import is_hls, open_hls
+from bandloom.shards.scenes.landsat import is_landsat, open_landsat
+from bandloom.shards.scenes.raster import RASTER_SUFFIXES, band_files, open_band_folder, open_stack
+from bandloom.shards.scenes.safe import is_safe, open_safe
+from bandloom.shards.scenes.scene import ALIGN_M, Scene, WalkedScene, WindowM
+from bandloom.shards.scenes.stac import open_stac, stac_file
 
 __all__ = ["ALIGN_M", "Scene", "WalkedScene", "WindowM", "is_scene", "open_scene"]
 

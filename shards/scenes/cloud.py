@@ -6,9 +6,9 @@ from typing import Any, Protocol
 import numpy as np
 from affine import Affine
 
-from shards.scenes.grid import Frame, GridReader, nominal_gsd_m
-from shards.scenes.outlines import Outline, burn
-from shards.scenes.scene import WindowM
+from bandloom.shards.scenes.grid import Frame, GridReader, nominal_gsd_m
+from bandloom.shards.scenes.outlines import Outline, burn
+from bandloom.shards.scenes.scene import WindowM
 
 _GRID_M = 10
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from bandloom.errors import SceneError
-from shards.scenes.atmosphere import METHODS, correct, dark_reflectance
-from shards.scenes.scene import ALIGN_M, Scene, WalkedScene, WindowM
+from bandloom.shards.scenes.atmosphere import METHODS, correct, dark_reflectance
+from bandloom.shards.scenes.scene import ALIGN_M, Scene, WalkedScene, WindowM
 
 _STRIP_M = 40 * ALIGN_M
 _SAMPLES_A_BAND = 4_000_000

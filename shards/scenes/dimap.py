@@ -13,10 +13,10 @@ from xml.etree.ElementTree import Element
 
 from bandloom.errors import SceneError
 from bandloom.sensors import Sensor, get_sensor
-from shards.scenes.grid import open_raster
-from shards.scenes.product import Product
-from shards.scenes.raster import Bands, Stated
-from shards.scenes.scaled import ScaledScene, Scaling
+from bandloom.shards.scenes.grid import open_raster
+from bandloom.shards.scenes.product import Product
+from bandloom.shards.scenes.raster import Bands, Stated
+from bandloom.shards.scenes.scaled import ScaledScene, Scaling
 
 _METADATA = re.compile(r"^(METADATA\.DIM|DIM_.*\.XML)$", re.IGNORECASE)
 # Sun's irradiance at the top of the atmosphere, W/m2/um, where a product states none. None of THEOS's own was found;

@@ -17,9 +17,9 @@ from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
 from bandloom.errors import SceneError
+from bandloom.shards.scenes.checksums import check_beside
+from bandloom.shards.scenes.scene import ALIGN_M, WindowM
 from bandloom.values import NODATA, valid
-from shards.scenes.checksums import check_beside
-from shards.scenes.scene import ALIGN_M, WindowM
 
 _EXACT_PX = 0.01  # GDAL's own choice, an eighth of a pixel, would take neighbours for what lies at a sample's edge
 _SQUARE = 0.01  # pixels may differ from the nominal size by this share (EuroSAT's are 9.97 to 10.01 m)

@@ -13,10 +13,10 @@ import numpy as np
 
 from bandloom.errors import SceneError
 from bandloom.sensors import get_sensor
-from shards.scenes.cloud import RasterCloud
-from shards.scenes.grid import open_raster
-from shards.scenes.raster import Bands, Stated
-from shards.scenes.scaled import ScaledScene
+from bandloom.shards.scenes.cloud import RasterCloud
+from bandloom.shards.scenes.grid import open_raster
+from bandloom.shards.scenes.raster import Bands, Stated
+from bandloom.shards.scenes.scaled import ScaledScene
 
 _FILE = re.compile(r"^(HLS\.([LS]30)\.T\w{5}\.(\d{7}T\d{6})\.v\d\.\d)\.(B\w\w|Fmask)\.tif$")
 _ABSENT = -9999

@@ -17,13 +17,13 @@ import numpy as np
 
 from bandloom.errors import SceneError
 from bandloom.sensors import Sensor, get_sensor
+from bandloom.shards.scenes.cloud import RasterCloud
+from bandloom.shards.scenes.grid import GridReader, open_raster
+from bandloom.shards.scenes.product import Product
+from bandloom.shards.scenes.raster import Bands, RasterScene, Stated
+from bandloom.shards.scenes.scaled import Scaling
+from bandloom.shards.scenes.scene import WindowM
 from bandloom.values import NODATA, SATURATED, reflectance_to_dn
-from shards.scenes.cloud import RasterCloud
-from shards.scenes.grid import GridReader, open_raster
-from shards.scenes.product import Product
-from shards.scenes.raster import Bands, RasterScene, Stated
-from shards.scenes.scaled import Scaling
-from shards.scenes.scene import WindowM
 
 _NAME = re.compile(r"L[CO]0[89]_L(1TP|1GT|2SP)_\d{6}_\d{8}_\d{8}_\d\d_T[12]")
 _CLOUD_BITS = 0b1110

@@ -11,8 +11,8 @@ from typing import IO, Any
 from xml.etree import ElementTree
 
 from bandloom.errors import SceneError
-from shards.scenes.checksums import check_beside, glancing
-from shards.scenes.remote_file import address_of, gdal_name, is_remote, open_remote
+from bandloom.shards.scenes.checksums import check_beside, glancing
+from bandloom.shards.scenes.remote_file import address_of, gdal_name, is_remote, open_remote
 
 _XML_LIMIT_BYTES = 64 * 2**20  # the largest real metadata file has 24 MB
 _MEMBER_LIMIT_BYTES = 4 * 2**30  # a Sentinel-2 band has 0.15 GB at most

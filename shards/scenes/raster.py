@@ -12,14 +12,14 @@ from affine import Affine
 
 from bandloom.errors import SceneError
 from bandloom.sensors import Sensor, get_sensor
+from bandloom.shards.scenes.bands import band_name, expand_order, names_of_stack, sensor_of
+from bandloom.shards.scenes.checksums import glancing
+from bandloom.shards.scenes.cloud import CloudLayer, RasterCloud
+from bandloom.shards.scenes.copies import copied_groups
+from bandloom.shards.scenes.grid import Frame, GridReader, block_means, frame_of, open_raster, read_raster, zones_of
+from bandloom.shards.scenes.offset import decide_offset, to_convention
+from bandloom.shards.scenes.scene import ALIGN_M, WindowM
 from bandloom.values import valid
-from shards.scenes.bands import band_name, expand_order, names_of_stack, sensor_of
-from shards.scenes.checksums import glancing
-from shards.scenes.cloud import CloudLayer, RasterCloud
-from shards.scenes.copies import copied_groups
-from shards.scenes.grid import Frame, GridReader, block_means, frame_of, open_raster, read_raster, zones_of
-from shards.scenes.offset import decide_offset, to_convention
-from shards.scenes.scene import ALIGN_M, WindowM
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".gtif", ".jp2", ".vrt")
 Bands = dict[str, tuple[Any, str, int]]  # name -> (open raster, its path, band index)
@@ -39,7 +39,7 @@ class Stated:
 
 
 class RasterScene:
-    """A scene over open rasters; see :class:`shards.scenes.Scene`."""
+    """A scene over open rasters; see :class:`bandloom.shards.scenes.Scene`."""
 
     def __init__(
         self,

@@ -15,17 +15,17 @@ import numpy as np
 
 from bandloom.errors import SceneError
 from bandloom.sensors import Sensor, get_sensor
+from bandloom.shards.scenes.checksums import glancing
+from bandloom.shards.scenes.cloud import CloudLayer, OutlineCloud, RasterCloud
+from bandloom.shards.scenes.grid import open_raster
+from bandloom.shards.scenes.jp2_tiles import distinct_tiles
+from bandloom.shards.scenes.outlines import outlines
+from bandloom.shards.scenes.product import Product
+from bandloom.shards.scenes.quality import Quality, RasterQuality, outline_quality
+from bandloom.shards.scenes.raster import Bands, RasterScene, Stated
+from bandloom.shards.scenes.remote_file import address_of
+from bandloom.shards.scenes.scene import WindowM
 from bandloom.values import SCALE
-from shards.scenes.checksums import glancing
-from shards.scenes.cloud import CloudLayer, OutlineCloud, RasterCloud
-from shards.scenes.grid import open_raster
-from shards.scenes.jp2_tiles import distinct_tiles
-from shards.scenes.outlines import outlines
-from shards.scenes.product import Product
-from shards.scenes.quality import Quality, RasterQuality, outline_quality
-from shards.scenes.raster import Bands, RasterScene, Stated
-from shards.scenes.remote_file import address_of
-from shards.scenes.scene import WindowM
 
 _METADATA = re.compile(r"(?:^|/)MTD_MSIL(1C|2A)\.xml$")
 _IMAGE = re.compile(r"_(B\d\d|B8A)(?:_(\d\d)m)?\.(?:jp2|tif)$")

@@ -5,11 +5,11 @@ from contextlib import ExitStack
 import numpy as np
 
 from bandloom.sensors import Sensor
+from bandloom.shards.scenes.cloud import CloudLayer
+from bandloom.shards.scenes.grid import block_means
+from bandloom.shards.scenes.raster import Bands, RasterScene, Stated
+from bandloom.shards.scenes.scene import WindowM
 from bandloom.values import NODATA, SATURATED, reflectance_to_dn
-from shards.scenes.cloud import CloudLayer
-from shards.scenes.grid import block_means
-from shards.scenes.raster import Bands, RasterScene, Stated
-from shards.scenes.scene import WindowM
 
 Scaling = dict[str, tuple[float, float]]  # band -> gain and offset from stored value to reflectance
 

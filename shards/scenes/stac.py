@@ -18,14 +18,14 @@ import numpy as np
 
 from bandloom.errors import SceneError
 from bandloom.sensors import SLOTS, Sensor, get_sensor
+from bandloom.shards.scenes.bands import sentinel2_name
+from bandloom.shards.scenes.checksums import check_beside, check_multihash
+from bandloom.shards.scenes.cloud import RasterCloud
+from bandloom.shards.scenes.grid import open_raster
+from bandloom.shards.scenes.landsat import LandsatScene, reflectance_scaling
+from bandloom.shards.scenes.raster import Bands, RasterScene, Stated
+from bandloom.shards.scenes.scaled import Scaling
 from bandloom.values import OFFSET, SCALE
-from shards.scenes.bands import sentinel2_name
-from shards.scenes.checksums import check_beside, check_multihash
-from shards.scenes.cloud import RasterCloud
-from shards.scenes.grid import open_raster
-from shards.scenes.landsat import LandsatScene, reflectance_scaling
-from shards.scenes.raster import Bands, RasterScene, Stated
-from shards.scenes.scaled import Scaling
 
 SCENE_KEYS = ("scl", "SCL", "qa_pixel", "qa_radsat")  # masks of cloud, fill and saturation
 ITEM = "item.json"  # what an item is called inside its scene's folder

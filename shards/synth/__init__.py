@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bandloom.errors import SceneError
+from bandloom.shards.synth.ground import draw_ground, label_set
+from bandloom.shards.synth.light import CLOUD_THRESHOLD, SENSOR, draw_sky, measure
 from bandloom.values import reflectance_to_dn
-from shards.synth.ground import draw_ground, label_set
-from shards.synth.light import CLOUD_THRESHOLD, SENSOR, draw_sky, measure
 
 __all__ = ["SENSOR", "VERSION", "SyntheticScene", "label_set", "synthesise"]
 

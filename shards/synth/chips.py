@@ -9,9 +9,9 @@ from rasterio.transform import from_origin
 
 from bandloom.console import track
 from bandloom.output import new_output
+from bandloom.shards.synth import SENSOR, SyntheticScene, label_set, synthesise
+from bandloom.shards.synth.write import place
 from bandloom.values import OFFSET
-from shards.synth import SENSOR, SyntheticScene, label_set, synthesise
-from shards.synth.write import place
 
 _SHARE = 0.6  # a chip belongs to the class that covers this much of it
 

@@ -14,13 +14,13 @@ import numpy as np
 import yaml
 
 from bandloom.label_set import LabelSet
-from shards.synth.fields import Parcels, draw_parcels, draw_rivers, gaussian_field
+from bandloom.shards.synth.fields import Parcels, draw_parcels, draw_rivers, gaussian_field
 
 
 @cache
 def spectra() -> dict[str, Any]:
     """Return the table of spectra.yaml."""
-    return yaml.safe_load(files("shards.synth").joinpath("spectra.yaml").read_text())
+    return yaml.safe_load(files("bandloom.shards.synth").joinpath("spectra.yaml").read_text())
 
 
 def label_set() -> LabelSet:

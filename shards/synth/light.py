@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bandloom.sensors import BandGroup, get_sensor
-from shards.synth.fields import gaussian_field
-from shards.synth.ground import Ground, abundances, spectra
+from bandloom.shards.synth.fields import gaussian_field
+from bandloom.shards.synth.ground import Ground, abundances, spectra
 
 SENSOR = get_sensor("sentinel2-l1c")
 PSF_SIGMA_PX = 0.6  # about 0.2 of modulation transfer at Nyquist

@@ -9,8 +9,8 @@ from rasterio.transform import from_origin
 
 from bandloom.console import track
 from bandloom.output import new_output
+from bandloom.shards.synth import SENSOR, VERSION, SyntheticScene, label_set, synthesise
 from bandloom.values import OFFSET
-from shards.synth import SENSOR, VERSION, SyntheticScene, label_set, synthesise
 
 _ZONES = 60
 

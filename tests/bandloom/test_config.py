@@ -62,7 +62,7 @@ def test_the_resolved_config_reads_back_as_itself(tmp_path) -> None:
 
 def every_config() -> list[type[Config]]:
     """Return all config classes of the product."""
-    import slurm.profile  # noqa: F401
+    import bandloom.slurm.profile  # noqa: F401
 
     kinds, found = [Config], []
     while kinds:
@@ -113,7 +113,7 @@ def test_naming_one_key_leaves_every_other_default_as_it_was(kind: type[Config])
 
 def test_a_readers_first_config_keeps_the_stages_own_defaults(tmp_path) -> None:
     """README's example names two keys of the trainer; the learning rate and the betas stay fine-tuning's."""
-    from finetune.config import FinetuneConfig
+    from bandloom.finetune.config import FinetuneConfig
 
     path = write(tmp_path, "shards: s\ntrainer: {steps: 200, batch_size: 16}")
     config = load_config(FinetuneConfig, path)

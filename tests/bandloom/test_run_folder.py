@@ -10,7 +10,7 @@ import pytest
 
 from bandloom.errors import MissingExtraError, RunFolderError
 from bandloom.run_folder import RunFolder
-from bandloom.trainer import TrainerConfig
+from bandloom.training.trainer import TrainerConfig
 
 
 def test_the_same_run_is_accepted_and_another_is_not(tmp_path: Path):
@@ -58,7 +58,7 @@ def test_two_attempts_report_to_one_run_at_weights_and_biases(tmp_path: Path):
     pytest.importorskip("wandb", reason="the extra bandloom[wandb] is not installed")
     attempt = (
         "import sys\nfrom pathlib import Path\nfrom bandloom.run_folder import RunFolder\n"
-        "from bandloom.trainer import TrainerConfig\n"
+        "from bandloom.training.trainer import TrainerConfig\n"
         "run = RunFolder(Path(sys.argv[1]))\nrun.start(TrainerConfig(steps=5))\nrun.report_to('trial')\n"
         "run.log(int(sys.argv[2]), 'train', loss=0.5)\nrun.end_report()\nrun.close()\n"
     )

@@ -16,12 +16,13 @@ import torch
 import torch._dynamo  # an optimizer's first step imports it, which takes seconds: once, in the server
 from torch import Tensor, nn
 
-from bandloom.device_batch import DeviceBatch, rng_of
-from bandloom.engine import EngineConfig, make_engine
-from bandloom.ranks import Ranks
 from bandloom.run_folder import RunFolder
 from bandloom.sensors import SENSORS
-from bandloom.trainer import LoadedStep, Task, Trainer, TrainerConfig
+from bandloom.training.device_batch import DeviceBatch, rng_of
+from bandloom.training.engine import EngineConfig
+from bandloom.training.make_engine import make_engine
+from bandloom.training.ranks import Ranks
+from bandloom.training.trainer import LoadedStep, Task, Trainer, TrainerConfig
 
 SAMPLES = 40
 
@@ -112,7 +113,10 @@ def follow(
         def sgd(groups: list[dict[str, Any]], config: EngineConfig) -> torch.optim.Optimizer:
             return torch.optim.SGD(groups, lr=config.lr)
 
-        with patch("bandloom.deepspeed_engine.make_optimizer", sgd), patch("bandloom.torch_engine.make_optimizer", sgd):
+        with (
+            patch("bandloom.training.deepspeed_engine.make_optimizer", sgd),
+            patch("bandloom.training.torch_engine.make_optimizer", sgd),
+        ):
             return follow(engine, steps, batch_size, save_at=save_at)
     config = EngineConfig(**engine)
     ranks = Ranks.from_environment()

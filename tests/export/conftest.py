@@ -6,8 +6,8 @@ import pytest
 @pytest.fixture(scope="session")
 def exported_run(tmp_path_factory):
     """Return a model and its bundle in fp32, fp16 and bf16, its encoder included; whoever changes it takes a copy."""
-    from export.export_run import export_run
-    from tests.export.test_export_run import task_model, write_run
+    from bandloom.export.from_torch.export_run import export_run
+    from tests.export.from_torch.test_export_run import task_model, write_run
 
     folder = tmp_path_factory.mktemp("exported_run")
     model = task_model()

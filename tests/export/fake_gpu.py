@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from export.runner import OnnxRunner
+from bandloom.export.runtimes.onnx_runner import OnnxRunner
 
 
 class Error(IntEnum):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import rasterio
 
+from bandloom.export.bundle.tiling import Tiling
+from bandloom.export.runtimes.onnx_runner import OnnxRunner
+from bandloom.shards.scenes import open_scene
 from benchmarks.granule import SIDE_PX, write_granule
 from benchmarks.process_peak import run_bandloom
-from export.runner import OnnxRunner
-from export.tiling import Tiling
-from shards.scenes import open_scene
 from tests.export.tiny_model import LABELS, tiny_contract, write_tiny_bundle
 
 TILING = Tiling(192, 24, 24)

@@ -89,9 +89,10 @@ def test_killed_at_random_moments_again_and_again_the_map_has_the_same_pixels(bu
 
 def test_a_run_that_was_killed_while_it_wrote_the_finished_map_writes_it(bundle, tmp_path):
     """Everything is mapped, nothing is published: what the kill of a large map's last minute leaves."""
-    from export.bundle import read_bundle, verify
-    from export.partial_map import PartialMap
-    from export.predict import PredictOptions, map_scene, scene_opener
+    from bandloom.export.bundle.bundle import read_bundle
+    from bandloom.export.predict.map_scene import PredictOptions, map_scene, scene_opener
+    from bandloom.export.predict.partial_map import PartialMap
+    from bandloom.export.runtimes.verify import verify
 
     scene = write_stack(tmp_path / "scene.tif", (200, 100))
     found, options = read_bundle(bundle), PredictOptions(threads=1)

@@ -6,13 +6,13 @@ import json
 import numpy as np
 import torch
 
-from export.answers import decisions, probabilities
-from export.bundle import verify
-from export.export_run import export_run
-from export.parity import torch_logits
+from bandloom.export.bundle.answers import decisions, probabilities
+from bandloom.export.from_torch.export_run import export_run
+from bandloom.export.from_torch.parity import torch_logits
+from bandloom.export.runtimes.verify import verify
+from tests.export.from_torch.test_export_run import task_model, write_run
+from tests.export.predict.test_map_scene import run
 from tests.export.stack_file import write_stack
-from tests.export.test_export_run import task_model, write_run
-from tests.export.test_predict import run
 from tests.export.tiny_model import LABELS, random_chips
 
 

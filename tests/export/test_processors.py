@@ -11,14 +11,14 @@ import pytest
 from onnx import numpy_helper
 
 from bandloom.errors import BundleError
-from export.chips import Ground, held_chips
-from export.export_run import contract_of_model, default_tiling
-from export.parity import torch_logits
-from export.quantise import write_int8
-from export.replay import MOST_EXECUTED_ERROR, executed_error, require_exact
-from export.runner import OnnxRunner
-from export.write_model import write_file
-from tests.export.test_export_run import task_model
+from bandloom.export.from_torch.export_run import contract_of_model, default_tiling
+from bandloom.export.from_torch.held_chips import Ground, held_chips
+from bandloom.export.from_torch.parity import torch_logits
+from bandloom.export.from_torch.quantise import write_int8
+from bandloom.export.from_torch.write_model import write_file
+from bandloom.export.runtimes.onnx_runner import OnnxRunner
+from bandloom.export.runtimes.replay import MOST_EXECUTED_ERROR, executed_error, require_exact
+from tests.export.from_torch.test_export_run import task_model
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,9 @@ def test_the_same_answers_come_out_without_vnni(quantised, tmp_path):
     path, chips, expected = quantised
     np.savez(tmp_path / "chips.npz", **{str(gsd_m): dn for gsd_m, dn in chips.groups.items()})
     program = (
-        "import sys, numpy as np; from export.runner import OnnxRunner; from pathlib import Path\n"
+        "import sys, numpy as np\n"
+        "from bandloom.export.runtimes.onnx_runner import OnnxRunner\n"
+        "from pathlib import Path\n"
         "held = np.load(sys.argv[2]); groups = {int(name): held[name] for name in held.files}\n"
         "np.save(sys.argv[3], OnnxRunner(Path(sys.argv[1]), threads=1).run(groups))\n"
     )

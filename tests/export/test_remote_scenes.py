@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import rasterio
 
+from tests.export.predict.test_map_scene import run
 from tests.export.stack_file import write_stack
-from tests.export.test_predict import run
 from tests.export.tiny_model import write_tiny_bundle
 
 RANGES = Path(__file__).parents[1] / "shards" / "range_server.py"

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from bandloom.checkpoint import save_encoder
-from bandloom.encoder import Encoder, EncoderConfig
-from bandloom.statistics import Statistics
-from shards.build import build
-from shards.plan import BuildOptions
-from shards.shard_set import ShardSet
-from shards.synth.chips import write_chips
-from shards.synth.write import write_scenes
+from bandloom.model.checkpoint import save_encoder
+from bandloom.model.encoder import Encoder, EncoderConfig
+from bandloom.model.statistics import Statistics
+from bandloom.shards.build.build import build
+from bandloom.shards.build.plan import BuildOptions
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.shards.synth.chips import write_chips
+from bandloom.shards.synth.write import write_scenes
 from tests.finetune.models import S2
 
 

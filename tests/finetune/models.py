@@ -3,11 +3,11 @@
 import numpy as np
 import torch
 
-from bandloom.encoder import Encoder, EncoderConfig
+from bandloom.finetune.model.task_model import Task, TaskModel
 from bandloom.label_set import LabelClass, LabelSet
+from bandloom.model.encoder import Encoder, EncoderConfig
+from bandloom.model.statistics import Statistics
 from bandloom.sensors import SLOTS, Sensor, get_sensor
-from bandloom.statistics import Statistics
-from finetune.model import Task, TaskModel
 
 LABELS = LabelSet("three", (LabelClass(10, "water", "#0000ff"), LabelClass(20, "forest"), LabelClass(30, "field")))
 S2 = get_sensor("sentinel2-l1c")

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from bandloom.errors import ConfigError
-from finetune.features import own_bands
-from finetune.setting import with_bands
-from finetune.splits import TEST, TRAIN, BlockSplit
-from finetune.task_data import TaskData
+from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.data.own_bands import own_bands
+from bandloom.finetune.data.splits import TEST, TRAIN, BlockSplit
+from bandloom.finetune.setting import with_bands
 from tests.finetune.fake_shards import FakeShards
 from tests.finetune.models import S2
 

@@ -9,18 +9,18 @@ import torch
 
 from bandloom.cli import main
 from bandloom.errors import LabelError
-from finetune.baselines import run_baselines
-from finetune.batches import with_pairs
-from finetune.change_data import CHANGE, ChangeData, changed, find_pairs
-from finetune.checkpoint import load_task_model, save_task_model
-from finetune.metrics import scores
-from finetune.model import TaskModel, split_dates
-from finetune.planted_change import BECOMES, planted_pair, write_pairs
-from finetune.splits import TRAIN, BlockSplit
-from shards.build import build
-from shards.loader import Loader
-from shards.plan import BuildOptions
-from shards.shard_set import ShardSet
+from bandloom.finetune.baselines.classic import run_baselines
+from bandloom.finetune.data.change import CHANGE, ChangeData, changed, find_pairs
+from bandloom.finetune.data.splits import TRAIN, BlockSplit
+from bandloom.finetune.model.checkpoint import load_task_model, save_task_model
+from bandloom.finetune.model.task_model import TaskModel, split_dates
+from bandloom.finetune.scores.confusion import scores
+from bandloom.finetune.training.batches import with_pairs
+from bandloom.shards.build.build import build
+from bandloom.shards.build.plan import BuildOptions
+from bandloom.shards.read.loader import Loader
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.shards.synth.planted_change import BECOMES, planted_pair, write_pairs
 from tests.finetune.fake_shards import FakeShards
 from tests.finetune.models import S2, chips, encoder
 

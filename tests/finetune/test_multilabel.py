@@ -10,14 +10,14 @@ from sklearn import metrics as oracle
 
 from bandloom.cli import main
 from bandloom.errors import ConfigError, LabelError
-from finetune.batches import chosen_loss
-from finetune.checkpoint import load_task_model
-from finetune.losses import asymmetric, binary_cross_entropy
-from finetune.multilabel_data import MultilabelData, read_table
-from finetune.multilabel_scores import MultilabelRow, multilabel_intervals, multilabel_scores, tune_thresholds
-from finetune.splits import TRAIN, BlockSplit
-from shards.build import build
-from shards.plan import BuildOptions
+from bandloom.finetune.data.multilabel import MultilabelData, read_table
+from bandloom.finetune.data.splits import TRAIN, BlockSplit
+from bandloom.finetune.model.checkpoint import load_task_model
+from bandloom.finetune.scores.multilabel import MultilabelRow, multilabel_intervals, multilabel_scores, tune_thresholds
+from bandloom.finetune.training.batches import chosen_loss
+from bandloom.finetune.training.losses import asymmetric, binary_cross_entropy
+from bandloom.shards.build.build import build
+from bandloom.shards.build.plan import BuildOptions
 from tests.finetune.fake_shards import FakeShards
 from tests.finetune.models import LABELS, S2
 

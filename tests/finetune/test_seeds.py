@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from bandloom.config import load_config
-from bandloom.ranks import Ranks
-from finetune.config import FinetuneConfig
-from finetune.seed_table import add_seeds, over_seeds, seed_lines
-from finetune.seeds import SMALL_CHIPS, seeds_of, training_chips
-from finetune.setting import open_setting
-from finetune.splits import TRAIN
+from bandloom.finetune.config import FinetuneConfig
+from bandloom.finetune.data.splits import TRAIN
+from bandloom.finetune.scores.over_seeds import add_seeds, over_seeds, seed_lines
+from bandloom.finetune.seeds import SMALL_CHIPS, seeds_of, training_chips
+from bandloom.finetune.setting import open_setting
+from bandloom.training.ranks import Ranks
 from tests.finetune.test_train import run
 
 RECORDS = [{"name": "a", "seed": seed, "macro_f1": score} for seed, score in ((3, 0.5), (4, 0.7), (5, 0.6))]
@@ -49,7 +49,7 @@ def test_little_ground_is_trained_on_from_three_seeds_and_much_from_one(setting,
     assert 0 < training_chips(setting) < SMALL_CHIPS
     assert training_chips(setting) == int(setting.data.counts.sum((0, 2))[TRAIN]) // 24**2
     assert seeds_of(setting) == [3, 4, 5]
-    monkeypatch.setattr("finetune.seeds.SMALL_CHIPS", 1)
+    monkeypatch.setattr("bandloom.finetune.seeds.SMALL_CHIPS", 1)
     assert seeds_of(setting) == [3]
     assert seeds_of(replace(setting, config=setting.config.with_changes(seeds=2))) == [3, 4]
 

@@ -5,20 +5,20 @@ import numpy as np
 import pytest
 import torch
 
-from bandloom.checkpoint import load_encoder, save_encoder
 from bandloom.cli import main
 from bandloom.config import load_config
-from bandloom.ranks import Ranks
+from bandloom.finetune.config import FinetuneConfig
+from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.data.splits import TEST, TRAIN, BlockSplit
+from bandloom.finetune.model.checkpoint import load_task_model
+from bandloom.finetune.scores.scoring import score_model
+from bandloom.finetune.train import _prepare
+from bandloom.finetune.training.batches import training_label, training_steps
+from bandloom.model.checkpoint import load_encoder, save_encoder
 from bandloom.sensors import get_sensor
-from finetune.batches import training_label, training_steps
-from finetune.checkpoint import load_task_model
-from finetune.config import FinetuneConfig
-from finetune.scoring import score_model
-from finetune.splits import TEST, TRAIN, BlockSplit
-from finetune.task_data import TaskData
-from finetune.train import _prepare
-from shards.loader import Loader
-from shards.shard_set import ShardSet
+from bandloom.shards.read.loader import Loader
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.training.ranks import Ranks
 from tests.finetune.models import S2, encoder
 
 FEW = (
@@ -159,8 +159,8 @@ def test_a_checkpoint_of_another_sensor_is_refused(tmp_path, scene_shards, capsy
 
 
 def test_shards_without_labels_are_refused(tmp_path, scenes_folder, capsys):
-    from shards.build import build
-    from shards.plan import BuildOptions
+    from bandloom.shards.build.build import build
+    from bandloom.shards.build.plan import BuildOptions
 
     build([str(scenes_folder / "scenes")], tmp_path / "plain", BuildOptions(side_px=120))
     assert run(tmp_path, shards=tmp_path / "plain") == 2

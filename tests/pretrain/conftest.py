@@ -8,9 +8,9 @@ import pytest
 @pytest.fixture(scope="session")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six places of 240 pixels, as samples of 120."""
-    from shards.build import build
-    from shards.plan import BuildOptions
-    from shards.synth.write import write_scenes
+    from bandloom.shards.build.build import build
+    from bandloom.shards.build.plan import BuildOptions
+    from bandloom.shards.synth.write import write_scenes
 
     place = tmp_path_factory.mktemp("pretrain")
     write_scenes(place / "synth", 6, 240, 0)

@@ -10,10 +10,10 @@ import matplotlib.figure  # noqa: F401
 import torch.utils.tensorboard  # noqa: F401  (both are imported late by a run: once, in the server that forks ranks)
 from torch import Tensor, nn
 
-import pretrain.train as stage
+import bandloom.pretrain.train as stage
+from bandloom.pretrain.config import PretrainConfig
 from bandloom.run_folder import RunFolder
-from bandloom.torch_engine import TorchEngine
-from pretrain.config import PretrainConfig
+from bandloom.training.torch_engine import TorchEngine
 
 
 def pretrain(run: str, config: dict[str, Any], notes: str, step_s: float = 0.0) -> dict[str, Any]:

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bandloom.device_batch import DeviceBatch
-from bandloom.encoder import Encoder
+from bandloom.model.encoder import Encoder
+from bandloom.model.statistics import Statistics
+from bandloom.pretrain.config import PretrainConfig
+from bandloom.pretrain.cost import bytes_a_parameter, cost_of, meta_model
+from bandloom.pretrain.mae import MaskedAutoencoder
 from bandloom.sensors import SENSORS, SLOTS
-from bandloom.statistics import Statistics
-from pretrain.config import PretrainConfig
-from pretrain.cost import bytes_a_parameter, cost_of, meta_model
-from pretrain.mae import MaskedAutoencoder
+from bandloom.training.device_batch import DeviceBatch
 
 L1C = SENSORS["sentinel2-l1c"]
 SIDE_PX = 72

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bandloom.console import console
-from pretrain.cli import pretrain
+from bandloom.pretrain.cli import pretrain
 
 
 def dry_run_of(tmp_path: Path, text: str) -> str:

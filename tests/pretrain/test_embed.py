@@ -8,13 +8,13 @@ import pytest
 import rasterio
 import torch
 
-from bandloom.checkpoint import save_encoder
-from bandloom.encoder import Encoder, EncoderConfig
 from bandloom.errors import MissingExtraError, OutputError
+from bandloom.model.checkpoint import save_encoder
+from bandloom.model.encoder import Encoder, EncoderConfig
+from bandloom.model.statistics import Statistics
+from bandloom.pretrain.embed import embed
 from bandloom.sensors import SENSORS, SLOTS
-from bandloom.statistics import Statistics
-from pretrain.embed import embed
-from shards.scenes import open_scene
+from bandloom.shards.scenes import open_scene
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from bandloom.errors import ConfigError
 from bandloom.label_set import IGNORE_INDEX
+from bandloom.pretrain.config import PretrainConfig, ProbeConfig
+from bandloom.pretrain.feature_scores import FeatureScores, read_labelled_tokens, token_features
+from bandloom.pretrain.train import build_model, pretrain
 from bandloom.probes import nearest_neighbours
 from bandloom.run_folder import RunFolder
-from bandloom.snapshots import Snapshots
-from pretrain.config import PretrainConfig, ProbeConfig
-from pretrain.feature_scores import FeatureScores, read_labelled_tokens, token_features
-from pretrain.train import build_model, pretrain
-from shards.shard_set import ShardSet
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.training.snapshots import Snapshots
 
 
 def splits_of(shards: Path) -> dict[str, str]:
@@ -77,7 +77,7 @@ def test_scores_are_logged_keep_the_best_snapshot_and_change_no_loss(shards: Pat
     assert losses[0] == losses[1]
     lines = RunFolder(tmp_path / "watched").metrics("score")
     assert [line["step"] for line in lines] == [2, 4]
-    from bandloom.ranks import Ranks
+    from bandloom.training.ranks import Ranks
 
     best = Snapshots(tmp_path / "watched" / "snapshots", Ranks.from_environment(), 2).best()
     assert best is not None

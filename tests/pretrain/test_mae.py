@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from bandloom.device_batch import DeviceBatch
-from bandloom.encoder import Encoder, EncoderConfig
+from bandloom.model.encoder import Encoder, EncoderConfig
+from bandloom.model.statistics import Statistics
+from bandloom.model.token_layout import token_layout
+from bandloom.pretrain.config import DecoderConfig, ObjectiveConfig
+from bandloom.pretrain.mae import MaskedAutoencoder
+from bandloom.pretrain.objectives.pixels import pixel_loss
+from bandloom.pretrain.pictures import save_reconstructions
 from bandloom.sensors import SLOTS, Sensor, get_sensor
-from bandloom.statistics import Statistics
-from bandloom.token_layout import token_layout
-from pretrain.config import DecoderConfig, ObjectiveConfig
-from pretrain.mae import MaskedAutoencoder
-from pretrain.objectives.pixels import pixel_loss
-from pretrain.pictures import save_reconstructions
-from shards.synth import SENSOR, synthesise
+from bandloom.shards.synth import SENSOR, synthesise
+from bandloom.training.device_batch import DeviceBatch
 
 STATISTICS = Statistics(mean=dict.fromkeys(SLOTS, 0.15), std=dict.fromkeys(SLOTS, 0.08))
 SMALL = DecoderConfig(embed_dim=64, depth=1, num_heads=2)

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bandloom.pretrain.config import ObjectiveConfig
+from bandloom.pretrain.masking import dropped_slots, random_masking
 from bandloom.sensors import SLOTS, get_sensor
-from pretrain.config import ObjectiveConfig
-from pretrain.masking import dropped_slots, random_masking
 
 DRAWS = np.arange(1, 9).astype(np.uint64) * 977
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from bandloom.model.statistics import Statistics
+from bandloom.model.token_layout import reference_layout
+from bandloom.pretrain.config import ObjectiveConfig
+from bandloom.pretrain.objectives import Decoded, LatentTarget
+from bandloom.pretrain.objectives.pixels import Prediction, normalise_target, pixel_loss
 from bandloom.sensors import SENSORS, SLOTS
-from bandloom.statistics import Statistics
-from bandloom.token_layout import reference_layout
-from pretrain.config import ObjectiveConfig
-from pretrain.objectives import Decoded, LatentTarget
-from pretrain.objectives.pixels import Prediction, normalise_target, pixel_loss
 
 S2 = SENSORS["sentinel2-l1c"]
 LAYOUT = reference_layout(60)

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from bandloom.config import load_config
-from bandloom.deepspeed_config import deepspeed_config
+from bandloom.pretrain.config import PretrainConfig
+from bandloom.pretrain.cost import cost_of, meta_model, needed_samples_per_s
+from bandloom.pretrain.presets import preset
 from bandloom.sensors import SENSORS
-from pretrain.config import PretrainConfig
-from pretrain.cost import cost_of, meta_model, needed_samples_per_s
-from pretrain.presets import preset
+from bandloom.training.deepspeed_config import deepspeed_config
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "pretrain" / "recipes").glob("*.yaml"))

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from bandloom.checkpoint import load_encoder
 from bandloom.errors import ConfigError, RunFolderError
-from pretrain.cli import _resolve
+from bandloom.model.checkpoint import load_encoder
+from bandloom.pretrain.cli import _resolve
 from tests.bandloom.tiny_training import Ranked
 from tests.pretrain.pretraining_process import pretrain
 

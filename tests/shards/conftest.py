@@ -66,7 +66,7 @@ def numbered(bands, height, width):
 @pytest.fixture(scope="session")
 def synthetic(tmp_path_factory):
     """Six synthetic places with labels, 240 pixels a side."""
-    from shards.synth.write import write_scenes
+    from bandloom.shards.synth.write import write_scenes
 
     out = tmp_path_factory.mktemp("synthetic") / "synth"
     write_scenes(out, 6, 240, 0)
@@ -76,8 +76,8 @@ def synthetic(tmp_path_factory):
 @pytest.fixture(scope="session")
 def shards(synthetic, tmp_path_factory):
     """The synthetic places as shards of 120 pixels."""
-    from shards.build import build
-    from shards.plan import BuildOptions
+    from bandloom.shards.build.build import build
+    from bandloom.shards.build.plan import BuildOptions
 
     out = tmp_path_factory.mktemp("shards") / "set"
     options = BuildOptions(120, labels=str(synthetic / "labels"), label_set=str(synthetic / "label_set.yaml"))

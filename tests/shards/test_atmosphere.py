@@ -3,8 +3,8 @@ import pytest
 
 from bandloom.errors import SceneError
 from bandloom.sensors import get_sensor
+from bandloom.shards.scenes.atmosphere import correct, dark_reflectance
 from bandloom.values import reflectance_to_dn
-from shards.scenes.atmosphere import correct, dark_reflectance
 
 S2 = get_sensor("sentinel2-l1c")
 HAZE = {
@@ -93,7 +93,7 @@ def test_a_build_corrects_scene_by_scene_and_says_so(tmp_path, write_stack, comm
     path = write_stack(tmp_path / "hazy.tif", pixels)
     code, said = command("shards", "build", path, "--out", tmp_path / "out", "--atmosphere", "dos1")
     assert code == 0, said
-    from shards.shard_set import ShardSet
+    from bandloom.shards.read.shard_set import ShardSet
 
     found = ShardSet(tmp_path / "out")
     assert found.read(0).groups[10].min() == 1100  # one per cent

@@ -5,11 +5,11 @@ from rasterio.transform import from_origin
 
 from bandloom.errors import BandloomError
 from bandloom.sensors import get_sensor
-from shards.build import build
-from shards.plan import BuildOptions
-from shards.scenes import open_scene
-from shards.scenes.bands import band_name
-from shards.shard_set import ShardSet
+from bandloom.shards.build.build import build
+from bandloom.shards.build.plan import BuildOptions
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.shards.scenes import open_scene
+from bandloom.shards.scenes.bands import band_name
 
 OWN = {
     "name": "own-camera",

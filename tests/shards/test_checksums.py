@@ -3,8 +3,8 @@ import hashlib
 import pytest
 
 from bandloom.errors import SceneError
-from shards.scenes import open_scene
-from shards.scenes.checksums import check_beside
+from bandloom.shards.scenes import open_scene
+from bandloom.shards.scenes.checksums import check_beside
 
 
 def damage(path):

@@ -9,10 +9,10 @@ from rasterio.warp import calculate_default_transform, reproject
 from rasterio.warp import transform as transform_points
 
 from bandloom.label_set import LabelClass, LabelSet
-from shards.labels import LabelRaster
-from shards.scenes import open_scene
-from shards.scenes.cloud import RasterCloud
-from shards.scenes.grid import frame_of
+from bandloom.shards.build.labels import LabelRaster
+from bandloom.shards.scenes import open_scene
+from bandloom.shards.scenes.cloud import RasterCloud
+from bandloom.shards.scenes.grid import frame_of
 from tests.shards.conftest import L1C
 
 SIDE_M = 4800

@@ -7,10 +7,10 @@ import rasterio
 from rasterio.transform import from_origin
 
 from bandloom.errors import SceneError
-from shards.build import build
-from shards.plan import BuildOptions
-from shards.scenes import open_scene
-from shards.shard_set import ShardSet
+from bandloom.shards.build.build import build
+from bandloom.shards.build.plan import BuildOptions
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.shards.scenes import open_scene
 
 GAINS = {"green": 1.1, "blue": 0.9, "nir": 1.3, "red": 1.2}
 SUN = {"blue": 1900.0, "green": 1800.0, "red": 1500.0, "nir": 1000.0}

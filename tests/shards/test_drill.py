@@ -12,7 +12,7 @@ from multiprocessing import get_context
 
 import pytest
 
-from shards.build import workplace
+from bandloom.shards.build.build import workplace
 from tests.shards.drill_build import build_small_units
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(3600)]
@@ -26,7 +26,7 @@ def digests(folder):
 def builders():
     """A context whose processes are forked from one that has imported what a build needs."""
     context = get_context("forkserver")
-    context.set_forkserver_preload(["tests.shards.drill_build", "shards.build", "blosc2"])
+    context.set_forkserver_preload(["tests.shards.drill_build", "bandloom.shards.build.build", "blosc2"])
     return context
 
 

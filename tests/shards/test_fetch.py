@@ -10,9 +10,9 @@ from rasterio.transform import from_origin
 
 from bandloom.errors import SceneError
 from bandloom.sensors import SENSORS
-from shards.fetch import Search, fetch, parse_bbox, search
-from shards.scenes import open_scene
-from shards.shard_set import ShardSet
+from bandloom.shards.fetch import Search, fetch, parse_bbox, search
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.shards.scenes import open_scene
 
 pytest.importorskip("pystac_client")
 BBOX, DATES = (14.0, 44.0, 16.0, 46.0), "2023-06-01/2023-06-30"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bandloom.errors import ShardError
-from shards.codec import CODECS, checksum, decode_into, encode
-from shards.shard_set import ShardSet
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.shards.store.codec import CODECS, checksum, decode_into, encode
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/shard-format.md"
 

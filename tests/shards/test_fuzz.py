@@ -21,11 +21,11 @@ import rasterio
 from rasterio.transform import from_origin
 
 from bandloom.errors import BandloomError
-from shards.build import build, workplace
-from shards.plan import BuildOptions
-from shards.scenes import open_scene
-from shards.shard_set import ShardSet
-from shards.verify import verify
+from bandloom.shards.build.build import build, workplace
+from bandloom.shards.build.plan import BuildOptions
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.shards.read.verify import verify
+from bandloom.shards.scenes import open_scene
 from tests.shards.landsat_product import tarred, write_landsat
 from tests.shards.safe_product import native_bands, seal, write_safe, zipped
 

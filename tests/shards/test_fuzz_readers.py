@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bandloom.errors import BandloomError
-from shards.scenes import open_scene
+from bandloom.shards.scenes import open_scene
 from tests.shards.landsat_product import tarred, write_landsat
 from tests.shards.safe_product import native_bands, seal, write_quality, write_safe, zipped
 from tests.shards.test_dimap import theos1, theos2  # noqa: F401

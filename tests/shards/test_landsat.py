@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from bandloom.errors import SceneError
-from shards.build import build
-from shards.plan import BuildOptions
-from shards.scenes import open_scene
-from shards.shard_set import ShardSet
+from bandloom.shards.build.build import build
+from bandloom.shards.build.plan import BuildOptions
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.shards.scenes import open_scene
 from tests.shards.landsat_product import ELEVATION, tarred
 from tests.shards.landsat_product import write_landsat as write_product
 

@@ -4,13 +4,13 @@ import rasterio
 
 from bandloom.errors import SceneError
 from bandloom.sensors import get_sensor
-from shards.build import build
-from shards.plan import BuildOptions
-from shards.scenes import open_scene
-from shards.scenes.jp2_tiles import distinct_tiles
-from shards.scenes.outlines import outlines
-from shards.scenes.product import Product
-from shards.shard_set import ShardSet
+from bandloom.shards.build.build import build
+from bandloom.shards.build.plan import BuildOptions
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.shards.scenes import open_scene
+from bandloom.shards.scenes.jp2_tiles import distinct_tiles
+from bandloom.shards.scenes.outlines import outlines
+from bandloom.shards.scenes.product import Product
 from tests.shards.safe_product import (
     GRANULE,
     native_bands,
@@ -74,7 +74,7 @@ def test_lost_degraded_empty_and_saturated_samples_of_a_band_are_absent_in_it_al
 
 
 def test_a_product_without_a_mark_decodes_a_tile_of_each_kind_and_no_more(write_product, monkeypatch):
-    from shards.scenes import quality
+    from bandloom.shards.scenes import quality
 
     asked = []
     real = quality.read_raster

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from bandloom.errors import SceneError
-from shards.build import build
-from shards.plan import BuildOptions
-from shards.scenes import open_scene
-from shards.shard_set import ShardSet
+from bandloom.shards.build.build import build
+from bandloom.shards.build.plan import BuildOptions
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.shards.scenes import open_scene
 from tests.shards.safe_product import NAME, native_bands, seal, zipped
 from tests.shards.safe_product import write_safe as write_product
 
@@ -162,8 +162,8 @@ def test_the_real_l1c_metadata_is_understood_up_to_its_empty_images(real):
     safe = next((real / "safe_metadata_only").glob("*.SAFE"))
     with pytest.raises(SceneError, match="with 0 bytes; fetch the product again"):
         open_scene(safe)
-    from shards.scenes.product import Product
-    from shards.scenes.safe import _cloud, _offset, _sun, _wavelengths
+    from bandloom.shards.scenes.product import Product
+    from bandloom.shards.scenes.safe import _cloud, _offset, _sun, _wavelengths
 
     product = Product(safe)
     root = product.xml("MTD_MSIL1C.xml")

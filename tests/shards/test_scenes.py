@@ -8,8 +8,8 @@ from rasterio.transform import from_origin
 
 from bandloom.errors import SceneError, SensorError
 from bandloom.sensors import get_sensor
-from shards.scenes import Scene, open_scene
-from shards.scenes.grid import block_means
+from bandloom.shards.scenes import Scene, open_scene
+from bandloom.shards.scenes.grid import block_means
 
 WHOLE = (0, 0, 1080, 960)
 
@@ -189,9 +189,8 @@ def test_a_folder_of_bands_is_read_on_its_own_grids(synthetic):
 
 
 def test_reading_scenes_imports_no_torch_blosc2_or_webdataset():
-    code = (
-        "import sys, shards.scenes; print([m for m in ('torch', 'blosc2', 'webdataset', 'xxhash') if m in sys.modules])"
-    )
+    heavy = "('torch', 'blosc2', 'webdataset', 'xxhash')"
+    code = f"import sys, bandloom.shards.scenes; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

@@ -8,10 +8,10 @@ from rasterio.transform import from_origin
 
 from bandloom.errors import SceneError
 from bandloom.sensors import SENSORS
-from shards.build import build
-from shards.plan import BuildOptions
-from shards.scenes import open_scene
-from shards.shard_set import ShardSet
+from bandloom.shards.build.build import build
+from bandloom.shards.build.plan import BuildOptions
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.shards.scenes import open_scene
 
 pytest.importorskip("pystac")
 COMMON = {

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from bandloom.errors import SceneError
-from shards.build import build
-from shards.cutting import cut_scene
-from shards.plan import BuildOptions, make_plan
-from shards.scenes import grid, open_scene
-from shards.scenes.checksums import at_a_glance
-from shards.shard_set import ShardSet
-from shards.unit import run_unit
+from bandloom.shards.build.build import build
+from bandloom.shards.build.cutting import cut_scene
+from bandloom.shards.build.plan import BuildOptions, make_plan
+from bandloom.shards.build.unit import run_unit
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.shards.scenes import grid, open_scene
+from bandloom.shards.scenes.checksums import at_a_glance
 from tests.shards.safe_product import native_bands, write_safe
 
 
@@ -64,7 +64,7 @@ def test_a_walk_gives_what_single_windows_give(product, side_px):
 
 
 def test_a_scene_that_fails_halfway_leaves_no_trace_in_its_units_tars(product, write_stack, tmp_path, monkeypatch):
-    monkeypatch.setattr("shards.unit.TAR_SAMPLES", 7)
+    monkeypatch.setattr("bandloom.shards.build.unit.TAR_SAMPLES", 7)
     folders = {}
     for name in ("a", "z"):  # one scene before the one that fails, one after it
         folders[name] = tmp_path / f"{name}.tif"
@@ -73,7 +73,7 @@ def test_a_scene_that_fails_halfway_leaves_no_trace_in_its_units_tars(product, w
     build([str(folders["a"]), str(folders["z"])], tmp_path / "whole", options)
     plan = make_plan([str(folders["a"]), str(product), str(folders["z"])], options)
     assert plan.units == ((0, 1, 2),)
-    from shards.scenes.raster import RasterScene
+    from bandloom.shards.scenes.raster import RasterScene
 
     real, reads = RasterScene.read, []
 
@@ -108,8 +108,8 @@ def test_a_builds_plan_reads_no_pixel_and_no_checksum_and_the_build_finds_the_da
         scene.read((0, 0, 600, 600))
     with monkeypatch.context() as patch:
         patch.setattr(grid, "read_raster", None)
-        patch.setattr("shards.scenes.raster.read_raster", None)
-        patch.setattr("shards.scenes.product.hashlib", None)
+        patch.setattr("bandloom.shards.scenes.raster.read_raster", None)
+        patch.setattr("bandloom.shards.scenes.product.hashlib", None)
         assert make_plan([str(scenes)], BuildOptions(60)).failures == {}
     thorough = make_plan([str(scenes)], BuildOptions(60), thorough=True)
     assert "_B05.jp2 is damaged" in thorough.failures[0]

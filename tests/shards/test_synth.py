@@ -7,8 +7,8 @@ import rasterio
 
 from bandloom.cli import main
 from bandloom.errors import SceneError
-from shards.synth import VERSION, label_set, synthesise
-from shards.synth.write import place
+from bandloom.shards.synth import VERSION, label_set, synthesise
+from bandloom.shards.synth.write import place
 
 FROZEN = json.loads(Path(__file__).with_name("synth_v1.json").read_text())
 

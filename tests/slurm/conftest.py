@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from cluster import Cluster, missing
 
 from bandloom.markers import read_marker
-from slurm.profile import Container, Preflight, Profile
+from bandloom.slurm.profile import Container, Preflight, Profile
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +119,7 @@ def trainer(request: pytest.FixtureRequest) -> object:
     if request.param == "deepspeed":  # its extension is built once: the nodes of this cluster are one machine
         import torch
 
-        from bandloom.deepspeed_build import prepare_build
+        from bandloom.training.deepspeed_build import prepare_build
 
         prepare_build(torch.device("cpu"))
     return pretraining(request.getfixturevalue("shards"), request.param)

@@ -11,7 +11,7 @@ from conftest import small_profile
 from trainers import BANDLOOM, Run, bandloom_slurm, toy
 
 from bandloom.markers import read_marker
-from slurm.profile import Preflight
+from bandloom.slurm.profile import Preflight
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm.snapshot import PACKAGES, project_root
+from bandloom.slurm.snapshot import PACKAGES, project_root
 
 DOCKERFILE = project_root() / "slurm" / "Dockerfile"
 

@@ -12,7 +12,7 @@ from conftest import attempts, losses, small_profile
 from trainers import BANDLOOM, STEPS, Run, Trainer, bandloom_slurm
 
 from bandloom.markers import RunMarkers, read_marker
-from slurm.profile import Preflight
+from bandloom.slurm.profile import Preflight
 
 pytestmark = pytest.mark.timeout(1800)  # a whole run, and with the first one the undisturbed run beside it
 Launch = Callable[..., Run]

@@ -1,8 +1,7 @@
 import pytest
 
-from bandloom.errors import ConfigError
-from slurm.errors import SlurmError
-from slurm.profile import SHIPPED, Profile, load_profile
+from bandloom.errors import ConfigError, SlurmError
+from bandloom.slurm.profile import SHIPPED, Profile, load_profile
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)

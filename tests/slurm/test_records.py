@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurm.records import (
+from bandloom.slurm.records import (
     expand_nodes,
     fields,
     parse_accounting,

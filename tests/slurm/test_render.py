@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurm.job import ArrayJob, TrainJob, job_name, parse_minutes, slurm_time
-from slurm.profile import Container, Preflight, Profile, load_profile
-from slurm.render import render_array, render_train
+from bandloom.slurm.job import ArrayJob, TrainJob, job_name, parse_minutes, slurm_time
+from bandloom.slurm.profile import Container, Preflight, Profile, load_profile
+from bandloom.slurm.render import render_array, render_train
 
 GOLDEN = Path(__file__).parent / "golden"
 RUN = Path("/shared/runs/mae_l")

@@ -1,4 +1,4 @@
-from slurm.stacks import read_stack, suspects
+from bandloom.slurm.stacks import read_stack, suspects
 
 DUMP = """step 13
 Fatal Python error: Aborted

@@ -8,12 +8,12 @@ from rich.console import Console
 
 from bandloom.errors import RunFolderError
 from bandloom.markers import RunMarkers
-from slurm import cluster
-from slurm.profile import Profile
-from slurm.records import Job, parse_job
-from slurm.run_record import RunRecord, write_record
-from slurm.status import find_stragglers, read_status
-from slurm.status_table import show_status
+from bandloom.slurm import cluster
+from bandloom.slurm.profile import Profile
+from bandloom.slurm.records import Job, parse_job
+from bandloom.slurm.run_record import RunRecord, write_record
+from bandloom.slurm.status import find_stragglers, read_status
+from bandloom.slurm.status_table import show_status
 
 RECORDED = Path(__file__).parent / "recorded"
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from bandloom.errors import SlurmError
 from bandloom.markers import RunMarkers
-from slurm import cluster, submit, validate
-from slurm.errors import SlurmError
-from slurm.profile import Profile
-from slurm.records import Job, Node, Partition
-from slurm.run_record import write_record
+from bandloom.slurm import cluster, submit, validate
+from bandloom.slurm.profile import Profile
+from bandloom.slurm.records import Job, Node, Partition
+from bandloom.slurm.run_record import write_record
 
 PARTITIONS = [
     Partition("gpu", 2880, 4, True, "UP"),

@@ -11,8 +11,8 @@ from cluster import Cluster
 from conftest import losses
 
 from bandloom.markers import read_marker
-from slurm.profile import Profile
-from slurm.submit import check, plan, submit
+from bandloom.slurm.profile import Profile
+from bandloom.slurm.submit import check, plan, submit
 
 FAULTY = Path(__file__).parent / "faulty.py"
 BANDLOOM = str(Path(sys.executable).parent / "bandloom")

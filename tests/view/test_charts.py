@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from view.charts import MOST_POINTS, line_chart, log_ticks, nice_ticks, thinned
+from bandloom.view.charts import MOST_POINTS, line_chart, log_ticks, nice_ticks, thinned
 
 numbers = st.floats(-1e6, 1e6).filter(lambda x: x == 0 or abs(x) > 1e-6)
 

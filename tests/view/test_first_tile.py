@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bandloom.view.class_map import ClassMap
+from bandloom.view.server import Views, make_server
 from benchmarks.view_first_tile import PROMISE_S, SIDE_PX, first_tile_s, write_granule_map
-from view.class_map import ClassMap
-from view.server import Views, make_server
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@ import re
 
 from rasterio.warp import transform
 
-from view.ground_map import place_map, places_of, world_map
+from bandloom.view.ground_map import place_map, places_of, world_map
 
 
 def square(x_m: float, y_m: float, epsg: int | None = 32633, split: str = "train") -> dict:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from bandloom.view.records import read_record
 from tests.view.command import run
-from view.records import read_record
 
 
 def test_the_command_of_a_shard_folder_builds_the_same_samples(chain: Path, tmp_path: Path):

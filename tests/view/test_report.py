@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from bandloom.view.records import read_record
+from bandloom.view.report import cell, render
 from tests.view.command import run
-from view.records import read_record
-from view.report import cell, render
 
 
 @pytest.mark.parametrize(

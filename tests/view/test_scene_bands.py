@@ -10,8 +10,8 @@ import rasterio
 
 from bandloom.errors import SceneError
 from bandloom.sensors import SENSORS
-from view.class_map import ClassMap
-from view.scene_bands import SceneBands
+from bandloom.view.class_map import ClassMap
+from bandloom.view.scene_bands import SceneBands
 
 PROFILE = {
     "driver": "GTiff",

@@ -18,15 +18,15 @@ from PIL import Image
 from rasterio.warp import transform
 
 from bandloom.errors import BandloomError
+from bandloom.export.bundle.bundle import read_bundle
+from bandloom.export.predict.change import write_change
+from bandloom.view.class_map import ClassMap
+from bandloom.view.fetch_maplibre import SHA256, VENDOR, fetch, is_whole
+from bandloom.view.repeat import predict_command
+from bandloom.view.scene_bands import SceneBands
+from bandloom.view.server import Views, make_server
 from bandloom.web_tiles import HALF_WORLD_M, tile_bounds
-from export.bundle import read_bundle
-from export.change import write_change
 from tests.view.command import run
-from view.class_map import ClassMap
-from view.fetch_maplibre import SHA256, VENDOR, fetch, is_whole
-from view.repeat import predict_command
-from view.scene_bands import SceneBands
-from view.server import Views, make_server
 
 TILE = 14
 

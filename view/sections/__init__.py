@@ -3,9 +3,9 @@
 import shlex
 from collections.abc import Callable, Sequence
 
-from view.records import Record
-from view.sections import alignment, deployment, finetuning, samples, training
-from view.sections.parts import Section
+from bandloom.view.records import Record
+from bandloom.view.sections import alignment, deployment, finetuning, samples, training
+from bandloom.view.sections.parts import Section
 
 MAKERS: dict[str, Sequence[Callable[[Record], Section]]] = {
     "shards": (

@@ -1,7 +1,7 @@
 """The sections of an alignment: what it knows of words, and retrieval, every number beside chance."""
 
-from view.records import Record
-from view.sections.parts import Section, plain, table
+from bandloom.view.records import Record
+from bandloom.view.sections.parts import Section, plain, table
 
 MEASURES = ("recall_at_1", "recall_at_5", "recall_at_10", "map_at_100")
 

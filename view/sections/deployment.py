@@ -4,11 +4,11 @@ import base64
 import json
 
 from bandloom.png import png
-from view.class_map import ClassMap
-from view.records import Record
-from view.sections.parts import Picture, Section, plain, table
-from view.standalone import view_of
-from view.tiles import class_picture
+from bandloom.view.class_map import ClassMap
+from bandloom.view.records import Record
+from bandloom.view.sections.parts import Picture, Section, plain, table
+from bandloom.view.standalone import view_of
+from bandloom.view.tiles import class_picture
 
 
 def parity(record: Record) -> Section:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from view.records import Record
-from view.sections.parts import Section, table
+from bandloom.view.records import Record
+from bandloom.view.sections.parts import Section, table
 
 SHOWN = ("overall", "balanced", "macro_f1", "mean_iou", "kappa", "map_macro", "map_micro", "f1_macro", "f1_micro")
 TITLES = {

@@ -3,9 +3,9 @@
 from typing import Any
 
 from bandloom.sensors import SLOTS
-from view.ground_map import MOST_PLACES, colour_of, place_map, places_of, title_of, world_map
-from view.records import Record
-from view.sections.parts import Section, picture, table
+from bandloom.view.ground_map import MOST_PLACES, colour_of, place_map, places_of, title_of, world_map
+from bandloom.view.records import Record
+from bandloom.view.sections.parts import Section, picture, table
 
 
 def samples(record: Record) -> Section:

@@ -1,8 +1,8 @@
 """The sections that every training run has, and those of pretraining."""
 
-from view.charts import line_chart
-from view.records import Record
-from view.sections.parts import Section, picture, plain, table, titled
+from bandloom.view.charts import line_chart
+from bandloom.view.records import Record
+from bandloom.view.sections.parts import Section, picture, plain, table, titled
 
 CAPTIONS = {
     "confusion": "Who is taken for whom, in percent of each true class",

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import rasterio
 
+from tests.export.predict.test_map_scene import run
 from tests.export.serve.server_process import serving
 from tests.export.serve.test_server import get, post
 from tests.export.stack_file import write_stack
-from tests.export.test_predict import run
 from tests.export.tiny_model import write_tiny_bundle
 
 pytest.importorskip("uvicorn", reason="pip install 'bandloom[serve]'")

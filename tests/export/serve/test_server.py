@@ -13,11 +13,11 @@ import pytest
 import rasterio
 from PIL import Image
 
-from export.serve.upload import TIFF_MAGIC
+from bandloom.export.serve.upload import TIFF_MAGIC
+from tests.export.predict.test_map_scene import run
 from tests.export.serve.hostile import hostile_requests
 from tests.export.serve.server_process import head, read_all, serving, status_of
 from tests.export.stack_file import write_stack
-from tests.export.test_predict import run
 from tests.export.tiny_model import write_tiny_bundle
 
 pytest.importorskip("uvicorn", reason="pip install 'bandloom[serve]'")
@@ -189,7 +189,7 @@ def test_term_lets_running_requests_end(place):
 
 
 def test_a_classifiers_tiles(tmp_path, place):
-    from export.tiling import Tiling
+    from bandloom.export.bundle.tiling import Tiling
     from tests.export.tiny_model import tiny_contract
 
     write_tiny_bundle(tmp_path / "classifier", tiny_contract(tiling=Tiling(48), task="classify"))

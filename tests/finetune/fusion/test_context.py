@@ -3,14 +3,14 @@ import logging
 import numpy as np
 import pytest
 
-from finetune.fusion.config import ContextConfig
-from finetune.fusion.context import context_vectors, read_context, sentences_of, shuffled
-from finetune.fusion.leaks import find_leaks, mean_vector, names_classes
-from finetune.fusion.planted import HINTS, habitual, hinting, write_context
-from finetune.text.errors import TextError
-from finetune.text.vectors import KeptVectors
-from finetune.text.words import ClassWords, class_words
-from shards.shard_set import ShardSet
+from bandloom.errors import TextError
+from bandloom.finetune.fusion.config import ContextConfig
+from bandloom.finetune.fusion.context import context_vectors, read_context, sentences_of, shuffled
+from bandloom.finetune.fusion.leaks import find_leaks, mean_vector, names_classes
+from bandloom.finetune.text.captions.words import ClassWords, class_words
+from bandloom.finetune.text.text_model.vectors import KeptVectors
+from bandloom.shards.read.shard_set import ShardSet
+from benchmarks.planted_context import HINTS, habitual, hinting, write_context
 from tests.finetune.text.aligned_models import Vocabulary
 
 WORDS = (ClassWords("lake", ("lake", "open water")), ClassWords("trees", ("trees", "forest")))

@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from bandloom.errors import CheckpointError
-from bandloom.statistics import Statistics
-from finetune.frozen_features import frozen_features
-from finetune.fusion.config import ImageConfig
-from finetune.fusion.model import FusionHead
-from finetune.fusion.towers import EncoderTower, ResNetTower, make_tower
+from bandloom.finetune.fusion.config import ImageConfig
+from bandloom.finetune.fusion.model import FusionHead
+from bandloom.finetune.fusion.towers import EncoderTower, ResNetTower, make_tower
+from bandloom.finetune.probes.frozen_features import frozen_features
+from bandloom.model.statistics import Statistics
 from tests.finetune.models import S2, chips, encoder
 
 KINDS = ("concatenate", "film", "cross_attention")
@@ -47,8 +47,8 @@ def test_tokens_are_standardised_by_what_the_head_holds():
 
 
 def test_the_encoders_tokens_are_those_that_probes_keep(chip_shards):
-    from finetune.config import FinetuneConfig
-    from finetune.setting import open_data
+    from bandloom.finetune.config import FinetuneConfig
+    from bandloom.finetune.setting import open_data
 
     data = open_data(FinetuneConfig(shards=chip_shards, task="classify")).some(0, 5)
     own = encoder()

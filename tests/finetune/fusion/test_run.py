@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from bandloom.cli import main
-from finetune.fusion.checkpoint import load_fusion
-from finetune.fusion.config import FusionConfig, is_fusion
-from finetune.fusion.planted import write_context
-from finetune.fusion.run import prepare
-from finetune.fusion.table import verdict
-from finetune.text.errors import TextError
-from shards.shard_set import ShardSet
+from bandloom.errors import TextError
+from bandloom.finetune.fusion.checkpoint import load_fusion
+from bandloom.finetune.fusion.config import FusionConfig, is_fusion
+from bandloom.finetune.fusion.run import prepare
+from bandloom.finetune.fusion.table import verdict
+from bandloom.shards.read.shard_set import ShardSet
+from benchmarks.planted_context import write_context
 
 FEW = (
     "size=demo",

@@ -14,12 +14,12 @@ from rasterio.warp import transform
 
 from bandloom.cli import main
 from bandloom.errors import LabelError
-from finetune.labels.ground import Ground
-from finetune.labels.prepare import Request, build_command, examine, prepare
-from finetune.multilabel_data import read_table, scene_key
-from finetune.taxonomy import get_taxonomy
-from shards.scenes import open_scene
-from shards.shard_set import ShardSet
+from bandloom.finetune.data.multilabel import read_table, scene_key
+from bandloom.finetune.labels.ground import Ground
+from bandloom.finetune.labels.prepare import Request, build_command, examine, prepare
+from bandloom.finetune.labels.taxonomy import get_taxonomy
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.shards.scenes import open_scene
 
 
 @pytest.fixture(name="taxonomy")

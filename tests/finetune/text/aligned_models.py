@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from bandloom.encoder import Encoder
-from finetune.text.aligned import Aligned
-from finetune.text.model import AlignModel
-from finetune.text.vectors import KeptVectors
-from finetune.text.words import sentences
+from bandloom.finetune.text.aligned_model import Aligned
+from bandloom.finetune.text.captions.words import sentences
+from bandloom.finetune.text.model import AlignModel
+from bandloom.finetune.text.text_model.vectors import KeptVectors
+from bandloom.model.encoder import Encoder
 from tests.finetune.models import S2, encoder
 
 WORDS = ("water", "forest", "field", "city")

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bandloom.ranks import Ranks
-from finetune.text.contrastive import CONTRASTIVE
+from bandloom.finetune.text.contrastive import CONTRASTIVE
+from bandloom.training.ranks import Ranks
 
 SAMPLES = 8
 
@@ -53,9 +53,9 @@ def align_run(config: dict[str, Any], out: str) -> list[float]:
     """Align on this rank and return the losses that the run's metrics hold."""
     from pathlib import Path
 
+    from bandloom.finetune.text.config import AlignConfig
+    from bandloom.finetune.text.train import align
     from bandloom.run_folder import RunFolder
-    from finetune.text.align import align
-    from finetune.text.config import AlignConfig
 
     run = RunFolder(Path(out))
     align(AlignConfig.model_validate(config), run)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from finetune.text.contrastive import CONTRASTIVE, info_nce, positives, sigmoid
+from bandloom.finetune.text.contrastive import CONTRASTIVE, info_nce, positives, sigmoid
 from tests.bandloom.tiny_training import run_ranks
 from tests.finetune.text.ranked_losses import TwoTowers, data, loss_and_gradients
 

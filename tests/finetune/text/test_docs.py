@@ -10,9 +10,9 @@ import numpy as np
 import yaml
 
 from bandloom.cli import main
-from finetune.text.scratch import write_small_model
-from finetune.text.words import class_words, sentences
-from shards.shard_set import ShardSet
+from bandloom.finetune.text.captions.words import class_words, sentences
+from bandloom.finetune.text.text_model.scratch import write_small_model
+from bandloom.shards.read.shard_set import ShardSet
 
 PAGE = (Path(__file__).parents[3] / "docs" / "text.md").read_text()
 FEW = {"steps": 4, "batch_size": 8, "workers": 0, "snapshot_every": 4, "engine": {"warmup_steps": 1}}

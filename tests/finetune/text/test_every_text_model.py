@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from finetune.text.aligned import Aligned, load_aligned, save_aligned
-from finetune.text.contrastive import CONTRASTIVE
-from finetune.text.errors import TextError
-from finetune.text.model import AlignModel
-from finetune.text.sources import open_text
-from finetune.text.vectors import KeptVectors
+from bandloom.errors import TextError
+from bandloom.finetune.text.aligned_model import Aligned, load_aligned, save_aligned
+from bandloom.finetune.text.contrastive import CONTRASTIVE
+from bandloom.finetune.text.model import AlignModel
+from bandloom.finetune.text.text_model.sources import open_text
+from bandloom.finetune.text.text_model.vectors import KeptVectors
 from tests.finetune.models import S2, chips, encoder
 from tests.finetune.text.text_models import TEXTS, write_model
 

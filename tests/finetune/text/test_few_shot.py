@@ -1,6 +1,6 @@
 import numpy as np
 
-from finetune.text.few_shot import choose, few_shot, fit_head
+from bandloom.finetune.text.few_shot import choose, few_shot, fit_head
 
 
 def unit(values: np.ndarray) -> np.ndarray:

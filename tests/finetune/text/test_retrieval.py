@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from finetune.text.retrieval import chance_precision, chance_recall, retrieval
+from bandloom.finetune.text.retrieval import chance_precision, chance_recall, retrieval
 
 
 def by_hand(scores: np.ndarray, relevant: np.ndarray, depth: int = 100) -> tuple[list[float], float]:

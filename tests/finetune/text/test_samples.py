@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from bandloom.errors import ConfigError, ShardError
-from finetune.config import SplitConfig
-from finetune.splits import TEST, TRAIN
-from finetune.text.samples import chip_side, middle, sample_roles
-from shards.shard_set import ShardSet
+from bandloom.finetune.data.split_config import SplitConfig
+from bandloom.finetune.data.splits import TEST, TRAIN
+from bandloom.finetune.text.samples import chip_side, middle, sample_roles
+from bandloom.shards.read.shard_set import ShardSet
 
 
 def test_samples_of_one_block_have_one_role(chip_shards):

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from bandloom.checkpoint import load_encoder
 from bandloom.cli import main
-from export.export_run import export_run
-from finetune.checkpoint import load_task_model
-from finetune.text.aligned import load_aligned, save_aligned
-from finetune.text.errors import TextError
-from finetune.text.images import images_of
-from finetune.text.report import image_vectors
-from finetune.text.zeroshot import bake, baked, choose_classes, zeroshot
-from shards.shard_set import ShardSet
+from bandloom.errors import TextError
+from bandloom.export.from_torch.export_run import export_run
+from bandloom.finetune.model.checkpoint import load_task_model
+from bandloom.finetune.text.aligned_model import load_aligned, save_aligned
+from bandloom.finetune.text.report import image_vectors
+from bandloom.finetune.text.search.images import images_of
+from bandloom.finetune.text.zeroshot import bake, baked, choose_classes, zeroshot
+from bandloom.model.checkpoint import load_encoder
+from bandloom.shards.read.shard_set import ShardSet
 from tests.finetune.models import chips
 from tests.finetune.text.aligned_models import WORDS, Vocabulary, aligned
 

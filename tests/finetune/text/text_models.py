@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from finetune.text.scratch import word_tokenizer
-from finetune.text.tower import quiet
+from bandloom.finetune.text.text_model.scratch import word_tokenizer
+from bandloom.finetune.text.text_model.tower import quiet
 
 TEXTS = [
     "a satellite image of a forest",

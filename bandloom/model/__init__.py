@@ -1,0 +1,1 @@
+"""Encoder, band embedding, checkpoints and model cards: what a pretrained encoder is, on disk and in memory."""

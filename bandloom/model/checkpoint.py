@@ -1,0 +1,156 @@
+"""Checkpoints that rooms share: Hugging Face's layout, ``config.json``, ``model.safetensors`` and ``README.md``."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from bandloom import __version__
+from bandloom.errors import CheckpointError
+from bandloom.model.encoder import Encoder, EncoderConfig, count_parameters
+from bandloom.model.statistics import Statistics
+from bandloom.output import new_output
+from bandloom.sensors import Sensor
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+
+
+def save_encoder(
+    folder: Path, encoder: Encoder, sensors: Sequence[Sensor], provenance: Mapping[str, Any], *, overwrite: bool = False
+) -> None:
+    """Write an encoder as a folder in Hugging Face's layout, whole or not at all.
+
+    Args:
+        folder: the new folder.
+        encoder: what to save.
+        sensors: the sensors it was trained on, for the card and for checks downstream.
+        provenance: plain JSON types: shards, config, seed, steps, commit.
+        overwrite: replace an existing folder.
+    """
+    record = encoder_record(encoder) | {
+        "model_type": "bandloom-encoder",
+        "sensors": [sensor.to_dict() for sensor in sensors],
+        "provenance": dict(provenance),
+    }
+    save_folder(folder, encoder, record, _card(encoder, sensors, provenance), overwrite=overwrite)
+
+
+def load_encoder(folder: Path) -> Encoder:
+    """Read the encoder of any bandloom checkpoint, a fine-tuned one included.
+
+    Raises:
+        CheckpointError: the folder is absent, incomplete or no bandloom checkpoint.
+    """
+    record, weights = read_folder(folder)
+    encoder = encoder_from_record(record, folder)
+    prefix = "" if record["model_type"] == "bandloom-encoder" else "encoder."
+    own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    load_weights(encoder, own, folder)
+    return encoder
+
+
+def encoder_record(encoder: Encoder) -> dict[str, Any]:
+    """Return what ``config.json`` says of an encoder."""
+    return {
+        "bandloom_version": __version__,
+        "encoder": encoder.config.model_dump(mode="json"),
+        "statistics": encoder.statistics.model_dump(mode="json"),
+    }
+
+
+def encoder_from_record(record: Mapping[str, Any], folder: Path) -> Encoder:
+    """Build an encoder with random weights from what ``config.json`` says."""
+    try:
+        return Encoder(EncoderConfig(**record["encoder"]), Statistics(**record["statistics"]))
+    except (KeyError, TypeError, ValidationError) as cause:
+        raise CheckpointError(f"{folder / CONFIG} does not describe a bandloom encoder ({cause}).") from cause
+
+
+def save_folder(
+    folder: Path, model: nn.Module, record: Mapping[str, Any], card: str, *, overwrite: bool = False
+) -> None:
+    """Write ``config.json``, ``model.safetensors`` and the card, atomically."""
+    from safetensors.torch import save_file
+
+    with new_output(folder, folder=True, overwrite=overwrite) as temporary:
+        weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+        save_file(weights, temporary / WEIGHTS, metadata={"format": "pt"})
+        (temporary / CONFIG).write_text(json.dumps(record, indent=1) + "\n")
+        (temporary / CARD).write_text(card)
+
+
+def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Return the config and the weights of a checkpoint folder.
+
+    Raises:
+        CheckpointError: a file is missing or cannot be read, with what to pass instead.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise CheckpointError(
+                f"{folder} is no checkpoint: it has no {name}; pass a folder that holds {CONFIG} and {WEIGHTS}, such as"
+                " RUN/checkpoint."
+            )
+    try:
+        record = json.loads((folder / CONFIG).read_text())
+        weights = load_file(folder / WEIGHTS)
+    except (ValueError, OSError, SafetensorError) as cause:
+        raise CheckpointError(f"the checkpoint {folder} is damaged ({cause}); use another or train again.") from cause
+    if not isinstance(record, dict) or not str(record.get("model_type", "")).startswith("bandloom"):
+        raise CheckpointError(
+            f"{folder / CONFIG} is not of this project (no bandloom model_type); pass another folder."
+        )
+    return record, weights
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Load every weight by name; nothing may be missing, left over or of another shape.
+
+    Raises:
+        CheckpointError: the first name that does not fit.
+    """
+    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in weights.items()}
+    for name in sorted(own.keys() | given.keys()):
+        if own.get(name) != given.get(name):
+            raise CheckpointError(
+                f"the checkpoint {folder} does not fit its own config: {name} should be {own.get(name, 'absent')},"
+                f" is {given.get(name, 'absent')}; the folder was edited or mixed from two, use another."
+            )
+    model.load_state_dict(dict(weights))
+
+
+def _card(encoder: Encoder, sensors: Sequence[Sensor], provenance: Mapping[str, Any]) -> str:
+    config = encoder.config
+    lines = [
+        "---",
+        "library_name: bandloom",
+        "tags: [remote-sensing, multispectral, masked-autoencoder]",
+        "---",
+        "# A bandloom encoder",
+        "",
+        f"A vision transformer over tokens of {config.token_m} m of ground, every band at its native sampling:"
+        f" width {config.embed_dim}, depth {config.depth}, {count_parameters(encoder):,} parameters.",
+        "",
+        f"Trained on: {', '.join(sensor.name for sensor in sensors)}. Input: digital numbers"
+        " `reflectance * 10000 + 1000`, 0 no data.",
+        "",
+        "| slot | mean reflectance | deviation |",
+        "|---|---|---|",
+        *(
+            f"| {s} | {encoder.statistics.mean[s]:.4f} | {encoder.statistics.std[s]:.4f} |"
+            for s in encoder.statistics.mean
+        ),
+        "",
+        "## Provenance",
+        "",
+        *(f"- {key}: {value}" for key, value in provenance.items()),
+    ]
+    return "\n".join(lines) + "\n"

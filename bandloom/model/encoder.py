@@ -1,0 +1,158 @@
+"""The encoder: a vision transformer over tokens of ground, every band at its native sampling."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from bandloom.config import Config
+from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
+from bandloom.model.embedding import TokenEmbedding
+from bandloom.model.statistics import Statistics
+from bandloom.sensors import REFERENCE_TOKEN_M, Sensor
+
+SIZES: dict[str, dict[str, Any]] = {
+    # demo and tiny are ours; B, L, H: Dosovitskiy 2021, table 1; S: Touvron 2021; g: Zhai 2022, table 2
+    "demo": {"embed_dim": 128, "depth": 4, "num_heads": 2},
+    "tiny": {"embed_dim": 192, "depth": 6, "num_heads": 3},
+    "S": {"embed_dim": 384, "depth": 12, "num_heads": 6},
+    "B": {"embed_dim": 768, "depth": 12, "num_heads": 12},
+    "L": {"embed_dim": 1024, "depth": 24, "num_heads": 16},
+    "H": {"embed_dim": 1280, "depth": 32, "num_heads": 16},
+    "g": {"embed_dim": 1408, "depth": 40, "num_heads": 16, "mlp_ratio": 6144 / 1408},
+}
+
+
+class EncoderConfig(Config):
+    """The shape of an encoder; :meth:`of_size` derives it from one dial."""
+
+    embed_dim: int = Field(default=192, gt=0, description="D, the width of a token; a multiple of 4 and of num_heads")
+    depth: int = Field(default=6, gt=0, description="number of transformer blocks")
+    num_heads: int = Field(default=3, gt=0, description="attention heads a block")
+    mlp_ratio: float = Field(default=4.0, gt=0, description="width of a block's MLP over embed_dim")
+    token_m: int = Field(
+        default=60, gt=0, description="metres of ground a token covers; any multiple of 60, fixed for life"
+    )
+    drop_path: float = Field(
+        default=0.0, ge=0, lt=1, description="stochastic depth of the last block, rising linearly to it"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "EncoderConfig":
+        if self.embed_dim % (4 * self.num_heads) and (self.embed_dim % 4 or self.embed_dim % self.num_heads):
+            raise ValueError(f"embed_dim {self.embed_dim} must be a multiple of 4 and of num_heads {self.num_heads}")
+        if self.token_m % REFERENCE_TOKEN_M:
+            raise ValueError(f"token_m {self.token_m} must be a multiple of {REFERENCE_TOKEN_M}")
+        return self
+
+    @classmethod
+    def of_size(cls, size: str, **changes: Any) -> "EncoderConfig":
+        """Return the shape of a named size (demo, tiny, S, B, L, H or g), with some fields changed."""
+        return cls(**(SIZES[size] | changes))
+
+
+def position_embedding(rows: int, columns: int, embed_dim: int, token_m: int) -> Tensor:
+    """Return the sine-cosine embedding of token centres in metres, ``(rows * columns, D)``.
+
+    One unit is 60 m of ground whatever ``token_m``, half of the width for each axis (He et al. 2022, appendix A.1).
+    """
+    rate = 10000.0 ** -(torch.arange(embed_dim // 4) / (embed_dim / 4))
+    unit = token_m / REFERENCE_TOKEN_M
+
+    def axis(count: int) -> Tensor:
+        angle = ((torch.arange(count) + 0.5) * unit)[:, None] * rate  # (count, D / 4)
+        return torch.cat([angle.sin(), angle.cos()], dim=1)  # (count, D / 2)
+
+    y = axis(rows)[:, None].expand(rows, columns, -1)
+    x = axis(columns)[None].expand(rows, columns, -1)
+    return torch.cat([x, y], dim=-1).reshape(rows * columns, embed_dim)
+
+
+def take_tokens(tokens: Tensor, ids: Tensor) -> Tensor:
+    """Gather tokens: ``(B, T, X)`` and ids ``(B, V)`` give ``(B, V, X)``."""
+    return tokens.gather(1, ids[..., None].expand(-1, -1, tokens.shape[-1]))
+
+
+class Encoder(nn.Module):
+    """Embed native samples, add positions in metres, and run timm's transformer blocks (their parameter names too)."""
+
+    def __init__(self, config: EncoderConfig, statistics: Statistics) -> None:
+        super().__init__()
+        from timm.models.vision_transformer import Block
+
+        self.config = config
+        self.embed_dim = config.embed_dim
+        self.embed = TokenEmbedding(config.embed_dim, config.token_m, statistics)
+        rates = [config.drop_path * index / max(1, config.depth - 1) for index in range(config.depth)]
+        self.blocks = nn.ModuleList(
+            Block(config.embed_dim, config.num_heads, config.mlp_ratio, qkv_bias=True, drop_path=rate) for rate in rates
+        )
+        self.norm = nn.LayerNorm(config.embed_dim, eps=1e-6)
+        self.blocks.apply(_init_linear)
+
+    @property
+    def statistics(self) -> Statistics:
+        """What reflectance is normalised by."""
+        return self.embed.statistics
+
+    def grid(self, groups: Mapping[int, Tensor]) -> tuple[int, int]:
+        """Return token rows and columns of native groups."""
+        gsd, group = next(iter(groups.items()))
+        return group.shape[-2] * gsd // self.config.token_m, group.shape[-1] * gsd // self.config.token_m
+
+    def positions(self, rows: int, columns: int) -> Tensor:
+        """Return the position embedding of a token grid on the encoder's device, ``(T, D)``."""
+        return position_embedding(rows, columns, self.embed_dim, self.config.token_m).to(self.norm.weight.device)
+
+    def samples(self, groups: Mapping[int, Tensor], sensor: Sensor) -> tuple[Tensor, Tensor]:
+        """Return normalised samples ``(B, T, S)`` and their validity; see :meth:`TokenEmbedding.samples`."""
+        return self.embed.samples(groups, sensor)
+
+    def forward_tokens(self, samples: Tensor, valid: Tensor, sensor: Sensor, positions: Tensor) -> Tensor:
+        """Encode tokens that may be a selection: samples ``(B, V, S)``, positions ``(V, D)`` or ``(B, V, D)``."""
+        tokens = self.embed(samples, valid, sensor) + positions
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.norm(tokens)
+
+    def forward_features(self, groups: Mapping[int, Tensor], sensor: Sensor) -> Tensor:
+        """Encode whole chips of digital numbers ``{gsd_m: (B, C, H, W)}`` into features ``(B, T, D)``, T row by row."""
+        samples, valid = self.samples(groups, sensor)
+        return self.forward_tokens(samples, valid, sensor, self.positions(*self.grid(groups)))
+
+    def forward_intermediates(
+        self, groups: Mapping[int, Tensor], sensor: Sensor, indices: Sequence[int]
+    ) -> list[Tensor]:
+        """Return the outputs of the blocks at ``indices`` (0 is the first), normalised, ``(B, T, D)`` each."""
+        samples, valid = self.samples(groups, sensor)
+        tokens = self.embed(samples, valid, sensor) + self.positions(*self.grid(groups))
+        kept = {}
+        for index, block in enumerate(self.blocks):
+            tokens = block(tokens)
+            if index in indices:
+                kept[index] = self.norm(tokens)
+        return [kept[index] for index in indices]
+
+    forward = forward_features
+
+
+def drop_slots(valid: Tensor, sensor: Sensor, token_m: int, dropped: Tensor) -> Tensor:
+    """Return the validity ``(B, T, S)`` with whole slots removed; ``dropped`` is ``(B, 13)`` bool, True removed."""
+    from bandloom.model.token_layout import token_layout
+
+    slot = torch.from_numpy(token_layout(sensor, token_m).slot_of_sample()).to(valid.device)
+    return valid & ~dropped[:, None, slot]
+
+
+def count_parameters(module: nn.Module, *, trainable: bool = False) -> int:
+    """Return the number of parameters, or of those that train."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable)
+
+
+def _init_linear(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,1 @@
+"""Training engine: plain torch or DeepSpeed, the loop, learning rates, snapshots and resume."""

@@ -1,0 +1,111 @@
+"""The training engine: one interface; plain torch (DDP where there are ranks) or DeepSpeed, by config alone.
+
+``engine.train_step(micro_batches, loss_of, step)`` runs one optimizer step over this rank's micro batches. What has
+to be the same on all ranks (loss, gradient norm, whether the step was finite) is agreed before it returns.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from bandloom.config import Config
+from bandloom.training.precision import Precision
+from bandloom.training.ranks import Ranks
+
+LossOf = Callable[[nn.Module, Any], Tensor]
+
+
+class EngineConfig(Config):
+    """How the weights are trained."""
+
+    kind: Literal["torch", "deepspeed"] = Field(
+        default="torch", description="plain torch (DDP over the ranks) or DeepSpeed"
+    )
+    lr: float = Field(default=1.5e-3, gt=0, description="peak learning rate")
+    min_lr_ratio: float = Field(default=0.01, ge=0, le=1, description="last learning rate over the peak")
+    warmup_steps: int = Field(default=100, ge=0, description="steps of linear warm-up before the cosine")
+    weight_decay: float = Field(default=0.05, ge=0, description="AdamW's decay, on matrices alone")
+    betas: tuple[float, float] = Field(default=(0.9, 0.95), description="AdamW's betas; 0.95 is MAE's for pretraining")
+    clip_grad_norm: float = Field(default=1.0, gt=0, description="gradients are scaled down to this norm")
+    precision: Precision = Field(
+        default="auto", description="autocast type; auto: bf16 where the hardware has it. Weights and moments stay fp32"
+    )
+    accumulate: int = Field(default=1, gt=0, description="micro batches an optimizer step")
+    activation_checkpointing: bool = Field(
+        default=False, description="compute blocks again on the way back: a third more time, far less memory"
+    )
+    compile: bool = Field(default=False, description="torch.compile the model; compare the losses before you trust it")
+    layer_decay: float | None = Field(
+        default=None, gt=0, le=1, description="learning rate factor a block, towards the input"
+    )
+    max_skipped: int = Field(
+        default=5, gt=0, description="steps in a row that may be skipped as not finite before the run stops"
+    )
+    zero_stage: Literal[0, 1, 2, 3] = Field(
+        default=0, description="DeepSpeed's sharding: 0 for S and B, 1 for L, H and g; more only when memory is short"
+    )
+    deepspeed: dict[str, Any] | Path = Field(
+        default_factory=dict, description="merged into DeepSpeed's config: keys, or the path of a ds_config.json"
+    )
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one step did, the same on all ranks but for ``finite_here``."""
+
+    loss: float
+    grad_norm: float
+    lr: float
+    skipped: bool
+    finite_here: bool = True  # this rank's own loss, to find the samples at fault
+
+
+class Engine(ABC):
+    """Trains one model; see the module's first lines."""
+
+    ranks: Ranks
+    model: nn.Module
+    config: EngineConfig
+    steps: int
+
+    @abstractmethod
+    def train_step(self, micro_batches: Sequence[Any], loss_of: LossOf, step: int) -> StepReport:
+        """Take optimizer step ``step`` on this rank's micro batches.
+
+        Args:
+            micro_batches: ``config.accumulate`` of them, what ``loss_of`` understands.
+            loss_of: ``(module, micro_batch) -> scalar``, the mean over the micro batch; calls the module it is given.
+            step: 0 is the first; decides the learning rate.
+        """
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """Return this rank's share of what a resumed run needs, on the CPU; the shares of all ranks are the whole.
+
+        Names are ``model.PARAMETER`` and ``optimizer.MOMENT.PARAMETER``, the same for every engine. All ranks call it.
+        """
+
+    @abstractmethod
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Load the whole state, from whatever engine and number of ranks saved it."""
+
+    @abstractmethod
+    def whole_model(self) -> nn.Module:
+        """Return the model with all its weights, to save or to look at; all ranks call it, each may run it alone."""
+
+
+def own_share(sizes: Mapping[str, int], ranks: Ranks) -> set[str]:
+    """Return the names that this rank writes: largest first, each to the rank that has least, the same on all ranks."""
+    load = [0] * ranks.world
+    mine = set()
+    for name, size in sorted(sizes.items(), key=lambda item: (-item[1], item[0])):
+        owner = load.index(min(load))
+        load[owner] += size
+        if owner == ranks.rank:
+            mine.add(name)
+    return mine

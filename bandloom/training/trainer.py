@@ -1,0 +1,302 @@
+"""The training loop of every stage: steps, snapshots, markers, metrics; what differs comes in as a loss and hooks."""
+
+import contextlib
+import errno
+import functools
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from bandloom.config import Config
+from bandloom.console import console, logger, progress_bar
+from bandloom.errors import OutputError, TrainingError
+from bandloom.markers import EXIT_DONE, EXIT_STOPPED, RunMarkers
+from bandloom.run_folder import RunFolder
+from bandloom.training.device_batch import DeviceBatch
+from bandloom.training.engine import Engine, EngineConfig, LossOf, StepReport
+from bandloom.training.profiling import StepProfiler
+from bandloom.training.ranks import Ranks
+from bandloom.training.snapshots import Snapshots, require_clean
+from bandloom.training.throughput import Throughput
+
+
+class TrainerConfig(Config):
+    """How long, how much and how often."""
+
+    steps: int = Field(default=2000, gt=0, description="optimizer steps")
+    batch_size: int = Field(
+        default=32, gt=0, description="samples a step over all ranks; a multiple of ranks x accumulate"
+    )
+    seed: int = Field(default=0, ge=0, description="of the weights, the order, the masks and the augmentation")
+    workers: int = Field(default=2, ge=0, description="loader workers a rank")
+    log_every: int = Field(default=20, gt=0, description="steps between lines of metrics.jsonl")
+    snapshot_every: int = Field(default=500, gt=0, description="steps between snapshots; the last step always has one")
+    keep_last: int = Field(default=2, gt=0, description="snapshots kept")
+    keep_every: int | None = Field(default=None, gt=0, description="snapshots of these multiples are kept for good")
+    wandb: str | None = Field(default=None, description="project at Weights & Biases to report to; null: none")
+    engine: EngineConfig = Field(default_factory=EngineConfig)
+
+
+@dataclass(frozen=True)
+class LoadedStep:
+    """What one step trains on: this rank's batch, and the loader's state after it (three integers)."""
+
+    batch: DeviceBatch
+    state: dict[str, int]
+
+
+@dataclass
+class Task:
+    """What a stage brings to the loop.
+
+    Args:
+        loss_of: ``(module, DeviceBatch) -> scalar``.
+        open_loader: called with the loader's state (None: the beginning), yields steps without end.
+        hooks: ``(every, hook)``: ``hook(step)`` runs on all ranks after each ``every`` steps and after the last. What
+            it returns, where that is a number, is the model's score, larger is better: its best snapshot is kept.
+        save_beside: rank 0 calls it with each snapshot's folder and the whole model, to put the finished part there.
+        flops_per_sample: FLOPs of a training step for one sample, for the MFU.
+    """
+
+    loss_of: LossOf
+    open_loader: Callable[[dict[str, int] | None], Iterator[LoadedStep]]
+    hooks: Sequence[tuple[int, Callable[[int], float | None]]] = field(default_factory=tuple)
+    save_beside: Callable[[Path, nn.Module], None] | None = None
+    flops_per_sample: float | None = None
+
+
+class Trainer:
+    """Runs a task to its end, or to a request to stop, and can go on from any snapshot."""
+
+    def __init__(
+        self, run: RunFolder, config: TrainerConfig, engine: Engine, task: Task, *, profile: bool = False
+    ) -> None:
+        self.run, self.config, self.engine, self.task = run, config, engine, task
+        self.ranks: Ranks = engine.ranks
+        self.markers = RunMarkers(run.path, inside=run.inside.path if run.inside else None)
+        self.snapshots = Snapshots(run.path / "snapshots", self.ranks, config.keep_last, config.keep_every)
+        self.step = 0
+        self._loader_state: dict[str, int] | None = None
+        self._saved_step: int | None = None
+        self._skipped_in_a_row = 0
+        self._throughput = Throughput(config.batch_size, self.ranks.world, self.ranks.device, task.flops_per_sample)
+        self._profiler = StepProfiler(run.path / "profile" if profile and self.ranks.rank == 0 else None)
+
+    def train(self) -> int:
+        """Train to the end; returns the process's exit code (0 done, 75 stopped after a save).
+
+        Raises:
+            TrainingError: too many steps in a row were not finite.
+        """
+        self._claim()
+        try:
+            if self.config.wandb and self.ranks.rank == 0:
+                self.run.report_to(self.config.wandb)
+            self._loader_state = self._resume()
+            steps = self.task.open_loader(self._loader_state)
+            with _ProgressLine(self.config.steps, self.step, self.ranks.rank == 0) as line, self._profiler:
+                while self.step < self.config.steps:
+                    self._one_step(steps, line)
+                    if self.ranks.any(self.markers.stop_requested()):
+                        return self._stop()
+                    if self.step % self.config.snapshot_every == 0 and self.step < self.config.steps:
+                        self._snapshot()
+            if self._saved_step != self.step:
+                self._snapshot()
+        except BaseException as cause:
+            self._fail(cause)
+            raise
+        finally:
+            self.run.end_report()
+        return EXIT_DONE
+
+    def finish(self) -> int:
+        """Mark the run as done, once the stage has written its results."""
+        return self._end("done", EXIT_DONE)
+
+    def _claim(self) -> None:
+        self.markers.attempt = self.ranks.broadcast_text(self.markers.attempt)
+        if self.ranks.rank == 0:
+            self.markers.claim()
+        self.ranks.barrier()
+        self.markers.listen()
+
+    def _resume(self) -> dict[str, int] | None:
+        latest = self.snapshots.latest()
+        if latest is None:
+            require_clean(self.snapshots)
+            self._forget_after(0)
+            return None
+        self.engine.load_state(latest.load())
+        self.step = self._saved_step = latest.step
+        self._forget_after(self.step)
+        self._throughput.start(self.step)
+        logger.info("resumed from step %d of %d", self.step, self.config.steps)
+        return latest.trainer["loader"]
+
+    def _forget_after(self, step: int) -> None:
+        """Take out of the metrics what an attempt that died wrote about steps that are now done again."""
+        if self.ranks.rank == 0:
+            with _full_disk_said("the metrics of steps that are done again stay"):
+                self.run.forget_after(step)
+        self.ranks.barrier()
+
+    def _one_step(self, steps: Iterator[LoadedStep], line: "_ProgressLine") -> None:
+        began = time.monotonic()
+        loaded = next(steps)
+        self._throughput.waited(time.monotonic() - began)
+        # stochastic depth draws from torch's generator: seeded by the step, it needs no state in a snapshot
+        torch.manual_seed((self.config.seed * 1_000_003 + self.step) * 65_537 + self.ranks.rank)
+        micro = loaded.batch.split(self.config.engine.accumulate)
+        report = self.engine.train_step(micro, self.task.loss_of, self.step)
+        self.step += 1
+        self._loader_state = loaded.state
+        self._profiler.step()
+        self._check_finite(report, loaded)
+        with _full_disk_said("the heartbeat and the metrics are not written"):
+            self.markers.beat(self.step, self.ranks.rank, loss=report.loss, total=self.config.steps)
+            if self.ranks.rank == 0 and (self.step % self.config.log_every == 0 or self.step == self.config.steps):
+                self._log(report)
+        line.advance(self.step, report.loss)
+        for every, hook in self.task.hooks:
+            if self.step % every == 0 or self.step == self.config.steps:
+                self._run(hook)
+
+    def _run(self, hook: Callable[[int], float | None]) -> None:
+        score = None
+        with _full_disk_said("what this step shows is not written"):
+            score = hook(self.step)
+        best = self.snapshots.best() if self.ranks.rank == 0 else None
+        better = score is not None and (best is None or score > best["score"])
+        # rank 0 decides: the others may have no score
+        if self.ranks.any(better and self.ranks.rank == 0):
+            if self._saved_step != self.step:
+                self._snapshot()
+            if self._saved_step == self.step and score is not None:
+                with _full_disk_said("the best snapshot is not marked"):
+                    self.snapshots.mark_best(self.step, score)
+
+    def _check_finite(self, report: StepReport, loaded: LoadedStep) -> None:
+        if not report.skipped:
+            self._skipped_in_a_row = 0
+            return
+        self._skipped_in_a_row += 1
+        own = "" if report.finite_here else ", ".join(loaded.batch.all_keys)
+        at_fault = [keys for keys in self.ranks.gather_texts(own) if keys]
+        # a gradient that overflows has a finite loss on every rank: then all samples are named
+        keys = "; ".join(at_fault or self.ranks.gather_texts(", ".join(loaded.batch.all_keys)))
+        if self.ranks.rank == 0:
+            logger.warning("step %d was not finite and changed nothing; it held the samples %s", self.step, keys)
+            with _full_disk_said("the skipped step is not noted"):
+                self.run.log(self.step, "event", event="skipped", keys=keys, in_a_row=self._skipped_in_a_row)
+        if self._skipped_in_a_row >= self.config.engine.max_skipped:
+            raise TrainingError(
+                f"{self._skipped_in_a_row} steps in a row were not finite, the last with the samples {keys}; look at"
+                " these samples, or lower trainer.engine.lr."
+            )
+
+    def _log(self, report: StepReport) -> None:
+        self.run.log(
+            self.step,
+            "train",
+            loss=report.loss if math.isfinite(report.loss) else None,
+            lr=report.lr,
+            grad_norm=report.grad_norm if math.isfinite(report.grad_norm) else None,
+            **self._throughput.report(self.step, self.config.steps),
+        )
+
+    def _snapshot(self) -> None:
+        began = time.monotonic()
+        if self.ranks.any(not self.markers.is_owner()):
+            self.markers.check_owner()
+            raise TrainingError("another rank found that this run belongs to another attempt; let this process end.")
+        trainer: dict[str, Any] = {"loader": self._loader_state, "config": self.config.model_dump(mode="json")}
+        if self.snapshots.save(self.step, self.engine.state(), trainer, self._beside()):
+            self._saved_step = self.step
+            if self.ranks.rank == 0:
+                with _full_disk_said("the launcher is not told of this snapshot"):
+                    self.markers.saved(self.step, time.monotonic() - began)
+
+    def _beside(self) -> Callable[[Path], None] | None:
+        save_beside = self.task.save_beside
+        if save_beside is None:
+            return None
+        model = self.engine.whole_model()
+        return lambda folder: save_beside(folder, model)
+
+    def _stop(self) -> int:
+        if self._saved_step != self.step:
+            self._snapshot()
+        if self._saved_step == self.step:
+            return self._end("stopped", EXIT_STOPPED)
+        kept = f"the snapshot of step {self._saved_step} is the newest" if self._saved_step else "there is no snapshot"
+        return self._end("stopped", EXIT_STOPPED, f"step {self.step} could not be saved: {kept}")
+
+    def _end(self, reason: str, code: int, message: str = "") -> int:
+        if self.ranks.rank == 0:
+            with _full_disk_said("how this attempt ended is not noted"):
+                self.markers.write_end(reason, self.step, code, message)
+        self.ranks.barrier()
+        if code == EXIT_STOPPED:
+            logger.info("stopped on request after step %d; the same command goes on from here", self.step)
+        if message:
+            logger.warning("%s", message)
+        return code
+
+    def _fail(self, cause: BaseException) -> None:
+        """Say why, unless a rank that fell first has said so: the others then only see their connections close."""
+        if not (self.markers.attempt_folder / "end").exists():
+            with contextlib.suppress(OSError):
+                self.markers.write_end("failed", self.step, 1, f"{type(cause).__name__}: {cause}")
+
+
+@contextlib.contextmanager
+def _full_disk_said(consequence: str) -> Iterator[None]:
+    """Let a full disk cost what was to be written, and not the run."""
+    try:
+        yield
+    except (OSError, OutputError) as cause:
+        inner = cause if isinstance(cause, OSError) else cause.__cause__
+        if not isinstance(inner, OSError) or inner.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _say_once(consequence)
+
+
+@functools.cache
+def _say_once(consequence: str) -> None:
+    logger.warning("the disk is full: %s; training goes on", consequence)
+
+
+class _ProgressLine:
+    """The bar on a terminal; a plain line every ten seconds in a job's log."""
+
+    def __init__(self, total: int, done: int, shown: bool) -> None:
+        self.total, self.shown = total, shown
+        self._bar = progress_bar() if shown and console.is_terminal else None
+        self._began, self._done, self._said = time.monotonic(), done, time.monotonic()
+
+    def __enter__(self) -> "_ProgressLine":
+        if self._bar is not None:
+            self._bar.start()
+            self._task = self._bar.add_task("training", total=self.total, completed=self._done)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, step: int, loss: float) -> None:
+        """Show that ``step`` is done."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, note=f"loss {loss:.4f}")
+        elif self.shown and (time.monotonic() - self._said > 10 or step == self.total):
+            self._said = time.monotonic()
+            left_s = (self._said - self._began) / max(1, step - self._done) * (self.total - step)
+            logger.info("step %d of %d, loss %.4f, %.0f s left", step, self.total, loss, left_s)

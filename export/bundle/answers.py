@@ -1,0 +1,43 @@
+"""What logits say: a probability for every class at the model's temperature, and which classes are there."""
+
+import numpy as np
+
+from bandloom.errors import BundleError
+from bandloom.export.bundle.record import Contract
+
+EVEN = 0.5  # the threshold of a class that has none of its own
+
+
+def probabilities(contract: Contract, logits: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Return probabilities of logits whose classes lie along ``axis``; of several classes at once they do not sum to 1.
+
+    The temperature was fitted on validation labels (Guo et al. 2017, On calibration of modern neural networks); it
+    changes no class.
+    """
+    cooled = logits / np.float32(contract.temperature)
+    if contract.task == "multilabel":
+        return 1 / (1 + np.exp(-cooled.clip(-80, 80)))
+    raised = np.exp(cooled - cooled.max(axis=axis, keepdims=True))
+    return raised / raised.sum(axis=axis, keepdims=True)
+
+
+def decisions(contract: Contract, logits: np.ndarray) -> np.ndarray:
+    """Return what is decided for ``(B, K, ...)``: the likeliest class ``(B, ...)``, or ``(B, K)`` bool of several."""
+    if contract.task != "multilabel":
+        return logits.argmax(axis=1)
+    return probabilities(contract, logits, axis=1) >= thresholds(contract)
+
+
+def thresholds(contract: Contract) -> np.ndarray:
+    """Return the probability from which on each class is there, ``(K,)``."""
+    return np.array(contract.thresholds or (EVEN,) * len(contract.get_label_set()))
+
+
+def check_thresholds(given: tuple[float, ...], classes: int) -> None:
+    """Check that there is a threshold for every class, or none at all.
+
+    Raises:
+        BundleError: there are some, and not as many as classes.
+    """
+    if len(given) not in (0, classes):
+        raise BundleError(f"there are {len(given)} thresholds for {classes} classes; fine-tune the model anew.")

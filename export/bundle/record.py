@@ -1,0 +1,211 @@
+"""What a bundle says of itself: everything that a wrong use needs to be refused, as one frozen record."""
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import Field
+
+from bandloom import values
+from bandloom.config import Config
+from bandloom.export.bundle.tiling import Tiling
+from bandloom.label_set import IGNORE_INDEX, LabelSet
+from bandloom.sensors import Sensor
+
+SCHEMA_VERSION = 2  # 2: the tasks multilabel and change, temperature, thresholds
+CONTRACT_KEY = "bandloom.contract"  # the entry of an engine's own metadata that ties it to its record
+
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Task = Literal["segment", "classify", "multilabel", "change"]
+MAP_TASKS = ("segment", "change")  # a class a pixel; the others answer once a tile
+DATES = ("before", "after")
+
+
+class GroupRecord(Config):
+    """One engine input: bands that share a sampling grid, in the order of the array's channel axis."""
+
+    name: str = Field(description="the input's name, such as g10")
+    gsd_m: int = Field(gt=0)
+    bands: tuple[str, ...] = Field(description="band names in channel order; of two dates B02@before, ..., B02@after")
+    slots: tuple[str, ...] = Field(description="the slot that each band fills")
+
+
+class ValueConvention(Config):
+    """How a sample is stored: ``dn = round(reflectance * scale) + offset``, uint16 as little-endian byte pairs."""
+
+    dtype: Literal["uint16 as little-endian uint8 pairs"] = "uint16 as little-endian uint8 pairs"
+    scale: int = values.SCALE
+    offset: int = values.OFFSET
+    nodata: int = values.NODATA
+    saturated: int = values.SATURATED
+
+
+class Contract(Config):
+    """The part of a bundle's record that gives its numbers their meaning.
+
+    The model file carries its digest and ``golden.npz`` the whole of it, so a record edited beside them is found out
+    even when its checksums were made anew.
+    """
+
+    task: Task
+    sensor: dict[str, Any] = Field(description="the sensor's whole record")
+    groups: tuple[GroupRecord, ...] = Field(min_length=1)
+    token_m: int = Field(gt=0)
+    tile_px: int = Field(gt=0, description="side of an input tile in pixels of 10 m")
+    margin_px: int = Field(ge=0, description="thrown away on each side of a tile")
+    taper_px: int = Field(ge=0, description="over which neighbouring tiles are blended")
+    values: ValueConvention = ValueConvention()
+    statistics: dict[str, dict[str, float]] = Field(description="mean and std of reflectance by slot, in the model")
+    label_set: dict[str, Any] = Field(description="classes by index: code, name and colour")
+    map_nodata: int = Field(description="what a map holds where there is no class")
+    temperature: float = Field(default=1.0, gt=0, description="divides logits before they are read as probabilities")
+    thresholds: tuple[float, ...] = Field(
+        default=(), description="multilabel: the probability from which on each class is there; empty: 0.5"
+    )
+
+    def digest(self) -> str:
+        """Return the sha256 of the contract's canonical JSON."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def get_sensor(self) -> Sensor:
+        """Return the sensor whose scenes the bundle takes."""
+        return Sensor.from_dict(self.sensor)
+
+    def get_label_set(self) -> LabelSet:
+        """Return the classes."""
+        return LabelSet.from_dict(self.label_set)
+
+    @property
+    def makes_map(self) -> bool:
+        """Whether there is a class for every pixel, rather than an answer for every tile."""
+        return self.task in MAP_TASKS
+
+    @property
+    def dates(self) -> int:
+        """How many dates of the same ground go in, the earlier one's bands first in every group."""
+        return len(DATES) if self.task == "change" else 1
+
+    @property
+    def tiling(self) -> Tiling:
+        """Where tiles lie and how they are blended."""
+        return Tiling(self.tile_px, self.margin_px, self.taper_px)
+
+
+class Parity(Config):
+    """How far a model file is from torch on the golden chips, and what was allowed."""
+
+    chips: int = Field(gt=0)
+    source: str = Field(description="where the chips came from")
+    max_abs: float = Field(ge=0, description="largest absolute difference of a logit")
+    argmax_agreement: float = Field(ge=0, le=1, description="share of pixels (or chips) with the same class")
+    allowed_max_abs: float = Field(ge=0)
+    required_agreement: float = Field(ge=0, le=1)
+    runtime: str = Field(description="what ran the file")
+    score: float | None = Field(None, description="accuracy on labelled chips, where there were some")
+    torch_score: float | None = Field(None, description="the same of torch in fp32")
+
+    @property
+    def passes(self) -> bool:
+        """Tell whether the file is as close as it must be."""
+        return self.max_abs <= self.allowed_max_abs and self.argmax_agreement >= self.required_agreement
+
+
+class ModelFile(Config):
+    """One precision of the model."""
+
+    file: str
+    precision: Precision
+    opset: int
+    parity: Parity
+
+
+class FeatureFile(Config):
+    """The encoder alone, for embeddings; fp32."""
+
+    file: str
+    opset: int
+    embed_dim: int = Field(gt=0, description="D, the bands of an embedding")
+    max_abs: float = Field(ge=0, description="largest difference of a feature from torch's on the held chips")
+    allowed_max_abs: float = Field(ge=0)
+
+
+class EngineFile(Config):
+    """One compiled engine."""
+
+    file: str
+    backend: Literal["tensorrt", "tensorrt-rtx"]
+    backend_version: str
+    precision: Precision
+    compute_capabilities: tuple[str, ...] = Field(description="such as sm_89")
+    batch: tuple[int, int, int] = Field(description="smallest, usual and largest batch of its profile")
+    built_without_gpu: bool
+    executed: bool = Field(False, description="whether its parity was measured by running it")
+
+
+class BundleRecord(Config):
+    """``bundle.json``."""
+
+    schema_version: Literal[2] = SCHEMA_VERSION
+    name: str
+    contract: Contract
+    models: tuple[ModelFile, ...] = Field(min_length=1, description="the first one is what runs by default")
+    engines: tuple[EngineFile, ...] = ()
+    features: FeatureFile | None = Field(default=None, description="the encoder, where it was asked for")
+    files: dict[str, str] = Field(description="sha256 of every other file of the bundle, by name")
+    versions: dict[str, str]
+    created: str = Field(description="UTC time")
+    provenance: dict[str, Any] = Field(default_factory=dict, description="down to shards and checkpoint")
+
+    def model(self, precision: str | None = None) -> ModelFile:
+        """Return the model of that precision, or the default one.
+
+        Raises:
+            KeyError: the bundle has no such precision.
+        """
+        for each in self.models:
+            if precision is None or each.precision == precision:
+                return each
+        raise KeyError(precision)
+
+
+def group_records(sensor: Sensor, task: Task) -> tuple[GroupRecord, ...]:
+    """Return the inputs of a model: the sensor's groups, of two dates stacked band group by band group."""
+    dates = tuple(f"@{date}" for date in DATES) if task == "change" else ("",)
+    return tuple(
+        GroupRecord(
+            name=g.name,
+            gsd_m=g.gsd_m,
+            bands=tuple(b.name + date for date in dates for b in g.bands),
+            slots=g.slots * len(dates),
+        )
+        for g in sensor.groups
+    )
+
+
+def contract_of(
+    sensor: Sensor,
+    label_set: LabelSet,
+    task: Task,
+    token_m: int,
+    tiling: Tiling,
+    statistics: dict[str, dict[str, float]],
+    *,
+    temperature: float = 1.0,
+    thresholds: tuple[float, ...] = (),
+) -> Contract:
+    """Build the contract of a model from what it was trained with."""
+    return Contract(
+        task=task,
+        sensor=sensor.to_dict(),
+        groups=group_records(sensor, task),
+        token_m=token_m,
+        tile_px=tiling.tile_px,
+        margin_px=tiling.margin_px,
+        taper_px=tiling.taper_px,
+        statistics=statistics,
+        label_set=label_set.to_dict(),
+        map_nodata=IGNORE_INDEX,
+        temperature=temperature,
+        thresholds=thresholds,
+    )

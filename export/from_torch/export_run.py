@@ -1,0 +1,198 @@
+"""From a fine-tuned checkpoint to a verified bundle."""
+
+import datetime as dt
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from bandloom import __version__
+from bandloom.errors import BundleError, CheckpointError
+from bandloom.export.bundle.answers import check_thresholds
+from bandloom.export.bundle.bundle import Bundle, read_bundle, seal, sha256_of
+from bandloom.export.bundle.golden import GOLDEN, golden_of, write_golden
+from bandloom.export.bundle.record import BundleRecord, Contract, contract_of
+from bandloom.export.bundle.tiling import CELL_PX, Tiling
+from bandloom.export.from_torch.held_chips import Ground, held_chips
+from bandloom.export.from_torch.parity import torch_logits
+from bandloom.export.from_torch.write_features import write_features
+from bandloom.export.from_torch.write_model import write_precision
+from bandloom.export.runtimes.verify import verify
+from bandloom.finetune.model.task_model import CHIP_TASKS, TaskModel
+from bandloom.output import new_output
+
+GOLDEN_CHIPS = 4
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+
+
+def export_run(
+    run: Path,
+    out: Path,
+    *,
+    shards: Path | None = None,
+    margin_px: int | None = None,
+    taper_px: int | None = None,
+    precisions: Sequence[str] = ("fp32",),
+    embeddings: bool = False,
+) -> Bundle:
+    """Export a run's final checkpoint as a bundle, whole or not at all.
+
+    Args:
+        run: a fine-tuning run, or a checkpoint folder.
+        out: the new bundle.
+        shards: where held chips come from; None takes the run's own, or draws them from its statistics.
+        margin_px: thrown away on each side of a tile; None takes the default of :func:`default_tiling`.
+        taper_px: over which tiles are blended; None takes the default.
+        precisions: fp32, which is always written, and any of fp16, bf16 and int8.
+        embeddings: also write the encoder alone, for embeddings of scenes.
+
+    Raises:
+        CheckpointError: there is no fine-tuned checkpoint.
+        BundleError: the model cannot be exported, or its parity with torch fails; nothing is written.
+    """
+    unknown = set(precisions) - set(PRECISIONS)
+    if unknown:
+        raise BundleError(f"precision {sorted(unknown)[0]!r} is not known; use some of {', '.join(PRECISIONS)}.")
+    folder = checkpoint_of(run)
+    model, provenance = load_model(folder)
+    contract = contract_of_model(model, default_tiling(model, margin_px, taper_px))
+    if embeddings and contract.dates > 1:
+        raise BundleError("a model of two dates gives no embedding of one scene; leave --embeddings out.")
+    ground = ground_of(run, provenance, shards)
+    with new_output(out, folder=True) as temporary:
+        write_bundle(temporary, out.name, model, contract, ground, provenance, precisions, embeddings)
+    return read_bundle(out)
+
+
+def write_bundle(
+    folder: Path,
+    name: str,
+    model: TaskModel,
+    contract: Contract,
+    ground: Ground,
+    provenance: Mapping[str, Any],
+    precisions: Sequence[str] = ("fp32",),
+    embeddings: bool = False,
+) -> None:
+    """Fill an empty folder with the bundle of ``model`` and verify it as a user of it would."""
+    chips = held_chips(contract, ground)
+    expected = torch_logits(model, chips.groups)
+    models = [
+        write_precision(folder, model, contract, chips, expected, precision, ground)
+        for precision in PRECISIONS
+        if precision == "fp32" or precision in precisions
+    ]
+    encoder, features = write_features(folder, model, contract, chips) if embeddings else (None, None)
+    # from the end on: the last chip has the absent samples
+    features = None if features is None else features[-GOLDEN_CHIPS:]
+    golden = {gsd_m: dn[-GOLDEN_CHIPS:] for gsd_m, dn in chips.groups.items()}
+    write_golden(folder / GOLDEN, golden_of(golden, expected[-GOLDEN_CHIPS:], contract, features))
+    record = BundleRecord(
+        name=name,
+        contract=contract,
+        files={},
+        versions=versions(),
+        provenance=dict(provenance),
+        models=tuple(models),
+        features=encoder,
+        created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
+    seal(folder, record)
+    verify(read_bundle(folder))
+
+
+def checkpoint_of(run: Path) -> Path:
+    """Return the checkpoint folder of a run, or ``run`` itself when it is one.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    for folder in (run / "checkpoint", run):
+        if (folder / "config.json").is_file():
+            return folder
+    raise CheckpointError(f"{run} has no finished checkpoint; pass a run of `bandloom finetune` that has ended.")
+
+
+def load_model(folder: Path) -> tuple[TaskModel, dict[str, Any]]:
+    """Return the model of a checkpoint and where it came from."""
+    from bandloom.finetune.model.checkpoint import load_task_model
+    from bandloom.model.checkpoint import CONFIG, WEIGHTS, read_folder
+
+    model = load_task_model(folder)
+    record, _ = read_folder(folder)
+    provenance = {
+        "checkpoint": str(folder.parent.name if folder.name == "checkpoint" else folder.name),
+        "weights_sha256": sha256_of(folder / WEIGHTS),
+        "config_sha256": sha256_of(folder / CONFIG),
+        "training": record.get("provenance", {}),
+    }
+    return model, provenance
+
+
+def ground_of(run: Path, provenance: Mapping[str, Any], shards: Path | None = None) -> Ground:
+    """Return where chips of a run's ground come from: ``shards``, or those that its config names where they still are.
+
+    The config is the run's own file, or what its checkpoint says of it; a run without one, such as a classifier baked
+    from words, leaves chips without labels.
+    """
+    try:
+        config = yaml.safe_load((run / "config.yaml").read_text())
+    except (OSError, yaml.YAMLError):
+        config = provenance.get("training", {}).get("config")
+    config = config if isinstance(config, dict) else None
+    if shards is None and config and isinstance(config.get("shards"), str) and Path(config["shards"]).is_dir():
+        shards = Path(config["shards"])
+    return Ground(shards, config)
+
+
+def contract_of_model(model: TaskModel, tiling: Tiling) -> Contract:
+    """Return what the numbers of ``model`` mean."""
+    check_thresholds(model.thresholds, len(model.label_set))
+    statistics = model.encoder.statistics
+    slots = model.sensor.slots
+    used = {
+        "mean": {slot: float(statistics.mean[slot]) for slot in slots},
+        "std": {slot: float(statistics.std[slot]) for slot in slots},
+    }
+    return contract_of(
+        model.sensor,
+        model.label_set,
+        model.task,
+        model.encoder.config.token_m,
+        tiling,
+        used,
+        temperature=model.temperature,
+        thresholds=model.thresholds,
+    )
+
+
+def default_tiling(model: TaskModel, margin_px: int | None = None, taper_px: int | None = None) -> Tiling:
+    """Return the tiling of a model: its chip, a twelfth of it as margin and a sixth as taper, on the 60 m grid.
+
+    Two and a quarter times the tiles of none of either; at equal numbers of tiles a taper does more against seams than
+    a margin (docs/decisions/tiling.md).
+    """
+    if model.task in CHIP_TASKS:
+        return Tiling(model.chip_px)
+    least = CELL_PX if model.chip_px >= 4 * CELL_PX else 0
+    margin, taper = (max(model.chip_px // part // CELL_PX * CELL_PX, least) for part in (12, 6))
+    return Tiling(model.chip_px, margin if margin_px is None else margin_px, taper if taper_px is None else taper_px)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that made the bundle."""
+    import onnx
+    import onnxruntime
+    import torch
+
+    return {
+        "bandloom": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "onnx": onnx.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "numpy": np.__version__,
+    }

@@ -1,0 +1,128 @@
+"""16-bit models, cast in torch: normalisation of samples, layer norms, softmax and outputs stay in fp32.
+
+TensorRT 11 takes precision from the types of the graph alone, and full casts are where fp16 engines lose their
+accuracy (NVIDIA/TensorRT issues 2564, 4493, 4723: layer norms and attention).
+"""
+
+import copy
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bandloom.export.from_torch.to_onnx import DeployGraph
+from bandloom.finetune.model.task_model import TaskModel
+
+HalfPrecision = Literal["fp16", "bf16"]
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class CastGraph(DeployGraph):
+    """A deploy graph whose linear layers, convolutions and attention compute in 16 bits."""
+
+    def __init__(self, model: TaskModel, precision: str) -> None:
+        """Copy ``model`` and cast the copy; fp32 gives the same graph without casts, for the audit."""
+        copied = copy.deepcopy(model).eval()
+        statistics = copied.encoder.embed.mean.clone(), copied.encoder.embed.std.clone()
+        _widen(copied)
+        copied.to(DTYPES[precision])
+        copied.encoder.embed.mean, copied.encoder.embed.std = statistics
+        for module in copied.modules():
+            if isinstance(module, WIDE_NORMS):
+                module.float()
+        copied.head = CastInputs(copied.head, DTYPES[precision])
+        encoder: Any = copied.encoder
+        encoder.samples = partial(_cast_samples, encoder.samples, DTYPES[precision])
+        encoder.positions = partial(_cast_positions, encoder.positions, DTYPES[precision])
+        super().__init__(copied)
+
+    def forward(self, *pairs: Tensor) -> Tensor:
+        """Return float32 logits of ``(B, C, H, W, 2)`` uint8 pairs."""
+        return super().forward(*pairs).float()
+
+
+Samples = tuple[Tensor, Tensor]  # normalised (B, T, S), and which of them are there
+
+
+def _cast_samples(plain: Callable[..., Samples], dtype: torch.dtype, *given: Any) -> Samples:
+    """Return the encoder's samples, cast once they are normalised, and which of them are there."""
+    samples, valid = plain(*given)
+    return samples.to(dtype), valid
+
+
+def _cast_positions(plain: Callable[..., Tensor], dtype: torch.dtype, *grid: int) -> Tensor:
+    return plain(*grid).to(dtype)
+
+
+class CastInputs(nn.Module):
+    """A module in 16 bits among callers in fp32."""
+
+    def __init__(self, inner: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.inner, self.dtype = inner, dtype
+        self.beside: nn.Module | None = getattr(inner, "beside", None)  # a joined head's, which its model asks for
+
+    def forward(self, *inputs: Any) -> Tensor:
+        """Call the module with its floating-point inputs cast."""
+        cast = (x.to(self.dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs)
+        return self.inner(*cast)
+
+
+class WideNorm(nn.LayerNorm):
+    """A layer norm in fp32 between layers in 16 bits."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the normalised input in its own type."""
+        return super().forward(input.float()).to(input.dtype)
+
+
+class WideGroupNorm(nn.GroupNorm):
+    """A group norm in fp32 between layers in 16 bits."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the normalised input in its own type."""
+        return super().forward(input.float()).to(input.dtype)
+
+
+WIDE_NORMS = (WideNorm, WideGroupNorm)
+
+
+def _wide_norm(norm: nn.LayerNorm | nn.GroupNorm) -> nn.Module:
+    if isinstance(norm, nn.GroupNorm):
+        wide: nn.Module = WideGroupNorm(norm.num_groups, norm.num_channels, norm.eps)
+    else:
+        wide = WideNorm(list(norm.normalized_shape), eps=norm.eps)
+    wide.load_state_dict(norm.state_dict())
+    return wide
+
+
+class WideSoftmaxAttention(nn.Module):
+    """timm's attention with its softmax in fp32; the scores are scaled before they are summed, so they stay small."""
+
+    def __init__(self, attention: Any) -> None:
+        super().__init__()
+        self.qkv, self.proj = attention.qkv, attention.proj
+        self.num_heads, self.scale = attention.num_heads, attention.scale
+
+    def forward(self, x: Tensor, **_: object) -> Tensor:
+        """Attend over ``(B, T, D)``."""
+        b, t, _d = x.shape
+        qkv = self.qkv(x).reshape(b, t, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)  # (3, B, heads, T, D / heads)
+        query, key, value = qkv.unbind(0)
+        scores = (query * self.scale) @ key.transpose(-2, -1)  # (B, heads, T, T)
+        mixed = scores.float().softmax(dim=-1).to(x.dtype) @ value
+        return self.proj(mixed.transpose(1, 2).reshape(b, t, -1))
+
+
+def _widen(model: nn.Module) -> None:
+    """Replace norms and attentions by those that keep fp32 where it matters."""
+    from timm.layers import Attention
+
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.LayerNorm | nn.GroupNorm):
+                setattr(parent, name, _wide_norm(child))
+            elif isinstance(child, Attention):
+                setattr(parent, name, WideSoftmaxAttention(child))

@@ -1,0 +1,89 @@
+"""The parity gate: a model file that does not answer as torch does is not written into a bundle."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from bandloom.errors import BundleError
+from bandloom.export.bundle.answers import decisions
+from bandloom.export.bundle.native_groups import Groups
+from bandloom.export.bundle.record import Contract, Parity
+from bandloom.export.from_torch.held_chips import BATCH, Chips
+from bandloom.export.runtimes.onnx_runner import Runner
+from bandloom.export.runtimes.replay import compare, needed_agreement
+from bandloom.finetune.model.task_model import TaskModel
+from bandloom.label_set import IGNORE_INDEX
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a precision may differ from torch in fp32."""
+
+    max_abs: float
+    agreement: float
+    score: float  # how much accuracy on labelled chips may fall, as a share
+
+
+# fp32: accumulated rounding of two implementations; the others are gated on classes and, where there are labels, score
+BUDGETS = {
+    "fp32": Budget(1e-4, 0.9999, 0.0005),
+    "fp16": Budget(0.1, 0.998, 0.001),
+    "bf16": Budget(1.0, 0.98, 0.005),
+    "int8": Budget(5.0, 0.93, 0.005),
+}
+
+
+def torch_logits(model: TaskModel, groups: Groups, batch: int = BATCH) -> np.ndarray:
+    """Return the model's own answer, float32, through the road that training took."""
+    answers = []
+    with torch.inference_mode():
+        for begin in range(0, len(next(iter(groups.values()))), batch):
+            part = {g: torch.from_numpy(dn[begin : begin + batch].astype(np.int32)) for g, dn in groups.items()}
+            answers.append(model.eval()(part).float().numpy())
+    return np.concatenate(answers)
+
+
+def measure(runner: Runner, expected: np.ndarray, chips: Chips, precision: str, contract: Contract) -> Parity:
+    """Compare a runner with torch's ``expected`` logits on ``chips``."""
+    budget = BUDGETS[precision]
+    given = np.concatenate([runner.run(groups) for groups in chips.batches()])
+    max_abs, agreement = compare(given, expected, contract)
+    needed = needed_agreement(budget.agreement, decisions(contract, expected).size)
+    return Parity(
+        chips=len(chips),
+        source=chips.source,
+        max_abs=min(max_abs, 1e30),
+        argmax_agreement=agreement,
+        allowed_max_abs=budget.max_abs,
+        required_agreement=needed,
+        runtime=runner.name,
+        score=accuracy(contract, given, chips.labels),
+        torch_score=accuracy(contract, expected, chips.labels),
+    )
+
+
+def accuracy(contract: Contract, logits: np.ndarray, labels: np.ndarray | None) -> float | None:
+    """Return the share of labelled pixels (or chips, or yes and no of a class) that are right, None without labels."""
+    if labels is None or logits.shape[:1] != labels.shape[:1] or not (labels != IGNORE_INDEX).any():
+        return None
+    counted = labels != IGNORE_INDEX
+    return float((decisions(contract, logits) == labels)[counted].mean())
+
+
+def require(parity: Parity, precision: str) -> None:
+    """Refuse a model that is over its budget.
+
+    Raises:
+        BundleError: how far it is off, and what to do.
+    """
+    lost = 0.0 if parity.score is None or parity.torch_score is None else parity.torch_score - parity.score
+    if parity.passes and lost <= BUDGETS[precision].score:
+        return
+    fix = "report it with `bandloom doctor`" if precision == "fp32" else "leave this precision out"
+    raise BundleError(
+        f"the {precision} model fails its parity gate on {parity.runtime}: logits differ from torch by up to"
+        f" {parity.max_abs:.3g} (allowed {parity.allowed_max_abs:g}), {parity.argmax_agreement:.5f} of the classes"
+        f" agree (needed {parity.required_agreement:g}), accuracy falls by {lost:.4f} (allowed"
+        f" {BUDGETS[precision].score:g}); {fix}."
+    )

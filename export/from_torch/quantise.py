@@ -1,0 +1,88 @@
+"""INT8 by static quantisation: Q/DQ pairs around the linear layers, ranges from calibration chips.
+
+Only products with a constant weight are quantised, per output channel and symmetric, which is what TensorRT and ONNX
+Runtime both take. Weights keep to seven bits (-64 to 64): a processor without VNNI adds two products of eight-bit
+numbers in sixteen bits (``vpmaddubsw``), which saturates at 2 x 255 x 127 and cannot at 2 x 255 x 64, so that every
+processor gives one answer (docs/decisions/int8.md). The embedding of the samples, the products inside attention and
+the last linear layer stay in fp32: they are a few percent of the work and most of the error.
+"""
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from bandloom.errors import BundleError
+from bandloom.export.bundle.native_groups import group_feed
+from bandloom.export.bundle.record import CONTRACT_KEY
+from bandloom.export.from_torch.held_chips import Chips
+
+
+def write_int8(source: Path, target: Path, chips: Chips) -> None:
+    """Quantise the fp32 model ``source`` into ``target``, calibrated on ``chips``.
+
+    Raises:
+        BundleError: the model has no linear layer to quantise.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".int8-") as folder:
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        chosen = _linear_layers(onnx.load(prepared))
+        level = logging.root.level
+        try:
+            logging.root.setLevel(logging.ERROR)  # it warns about its own defaults
+            quantize_static(
+                str(prepared),
+                str(target),
+                cast(Any, _Calibration(chips)),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                reduce_range=True,
+                activation_type=QuantType.QInt8,
+                weight_type=QuantType.QInt8,
+                nodes_to_quantize=chosen,
+                extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
+            )
+        finally:
+            logging.root.setLevel(level)
+    digest = next(p.value for p in onnx.load(source).metadata_props if p.key == CONTRACT_KEY)
+    quantised = onnx.load(target)
+    onnx.helper.set_model_props(quantised, {CONTRACT_KEY: digest})
+    onnx.save(quantised, target)
+
+
+def _linear_layers(model) -> list[str]:  # noqa: ANN001  (onnx.ModelProto)
+    constants = {each.name for each in model.graph.initializer}
+    layers = [
+        node.name
+        for node in model.graph.node
+        if node.op_type in ("MatMul", "Gemm") and any(name in constants for name in node.input[1:2])
+    ]
+    if len(layers) < 3:
+        raise BundleError("the model has too few linear layers to quantise; leave int8 out.")
+    return layers[1:-1]
+
+
+class _Calibration:
+    """Feeds the calibration chips one by one, as onnxruntime's CalibrationDataReader."""
+
+    def __init__(self, chips: Chips) -> None:
+        self._feeds = self._each(chips)
+
+    @staticmethod
+    def _each(chips: Chips) -> Iterator[dict[str, np.ndarray]]:
+        for i in range(len(chips)):
+            yield group_feed({gsd_m: dn[i : i + 1] for gsd_m, dn in chips.groups.items()})
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self._feeds, None)
+
+    def set_range(self, *_: int) -> None:
+        """Strided calibration is not used."""

@@ -1,0 +1,79 @@
+"""Writes one precision of a model and measures it; a file over its budget is an error, so it is never in a bundle."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bandloom.console import logger
+from bandloom.export.bundle.native_groups import Groups, byte_pairs
+from bandloom.export.bundle.record import Contract, ModelFile
+from bandloom.export.from_torch.audit_fp16 import audit_ranges, require_fp16
+from bandloom.export.from_torch.half_precision import CastGraph
+from bandloom.export.from_torch.held_chips import Chips, Ground, calibration_chips
+from bandloom.export.from_torch.parity import measure, require
+from bandloom.export.from_torch.quantise import write_int8
+from bandloom.export.from_torch.to_onnx import OPSET, DeployGraph, write_onnx
+from bandloom.export.runtimes.onnx_runner import OnnxRunner, Runner
+from bandloom.export.runtimes.replay import require_exact
+from bandloom.finetune.model.task_model import TaskModel
+
+FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "bf16": "model.bf16.onnx", "int8": "model.int8.onnx"}
+
+
+def write_precision(
+    folder: Path,
+    model: TaskModel,
+    contract: Contract,
+    chips: Chips,
+    expected: np.ndarray,
+    precision: str,
+    ground: Ground,
+) -> ModelFile:
+    """Write ``model`` in ``precision`` into ``folder`` and gate it on ``chips``, whose fp32 answer is ``expected``.
+
+    ``ground`` is where int8 finds chips to be calibrated on.
+
+    Raises:
+        BundleError: fp16 would overflow, the export fails, or the parity gate does.
+    """
+    if precision == "fp16":
+        require_fp16(audit_ranges(model, chips))
+    runner = write_file(folder, model, contract, precision, ground)
+    parity = measure(runner, expected, chips, precision, contract)
+    require(parity, precision)
+    if precision == "int8":
+        require_exact(folder / FILES[precision], runner, chips.groups, expected)
+    return ModelFile(file=FILES[precision], precision=precision, opset=OPSET, parity=parity)  # type: ignore[arg-type]
+
+
+def write_file(folder: Path, model: TaskModel, contract: Contract, precision: str, ground: Ground) -> Runner:
+    """Write one precision, good or bad, and return what runs it here; int8 is made of the fp32 file beside it.
+
+    Raises:
+        BundleError: the model cannot be exported.
+    """
+    path = folder / FILES[precision]
+    logger.info("writing the %s model", precision)
+    if precision == "int8":
+        write_int8(folder / FILES["fp32"], path, calibration_chips(contract, ground))
+        return OnnxRunner(path)
+    graph = DeployGraph(model) if precision == "fp32" else CastGraph(model, precision)
+    write_onnx(graph, contract, path)
+    # ONNX Runtime's CPU has no bf16 kernels; torch runs the very graph that was exported
+    return _TorchRunner(graph) if precision == "bf16" else OnnxRunner(path)
+
+
+class _TorchRunner:
+    """Runs a deploy graph in torch, on bytes as an engine would."""
+
+    lanes = 1
+
+    def __init__(self, graph: DeployGraph) -> None:
+        self.name = f"torch {torch.__version__} cpu"
+        self._graph = graph
+
+    def run(self, groups: Groups) -> np.ndarray:
+        pairs = [torch.from_numpy(byte_pairs(groups[gsd_m])) for gsd_m in self._graph.gsds_m]
+        with torch.inference_mode():
+            return self._graph(*pairs).numpy()

@@ -1,0 +1,66 @@
+"""Floors of change detection: classify each date and compare, or classify the pair of spectra."""
+
+import time
+
+import numpy as np
+
+from bandloom.finetune.baselines.classifiers import forest
+from bandloom.finetune.data.change import ChangeData, changed
+from bandloom.finetune.data.labelled import Labelled, TaskData
+from bandloom.finetune.data.own_bands import pixel_bands
+from bandloom.finetune.data.splits import TEST, TRAIN
+from bandloom.finetune.model.task_model import split_dates
+from bandloom.finetune.scores.confusion import Row, block_confusions
+from bandloom.label_set import IGNORE_INDEX
+
+FIT_PIXELS = 20_000
+
+
+def pair_bands(found: Labelled, data: TaskData) -> np.ndarray:
+    """Return the earlier date's bands and their differences as reflectance, ``(2 C, H, W)``."""
+    one, two = (pixel_bands(groups, data.sensor) for groups in split_dates(found.groups))
+    return np.concatenate([one, two - one])
+
+
+def post_classification(name: str, data: TaskData, seed: int) -> Row:
+    """Map the land cover of each date with one pixel forest; ground has changed where the two maps differ.
+
+    The oldest way there is (Singh 1989): its errors are those of both maps together.
+    """
+    if not isinstance(data, ChangeData) or data.labels != "classes":
+        raise TypeError("post-classification comparison needs the classes of both dates")
+    start = time.monotonic()
+    spectra, classes = training_pixels(data, seed)
+    classifier = forest(seed)
+    classifier.fit(spectra, classes)
+    total: dict[int, np.ndarray] = {}
+    for found in data.samples(TEST):
+        known = found.label != IGNORE_INDEX
+        maps = [
+            classifier.predict(pixel_bands(groups, data.sensor)[:, known].T) for groups in split_dates(found.groups)
+        ]
+        predicted = np.full(found.label.shape, IGNORE_INDEX, np.uint8)
+        predicted[known] = changed(*(each.astype(np.uint8) for each in maps))
+        for block, matrix in block_confusions(found.label, predicted, found.blocks, 2).items():
+            total[block] = total.get(block, 0) + matrix
+    row = Row(name, total, len(classes), 0, time.monotonic() - start)
+    return Row(name, total, len(classes), int(row.confusion.sum()), row.seconds)
+
+
+def training_pixels(data: ChangeData, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return spectra ``(N, C)`` and land-cover classes ``(N,)`` of training pixels, from both dates."""
+    rng = np.random.default_rng(seed)
+    indices = data.indices_of(TRAIN)
+    each = max(1, FIT_PIXELS // (2 * max(1, len(indices))))
+    spectra, classes = [], []
+    for index in indices.tolist():
+        found = data.labelled(index, TRAIN)
+        if found is None:
+            continue
+        known = np.flatnonzero(found.label != IGNORE_INDEX)
+        picks = rng.choice(known, min(each, len(known)), replace=False)
+        for groups, place in zip(split_dates(found.groups), (index, data.later[index]), strict=True):
+            bands = pixel_bands(groups, data.sensor)
+            spectra.append(bands.reshape(len(bands), -1)[:, picks].T)
+            classes.append(data.shards.read(place).label.ravel()[picks])
+    return np.concatenate(spectra), np.concatenate(classes)

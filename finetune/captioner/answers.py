@@ -1,0 +1,117 @@
+"""What a captioner is judged by: its answers beside the commonest ones, and its own image beside another's."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from bandloom.console import table
+from bandloom.finetune.captioner.model import Captioner
+from bandloom.finetune.captioner.pairs import Exchange, Pairs
+from bandloom.finetune.text.samples import middle
+
+CAPTION, SHOWN = "caption", 8
+
+
+def answer_report(
+    model: Captioner, shards: Any, test: np.ndarray, pairs: Pairs, train: np.ndarray, most: int
+) -> dict[str, Any]:
+    """Return what ``metrics.json`` holds, on at most ``most`` test exchanges.
+
+    ``loss`` and ``loss_other_image`` are of the same exchanges: a model that does not look has both the same.
+    ``accuracy`` is of questions, by type, beside ``commonest``: the answer that this question, or else its type, has
+    most often in training, which is what can be said without looking.
+    """
+    asked = _some([(int(i), each) for i in test for each in pairs.of_key[shards.entries[int(i)].key]], most)
+    if not asked:
+        return {"schema": 1, "task": "caption", "exchanges": 0, "loss": {}, "questions": {}, "examples": []}
+    blind = _Commonest([each for i in train for each in pairs.of_key[shards.entries[int(i)].key]])
+    said = [(each, *_one(model, shards, index, each)) for index, each in asked]
+    others = np.roll([index for index, _ in asked], 1 + len(asked) // 2).tolist()
+    elsewhere = [
+        _one(model, shards, other, each, speak=False)[1] for other, (_, each) in zip(others, asked, strict=True)
+    ]
+    losses = {"own_image": float(np.mean([loss for _, _, loss in said])), "other_image": float(np.mean(elsewhere))}
+    return {
+        "schema": 1,
+        "task": "caption",
+        "exchanges": len(asked),
+        "loss": losses,
+        "questions": _by_type([(each, answer, blind.answer(each)) for each, answer, _ in said if each.kind != CAPTION]),
+        "examples": [{"prompt": each.prompt, "said": answer, "truth": each.answer} for each, answer, _ in said[:SHOWN]],
+    }
+
+
+def answer_table(report: dict[str, Any]) -> Any:
+    """Return the console's table of a report."""
+    rows = [
+        [f"questions: {kind}", row["count"], f"{row['accuracy']:.3f}", f"{row['commonest']:.3f}"]
+        for kind, row in report["questions"].items()
+    ]
+    if report["loss"]:
+        rows.append(
+            [
+                "loss of an answer's token",
+                report["exchanges"],
+                f"{report['loss']['own_image']:.3f}",
+                f"{report['loss']['other_image']:.3f}",
+            ]
+        )
+    return table("What it says of test images", ["", "count", "with the image", "without (commonest, another's)"], rows)
+
+
+def same_answer(one: str, other: str) -> bool:
+    """Tell whether two answers are the same but for case, spaces and a full stop."""
+    return " ".join(one.lower().split()).rstrip(". ") == " ".join(other.lower().split()).rstrip(". ")
+
+
+class _Commonest:
+    """The answer that a question, or else its type, has most often in training."""
+
+    def __init__(self, exchanges: Sequence[Exchange]) -> None:
+        self.of: dict[str, Counter[str]] = defaultdict(Counter)
+        for each in exchanges:
+            self.of["prompt " + each.prompt][each.answer] += 1
+            self.of["kind " + each.kind][each.answer] += 1
+
+    def answer(self, exchange: Exchange) -> str:
+        held = self.of.get("prompt " + exchange.prompt) or self.of.get("kind " + exchange.kind)
+        return held.most_common(1)[0][0] if held else ""
+
+
+@torch.no_grad()
+def _one(model: Captioner, shards: Any, index: int, each: Exchange, *, speak: bool = True) -> tuple[str, float]:
+    """Return what the model says to a prompt, and its loss of the true answer."""
+    device = next(model.project.parameters()).device
+    groups = {
+        gsd: torch.from_numpy(np.ascontiguousarray(group[None])).to(device)
+        for gsd, group in middle(shards.read(index).groups, model.chip_px).items()
+    }
+    ids, targets, _ = model.encode([(each.prompt, each.answer)])
+    loss = float(model(groups, ids.to(device), targets.to(device)))
+    return model.say(groups, each.prompt)[0] if speak else "", loss
+
+
+def _by_type(answered: Sequence[tuple[Exchange, str, str]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for kind in [*sorted({each.kind for each, _, _ in answered}), "all"]:
+        own = [
+            (same_answer(said, each.answer), same_answer(blind, each.answer))
+            for each, said, blind in answered
+            if kind in (each.kind, "all")
+        ]
+        if own:
+            found[kind] = {
+                "count": len(own),
+                "accuracy": float(np.mean([one for one, _ in own])),
+                "commonest": float(np.mean([other for _, other in own])),
+            }
+    return found
+
+
+def _some(items: list[Any], most: int) -> list[Any]:
+    if not items or not most:
+        return []
+    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, min(most, len(items))).astype(int))]

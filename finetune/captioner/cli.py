@@ -1,0 +1,44 @@
+"""``bandloom caption train`` and ``generate``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Experimental: caption images and answer questions about them.", no_args_is_help=True, add_completion=False
+)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML config; `shards` and `language.model` it must have.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, each wins over the file.")] = None,
+    out: Annotated[Path, typer.Option(help="Run folder; an unfinished run in it goes on.")] = Path("runs/caption"),
+    from_scratch: Annotated[bool, typer.Option(help="Throw away what the run folder holds.")] = False,
+) -> None:
+    """Show a language model images, with captions and questions to learn from."""
+    from bandloom.config import load_config
+    from bandloom.finetune.captioner.config import CaptionerConfig
+    from bandloom.finetune.captioner.train import train_captioner
+    from bandloom.run_folder import RunFolder
+
+    resolved = load_config(CaptionerConfig, config, overrides or [])
+    raise typer.Exit(train_captioner(resolved, RunFolder(out), from_scratch=from_scratch))
+
+
+@app.command()
+def generate(
+    run: Annotated[Path, typer.Argument(help="A run of `bandloom caption train`, or its checkpoint folder.")],
+    images: Annotated[Path, typer.Option(help="Shards, a scene, or a folder of scenes.")],
+    question: Annotated[str | None, typer.Option(help="Asked of every chip; else it is captioned.")] = None,
+    questions: Annotated[Path | None, typer.Option(help="JSON lines with image and question, as RSVQA's.")] = None,
+    out: Annotated[Path, typer.Option(help="New file of JSON lines.")] = Path("answers.jsonl"),
+    language: Annotated[Path | None, typer.Option(help="The language model, where it lies elsewhere now.")] = None,
+    most_new: Annotated[int | None, typer.Option(min=1, help="Tokens of an answer at most.")] = None,
+) -> None:
+    """Caption chips, or answer questions about them."""
+    from bandloom.finetune.captioner.checkpoint import load_captioner
+    from bandloom.finetune.captioner.generate import generate as write
+
+    write(load_captioner(run, language), images, out, question, questions, most_new)

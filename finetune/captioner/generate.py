@@ -1,0 +1,77 @@
+"""``bandloom caption generate``: captions of chips, or answers to questions about them, as JSON lines."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bandloom.console import console, logger
+from bandloom.errors import TextError
+from bandloom.finetune.captioner.checkpoint import SavedCaptioner
+from bandloom.finetune.captioner.pairs import questions_of, read_questions
+from bandloom.finetune.text.search.images import Image, images_of
+from bandloom.output import new_output
+
+BATCH, SHOWN = 16, 5
+
+
+def generate(
+    captioner: SavedCaptioner,
+    source: Path,
+    out: Path,
+    question: str | None = None,
+    questions: Path | None = None,
+    most_new: int | None = None,
+) -> int:
+    """Write one line an image and prompt, with ``image``, ``question`` (of questions) and ``answer``; returns how many.
+
+    Args:
+        captioner: the model.
+        source: shards, a scene, or a folder of scenes.
+        out: the new file of JSON lines.
+        question: asked of every chip; None: captions.
+        questions: a file in RSVQA's form, each asked of its own image.
+        most_new: tokens of an answer at most.
+
+    Raises:
+        TextError: both kinds of questions are given, or the source holds no chip of the model's sensor.
+    """
+    if question is not None and questions is not None:
+        raise TextError("ask with one of --question WORDS and --questions FILE.")
+    model, record = captioner.model, captioner.record
+    rows = None if questions is None else read_questions(questions)
+    images = list(images_of(captioner, source))
+    if not images:
+        raise TextError(f"{source} holds no chip of {model.sensor.name}; pass shards or scenes of that sensor.")
+    if rows is not None:
+        own = questions_of(rows, [image.key for image in images], Path(str(questions)))
+        asked = [(image, row["question"]) for image in images for row in own.get(image.key, [])]
+    else:
+        asked = [(image, question or "") for image in images]
+    prompts = [record["question_prompt"].replace("{}", each) if each else record["prompt"] for _, each in asked]
+    answers = _answers(captioner, [image for image, _ in asked], prompts, most_new)
+    with new_output(out) as temporary, temporary.open("w") as file:
+        for (image, each), answer in zip(asked, answers, strict=True):
+            said = {"image": image.key} | ({"question": each} if each else {}) | {"answer": answer}
+            file.write(json.dumps(said, ensure_ascii=False) + "\n")
+    for (image, _), answer in list(zip(asked, answers, strict=True))[:SHOWN]:
+        console.print(f"{image.key}: {answer}", markup=False)
+    logger.info("%d answers are in %s", len(answers), out)
+    return len(answers)
+
+
+def _answers(captioner: SavedCaptioner, images: Sequence[Image], prompts: Sequence[str], most: int | None) -> list[str]:
+    """Ask each prompt of all its images together: one length, no padding."""
+    found = [""] * len(images)
+    device = next(captioner.model.project.parameters()).device
+    for prompt in dict.fromkeys(prompts):
+        rows = [row for row, each in enumerate(prompts) if each == prompt]
+        for first in range(0, len(rows), BATCH):
+            some = rows[first : first + BATCH]
+            chips = [images[row].groups for row in some]
+            groups = {gsd: torch.from_numpy(np.stack([chip[gsd] for chip in chips])).to(device) for gsd in chips[0]}
+            for row, answer in zip(some, captioner.model.say(groups, prompt, most), strict=True):
+                found[row] = answer
+    return found

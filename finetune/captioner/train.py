@@ -1,0 +1,186 @@
+"""``bandloom caption train``: shards, captions and questions in; a captioner and what it knows out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bandloom.console import console, logger
+from bandloom.errors import ConfigError
+from bandloom.finetune.captioner.answers import answer_report, answer_table
+from bandloom.finetune.captioner.checkpoint import save_captioner
+from bandloom.finetune.captioner.config import CaptionerConfig
+from bandloom.finetune.captioner.language import describe, open_language
+from bandloom.finetune.captioner.model import Captioner
+from bandloom.finetune.captioner.pairs import Pairs, make_pairs
+from bandloom.finetune.data.labelled import pick_sensor
+from bandloom.finetune.data.splits import TEST, TRAIN
+from bandloom.finetune.setting import pretrained_or_random
+from bandloom.finetune.text.samples import chip_side, sample_roles
+from bandloom.finetune.training.augment import d4
+from bandloom.markers import EXIT_DONE
+from bandloom.model.encoder import count_parameters
+from bandloom.model.statistics import Statistics
+from bandloom.output import write_json
+from bandloom.run_folder import RunFolder
+from bandloom.sensors import Sensor
+from bandloom.shards.read.loader import Loader, LoaderState
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.training.device_batch import DeviceBatch
+from bandloom.training.engine import LossOf
+from bandloom.training.make_engine import make_engine
+from bandloom.training.ranks import Ranks
+from bandloom.training.trainer import LoadedStep, Task, Trainer
+
+TIMEOUT_S = 4 * 3600.0
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """What a run trains on."""
+
+    config: CaptionerConfig
+    ranks: Ranks
+    shards: ShardSet
+    sensor: Sensor
+    pairs: Pairs
+    indices: np.ndarray
+    roles: np.ndarray
+    chip_px: int
+
+    def of(self, role: int) -> np.ndarray:
+        """Return the samples of a role that have something to say."""
+        chosen = self.indices[self.roles == role]
+        return chosen[np.array([self.shards.entries[int(i)].key in self.pairs.of_key for i in chosen], bool)]
+
+
+def train_captioner(config: CaptionerConfig, run: RunFolder, *, from_scratch: bool = False) -> int:
+    """Train a captioner, or go on from the newest snapshot in ``run``.
+
+    Returns:
+        The exit code: 0 done, 75 stopped after a save.
+
+    Raises:
+        BandloomError: the shards, the texts, the language model, the config or the run folder cannot be used; nothing
+            was written then.
+    """
+    ranks = Ranks.from_environment()
+    ranks.start(TIMEOUT_S)
+    try:
+        conversation, model = prepare(config, ranks)
+        if ranks.rank == 0:
+            run.start(config, from_scratch=from_scratch)
+        ranks.barrier()
+        return _train(conversation, model, run)
+    finally:
+        run.close()
+        ranks.stop()
+
+
+def prepare(config: CaptionerConfig, ranks: Ranks) -> tuple[Conversation, Captioner]:
+    """Check everything that can be wrong before the first file is written."""
+    if config.trainer.engine.zero_stage == 3 and config.language.mode != "full":
+        raise ConfigError(
+            "trainer.engine.zero_stage is 3, which cannot shard a language model that does not train; use"
+            " 0, 1 or 2, or language.mode=full."
+        )
+    shards = ShardSet(config.shards)
+    sensor = pick_sensor(shards, config.sensor)
+    indices = np.array([i for i, entry in enumerate(shards.entries) if entry.sensor == sensor.name], np.int64)
+    pairs = make_pairs(config, shards, indices)
+    _, roles = sample_roles(config.split, shards, indices)
+    encoder = pretrained_or_random(config, Statistics.from_mapping(shards.statistics))
+    side = chip_side(shards, indices, encoder.config.token_m)
+    conversation = Conversation(config, ranks, shards, sensor, pairs, indices, roles, side)
+    few = len(conversation.of(TRAIN))
+    if few < config.trainer.batch_size:
+        raise ConfigError(
+            f"{few} samples are left to train on, less than trainer.batch_size of"
+            f" {config.trainer.batch_size}; lower it, or use more ground."
+        )
+    torch.manual_seed(config.trainer.seed + 1)
+    language, tokenizer = open_language(config.language)
+    model = Captioner(encoder, sensor, side, language, tokenizer, config.image_tokens, config.most_tokens)
+    return conversation, model
+
+
+def make_loss(conversation: Conversation, model: Captioner) -> LossOf:
+    """Return ``(module, batch) -> scalar``: one exchange an image, drawn by the sample and the epoch."""
+    pairs, config, device = conversation.pairs, conversation.config, conversation.ranks.device
+
+    def loss_of(module: nn.Module, batch: DeviceBatch) -> Tensor:
+        drawn = [pairs.draw(key, draw) for key, draw in zip(batch.keys, batch.draws, strict=True)]
+        ids, targets, _ = model.encode([(each.prompt, each.answer) for each in drawn])
+        batch = d4(batch) if config.augment else batch
+        return module(batch.groups, ids.to(device), targets.to(device))
+
+    return loss_of
+
+
+def image_steps(conversation: Conversation, state: dict[str, int] | None) -> Iterator[LoadedStep]:
+    """Yield training images without end."""
+    config, ranks = conversation.config.trainer, conversation.ranks
+    start = LoaderState(**state) if state else LoaderState(epoch=0, position=0)
+    loader = Loader(
+        conversation.shards,
+        conversation.of(TRAIN),
+        config.batch_size,
+        seed=config.seed,
+        rank=ranks.rank,
+        world=ranks.world,
+        crop_px=conversation.chip_px,
+        workers=config.workers,
+        start=start,
+        augment=False,
+    )
+    for batch in loader:
+        after = {"epoch": batch.state.epoch, "position": batch.state.position}
+        yield LoadedStep(DeviceBatch.of(batch, ranks.device), after)
+
+
+def _train(conversation: Conversation, model: Captioner, run: RunFolder) -> int:
+    config, ranks = conversation.config, conversation.ranks
+    said = describe(config.language.model, model.language)
+    if ranks.rank == 0:
+        _say_sizes(conversation, model)
+    engine = make_engine(model, config.trainer.engine, ranks, config.trainer.steps, model.encoder.config.depth)
+    model.train()
+    task = Task(make_loss(conversation, model), lambda state: image_steps(conversation, state))
+    trainer = Trainer(run, config.trainer, engine, task)
+    code = trainer.train()
+    if code != EXIT_DONE:
+        return code
+    trained = cast(Captioner, engine.whole_model()).eval()
+    if ranks.rank == 0:
+        report = answer_report(
+            trained,
+            conversation.shards,
+            conversation.of(TEST),
+            conversation.pairs,
+            conversation.of(TRAIN),
+            config.test_pairs,
+        )
+        save_captioner(run.checkpoint, trained, config, said)
+        write_json(run.path / "metrics.json", report | {"language_model": said, "seed": config.trainer.seed})
+        console.print(answer_table(report))
+    ranks.barrier()
+    return trainer.finish()
+
+
+def _say_sizes(conversation: Conversation, model: Captioner) -> None:
+    every = [(each.prompt, each.answer) for own in conversation.pairs.of_key.values() for each in own]
+    cut = model.encode(every)[2]
+    if cut:
+        logger.warning(
+            "%d of %d prompts and answers are longer than %d tokens and are cut", cut, len(every), model.most_tokens
+        )
+    inside: Any = model.language
+    logger.info(
+        "%s exchanges; %s parameters train beside the language model's %s",
+        f"{len(every):,}",
+        f"{count_parameters(model, trainable=True):,}",
+        f"{count_parameters(inside):,}",
+    )

@@ -1,0 +1,1 @@
+"""Labelled samples and their splits: one class, several classes, two dates."""

@@ -1,0 +1,72 @@
+"""Two dates of the same ground as one sample: stacked groups, and a label raster of what changed between them."""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bandloom.errors import LabelError
+from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.data.own_bands import measured
+from bandloom.finetune.data.splits import Split
+from bandloom.finetune.model.task_model import ChangeLabels
+from bandloom.label_set import IGNORE_INDEX, LabelClass, LabelSet
+from bandloom.sensors import Sensor
+
+CHANGE = LabelSet("change", (LabelClass(1, "unchanged", "#d9d9d9"), LabelClass(2, "changed", "#d7191c")))
+
+
+class ChangeData(TaskData):
+    """Pairs of consecutive dates; :attr:`indices` are the earlier ones, :attr:`later` finds their partners.
+
+    Args:
+        shards: both dates of every place, each sample with its date.
+        split: gives pixels their roles.
+        sensor: which sensor's samples.
+        labels: ``classes``: both dates carry land cover, what differs has changed; ``mask``: the later date's raster
+            says what changed, in the shards' own label set.
+
+    Raises:
+        LabelError: there are no two dates of one place, or no labels of that kind.
+    """
+
+    def __init__(self, shards: Any, split: Split, sensor: Sensor, labels: ChangeLabels = "classes") -> None:
+        super().__init__(shards, "change", split, sensor)
+        self.labels: ChangeLabels = labels
+        self.classes: LabelSet = shards.label_set
+        self.later = find_pairs(shards.entries, sensor.name, both_labelled=labels == "classes")
+        if not self.later:
+            raise LabelError(
+                f"{shards.path} holds no place of {sensor.name} at two dates with the labels that task=change needs;"
+                " build shards from two acquisitions of the same ground that say their dates."
+            )
+        self.indices = np.array(sorted(self.later), np.int64)
+        self.label_set = CHANGE if labels == "classes" else shards.label_set
+
+    def read(self, index: int) -> Any:
+        """Return both dates as one sample: groups ``{gsd_m: (2 C, H, W)}``, label 255 where one date is unmeasured."""
+        earlier, later = self.shards.read(index), self.shards.read(self.later[index])
+        groups = {gsd: np.concatenate([earlier.groups[gsd], later.groups[gsd]]) for gsd in earlier.groups}
+        seen = measured(earlier.groups) & measured(later.groups)
+        label = changed(earlier.label, later.label) if self.labels == "classes" else later.label
+        return replace(earlier, groups=groups, label=np.where(seen, label, IGNORE_INDEX).astype(np.uint8))
+
+
+def changed(earlier: np.ndarray, later: np.ndarray) -> np.ndarray:
+    """Return 1 where two maps of class indices differ, 0 where they agree, 255 where either knows nothing."""
+    known = (earlier != IGNORE_INDEX) & (later != IGNORE_INDEX)
+    return np.where(known, earlier != later, IGNORE_INDEX).astype(np.uint8)
+
+
+def find_pairs(entries: Sequence[Any], sensor: str, *, both_labelled: bool) -> dict[int, int]:
+    """Return the next later sample of the same ground for every sample that has one with labels."""
+    places = defaultdict(list)
+    for index, entry in enumerate(entries):
+        if entry.sensor == sensor and entry.split != "duplicate" and entry.datetime is not None:
+            places[entry.epsg, entry.x_m, entry.y_m, entry.side_px].append((str(entry.datetime), index))
+    orders = ([index for _, index in sorted(dated)] for dated in places.values())
+    pairs = (pair for order in orders for pair in itertools.pairwise(order))
+    return {one: two for one, two in pairs if entries[two].has_label and (entries[one].has_label or not both_labelled)}

@@ -1,0 +1,53 @@
+"""Bands of a sample: a subset of a sensor, every band on the 10 m grid, and where anything was measured."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from bandloom.finetune.data.splits import PIXEL_M
+from bandloom.sensors import Sensor
+from bandloom.values import dn_to_reflectance, valid
+
+
+def to_pixels(group: np.ndarray, gsd_m: int) -> np.ndarray:
+    """Repeat a native group ``(..., H, W)`` onto the 10 m grid: every pixel takes the sample it lies in."""
+    if gsd_m == PIXEL_M:
+        return group
+    rows, columns = (
+        ((np.arange(side * gsd_m // PIXEL_M) + 0.5) * PIXEL_M // gsd_m).astype(int) for side in group.shape[-2:]
+    )
+    return group[..., rows[:, None], columns]
+
+
+def measured(groups: Mapping[int, np.ndarray]) -> np.ndarray:
+    """Return ``(..., H, W)`` bool of 10 m pixels, True where the finest group holds a sample of any band.
+
+    A label on ground that was not measured teaches a model that black is a class.
+    """
+    gsd_m = min(groups)
+    return to_pixels(np.any(valid(groups[gsd_m]), axis=-3), gsd_m)
+
+
+def own_bands(groups: Mapping[int, np.ndarray], stored: Sensor, sensor: Sensor) -> Mapping[int, np.ndarray]:
+    """Return the native groups ``(..., C, H, W)`` of a sensor that is a stored one with fewer bands, at every date.
+
+    Args:
+        groups: what the shards hold, one date or several stacked.
+        stored: whose groups they are.
+        sensor: the same, or a subset of its bands.
+    """
+    if sensor.slots == stored.slots:
+        return groups
+    kept = {}
+    for group in stored.groups:
+        index = [place for place, slot in enumerate(group.slots) if slot in sensor.slots]
+        dates = groups[group.gsd_m].shape[-3] // len(group.slots)
+        places = [date * len(group.slots) + each for date in range(dates) for each in index]
+        if places:
+            kept[group.gsd_m] = groups[group.gsd_m][..., places, :, :]
+    return kept
+
+
+def pixel_bands(groups: Mapping[int, np.ndarray], sensor: Sensor) -> np.ndarray:
+    """Return all bands on the 10 m grid as reflectance ``(C, H, W)`` float32, NaN where absent."""
+    return np.concatenate([dn_to_reflectance(to_pixels(groups[g.gsd_m], g.gsd_m)) for g in sensor.groups])

@@ -1,0 +1,147 @@
+"""From a split's config to a split: blocks as large as the labelled ground allows, or whole scenes, dates or places."""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from bandloom.console import logger
+from bandloom.errors import ConfigError
+from bandloom.finetune.data.labelled import TaskData, has_label
+from bandloom.finetune.data.split_config import SplitConfig
+from bandloom.finetune.data.splits import (
+    BUFFER,
+    PIXEL_M,
+    ROLES,
+    BlockSplit,
+    Split,
+    extent_role,
+    given_split,
+    ordered_split,
+)
+from bandloom.finetune.model.task_model import Task
+from bandloom.sensors import Sensor
+
+BLOCK_SIDES_M = (9600, 4800, 2400, 1200, 600, 300)
+FEWEST_TEST_BLOCKS = 3  # an interval by blocks needs some
+LOOKED_AT = 200  # samples from which the side of a block is chosen
+
+
+def make_split(config: SplitConfig, shards: Any, task: Task, sensor: Sensor) -> Split:
+    """Return the split that the config names.
+
+    Raises:
+        ConfigError: the shards lack what this kind of split needs.
+    """
+    entries = [
+        entry
+        for entry in shards.entries
+        if entry.sensor == sensor.name and (task == "multilabel" or has_label(entry, task))
+    ]
+    if config.kind == "given":
+        return given_split(entries)
+    if config.kind in ("scene", "time", "longitude"):
+        return _grouped(config, entries)
+    if config.kind == "random":
+        logger.warning("a random split lets the model see its test pixels' neighbours; use split.kind=block to publish")
+        return _random(config, entries, task)
+    if any(entry.epsg is None for entry in entries):
+        raise ConfigError("split.kind=block needs samples with a place; use split.kind=given, scene or random.")
+    return _blocks(config, shards, task, sensor)
+
+
+def scene_of(key: str) -> str:
+    """Return the scene that a sample was cut from: its key without the place in the scene."""
+    return re.sub(r"_r\d+_c\d+$", "", key)
+
+
+def _blocks(config: SplitConfig, shards: Any, task: Task, sensor: Sensor) -> BlockSplit:
+    """Return the largest blocks that give every role its share and every class a place in training and test."""
+    if config.block_m is not None:
+        return _block_split(config, config.block_m)
+    some: BlockSplit | None = None
+    for side in BLOCK_SIDES_M:
+        if side <= config.buffer_m:
+            break
+        split = _block_split(config, side)
+        shares, classes = _what_it_gives(shards, task, split, sensor)
+        if not all(given >= 0.5 * wanted for given, wanted in zip(shares, _wanted(config), strict=True)):
+            continue
+        some = some or split
+        if classes:
+            return split
+    return some or _block_split(config, BLOCK_SIDES_M[-1])
+
+
+def _what_it_gives(shards: Any, task: Task, split: BlockSplit, sensor: Sensor) -> tuple[np.ndarray, bool]:
+    """Return each role's share of the labels looked at, and whether every class is in training and test."""
+    if task == "multilabel":  # where the chips lie has to do; their classes are many and overlap
+        return _shares_of_chips(shards, split, sensor), True
+    looked_at: Task = "segment" if task == "change" else task  # pairs lie on the ground of their single dates
+    data = TaskData(_Subset(shards, looked_at), looked_at, split, sensor)
+    counts = data.counts.sum(0)  # (3, K)
+    occurs = counts.sum(0) > 0.01 * counts.sum()
+    everywhere = bool((counts[0][occurs] > 0).all() and (counts[2][occurs] > 0).all())
+    tested_m2 = counts[2].sum() * PIXEL_M**2
+    if data.task == "segment" and tested_m2 < FEWEST_TEST_BLOCKS * data.split.describe()["block_m"] ** 2:
+        everywhere = False
+    return counts.sum(1) / max(counts.sum(), 1), everywhere
+
+
+def _shares_of_chips(shards: Any, split: BlockSplit, sensor: Sensor) -> np.ndarray:
+    entries = [entry for entry in shards.entries if entry.sensor == sensor.name]
+    some = entries[:: max(1, len(entries) // LOOKED_AT)]
+    roles = np.array([extent_role(split, entry, int(entry.side_px)) for entry in some])
+    return np.array([(roles == role).sum() for role in range(len(ROLES))]) / max(1, (roles != BUFFER).sum())
+
+
+def _wanted(config: SplitConfig) -> tuple[float, float, float]:
+    return 1 - config.val - config.test, config.val, config.test
+
+
+def _block_split(config: SplitConfig, side: int) -> BlockSplit:
+    return BlockSplit(side, config.buffer_m, config.val, config.test, config.seed)
+
+
+def _random(config: SplitConfig, entries: Sequence[Any], task: Task) -> Split:
+    if task == "segment" and all(entry.epsg is not None for entry in entries):
+        return BlockSplit(PIXEL_M, 0, config.val, config.test, config.seed)
+    return ordered_split("random", {e.key: [e.key] for e in entries}, config.val, config.test, seed=config.seed)
+
+
+def _grouped(config: SplitConfig, entries: Sequence[Any]) -> Split:
+    of: dict[str, Callable[[Any], Any]] = {
+        "scene": lambda e: scene_of(e.key),
+        "time": lambda e: e.datetime,
+        "longitude": lambda e: (e.epsg, e.x_m),
+    }
+    groups: dict[Any, list[str]] = defaultdict(list)
+    for entry in entries:
+        value = of[config.kind](entry)
+        if value is None or value == (None, entry.x_m):
+            raise ConfigError(f"sample {entry.key!r} has no {config.kind}; use split.kind=scene or given.")
+        groups[value].append(entry.key)
+    ordered = {str(value): groups[value] for value in sorted(groups, key=str if config.kind == "time" else None)}
+    return ordered_split(
+        config.kind, ordered, config.val, config.test, seed=config.seed if config.kind == "scene" else None
+    )
+
+
+class _Subset:
+    """At most :data:`LOOKED_AT` labelled samples of a shard set, spread evenly, each read once."""
+
+    def __init__(self, shards: Any, task: Task) -> None:
+        labelled = [i for i, entry in enumerate(shards.entries) if has_label(entry, task)]
+        picked = np.unique(np.linspace(0, len(labelled) - 1, min(LOOKED_AT, len(labelled))).astype(int))
+        self._indices = [labelled[i] for i in picked]
+        self._shards, self.path, self.label_set, self.sensors = shards, shards.path, shards.label_set, shards.sensors
+        self.entries = [shards.entries[i] for i in self._indices]
+        self._read: dict[int, Any] = {}
+
+    def read(self, index: int) -> Any:
+        """Return the sample at a place of :attr:`entries`."""
+        if index not in self._read:
+            self._read[index] = self._shards.read(self._indices[index])
+        return self._read[index]

@@ -1,0 +1,17 @@
+"""The config of a split: which ground trains, validates and tests."""
+
+from pydantic import Field
+
+from bandloom.config import Config
+from bandloom.finetune.data.splits import SplitKind
+
+
+class SplitConfig(Config):
+    """Which ground trains, validates and tests."""
+
+    kind: SplitKind = Field(default="block", description="block by default; random leaks and is warned of")
+    block_m: int | None = Field(default=None, gt=0, description="side of a block; null: the largest that serves")
+    buffer_m: int = Field(default=60, ge=0, description="ground dropped between blocks of different roles")
+    val: float = Field(default=0.15, gt=0, lt=1, description="share for validation")
+    test: float = Field(default=0.25, gt=0, lt=1, description="share for the test, which is looked at once")
+    seed: int = Field(default=0, ge=0, description="another seed deals the blocks anew")

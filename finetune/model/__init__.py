@@ -1,0 +1,1 @@
+"""The fine-tuned model: heads, the pixel networks, LoRA, and its checkpoint."""

@@ -1,0 +1,96 @@
+"""Fine-tuned models on disk: Hugging Face's layout, with the label set and the sensor inside."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bandloom.errors import CheckpointError
+from bandloom.finetune.model.task_model import TaskModel
+from bandloom.label_set import LabelSet
+from bandloom.model.checkpoint import encoder_from_record, encoder_record, load_weights, read_folder, save_folder
+from bandloom.model.encoder import count_parameters
+from bandloom.sensors import Sensor
+
+MODEL_TYPE = "bandloom-task"
+_ANSWERS = {
+    "segment": "a class for every 10 m pixel",
+    "classify": "a class for every chip",
+    "multilabel": "any number of classes for every chip",
+    "change": "for every 10 m pixel of two dates, what changed",
+}
+
+
+def save_task_model(
+    folder: Path, model: TaskModel, provenance: Mapping[str, Any], *, card: str | None = None, overwrite: bool = False
+) -> None:
+    """Write a fine-tuned model as ``config.json``, ``model.safetensors`` and ``README.md``, whole or not at all.
+
+    Args:
+        folder: the new folder.
+        model: what to save.
+        provenance: plain JSON types: shards, checkpoint, config, scores, commit.
+        card: the model card; None writes a short one.
+        overwrite: replace an existing folder.
+    """
+    record = encoder_record(model.encoder) | {
+        "model_type": MODEL_TYPE,
+        "task": model.task,
+        "chip_px": model.chip_px,
+        "head": model.head_kind,
+        "temperature": model.temperature,
+        "thresholds": list(model.thresholds),
+        "sensor": model.sensor.to_dict(),
+        "label_set": model.label_set.to_dict(),
+        "provenance": dict(provenance),
+    }
+    save_folder(folder, model, record, card or short_card(model), overwrite=overwrite)
+
+
+def load_task_model(folder: Path) -> TaskModel:
+    """Read a fine-tuned model.
+
+    Raises:
+        CheckpointError: the folder is absent, damaged, or holds an encoder alone.
+    """
+    record, weights = read_folder(folder)
+    if record["model_type"] != MODEL_TYPE:
+        raise CheckpointError(
+            f"{folder} holds a {record['model_type']}, not a fine-tuned model; run `bandloom finetune` with it as the"
+            " checkpoint first."
+        )
+    try:
+        sensor, label_set = Sensor.from_dict(record["sensor"]), LabelSet.from_dict(record["label_set"])
+        task, chip_px, temperature = record["task"], int(record["chip_px"]), float(record.get("temperature", 1.0))
+    except (KeyError, TypeError, ValueError) as cause:
+        raise CheckpointError(f"{folder}/config.json does not describe a fine-tuned model ({cause!r}).") from cause
+    encoder = encoder_from_record(record, folder)
+    model = TaskModel(encoder, sensor, label_set, task, chip_px, record.get("head", "linear"))
+    load_weights(model, weights, folder)
+    model.temperature = temperature
+    model.thresholds = tuple(float(each) for each in record.get("thresholds", ()))
+    return model.eval()
+
+
+def short_card(model: TaskModel) -> str:
+    """Return what every card of a fine-tuned model begins with: what goes in, what comes out."""
+    label_set, sensor = model.label_set, model.sensor
+    what = _ANSWERS[model.task]
+    bands = "; ".join(f"{group.gsd_m} m: {', '.join(band.name for band in group.bands)}" for group in sensor.groups)
+    lines = [
+        "---",
+        "library_name: bandloom",
+        f"tags: [remote-sensing, multispectral, land-cover, {model.task}]",
+        "---",
+        f"# {label_set.name} from {sensor.name}",
+        "",
+        f"Gives {what}, on chips of {model.chip_px} x {model.chip_px} pixels of 10 m;"
+        f" {count_parameters(model):,} parameters, {count_parameters(model.head):,} of them in the head.",
+        "",
+        f"Input: {sensor.name} ({sensor.reflectance} reflectance) at native sampling ({bands}), as digital numbers"
+        " `reflectance * 10000 + 1000`, 0 no data, 65535 saturated.",
+        "",
+        "| index | code | class | colour |",
+        "|---|---|---|---|",
+        *(f"| {i} | {c.code} | {c.name} | {c.colour} |" for i, c in enumerate(label_set.classes)),
+    ]
+    return "\n".join(lines) + "\n"

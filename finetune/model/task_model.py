@@ -1,0 +1,172 @@
+"""The fine-tuned model: an encoder, a head, and what its answers mean."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bandloom.errors import CheckpointError, ConfigError
+from bandloom.finetune.model.heads import PIXEL_M, ChangeHead, ClassifyHead, DptHead, FpnHead, SegmentHead
+from bandloom.finetune.model.joined import samples_of, tokens_of
+from bandloom.finetune.model.lora import add_lora
+from bandloom.label_set import LabelSet
+from bandloom.model.encoder import Encoder
+from bandloom.sensors import SLOTS, Sensor
+from bandloom.values import NODATA, OFFSET, SATURATED, SCALE
+
+Task = Literal["segment", "classify", "multilabel", "change"]
+CHIP_TASKS = ("classify", "multilabel")  # one answer a chip
+HeadKind = Literal["linear", "fpn", "dpt", "joined"]
+ChangeLabels = Literal["classes", "mask"]
+Mode = Literal["frozen", "last", "lora", "full"]
+
+
+class TaskModel(nn.Module):
+    """Digital numbers in, class logits out; normalisation is inside.
+
+    Args:
+        encoder: pretrained or random.
+        sensor: whose native groups arrive.
+        label_set: what the K logits mean, in its order.
+        task: ``segment`` (a class a 10 m pixel), ``classify`` (a class a chip), ``multilabel`` (any
+            number of classes a chip) or ``change`` (two dates stacked band
+            group by band group, the earlier first; a class a 10 m pixel).
+        chip_px: side of a chip in 10 m pixels; a multiple of the token.
+        head: of a segmenter: linear on the last tokens, or fpn or dpt on those of four depths; of a classifier: linear
+            on the mean token, or joined: on the mean token beside the mean native samples.
+    """
+
+    def __init__(
+        self, encoder: Encoder, sensor: Sensor, label_set: LabelSet, task: Task, chip_px: int, head: HeadKind = "linear"
+    ) -> None:
+        super().__init__()
+        token_m = encoder.config.token_m
+        if task not in get_args(Task):
+            raise ConfigError(f"task is {task!r}; use one of {', '.join(get_args(Task))}.")
+        if chip_px <= 0 or chip_px * PIXEL_M % token_m:
+            fitting = max(chip_px * PIXEL_M // token_m, 1) * token_m // PIXEL_M
+            raise ConfigError(f"chip_px is {chip_px}, which tokens of {token_m} m do not tile; use {fitting}.")
+        if head != "linear" and (task not in CHIP_TASKS if head == "joined" else task != "segment"):
+            fitting = " or ".join(CHIP_TASKS) if head == "joined" else "segment"
+            raise ConfigError(f"head is {head!r}, which task {task} has not; leave head out, or use task={fitting}.")
+        check_sensor(encoder, sensor)
+        self.head_kind: HeadKind = head
+        self.encoder, self.sensor, self.label_set = encoder, sensor, label_set
+        self.task: Task = task
+        self.chip_px = chip_px
+        self.temperature = 1.0  # divides logits before they are read as probabilities; fitted on validation labels
+        self.thresholds: tuple[float, ...] = ()  # multilabel: the probability from which on a class is there
+        self.head: nn.Module
+        if task in CHIP_TASKS:
+            samples = samples_of(sensor, token_m) if head == "joined" else 0
+            self.head = ClassifyHead(encoder.embed_dim, len(label_set), samples)
+        else:
+            make = SEGMENT_HEADS[head] if task == "segment" else ChangeHead
+            self.head = make(encoder.embed_dim, token_m, len(label_set), len(sensor.slots))
+
+    def forward(self, groups: Mapping[int, Tensor]) -> Tensor:
+        """Return logits of chips of digital numbers ``{gsd_m: (B, C, H, W)}``: ``(B, K, H10, W10)`` or ``(B, K)``."""
+        if self.task == "change":
+            tokens = self._both_dates(*split_dates(groups))
+        elif self.task in CHIP_TASKS:
+            return self.head(self.chip_tokens(groups))
+        elif self.head_kind != "linear":
+            depths = taps(self.encoder.config.depth)
+            tokens: Any = self.encoder.forward_intermediates(groups, self.sensor, depths)
+        else:
+            tokens = self.encoder.forward_features(groups, self.sensor)
+        return self.head(tokens, self.pixel_bands(groups), self.encoder.grid(groups))
+
+    def chip_tokens(self, groups: Mapping[int, Tensor]) -> Tensor:
+        """Return what a head of chips pools, ``(B, T, D)`` or ``(B, T, D + S)``."""
+        return tokens_of(self.encoder, groups, self.sensor, getattr(self.head, "beside", None))
+
+    def _both_dates(self, earlier: Mapping[int, Tensor], later: Mapping[int, Tensor]) -> Tensor:
+        """Return ``(B, T, 3 D)``: one encoder over both dates at once, and what it sees differently."""
+        both = {gsd: torch.cat([earlier[gsd], later[gsd]]) for gsd in earlier}
+        tokens = self.encoder.forward_features(both, self.sensor)
+        one, two = tokens.unflatten(0, (2, -1)).unbind(0)  # chunk would not export: the batch is not known
+        return torch.cat([one, two, two - one], dim=-1)
+
+    def pixel_bands(self, groups: Mapping[int, Tensor]) -> Tensor:
+        """Return every band on the 10 m grid (nearest sample), normalised, 0 where absent, ``(B, C, H10, W10)``.
+
+        The encoder's tokens never see these copies; the head's light skip does, so that a pixel keeps its own spectrum.
+        Of two dates: the earlier, then the difference, ``(B, 2 C, H10, W10)``.
+        """
+        if self.task == "change":
+            one, two = (self._planes(groups) for groups in split_dates(groups))
+            return torch.cat([one, two - one], dim=1)
+        return self._planes(groups)
+
+    def _planes(self, groups: Mapping[int, Tensor]) -> Tensor:
+        return normalised_pixels(groups, self.sensor, self.encoder.embed.mean, self.encoder.embed.std)
+
+
+SEGMENT_HEADS: dict[HeadKind, type[SegmentHead]] = {"linear": SegmentHead, "fpn": FpnHead, "dpt": DptHead}
+
+
+def taps(depth: int, count: int = 4) -> list[int]:
+    """Return the blocks whose tokens a head of several depths reads, evenly spaced, the last one last."""
+    return [max(0, round((each + 1) * depth / count) - 1) for each in range(count)]
+
+
+Samples = TypeVar("Samples", np.ndarray, Tensor)
+
+
+def split_dates(groups: Mapping[int, Samples]) -> tuple[dict[int, Samples], dict[int, Samples]]:
+    """Part stacked dates ``{gsd_m: (..., 2 C, H, W)}`` into the earlier and the later."""
+    half = {gsd: group.shape[-3] // 2 for gsd, group in groups.items()}
+    earlier = {gsd: group[..., : half[gsd], :, :] for gsd, group in groups.items()}
+    return earlier, {gsd: group[..., half[gsd] :, :, :] for gsd, group in groups.items()}
+
+
+def normalised_pixels(groups: Mapping[int, Tensor], sensor: Sensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Return every band on the 10 m grid (nearest sample), normalised, 0 where absent, ``(B, C, H10, W10)``.
+
+    Args:
+        groups: digital numbers ``{gsd_m: (B, C, H, W)}``.
+        sensor: whose groups they are.
+        mean: of reflectance by slot, ``(13,)``.
+        std: likewise; values are divided by two of it.
+    """
+    gsd, first = next(iter(groups.items()))
+    side = (first.shape[-2] * gsd // PIXEL_M, first.shape[-1] * gsd // PIXEL_M)
+    planes = []
+    for group in sensor.groups:
+        dn = groups[group.gsd_m].float()
+        slots = [SLOTS.index(slot) for slot in group.slots]
+        of_group = [each[slots][:, None, None] for each in (mean, std)]
+        value = ((dn - OFFSET) / SCALE - of_group[0]) / (2 * of_group[1])
+        value = torch.where((dn > NODATA) & (dn < SATURATED), value, 0.0)
+        planes.append(value if group.gsd_m == PIXEL_M else functional.interpolate(value, side, mode="nearest"))
+    return torch.cat(planes, dim=1)
+
+
+def check_sensor(encoder: Encoder, sensor: Sensor) -> None:
+    """Check that the encoder knows every slot that the sensor fills.
+
+    Raises:
+        CheckpointError: it lacks statistics for a slot, having never seen that band.
+    """
+    missing = [slot for slot in sensor.slots if slot not in encoder.statistics.mean]
+    if missing:
+        raise CheckpointError(
+            f"the checkpoint was trained without {', '.join(missing)}, which {sensor.name!r} brings; use a checkpoint"
+            " pretrained on this sensor, or pretrain one on these shards."
+        )
+
+
+def set_trainable(model: TaskModel, mode: Mode, *, blocks: int = 2, rank: int = 8) -> None:
+    """Let the head train, and of the encoder nothing, its last ``blocks``, products of ``rank``, or all of it."""
+    model.encoder.requires_grad_(mode == "full")
+    if mode == "lora":
+        add_lora(model.encoder, rank)
+    if mode == "last":
+        model.encoder.norm.requires_grad_(True)
+        for block in list(model.encoder.blocks)[-blocks:]:
+            block.requires_grad_(True)
+    model.head.requires_grad_(True)

@@ -1,0 +1,203 @@
+"""What a frozen encoder says of every labelled sample, computed once and kept: a probe afterwards takes seconds."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bandloom.band_subsets import take_slots
+from bandloom.console import logger, track
+from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.data.splits import BUFFER, PIXEL_M, extent_role
+from bandloom.finetune.scores.scoring import cut, evaluating
+from bandloom.label_set import IGNORE_INDEX, majority_classes
+from bandloom.model.encoder import Encoder
+from bandloom.output import new_output
+from bandloom.shards.store.index import MANIFEST
+
+GRID = 4  # a chip's tokens are kept as at most 4 x 4 means, which attention can choose from
+PURE = 0.5  # a token of a map has a class when one class covers this share of it
+SAMPLES_A_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features with their labels, roles and blocks, one row a chip or a token of a map.
+
+    Args:
+        mean: ``(N, D)`` float32.
+        tokens: ``(N, G, D)`` float16, the chip's means on a coarse grid; empty for maps.
+        labels: class indices ``(N,)``.
+        roles: 0 train, 1 validation, 2 test, 255 neither, ``(N,)``.
+        blocks: block numbers ``(N,)`` uint64.
+    """
+
+    mean: np.ndarray
+    tokens: np.ndarray
+    labels: np.ndarray
+    roles: np.ndarray
+    blocks: np.ndarray
+
+    def of(self, role: int) -> "Features":
+        """Return the rows of one role."""
+        return self.take(np.flatnonzero(self.roles == role))
+
+    def take(self, rows: np.ndarray) -> "Features":
+        """Return some rows."""
+        tokens = self.tokens[rows] if len(self.tokens) else self.tokens
+        return Features(self.mean[rows], tokens, self.labels[rows], self.roles[rows], self.blocks[rows])
+
+
+def frozen_features(
+    encoder: Encoder, data: TaskData, chip_px: int, *, slots: Sequence[str] | None = None, cache: Path | None = None
+) -> Features:
+    """Run the encoder over every labelled sample, or read what an earlier call kept.
+
+    Args:
+        encoder: its weights do not change.
+        data: labelled samples under a split; another split uses the same cache.
+        chip_px: side of a chip of a map.
+        slots: show the encoder these bands alone; None: all of the sensor's.
+        cache: file to keep the features in; one of other weights, shards or bands is replaced.
+    """
+    named = f"{weights_digest(encoder)} {_shards_digest(data)} {data.task} {data.sensor.name} {chip_px} {slots}"
+    digest = hashlib.sha256(named.encode()).hexdigest()
+    held = _read(cache, digest)
+    if held is None:
+        held = _compute(encoder, data, chip_px, slots)
+        if cache is not None:
+            _write(cache, digest, held)
+    return _with_roles(held, data)
+
+
+def weights_digest(encoder: Encoder) -> str:
+    """Return a short digest of an encoder's weights."""
+    digest = hashlib.sha256()
+    for name, value in encoder.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+Arrays = dict[str, np.ndarray]  # mean, tokens, labels, index (place in data.indices), row and column (of a token)
+
+
+def _compute(encoder: Encoder, data: TaskData, chip_px: int, slots: Sequence[str] | None) -> Arrays:
+    parts: list[Arrays] = []
+    with evaluating(encoder), torch.no_grad():
+        for batch in track(list(_batches(len(data.indices))), "features of a frozen encoder"):
+            parts += _rows(encoder, data, batch, chip_px, slots)
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def _rows(
+    encoder: Encoder, data: TaskData, batch: range, chip_px: int, slots: Sequence[str] | None
+) -> Iterator[Arrays]:
+    """Yield rows of a few samples: chips of one size go through the encoder together, maps chip by chip."""
+    samples = [data.shards.read(int(data.indices[place])) for place in batch]
+    if data.task == "classify":
+        groups = {gsd: np.stack([s.groups[gsd] for s in samples]) for gsd in samples[0].groups}
+        features, grid = _encode(encoder, groups, data, slots)
+        tokens = _coarse(features, grid)
+        yield {
+            "mean": features.mean(1).numpy(),
+            "tokens": tokens.half().numpy(),
+            "index": np.array(batch),
+            "labels": np.array([s.class_index for s in samples]),
+            "row": np.zeros(len(batch), np.int64),
+            "column": np.zeros(len(batch), np.int64),
+        }
+        return
+    side = encoder.config.token_m // PIXEL_M
+    for place, sample in zip(batch, samples, strict=True):
+        for y in range(0, sample.label.shape[0], chip_px):
+            for x in range(0, sample.label.shape[1], chip_px):
+                chip = {gsd: group[None] for gsd, group in cut(sample.groups, y, x, chip_px).items()}
+                labels = majority_classes(sample.label[y : y + chip_px, x : x + chip_px], side, PURE)
+                rows, columns = np.nonzero(labels != IGNORE_INDEX)
+                if len(rows):
+                    features, grid = _encode(encoder, chip, data, slots)
+                    yield {
+                        "mean": features[0].unflatten(0, grid)[rows, columns].numpy(),
+                        "tokens": np.zeros((0, 1, 1), np.float16),
+                        "labels": labels[rows, columns],
+                        "index": np.full(len(rows), place),
+                        "row": rows * side + y + side // 2,
+                        "column": columns * side + x + side // 2,
+                    }
+
+
+def _encode(
+    encoder: Encoder, groups: dict[int, np.ndarray], data: TaskData, slots: Sequence[str] | None
+) -> tuple[Tensor, tuple[int, int]]:
+    sensor = data.sensor
+    if slots is not None:
+        groups, sensor = take_slots(groups, sensor, slots)
+    device = next(encoder.parameters()).device
+    tensors = {gsd: torch.from_numpy(group).to(device) for gsd, group in groups.items()}
+    tensors = {
+        gsd: functional.pad(each.float(), _padding(gsd, each, encoder.config.token_m)) for gsd, each in tensors.items()
+    }
+    return encoder.forward_features(tensors, sensor).float().cpu(), encoder.grid(tensors)
+
+
+def _padding(gsd_m: int, group: Tensor, token_m: int) -> tuple[int, int, int, int]:
+    """Return what fills the last tokens with absent samples (right, bottom)."""
+    down, right = (-side * gsd_m % token_m // gsd_m for side in group.shape[-2:])
+    return 0, right, 0, down
+
+
+def _coarse(features: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Average tokens ``(B, T, D)`` onto at most :data:`GRID` rows and columns, ``(B, G, D)``."""
+    planes = features.transpose(1, 2).unflatten(2, grid)
+    return functional.adaptive_avg_pool2d(planes, (min(GRID, grid[0]), min(GRID, grid[1]))).flatten(2).transpose(1, 2)
+
+
+def _with_roles(held: Arrays, data: TaskData) -> Features:
+    roles, blocks = np.empty(len(held["labels"]), np.uint8), np.empty(len(held["labels"]), np.uint64)
+    for place in np.unique(held["index"]).tolist():
+        rows = np.flatnonzero(held["index"] == place)
+        entry = data.shards.entries[int(data.indices[place])]
+        side, corner = int(entry.side_px), (entry.x_m, entry.y_m)
+        at = held["row"][rows], held["column"][rows]
+        if data.task == "classify":
+            roles[rows] = extent_role(data.split, entry, side)
+            at = np.full(len(rows), side // 2), np.full(len(rows), side // 2)
+        else:
+            roles[rows] = data.split.roles(entry, corner, (side, side))[at]
+        blocks[rows] = data.split.blocks(entry, corner, (side, side))[at]
+    roles[held["labels"] == IGNORE_INDEX] = BUFFER
+    return Features(held["mean"], held["tokens"], held["labels"].astype(np.int64), roles, blocks)
+
+
+def _batches(count: int) -> Iterator[range]:
+    for start in range(0, count, SAMPLES_A_BATCH):
+        yield range(start, min(count, start + SAMPLES_A_BATCH))
+
+
+def _shards_digest(data: TaskData) -> str:
+    manifest = data.shards.path / MANIFEST
+    return hashlib.sha256(manifest.read_bytes()).hexdigest()[:16] if manifest.is_file() else str(len(data.shards))
+
+
+def _read(cache: Path | None, digest: str) -> Arrays | None:
+    if cache is None or not cache.is_file():
+        return None
+    try:
+        with np.load(cache) as file:
+            if str(file["digest"]) == digest:
+                logger.info("features read from %s", cache)
+                return {key: file[key] for key in file.files if key != "digest"}
+    except (OSError, ValueError, KeyError) as cause:
+        logger.warning("%s cannot be read (%s) and is written anew", cache, cause)
+    return None
+
+
+def _write(cache: Path, digest: str, held: Arrays) -> None:
+    with new_output(cache, overwrite=True) as temporary, temporary.open("wb") as file:
+        np.savez(file, digest=np.array(digest), **held)  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,1 @@
+"""What a finished run writes: scores, pictures and predictions."""

@@ -1,0 +1,1 @@
+"""Scores: confusion, several classes, calibration, fewer bands, spread over seeds."""

@@ -1,0 +1,166 @@
+"""One look at the labels of a role: scores by block, calibration, the worst examples, and a table of predictions."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.model.task_model import TaskModel
+from bandloom.finetune.scores.calibration import Reliability, softmax
+from bandloom.finetune.scores.confusion import Row, block_confusions
+from bandloom.finetune.scores.scoring import Predicted, cut, predict_role
+from bandloom.label_set import IGNORE_INDEX
+
+SAMPLED_LABELS = 100_000  # logits kept to fit a temperature on
+WORST = 12
+FEWEST_KNOWN = 0.25  # share of a window that must be labelled to be shown
+
+
+@dataclass(frozen=True)
+class Example:
+    """A place where the model did badly: its pixels, the truth, what was predicted, and the mean loss there."""
+
+    key: str
+    groups: Mapping[int, np.ndarray]
+    label: np.ndarray
+    predicted: np.ndarray
+    confidence: float
+    loss: float
+
+
+@dataclass
+class Evaluation:
+    """What one pass leaves; ``before`` and ``after`` are the reliability without and with the temperature."""
+
+    row: Row
+    before: Reliability = field(default_factory=Reliability.nothing)
+    after: Reliability = field(default_factory=Reliability.nothing)
+    logits: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # (N, K), a sample of them
+    labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # (N,)
+    worst: list[Example] = field(default_factory=list)
+    table: list[dict[str, Any]] = field(default_factory=list)
+
+    def calibration(self, temperature: float) -> dict[str, Any]:
+        """Return the calibration before and after scaling, as plain JSON types."""
+        return {"temperature": temperature, "before": self.before.to_dict(), "after": self.after.to_dict()}
+
+
+def evaluate(
+    name: str,
+    model: TaskModel,
+    data: TaskData,
+    role: int,
+    *,
+    batch_size: int = 16,
+    fitted_on: int = 0,
+    temperature: float = 1.0,
+) -> Evaluation:
+    """Score a model on every label of a role and keep what a report shows.
+
+    Args:
+        name: of the row.
+        model: its chips tile each sample.
+        data: labelled samples under a split.
+        role: validation or test.
+        batch_size: chips a forward pass.
+        fitted_on: labels the model was trained on, for the row.
+        temperature: divides the logits in ``after`` and in the table's probabilities.
+    """
+    start, names = time.monotonic(), data.label_set.names
+    share = min(1.0, SAMPLED_LABELS / max(1, int(data.counts.sum((0, 2))[role])))
+    rng = np.random.default_rng(0)
+    total: dict[int, np.ndarray] = {}
+    seen = Evaluation(Row(name, {}, fitted_on, 0, 0.0))
+    kept: list[tuple[np.ndarray, np.ndarray]] = []
+    for each in predict_role(name, model, data, role, batch_size):
+        for block, matrix in block_confusions(each.found.label, each.predicted, each.found.blocks, len(names)).items():
+            total[block] = total.get(block, 0) + matrix
+        logits, labels = known_rows(each)
+        seen.before += _reliability(logits, labels)
+        seen.after += _reliability(logits / temperature, labels)
+        picked = rng.random(len(labels)) < share
+        kept.append((logits[picked], labels[picked]))
+        seen.worst = sorted([*seen.worst, *_examples(each, model.chip_px)], key=lambda e: -e.loss)[:WORST]
+        seen.table += _chip_row(each, names, temperature) if each.found.label.ndim == 0 else _block_rows(each, names)
+    if kept:
+        seen.logits, seen.labels = (np.concatenate(column) for column in zip(*kept, strict=True))
+    scored_on = int(sum(int(matrix.sum()) for matrix in total.values()))
+    seen.row = Row(name, total, fitted_on, scored_on, time.monotonic() - start)
+    return seen
+
+
+def known_rows(each: Predicted) -> tuple[np.ndarray, np.ndarray]:
+    """Return the logits ``(N, K)`` and class indices ``(N,)`` of a sample's known labels."""
+    known = each.found.label != IGNORE_INDEX
+    if each.found.label.ndim == 0:
+        return each.logits[None], each.found.label[None].astype(np.int64)
+    return each.logits[:, known].T, each.found.label[known].astype(np.int64)
+
+
+def _reliability(logits: np.ndarray, labels: np.ndarray) -> Reliability:
+    probability = softmax(logits, 1)
+    return Reliability.of(probability.max(1), probability.argmax(1) == labels)
+
+
+def _examples(each: Predicted, side: int) -> list[Example]:
+    """Return a sample's windows with their mean loss."""
+    label = each.found.label
+    if label.ndim == 0:
+        return [_example(each, each.found.groups, label, each.logits[:, None, None], label[None, None])]
+    examples = []
+    for y in range(0, max(1, label.shape[0] - side + 1), side):
+        for x in range(0, max(1, label.shape[1] - side + 1), side):
+            part, logits = label[y : y + side, x : x + side], each.logits[:, y : y + side, x : x + side]
+            if (part != IGNORE_INDEX).mean() >= FEWEST_KNOWN:
+                examples.append(_example(each, cut(each.found.groups, y, x, side), part, logits, part))
+    return examples
+
+
+def _example(
+    each: Predicted, groups: Mapping[int, np.ndarray], label: np.ndarray, logits: np.ndarray, truth: np.ndarray
+) -> Example:
+    known = truth != IGNORE_INDEX
+    probability = softmax(logits)
+    of_truth = np.take_along_axis(probability, np.where(known, truth, 0)[None].astype(np.int64), 0)[0][known]
+    predicted = logits.argmax(0).astype(np.uint8).reshape(label.shape)
+    confidence, loss = probability.max(0)[known].mean(), -np.log(np.maximum(of_truth, 1e-9)).mean()
+    return Example(each.found.key, groups, label, predicted, float(confidence), float(loss))
+
+
+def _chip_row(each: Predicted, names: tuple[str, ...], temperature: float) -> list[dict[str, Any]]:
+    probability = softmax(each.logits / temperature)
+    truth, predicted = int(each.found.label), int(probability.argmax())
+    shown = {f"p {name}": float(value) for name, value in zip(names, probability, strict=True)}
+    return [
+        {
+            "key": each.found.key,
+            "block": f"{int(each.found.blocks):016x}",
+            "truth": names[truth],
+            "predicted": names[predicted],
+            "correct": truth == predicted,
+            **shown,
+        }
+    ]
+
+
+def _block_rows(each: Predicted, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return a row for each block in a sample: pixels by true and by predicted class."""
+    rows = []
+    matrices = block_confusions(each.found.label, each.predicted, each.found.blocks, len(names))
+    for block, matrix in matrices.items():
+        true = {f"true {name}": int(count) for name, count in zip(names, matrix.sum(1), strict=True)}
+        predicted = {f"predicted {name}": int(count) for name, count in zip(names, matrix.sum(0), strict=True)}
+        rows.append(
+            {
+                "key": each.found.key,
+                "block": f"{block:016x}",
+                "labels": int(matrix.sum()),
+                "correct": int(np.trace(matrix)),
+                **true,
+                **predicted,
+            }
+        )
+    return rows

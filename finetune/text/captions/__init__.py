@@ -1,0 +1,1 @@
+"""Captions: read from files, or made from labels and metadata."""

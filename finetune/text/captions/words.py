@@ -1,0 +1,90 @@
+"""The words of classes: each name as people write it, its synonyms, and the sentences that they are put in."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+
+from bandloom.errors import TextError
+from bandloom.finetune.labels.taxonomy import Taxonomy, get_taxonomy, shipped
+from bandloom.label_set import LabelSet
+
+# in the manner of CLIP's prompts (Radford et al. 2021, appendix A), for images from above
+TEMPLATES = (
+    "{}",
+    "a satellite image of {}",
+    "a satellite photo of {}",
+    "an aerial view of {}",
+    "{} seen from space",
+    "a multispectral image showing {}",
+    "land covered by {}",
+    "an overhead picture of {}",
+)
+
+
+@dataclass(frozen=True)
+class ClassWords:
+    """A class and what it is called.
+
+    Args:
+        name: as the label set spells it.
+        seen: words to train with, the readable name first.
+        unseen: words kept from training, to ask with afterwards.
+    """
+
+    name: str
+    seen: tuple[str, ...]
+    unseen: tuple[str, ...] = ()
+
+
+def class_words(label_set: LabelSet, source: str | None = None, keep_back: int = 0) -> tuple[ClassWords, ...]:
+    """Return the words of every class of a label set, in its order.
+
+    Args:
+        label_set: whose classes.
+        source: a shipped label set's name or a YAML file with ``synonyms``; None: the shipped one of the same name, or
+            the names alone.
+        keep_back: the last so many synonyms of each class are unseen; a class keeps two words to train with.
+
+    Raises:
+        LabelError: ``source`` is not known, or lacks a class.
+    """
+    taxonomy = get_taxonomy(source) if source else _of_same_name(label_set)
+    found = []
+    for each in label_set.classes:
+        synonyms = taxonomy.classes[taxonomy.find(each.name)].synonyms if taxonomy else ()
+        words = tuple(dict.fromkeys([readable(each.name), *synonyms]))
+        kept = max(0, min(keep_back, len(words) - 2))
+        found.append(ClassWords(each.name, words[: len(words) - kept], words[len(words) - kept :]))
+    return tuple(found)
+
+
+def readable(name: str) -> str:
+    """Return a class name as a person would write it: ``AnnualCrop`` is "annual crop", ``built_up`` "built up"."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", re.sub(r"[_/]+", " ", name))
+    return " ".join(spaced.split()).lower()
+
+
+def sentences(words: Sequence[str], templates: Sequence[str] = TEMPLATES) -> list[str]:
+    """Return every word in every template.
+
+    Raises:
+        TextError: a template has no place for the word.
+    """
+    for template in templates:
+        if template.count("{}") != 1:
+            raise TextError(f"the template {template!r} must hold {{}} once, where the word goes.")
+    return [template.replace("{}", word) for word in words for template in templates]
+
+
+def _of_same_name(label_set: LabelSet) -> Taxonomy | None:
+    own = files("bandloom.finetune.text") / "words" / f"{label_set.name}.yaml"
+    if own.is_file():
+        with as_file(own) as path:
+            taxonomy = get_taxonomy(str(path))
+    elif label_set.name in shipped():
+        taxonomy = get_taxonomy(label_set.name)
+    else:
+        return None
+    names = {each.name for each in taxonomy.classes}
+    return taxonomy if all(each.name in names for each in label_set.classes) else None

@@ -1,0 +1,1 @@
+"""Search by words or by image, and maps of where words apply."""

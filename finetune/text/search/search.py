@@ -1,0 +1,99 @@
+"""``bandloom search``: build an index, or ask one by words, by an image, or for words."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bandloom.console import console, logger, table
+from bandloom.errors import TextError
+from bandloom.finetune.text.aligned_model import Aligned
+from bandloom.finetune.text.search.contact_sheet import draw_contact_sheet
+from bandloom.finetune.text.search.images import image_at, images_of, vectors_of
+from bandloom.finetune.text.search.index import EmbeddingIndex, read_index
+from bandloom.finetune.text.search.nearest import Method, Searcher, write_found
+
+
+def query_vector(
+    aligned: Aligned, index: EmbeddingIndex, query: str | None, like: str | None
+) -> tuple[np.ndarray, str]:
+    """Return the vector of a question and its name.
+
+    Args:
+        aligned: the model.
+        index: where a key is looked up.
+        query: words.
+        like: the key of a chip in the index, or a scene's path, whose first chip is taken.
+
+    Raises:
+        TextError: neither or both are given, or the chip is not there.
+    """
+    if (query is None) == (like is None):
+        raise TextError("ask with one of --query WORDS and --like KEY_OR_SCENE.")
+    if query is not None:
+        return aligned.text([query])[0], f'"{query}"'
+    like = str(like)
+    if like in index.places["key"]:
+        return index.vectors[index.places["key"].index(like)], f"like {like}"
+    if not Path(like).exists():
+        raise TextError(
+            f"--like {like!r} is neither a key of the index (such as {index.places['key'][0]!r}) nor a scene here."
+        )
+    for _, vectors in vectors_of(aligned, images_of(aligned, Path(like))):
+        return vectors[0], f"like {Path(like).name}"
+    raise TextError(f"{like} holds no chip of {aligned.model.sensor.name}; pass a scene of that sensor.")
+
+
+def search(
+    aligned: Aligned,
+    index_file: Path,
+    query: str | None,
+    like: str | None,
+    top: int,
+    out: Path | None,
+    method: Method = "auto",
+) -> list[dict[str, Any]]:
+    """Find the nearest chips, print them, and write a table and a contact sheet where ``out`` says.
+
+    Returns:
+        What is known of each chip, nearest first, with its score.
+    """
+    index = read_index(index_file, aligned.digest)
+    vector, title = query_vector(aligned, index, query, like)
+    rows, scores = Searcher(index.vectors, method).nearest(vector, top)
+    found = [{**index.place(int(row)), "score": float(score)} for row, score in zip(rows, scores, strict=True)]
+    shown = [
+        [rank, f"{each['score']:.3f}", each["key"], each["source"], f"{each['x_m']:.0f}, {each['y_m']:.0f}"]
+        for rank, each in enumerate(found, 1)
+    ]
+    console.print(table(f"Nearest to {title}", ["", "cosine", "key", "source", "x, y in m"], shown))
+    if out is not None:
+        write_found(out / "found.csv", index, rows.tolist(), scores.tolist())
+        chips = [image_at(each, aligned.model.chip_px) for each in found]
+        captions = [
+            f"{rank}: {each['score']:.2f}" + (f"\n{each['class_name']}" if each.get("class_name") else "")
+            for rank, each in enumerate(found, 1)
+        ]
+        draw_contact_sheet(out / "found.png", title, chips, captions, aligned.model.sensor)
+        logger.info("the table and the pictures are in %s", out)
+    return found
+
+
+@torch.no_grad()
+def words_for(aligned: Aligned, source: Path, top: int) -> list[tuple[str, list[tuple[str, float]]]]:
+    """Return, for each chip of a source, the nearest of the sentences that the model keeps.
+
+    Raises:
+        TextError: it keeps none.
+    """
+    texts = sorted(aligned.kept.vectors)
+    if not texts:
+        raise TextError("the checkpoint keeps no sentences to choose from; it was aligned without a label set.")
+    searcher = Searcher(aligned.text(texts))
+    found = []
+    for images, vectors in vectors_of(aligned, images_of(aligned, source)):
+        for image, vector in zip(images, vectors, strict=True):
+            rows, scores = searcher.nearest(vector, top)
+            found.append((image.key, [(texts[row], float(score)) for row, score in zip(rows, scores, strict=True)]))
+    return found

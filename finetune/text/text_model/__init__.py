@@ -1,0 +1,1 @@
+"""Text models: towers from Hugging Face folders, pooling, and stored vectors."""

@@ -1,0 +1,71 @@
+"""From a text model's token states to one vector a text, the way that the model was trained."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from bandloom.errors import TextError
+
+Pooling = Literal["mean", "cls", "max", "last", "own"]
+OWN = ("clip", "clip_text_model", "siglip", "siglip_text_model", "siglip2", "siglip2_text_model")
+_NAMED = {
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_lasttoken": "last",
+}
+
+
+def choose_pooling(folder: Path, model_type: str, architectures: list[str] | None, asked: str = "auto") -> Pooling:
+    """Return how a folder's model wants its tokens pooled.
+
+    ``own``: CLIP takes the end token and SigLIP the last position through heads of their own. A sentence-transformers
+    folder says it in ``1_Pooling``. A causal model has seen the whole text at its last token. Others are averaged.
+
+    Args:
+        folder: the model's folder.
+        model_type: of its config.
+        architectures: of its config.
+        asked: ``auto``, or one of :data:`Pooling`.
+
+    Raises:
+        TextError: ``asked`` is not known.
+    """
+    if asked in get_args(Pooling):
+        return asked  # type: ignore[return-value]
+    if asked != "auto":
+        raise TextError(f"text.pooling is {asked!r}; use auto, {', '.join(get_args(Pooling))}.")
+    if model_type in OWN:
+        return "own"
+    held = folder / "1_Pooling" / "config.json"
+    if held.is_file():
+        record = json.loads(held.read_text())
+        for key, name in _NAMED.items():
+            if record.get(key):
+                return name  # type: ignore[return-value]
+    return "last" if any(name.endswith("ForCausalLM") for name in architectures or ()) else "mean"
+
+
+def pool(output: Any, mask: Tensor, pooling: Pooling) -> Tensor:
+    """Return one vector a text, ``(B, D)``.
+
+    Args:
+        output: what the model returned.
+        mask: 1 where a token is a real one, ``(B, L)``.
+        pooling: see :func:`choose_pooling`.
+    """
+    if pooling == "own":
+        projected = getattr(output, "text_embeds", None)
+        return output.pooler_output if projected is None else projected
+    states, real = output.last_hidden_state, mask[..., None].bool()  # (B, L, D), (B, L, 1)
+    if pooling == "mean":
+        return (states * real).sum(1) / real.sum(1).clamp(min=1)
+    if pooling == "max":
+        return states.masked_fill(~real, -torch.inf).amax(1)
+    places = torch.arange(mask.shape[1], device=mask.device)
+    place = torch.where(mask.bool(), places, mask.shape[1] if pooling == "cls" else -1)
+    first_or_last = place.amin(1) if pooling == "cls" else place.amax(1)
+    return states[torch.arange(len(states), device=states.device), first_or_last]

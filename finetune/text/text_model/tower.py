@@ -1,0 +1,209 @@
+"""A text model from a local Hugging Face folder: BERT, CLIP, SigLIP, ModernBERT or another, each pooled its own way."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bandloom.console import logger
+from bandloom.errors import TextError
+from bandloom.finetune.text.text_model.pooling import Pooling, choose_pooling, pool
+from bandloom.model import torch_compat  # noqa: F401  (transformers needs it)
+
+BATCH = 64
+# AutoModel gives both towers of a pair, or refuses a text half; these classes take the text half out of either
+_CLASSES = {
+    "clip": "CLIPTextModelWithProjection",
+    "clip_text_model": "CLIPTextModel",
+    "siglip": "SiglipTextModel",
+    "siglip_text_model": "SiglipTextModel",
+    "siglip2": "Siglip2TextModel",
+    "siglip2_text_model": "Siglip2TextModel",
+}
+
+_VOCABULARIES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+)
+
+
+class TextTower(nn.Module):
+    """Texts in, unit vectors out.
+
+    Args:
+        folder: ``config.json``, ``model.safetensors`` and the tokenizer's files.
+        pooling: ``auto``, or one of :data:`bandloom.finetune.text.text_model.pooling.Pooling`.
+
+    Raises:
+        TextError: the folder holds no text model that can be used offline.
+    """
+
+    def __init__(self, folder: Path, pooling: str = "auto") -> None:
+        super().__init__()
+        self.folder = folder
+        config = _config(folder)
+        self.pooling: Pooling = choose_pooling(folder, config.model_type, config.architectures, pooling)
+        self.tokenizer: Any = load_tokenizer(folder)
+        self.model: Any = _model(folder, config, self.pooling)
+        inner = getattr(config, "text_config", None) or config
+        self.fixed_length = config.model_type.startswith("siglip")  # its vector is read at the last of 64 positions
+        self.end_token = inner.eos_token_id if config.model_type.startswith("clip") else None
+        self.limit = _limit(folder, self.tokenizer, inner)
+        self.dim = int(self._width(inner))
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return token ids and mask, ``(B, L)`` int64 each, cut to the model's limit.
+
+        Raises:
+            TextError: the tokenizer marks no end where the model reads its vector there.
+        """
+        padding = "max_length" if self.fixed_length else True
+        found = self.tokenizer(
+            list(texts),
+            padding=padding,
+            truncation=True,
+            max_length=self.limit,
+            return_tensors="pt",
+            return_attention_mask=True,
+        )
+        ids, mask = found["input_ids"], found["attention_mask"]
+        if self.end_token not in (None, 2) and not (ids == self.end_token).any(1).all():
+            raise TextError(
+                f"the tokenizer of {self.folder} ends no text with the token {self.end_token} that its CLIP model"
+                " reads; use the tokenizer that was saved with the model."
+            )
+        return ids, mask
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return unit vectors ``(B, D)`` of token ids and mask, ``(B, L)`` each."""
+        # SigLIP was trained without a mask: padding counts
+        output = self.model(input_ids=ids) if self.fixed_length else self.model(input_ids=ids, attention_mask=mask)
+        return functional.normalize(pool(output, mask, self.pooling).float(), dim=1)
+
+    def too_long(self, texts: Sequence[str]) -> int:
+        """Count the texts that the model does not see to their end."""
+        lengths = [len(each) for each in self.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]]
+        return sum(length > self.limit for length in lengths)
+
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Return unit vectors ``(N, D)`` float32; texts over the limit are cut, counted and said."""
+        cut = self.too_long(texts) if texts else 0
+        if cut:
+            logger.warning(
+                "%d of %d captions are longer than the %d tokens of %s; their ends are not seen",
+                cut,
+                len(texts),
+                self.limit,
+                self.folder.name,
+            )
+        self.eval()
+        device = next(self.parameters()).device
+        parts = [np.zeros((0, self.dim), np.float32)]
+        for first in range(0, len(texts), BATCH):
+            ids, mask = self.tokenize(texts[first : first + BATCH])
+            parts.append(self(ids.to(device), mask.to(device)).cpu().numpy())
+        return np.concatenate(parts)
+
+    def save(self, folder: Path) -> None:
+        """Write model and tokenizer as a Hugging Face folder."""
+        self.model.save_pretrained(folder, safe_serialization=True)
+        self.tokenizer.save_pretrained(folder)
+
+    def _width(self, inner: Any) -> int:
+        if hasattr(self.model, "text_projection"):
+            return self.model.text_projection.out_features
+        return getattr(inner, "projection_size", None) or inner.hidden_size if self.fixed_length else inner.hidden_size
+
+
+def quiet() -> Any:
+    """Import transformers without its progress bars and advice; what matters is checked here."""
+    import transformers  # type: ignore[import-not-found]
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    return transformers
+
+
+def _config(folder: Path) -> Any:
+    if not (folder / "config.json").is_file():
+        raise TextError(
+            f"{folder} is no text model (no config.json); pass a folder with config.json, model.safetensors"
+            " and the tokenizer's files."
+        )
+    try:
+        return quiet().AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (ValueError, OSError, KeyError) as cause:
+        raise TextError(
+            f"the text model {folder} is of a kind that transformers does not know ({_line(cause)}); use"
+            " BERT, CLIP, SigLIP, ModernBERT or another that it loads."
+        ) from cause
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Return the tokenizer of a folder, padding on the right.
+
+    Raises:
+        TextError: there is none.
+    """
+    try:
+        if not any((folder / name).is_file() for name in _VOCABULARIES):
+            raise OSError("no " + ", ".join(_VOCABULARIES))  # else transformers makes up an empty one
+        tokenizer = quiet().AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (ValueError, OSError, KeyError, TypeError, AttributeError) as cause:
+        raise TextError(
+            f"{folder} has no tokenizer that can be read ({_line(cause)}); copy the model's tokenizer files"
+            " (tokenizer.json, tokenizer_config.json) beside it."
+        ) from cause
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "right"
+    return tokenizer
+
+
+def _model(folder: Path, config: Any, pooling: Pooling) -> Any:
+    if not list(folder.glob("*.safetensors")):
+        raise TextError(
+            f"{folder} has no model.safetensors; convert its weights to safetensors (pickles are not read)."
+        )
+    transformers = quiet()
+    name = _CLASSES.get(config.model_type, "AutoModel")
+    if "CLIPTextModelWithProjection" in (config.architectures or ()):
+        name = "CLIPTextModelWithProjection"
+    try:
+        model, report = getattr(transformers, name).from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
+        )
+    except (ValueError, OSError, RuntimeError, KeyError) as cause:
+        raise TextError(f"the text model {folder} cannot be loaded ({_line(cause)}); copy it again.") from cause
+    missing = sorted(key for key in report["missing_keys"] if pooling == "own" or "pooler" not in key)
+    if missing:
+        raise TextError(
+            f"{folder} lacks {len(missing)} weights of its model, such as {missing[0]}, and they would be random; copy"
+            " the folder again."
+        )
+    if getattr(model.config, "is_encoder_decoder", False):
+        model = model.get_encoder()
+    return model.eval()
+
+
+def _limit(folder: Path, tokenizer: Any, config: Any) -> int:
+    """Return the most tokens that the model reads: the least of what tokenizer, positions and sentence settings say."""
+    said = [int(tokenizer.model_max_length), int(getattr(config, "max_position_embeddings", None) or 10**9)]
+    sentence = folder / "sentence_bert_config.json"
+    if sentence.is_file():
+        said.append(int(json.loads(sentence.read_text()).get("max_seq_length") or 10**9))
+    return min(min(said), 8192)
+
+
+def _line(cause: BaseException) -> str:
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[0][:200]

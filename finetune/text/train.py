@@ -1,0 +1,216 @@
+"""An alignment run: shards, captions and a text model in; an encoder that knows words, and what it knows, out."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bandloom.console import console, logger
+from bandloom.finetune.data.splits import TEST, TRAIN, VAL
+from bandloom.finetune.model.lora import merge_lora
+from bandloom.finetune.text.aligned_model import save_aligned
+from bandloom.finetune.text.captions.words import sentences
+from bandloom.finetune.text.config import AlignConfig
+from bandloom.finetune.text.contrastive import CONTRASTIVE
+from bandloom.finetune.text.model import AlignModel, standardise
+from bandloom.finetune.text.remembered import RememberedImages
+from bandloom.finetune.text.report import alignment_report, report_table
+from bandloom.finetune.text.samples import pooled_features
+from bandloom.finetune.text.setting import Alignment, aligned_of, prepare, tower_trains
+from bandloom.finetune.text.text_model.vectors import KeptVectors
+from bandloom.finetune.training.augment import d4
+from bandloom.markers import EXIT_DONE
+from bandloom.model.encoder import Encoder, count_parameters
+from bandloom.output import write_json
+from bandloom.run_folder import RunFolder
+from bandloom.shards.read.loader import Loader, LoaderState
+from bandloom.training.device_batch import DeviceBatch, rng_of
+from bandloom.training.engine import LossOf
+from bandloom.training.make_engine import make_engine
+from bandloom.training.ranks import Ranks
+from bandloom.training.trainer import LoadedStep, Task, Trainer
+
+STANDARDISED_ON, LOOKED_AT = 512, 200
+KEPT = "text_vectors.safetensors"
+PURPOSE_NOISE = 202
+TIMEOUT_S = 4 * 3600.0  # the other ranks wait while rank 0 encodes captions and writes the report
+
+
+def align(config: AlignConfig, run: RunFolder, *, from_scratch: bool = False) -> int:
+    """Align an encoder with captions, or go on from the newest snapshot in ``run``.
+
+    Returns:
+        The exit code: 0 done, 75 stopped after a save.
+
+    Raises:
+        BandloomError: the shards, the captions, the text model, the config or the run folder cannot be used; nothing
+            was written then.
+    """
+    ranks = Ranks.from_environment()
+    ranks.start(TIMEOUT_S)
+    try:
+        alignment, encoder = prepare(config, ranks)
+        if ranks.rank == 0:
+            run.start(config, from_scratch=from_scratch)
+        ranks.barrier()
+        return _train(alignment, encoder, run)
+    finally:
+        run.close()
+        ranks.stop()
+
+
+def caption_batches(alignment: Alignment, state: dict[str, int] | None) -> Iterator[LoadedStep]:
+    """Yield training images without end; which caption each has is a function of its draw."""
+    config, ranks = alignment.config.trainer, alignment.ranks
+    start = LoaderState(**state) if state else LoaderState(epoch=0, position=0)
+    loader = Loader(
+        alignment.shards,
+        alignment.of(TRAIN),
+        config.batch_size,
+        seed=config.seed,
+        rank=ranks.rank,
+        world=ranks.world,
+        crop_px=alignment.chip_px,
+        workers=config.workers,
+        start=start,
+        augment=False,
+    )
+    for batch in loader:
+        yield LoadedStep(
+            DeviceBatch.of(batch, ranks.device), {"epoch": batch.state.epoch, "position": batch.state.position}
+        )
+
+
+def make_loss(alignment: Alignment, model: AlignModel, kept: KeptVectors) -> LossOf:
+    """Return ``(module, batch) -> scalar``: turned images, one caption each, the config's loss over all ranks."""
+    captions, config, device = alignment.captions, alignment.config, alignment.ranks.device
+    table = None if model.tower is not None else torch.from_numpy(kept.of(captions.texts)).to(device)
+    contrastive = CONTRASTIVE[config.loss]
+    frozen = config.mode == "frozen" and config.trainer.engine.kind == "torch"  # ZeRO parts weights among the ranks
+    remembered = RememberedImages(model, turned=config.augment) if frozen else None
+
+    def loss_of(module: nn.Module, batch: DeviceBatch) -> Tensor:
+        numbers = [captions.draw(key, draw) for key, draw in zip(batch.keys, batch.draws, strict=True)]
+        classes = [captions.class_of.get(key, -1) if config.positives == "label" else -1 for key in batch.keys]
+        ids = torch.tensor([numbers, classes], device=device).T.contiguous()
+        if table is None:
+            tower: Any = model.tower
+            tokens, mask = tower.tokenize([captions.texts[number] for number in numbers])
+            text: Any = (tokens.to(device), mask.to(device))
+        else:
+            text = table[ids[:, 0]] + noise(batch.draws, table.shape[1], config.text.noise).to(device)
+        if remembered is not None:
+            seen: Any = remembered.of(batch)
+        else:
+            seen = (d4(batch) if config.augment else batch).groups
+        image, words, scale, bias = module(seen, text)
+        return contrastive(image, words, scale.float(), bias.float(), ids)
+
+    return loss_of
+
+
+def noise(draws: np.ndarray, dim: int, length: float) -> Tensor:
+    """Return noise of about a length for each of draws ``(B,)``, ``(B, dim)`` float32: a function of the draw alone."""
+    rows = [rng_of(draw, PURPOSE_NOISE).standard_normal(dim, np.float32) for draw in draws]
+    return torch.from_numpy(np.stack(rows) * np.float32(length / dim**0.5))
+
+
+def _train(alignment: Alignment, encoder: Encoder, run: RunFolder) -> int:
+    config, ranks = alignment.config, alignment.ranks
+    kept = _kept_vectors(alignment, run)
+    model = _model(alignment, encoder)
+    if ranks.rank == 0:
+        logger.info(
+            "%s captions; %s of %s parameters train",
+            f"{len(alignment.captions.texts):,}",
+            f"{count_parameters(model, trainable=True):,}",
+            f"{count_parameters(model):,}",
+        )
+    engine = make_engine(model, config.trainer.engine, ranks, config.trainer.steps, encoder.config.depth)
+    hooks = []
+    if config.curve_points and len(alignment.captions.words) > 1:
+        hooks = [(max(1, config.trainer.steps // config.curve_points), _look(alignment, kept, run, engine))]
+    task = Task(make_loss(alignment, model, kept), lambda state: caption_batches(alignment, state), hooks)
+    trainer = Trainer(run, config.trainer, engine, task)
+    code = trainer.train()
+    if code != EXIT_DONE:
+        return code
+    model = cast(AlignModel, engine.whole_model())
+    merge_lora(model.encoder)
+    if ranks.rank == 0:
+        _finish(alignment, model, kept, run)
+    ranks.barrier()
+    return trainer.finish()
+
+
+def _finish(alignment: Alignment, model: AlignModel, kept: KeptVectors, run: RunFolder) -> None:
+    """Save the model and write what it knows."""
+    aligned = aligned_of(alignment, model.eval(), kept)
+    report = alignment_report(alignment, aligned, alignment.of(TEST))
+    prompts = [text for each in alignment.captions.words for text in sentences([*each.seen, *each.unseen])]
+    aligned.text(prompts) if prompts else None
+    aligned.kept = KeptVectors(aligned.kept.digest, {text: aligned.kept.vectors[text] for text in prompts})
+    scores = {name: str(row.get("mean_recall")) for name, row in report["three_numbers"].items()}
+    config = alignment.config
+    aligned.record["provenance"] = {"shards": str(config.shards), "checkpoint": str(config.checkpoint), **scores}
+    save_aligned(run.checkpoint, aligned, overwrite=True)
+    write_json(run.path / "metrics.json", report)
+    console.print(report_table(report))
+
+
+def _look(alignment: Alignment, kept: KeptVectors, run: RunFolder, engine: Any) -> Callable[[int], float | None]:
+    """Return a hook that classifies validation samples by training words."""
+    from bandloom.finetune.text.report import seen_score
+
+    few = alignment.of(VAL)
+    few = few[np.unique(np.linspace(0, len(few) - 1, min(len(few), LOOKED_AT)).astype(int))] if len(few) else few
+
+    def look(step: int) -> float | None:
+        model = cast(AlignModel, engine.whole_model())
+        score = None
+        if alignment.ranks.rank == 0 and len(few):
+            model.eval()
+            score = seen_score(alignment, aligned_of(alignment, model, kept), few)
+            model.train()
+            if score is not None:
+                run.log(step, "score", validation_mean_recall=score)
+        alignment.ranks.barrier()
+        return score
+
+    return look
+
+
+def _kept_vectors(alignment: Alignment, run: RunFolder) -> KeptVectors:
+    """Encode the captions once, on rank 0, and read them on the others; a text model that trains keeps none."""
+    if tower_trains(alignment.config):
+        return KeptVectors("training")
+    path = run.path / KEPT
+    kept = KeptVectors.read(path, alignment.source.digest)
+    if alignment.ranks.rank == 0 and kept.missing(alignment.captions.texts):
+        kept.of(alignment.captions.texts, alignment.source)
+        kept.write(path)
+    alignment.ranks.barrier()
+    return KeptVectors.read(path, alignment.source.digest)
+
+
+def _model(alignment: Alignment, encoder: Encoder) -> AlignModel:
+    config = alignment.config
+    torch.manual_seed(config.trainer.seed + 1)
+    source: Any = alignment.source
+    model = AlignModel(
+        encoder,
+        alignment.sensor,
+        alignment.chip_px,
+        source.dim,
+        config.text.projection,
+        config.loss,
+        source.tower if tower_trains(config) else None,
+        config.image,
+    )
+    train = alignment.of(TRAIN)
+    some = train[np.unique(np.linspace(0, len(train) - 1, min(len(train), STANDARDISED_ON)).astype(int))]
+    standardise(model, pooled_features(model, alignment.shards, some.tolist()))
+    model.set_trainable(config.mode, config.lora_rank)
+    return model

@@ -1,0 +1,1 @@
+"""Training on labels: batches, losses, augmentation, and fitting the head first."""

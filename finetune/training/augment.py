@@ -1,0 +1,42 @@
+"""Augmentation on the device, keyed by sample: the same draw on any rank, machine and number of workers."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bandloom.training.device_batch import DeviceBatch, uniforms
+
+PURPOSE_D4 = 101  # masks and other augmentations draw from streams of their own
+
+
+def d4(batch: DeviceBatch) -> DeviceBatch:
+    """Turn and mirror every chip, image and mask together, by one of the eight symmetries of the square.
+
+    Land cover has no up: the sun does, and eight suns are what the model should not care about.
+    """
+    turns = turns_of(batch.draws)
+    groups = {gsd: _each(group, turns) for gsd, group in batch.groups.items()}
+    label = None if batch.label is None else _each(batch.label, turns)
+    return replace(batch, groups=groups, label=label)
+
+
+def turns_of(draws: np.ndarray) -> np.ndarray:
+    """Return which symmetry each sample of draws ``(B,)`` gets, 0 to 7, ``(B,)``."""
+    return (8 * uniforms(draws, PURPOSE_D4, 1)[:, 0]).astype(int)
+
+
+def _each(pixels: Tensor, turns: np.ndarray) -> Tensor:
+    """Apply symmetry ``turns[b]`` to sample b of ``(B, ..., H, W)``, H equal to W; a symmetry's samples go at once."""
+    moved = pixels.view(torch.int16) if pixels.dtype == torch.uint16 else pixels  # torch cannot flip uint16 on a CPU
+    turned = torch.empty_like(moved)
+    for index in np.unique(turns).tolist():
+        rows = torch.from_numpy(np.flatnonzero(turns == index)).to(moved.device)
+        turned[rows] = _turn(moved[rows], index)
+    return turned.view(pixels.dtype)
+
+
+def _turn(samples: Tensor, index: int) -> Tensor:
+    turned = torch.rot90(samples, index % 4, (-2, -1))
+    return turned.flip(-1) if index >= 4 else turned

@@ -1,0 +1,1 @@
+"""Scenes to shards: plan, units of work, labels, captions, duplicates, splits, statistics."""

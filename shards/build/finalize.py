@@ -1,0 +1,102 @@
+"""The end of a build: splits, statistics, one index of all samples, the quarantine list, and last the manifest."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bandloom import __version__
+from bandloom.console import logger
+from bandloom.errors import ShardError
+from bandloom.shards.build.duplicates import DUPLICATE_SPLIT, find_duplicates
+from bandloom.shards.build.geography import BUFFER_M, split_of, split_of_cells
+from bandloom.shards.build.statistics import split_statistics
+from bandloom.shards.store.index import INDEX, Entry, read_index, write_index
+from bandloom.shards.store.manifest import write_manifest
+
+QUARANTINE = "quarantine.jsonl"
+
+
+def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any]]) -> int:
+    """Write ``samples.jsonl``, ``quarantine.jsonl`` (when needed) and ``manifest.json``; return the failed sources.
+
+    Raises:
+        ShardError: not one source gave a sample; the first reason is given.
+    """
+    tars = [tar for journal in journals for tar in journal["tars"]]
+    quarantine = [bad for journal in journals for bad in journal["quarantine"]]
+    entries = [entry for tar in tars for entry in read_index(_beside(place, tar["tar"], "index.jsonl"))]
+    if not entries:
+        raise ShardError(quarantine[0]["reason"] if quarantine else "no sample was made; check the sources.")
+    told = plan["options"]["split"]
+    cells = split_of_cells(entry.cells for entry in entries)
+    splits = {entry.cells: told or split_of(entry.cells, cells) for entry in entries}
+    provenance = {key: value for journal in journals for key, value in journal["provenance"].items()}
+    repeated = find_duplicates(_newest_first(entries, provenance))
+    entries = [
+        replace(entry, split=DUPLICATE_SPLIT if entry.key in repeated else splits[entry.cells]) for entry in entries
+    ]
+    _say_warped(provenance)
+    if plan["options"].get("captions"):
+        _say_captions(entries)
+    write_index(place / INDEX, entries)
+    if quarantine:
+        (place / QUARANTINE).write_text("".join(json.dumps(bad) + "\n" for bad in quarantine))
+    sensors: dict[str, Any] = {
+        record["sensor_record"]["name"]: record.pop("sensor_record") for record in provenance.values()
+    }
+    write_manifest(
+        place,
+        {
+            "made_by": f"bandloom {__version__}",
+            "samples": len(entries),
+            "labelled": sum(entry.has_label for entry in entries),
+            "splits": dict(Counter(entry.split for entry in entries)),
+            "split_rule": f"all in {told}" if told else f"one-degree cells by hash, {BUFFER_M:g} m buffer",
+            "cells": cells,
+            "sensors": sensors,
+            "label_set": plan["label_set"],
+            "statistics": split_statistics(place, sensors, entries),
+            "side_px": plan["options"]["side_px"],
+            "options": plan["options"],
+            "quarantined": len(quarantine),
+            "shards": tars,
+            "sources": provenance,
+        },
+    )
+    return len(quarantine)
+
+
+def _say_warped(provenance: Mapping[str, Any]) -> None:
+    """Say how the scenes that did not come in UTM were brought there."""
+    warped = [bool(each["own_samples"]) for each in provenance.values() if "warped_from" in each]
+    if warped:
+        logger.info(
+            "warped %d scenes to UTM: %d copied their sensor's samples, which were taken back unchanged; %d"
+            " were resampled",
+            len(warped),
+            sum(warped),
+            len(warped) - sum(warped),
+        )
+
+
+def _say_captions(entries: Sequence[Entry]) -> None:
+    captioned = sum(bool(entry.captions) for entry in entries)
+    (logger.info if captioned else logger.warning)("%d of %d samples have captions", captioned, len(entries))
+
+
+def _newest_first(entries: Sequence[Entry], provenance: dict[str, Any]) -> list[Entry]:
+    """Return samples with those of the newest processing baseline first, else in their own order."""
+
+    def age(entry: Entry) -> float:
+        told = provenance.get(entry.key.rsplit("_r", 1)[0], {}).get("processing_baseline")
+        return -float(told) if re.fullmatch(r"\d+(\.\d+)?", str(told)) else 0.0
+
+    return sorted(entries, key=age)
+
+
+def _beside(place: Path, tar: str, suffix: str) -> Path:
+    return place / f"{tar.removesuffix('.tar')}.{suffix}"

@@ -1,0 +1,156 @@
+"""What a build will do, decided before it starts: options, sources, and units of work with fixed names and order."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bandloom.errors import BandloomError, LabelError, ShardError
+from bandloom.label_set import LabelSet
+from bandloom.sensors import get_sensor
+from bandloom.shards.build.captions import read_captions
+from bandloom.shards.build.cutting import check_side, count_cuts
+from bandloom.shards.build.geography import SPLITS
+from bandloom.shards.build.label_polygons import DEFAULT_FIELD
+from bandloom.shards.build.sources import Source, class_label_set, find_sources
+from bandloom.shards.scenes import Scene, open_scene
+from bandloom.shards.scenes.checksums import at_a_glance
+from bandloom.shards.scenes.corrected import CorrectedScene
+from bandloom.shards.store.codec import CODECS, CodecName
+
+UNIT_SAMPLES = 256  # small scenes share a tar up to about this many samples
+TAR_SAMPLES = 1024  # and a large one is spread over tars of at most this many
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How scenes become samples; all of it is written into the manifest."""
+
+    side_px: int = 240
+    sensor: str | None = None
+    band_order: str | None = None
+    offset: int | None = None
+    labels: str | None = None
+    label_set: str | None = None
+    class_folders: bool = False
+    codec: CodecName = "default"
+    min_valid: float = 0.0  # samples with this share of measured pixels or less are left out
+    max_cloud: float = 1.0
+    split: str | None = None  # all samples into this one; None: by geography
+    atmosphere: str = "none"  # or dos1, cost
+    label_field: str = DEFAULT_FIELD  # the attribute of label polygons that holds the class
+    captions: str | None = None  # a CSV of captions by sample, scene or place
+
+    def check(self) -> None:
+        """Raise a :class:`BandloomError` for an option that cannot be used."""
+        try:
+            check_side(self.side_px)
+        except ValueError as cause:
+            raise ShardError(f"--side {self.side_px}: {cause}; use 240, or another multiple of 6 (60 m).") from cause
+        if self.sensor is not None:
+            get_sensor(self.sensor)
+        if self.codec not in CODECS:
+            raise ShardError(f"--codec {self.codec!r} is not known; use one of {', '.join(CODECS)}.")
+        if self.split is not None and self.split not in SPLITS:
+            raise ShardError(f"--split {self.split!r} is not known; use one of {', '.join(SPLITS)}, or leave it out.")
+        if self.labels is not None and self.label_set is None:
+            raise LabelError("--labels needs --label-set, the YAML file that names their codes.")
+        if self.captions is not None:
+            read_captions(Path(self.captions))
+
+    def open(self, source: Source) -> Scene:
+        """Open a source as these options say."""
+        scene = open_scene(source.path, sensor=self.sensor, band_map=self.band_order, offset=self.offset)
+        if self.atmosphere == "none":
+            return scene
+        try:
+            return CorrectedScene(scene, self.atmosphere)
+        except BandloomError:
+            scene.close()
+            raise
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole build; the same sources and options give the same plan on every machine."""
+
+    options: BuildOptions
+    sources: tuple[Source, ...]
+    units: tuple[tuple[int, ...], ...]  # indices into sources, one tuple a unit of work
+    samples: tuple[int, ...]  # squares a source covers, before empty ones are left out; 0: it failed to open
+    failures: dict[int, str]  # source index -> why it cannot be opened
+    label_set: LabelSet | None
+    sample_bytes: int = 0  # raw pixels of the largest kind of sample
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        record = asdict(self)
+        record["label_set"] = self.label_set.to_dict() if self.label_set else None
+        record["failures"] = {str(index): reason for index, reason in self.failures.items()}
+        return record
+
+    @property
+    def digest(self) -> str:
+        """A fingerprint of what is built from what, to tell whether a half-done build is this one."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+
+def make_plan(paths: Sequence[str], options: BuildOptions, *, thorough: bool = False) -> Plan:
+    """Open every source once and group them into units of work.
+
+    Args:
+        paths: scenes, or folders of scenes.
+        options: how scenes become samples.
+        thorough: also verify checksums and look at pixels, as the build itself does when it comes to a source.
+
+    Raises:
+        BandloomError: an option cannot be used, or not one source can be opened (the first reason is given).
+    """
+    options.check()
+    sources = find_sources(paths, options.class_folders, options.sensor)
+    label_set = LabelSet.from_yaml(Path(options.label_set)) if options.label_set else None
+    if options.class_folders:
+        label_set = label_set or class_label_set(sources)
+    samples, failures, first, largest = [], {}, None, 0
+    names = {source.key for source in sources}
+    for index, source in enumerate(sources):
+        try:
+            if source.class_name is not None and label_set and source.class_name not in label_set.names:
+                raise LabelError(
+                    f"the class folder {source.class_name!r} is not in label set {label_set.name!r}; add it."
+                )
+            with contextlib.nullcontext() if thorough else at_a_glance(), options.open(source) as scene:
+                names.add(scene.name)
+                rows, columns = count_cuts(scene, options.side_px * 10)
+                largest = max(largest, _sample_bytes(scene, options.side_px * 10))
+            samples.append(rows * columns)
+        except BandloomError as error:
+            first = first or error
+            failures[index] = str(error)
+            samples.append(0)
+    if first is not None and len(failures) == len(sources):
+        raise first
+    if options.captions:
+        read_captions(Path(options.captions)).check(names)
+    return Plan(options, tuple(sources), _group(samples), tuple(samples), failures, label_set, largest)
+
+
+def _sample_bytes(scene: Scene, side_m: int) -> int:
+    return sum(2 * len(group.bands) * (side_m // group.gsd_m) ** 2 for group in scene.sensor.groups)
+
+
+def _group(samples: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Put neighbouring sources together until a unit holds about :data:`UNIT_SAMPLES`."""
+    units: list[tuple[int, ...]] = []
+    open_unit: list[int] = []
+    total = 0
+    for index, count in enumerate(samples):
+        if open_unit and total + count > UNIT_SAMPLES:
+            units.append(tuple(open_unit))
+            open_unit, total = [], 0
+        open_unit.append(index)
+        total += count
+    return (*units, tuple(open_unit)) if open_unit else tuple(units)

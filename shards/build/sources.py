@@ -1,0 +1,94 @@
+"""From what a user names to the list of scenes: files, scene folders, folders of scenes, chips in class folders."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bandloom.errors import SceneError
+from bandloom.label_set import LabelClass, LabelSet
+from bandloom.shards.scenes import is_scene
+from bandloom.shards.scenes.raster import RASTER_SUFFIXES
+
+
+@dataclass(frozen=True)
+class Source:
+    """One scene to shard: where it lies, its key (unique, without dots), and its class when it is a chip of one."""
+
+    path: str
+    key: str
+    class_name: str | None = None
+
+
+def find_sources(paths: Sequence[str], class_folders: bool = False, sensor: str | None = None) -> list[Source]:
+    """Return the scenes under ``paths`` in a fixed order.
+
+    Args:
+        paths: scenes, or folders of scenes (looked through to any depth).
+        class_folders: the folders right under ``paths`` are classes and hold chips.
+        sensor: whose bands the single-band rasters of a scene folder are; None: Sentinel-2's.
+
+    Raises:
+        SceneError: a path does not exist or holds no scene.
+    """
+    found: list[tuple[str, str | None]] = []
+    for text in paths:
+        scenes = _class_chips(Path(text), sensor) if class_folders else [(p, None) for p in _scenes_under(text, sensor)]
+        if not scenes:
+            raise SceneError(
+                f"{text} holds no scene; expected rasters ({', '.join(RASTER_SUFFIXES)}) or scene folders."
+            )
+        found += scenes
+    unique = dict(found)
+    return [Source(path, key, unique[path]) for path, key in _keys(list(unique)).items()]
+
+
+def class_label_set(sources: Sequence[Source]) -> LabelSet:
+    """Return the label set that class folders make: codes 1, 2, ... by name."""
+    names = sorted({source.class_name for source in sources if source.class_name})
+    return LabelSet("class-folders", tuple(LabelClass(i + 1, name) for i, name in enumerate(names)))
+
+
+def _scenes_under(text: str, sensor: str | None) -> list[str]:
+    path = Path(text)
+    if text.startswith("/vsi") or "://" in text or is_scene(path, sensor):
+        return [text]
+    if not path.exists():
+        raise SceneError(f"{path} does not exist; check the path.")
+    return [scene for child in sorted(path.iterdir()) for scene in _below(child, sensor)] if path.is_dir() else []
+
+
+def _below(path: Path, sensor: str | None) -> list[str]:
+    if is_scene(path, sensor):
+        return [str(path)]
+    return [scene for child in sorted(path.iterdir()) for scene in _below(child, sensor)] if path.is_dir() else []
+
+
+def _class_chips(path: Path, sensor: str | None) -> list[tuple[str, str | None]]:
+    if not path.is_dir():
+        raise SceneError(f"{path} is no folder; --class-folders expects PATH/CLASS/chip.tif.")
+    folders = [child for child in sorted(path.iterdir()) if child.is_dir()]
+    return [(scene, folder.name) for folder in folders for scene in _below(folder, sensor)]
+
+
+def _keys(paths: list[str]) -> dict[str, str]:
+    """Name every scene by the shortest tail of its path that no other shares."""
+    parts = {
+        path: [_slug(part) for part in Path(path).with_suffix("").parts if part not in ("/", "..", ".")]
+        for path in paths
+    }
+    depth = dict.fromkeys(paths, 1)
+    while True:
+        keys = {path: "_".join(parts[path][-depth[path] :]) for path in paths}
+        times = Counter(keys.values())
+        clashes = {path for path in paths if times[keys[path]] > 1}
+        longer = [path for path in clashes if depth[path] < len(parts[path])]
+        if not longer:
+            return {path: key if path not in clashes else f"{key}_{i}" for i, (path, key) in enumerate(keys.items())}
+        for path in longer:
+            depth[path] += 1
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text)

@@ -1,0 +1,1 @@
+"""Shards to batches: shard sets, the loader and its order, buckets, verification."""

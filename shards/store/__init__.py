@@ -1,0 +1,1 @@
+"""The shard format: array codec, tar files, index and manifest."""

@@ -1,0 +1,205 @@
+"""Real models through the real exporter; each tile is small, since tracing costs seconds."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from bandloom.errors import BundleError, CheckpointError
+from bandloom.export.bundle.record import CONTRACT_KEY
+from bandloom.export.from_torch.export_run import contract_of_model, default_tiling, export_run
+from bandloom.export.from_torch.held_chips import Ground, held_chips
+from bandloom.export.from_torch.parity import accuracy, measure, require, torch_logits
+from bandloom.export.from_torch.to_onnx import DeployGraph, check_ops, from_byte_pairs
+from bandloom.export.predict.scene_mapper import SceneMapper
+from bandloom.export.runtimes.onnx_runner import OnnxRunner
+from bandloom.export.runtimes.verify import verify
+from bandloom.finetune.model.checkpoint import save_task_model
+from bandloom.finetune.model.task_model import TaskModel
+from bandloom.model.encoder import Encoder, EncoderConfig
+from bandloom.model.statistics import Statistics
+from bandloom.sensors import SLOTS, get_sensor
+from tests.export.array_scene import random_scene
+from tests.export.predict.test_map_scene import run
+from tests.export.tiny_model import LABELS, random_chips
+
+
+def task_model(sensor="sentinel2-l1c", task="segment", seed=0, labels=LABELS, head="linear"):
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    statistics = Statistics(
+        mean={slot: float(rng.uniform(0.1, 0.3)) for slot in SLOTS},
+        std={s: float(rng.uniform(0.05, 0.1)) for s in SLOTS},
+    )
+    encoder = Encoder(EncoderConfig(embed_dim=32, depth=2, num_heads=2), statistics)
+    model = TaskModel(encoder, get_sensor(sensor), labels, task, 36, head).eval()
+    with torch.no_grad():
+        for weight in model.head.parameters():
+            weight.add_(torch.randn_like(weight) * 0.2)  # heads may start at zero, where parity says nothing
+    return model
+
+
+def write_run(folder, model):
+    save_task_model(folder / "checkpoint", model, {"seed": 0})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    model = task_model()
+    write_run(folder / "run", model)
+    return model, export_run(folder / "run", folder / "bundle")
+
+
+def test_an_exported_model_answers_as_torch_does(exported):
+    model, bundle = exported
+    parity = bundle.record.models[0].parity
+    assert parity.max_abs <= 1e-4
+    assert parity.argmax_agreement >= 0.9999
+    chips = random_chips(bundle.contract, 5, seed=9)
+    expected = torch_logits(model, chips)
+    assert np.abs(expected).max() > 0.5
+    np.testing.assert_allclose(OnnxRunner(bundle.path / "model.onnx").run(chips), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7])
+def test_an_exported_model_takes_any_batch_and_answers_chip_by_chip(exported, batch):
+    _, bundle = exported
+    runner = OnnxRunner(bundle.path / "model.onnx", threads=1)
+    chips = random_chips(bundle.contract, 7)
+    whole = runner.run(chips)
+    parts = [runner.run({g: dn[i : i + batch] for g, dn in chips.items()}) for i in range(0, 7, batch)]
+    np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
+
+
+def test_absent_and_saturated_samples_are_absent_inside_the_engine(exported):
+    model, bundle = exported
+    runner = OnnxRunner(bundle.path / "model.onnx")
+    chips = random_chips(bundle.contract, 2)
+    for dn in chips.values():
+        dn[0, :, : dn.shape[2] // 2] = 0
+        dn[1, 0] = 65535
+    given = runner.run(chips)
+    assert np.isfinite(given).all()
+    np.testing.assert_allclose(given, torch_logits(model, chips), atol=1e-4)
+
+
+def test_the_graph_has_named_native_inputs_a_named_batch_and_its_contract(exported):
+    _, bundle = exported
+    proto = onnx.load(bundle.path / "model.onnx")
+    shapes = {i.name: [d.dim_param or d.dim_value for d in i.type.tensor_type.shape.dim] for i in proto.graph.input}
+    assert shapes == {"g10": ["batch", 4, 36, 36, 2], "g20": ["batch", 6, 18, 18, 2], "g60": ["batch", 3, 6, 6, 2]}
+    assert proto.opset_import[0].version == 20
+    assert {p.key: p.value for p in proto.metadata_props}[CONTRACT_KEY] == bundle.contract.digest()
+
+
+def test_mapping_a_scene_with_the_engine_equals_mapping_it_with_torch(exported):
+    model, bundle = exported
+
+    class Torch:
+        name = "torch"
+        lanes = 1
+
+        def run(self, groups):
+            return torch_logits(model, groups)
+
+    scene = random_scene(get_sensor("sentinel2-l1c"), (13, 17), 3, holes=2)
+    maps = []
+    for runner in (verify(bundle), Torch()):
+        rows = list(SceneMapper(runner, bundle.contract.tiling, 4, lambda: scene).rows())
+        measured = np.concatenate([r.measured for r in rows])
+        maps.append(np.concatenate([r.logits for r in rows], axis=1)[:, measured])
+    np.testing.assert_allclose(maps[0], maps[1], atol=1e-4)
+
+
+@pytest.mark.parametrize(("sensor", "task"), [("landsat89-l2", "segment"), ("sentinel2-l2a", "classify")])
+def test_other_sensors_and_tasks_export_through_the_command_line(tmp_path, sensor, task, capsys):
+    write_run(tmp_path / "run", task_model(sensor, task))
+    assert run("export", tmp_path / "run", "--out", tmp_path / "bundle") == 0
+    assert run("bundle", "verify", tmp_path / "bundle") == 0
+    record = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
+    assert record["contract"]["task"] == task
+    assert record["provenance"]["training"] == {"seed": 0}
+    assert record["versions"]["torch"] == torch.__version__
+
+
+def test_a_model_that_fails_parity_is_not_written(tmp_path, monkeypatch, capsys):
+    write_run(tmp_path / "run", task_model())
+    plain = DeployGraph.forward
+    monkeypatch.setattr(DeployGraph, "forward", lambda self, *pairs: plain(self, *pairs) + 0.001)
+    assert run("export", tmp_path / "run", "--out", tmp_path / "bundle") == 2
+    assert "fails its parity gate" in capsys.readouterr().err
+    assert [each.name for each in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_run_without_a_checkpoint_and_an_existing_bundle_are_refused(tmp_path, capsys):
+    with pytest.raises(CheckpointError, match="has no finished checkpoint"):
+        export_run(tmp_path, tmp_path / "bundle")
+    write_run(tmp_path / "run", task_model())
+    (tmp_path / "bundle").mkdir()
+    assert run("export", tmp_path / "run", "--out", tmp_path / "bundle") == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_byte_pairs_come_back_exactly():
+    dn = np.array([[0, 1, 255, 256, 4095, 65534, 65535]], np.uint16)
+    pairs = torch.from_numpy(dn.view(np.uint8).reshape(1, -1, 2).copy())
+    assert from_byte_pairs(pairs).tolist() == dn.astype(float).tolist()
+
+
+def test_an_operator_outside_the_list_is_refused():
+    node = onnx.helper.make_node("NonMaxSuppression", ["a"], ["b"])
+    graph = onnx.helper.make_graph([node], "g", [], [])
+    with pytest.raises(BundleError, match="needs NonMaxSuppression"):
+        check_ops(onnx.helper.make_model(graph))
+
+
+def test_drawn_chips_follow_the_statistics_and_hold_absent_samples():
+    contract = contract_of_model(task_model(), default_tiling(task_model()))
+    chips = held_chips(contract, Ground(), 4)
+    assert chips.groups[10].shape == (4, 4, 36, 36)
+    assert (chips.groups[10][-1] == 0).any()
+    assert (chips.groups[60][-1] == 65535).any()
+    blue = (chips.groups[10][:3, 0].astype(float) - 1000) / 10000
+    assert blue.mean() == pytest.approx(contract.statistics["mean"]["B02"], abs=0.03)
+
+
+class _Off:
+    name = "off by a class"
+
+    def __init__(self, expected):
+        self.expected = expected
+
+    def run(self, groups):
+        answer = self.expected.copy()  # both chips are one batch
+        answer[:, :, :2] = -answer[:, :, :2]
+        return answer
+
+
+def test_the_gate_counts_classes_and_labelled_score():
+    model = task_model()
+    contract = contract_of_model(model, default_tiling(model))
+    chips = held_chips(contract, Ground(), 2)
+    expected = torch_logits(model, chips.groups)
+    labels = expected.argmax(axis=1).astype(np.uint8)
+    labels[:, :, 20:] = 255
+    labelled = type(chips)(chips.groups, "test", labels)
+    parity = measure(_Off(expected), expected, labelled, "int8", contract)
+    assert parity.torch_score == 1.0
+    assert parity.score is not None
+    assert parity.score < 1.0
+    with pytest.raises(BundleError, match=r"int8 model fails its parity gate.*leave this precision out"):
+        require(parity, "int8")
+    assert accuracy(contract, expected, None) is None
+
+
+def test_default_tilings_lie_on_the_60_m_grid():
+    model = task_model()
+    assert (default_tiling(model).margin_px, default_tiling(model).taper_px) == (6, 6)
+    model.chip_px = 240
+    assert (default_tiling(model).margin_px, default_tiling(model).taper_px) == (18, 36)
+    assert default_tiling(model, 0, 0).margin_px == 0
+    assert default_tiling(task_model(task="classify")).core_px == 36

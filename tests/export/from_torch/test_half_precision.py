@@ -1,0 +1,134 @@
+"""16-bit and 8-bit models, and the audit that stands before them."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from bandloom.errors import BundleError
+from bandloom.export.bundle.native_groups import byte_pairs
+from bandloom.export.from_torch.audit_fp16 import audit_ranges, require_fp16
+from bandloom.export.from_torch.export_run import contract_of_model, default_tiling
+from bandloom.export.from_torch.half_precision import CastGraph
+from bandloom.export.from_torch.held_chips import Ground, held_chips
+from bandloom.export.from_torch.parity import torch_logits
+from bandloom.export.from_torch.quantise import write_int8
+from bandloom.export.from_torch.to_onnx import DeployGraph, write_onnx
+from bandloom.export.runtimes.onnx_runner import OnnxRunner
+from bandloom.export.runtimes.replay import compare
+from bandloom.export.runtimes.verify import verify
+from tests.export.from_torch.test_export_run import task_model, write_run
+from tests.export.predict.test_map_scene import run
+
+
+@pytest.fixture(scope="module")
+def exported(exported_run):
+    return exported_run
+
+
+def answer(graph, chips):
+    with torch.no_grad():
+        return graph(*[torch.from_numpy(byte_pairs(chips.groups[gsd_m])) for gsd_m in graph.gsds_m]).numpy()
+
+
+def held(model, count=3):
+    return held_chips(contract_of_model(model, default_tiling(model)), Ground(), count)
+
+
+def test_the_bundle_holds_each_precision_with_its_parity(exported):
+    _, bundle = exported
+    assert [each.precision for each in bundle.record.models] == ["fp32", "fp16", "bf16"]
+    assert bundle.model("fp16").parity.max_abs < bundle.model("bf16").parity.max_abs
+    assert bundle.model("bf16").parity.runtime.startswith("torch")
+    verify(bundle, "fp16")
+    assert run("bundle", "verify", bundle.path) == 0
+
+
+@pytest.mark.parametrize(
+    ("precision", "kind"), [("fp16", onnx.TensorProto.FLOAT16), ("bf16", onnx.TensorProto.BFLOAT16)]
+)
+def test_weights_are_16_bits_and_what_needs_range_is_not(exported, precision, kind):
+    _, bundle = exported
+    proto = onnx.load(bundle.path / bundle.model(precision).file)
+    kinds = {each.name: each.data_type for each in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type == "LayerNormalization":
+            assert kinds[node.input[1]] == onnx.TensorProto.FLOAT
+    large = [each.data_type for each in proto.graph.initializer if np.prod(each.dims) >= 1024]
+    assert set(large) == {kind}
+    assert proto.graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+
+
+@pytest.mark.parametrize(("task", "head"), [("segment", "linear"), ("classify", "linear"), ("classify", "joined")])
+def test_a_cast_graph_in_fp32_is_the_model_itself(task, head):
+    model = task_model(task=task, head=head)
+    chips = held(model)
+    np.testing.assert_allclose(answer(CastGraph(model, "fp32"), chips), torch_logits(model, chips.groups), atol=1e-4)
+
+
+def test_casting_leaves_the_model_and_its_statistics_alone():
+    model = task_model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    graph = CastGraph(model, "bf16")
+    assert torch.equal(graph.model.encoder.embed.mean, model.encoder.embed.mean)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def plant_overflow(model):
+    with torch.no_grad():
+        model.encoder.blocks[1].mlp.fc2.bias[3] = 9e4
+    return model
+
+
+def test_a_planted_overflow_is_nan_in_fp16_and_the_audit_names_its_layer():
+    model = plant_overflow(task_model())
+    chips = held(model)
+    assert np.isfinite(torch_logits(model, chips.groups)).all()
+    assert np.isnan(answer(CastGraph(model, "fp16"), chips)).mean() == 1.0
+    with pytest.raises(BundleError, match=r"layer encoder.blocks.1.*reaches.*use --precision bf16"):
+        require_fp16(audit_ranges(model, chips))
+    assert np.isfinite(answer(CastGraph(model, "bf16"), chips)).all()
+
+
+def test_a_plain_model_passes_the_audit():
+    model = task_model()
+    ranges = audit_ranges(model, held(model))
+    require_fp16(ranges)
+    assert "encoder.blocks.0.mlp.fc1" in ranges
+    assert 0 < max(ranges.values()) < 1000
+
+
+def test_an_fp16_bundle_of_a_model_that_overflows_is_not_written(tmp_path, capsys):
+    write_run(tmp_path / "run", plant_overflow(task_model()))
+    assert run("export", tmp_path / "run", "--out", tmp_path / "bundle", "--precision", "fp32,fp16") == 2
+    assert "fp16 would overflow" in capsys.readouterr().err
+    assert [each.name for each in tmp_path.iterdir()] == ["run"]
+
+
+def test_an_unknown_precision_is_refused(tmp_path, capsys):
+    write_run(tmp_path / "run", task_model())
+    assert run("export", tmp_path / "run", "--out", tmp_path / "bundle", "--precision", "fp8") == 2
+    assert "precision 'fp8' is not known; use some of fp32" in capsys.readouterr().err
+
+
+def test_int8_quantises_linear_layers_alone_and_stays_close(tmp_path):
+    model = task_model()
+    contract = contract_of_model(model, default_tiling(model))
+    chips = held_chips(contract, Ground(), 8)
+    write_onnx(DeployGraph(model), contract, tmp_path / "model.onnx")
+    write_int8(tmp_path / "model.onnx", tmp_path / "int8.onnx", chips)
+    proto = onnx.load(tmp_path / "int8.onnx")
+    ops = [node.op_type for node in proto.graph.node]
+    assert "QuantizeLinear" in ops
+    assert not {"DynamicQuantizeLinear", "MatMulInteger", "QLinearMatMul"} & set(ops)
+    assert any(
+        each.data_type == onnx.TensorProto.INT8 and np.prod(each.dims) > 1000 for each in proto.graph.initializer
+    )
+    expected = torch_logits(model, chips.groups)
+    _, agreement = compare(OnnxRunner(tmp_path / "int8.onnx").run(chips.groups), expected, contract)
+    assert agreement > 0.85  # an untrained model's classes hang by a thread
+    assert read_metadata(tmp_path / "int8.onnx") == contract.digest()
+
+
+def read_metadata(path):
+    return OnnxRunner(path).metadata["bandloom.contract"]

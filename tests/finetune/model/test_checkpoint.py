@@ -1,0 +1,52 @@
+import json
+
+import pytest
+import torch
+
+from bandloom.errors import BandloomError, CheckpointError, OutputError
+from bandloom.finetune.model.checkpoint import load_task_model, save_task_model
+from bandloom.model.checkpoint import load_encoder, save_encoder
+from tests.finetune.models import S2, chips, encoder, task_model
+
+
+@pytest.mark.parametrize("task", ["segment", "classify"])
+def test_a_saved_model_gives_the_same_logits(tmp_path, task):
+    model = task_model(task).eval()
+    model.temperature = 1.7
+    save_task_model(tmp_path / "m", model, {"steps": 3})
+    again = load_task_model(tmp_path / "m")
+    assert torch.equal(again(chips()), model(chips()))
+    assert again.temperature == 1.7
+    assert (again.task, again.chip_px, again.sensor, again.label_set) == (task, 24, S2, model.label_set)
+    assert json.loads((tmp_path / "m" / "config.json").read_text())["provenance"] == {"steps": 3}
+    assert "| 0 | 10 | water | #0000ff |" in (tmp_path / "m" / "README.md").read_text()
+
+
+def test_the_encoder_alone_can_be_read_back(tmp_path):
+    model = task_model()
+    save_task_model(tmp_path / "m", model, {})
+    assert torch.equal(load_encoder(tmp_path / "m").norm.weight, model.encoder.norm.weight)
+
+
+def test_an_encoder_alone_is_no_fine_tuned_model(tmp_path):
+    save_encoder(tmp_path / "e", encoder(), [S2], {})
+    with pytest.raises(CheckpointError, match="run `bandloom finetune`"):
+        load_task_model(tmp_path / "e")
+
+
+def test_an_existing_folder_is_kept(tmp_path):
+    save_task_model(tmp_path / "m", task_model(), {"first": True})
+    with pytest.raises(OutputError, match="exists already"):
+        save_task_model(tmp_path / "m", task_model(), {})
+    assert "first" in (tmp_path / "m" / "config.json").read_text()
+
+
+@pytest.mark.parametrize("key", ["task", "sensor", "label_set", "encoder", "statistics"])
+def test_an_edited_config_is_a_sentence(tmp_path, key):
+    save_task_model(tmp_path / "m", task_model(), {})
+    path = tmp_path / "m" / "config.json"
+    record = json.loads(path.read_text())
+    record[key] = {"nonsense": 1}
+    path.write_text(json.dumps(record))
+    with pytest.raises(BandloomError):
+        load_task_model(tmp_path / "m")

@@ -1,0 +1,78 @@
+import numpy as np
+import torch
+
+from bandloom.finetune.baselines.features import context_bands
+from bandloom.finetune.config import PerturbConfig
+from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.data.splits import TEST, BlockSplit
+from bandloom.finetune.model.pixel_part import Near, PixelPart
+from bandloom.finetune.scores.band_drops import band_drops
+from bandloom.finetune.scores.scoring import score_model
+from bandloom.finetune.training.warm_start import fit_pixels
+from tests.finetune.fake_shards import FakeShards
+from tests.finetune.models import S2, task_model
+
+
+def test_planes_are_what_a_forest_with_surroundings_sees():
+    pixels = np.random.default_rng(0).normal(0, 1, (3, 20, 22)).astype(np.float32)
+    planes = Near.planes(torch.from_numpy(pixels)[None])[0].numpy()
+    assert planes.shape == (15, 20, 22)
+    np.testing.assert_array_equal(planes[:3], pixels)
+    inner = (..., slice(4, -4), slice(4, -4))  # scipy's windows go on beyond the edge
+    np.testing.assert_allclose(planes[inner], context_bands(pixels)[inner], atol=1e-4)
+
+
+def test_a_window_at_the_edge_ends_there():
+    flat = Near.planes(torch.full((1, 2, 12, 12), 0.7))
+    assert torch.allclose(flat[:, [2, 3, 6, 7]], torch.tensor(0.7), atol=1e-6)  # means
+    assert torch.allclose(flat[:, [4, 5, 8, 9]], torch.tensor(0.0), atol=2e-3)  # deviations
+
+
+def test_a_small_deviation_survives_bfloat16():
+    pixels = (2 + 0.1 * torch.randn(1, 3, 24, 24)).bfloat16()
+    exact, found = Near.planes(pixels.float()), Near.planes(pixels)
+    assert found.dtype == torch.bfloat16
+    assert torch.allclose(found.float(), exact, rtol=2**-7)
+
+
+def test_the_part_is_the_mean_of_its_networks():
+    part = PixelPart(3, 4).eval()
+    pixels = torch.randn(2, 3, 12, 12)
+    logits, spectrum = part(pixels)
+    near = part.near(part.windows(Near.planes(pixels)))
+    wanted = (part.values(pixels) + part.coded(part.code(pixels)) + near) / 3
+    assert torch.allclose(logits, wanted, atol=1e-6)
+    assert spectrum.shape == (2, 64, 12, 12)
+
+
+def test_planes_are_brought_to_one_scale():
+    windows, planes = Near(3), torch.randn(500, 15) * 7 + 3
+    planes[:, 4] = 0.2  # never changes
+    windows.fit(planes)
+    found = windows(planes.T[None, :, None])[0, :, 0]
+    assert torch.allclose(found.mean(1), torch.zeros(15), atol=1e-4)
+    kept = [i for i in range(15) if i != 4]
+    assert torch.allclose(found.std(1)[kept], torch.full((14,), 0.5), atol=1e-4)
+
+
+def test_fitted_networks_tell_fields_apart_and_leave_the_random_numbers_alone():
+    data, model = TaskData(FakeShards(2), "segment", BlockSplit(300, 0), S2), task_model()
+    torch.manual_seed(7)
+    wanted = torch.rand(3)
+    torch.manual_seed(7)
+    assert fit_pixels(model, model.head.pixel, data, 0, 60) < 0.2
+    assert torch.equal(torch.rand(3), wanted)
+
+
+def test_networks_that_lost_bands_while_fitted_still_tell_fields_apart_by_three(monkeypatch):
+    monkeypatch.setattr("bandloom.finetune.scores.band_drops.SUBSETS", ("RGB",))
+    found = {}
+    for share in (0.0, 0.8):
+        data, model = TaskData(FakeShards(2), "segment", BlockSplit(300, 0), S2), task_model()
+        fit_pixels(model, model.head.pixel, data, 0, 100, PerturbConfig(other_sensor=share))
+        (rgb,) = band_drops(model, data)
+        every = score_model("all", model, data, TEST)
+        found[share] = tuple(np.trace(row.confusion) / row.confusion.sum() for row in (every, rgb))
+    assert found[0.8][1] > found[0.0][1] + 0.1
+    assert found[0.8][1] > 0.9
+    assert found[0.8][0] > found[0.0][0] - 0.02

@@ -1,0 +1,42 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bandloom.errors import LabelError
+from bandloom.finetune.config import FinetuneConfig, PerturbConfig
+from bandloom.finetune.setting import Setting
+from bandloom.finetune.training.batches import make_loss
+from bandloom.training.ranks import Ranks
+from tests.finetune.models import task_model
+from tests.finetune.training.test_perturb import batch
+
+ANY: Any = None  # the loss looks at the config alone
+
+
+def setting(**changes) -> Setting:
+    config = FinetuneConfig(shards=Path("nowhere"), **changes)
+    return Setting(config, ANY, 24, Ranks(0, 0, 1, torch.device("cpu")))
+
+
+@pytest.mark.parametrize("mix", ["none", "mixup", "cutmix"])
+def test_perturbed_and_mixed_batches_give_a_finite_loss_that_teaches(mix):
+    perturb = PerturbConfig(gain=0.1, offset=0.01, noise=0.01, drop_band=0.3, other_sensor=0.3, mix=mix, mix_share=1.0)
+    model = task_model()
+    loss = make_loss(setting(perturb=perturb, loss="cross_entropy_dice"))(model, batch())
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.head.parameters())
+
+
+def test_without_perturbation_the_loss_is_the_plain_one():
+    model, given = task_model().eval(), batch()
+    found = make_loss(setting(augment=False))(model, given)
+    expected = torch.nn.functional.cross_entropy(model(given.groups), given.label.long())
+    assert torch.allclose(found, expected)
+
+
+def test_chips_without_a_class_are_named():
+    with pytest.raises(LabelError, match="the samples 0, 1, 2, 3 carry no labels for classify"):
+        make_loss(setting(task="classify"))(task_model("classify"), batch())

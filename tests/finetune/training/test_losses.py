@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from bandloom.finetune.training.losses import LOSSES, cross_entropy, dice, focal
+
+
+def test_a_batch_without_labels_costs_nothing_and_has_no_gradient():
+    logits = torch.randn(2, 3, 6, 6, requires_grad=True)
+    loss = cross_entropy(logits, torch.full((2, 6, 6), 255, dtype=torch.uint8))
+    loss.backward()
+    assert loss.item() == 0.0
+    assert (logits.grad == 0).all()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_known_labels_cost_what_torch_says(smoothing, weighted):
+    torch.manual_seed(0)
+    logits, target = torch.randn(2, 3, 6, 6), torch.randint(0, 3, (2, 6, 6)).to(torch.uint8)
+    target[0, :2] = 255
+    weight = torch.tensor([1.0, 2.0, 0.5]) if weighted else None
+    expected = torch.nn.functional.cross_entropy(
+        logits, target.long(), weight, ignore_index=255, label_smoothing=smoothing
+    )
+    assert torch.allclose(cross_entropy(logits, target, weight, smoothing), expected)
+    empty = torch.full_like(target, 255)
+    assert cross_entropy(logits, empty, weight, smoothing).item() == 0.0
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("shape", [(4,), (2, 6, 6)])
+def test_every_loss_is_nought_without_labels_and_falls_as_the_model_learns(name, shape):
+    torch.manual_seed(0)
+    target = torch.randint(0, 3, shape).to(torch.uint8)
+    empty = torch.zeros(shape[0], 3, *shape[1:], requires_grad=True)
+    nothing = LOSSES[name](empty, torch.full_like(target, 255))
+    nothing.backward()
+    assert nothing.item() == 0.0
+    assert torch.isfinite(empty.grad).all()
+    right = torch.nn.functional.one_hot(target.long(), 3).movedim(-1, 1).float()
+    assert LOSSES[name](8 * right, target) < LOSSES[name](right, target) < LOSSES[name](-right, target)
+
+
+def test_focal_without_its_focus_is_cross_entropy():
+    torch.manual_seed(0)
+    logits, target = torch.randn(5, 3), torch.tensor([0, 1, 2, 255, 1])
+    assert torch.allclose(focal(logits, target, gamma=0.0), cross_entropy(logits, target))
+
+
+def test_dice_does_not_see_unknown_pixels():
+    torch.manual_seed(0)
+    logits, target = torch.randn(2, 3, 6, 6), torch.randint(0, 3, (2, 6, 6))
+    target[:, 3:] = 255
+    other = logits.clone()
+    other[:, :, 3:] = 50.0
+    assert torch.allclose(dice(logits, target), dice(other, target))
