@@ -10,7 +10,7 @@ import pytest
 import typer.main
 
 from bandloom.cli import VERBS, bandloom, main
-from bandloom.finetune.labels.taxonomy import get_taxonomy
+from bandloom.taxonomy import get_taxonomy
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

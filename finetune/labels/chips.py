@@ -11,8 +11,8 @@ from typing import Any
 
 from bandloom.errors import LabelError, MissingExtraError
 from bandloom.finetune.labels.problems import Problems
-from bandloom.finetune.labels.taxonomy import Taxonomy
 from bandloom.shards.scenes import is_scene
+from bandloom.taxonomy import Taxonomy
 
 FEW_CHIPS = 5  # a class with fewer cannot be split three ways
 

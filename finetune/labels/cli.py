@@ -34,8 +34,8 @@ def labels() -> None:
 def list_sets() -> None:
     """List the shipped label sets and the mappings between them."""
     from bandloom.console import console, table
-    from bandloom.finetune.labels.mapping import shipped_mappings
-    from bandloom.finetune.labels.taxonomy import get_taxonomy, shipped
+    from bandloom.label_mapping import shipped_mappings
+    from bandloom.taxonomy import get_taxonomy, shipped
 
     sets = [get_taxonomy(name) for name in shipped()]
     console.print(table("label sets", ("name", "classes", "what"), ((s.id, len(s.classes), s.name) for s in sets)))
@@ -122,8 +122,8 @@ def map_labels(
     mapping: Annotated[Path | None, typer.Option(help="Your own CSV: from,to,lossy.")] = None,
 ) -> None:
     """Translate a label raster to another label set; what has no counterpart becomes 255 and is counted."""
-    from bandloom.finetune.labels.mapping import get_mapping
     from bandloom.finetune.labels.raster_map import map_raster
+    from bandloom.label_mapping import get_mapping
 
     lost, lossy = map_raster(raster, out, get_mapping(source, target, mapping))
     for name, count in lost.items():
@@ -150,7 +150,7 @@ def _request(
     from bandloom.errors import LabelError, nearest
     from bandloom.finetune.labels.ground import Overlap
     from bandloom.finetune.labels.prepare import Form, Request
-    from bandloom.finetune.labels.taxonomy import get_taxonomy
+    from bandloom.taxonomy import get_taxonomy
 
     for name, value, known in (("form", form, get_args(Form)), ("overlap", overlap, get_args(Overlap))):
         if value not in known:

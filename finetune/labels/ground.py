@@ -17,8 +17,8 @@ from rasterio.warp import Resampling, reproject, transform, transform_geom
 from bandloom.errors import LabelError, MissingExtraError
 from bandloom.finetune.labels.chips import read_csv
 from bandloom.finetune.labels.problems import Problems
-from bandloom.finetune.labels.taxonomy import Taxonomy
 from bandloom.label_set import IGNORE_INDEX
+from bandloom.taxonomy import Taxonomy
 
 Overlap = Literal["last", "first", "error"]
 Rows = tuple[list[tuple[Any, dict[str, Any]]], CRS]  # geometry and attributes of each feature

@@ -23,11 +23,11 @@ from bandloom.finetune.labels.chips import (
 )
 from bandloom.finetune.labels.ground import Ground, Overlap, from_features, from_mask, read_points, read_polygons
 from bandloom.finetune.labels.problems import Problems
-from bandloom.finetune.labels.taxonomy import Taxonomy
 from bandloom.label_set import IGNORE_INDEX
 from bandloom.output import new_output, write_json
 from bandloom.shards.build.plan import BuildOptions
 from bandloom.shards.scenes import ALIGN_M, open_scene
+from bandloom.taxonomy import Taxonomy
 from bandloom.values import dn_to_reflectance, valid
 
 Form = Literal["folders", "table", "bigearthnet", "mask", "polygons", "points"]

@@ -7,7 +7,7 @@ import rasterio
 from rasterio.errors import RasterioError
 
 from bandloom.errors import LabelError
-from bandloom.finetune.labels.mapping import Mapping
+from bandloom.label_mapping import Mapping
 from bandloom.label_set import IGNORE_INDEX
 from bandloom.output import new_output
 

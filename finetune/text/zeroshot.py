@@ -11,7 +11,6 @@ import torch
 
 from bandloom.console import console, logger, table
 from bandloom.errors import TextError
-from bandloom.finetune.labels.taxonomy import get_taxonomy
 from bandloom.finetune.model.checkpoint import save_task_model
 from bandloom.finetune.model.heads import ClassifyHead
 from bandloom.finetune.model.task_model import TaskModel
@@ -21,6 +20,7 @@ from bandloom.finetune.text.search.images import Image, images_of, vectors_of
 from bandloom.finetune.text.word_scores import class_mean
 from bandloom.label_set import LabelClass, LabelSet
 from bandloom.output import new_output
+from bandloom.taxonomy import get_taxonomy
 
 # ColorBrewer's Set3 and Paired, for classes that nobody gave a colour
 _COLOURS = (

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from importlib.resources import as_file, files
 
 from bandloom.errors import TextError
-from bandloom.finetune.labels.taxonomy import Taxonomy, get_taxonomy, shipped
 from bandloom.label_set import LabelSet
+from bandloom.taxonomy import Taxonomy, get_taxonomy, shipped
 
 # in the manner of CLIP's prompts (Radford et al. 2021, appendix A), for images from above
 TEMPLATES = (

@@ -17,9 +17,9 @@ from bandloom.errors import LabelError
 from bandloom.finetune.data.multilabel import read_table, scene_key
 from bandloom.finetune.labels.ground import Ground
 from bandloom.finetune.labels.prepare import Request, build_command, examine, prepare
-from bandloom.finetune.labels.taxonomy import get_taxonomy
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.shards.scenes import open_scene
+from bandloom.taxonomy import get_taxonomy
 
 
 @pytest.fixture(name="taxonomy")

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from bandloom.errors import LabelError
-from bandloom.finetune.labels.mapping import get_mapping, shipped_mappings
-from bandloom.finetune.labels.taxonomy import get_taxonomy
+from bandloom.label_mapping import get_mapping, shipped_mappings
 from bandloom.label_set import IGNORE_INDEX
+from bandloom.taxonomy import get_taxonomy
 
 
 @pytest.mark.parametrize(("source", "target"), shipped_mappings())

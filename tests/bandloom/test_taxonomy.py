@@ -1,7 +1,7 @@
 import pytest
 
 from bandloom.errors import LabelError
-from bandloom.finetune.labels.taxonomy import Taxonomy, get_taxonomy, shipped
+from bandloom.taxonomy import Taxonomy, get_taxonomy, shipped
 
 SIZES = {
     "eurosat10": 10,

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from bandloom.errors import LabelError
-from bandloom.finetune.labels.taxonomy import Taxonomy, get_taxonomy
 from bandloom.label_set import IGNORE_INDEX
+from bandloom.taxonomy import Taxonomy, get_taxonomy
 
 HEADER = ["from", "to", "lossy"]
 
@@ -114,13 +114,13 @@ def read_mapping(read: Callable[[], str], name: str, source: Taxonomy, target: T
 
 def shipped_mappings() -> list[tuple[str, str]]:
     """Return the pairs of label sets that a shipped table connects directly."""
-    names = (each.name for each in (files("bandloom.finetune") / "mappings").iterdir())
+    names = (each.name for each in (files("bandloom") / "label_mappings").iterdir())
     parts = (name.removesuffix(".csv").partition("--") for name in names if name.endswith(".csv"))
     return sorted((source, target) for source, _, target in parts)
 
 
 def _shipped(source: str, target: str) -> Mapping:
-    file = files("bandloom.finetune") / "mappings" / f"{source}--{target}.csv"
+    file = files("bandloom") / "label_mappings" / f"{source}--{target}.csv"
     return read_mapping(file.read_text, file.name, get_taxonomy(source), get_taxonomy(target))
 
 

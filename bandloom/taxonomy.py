@@ -106,7 +106,7 @@ class Taxonomy:
 
 def shipped() -> list[str]:
     """Return the names of the label sets in this package."""
-    folder = files("bandloom.finetune") / "label_sets"
+    folder = files("bandloom") / "label_sets"
     return sorted(each.name.removesuffix(".yaml") for each in folder.iterdir() if each.name.endswith(".yaml"))
 
 
@@ -117,7 +117,7 @@ def get_taxonomy(name: str) -> Taxonomy:
         LabelError: neither a shipped name nor a readable label set.
     """
     if name in shipped():
-        text = (files("bandloom.finetune") / "label_sets" / f"{name}.yaml").read_text()
+        text = (files("bandloom") / "label_sets" / f"{name}.yaml").read_text()
         return Taxonomy.from_dict(yaml.safe_load(text), name)
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
