@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import yaml
@@ -49,7 +49,11 @@ class LabelSet:
                 twice = next(value for value in values if values.count(value) > 1)
                 raise LabelError(f"label set {self.name!r} gives the {what} {twice!r} to two classes; rename one.")
         if not all(0 <= code < IGNORE_INDEX for code in codes):
-            raise LabelError(f"label set {self.name!r} has codes outside 0..254; maps are uint8 with 255 as no data.")
+            outside = next(code for code in codes if not 0 <= code < IGNORE_INDEX)
+            raise LabelError(
+                f"label set {self.name!r} has the code {outside}, outside 0..254: maps are uint8 with 255 as no data;"
+                f" give the class another code and write id: {outside}, which labels may hold in its place."
+            )
         if set(codes) & set(self.ignore):
             both = sorted(set(codes) & set(self.ignore))[0]
             raise LabelError(f"label set {self.name!r} both names and ignores the code {both}; drop one of the two.")
@@ -119,15 +123,6 @@ class LabelSet:
                 " may have a colour a class and a list of ignored codes."
             ) from cause
 
-    @classmethod
-    def from_yaml(cls, path: Path) -> "LabelSet":
-        """Read a label set from a YAML file.
-
-        Raises:
-            LabelError: the file is absent, unreadable or no label set.
-        """
-        return cls.from_dict(read_label_yaml(path))
-
 
 def read_label_yaml(path: Path) -> dict[str, Any]:
     """Return the mapping in a label set's YAML file.
@@ -136,13 +131,36 @@ def read_label_yaml(path: Path) -> dict[str, Any]:
         LabelError: the file is absent, unreadable or holds no mapping.
     """
     try:
-        record = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as cause:
+        return parse_label_yaml(path.read_text(encoding="utf-8-sig"), str(path))
+    except (OSError, UnicodeDecodeError) as cause:
+        raise LabelError(f"the label set {path} cannot be read ({cause}); check the path, and write UTF-8.") from cause
+
+
+def parse_label_yaml(text: str, source: str) -> dict[str, Any]:
+    """Return the mapping in a label set's YAML, where ``no``, ``0111`` and ``2018-01-01`` stay the words they are.
+
+    Raises:
+        LabelError: the text is no YAML or holds no mapping.
+    """
+    try:
+        record = yaml.load(text, _WordLoader)
+    except yaml.YAMLError as cause:
         why = " ".join(str(cause).split())
-        raise LabelError(f"the label set {path} cannot be read ({why}); check the path and the YAML.") from cause
+        raise LabelError(f"the label set {source} cannot be read ({why}); check the YAML.") from cause
     if not isinstance(record, dict):
-        raise LabelError(f"the label set {path} holds no mapping; it needs the keys name and classes.")
+        raise LabelError(f"the label set {source} holds no mapping; it needs the keys name and classes.")
     return record
+
+
+class _WordLoader(yaml.SafeLoader):
+    """Reads decimal whole numbers and null as such, and everything else as text: YAML 1.1 takes 0111 for 73."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
+
+
+_WordLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
+_WordLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(~|null|)$"), ["~", "n", ""])
+_WordLoader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"<<$"), ["<"])
 
 
 def majority_classes(label: np.ndarray, side_px: int, least: float = 0.0) -> np.ndarray:

@@ -1,14 +1,14 @@
 """Named label sets that ship with the project, with what a plain label set leaves out: parents, synonyms, meaning."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from bandloom.class_words import ClassWords, Words, whole_number
 from bandloom.errors import LabelError, nearest
-from bandloom.label_set import LabelClass, LabelSet, read_label_yaml
+from bandloom.label_set import IGNORE_INDEX, LabelClass, LabelSet, parse_label_yaml, read_label_yaml
 
 CLASS_KEYS = {"code", "name", "colour", "id", "parent", "synonyms", "description"}
 
@@ -45,11 +45,17 @@ class Taxonomy:
     classes: tuple[TaxonomyClass, ...]
     ignore: tuple[int, ...] = field(default=(0,))
 
-    @property
+    @cached_property
     def label_set(self) -> LabelSet:
         """The plain label set."""
         classes = tuple(LabelClass(each.code, each.name, each.colour) for each in self.classes)
         return LabelSet(self.id, classes, self.ignore)
+
+    @cached_property
+    def words(self) -> ClassWords:
+        """The look-up of classes by any of their words and numbers."""
+        classes = [Words(each.code, each.name, each.id or each.name, each.synonyms) for each in self.classes]
+        return ClassWords(self.id, classes, self.ignore)
 
     def find(self, text: str) -> int:
         """Return the index of the class that a person's word means: its name, id, code or a synonym, in any case.
@@ -57,23 +63,10 @@ class Taxonomy:
         Raises:
             LabelError: no class is meant; the nearest name is offered.
         """
-        words = self._words()
-        wanted = _folded(text)
-        if wanted not in words:
-            names = [each.name for each in self.classes]
-            raise LabelError(
-                f"{text!r} is no class of label set {self.id!r} ({', '.join(names)}); rename it, add it to the label"
-                f" set, or list it under ignore.{nearest(text, names)}"
-            )
-        return words[wanted]
-
-    def _words(self) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for index, each in enumerate(self.classes):  # names win over ids, ids over synonyms, earlier classes over later
-            for word in (each.name, each.id, str(each.code), *each.synonyms):
-                found.setdefault(_folded(word), index)
-        names = {_folded(each.name): index for index, each in enumerate(self.classes)}
-        return found | names
+        index = self.words.find(text)
+        if index == IGNORE_INDEX:
+            raise LabelError(f"{text!r} means no label in label set {self.id!r}; leave it out.")
+        return index
 
     @classmethod
     def from_dict(cls, record: Any, source: str) -> "Taxonomy":
@@ -87,15 +80,21 @@ class Taxonomy:
             if extra:
                 raise TypeError(f"unknown key {sorted(extra)[0]!r}")
             classes = tuple(_class(each) for each in record["classes"])
-            ignore = tuple(int(code) for code in record.get("ignore", (0,)))
+            ignore = tuple(_whole(code, "ignored code") for code in record.get("ignore", (0,)))
             taxonomy = cls(str(record.get("id", record["name"])), str(record["name"]), classes, ignore)
         except (KeyError, TypeError, ValueError, AttributeError) as cause:
             raise LabelError(
                 f"the label set {source} cannot be used ({cause!r}); it needs name and classes, each with code and"
                 " name, and may have colour, id, parent, synonyms and description."
             ) from cause
-        _ = taxonomy.label_set  # its checks: codes, names and colours
+        _ = taxonomy.label_set, taxonomy.words  # their checks: codes, names and colours; that no word means two classes
         return taxonomy
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain YAML types, which :meth:`from_dict` takes; what is not given is left out."""
+        colours = [each.colour for each in self.label_set.classes]
+        classes = [_record(each, colour) for each, colour in zip(self.classes, colours, strict=True)]
+        return {"id": self.id, "name": self.name, "ignore": list(self.ignore), "classes": classes}
 
     @classmethod
     def of_label_set(cls, label_set: LabelSet) -> "Taxonomy":
@@ -118,7 +117,7 @@ def get_taxonomy(name: str) -> Taxonomy:
     """
     if name in shipped():
         text = (files("bandloom") / "label_sets" / f"{name}.yaml").read_text()
-        return Taxonomy.from_dict(yaml.safe_load(text), name)
+        return Taxonomy.from_dict(parse_label_yaml(text, name), name)
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         raise LabelError(
@@ -132,13 +131,26 @@ def _class(record: dict[str, Any]) -> TaxonomyClass:
     extra = set(record) - CLASS_KEYS
     if extra:
         raise TypeError(f"unknown class key {sorted(extra)[0]!r}")
-    if not isinstance(record["code"], int) or isinstance(record["code"], bool):
-        raise TypeError(f"code {record['code']!r} is no whole number")
+    if record["name"] is None or not str(record["name"]).strip():
+        raise TypeError(f"the class of code {record['code']} has no name")
     given = {key: value for key, value in record.items() if key in ("colour", "parent", "description")}
     name = str(record["name"])
     synonyms = tuple(str(each) for each in record.get("synonyms", ()))
-    return TaxonomyClass(record["code"], name, id=str(record.get("id", name)), synonyms=synonyms, **given)
+    return TaxonomyClass(
+        _whole(record["code"], "code"), name, id=str(record.get("id", name)), synonyms=synonyms, **given
+    )
 
 
-def _folded(text: str) -> str:
-    return "".join(letter for letter in text.casefold() if letter.isalnum())
+def _whole(value: Any, what: str) -> int:
+    number = whole_number(value)
+    if number is None:
+        raise TypeError(f"{what} {value!r} is no whole number")
+    return number
+
+
+def _record(each: TaxonomyClass, colour: str) -> dict[str, Any]:
+    record = {"code": each.code, "name": each.name, "colour": colour}
+    record |= {"id": each.id} if each.id not in ("", each.name) else {}
+    record |= {"parent": each.parent} if each.parent else {}
+    record |= {"synonyms": list(each.synonyms)} if each.synonyms else {}
+    return record | ({"description": each.description} if each.description else {})

@@ -41,9 +41,14 @@ def synth(
 def build(
     sources: Annotated[list[str], typer.Argument(help="Scenes, or folders of scenes.")],
     out: Out,
-    labels: Annotated[str | None, typer.Option(help="Folder of NAME.tif, path with {name}, or polygons.")] = None,
-    label_set: Annotated[str | None, typer.Option(help="YAML that names the labels' codes.")] = None,
-    label_field: Annotated[str, typer.Option(help="The attribute of polygons that holds the class.")] = "class",
+    labels: Annotated[str | None, typer.Option(help="Folder of NAME.tif, path with {name}, or one file.")] = None,
+    label_set: Annotated[str | None, typer.Option(help="A shipped label set, or your own YAML.")] = None,
+    label_field: Annotated[str, typer.Option(help="The attribute or column of labels that holds the class.")] = "class",
+    label_layer: Annotated[str | None, typer.Option(help="The layer of a GeoPackage of labels.")] = None,
+    label_encoding: Annotated[str | None, typer.Option(help="Of the labels' text, such as gbk.")] = None,
+    label_nodata: Annotated[str | None, typer.Option(help="Value of label rasters without a label; or none.")] = None,
+    overlap: Annotated[str, typer.Option(help="Which of two label polygons counts: last, first, or error.")] = "last",
+    all_touched: Annotated[bool, typer.Option("--all-touched", help="Label every pixel polygons touch.")] = False,
     captions: Annotated[str | None, typer.Option(help="CSV: caption, and key, scene, or lon and lat.")] = None,
     class_folders: Annotated[bool, typer.Option("--class-folders", help="SOURCE/CLASS/chip.tif.")] = False,
     side: Annotated[int, typer.Option(help="Side of a sample in pixels of 10 m, a multiple of 6.")] = 240,
@@ -79,6 +84,11 @@ def build(
         atmosphere,
         label_field,
         captions,
+        label_layer,
+        label_encoding,
+        label_nodata,
+        overlap,  # pyright: ignore
+        all_touched,
     )
     run_build(sources, out, options, part=parse_part(part), workers=workers, finish=not part)
     if not part:

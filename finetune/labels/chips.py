@@ -1,16 +1,14 @@
 """Chips with one class each: class folders, a table of paths and labels, BigEarthNet's folders with JSON."""
 
-import csv
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from bandloom.errors import LabelError, MissingExtraError
-from bandloom.finetune.labels.problems import Problems
+from bandloom.errors import LabelError
+from bandloom.shards.labels.problems import Problems
+from bandloom.shards.labels.table import read_csv, read_parquet
 from bandloom.shards.scenes import is_scene
 from bandloom.taxonomy import Taxonomy
 
@@ -111,51 +109,6 @@ def check_chips(chips: list[Chip], taxonomy: Taxonomy, problems: Problems) -> No
             else "are the same file; a split may put one on each side: keep one.",
             "error" if several else "warning",
         )
-
-
-def read_csv(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str | None]]:
-    """Yield the rows of a CSV in UTF-8.
-
-    Raises:
-        LabelError: it cannot be read, or lacks a column.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
-            if missing:
-                raise LabelError(
-                    f"{path} has the columns {', '.join(reader.fieldnames or ['none'])}, not {missing[0]!r}; expected"
-                    f" {', '.join(columns)}."
-                )
-            yield from reader
-    except (OSError, UnicodeDecodeError, csv.Error) as cause:
-        raise LabelError(f"{path} cannot be read as a table ({cause}); write it as CSV in UTF-8.") from cause
-
-
-def read_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str | None]]:
-    """Yield the rows of a Parquet file as text.
-
-    Raises:
-        LabelError: it cannot be read, or lacks a column.
-        MissingExtraError: pyarrow is not installed.
-    """
-    try:
-        from pyarrow import parquet  # pyright: ignore[reportMissingImports]
-    except ModuleNotFoundError as cause:
-        raise MissingExtraError("pyarrow (for Parquet files)", "parquet") from cause
-    try:
-        table: Any = parquet.read_table(path)
-    except Exception as cause:
-        raise LabelError(f"{path} cannot be read as Parquet ({cause}).") from cause
-    missing = [name for name in columns if name not in table.column_names]
-    if missing:
-        raise LabelError(
-            f"{path} has the columns {', '.join(table.column_names)}, not {missing[0]!r}; expected"
-            f" {', '.join(columns)}."
-        )
-    for row in table.select(list(columns)).to_pylist():
-        yield {name: None if value is None else str(value) for name, value in row.items()}
 
 
 def _json_labels(patch: Path) -> list[str]:

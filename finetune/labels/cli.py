@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 if TYPE_CHECKING:
-    from bandloom.finetune.labels.ground import Overlap
     from bandloom.finetune.labels.prepare import Form, Request
+    from bandloom.shards.labels.reading import LabelReading, Overlap
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -16,7 +16,14 @@ Source = Annotated[Path, typer.Argument(help="Chips (a folder or a CSV), or the 
 FormOption = Annotated[str, typer.Option(help="folders, table, bigearthnet, mask, polygons or points.")]
 LabelSetOption = Annotated[str, typer.Option(help="A shipped label set, or your own YAML.")]
 LabelsOption = Annotated[Path | None, typer.Option(help="The mask, polygons or points.")]
-Attribute = Annotated[str, typer.Option(help="Attribute or column that names the class.")]
+Attribute = Annotated[
+    str, typer.Option("--attribute", "--label-field", help="Attribute or column that names the class.")
+]
+Layer = Annotated[str | None, typer.Option("--layer", "--label-layer", help="The layer of a GeoPackage.")]
+Encoding = Annotated[str | None, typer.Option("--encoding", "--label-encoding", help="Of the text, such as gbk.")]
+Nodata = Annotated[
+    str | None, typer.Option("--nodata", "--label-nodata", help="Value of a mask without a label; or none.")
+]
 OverlapOption = Annotated[str, typer.Option(help="Which of two polygons wins: last, first, or error.")]
 AllTouched = Annotated[bool, typer.Option("--all-touched", help="Polygons label every pixel they touch.")]
 SensorOption = Annotated[str | None, typer.Option(help="Sensor name or YAML; else recognised by its bands.")]
@@ -57,6 +64,9 @@ def check(
     label_set: LabelSetOption,
     labels: LabelsOption = None,
     attribute: Attribute = "class",
+    layer: Layer = None,
+    encoding: Encoding = None,
+    nodata: Nodata = None,
     overlap: OverlapOption = "last",
     all_touched: AllTouched = False,
     sensor: SensorOption = None,
@@ -68,10 +78,10 @@ def check(
 ) -> None:
     """List every problem at once; exit code 2 when one of them stops a preparation."""
     from bandloom.finetune.labels.prepare import examine, slots_of_checkpoint
+    from bandloom.shards.labels.reading import LabelReading
 
-    request = _request(
-        source, form, label_set, labels, attribute, overlap, all_touched, sensor, band_order, offset, several
-    )
+    reading = LabelReading(attribute, layer, encoding, nodata, cast("Overlap", overlap), all_touched)
+    request = _request(source, form, label_set, labels, reading, sensor, band_order, offset, several)
     found = examine(request, slots_of_checkpoint(checkpoint) if checkpoint else None).problems
     if report == "json":
         typer.echo(json.dumps(found.to_dict(), indent=1))
@@ -92,6 +102,9 @@ def prepare(
     out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
     labels: LabelsOption = None,
     attribute: Attribute = "class",
+    layer: Layer = None,
+    encoding: Encoding = None,
+    nodata: Nodata = None,
     overlap: OverlapOption = "last",
     all_touched: AllTouched = False,
     sensor: SensorOption = None,
@@ -102,14 +115,17 @@ def prepare(
     """Write labels in the form that `bandloom shards build` takes, and print that command."""
     from bandloom.finetune.labels.prepare import build_command
     from bandloom.finetune.labels.prepare import prepare as run
+    from bandloom.shards.labels.reading import LabelReading
 
-    request = _request(
-        source, form, label_set, labels, attribute, overlap, all_touched, sensor, band_order, offset, several
-    )
+    reading = LabelReading(attribute, layer, encoding, nodata, cast("Overlap", overlap), all_touched)
+    request = _request(source, form, label_set, labels, reading, sensor, band_order, offset, several)
     manifest = run(request, out)
     for warning in manifest["warnings"]:
         typer.echo(f"warning: {warning['where']}: {warning['what']}")
     typer.echo(", ".join(f"{name} {count}" for name, count in manifest["counts"].items() if count))
+    if manifest["unlabelled_px"]:
+        reasons = (f"{count} ({reason})" for reason, count in manifest["unlabelled_px"].items())
+        typer.echo(f"pixels without a label: {', '.join(reasons)}")
     typer.echo(f"next: {build_command(request, out, manifest['side_px'])}")
 
 
@@ -137,9 +153,7 @@ def _request(
     form: str,
     label_set: str,
     labels: Path | None,
-    attribute: str,
-    overlap: str,
-    all_touched: bool,
+    reading: "LabelReading",
     sensor: str | None,
     band_order: str | None,
     offset: int | None,
@@ -148,13 +162,13 @@ def _request(
     from typing import get_args
 
     from bandloom.errors import LabelError, nearest
-    from bandloom.finetune.labels.ground import Overlap
     from bandloom.finetune.labels.prepare import Form, Request
     from bandloom.taxonomy import get_taxonomy
 
-    for name, value, known in (("form", form, get_args(Form)), ("overlap", overlap, get_args(Overlap))):
-        if value not in known:
-            raise LabelError(f"--{name} {value!r} is not known; use one of {', '.join(known)}.{nearest(value, known)}")
+    known = get_args(Form)
+    if form not in known:
+        raise LabelError(f"--form {form!r} is not known; use one of {', '.join(known)}.{nearest(form, known)}")
+    reading.check()
     if several and form != "bigearthnet":
         raise LabelError(f"--several is for --form bigearthnet; {form} has one class a chip or pixel.")
     if not source.exists():
@@ -164,9 +178,7 @@ def _request(
         source,
         get_taxonomy(label_set),
         labels,
-        attribute,
-        cast("Overlap", overlap),
-        all_touched,
+        reading,
         sensor,
         band_order,
         offset,

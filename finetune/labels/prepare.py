@@ -4,7 +4,8 @@ import math
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,11 +22,13 @@ from bandloom.finetune.labels.chips import (
     from_folders,
     from_table,
 )
-from bandloom.finetune.labels.ground import Ground, Overlap, from_features, from_mask, read_points, read_polygons
-from bandloom.finetune.labels.problems import Problems
 from bandloom.label_set import IGNORE_INDEX
 from bandloom.output import new_output, write_json
 from bandloom.shards.build.plan import BuildOptions
+from bandloom.shards.labels.open_labels import open_labels
+from bandloom.shards.labels.problems import Problems
+from bandloom.shards.labels.reading import Ground, LabelReading
+from bandloom.shards.labels.vector_file import VECTOR_SUFFIXES
 from bandloom.shards.scenes import ALIGN_M, open_scene
 from bandloom.taxonomy import Taxonomy
 from bandloom.values import dn_to_reflectance, valid
@@ -45,9 +48,7 @@ class Request:
         source: chips' folder or table, or the scene that mask, polygons or points belong to.
         taxonomy: the classes.
         labels: the mask, polygons or points; None for chips.
-        attribute: which attribute or column names the class.
-        overlap: which of two polygons wins.
-        all_touched: polygons label every pixel they touch.
+        reading: attribute, layer, encoding, nodata, overlap, all touched.
         sensor: as for ``bandloom shards build``.
         band_order: likewise.
         offset: likewise.
@@ -58,9 +59,7 @@ class Request:
     source: Path
     taxonomy: Taxonomy
     labels: Path | None = None
-    attribute: str = "class"
-    overlap: Overlap = "last"
-    all_touched: bool = False
+    reading: LabelReading = field(default_factory=LabelReading)
     sensor: str | None = None
     band_order: str | None = None
     offset: int | None = None
@@ -80,6 +79,7 @@ class Prepared:
     codes: np.ndarray | None = None
     ground: Ground | None = None
     name: str = ""
+    unlabelled_px: dict[str, int] = field(default_factory=dict)  # by the reason
     side_px: int | None = None  # the smallest side of a sample that holds a chip whole
 
 
@@ -106,9 +106,9 @@ def examine(request: Request, checkpoint_slots: frozenset[str] | None = None) ->
     with problems.gather(str(request.source)), request.open(request.source) as scene:
         _check_pixels(scene, str(request.source), checkpoint_slots, problems)
         ground = Ground.of(scene)
-        codes = _codes(request, ground, problems)
-        _check_codes(codes, request.taxonomy, problems)
-        return Prepared(problems, codes=codes, ground=ground, name=scene.name)
+        with problems.gather(str(request.labels or request.source)):
+            codes, unlabelled = _codes(request, ground, problems)
+            return Prepared(problems, (), codes, ground, scene.name, unlabelled)
     return Prepared(problems)
 
 
@@ -124,8 +124,8 @@ def prepare(request: Request, out: Path) -> dict[str, Any]:
     prepared = examine(request)
     prepared.problems.raise_first()
     with new_output(out, folder=True) as folder:
-        label_set = request.taxonomy.label_set
-        (folder / "label_set.yaml").write_text(yaml.safe_dump(label_set.to_dict(), sort_keys=False))
+        record = request.taxonomy.to_dict()  # with ids and synonyms: the next command finds the same classes
+        (folder / "label_set.yaml").write_text(yaml.safe_dump(record, sort_keys=False, allow_unicode=True), "utf-8")
         if request.several:
             counts = _link_patches(folder, prepared.chips, request.taxonomy)
         elif prepared.codes is None:
@@ -136,8 +136,9 @@ def prepare(request: Request, out: Path) -> dict[str, Any]:
             "schema": 1,
             "form": request.form,
             "source": str(request.source.resolve()),
-            "label_set": label_set.name,
+            "label_set": request.taxonomy.label_set.name,
             "counts": counts,
+            "unlabelled_px": prepared.unlabelled_px,
             "side_px": prepared.side_px,
             "warnings": prepared.problems.to_dict()["problems"],
         }
@@ -171,27 +172,34 @@ def slots_of_checkpoint(folder: Path) -> frozenset[str]:
         raise CheckpointError(f"{folder} is no checkpoint ({cause!r}); pass RUN or RUN/checkpoint.") from cause
 
 
-def _codes(request: Request, ground: Ground, problems: Problems) -> np.ndarray:
-    if request.labels is None:
+def _codes(request: Request, ground: Ground, problems: Problems) -> tuple[np.ndarray, dict[str, int]]:
+    """Return the raster codes of a scene's pixels, and how many have none, by the reason."""
+    path, label_set = request.labels, request.taxonomy.label_set
+    if path is None:
         raise LabelError(f"--form {request.form} needs --labels, the file with the {request.form}.")
-    if request.form == "mask":
-        return from_mask(request.labels, ground, request.taxonomy, problems)
-    read = read_polygons if request.form == "polygons" else read_points
-    return from_features(
-        read(request.labels, request.attribute),
-        ground,
-        request.taxonomy,
-        problems,
-        overlap=request.overlap,
-        all_touched=request.all_touched,
-    )
+    if (request.form == "mask") == (path.suffix.lower() in VECTOR_SUFFIXES):
+        right = "polygons or points" if request.form == "mask" else "mask"
+        known = f"; polygons and points are read from {', '.join(VECTOR_SUFFIXES)}" if right == "mask" else ""
+        raise LabelError(f"{path} holds no {request.form}: use --form {right}{known}.")
+    with closing(open_labels(path, ground, request.taxonomy, request.reading, problems)) as labels:
+        indices = labels.read(ground.whole_m)
+        for warning in labels.warnings():
+            problems.add(str(path), warning, "warning")
+    _check_labels(indices, str(path), request.taxonomy, problems)
+    codes = np.full(256, IGNORE_INDEX, np.uint8)
+    codes[: len(label_set)] = label_set.codes
+    return codes[indices], dict(labels.unlabelled)
 
 
-def _check_codes(codes: np.ndarray, taxonomy: Taxonomy, problems: Problems) -> None:
-    found = np.unique(codes[codes != IGNORE_INDEX])
-    if len(found) == 1:
-        name = next(each.name for each in taxonomy.classes if each.code == found[0])
-        problems.add("the labels", f"show {name!r} alone; a model needs at least two classes.")
+def _check_labels(indices: np.ndarray, where: str, taxonomy: Taxonomy, problems: Problems) -> None:
+    present = np.flatnonzero(np.bincount(indices.ravel(), minlength=256)[:IGNORE_INDEX])
+    if len(present) == 1:
+        name = taxonomy.classes[present[0]].name
+        problems.add(where, f"shows {name!r} alone on the scene; a model needs at least two classes.")
+    if not len(present) and not problems.errors:
+        problems.add(
+            where, "labels nothing: it lies nowhere on the scene, or has no class there; check its coordinate system."
+        )
 
 
 def _check_pixels(scene: Any, where: str, known: frozenset[str] | None, problems: Problems) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -66,6 +67,7 @@ def build(
             for record in track(_results(plan, mine, place, workers), "units", len(mine), note=tally.__str__):
                 journal.add(record)
                 tally.add(record)
+            tally.say_unlabelled()
         if finish:
             finish_build(out)
     except OSError as cause:
@@ -135,12 +137,25 @@ class _Tally:
 
     def __init__(self) -> None:
         self._scenes = self._failed = self._samples = self._bytes = 0
+        self._unlabelled_px: Counter[str] = Counter()
+        self._said: set[str] = set()
 
     def add(self, record: dict[str, Any]) -> None:
         self._scenes += len(record["provenance"])
         self._failed += len(record["quarantine"])
         self._samples += sum(tar["samples"] for tar in record["tars"])
         self._bytes += sum(tar["bytes"] for tar in record["tars"])
+        self._unlabelled_px += Counter(record["unlabelled_px"])
+        for note in record["label_notes"]:
+            if note not in self._said:  # a file that labels many scenes says it for each
+                logger.warning("%s", note)
+                self._said.add(note)
+
+    def say_unlabelled(self) -> None:
+        """Say how many pixels the labels leave without a class, by reason."""
+        if self._unlabelled_px:
+            told = ", ".join(f"{count:,} ({reason})" for reason, count in self._unlabelled_px.most_common())
+            logger.info("pixels without a label: %s", told)
 
     def __str__(self) -> str:
         failed = f", {self._failed} failed" if self._failed else ""

@@ -42,6 +42,11 @@ def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any
     _say_warped(provenance)
     if plan["options"].get("captions"):
         _say_captions(entries)
+    if plan["options"]["labels"] and not any(entry.has_label for entry in entries):
+        logger.warning(
+            "no sample is labelled: %s labels no ground of these scenes; check its place and its coordinate system",
+            plan["options"]["labels"],
+        )
     write_index(place / INDEX, entries)
     if quarantine:
         (place / QUARANTINE).write_text("".join(json.dumps(bad) + "\n" for bad in quarantine))

@@ -14,12 +14,13 @@ from bandloom.sensors import get_sensor
 from bandloom.shards.build.captions import read_captions
 from bandloom.shards.build.cutting import check_side, count_cuts
 from bandloom.shards.build.geography import SPLITS
-from bandloom.shards.build.label_polygons import DEFAULT_FIELD
 from bandloom.shards.build.sources import Source, class_label_set, find_sources
+from bandloom.shards.labels.reading import LabelReading, Overlap
 from bandloom.shards.scenes import Scene, open_scene
 from bandloom.shards.scenes.checksums import at_a_glance
 from bandloom.shards.scenes.corrected import CorrectedScene
 from bandloom.shards.store.codec import CODECS, CodecName
+from bandloom.taxonomy import Taxonomy, get_taxonomy
 
 UNIT_SAMPLES = 256  # small scenes share a tar up to about this many samples
 TAR_SAMPLES = 1024  # and a large one is spread over tars of at most this many
@@ -41,8 +42,13 @@ class BuildOptions:
     max_cloud: float = 1.0
     split: str | None = None  # all samples into this one; None: by geography
     atmosphere: str = "none"  # or dos1, cost
-    label_field: str = DEFAULT_FIELD  # the attribute of label polygons that holds the class
+    label_field: str = LabelReading.field  # the attribute or column of labels that holds the class
     captions: str | None = None  # a CSV of captions by sample, scene or place
+    label_layer: str | None = None
+    label_encoding: str | None = None
+    label_nodata: str | None = None
+    overlap: Overlap = LabelReading.overlap  # which of two label geometries counts where both lie
+    all_touched: bool = False  # label every pixel that a polygon touches
 
     def check(self) -> None:
         """Raise a :class:`BandloomError` for an option that cannot be used."""
@@ -57,9 +63,22 @@ class BuildOptions:
         if self.split is not None and self.split not in SPLITS:
             raise ShardError(f"--split {self.split!r} is not known; use one of {', '.join(SPLITS)}, or leave it out.")
         if self.labels is not None and self.label_set is None:
-            raise LabelError("--labels needs --label-set, the YAML file that names their codes.")
+            raise LabelError("--labels needs --label-set: a shipped label set, or a YAML file that names their codes.")
+        self.reading.check()
         if self.captions is not None:
             read_captions(Path(self.captions))
+
+    @property
+    def reading(self) -> LabelReading:
+        """How the files of labels are read."""
+        return LabelReading(
+            self.label_field,
+            self.label_layer,
+            self.label_encoding,
+            self.label_nodata,
+            self.overlap,
+            self.all_touched,
+        )
 
     def open(self, source: Source) -> Scene:
         """Open a source as these options say."""
@@ -82,8 +101,13 @@ class Plan:
     units: tuple[tuple[int, ...], ...]  # indices into sources, one tuple a unit of work
     samples: tuple[int, ...]  # squares a source covers, before empty ones are left out; 0: it failed to open
     failures: dict[int, str]  # source index -> why it cannot be opened
-    label_set: LabelSet | None
+    taxonomy: Taxonomy | None
     sample_bytes: int = 0  # raw pixels of the largest kind of sample
+
+    @property
+    def label_set(self) -> LabelSet | None:
+        """The part of the label set that shards carry."""
+        return self.taxonomy.label_set if self.taxonomy else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -111,17 +135,15 @@ def make_plan(paths: Sequence[str], options: BuildOptions, *, thorough: bool = F
     """
     options.check()
     sources = find_sources(paths, options.class_folders, options.sensor)
-    label_set = LabelSet.from_yaml(Path(options.label_set)) if options.label_set else None
+    taxonomy = get_taxonomy(options.label_set) if options.label_set else None
     if options.class_folders:
-        label_set = label_set or class_label_set(sources)
+        taxonomy = taxonomy or Taxonomy.of_label_set(class_label_set(sources))
     samples, failures, first, largest = [], {}, None, 0
     names = {source.key for source in sources}
     for index, source in enumerate(sources):
         try:
-            if source.class_name is not None and label_set and source.class_name not in label_set.names:
-                raise LabelError(
-                    f"the class folder {source.class_name!r} is not in label set {label_set.name!r}; add it."
-                )
+            if taxonomy and source.class_name is not None:
+                class_of(source, taxonomy)
             with contextlib.nullcontext() if thorough else at_a_glance(), options.open(source) as scene:
                 names.add(scene.name)
                 rows, columns = count_cuts(scene, options.side_px * 10)
@@ -135,7 +157,17 @@ def make_plan(paths: Sequence[str], options: BuildOptions, *, thorough: bool = F
         raise first
     if options.captions:
         read_captions(Path(options.captions)).check(names)
-    return Plan(options, tuple(sources), _group(samples), tuple(samples), failures, label_set, largest)
+    return Plan(options, tuple(sources), _group(samples), tuple(samples), failures, taxonomy, largest)
+
+
+def class_of(source: Source, taxonomy: Taxonomy) -> int:
+    """Return the index of the class that a chip's folder is named after.
+
+    Raises:
+        LabelError: it is in no class folder, or that is no class.
+    """
+    names = taxonomy.label_set.names
+    return names.index(source.class_name) if source.class_name in names else taxonomy.find(source.class_name or "")
 
 
 def _sample_bytes(scene: Scene, side_m: int) -> int:

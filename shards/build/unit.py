@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 from rasterio._env import set_gdal_config
 
-from bandloom.errors import BandloomError, LabelError, OutputError, SceneError
-from bandloom.label_set import IGNORE_INDEX, LabelSet
+from bandloom.errors import BandloomError, OutputError, SceneError
+from bandloom.label_set import IGNORE_INDEX
 from bandloom.output import sync
 from bandloom.shards.build.captions import read_captions
 from bandloom.shards.build.cutting import Cut, cut_scene
 from bandloom.shards.build.geography import cells_of
 from bandloom.shards.build.histograms import Histograms, count_values, merge
-from bandloom.shards.build.labels import open_labels
-from bandloom.shards.build.plan import TAR_SAMPLES, BuildOptions, Plan
+from bandloom.shards.build.labels import LabelNotes, open_scene_labels
+from bandloom.shards.build.plan import TAR_SAMPLES, BuildOptions, Plan, class_of
 from bandloom.shards.build.sources import Source
+from bandloom.shards.labels.reading import Labels
 from bandloom.shards.scenes import ALIGN_M, Scene
 from bandloom.shards.store.codec import checksum, encode
 from bandloom.shards.store.index import Entry, write_index
@@ -53,7 +54,7 @@ def run_unit(plan: Plan, unit: int, folder: Path) -> dict[str, Any]:
 
 
 def _fill(plan: Plan, unit: int, tars: "_Tars") -> dict[str, Any]:
-    quarantine, provenance = [], {}
+    quarantine, provenance, notes = [], {}, LabelNotes()
     for index in plan.units[unit]:
         source = plan.sources[index]
         try:
@@ -61,15 +62,23 @@ def _fill(plan: Plan, unit: int, tars: "_Tars") -> dict[str, Any]:
                 raise SceneError(plan.failures[index])
             with ExitStack() as files:
                 scene = files.enter_context(plan.options.open(source))
-                samples = _samples(files, scene, source, plan.options, plan.label_set)
-                if not tars.add_all(samples):
+                labels = open_scene_labels(files, scene, source, plan, notes)
+                if not tars.add_all(_samples(scene, source, labels, plan)):
                     raise SceneError(f"{source.path} gives no sample: it is all nodata, or all above --max-cloud.")
+                notes.take(labels, source.path)
                 provenance[source.key] = scene.provenance | {"sensor_record": scene.sensor.to_dict()}
         except OutputError:
             raise
         except BandloomError as error:
             quarantine.append({"source": source.path, "key": source.key, "reason": str(error)})
-    return {"unit": unit, "tars": tars.close(), "quarantine": quarantine, "provenance": provenance}
+    return {
+        "unit": unit,
+        "tars": tars.close(),
+        "quarantine": quarantine,
+        "provenance": provenance,
+        "label_notes": notes.said,
+        "unlabelled_px": dict(notes.unlabelled_px),
+    }
 
 
 class _Tars:
@@ -170,18 +179,11 @@ class _Part:
         return {"tar": final.name, "bytes": size, "samples": len(self.entries), "sha256": file_sha256(final)}
 
 
-def _samples(
-    files: ExitStack, scene: Scene, source: Source, options: BuildOptions, label_set: LabelSet | None
-) -> Iterator[_Sample]:
+def _samples(scene: Scene, source: Source, labels: Labels | None, plan: Plan) -> Iterator[_Sample]:
     """Cut a scene, join its labels, leave out squares under the thresholds."""
-    labels = None
-    if options.labels and label_set:
-        labels = files.enter_context(open_labels(options.labels, source.path, scene, label_set, options.label_field))
-    class_index = None
-    if source.class_name is not None and label_set is not None:
-        if source.class_name not in label_set.names:
-            raise LabelError(f"the class {source.class_name!r} is not in label set {label_set.name!r}; add it there.")
-        class_index = label_set.names.index(source.class_name)
+    options, class_index = plan.options, None
+    if source.class_name is not None and plan.taxonomy is not None:
+        class_index = class_of(source, plan.taxonomy)
     pending: deque[Future[_Sample]] = deque()
     with ThreadPoolExecutor(1, "encode") as encoder:  # encodes one strip while the next is decoded
         for cut in cut_scene(scene, options.side_px * 10):

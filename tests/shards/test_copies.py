@@ -1,5 +1,7 @@
 """Stacks in degrees that copy a sensor's samples, against the samples that they copy."""
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 import rasterio
@@ -9,10 +11,12 @@ from rasterio.warp import calculate_default_transform, reproject
 from rasterio.warp import transform as transform_points
 
 from bandloom.label_set import LabelClass, LabelSet
-from bandloom.shards.build.labels import LabelRaster
+from bandloom.shards.labels.label_mask import LabelMask
+from bandloom.shards.labels.reading import Ground, LabelReading
 from bandloom.shards.scenes import open_scene
 from bandloom.shards.scenes.cloud import RasterCloud
 from bandloom.shards.scenes.grid import frame_of
+from bandloom.taxonomy import Taxonomy
 from tests.shards.conftest import L1C
 
 SIDE_M = 4800
@@ -150,8 +154,10 @@ def test_labels_lie_on_the_zone_that_the_scene_was_taken_back_to(tmp_path, write
     codes = 1 + (np.indices(pixels.shape[1:])[1] > pixels.shape[2] // 2)
     write_plane(tmp_path / "labels.tif", codes, transform)
 
-    with open_scene(path) as scene, LabelRaster(tmp_path / "labels.tif", scene, TWO) as labels:
-        found = labels.read((0, 0, scene.width_m, scene.height_m))
+    with open_scene(path) as scene:
+        mask = LabelMask(tmp_path / "labels.tif", Ground.of(scene), Taxonomy.of_label_set(TWO), LabelReading())
+        with closing(mask) as labels:
+            found = labels.read((0, 0, scene.width_m, scene.height_m))
     middle = found[found.shape[0] // 2]
     known = middle[middle != 255]
     assert sorted(set(known.tolist())) == [0, 1]

@@ -15,8 +15,8 @@ from rasterio.warp import transform
 from bandloom.cli import main
 from bandloom.errors import LabelError
 from bandloom.finetune.data.multilabel import read_table, scene_key
-from bandloom.finetune.labels.ground import Ground
 from bandloom.finetune.labels.prepare import Request, build_command, examine, prepare
+from bandloom.shards.labels.reading import Ground, LabelReading
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.shards.scenes import open_scene
 from bandloom.taxonomy import get_taxonomy
@@ -170,14 +170,14 @@ def test_polygons_label_their_ground_and_nothing_else(tmp_path, scene, taxonomy)
     one, two = taxonomy.classes[0].name, taxonomy.classes[1].name
     labels = collection(tmp_path / "p.geojson", (box(ground, 10, 20, 60, 80), one), (box(ground, 40, 20, 90, 80), two))
     for overlap, width in (("last", 30), ("first", 50)):
-        request = Request("polygons", scene, taxonomy, labels, overlap=overlap)
+        request = Request("polygons", scene, taxonomy, labels, LabelReading(overlap=overlap))
         codes = examine(request).codes
         first = codes == taxonomy.classes[0].code
         assert abs(int(first.sum()) - width * 60) <= 2 * (width + 60)
         assert (codes[100:] == 255).all()
     assert (
         "overlaps another class"
-        in examine(Request("polygons", scene, taxonomy, labels, overlap="error")).problems.errors[0].what
+        in examine(Request("polygons", scene, taxonomy, labels, LabelReading(overlap="error"))).problems.errors[0].what
     )
     prepare(request, tmp_path / "out")
     label = shard(request, tmp_path / "out", 240).read(0).label
@@ -261,11 +261,11 @@ def test_every_problem_is_named_at_once_and_nothing_is_written(tmp_path, chips_f
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda g: ({"type": "Polygon", "coordinates": []}, "trees"), "no valid geometry"),
+        (lambda g: ({"type": "Polygon", "coordinates": [[1, 2]]}, "trees"), "no valid geometry"),
         (lambda g: ({"type": "Point", "coordinates": [46.0, 250.0]}, "trees"), "longitude comes first"),
-        (lambda g: (None, "trees"), "no valid geometry"),
+        (lambda g: (None, "trees"), "no geometry in any of them"),
         (lambda g: (box(g, 0, 0, 50, 50), "treeees"), "is no class"),
-        (lambda g: (box(g, 5000, 5000, 5050, 5050), "trees"), "lie nowhere on the scene"),
+        (lambda g: (box(g, 5000, 5000, 5050, 5050), "trees"), "lies nowhere on the scene"),
         (lambda g: (box(g, 0, 0, 50, 50), "trees"), "alone"),
     ],
 )
@@ -289,7 +289,7 @@ def test_a_mask_with_unknown_values_or_no_place_is_named(tmp_path, scenes_folder
     for change, said in (
         ({}, "holds 200"),
         ({"crs": None}, "no coordinate system"),
-        ({"crs": "EPSG:32755"}, "holds 200"),
+        ({"crs": "EPSG:32755"}, "does not lie on scene"),
     ):
         with rasterio.open(tmp_path / "m.tif", "w", **(profile | change)) as raster:
             raster.write(codes, 1)

@@ -158,15 +158,18 @@ LABELS = "name: two\nignore: [0]\nclasses: [{code: 1, name: a}, {code: 2, name: 
 
 
 @pytest.mark.parametrize(
-    ("values", "shape", "sentence"),
-    [(1, (96, 100), "does not lie on scene"), (7, (96, 108), "holds the value 7, which is not in label set 'two'")],
+    ("values", "origin", "sentence"),
+    [
+        (1, (700_040.0, 5_300_040.0), "does not lie on scene"),
+        (7, (500_040.0, 5_300_040.0), "holds 7, not in label set 'two' (codes 1, 2)"),
+    ],
 )
 def test_labels_that_do_not_fit_stop_the_build_with_nothing_left(
-    tmp_path, write_stack, command, values, shape, sentence
+    tmp_path, write_stack, command, values, origin, sentence
 ):
     write_stack(tmp_path / "scene.tif")
-    mask = np.full((1, *shape), values, np.uint8)
-    write_stack(tmp_path / "mask.tif", mask, names=("label",), tags={})
+    mask = np.full((1, 96, 108), values, np.uint8)
+    write_stack(tmp_path / "mask.tif", mask, names=("label",), tags={}, origin=origin)
     (tmp_path / "set.yaml").write_text(LABELS)
     code, said = command(
         "shards",

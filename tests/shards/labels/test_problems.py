@@ -1,4 +1,4 @@
-from bandloom.finetune.labels.problems import Problems
+from bandloom.shards.labels.problems import Problems
 
 
 def test_problems_that_differ_in_their_place_alone_are_one_line():

@@ -1,0 +1,204 @@
+"""Polygons and points with classes, burnt to a scene's 10 m pixels by windows."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from rasterio import features
+
+from bandloom.errors import LabelError
+from bandloom.label_set import IGNORE_INDEX
+from bandloom.shards.labels.geometry import check_geometry, moved, rebuilt, runs_of
+from bandloom.shards.labels.problems import Problems
+from bandloom.shards.labels.reading import LABEL_GSD_M, Ground, LabelReading
+from bandloom.shards.labels.vector_file import Drawing, read_drawing
+from bandloom.shards.scenes import WindowM
+from bandloom.taxonomy import Taxonomy
+
+_BESIDE = 0.1  # of a scene's extent: read around it, for what transforms round
+
+
+class LabelPolygons:
+    """Geometries with classes on a scene's ground; a pixel has the class of the geometry that holds its centre."""
+
+    def __init__(
+        self, path: Path, ground: Ground, taxonomy: Taxonomy, reading: LabelReading, problems: Problems
+    ) -> None:
+        """Read ``path`` and bring what lies near the scene to its pixels.
+
+        Args:
+            path: the file; a GeoJSON without a coordinate system, and a CSV, are in degrees.
+            ground: the scene's grid.
+            taxonomy: finds the class of a value.
+            reading: attribute, layer, encoding, overlap, all touched.
+            problems: receives unknown classes and invalid geometries, a place each; geometries that are missing are
+                left out and counted there.
+
+        Raises:
+            LabelError: it cannot be read.
+            MissingExtraError: what reads it is not installed.
+        """
+        self._path, self._ground, self._reading = path, ground, reading
+        self.unlabelled: Counter[str] = Counter()
+        drawing = read_drawing(path, reading)
+        self._names = taxonomy.label_set.names
+        classes = _classes(drawing, taxonomy, problems)
+        bounds = _bounds(drawing, problems)
+        self._numbers = np.flatnonzero((classes >= 0) & np.isfinite(bounds[:, 0]) & _near(bounds, drawing, ground))
+        self._classes, self._where = classes[self._numbers], drawing.where
+        self._shapes, self._bounds_px = _placed(drawing, self._numbers, ground, problems)
+
+    @property
+    def meets_scene(self) -> bool:
+        """Whether the bounds of any geometry lie on the scene."""
+        return bool(len(self._meeting(0, 0, self._ground.width, self._ground.height)))
+
+    def read(self, window_m: WindowM) -> np.ndarray:
+        """Return ``(H10, W10)`` uint8 class indices of a window, 255 where there is no label.
+
+        Raises:
+            LabelError: geometries of different classes overlap, and that is an error.
+        """
+        (left, top, right, bottom), (row, column), shape = self._ground.clip(window_m)
+        out = np.full(shape, IGNORE_INDEX, np.uint8)
+        if right > left and bottom > top:
+            labels = self._burnt(left, top, right, bottom)
+            out[row : row + bottom - top, column : column + right - left] = labels
+            self.unlabelled["outside the labels"] += int((labels == IGNORE_INDEX).sum())
+        return out
+
+    def warnings(self) -> list[str]:
+        """Return nothing: what is wrong with a geometry was said when it was read."""
+        return []
+
+    def close(self) -> None:
+        """Keep nothing open."""
+
+    def _burnt(self, left: int, top: int, right: int, bottom: int) -> np.ndarray:
+        chosen = self._meeting(left, top, right, bottom)
+        box = left, top, right, bottom
+        if self._reading.overlap == "error":
+            self._check_overlap(chosen, box)
+        order = chosen[::-1] if self._reading.overlap == "first" else chosen
+        return self._rasterize(order, self._classes, IGNORE_INDEX, box, "uint8")
+
+    def _meeting(self, left: int, top: int, right: int, bottom: int) -> np.ndarray:
+        b = self._bounds_px
+        return np.flatnonzero((b[:, 0] <= right) & (b[:, 2] >= left) & (b[:, 1] <= bottom) & (b[:, 3] >= top))
+
+    def _check_overlap(self, chosen: np.ndarray, box: tuple[int, int, int, int]) -> None:
+        """Refuse pixels of several classes: there the highest class of all geometries is not the lowest."""
+        by_class = chosen[np.argsort(self._classes[chosen], kind="stable")]
+        places = np.arange(len(self._classes))
+        highest, lowest = (self._rasterize(order, places, -1, box, "int32") for order in (by_class, by_class[::-1]))
+        clash = (highest >= 0) & (self._classes[highest] != self._classes[lowest]) if len(places) else highest >= 0
+        if clash.any():
+            row, column = np.argwhere(clash)[0]
+            one, two = sorted((highest[row, column], lowest[row, column]))
+            raise LabelError(
+                f"{self._where(int(self._numbers[two]))} overlaps another class (feature {self._numbers[one]});"
+                f" {int(clash.sum())} pixels have two: choose --overlap last or first."
+            )
+
+    def _rasterize(
+        self, order: np.ndarray, values: np.ndarray, fill: int, box: tuple[int, int, int, int], dtype: str
+    ) -> np.ndarray:
+        left, top, right, bottom = box
+        shapes = [(piece, int(values[k])) for k in order for piece in self._shapes[k]]
+        if not shapes:
+            return np.full((bottom - top, right - left), fill, dtype)
+        touched = self._reading.all_touched
+        window: Any = Affine.translation(left, top)  # in whole pixels: every window sees the same edges
+        burnt = features.rasterize(
+            shapes, (bottom - top, right - left), fill, transform=window, all_touched=touched, dtype=dtype
+        )
+        return np.asarray(burnt)
+
+
+def _classes(drawing: Drawing, taxonomy: Taxonomy, problems: Problems) -> np.ndarray:
+    """Return the class index of each feature, 255 for a code without a label, -1 where none is meant."""
+    known: dict[Any, int] = {}
+    out = np.full(len(drawing.values), -1)
+    for number, value in enumerate(drawing.values):
+        key = (type(value), value) if isinstance(value, str | int | float | np.generic) else None
+        if key is not None and key in known:
+            out[number] = known[key]
+            continue
+        try:
+            out[number] = taxonomy.words.find(value)
+        except LabelError as error:
+            problems.add(drawing.where(number), f"{error}{_encoding_hint(drawing.path, value)}")
+            continue
+        if key is not None:
+            known[key] = int(out[number])
+    return out
+
+
+def _encoding_hint(path: Path, value: Any) -> str:
+    if not isinstance(value, str) or value.isascii() or path.suffix.lower() not in (".shp", ".csv"):
+        return ""
+    return " If these are not its letters, name the file's encoding with --label-encoding, such as gbk or cp1252."
+
+
+def _bounds(drawing: Drawing, problems: Problems) -> np.ndarray:
+    """Return ``(N, 4)`` bounds in the file's coordinates, NaN for what has no place."""
+    out, missing = np.full((len(drawing.geometries), 4), np.nan), []
+    for number, geometry in enumerate(drawing.geometries):
+        if geometry is None or _is_empty(geometry):
+            missing.append(number)
+            continue
+        try:
+            out[number] = check_geometry(geometry, drawing.crs)
+        except LabelError as error:
+            problems.add(drawing.where(number), str(error))
+    if len(missing) == len(drawing.geometries):
+        problems.add(str(drawing.path), f"has {len(missing)} features and no geometry in any of them; draw them.")
+    elif missing:
+        what = f"{len(missing)} of {len(drawing.geometries)} features have no geometry and are left out"
+        problems.add(str(drawing.path), f"{what} (the first: {drawing.where(missing[0])}).", "warning")
+    return out
+
+
+def _is_empty(geometry: Any) -> bool:
+    inner = geometry.get("coordinates", geometry.get("geometries")) if isinstance(geometry, dict) else None
+    return inner == [] and geometry.get("type") is not None
+
+
+def _near(bounds: np.ndarray, drawing: Drawing, ground: Ground) -> np.ndarray:
+    """Return which bounds may meet the scene, judged in the file's coordinates so that the rest need not be moved."""
+    wide, high = ground.width * _BESIDE, ground.height * _BESIDE
+    probes = np.column_stack(ground.probes(-wide, -high, ground.width + wide, ground.height + high))
+    placed = moved(probes, ground.crs, drawing.crs)
+    if not np.isfinite(placed).all():
+        return np.ones(len(bounds), bool)
+    (west, south), (east, north) = placed.min(0), placed.max(0)
+    return (bounds[:, 0] <= east) & (bounds[:, 2] >= west) & (bounds[:, 1] <= north) & (bounds[:, 3] >= south)
+
+
+def _placed(
+    drawing: Drawing, numbers: np.ndarray, ground: Ground, problems: Problems
+) -> tuple[list[list[Any]], np.ndarray]:
+    """Return each chosen feature's simple geometries in the scene's pixels, and its bounds ``(N, 4)`` there."""
+    runs = [list(runs_of(drawing.geometries[number])) for number in numbers]
+    flat = np.concatenate([run[:, :2] for each in runs for run in each]) if runs else np.zeros((0, 2))
+    xy = moved(flat, drawing.crs, ground.crs)
+    pixels = np.column_stack([(xy[:, 0] - ground.x_m) / LABEL_GSD_M, (ground.y_m - xy[:, 1]) / LABEL_GSD_M])
+    shapes: list[list[Any]] = []
+    bounds = np.full((len(numbers), 4), np.nan)  # meets no window
+    start = 0
+    for k, number in enumerate(numbers):
+        lengths = [len(run) for run in runs[k]]
+        mine = pixels[start : start + sum(lengths)]
+        start += len(mine)
+        if not np.isfinite(mine).all():
+            problems.add(drawing.where(int(number)), f"cannot be brought to {ground.crs}; mend or remove it.")
+            shapes.append([])
+            continue
+        geometry = drawing.geometries[number]
+        if geometry["type"] in ("Point", "MultiPoint"):
+            mine = np.floor(mine) + 0.5  # the middle of the pixel that it lies in
+        shapes.append(rebuilt(geometry, iter(np.split(mine, np.cumsum(lengths)[:-1]))))
+        bounds[k] = *mine.min(0), *mine.max(0)
+    return shapes, bounds

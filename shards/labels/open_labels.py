@@ -1,0 +1,62 @@
+"""Where a scene's labels lie, and the one reader that every form of them is opened with."""
+
+from pathlib import Path
+
+from bandloom.errors import LabelError
+from bandloom.shards.labels.label_mask import LabelMask
+from bandloom.shards.labels.label_polygons import LabelPolygons
+from bandloom.shards.labels.problems import Problems
+from bandloom.shards.labels.reading import Ground, LabelReading, Labels
+from bandloom.shards.labels.vector_file import VECTOR_SUFFIXES
+from bandloom.taxonomy import Taxonomy
+
+RASTER_SUFFIXES = (".tif", ".tiff", ".TIF")
+
+
+def open_labels(path: Path, ground: Ground, taxonomy: Taxonomy, reading: LabelReading, problems: Problems) -> Labels:
+    """Open a file of labels for one scene: polygons and points by their suffix, anything else as a raster of codes.
+
+    Raises:
+        LabelError: it cannot be read; what is wrong with single features goes to ``problems``.
+        SceneError: a raster cannot be opened.
+    """
+    reading.check()
+    if path.suffix.lower() in VECTOR_SUFFIXES:
+        return LabelPolygons(path, ground, taxonomy, reading, problems)
+    return LabelMask(path, ground, taxonomy, reading)
+
+
+def label_path(pattern: str, source: str, name: str) -> Path:
+    """Return a scene's label file.
+
+    Args:
+        pattern: a folder of NAME.tif (or NAME.geojson, NAME.gpkg, NAME.csv), one file, which all scenes may share, or
+            a path with {name}, {parent}, {folder}.
+        source: the scene's path.
+        name: the scene's name.
+
+    Raises:
+        LabelError: there is no such file, or there are two.
+    """
+    parent = Path(source).parent
+    if "{" in pattern:
+        try:
+            paths = [Path(pattern.format(name=name, parent=parent.name, folder=parent))]
+        except (KeyError, IndexError, ValueError) as cause:
+            raise LabelError(
+                f"--labels {pattern!r} is not understood; between braces stand name, parent or folder alone."
+            ) from cause
+    elif Path(pattern).is_dir():
+        paths = [Path(pattern) / f"{name}{suffix}" for suffix in (*RASTER_SUFFIXES, *VECTOR_SUFFIXES)]
+    else:
+        paths = [Path(pattern)]
+    found = [path for path in paths if path.is_file()]
+    if len(found) > 1 and not found[0].samefile(found[1]):
+        raise LabelError(f"scene {name} has the labels {' and '.join(map(str, found))}; keep one of them.")
+    if not found:
+        raise LabelError(
+            f"scene {name} has no labels at {paths[0]}; --labels takes a folder of NAME.tif, NAME.geojson, NAME.gpkg or"
+            " NAME.csv, one file, or a path with {name}, {parent} (the name of the scene's folder) or {folder} (its"
+            " path)."
+        )
+    return found[0]
