@@ -36,6 +36,7 @@ VERBS = {
     "bundle": ("bandloom.export.cli:bundle", "Verify, inspect, compile or prune a bundle."),
     "predict": ("bandloom.export.cli:predict", "Map a whole scene with a bundle; needs no torch."),
     "serve": ("bandloom.export.serve.cli:serve", "Answer map requests over HTTP with a bundle; needs no torch."),
+    "encoder": ("bandloom.public_encoders.cli:app", "Fetch, check and convert encoders that others published."),
     "checkpoint": ("bandloom.model.hub:app", "Publish a checkpoint with its model card; a dry run unless told."),
     "view": ("bandloom.view.cli:view", "Look at a map in a browser: classes over the scene, areas, spectra."),
     "report": ("bandloom.view.cli:report", "Write one self-contained page about what a stage left."),

@@ -20,7 +20,7 @@ from bandloom.finetune.report.record import metrics_record, write_report
 from bandloom.finetune.report.results import say
 from bandloom.finetune.scores.confusion import Row, block_confusions, scores
 from bandloom.finetune.setting import Setting, open_setting
-from bandloom.model.encoder import Encoder
+from bandloom.model.any_encoder import AnyEncoder
 from bandloom.probes import nearest_neighbours, ridge
 from bandloom.run_folder import RunFolder
 from bandloom.training.ranks import Ranks
@@ -163,7 +163,7 @@ def _confusion(labels: np.ndarray, predicted: np.ndarray, setting: Setting) -> n
     return confusion_matrix(labels, predicted, len(setting.data.label_set))
 
 
-def _features(setting: Setting, encoder: Encoder, folder: Path, name: str, *, kept: bool = True) -> Features:
+def _features(setting: Setting, encoder: AnyEncoder, folder: Path, name: str, *, kept: bool = True) -> Features:
     slots = None if name == "13" else BAND_SUBSETS[name]
     cache = folder / f"features-{name}.npz" if kept else None
     return frozen_features(encoder, setting.data, setting.chip_px, slots=slots, cache=cache)
@@ -175,9 +175,9 @@ def _subsets(setting: Setting) -> list[str]:
     return ["13", *(name for name in SUBSETS[1:] if own & set(BAND_SUBSETS[name]) and own - set(BAND_SUBSETS[name]))]
 
 
-def _untrained(setting: Setting, encoder: Encoder) -> Encoder:
+def _untrained(setting: Setting, encoder: AnyEncoder) -> AnyEncoder:
     torch.manual_seed(setting.config.trainer.seed)
-    return Encoder(encoder.config, encoder.statistics)
+    return encoder.untrained()
 
 
 def _unit(setting: Setting) -> str:

@@ -15,6 +15,7 @@ from bandloom.finetune.data.multilabel import MultilabelData
 from bandloom.finetune.data.split_choice import make_split
 from bandloom.finetune.data.splits import PIXEL_M, Split
 from bandloom.finetune.model.task_model import CHIP_TASKS
+from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.checkpoint import load_encoder
 from bandloom.model.encoder import Encoder, EncoderConfig
 from bandloom.model.statistics import Statistics
@@ -84,7 +85,7 @@ def make_task_data(shards: Any, config: FinetuneConfig, split: Split, sensor: Se
     return TaskData(shards, config.task, split, sensor)
 
 
-def open_setting(config: FinetuneConfig, ranks: Ranks) -> tuple[Setting, Encoder]:
+def open_setting(config: FinetuneConfig, ranks: Ranks) -> tuple[Setting, AnyEncoder]:
     """Check everything that can be wrong before the first file is written.
 
     Raises:
@@ -93,7 +94,7 @@ def open_setting(config: FinetuneConfig, ranks: Ranks) -> tuple[Setting, Encoder
     data = open_data(config)
     encoder = pretrained_or_random(config, Statistics.from_mapping(data.shards.statistics))
     data.check()
-    return Setting(config, data, config.chip_px or default_chip_px(data, encoder.config.token_m), ranks), encoder
+    return Setting(config, data, config.chip_px or default_chip_px(data, encoder), ranks), encoder
 
 
 class EncoderChoice(Protocol):
@@ -109,12 +110,14 @@ class EncoderChoice(Protocol):
     def trainer(self) -> TrainerConfig: ...  # noqa: D102
 
 
-def pretrained_or_random(config: EncoderChoice, statistics: Statistics) -> Encoder:
+def pretrained_or_random(config: EncoderChoice, statistics: Statistics) -> AnyEncoder:
     """Return the checkpoint's encoder, or one of the named size with weights drawn from the seed."""
     torch.manual_seed(config.trainer.seed)
     if config.checkpoint is None:
         return Encoder(EncoderConfig.of_size(config.size, token_m=config.token_m), statistics)
-    return load_encoder(checkpoint_folder(config.checkpoint))
+    encoder = load_encoder(checkpoint_folder(config.checkpoint))
+    encoder.learn_statistics(statistics)
+    return encoder
 
 
 def checkpoint_folder(path: Path) -> Path:
@@ -122,8 +125,9 @@ def checkpoint_folder(path: Path) -> Path:
     return path / "checkpoint" if (path / "checkpoint").is_dir() else path
 
 
-def default_chip_px(data: TaskData, token_m: int) -> int:
-    """Return the side of a chip: the whole sample to classify, at most 1.2 km of it to segment."""
+def default_chip_px(data: TaskData, encoder: AnyEncoder) -> int:
+    """Return the side of a chip: the whole sample to classify, at most 1.2 km of it to segment, if the encoder can."""
     side_m = min(int(data.shards.entries[i].side_px) for i in data.indices) * PIXEL_M
     wanted_m = side_m if data.task in CHIP_TASKS else min(side_m, DEFAULT_CHIP_M)
-    return max(1, wanted_m // token_m) * token_m // PIXEL_M
+    wanted_m, step_m = min(wanted_m, encoder.longest_chip_m or wanted_m), encoder.chip_step_m
+    return max(1, wanted_m // step_m) * step_m // PIXEL_M

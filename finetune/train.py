@@ -22,7 +22,8 @@ from bandloom.finetune.setting import Setting, open_setting, pretrained_or_rando
 from bandloom.finetune.training.batches import chosen_loss, make_loss, training_steps
 from bandloom.finetune.training.warm_start import warm_start
 from bandloom.markers import EXIT_DONE
-from bandloom.model.encoder import Encoder, count_parameters
+from bandloom.model.any_encoder import AnyEncoder
+from bandloom.model.encoder import count_parameters
 from bandloom.run_folder import RunFolder
 from bandloom.training.engine import Engine
 from bandloom.training.make_engine import make_engine
@@ -64,7 +65,7 @@ def _prepare(config: FinetuneConfig, ranks: Ranks) -> tuple[Setting, TaskModel]:
     return setting, _task_model(setting, encoder)
 
 
-def _task_model(setting: Setting, encoder: Encoder) -> TaskModel:
+def _task_model(setting: Setting, encoder: AnyEncoder) -> TaskModel:
     torch.manual_seed(setting.config.trainer.seed + 1)  # the same head whatever the encoder
     config = setting.config
     model = TaskModel(encoder, setting.data.sensor, setting.data.label_set, config.task, setting.chip_px, config.head)
@@ -134,7 +135,7 @@ def _beside(setting: Setting, run: RunFolder, model: TaskModel, name: str, *, ra
         if setting.ranks.rank == 0:
             logger.info("from random weights, to see what pretraining gains; compare_random=false leaves it out")
         torch.manual_seed(config.trainer.seed)
-        encoder = Encoder(model.encoder.config, model.encoder.statistics)
+        encoder = model.encoder.untrained()
     else:
         encoder = pretrained_or_random(config, model.encoder.statistics)
     other = _task_model(replace(setting, config=config), encoder)

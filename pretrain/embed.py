@@ -9,12 +9,12 @@ import torch
 
 from bandloom.console import track
 from bandloom.errors import MissingExtraError
+from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.checkpoint import load_encoder
-from bandloom.model.encoder import Encoder
 from bandloom.output import new_output
 from bandloom.sensors import Sensor
 
-CHIP_TOKENS = 20  # tokens a side of the chips that a scene is read in
+CHIP_TOKENS = 20  # tokens a side of the chips that a scene is read in, at most
 
 
 def embed(checkpoint: Path, source: Path, out: Path, *, batch_size: int = 8) -> Path:
@@ -35,13 +35,13 @@ def embed(checkpoint: Path, source: Path, out: Path, *, batch_size: int = 8) -> 
     return _embed_scene(encoder, source, out, batch_size)
 
 
-def _embed_scene(encoder: Encoder, source: Path, out: Path, batch_size: int) -> Path:
+def _embed_scene(encoder: AnyEncoder, source: Path, out: Path, batch_size: int) -> Path:
     import rasterio
     from rasterio.transform import Affine
 
     from bandloom.shards.scenes import open_scene
 
-    token_m = encoder.config.token_m
+    token_m, side = encoder.config.token_m, chip_tokens(encoder)
     with open_scene(source) as scene, new_output(out) as temporary:
         columns, rows = -(-int(scene.width_m) // token_m), -(-int(scene.height_m) // token_m)
         corner = scene.transform
@@ -61,20 +61,20 @@ def _embed_scene(encoder: Encoder, source: Path, out: Path, batch_size: int) -> 
             "BIGTIFF": "IF_SAFER",
             "interleave": "band",
         }
-        windows = list(_windows(rows, columns))
+        windows = list(_windows(rows, columns, side))
         with rasterio.open(temporary, "w", **profile) as target:
             for first in track(range(0, len(windows), batch_size), "embedding", len(windows) // batch_size + 1):
                 some = windows[first : first + batch_size]
-                side_m = CHIP_TOKENS * token_m
+                side_m = side * token_m
                 chips = [scene.read((x * token_m, y * token_m, side_m, side_m)) for y, x in some]
                 for (y, x), features in zip(some, _features(encoder, chips, scene.sensor), strict=True):
-                    height, width = min(CHIP_TOKENS, rows - y), min(CHIP_TOKENS, columns - x)
+                    height, width = min(side, rows - y), min(side, columns - x)
                     window = rasterio.windows.Window(x, y, width, height)  # type: ignore[call-arg]
                     target.write(features[:, :height, :width], window=window)
     return out
 
 
-def _embed_shards(encoder: Encoder, source: Path, out: Path, batch_size: int) -> Path:
+def _embed_shards(encoder: AnyEncoder, source: Path, out: Path, batch_size: int) -> Path:
     try:
         import pyarrow as pa  # type: ignore[import-not-found]
         import pyarrow.parquet as pq  # type: ignore[import-not-found]
@@ -104,7 +104,7 @@ def _embed_shards(encoder: Encoder, source: Path, out: Path, batch_size: int) ->
 
 
 @torch.no_grad()
-def _features(encoder: Encoder, chips: list[dict[int, np.ndarray]], sensor: Sensor) -> Iterator[np.ndarray]:
+def _features(encoder: AnyEncoder, chips: list[dict[int, np.ndarray]], sensor: Sensor) -> Iterator[np.ndarray]:
     """Yield each chip's features ``(D, rows, columns)``; tokens without any measured sample are NaN."""
     device = encoder.norm.weight.device
     groups = {gsd: torch.from_numpy(np.stack([chip[gsd] for chip in chips])).to(device) for gsd in chips[0]}
@@ -115,10 +115,17 @@ def _features(encoder: Encoder, chips: list[dict[int, np.ndarray]], sensor: Sens
     yield from features.transpose(1, 2).unflatten(2, (rows, columns)).cpu().numpy()
 
 
-def _windows(rows: int, columns: int) -> Iterator[tuple[int, int]]:
-    """Yield the upper-left token of each chip."""
-    for y in range(0, rows, CHIP_TOKENS):
-        for x in range(0, columns, CHIP_TOKENS):
+def chip_tokens(encoder: AnyEncoder) -> int:
+    """Return the tokens a side of a chip: what the encoder was pretrained on, at most, on the grid of all groups."""
+    token_m, step_m = encoder.config.token_m, encoder.chip_step_m
+    most_m = min(CHIP_TOKENS * token_m, encoder.longest_chip_m or CHIP_TOKENS * token_m)
+    return max(1, most_m // step_m) * step_m // token_m
+
+
+def _windows(rows: int, columns: int, side: int) -> Iterator[tuple[int, int]]:
+    """Yield the upper-left token of each chip of ``side`` tokens."""
+    for y in range(0, rows, side):
+        for x in range(0, columns, side):
             yield y, x
 
 

@@ -9,18 +9,24 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from bandloom import __version__
 from bandloom.errors import CheckpointError
+from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.encoder import Encoder, EncoderConfig, count_parameters
 from bandloom.model.statistics import Statistics
 from bandloom.output import new_output
+from bandloom.public_encoders.load import is_public, public_from_record, read_public
 from bandloom.sensors import Sensor
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
 
 def save_encoder(
-    folder: Path, encoder: Encoder, sensors: Sequence[Sensor], provenance: Mapping[str, Any], *, overwrite: bool = False
+    folder: Path,
+    encoder: AnyEncoder,
+    sensors: Sequence[Sensor],
+    provenance: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Write an encoder as a folder in Hugging Face's layout, whole or not at all.
 
@@ -39,12 +45,14 @@ def save_encoder(
     save_folder(folder, encoder, record, _card(encoder, sensors, provenance), overwrite=overwrite)
 
 
-def load_encoder(folder: Path) -> Encoder:
-    """Read the encoder of any bandloom checkpoint, a fine-tuned one included.
+def load_encoder(folder: Path) -> AnyEncoder:
+    """Read the encoder of any bandloom checkpoint, a fine-tuned one included, or of a public encoder's folder.
 
     Raises:
-        CheckpointError: the folder is absent, incomplete or no bandloom checkpoint.
+        CheckpointError: the folder is absent, incomplete, or neither a bandloom checkpoint nor a known public encoder.
     """
+    if is_public(folder):
+        return read_public(folder)
     record, weights = read_folder(folder)
     encoder = encoder_from_record(record, folder)
     prefix = "" if record["model_type"] == "bandloom-encoder" else "encoder."
@@ -53,19 +61,18 @@ def load_encoder(folder: Path) -> Encoder:
     return encoder
 
 
-def encoder_record(encoder: Encoder) -> dict[str, Any]:
+def encoder_record(encoder: AnyEncoder) -> dict[str, Any]:
     """Return what ``config.json`` says of an encoder."""
-    return {
-        "bandloom_version": __version__,
-        "encoder": encoder.config.model_dump(mode="json"),
-        "statistics": encoder.statistics.model_dump(mode="json"),
-    }
+    return encoder.to_record()
 
 
-def encoder_from_record(record: Mapping[str, Any], folder: Path) -> Encoder:
+def encoder_from_record(record: Mapping[str, Any], folder: Path) -> AnyEncoder:
     """Build an encoder with random weights from what ``config.json`` says."""
     try:
-        return Encoder(EncoderConfig(**record["encoder"]), Statistics(**record["statistics"]))
+        statistics = Statistics(**record["statistics"])
+        if "family" in record["encoder"]:
+            return public_from_record(record["encoder"], statistics)
+        return Encoder(EncoderConfig(**record["encoder"]), statistics)
     except (KeyError, TypeError, ValidationError) as cause:
         raise CheckpointError(f"{folder / CONFIG} does not describe a bandloom encoder ({cause}).") from cause
 
@@ -127,19 +134,19 @@ def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], folder: 
     model.load_state_dict(dict(weights))
 
 
-def _card(encoder: Encoder, sensors: Sequence[Sensor], provenance: Mapping[str, Any]) -> str:
+def _card(encoder: AnyEncoder, sensors: Sequence[Sensor], provenance: Mapping[str, Any]) -> str:
     config = encoder.config
     lines = [
         "---",
         "library_name: bandloom",
-        "tags: [remote-sensing, multispectral, masked-autoencoder]",
+        f"tags: [{', '.join(('remote-sensing', 'multispectral', *encoder.card_tags()))}]",
         "---",
-        "# A bandloom encoder",
+        f"# {encoder.title()}",
         "",
-        f"A vision transformer over tokens of {config.token_m} m of ground, every band at its native sampling:"
+        f"A vision transformer over tokens of {config.token_m} m of ground, {encoder.sampling()}:"
         f" width {config.embed_dim}, depth {config.depth}, {count_parameters(encoder):,} parameters.",
         "",
-        f"Trained on: {', '.join(sensor.name for sensor in sensors)}. Input: digital numbers"
+        f"Trained on: {', '.join(sensor.name for sensor in sensors) or encoder.trained_on()}. Input: digital numbers"
         " `reflectance * 10000 + 1000`, 0 no data.",
         "",
         "| slot | mean reflectance | deviation |",
@@ -152,5 +159,6 @@ def _card(encoder: Encoder, sensors: Sequence[Sensor], provenance: Mapping[str, 
         "## Provenance",
         "",
         *(f"- {key}: {value}" for key, value in provenance.items()),
+        *encoder.licence_lines(),
     ]
     return "\n".join(lines) + "\n"

@@ -7,10 +7,13 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from bandloom import __version__
 from bandloom.config import Config
 from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
+from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.embedding import TokenEmbedding
 from bandloom.model.statistics import Statistics
+from bandloom.model.token_layout import token_layout
 from bandloom.sensors import REFERENCE_TOKEN_M, Sensor
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -75,7 +78,7 @@ def take_tokens(tokens: Tensor, ids: Tensor) -> Tensor:
     return tokens.gather(1, ids[..., None].expand(-1, -1, tokens.shape[-1]))
 
 
-class Encoder(nn.Module):
+class Encoder(AnyEncoder):
     """Embed native samples, add positions in metres, and run timm's transformer blocks (their parameter names too)."""
 
     def __init__(self, config: EncoderConfig, statistics: Statistics) -> None:
@@ -92,15 +95,21 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(config.embed_dim, eps=1e-6)
         self.blocks.apply(_init_linear)
 
-    @property
-    def statistics(self) -> Statistics:
-        """What reflectance is normalised by."""
-        return self.embed.statistics
+    def untrained(self) -> "Encoder":
+        """Return the same network with weights drawn anew."""
+        return Encoder(self.config, self.statistics)
 
-    def grid(self, groups: Mapping[int, Tensor]) -> tuple[int, int]:
-        """Return token rows and columns of native groups."""
-        gsd, group = next(iter(groups.items()))
-        return group.shape[-2] * gsd // self.config.token_m, group.shape[-1] * gsd // self.config.token_m
+    def to_record(self) -> dict[str, Any]:
+        """Return what ``config.json`` says of it."""
+        return {
+            "bandloom_version": __version__,
+            "encoder": self.config.model_dump(mode="json"),
+            "statistics": self.statistics.model_dump(mode="json"),
+        }
+
+    def samples_per_token(self, sensor: Sensor) -> int:
+        """Return S, the native samples of a token of this sensor."""
+        return token_layout(sensor, self.config.token_m).samples
 
     def positions(self, rows: int, columns: int) -> Tensor:
         """Return the position embedding of a token grid on the encoder's device, ``(T, D)``."""
@@ -117,11 +126,6 @@ class Encoder(nn.Module):
             tokens = block(tokens)
         return self.norm(tokens)
 
-    def forward_features(self, groups: Mapping[int, Tensor], sensor: Sensor) -> Tensor:
-        """Encode whole chips of digital numbers ``{gsd_m: (B, C, H, W)}`` into features ``(B, T, D)``, T row by row."""
-        samples, valid = self.samples(groups, sensor)
-        return self.forward_tokens(samples, valid, sensor, self.positions(*self.grid(groups)))
-
     def forward_intermediates(
         self, groups: Mapping[int, Tensor], sensor: Sensor, indices: Sequence[int]
     ) -> list[Tensor]:
@@ -135,13 +139,9 @@ class Encoder(nn.Module):
                 kept[index] = self.norm(tokens)
         return [kept[index] for index in indices]
 
-    forward = forward_features
-
 
 def drop_slots(valid: Tensor, sensor: Sensor, token_m: int, dropped: Tensor) -> Tensor:
     """Return the validity ``(B, T, S)`` with whole slots removed; ``dropped`` is ``(B, 13)`` bool, True removed."""
-    from bandloom.model.token_layout import token_layout
-
     slot = torch.from_numpy(token_layout(sensor, token_m).slot_of_sample()).to(valid.device)
     return valid & ~dropped[:, None, slot]
 

@@ -1,6 +1,7 @@
 """Embeddings of a scene without torch: the encoder's features of every token of ground, as a GeoTIFF."""
 
 from collections.abc import Callable, Iterator
+from math import lcm
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from bandloom.console import track
 from bandloom.errors import BundleError
 from bandloom.export.bundle.bundle import Bundle
 from bandloom.export.bundle.record import FeatureFile
-from bandloom.export.bundle.tiling import MAP_PIXEL_M, Tiling, round_up_to_cells
+from bandloom.export.bundle.tiling import CELL_PX, MAP_PIXEL_M, Tiling, round_up_to_cells
 from bandloom.export.predict.map_scene import PredictOptions
 from bandloom.export.predict.partial_map import disk_errors
 from bandloom.export.predict.scene_mapper import check_sensor
@@ -105,9 +106,10 @@ def write_embeddings(
 
 
 def _token_tiling(bundle: Bundle, token_px: int) -> Tiling:
-    """Return the bundle's tile with its margin rounded up to whole tokens, and no taper."""
+    """Return the bundle's tile with its margin rounded up to whole tokens on the 60 m grid, and no taper."""
     contract = bundle.contract
-    margin = -(-contract.margin_px // token_px) * token_px
+    unit = lcm(token_px, CELL_PX)
+    margin = -(-contract.margin_px // unit) * unit
     return Tiling(contract.tile_px, margin if contract.tile_px > 2 * margin else 0)
 
 

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bandloom.finetune.captioner.language import forgets_activations, trained_parameters
-from bandloom.finetune.model.task_model import check_sensor
-from bandloom.model.encoder import Encoder
+from bandloom.model.any_encoder import AnyEncoder
 from bandloom.sensors import Sensor
 
 IGNORED = -100  # cross_entropy's
@@ -40,7 +39,7 @@ class Captioner(nn.Module):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: AnyEncoder,
         sensor: Sensor,
         chip_px: int,
         language: Any,
@@ -49,7 +48,7 @@ class Captioner(nn.Module):
         most_tokens: int = 128,
     ) -> None:
         super().__init__()
-        check_sensor(encoder, sensor)
+        encoder.check_sensor(sensor)
         self.encoder = encoder.requires_grad_(False)
         self.sensor, self.chip_px, self.tokenizer = sensor, chip_px, tokenizer
         self.grid, self.most_tokens = max(1, math.isqrt(image_tokens)), most_tokens

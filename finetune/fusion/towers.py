@@ -10,10 +10,11 @@ from torch.nn import functional
 
 from bandloom.errors import CheckpointError
 from bandloom.finetune.fusion.config import ImageConfig
-from bandloom.finetune.model.task_model import check_sensor, normalised_pixels
+from bandloom.finetune.model.task_model import normalised_pixels
 from bandloom.finetune.probes.frozen_features import GRID
 from bandloom.finetune.setting import checkpoint_folder
 from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
+from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.checkpoint import load_encoder
 from bandloom.model.encoder import Encoder, EncoderConfig
 from bandloom.model.statistics import Statistics
@@ -28,9 +29,9 @@ class EncoderTower(nn.Module):
         sensor: whose native groups arrive.
     """
 
-    def __init__(self, encoder: Encoder, sensor: Sensor) -> None:
+    def __init__(self, encoder: AnyEncoder, sensor: Sensor) -> None:
         super().__init__()
-        check_sensor(encoder, sensor)
+        encoder.check_sensor(sensor)
         self.encoder, self.sensor, self.dim = encoder, sensor, encoder.embed_dim
 
     def forward(self, groups: Mapping[int, Tensor]) -> Tensor:
@@ -41,7 +42,7 @@ class EncoderTower(nn.Module):
         return _coarse(planes)
 
     def _padding(self, gsd_m: int, group: Tensor) -> tuple[int, int, int, int]:
-        down, right = (-side * gsd_m % self.encoder.config.token_m // gsd_m for side in group.shape[-2:])
+        down, right = (-side * gsd_m % self.encoder.chip_step_m // gsd_m for side in group.shape[-2:])
         return 0, right, 0, down
 
 

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from bandloom.model.encoder import Encoder
-from bandloom.model.token_layout import token_layout
+from bandloom.model.any_encoder import AnyEncoder
 from bandloom.sensors import Sensor
 
 
@@ -29,12 +28,7 @@ class Beside(nn.Module):
         return torch.cat([tokens, samples * self.weight + self.bias], dim=-1)
 
 
-def samples_of(sensor: Sensor, token_m: int) -> int:
-    """Return S, the samples that a token of a sensor holds."""
-    return token_layout(sensor, token_m).samples
-
-
-def tokens_of(encoder: Encoder, groups: Mapping[int, Tensor], sensor: Sensor, beside: Beside | None) -> Tensor:
+def tokens_of(encoder: AnyEncoder, groups: Mapping[int, Tensor], sensor: Sensor, beside: Beside | None) -> Tensor:
     """Return the tokens of chips ``{gsd_m: (B, C, H, W)}``, joined with their samples where there is a ``beside``."""
     if beside is None:
         return encoder.forward_features(groups, sensor)

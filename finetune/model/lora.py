@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from bandloom.model.encoder import Encoder
+from bandloom.model.any_encoder import AnyEncoder
 
 ADAPTED = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")  # every matrix of a block; the paper's best at equal size
 
@@ -42,7 +42,7 @@ class LoraLinear(nn.Module):
         return self.base
 
 
-def add_lora(encoder: Encoder, rank: int) -> None:
+def add_lora(encoder: AnyEncoder, rank: int) -> None:
     """Freeze the encoder and put a trainable product beside every matrix of its blocks."""
     encoder.requires_grad_(False)
     for block in encoder.blocks:
@@ -53,7 +53,7 @@ def add_lora(encoder: Encoder, rank: int) -> None:
                 setattr(parent, attribute, LoraLinear(linear, rank).to(linear.weight.device))
 
 
-def merge_lora(encoder: Encoder) -> None:
+def merge_lora(encoder: AnyEncoder) -> None:
     """Make the encoder plain again, with what was learnt in its matrices; nothing happens without LoRA."""
     for block in encoder.blocks:
         for name in ADAPTED:

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bandloom.errors import CheckpointError, ConfigError
+from bandloom.errors import ConfigError
 from bandloom.finetune.model.heads import PIXEL_M, ChangeHead, ClassifyHead, DptHead, FpnHead, SegmentHead
-from bandloom.finetune.model.joined import samples_of, tokens_of
+from bandloom.finetune.model.joined import tokens_of
 from bandloom.finetune.model.lora import add_lora
 from bandloom.label_set import LabelSet
-from bandloom.model.encoder import Encoder
+from bandloom.model.any_encoder import AnyEncoder
 from bandloom.sensors import SLOTS, Sensor
 from bandloom.values import NODATA, OFFSET, SATURATED, SCALE
 
@@ -40,19 +40,26 @@ class TaskModel(nn.Module):
     """
 
     def __init__(
-        self, encoder: Encoder, sensor: Sensor, label_set: LabelSet, task: Task, chip_px: int, head: HeadKind = "linear"
+        self,
+        encoder: AnyEncoder,
+        sensor: Sensor,
+        label_set: LabelSet,
+        task: Task,
+        chip_px: int,
+        head: HeadKind = "linear",
     ) -> None:
         super().__init__()
         token_m = encoder.config.token_m
         if task not in get_args(Task):
             raise ConfigError(f"task is {task!r}; use one of {', '.join(get_args(Task))}.")
-        if chip_px <= 0 or chip_px * PIXEL_M % token_m:
-            fitting = max(chip_px * PIXEL_M // token_m, 1) * token_m // PIXEL_M
+        step_m = encoder.chip_step_m
+        if chip_px <= 0 or chip_px * PIXEL_M % step_m:
+            fitting = max(chip_px * PIXEL_M // step_m, 1) * step_m // PIXEL_M
             raise ConfigError(f"chip_px is {chip_px}, which tokens of {token_m} m do not tile; use {fitting}.")
         if head != "linear" and (task not in CHIP_TASKS if head == "joined" else task != "segment"):
             fitting = " or ".join(CHIP_TASKS) if head == "joined" else "segment"
             raise ConfigError(f"head is {head!r}, which task {task} has not; leave head out, or use task={fitting}.")
-        check_sensor(encoder, sensor)
+        encoder.check_sensor(sensor)
         self.head_kind: HeadKind = head
         self.encoder, self.sensor, self.label_set = encoder, sensor, label_set
         self.task: Task = task
@@ -61,7 +68,7 @@ class TaskModel(nn.Module):
         self.thresholds: tuple[float, ...] = ()  # multilabel: the probability from which on a class is there
         self.head: nn.Module
         if task in CHIP_TASKS:
-            samples = samples_of(sensor, token_m) if head == "joined" else 0
+            samples = encoder.samples_per_token(sensor) if head == "joined" else 0
             self.head = ClassifyHead(encoder.embed_dim, len(label_set), samples)
         else:
             make = SEGMENT_HEADS[head] if task == "segment" else ChangeHead
@@ -144,20 +151,6 @@ def normalised_pixels(groups: Mapping[int, Tensor], sensor: Sensor, mean: Tensor
         value = torch.where((dn > NODATA) & (dn < SATURATED), value, 0.0)
         planes.append(value if group.gsd_m == PIXEL_M else functional.interpolate(value, side, mode="nearest"))
     return torch.cat(planes, dim=1)
-
-
-def check_sensor(encoder: Encoder, sensor: Sensor) -> None:
-    """Check that the encoder knows every slot that the sensor fills.
-
-    Raises:
-        CheckpointError: it lacks statistics for a slot, having never seen that band.
-    """
-    missing = [slot for slot in sensor.slots if slot not in encoder.statistics.mean]
-    if missing:
-        raise CheckpointError(
-            f"the checkpoint was trained without {', '.join(missing)}, which {sensor.name!r} brings; use a checkpoint"
-            " pretrained on this sensor, or pretrain one on these shards."
-        )
 
 
 def set_trainable(model: TaskModel, mode: Mode, *, blocks: int = 2, rank: int = 8) -> None:

@@ -16,7 +16,7 @@ from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import BUFFER, PIXEL_M, extent_role
 from bandloom.finetune.scores.scoring import cut, evaluating
 from bandloom.label_set import IGNORE_INDEX, majority_classes
-from bandloom.model.encoder import Encoder
+from bandloom.model.any_encoder import AnyEncoder
 from bandloom.output import new_output
 from bandloom.shards.store.index import MANIFEST
 
@@ -54,7 +54,7 @@ class Features:
 
 
 def frozen_features(
-    encoder: Encoder, data: TaskData, chip_px: int, *, slots: Sequence[str] | None = None, cache: Path | None = None
+    encoder: AnyEncoder, data: TaskData, chip_px: int, *, slots: Sequence[str] | None = None, cache: Path | None = None
 ) -> Features:
     """Run the encoder over every labelled sample, or read what an earlier call kept.
 
@@ -75,7 +75,7 @@ def frozen_features(
     return _with_roles(held, data)
 
 
-def weights_digest(encoder: Encoder) -> str:
+def weights_digest(encoder: AnyEncoder) -> str:
     """Return a short digest of an encoder's weights."""
     digest = hashlib.sha256()
     for name, value in encoder.state_dict().items():
@@ -87,7 +87,7 @@ def weights_digest(encoder: Encoder) -> str:
 Arrays = dict[str, np.ndarray]  # mean, tokens, labels, index (place in data.indices), row and column (of a token)
 
 
-def _compute(encoder: Encoder, data: TaskData, chip_px: int, slots: Sequence[str] | None) -> Arrays:
+def _compute(encoder: AnyEncoder, data: TaskData, chip_px: int, slots: Sequence[str] | None) -> Arrays:
     parts: list[Arrays] = []
     with evaluating(encoder), torch.no_grad():
         for batch in track(list(_batches(len(data.indices))), "features of a frozen encoder"):
@@ -96,7 +96,7 @@ def _compute(encoder: Encoder, data: TaskData, chip_px: int, slots: Sequence[str
 
 
 def _rows(
-    encoder: Encoder, data: TaskData, batch: range, chip_px: int, slots: Sequence[str] | None
+    encoder: AnyEncoder, data: TaskData, batch: range, chip_px: int, slots: Sequence[str] | None
 ) -> Iterator[Arrays]:
     """Yield rows of a few samples: chips of one size go through the encoder together, maps chip by chip."""
     samples = [data.shards.read(int(data.indices[place])) for place in batch]
@@ -133,7 +133,7 @@ def _rows(
 
 
 def _encode(
-    encoder: Encoder, groups: dict[int, np.ndarray], data: TaskData, slots: Sequence[str] | None
+    encoder: AnyEncoder, groups: dict[int, np.ndarray], data: TaskData, slots: Sequence[str] | None
 ) -> tuple[Tensor, tuple[int, int]]:
     sensor = data.sensor
     if slots is not None:
@@ -141,14 +141,14 @@ def _encode(
     device = next(encoder.parameters()).device
     tensors = {gsd: torch.from_numpy(group).to(device) for gsd, group in groups.items()}
     tensors = {
-        gsd: functional.pad(each.float(), _padding(gsd, each, encoder.config.token_m)) for gsd, each in tensors.items()
+        gsd: functional.pad(each.float(), _padding(gsd, each, encoder.chip_step_m)) for gsd, each in tensors.items()
     }
     return encoder.forward_features(tensors, sensor).float().cpu(), encoder.grid(tensors)
 
 
-def _padding(gsd_m: int, group: Tensor, token_m: int) -> tuple[int, int, int, int]:
+def _padding(gsd_m: int, group: Tensor, step_m: int) -> tuple[int, int, int, int]:
     """Return what fills the last tokens with absent samples (right, bottom)."""
-    down, right = (-side * gsd_m % token_m // gsd_m for side in group.shape[-2:])
+    down, right = (-side * gsd_m % step_m // gsd_m for side in group.shape[-2:])
     return 0, right, 0, down
 
 

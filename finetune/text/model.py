@@ -16,10 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bandloom.finetune.model.joined import Beside, samples_of, tokens_of
+from bandloom.finetune.model.joined import Beside, tokens_of
 from bandloom.finetune.model.lora import add_lora
-from bandloom.finetune.model.task_model import check_sensor
-from bandloom.model.encoder import Encoder
+from bandloom.model.any_encoder import AnyEncoder
 from bandloom.sensors import Sensor
 
 Projection = Literal["linear", "mlp"]
@@ -45,7 +44,7 @@ class AlignModel(nn.Module):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: AnyEncoder,
         sensor: Sensor,
         chip_px: int,
         text_dim: int,
@@ -55,11 +54,11 @@ class AlignModel(nn.Module):
         image: ImageKind = "joined",
     ) -> None:
         super().__init__()
-        check_sensor(encoder, sensor)
+        encoder.check_sensor(sensor)
         self.encoder, self.sensor, self.chip_px, self.loss = encoder, sensor, chip_px, loss
         self.text_dim, self.projection = text_dim, projection
         self.image_kind: ImageKind = image
-        samples = samples_of(sensor, encoder.config.token_m) if image == "joined" else 0
+        samples = encoder.samples_per_token(sensor) if image == "joined" else 0
         self.beside = Beside(samples).requires_grad_(False) if samples else None
         self.image_dim = width = encoder.embed_dim + samples
         hidden = 2 * width

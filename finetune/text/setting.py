@@ -20,7 +20,7 @@ from bandloom.finetune.text.samples import chip_side, sample_roles
 from bandloom.finetune.text.text_model.scratch import write_small_model
 from bandloom.finetune.text.text_model.sources import ModelSource, TextSource, open_text
 from bandloom.finetune.text.text_model.vectors import KeptVectors
-from bandloom.model.encoder import Encoder
+from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.statistics import Statistics
 from bandloom.sensors import Sensor
 from bandloom.shards.read.shard_set import ShardSet
@@ -52,7 +52,7 @@ class Alignment:
         return chosen[np.array(fit, bool)]
 
 
-def prepare(config: AlignConfig, ranks: Ranks) -> tuple[Alignment, Encoder]:
+def prepare(config: AlignConfig, ranks: Ranks) -> tuple[Alignment, AnyEncoder]:
     """Check everything that can be wrong before the first file is written."""
     shards = ShardSet(config.shards)
     sensor = pick_sensor(shards, config.sensor)
@@ -61,7 +61,7 @@ def prepare(config: AlignConfig, ranks: Ranks) -> tuple[Alignment, Encoder]:
     source = _text_source(config, captions)
     _, roles = sample_roles(config.split, shards, indices)
     encoder = pretrained_or_random(config, Statistics.from_mapping(shards.statistics))
-    side = chip_side(shards, indices, encoder.config.token_m)
+    side = chip_side(shards, indices, encoder.chip_step_m)
     alignment = Alignment(
         config, ranks, shards, sensor, captions, indices, roles, _held_out(config, captions), source, side
     )

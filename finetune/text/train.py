@@ -22,7 +22,8 @@ from bandloom.finetune.text.setting import Alignment, aligned_of, prepare, tower
 from bandloom.finetune.text.text_model.vectors import KeptVectors
 from bandloom.finetune.training.augment import d4
 from bandloom.markers import EXIT_DONE
-from bandloom.model.encoder import Encoder, count_parameters
+from bandloom.model.any_encoder import AnyEncoder
+from bandloom.model.encoder import count_parameters
 from bandloom.output import write_json
 from bandloom.run_folder import RunFolder
 from bandloom.shards.read.loader import Loader, LoaderState
@@ -117,7 +118,7 @@ def noise(draws: np.ndarray, dim: int, length: float) -> Tensor:
     return torch.from_numpy(np.stack(rows) * np.float32(length / dim**0.5))
 
 
-def _train(alignment: Alignment, encoder: Encoder, run: RunFolder) -> int:
+def _train(alignment: Alignment, encoder: AnyEncoder, run: RunFolder) -> int:
     config, ranks = alignment.config, alignment.ranks
     kept = _kept_vectors(alignment, run)
     model = _model(alignment, encoder)
@@ -195,7 +196,7 @@ def _kept_vectors(alignment: Alignment, run: RunFolder) -> KeptVectors:
     return KeptVectors.read(path, alignment.source.digest)
 
 
-def _model(alignment: Alignment, encoder: Encoder) -> AlignModel:
+def _model(alignment: Alignment, encoder: AnyEncoder) -> AlignModel:
     config = alignment.config
     torch.manual_seed(config.trainer.seed + 1)
     source: Any = alignment.source

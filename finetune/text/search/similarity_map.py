@@ -114,8 +114,8 @@ def measured_tokens(groups: dict[int, np.ndarray], token_m: int) -> np.ndarray:
     seen: list[np.ndarray] = []
     for gsd_m, group in groups.items():
         bands = torch.from_numpy(((group > 0) & (group < 65535)).astype(np.float32))
-        real = bands.amax(0)[None, None]
-        seen.append(functional.max_pool2d(real, token_m // gsd_m)[0, 0].numpy() > 0)
+        real = functional.interpolate(bands.amax(0)[None, None], scale_factor=gsd_m // PIXEL_M, mode="nearest")
+        seen.append(functional.max_pool2d(real, token_m // PIXEL_M)[0, 0].numpy() > 0)
     return np.asarray(np.stack(seen).any(0))
 
 

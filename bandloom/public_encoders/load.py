@@ -1,0 +1,68 @@
+"""From a folder of a public encoder, as its authors publish it or as we store it, to the encoder."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from bandloom.console import logger
+from bandloom.errors import CheckpointError
+from bandloom.model.statistics import Statistics
+from bandloom.public_encoders.family import families, get_family
+from bandloom.public_encoders.public_encoder import PublicConfig, PublicEncoder
+
+CODE = {"galileo": ("bandloom.public_encoders.galileo", "Galileo")}  # family: where its network is
+
+
+def is_public(folder: Path) -> bool:
+    """Tell whether a folder holds a public encoder as its authors publish it."""
+    return family_of(folder) is not None
+
+
+def family_of(folder: Path) -> str | None:
+    """Return the family whose files a folder holds, or None."""
+    return next((family for family, (module, _) in CODE.items() if import_module(module).is_folder(folder)), None)
+
+
+def read_public(folder: Path, patch_px: int | None = None, month: int | None = None) -> PublicEncoder:
+    """Read a public encoder from its authors' files, and say once under which licence.
+
+    Args:
+        folder: that holds them.
+        patch_px: pixels a side of a token; None: the record's.
+        month: the constant month of families that have one, 0 is January; None: the record's.
+
+    Raises:
+        CheckpointError: no family is recognised, or the files cannot be used.
+    """
+    family = family_of(folder)
+    if family is None:
+        known = "; ".join(f"{name}: {', '.join(_file_names(name))}" for name in CODE)
+        raise CheckpointError(
+            f"{folder} holds no public encoder that is known here; expected the files of one ({known})."
+        )
+    say_licence(family)
+    return import_module(CODE[family][0]).read(folder, patch_px, month)
+
+
+def public_from_record(record: Mapping[str, Any], statistics: Statistics) -> PublicEncoder:
+    """Build a public encoder with random weights from what ``config.json`` says of it.
+
+    Raises:
+        CheckpointError: the family is not known.
+    """
+    config = PublicConfig(**record)
+    get_family(config.family)
+    module, name = CODE[config.family]
+    return getattr(import_module(module), name)(config, statistics)
+
+
+@cache
+def say_licence(family: str) -> None:
+    """Show a family's licence and conditions, once a process."""
+    logger.info("%s", get_family(family).notice())
+
+
+def _file_names(family: str) -> list[str]:
+    return list(next(iter(families()[family].sizes.values())).files)

@@ -1,0 +1,245 @@
+"""A public encoder behind the interface of our own: native digital numbers in, one vector a token of ground out.
+
+A family gives two steps around plain transformer blocks: how a token's samples become vectors of the sequence, and how
+the sequence becomes one vector a token again. What its authors compute at run time from the size of the patch, the
+place in the image and the month is computed once here, so that an exported model holds it as constants.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from bandloom import __version__
+from bandloom.config import Config
+from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
+from bandloom.model.any_encoder import AnyEncoder
+from bandloom.model.embedding import check_groups, patchify
+from bandloom.model.statistics import Statistics
+from bandloom.public_encoders.family import Family, get_family
+from bandloom.public_encoders.pixels import on_one_grid
+from bandloom.sensors import Sensor
+from bandloom.values import OFFSET, SCALE
+
+
+class PublicConfig(Config):
+    """The shape of a public encoder and the numbers that its input is normalised by: enough to build it again."""
+
+    family: str
+    size: str = Field(description="the authors' name of it, such as nano")
+    embed_dim: int = Field(gt=0, description="D")
+    depth: int = Field(gt=0)
+    num_heads: int = Field(gt=0)
+    mlp_ratio: float = Field(default=4.0, gt=0)
+    gsd_m: int = Field(gt=0, description="metres a pixel of its input")
+    patch_px: int = Field(gt=0, description="pixels a side of a token, fixed for life")
+    mean: tuple[float, ...] = Field(description="by band, in the family's units: what absent samples are set to")
+    std: tuple[float, ...] = Field(description="by band, in the family's units: by which heads normalise")
+    shift: tuple[float, ...] = Field(description="by band: the input is (value - shift) / divide")
+    divide: tuple[float, ...] = Field(description="by band")
+    month: int | None = Field(default=None, ge=0, le=11, description="the constant month, 0 is January")
+
+    @property
+    def token_m(self) -> int:
+        """Metres of ground a token covers."""
+        return self.patch_px * self.gsd_m
+
+
+class SlotStatistics(nn.Module):
+    """Mean and deviation of reflectance by slot, by which heads normalise pixels; base of a family's embedding."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, statistics: Statistics) -> None:
+        super().__init__()
+        mean, std = (torch.from_numpy(each) for each in statistics.arrays())
+        self.statistics = statistics
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+
+    def take(self, statistics: Statistics) -> None:
+        """Replace them."""
+        mean, std = statistics.arrays()
+        self.statistics = statistics
+        self.mean, self.std = torch.from_numpy(mean).to(self.mean), torch.from_numpy(std).to(self.std)
+
+
+class PublicEncoder(AnyEncoder):
+    """Base of every family; ``blocks`` are timm's, whatever its authors call the parameters.
+
+    Args:
+        config: its shape and normalisation.
+        statistics: of reflectance by slot, for heads; None: the encoder's own where it has some.
+        embedding: the family's module from samples to the sequence.
+        norm_eps: of the layer norms.
+    """
+
+    def __init__(
+        self, config: PublicConfig, statistics: Statistics | None, embedding: SlotStatistics, norm_eps: float = 1e-5
+    ) -> None:
+        super().__init__()
+        from timm.models.vision_transformer import Block
+
+        self.config = config
+        self.embed_dim = config.embed_dim
+        self.family: Family = get_family(config.family)
+        self.embed = embedding
+        self.embed.take(statistics or own_statistics(config, self.family))
+        width = config.embed_dim
+        self.blocks = nn.ModuleList(
+            Block(width, config.num_heads, config.mlp_ratio, qkv_bias=True) for _ in range(config.depth)
+        )
+        self.norm = nn.LayerNorm(width, eps=norm_eps)
+        for module in self.blocks.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.eps = norm_eps
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    @abstractmethod
+    def to_sequence(self, samples: Tensor, sensor: Sensor, positions: Tensor) -> Tensor:
+        """Return what the blocks read, ``(B, N, D)``, of samples ``(B, T, S)`` and positions ``(T, D)``."""
+
+    @abstractmethod
+    def to_tokens(self, sequence: Tensor, tokens: int) -> Tensor:
+        """Return one vector a token of ground, ``(B, T, D)``, of the normalised sequence ``(B, N, D)``."""
+
+    @property
+    def longest_chip_m(self) -> int | None:
+        """The longest side that it was pretrained on, in metres."""
+        return self.family.side_tokens[1] * self.config.token_m
+
+    def check_sensor(self, sensor: Sensor) -> None:
+        """Check product level and bands.
+
+        Raises:
+            CheckpointError: the sensor is of another level, or lacks a band that the family does not do without.
+        """
+        self.family.bands_of(sensor)
+
+    def learn_statistics(self, statistics: Statistics) -> None:
+        """Normalise the pixels that heads read by the statistics of labelled shards; the encoder keeps its own."""
+        self.embed.take(statistics)
+
+    def untrained(self) -> "PublicEncoder":
+        """Return the same network with weights drawn anew."""
+        return type(self)(self.config, self.statistics)  # pyright: ignore[reportCallIssue]  # families take two
+
+    def to_record(self) -> dict[str, Any]:
+        """Return what ``config.json`` says of it, the licence included."""
+        return {
+            "bandloom_version": __version__,
+            "encoder": self.config.model_dump(mode="json"),
+            "statistics": self.statistics.model_dump(mode="json"),
+            "encoder_licence": self.licence(),
+        }
+
+    def licence(self) -> dict[str, str]:
+        """Return whose weights these are, and under which conditions, as checkpoints and bundles carry it."""
+        of = self.family
+        return {"encoder": of.title, "source": of.source, **of.licence.model_dump()}
+
+    def title(self) -> str:
+        """Return what a model card calls it."""
+        return f"{self.family.title}, {self.config.size}"
+
+    def card_tags(self) -> tuple[str, ...]:
+        """Return the tags of its card."""
+        return (self.config.family,)
+
+    def sampling(self) -> str:
+        """Return at which sampling it reads bands, in words."""
+        return f"every band brought to pixels of {self.config.gsd_m} m"
+
+    def trained_on(self) -> str:
+        """Return what its authors trained it on, in words."""
+        return f"{', '.join(self.family.bands)} ({self.family.level} reflectance), by its authors"
+
+    def licence_lines(self) -> list[str]:
+        """Return what a model card says of whose encoder this is, as Markdown."""
+        own = self.licence()
+        return [
+            "",
+            "## The encoder's licence",
+            "",
+            f"The encoder is {own['encoder']}, {own['source']}, under {own['name']}. {own['conditions']}",
+        ]
+
+    def samples_per_token(self, sensor: Sensor) -> int:
+        """Return S, the pixels of a token on the encoder's grid, all its bands."""
+        return len(self.family.bands_of(sensor)) * self.config.patch_px**2
+
+    def samples(self, groups: Mapping[int, Tensor], sensor: Sensor) -> tuple[Tensor, Tensor]:
+        """Return the encoder's input cut into tokens.
+
+        An absent sample takes the mean of its band over the token's measured ones, or the pretraining mean where there
+        is none.
+
+        Args:
+            groups: digital numbers by gsd in metres, ``(B, C, H, W)`` each.
+            sensor: whose groups they are.
+
+        Returns:
+            Samples ``(B, T, S)``, normalised as the family does, band by band, and whether each was measured.
+
+        Raises:
+            CheckpointError: the sensor is of another level or lacks a band.
+            SceneError: a group is missing, has other bands, or does not tile into tokens.
+        """
+        slots, config = self.family.bands_of(sensor), self.config
+        check_groups({gsd: tuple(group.shape) for gsd, group in groups.items()}, sensor, config.token_m)
+        dn, valid = on_one_grid(groups, sensor, slots, config.gsd_m)
+        shift, divide, absent = (self._of_bands(each, slots, dn) for each in self._normalisation())
+        pixels = ((dn - OFFSET) * self._unit() - shift[:, None, None]) / divide[:, None, None]
+        side, shape = config.patch_px, (len(slots), config.patch_px**2)
+        value = patchify(torch.where(valid, pixels, 0.0), side).unflatten(2, shape)  # (B, T, C, p * p)
+        there = patchify(valid.float(), side).unflatten(2, shape)
+        measured = there.sum(-1, keepdim=True)
+        fill = torch.where(measured > 0, value.sum(-1, keepdim=True) / measured.clamp(min=1.0), absent[:, None])
+        return torch.where(there > 0, value, fill).flatten(2), (there > 0).flatten(2)
+
+    def forward_tokens(self, samples: Tensor, valid: Tensor, sensor: Sensor, positions: Tensor) -> Tensor:
+        """Encode samples ``(B, T, S)`` at positions ``(T, D)`` into features ``(B, T, D)``."""
+        sequence = self.to_sequence(samples, sensor, positions)
+        for block in self.blocks:
+            sequence = block(sequence)
+        return self.to_tokens(self.norm(sequence), samples.shape[1])
+
+    def forward_intermediates(
+        self, groups: Mapping[int, Tensor], sensor: Sensor, indices: Sequence[int]
+    ) -> list[Tensor]:
+        """Return the outputs of the blocks at ``indices`` (0 is the first), normalised, ``(B, T, D)`` each."""
+        samples, _ = self.samples(groups, sensor)
+        sequence = self.to_sequence(samples, sensor, self.positions(*self.grid(groups)))
+        kept = {}
+        for index, block in enumerate(self.blocks):
+            sequence = block(sequence)
+            if index in indices:
+                kept[index] = self.to_tokens(self.norm(sequence), samples.shape[1])
+        return [kept[index] for index in indices]
+
+    def _unit(self) -> float:
+        return 1.0 if self.family.units == "reflectance * 10000" else 1.0 / SCALE
+
+    def _normalisation(self) -> tuple[Sequence[float], Sequence[float], Sequence[float]]:
+        config = self.config
+        absent = [(m - s) / d for m, s, d in zip(config.mean, config.shift, config.divide, strict=True)]
+        return config.shift, config.divide, absent
+
+    def _of_bands(self, values: Sequence[float], slots: Sequence[str], like: Tensor) -> Tensor:
+        """Return the values of some bands ``(C,)`` in float32: constants, which a cast to 16 bits leaves alone."""
+        chosen = [values[self.family.bands.index(slot)] for slot in slots]
+        return torch.tensor(chosen, dtype=torch.float32, device=like.device)
+
+
+def own_statistics(config: PublicConfig, family: Family) -> Statistics:
+    """Return mean and deviation of reflectance by slot of the data that the encoder was pretrained on."""
+    unit = SCALE if family.units == "reflectance * 10000" else 1
+    mean = {slot: value / unit for slot, value in zip(family.bands, config.mean, strict=True)}
+    std = {slot: value / unit for slot, value in zip(family.bands, config.std, strict=True)}
+    return Statistics(mean=mean, std=std)
