@@ -14,6 +14,7 @@ from rasterio.warp import transform_bounds
 
 from bandloom.errors import SceneError
 from bandloom.sensors import SENSORS, SLOTS, named_in
+from bandloom.validity import measured
 from bandloom.values import SATURATED
 from bandloom.view.class_map import place_of
 
@@ -128,17 +129,20 @@ class SceneBands:
                 if where is None:
                     continue
                 window = rasterio.windows.Window(where[1], where[0], 1, 1)  # type: ignore[call-arg]
-                value = int(source.read(band.index, window=window)[0, 0])
-            if 0 < value < SATURATED:
-                found.append({"band": band.name, "nm": band.centre_nm, "dn": value})
+                stored = source.read([band.index], window=window)
+                known = bool(measured(source, stored, [band.index], window).all())
+                value = float(stored.item())
+            if known and value and value < SATURATED:
+                found.append({"band": band.name, "nm": band.centre_nm, "dn": int(value)})
         return sorted(found, key=lambda each: each["nm"])
 
     def _stretch(self, band: BandAt) -> tuple[float, float]:
         """Return the digital numbers shown as black and white: the 2nd and 98th percentile of an overview."""
         with rasterio.open(band.file) as source:
             shape = (min(SAMPLE_PX, source.height), min(SAMPLE_PX, source.width))
-            values = source.read(band.index, out_shape=shape)
-        seen = values[(values > 0) & (values < SATURATED)]
+            values = source.read([band.index], out_shape=(1, *shape))
+            known = measured(source, values, [band.index])
+        seen = values[known & (values != 0) & (values < SATURATED)]
         low, high = np.percentile(seen, (2, 98)) if seen.size else (0.0, 1.0)
         return float(low), float(max(high, low + 1))
 

@@ -14,6 +14,7 @@ from rasterio.crs import CRS
 from rasterio.warp import transform
 
 from bandloom.shards.scenes.grid import read_raster, utm_anchor_m
+from bandloom.validity import measured
 from bandloom.values import valid
 
 SQUARE_PX, SQUARES = 64, 3  # looked at: squares of this side, this many along each side of the raster
@@ -39,7 +40,7 @@ def _copied(raster: Any, path: str, index: int, crs: CRS, gsd_m: int) -> bool:
     for top, left, height, width in _squares(*raster.shape):
         window = ((top, top + height), (left, left + width))
         values = read_raster(raster, path, indexes=index, window=window)
-        known = valid(values) if raster.nodata is None else valid(values) & (values != raster.nodata)
+        known = valid(values) & measured(raster, values[None], [index], window)[0]
         cells = _cells(raster, crs, (top, left), values.shape, gsd_m)
         for axis in (0, 1):
             one, two = _neighbours(known, axis)

@@ -1,6 +1,7 @@
 """Reading one grid of one raster by windows in metres: alignment, edges, coarser groups by block means, warping."""
 
 import math
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from rasterio.windows import Window
 
 from bandloom.errors import SceneError
 from bandloom.shards.scenes.checksums import check_beside
+from bandloom.shards.scenes.masked import with_masks_as_nodata
 from bandloom.shards.scenes.scene import ALIGN_M, WindowM
+from bandloom.validity import NO_NODATA, Validity
 from bandloom.values import NODATA, valid
 
 _EXACT_PX = 0.01  # GDAL's own choice, an eighth of a pixel, would take neighbours for what lies at a sample's edge
@@ -53,7 +56,11 @@ def read_raster(raster: Any, path: str | Path, **arguments: Any) -> np.ndarray:
     try:
         return raster.read(**arguments)
     except RasterioError as cause:
-        raise SceneError(f"{path} cannot be read ({cause}); it is truncated or damaged: fetch it again.") from cause
+        raise _damaged(path, cause) from cause
+
+
+def _damaged(path: str | Path, cause: Exception) -> SceneError:
+    return SceneError(f"{path} cannot be read ({cause}); it is truncated or damaged: fetch it again.")
 
 
 def utm_of(longitude: float, latitude: float) -> CRS:
@@ -161,14 +168,16 @@ class GridReader:
         frame: Frame,
         warp: bool,
         nearest: bool = False,
+        nodata: float | str | None = None,
     ) -> None:
         self.path, self.indexes, self.gsd_m, self.frame = path, indexes, gsd_m, frame
-        self.nodata = raster.nodata
         self.keeps_rows = False
         self._kept: dict[int, np.ndarray] = {}
-        self._owned: Any = None
+        self._owned = ExitStack()
+        self._validity = Validity(raster, indexes, nodata)
+        self.zero_is_absent = _zero_is_absent(raster, self._validity, nodata)
         if warp:
-            raster = self._owned = _warped(raster, gsd_m, frame, nearest)
+            raster = self._warped(raster, nearest)
             self.factor, pixel_m = 1, float(gsd_m)
         else:
             pixel_m = nominal_gsd_m(raster.transform.a, path)
@@ -186,9 +195,8 @@ class GridReader:
     def read(self, window_m: WindowM) -> np.ndarray:
         """Return raw pixels ``(C, H, W)`` of a window on the *file's* grid, 0 beyond its edges."""
         x, y, width, height = (round(edge / self.pixel_m) for edge in window_m)
-        left, top = max(0, x), max(0, y)
-        right, bottom = min(self.raster.width, x + width), min(self.raster.height, y + height)
-        out = np.zeros((len(self.indexes), height, width), self.raster.dtypes[0])
+        left, top, right, bottom = self._overlap(x, y, width, height)
+        out = np.zeros((len(self.indexes), height, width), self.raster.dtypes[self.indexes[0] - 1])
         if right > left and bottom > top:
             place = out[:, top - y : bottom - y, left - x : right - x]
             if self.keeps_rows and right - left == self.raster.width:
@@ -196,6 +204,51 @@ class GridReader:
             else:
                 place[:] = self._read_window(left, top, right, bottom)
         return out
+
+    def measured(self, values: np.ndarray, window_m: WindowM) -> np.ndarray | None:
+        """Return ``(C, H, W)`` bool, True where what :meth:`read` gave was measured; None: wherever it is not 0."""
+        if self.zero_is_absent and self._validity.by_values_alone and set(self._validity.nodata) <= {None, 0.0}:
+            return None if values.dtype.kind in "iu" else np.isfinite(values) & (values != 0)
+        x, y, width, height = (round(edge / self.pixel_m) for edge in window_m)
+        left, top, right, bottom = self._overlap(x, y, width, height)
+        known = np.zeros(values.shape, bool)
+        if right > left and bottom > top:
+            place = np.s_[:, top - y : bottom - y, left - x : right - x]
+            window = Window(left, top, right - left, bottom - top)  # pyright: ignore[reportCallIssue]
+            try:
+                known[place] = self._validity.of(values[place], window)
+            except RasterioError as cause:
+                raise _damaged(self.path, cause) from cause
+        return known & (values != 0) if self.zero_is_absent else known
+
+    def _overlap(self, x: int, y: int, width: int, height: int) -> tuple[int, int, int, int]:
+        """Return left, top, right, bottom of what a window shares with the raster, in pixels."""
+        return max(0, x), max(0, y), min(self.raster.width, x + width), min(self.raster.height, y + height)
+
+    def _warped(self, raster: Any, nearest: bool) -> Any:
+        """Look through a warp at the raster, or at a copy whose masks are nodata, since a warp follows these alone."""
+        told = self._validity.nodata[0]
+        if len(set(map(repr, self._validity.nodata))) > 1:
+            raise SceneError(
+                f"{self.path} has another nodata value in each band ({', '.join(map(str, self._validity.nodata))});"
+                " give all one, or name it with --nodata."
+            )
+        if not self._validity.by_values_alone:
+            raster = self._owned.enter_context(with_masks_as_nodata(raster, self.path, told))
+        floats = raster.dtypes[self.indexes[0] - 1].startswith("float")
+        absent = told if told is not None else math.nan if floats else NODATA
+        seen = self._owned.enter_context(
+            _warp(
+                raster,
+                self.gsd_m,
+                self.frame,
+                nearest,
+                absent,
+                NODATA if self.zero_is_absent and not floats else absent,
+            )
+        )
+        self._validity = Validity(seen, self.indexes)
+        return seen
 
     def _read_window(self, left: int, top: int, right: int, bottom: int) -> np.ndarray:
         window = Window(left, top, right - left, bottom - top)  # pyright: ignore[reportCallIssue]
@@ -219,12 +272,19 @@ class GridReader:
 
     def close(self) -> None:
         """Close the warp, if there is one; the file belongs to the scene."""
-        if self._owned is not None:
-            self._owned.close()
+        self._owned.close()
 
 
-def _warped(raster: Any, gsd_m: int, frame: Frame, nearest: bool) -> WarpedVRT:
-    """Look at a raster through a warp onto the scene's grid."""
+def _zero_is_absent(raster: Any, validity: Validity, told: float | str | None) -> bool:
+    """Tell whether 0 means no data, as in every product of unsigned numbers, and where nobody says what else does."""
+    if told == NO_NODATA:
+        return False
+    unsigned = all(raster.dtypes[index - 1].startswith("uint") for index in raster.indexes)
+    return unsigned or set(validity.nodata) == {None}
+
+
+def _warp(raster: Any, gsd_m: int, frame: Frame, nearest: bool, absent: float, fill: float) -> WarpedVRT:
+    """Look at a raster through a warp onto the scene's grid; what is ``absent`` in it becomes ``fill``."""
     west, _, east, _ = transform_bounds(raster.crs, frame.crs, *_bounds(raster))
     finer = gsd_m > 1.5 * (east - west) / raster.width
     resampling = Resampling.nearest if nearest else Resampling.average if finer else Resampling.bilinear
@@ -236,8 +296,8 @@ def _warped(raster: Any, gsd_m: int, frame: Frame, nearest: bool) -> WarpedVRT:
         height=round(frame.height_m / gsd_m),
         resampling=resampling,
         tolerance=_EXACT_PX,
-        src_nodata=raster.nodata if raster.nodata is not None else NODATA,
-        nodata=NODATA,
+        src_nodata=absent,
+        nodata=fill,
     )
 
 

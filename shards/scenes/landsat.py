@@ -68,10 +68,13 @@ class LandsatScene(RasterScene):
             layers = []
             for band, grid in zip(group.bands, self._grids[group.gsd_m], strict=True):
                 gain, offset = self._scaling[band.name]
-                values = grid.read(window_m)[0]
+                stored = grid.read(window_m)
+                known, values = grid.measured(stored, window_m), stored[0]
                 dn = reflectance_to_dn(values.astype(np.float64) * gain + offset)
                 dn[self._saturated(marks, band.name)] = SATURATED
                 dn[(values == 0) | (marks["QA_PIXEL"] & 1).astype(bool)] = NODATA
+                if known is not None:
+                    dn[~known[0]] = NODATA
                 layers.append(dn)
             groups[group.gsd_m] = np.stack(layers)
         return groups

@@ -75,12 +75,18 @@ def _offset_in(b10: np.ndarray | None) -> int | None:
     return 0 if low < _WITHOUT else -OFFSET if low > _WITH else None
 
 
-def to_convention(values: np.ndarray, offset: int, nodata: float | None) -> np.ndarray:
-    """Bring stored integers (any shape) to the convention: uint16 with the offset in, 0 absent, 65535 saturated."""
-    if offset == -OFFSET and values.dtype == np.uint16 and nodata in (None, NODATA):
+def to_convention(values: np.ndarray, offset: int, known: np.ndarray | None = None) -> np.ndarray:
+    """Bring stored integers (any shape) to the convention: uint16 with the offset in, 0 absent, 65535 saturated.
+
+    Args:
+        values: what a file stores.
+        offset: what to add to get ``10000 * reflectance``.
+        known: bool of the same shape, True where a sample was measured; None: wherever it is not 0.
+    """
+    if offset == -OFFSET and values.dtype == np.uint16 and known is None:
         return values
     wide = values.astype(np.int64)
-    absent = (wide == NODATA) | (wide == nodata) if nodata is not None else wide == NODATA
+    absent = wide == NODATA if known is None else ~known
     saturated = wide >= SATURATED
     dn = np.clip(wide + offset + OFFSET, 1, SATURATED - 1)
     return np.where(absent, NODATA, np.where(saturated, SATURATED, dn)).astype(np.uint16)

@@ -19,6 +19,7 @@ from bandloom.shards.scenes.copies import copied_groups
 from bandloom.shards.scenes.grid import Frame, GridReader, block_means, frame_of, open_raster, read_raster, zones_of
 from bandloom.shards.scenes.offset import decide_offset, to_convention
 from bandloom.shards.scenes.scene import ALIGN_M, WindowM
+from bandloom.validity import alpha_bands, measured
 from bandloom.values import valid
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".gtif", ".jp2", ".vrt")
@@ -83,9 +84,13 @@ class RasterScene:
             raise RuntimeError(f"{self.name} was opened at a glance; its values are not checked")
         groups = {}
         for gsd_m, grids in self._grids.items():
-            parts = [block_means(to_convention(g.read(window_m), self._offset, g.nodata), g.factor) for g in grids]
+            parts = [self._samples(grid, window_m) for grid in grids]
             groups[gsd_m] = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return groups
+
+    def _samples(self, grid: GridReader, window_m: WindowM) -> np.ndarray:
+        values = grid.read(window_m)
+        return block_means(to_convention(values, self._offset, grid.measured(values, window_m)), grid.factor)
 
     def cloud(self, window_m: WindowM) -> np.ndarray | None:
         """Return ``(H10, W10)`` bool, True under cloud, or None when the source does not say."""
@@ -171,9 +176,11 @@ def open_stack(path: str | Path, sensor: str | None, band_map: Any, offset: int 
     stack = ExitStack()
     try:
         raster = stack.enter_context(open_raster(path))
-        names = names_of_stack(Path(path), raster.descriptions, band_map, told)
+        alphas = alpha_bands(raster)
+        indexes = [index for index in raster.indexes if index not in alphas]
+        names = names_of_stack(Path(path), [raster.descriptions[index - 1] for index in indexes], band_map, told)
         found = sensor_of(Path(path), names, told)
-        bands = {name: (raster, str(path), index) for index, name in enumerate(names, 1)}
+        bands = {name: (raster, str(path), index) for index, name in zip(indexes, names, strict=True)}
         return RasterScene(Path(path).stem, str(path), found, bands, stack, offset)
     except BaseException:
         stack.close()
@@ -232,7 +239,7 @@ def _probe(raster: Any, path: str, index: int) -> np.ndarray:
     Raises:
         SceneError: the values are no DN: floats, NaN, bytes or negative.
     """
-    values = _thinned(raster, path, index)
+    values, known = _thinned(raster, path, index)
     if values.dtype.kind == "f":
         if np.isnan(values).any():
             raise SceneError(f"{path} holds NaN; write uint16 values of 10000 x reflectance (+ 1000), 0 where absent.")
@@ -246,30 +253,29 @@ def _probe(raster: Any, path: str, index: int) -> np.ndarray:
         raise SceneError(
             f"{path} holds bytes ({values.dtype}); expected the 16-bit values of the product, not a picture."
         )
-    kept = values[valid(values)] if raster.nodata is None else values[valid(values) & (values != raster.nodata)]
+    kept = values[valid(values) & known]
     if not kept.size and max(raster.shape) > _PROBE_PX:
-        values = read_raster(raster, path, indexes=index)
-        kept = values[valid(values)][::17]
+        values = read_raster(raster, path, indexes=[index])
+        kept = values[valid(values) & measured(raster, values, [index])][::17]
     return kept.astype(np.int64)
 
 
-def _thinned(raster: Any, path: str, index: int) -> np.ndarray:
-    """Read a thinned copy of one band from its overviews, or squares spread over it where there are none.
+def _thinned(raster: Any, path: str, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Read a thinned copy of one band and where it was measured, from its overviews, or from squares spread over it.
 
     Thinning without overviews would decode every block of the file, each time that a scene is opened.
     """
     height, width = raster.shape
     if max(height, width) <= 2 * _PROBE_PX or raster.overviews(index):
-        shape = (min(height, _PROBE_PX), min(width, _PROBE_PX))
-        return read_raster(raster, path, indexes=index, out_shape=shape)
+        shape = (1, min(height, _PROBE_PX), min(width, _PROBE_PX))
+        values = read_raster(raster, path, indexes=[index], out_shape=shape)
+        return values.ravel(), measured(raster, values, [index]).ravel()
     side = min(_PROBE_PX // _PROBE_WINDOWS, height, width)
     tops, lefts = (np.linspace(0, length - side, _PROBE_WINDOWS).astype(int).tolist() for length in (height, width))
-    squares = [
-        read_raster(raster, path, indexes=index, window=((top, top + side), (left, left + side)))
-        for top in tops
-        for left in lefts
-    ]
-    return np.concatenate([square.ravel() for square in squares])
+    windows = [((top, top + side), (left, left + side)) for top in tops for left in lefts]
+    squares = [read_raster(raster, path, indexes=[index], window=window) for window in windows]
+    known = [measured(raster, values, [index], window) for values, window in zip(squares, windows, strict=True)]
+    return np.concatenate([each.ravel() for each in squares]), np.concatenate([each.ravel() for each in known])
 
 
 def _marked(mask: np.ndarray) -> np.ndarray:

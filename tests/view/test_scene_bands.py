@@ -107,3 +107,15 @@ def test_a_map_that_does_not_say_is_taken_for_sentinel2(chain: Path, tmp_path: P
         target.update_tags(SCENE_BANDS=tag)
     assert ClassMap(tmp_path / "map.tif").scene_bands == []
     assert set(SceneBands(next((chain / "data/scenes").iterdir())).bands) == set(SENSORS["sentinel2-l1c"].slots)
+
+
+def test_what_a_mask_hides_has_no_spectrum_and_no_part_in_the_stretch(tmp_path: Path):
+    path = write(tmp_path / "scene.tif", [1200, 1300], ["B02", "B03"])
+    known = np.ones((8, 8), bool)
+    known[3:6, 3:6] = False
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
+        file.write(np.where(known, 1200, 40_000).astype(np.uint16), 1)
+        file.write_mask(known)
+    scene = SceneBands(path)
+    assert scene.stretch["B02"] == (1200, 1201)
+    assert spectrum(scene) == {}
