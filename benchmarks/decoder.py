@@ -12,6 +12,7 @@ import torch
 from bandloom.label_set import IGNORE_INDEX
 from bandloom.model.encoder import Encoder, EncoderConfig
 from bandloom.pretrain.config import DecoderConfig, ObjectiveConfig
+from bandloom.pretrain.loss import MaskedLoss
 from bandloom.pretrain.mae import MaskedAutoencoder
 from bandloom.training.engine import EngineConfig
 from bandloom.training.make_engine import make_engine
@@ -64,11 +65,11 @@ def _score(config: EncoderConfig, decoder: DecoderConfig, seconds: float, seed: 
     encoder = Encoder(config, testbed.statistics())
     model = MaskedAutoencoder(encoder, decoder, ObjectiveConfig())
     engine = make_engine(model, EngineConfig(warmup_steps=SCHEDULE // 10), testbed.CPU, SCHEDULE)
-    rng = np.random.default_rng([seed, 1])
+    loss, rng = MaskedLoss(model, [testbed.SENSOR]), np.random.default_rng([seed, 1])
     taken, began = 0, time.process_time()
     while (spent := time.process_time() - began) < seconds:
         moment = int(spent / seconds * SCHEDULE)  # the schedule runs over time: each contender sees all of it
-        engine.train_step([testbed.random_crops(groups, rng)], lambda module, each: module(each), moment)
+        engine.train_step([testbed.random_crops(groups, rng)], loss, moment)
         taken += 1
     chips, targets = testbed.tiles(groups, labels, range(testbed.LABELLED), config.token_m)
     unseen, wanted = testbed.tiles(groups, labels, range(testbed.PRETRAINED_ON, testbed.SCENES), config.token_m)

@@ -6,12 +6,13 @@ from collections.abc import Callable
 import torch
 
 from bandloom.pretrain.config import DecoderConfig, PretrainConfig
+from bandloom.pretrain.loss import MaskedLoss
 from bandloom.training.engine import EngineConfig
 from bandloom.training.make_engine import make_engine
 from bandloom.training.ranks import Ranks
 from benchmarks.harness import Figure
 from benchmarks.plain_mae import PlainMae, normalised
-from benchmarks.random_batch import autoencoder, random_batch, stacked
+from benchmarks.random_batch import SENSOR, autoencoder, random_batch, stacked
 
 SIDE_PX, SAMPLES, ROUNDS = 120, 8, 6
 DECODER = DecoderConfig(embed_dim=128, depth=2, num_heads=4)
@@ -45,7 +46,8 @@ def _own(batch: object) -> Callable[[], object]:
     config = PretrainConfig(shards="-", size="tiny", decoder=DECODER)  # type: ignore[arg-type]
     model = autoencoder(config, torch.device("cpu"))
     engine = make_engine(model, EngineConfig(), Ranks(0, 0, 1, torch.device("cpu")), 100)
-    return lambda: engine.train_step([batch], lambda module, given: module(given), 0)
+    loss = MaskedLoss(model, [SENSOR])
+    return lambda: engine.train_step([batch], loss, 0)
 
 
 def _plain(stack: torch.Tensor, *, fast: bool) -> Callable[[], object]:

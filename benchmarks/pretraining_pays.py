@@ -26,6 +26,7 @@ from bandloom.label_set import IGNORE_INDEX, majority_classes
 from bandloom.model.encoder import Encoder, EncoderConfig
 from bandloom.model.statistics import Statistics
 from bandloom.pretrain.config import DecoderConfig, ObjectiveConfig
+from bandloom.pretrain.loss import MaskedLoss
 from bandloom.pretrain.mae import MaskedAutoencoder
 from bandloom.probes import fit_ridge, ridge
 from bandloom.sensors import SLOTS, Sensor
@@ -34,6 +35,7 @@ from bandloom.training.device_batch import DeviceBatch
 from bandloom.training.engine import EngineConfig
 from bandloom.training.make_engine import make_engine
 from bandloom.training.ranks import Ranks
+from bandloom.training.step_loss import PlainLoss
 from bandloom.values import dn_to_reflectance
 from benchmarks.harness import Figure
 
@@ -123,11 +125,11 @@ def pretrain(
     """Pretrain in place on random 720 m crops of the first scenes; returns the losses."""
     model = MaskedAutoencoder(encoder, DecoderConfig.for_encoder(encoder.config), ObjectiveConfig(**objective))
     engine = make_engine(model, EngineConfig(lr=lr, warmup_steps=min(200, steps // 5)), CPU, steps)
-    rng = np.random.default_rng([seed, 1])
+    loss, rng = MaskedLoss(model, [SENSOR]), np.random.default_rng([seed, 1])
     losses, began = [], time.monotonic()
     for step in range(steps):
         batch = random_crops(groups, rng)
-        losses.append(engine.train_step([batch], lambda module, each: module(each), step).loss)
+        losses.append(engine.train_step([batch], loss, step).loss)
         if (step + 1) % 500 == 0:
             print(f"step {step + 1}: loss {np.mean(losses[-100:]):.4f}, {time.monotonic() - began:.0f} s", flush=True)
     return losses
@@ -277,7 +279,7 @@ def finetune(
     for step in range(steps):
         picks, turn = rng.choice(used, min(BATCH, len(used)), replace=False), int(rng.integers(8))
         batch = {gsd: _turned(group[picks], turn) for gsd, group in chips.items()}
-        engine.train_step([(batch, _turned(chosen[picks], turn).flatten())], _token_loss, step)
+        engine.train_step([(batch, _turned(chosen[picks], turn).flatten())], PlainLoss(_token_loss), step)
     model.eval()
     with torch.no_grad():
         found = torch.cat([model(part).argmax(-1) for part in _parts(unseen)]).numpy()

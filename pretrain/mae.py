@@ -35,12 +35,19 @@ class MaskedAutoencoder(nn.Module):
         self.decoder_pred = nn.Linear(decoder.embed_dim, self.objective.outputs)
         nn.init.normal_(self.mask_token, std=0.02)
 
-    def forward(self, batch: DeviceBatch) -> Tensor:
-        """Return the loss of a batch, a scalar."""
+    def forward(self, batch: DeviceBatch) -> tuple[Tensor, Tensor]:
+        """Return the sums and counts of a batch's loss; what they are of is the objective's."""
         decoded = self.decode(batch)
         # autocast would round small differences away
         with torch.autocast(decoded.samples.device.type, enabled=False):
-            return self.objective(decoded)
+            sums, counts = self.objective(decoded)
+        return sums, counts
+
+    def counts(self, batch: DeviceBatch) -> Tensor:
+        """Return the counts of a batch's loss without running a layer."""
+        _, valid = self.encoder.samples(batch.groups, batch.sensor)
+        mask = random_masking(batch.draws, valid.any(-1), self.config, self.encoder.grid(batch.groups))[2]
+        return self.objective.counts(valid, mask, batch.sensor)
 
     def decode(self, batch: DeviceBatch) -> Decoded:
         """Mask, encode, decode; returns what the decoder says of all tokens beside what was measured."""

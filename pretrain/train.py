@@ -15,6 +15,7 @@ from bandloom.model.statistics import Statistics
 from bandloom.pretrain.config import PretrainConfig, ProbeConfig
 from bandloom.pretrain.cost import cost_of
 from bandloom.pretrain.feature_scores import FeatureScores, say
+from bandloom.pretrain.loss import MaskedLoss
 from bandloom.pretrain.mae import MaskedAutoencoder
 from bandloom.pretrain.pictures import save_reconstructions
 from bandloom.run_folder import RunFolder, commit
@@ -70,7 +71,7 @@ def _train(config: PretrainConfig, run: RunFolder, ranks: Ranks, *, profile: boo
     if config.probe is not None:
         hooks.append((config.probe.every, _Probes(engine, config, config.probe, shards, run)))
     task = Task(
-        _loss_of,
+        MaskedLoss(model, list(shards.sensors.values())),
         loaders.open,
         hooks,
         save_beside=lambda folder, whole: saver.save(folder / "encoder", whole, step_of(folder)),
@@ -151,10 +152,6 @@ def build_model(config: PretrainConfig, shards: ShardSet) -> MaskedAutoencoder:
     torch.manual_seed(config.trainer.seed)
     encoder = Encoder(config.encoder(), Statistics.from_mapping(shards.statistics))
     return MaskedAutoencoder(encoder, config.decoder_or_default(), config.objective)
-
-
-def _loss_of(module: torch.nn.Module, batch: DeviceBatch) -> torch.Tensor:
-    return module(batch)
 
 
 class _Loaders:

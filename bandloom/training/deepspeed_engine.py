@@ -20,9 +20,10 @@ from bandloom.errors import MissingExtraError
 from bandloom.training.activation_checkpointing import checkpoint_blocks
 from bandloom.training.deepspeed_build import prepare_build
 from bandloom.training.deepspeed_config import deepspeed_config
-from bandloom.training.engine import Engine, EngineConfig, LossOf, StepReport, own_share
+from bandloom.training.engine import Engine, EngineConfig, StepReport, own_share
 from bandloom.training.ranks import Ranks
 from bandloom.training.schedule import parameter_groups
+from bandloom.training.step_loss import StepLoss
 from bandloom.training.torch_engine import agree, load_optimizer_state, make_optimizer, model_state, set_learning_rate
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -47,19 +48,20 @@ class DeepSpeedEngine(Engine):
         if config.compile:
             self.engine.compile()
 
-    def train_step(self, micro_batches: Sequence[Any], loss_of: LossOf, step: int) -> StepReport:
+    def train_step(self, micro_batches: Sequence[Any], loss: StepLoss, step: int) -> StepReport:
         """Take one step; a step that is not finite anywhere changes no weight on any rank."""
         lr = set_learning_rate(self.engine.optimizer, self.config, step, self.steps)
         own = torch.zeros((), device=self.ranks.device)
-        for index, batch in enumerate(micro_batches):
-            loss = loss_of(self.engine, batch)  # DeepSpeed divides by the micro batches itself
-            self.engine.backward(loss)
-            own += loss.detach().float() / len(micro_batches)
+        shares = loss.shares(self.engine, micro_batches, self.ranks)
+        for index in range(len(micro_batches)):
+            share = next(shares)
+            self.engine.backward(share * len(micro_batches))  # DeepSpeed divides by them itself
+            own += share.detach().float()
             if index < len(micro_batches) - 1:
                 self.engine.step()
         norm, finite_here = self._finish_step(), math.isfinite(float(own))
-        loss, finite = agree(self.ranks, float(own), norm)
-        return StepReport(loss, norm, lr, skipped=not finite, finite_here=finite_here)
+        mean, finite = agree(self.ranks, float(own), norm)
+        return StepReport(mean, norm, lr, skipped=not finite, finite_here=finite_here)
 
     def state(self) -> dict[str, Tensor]:
         """Return this rank's share; every rank takes part in putting each sharded tensor together."""

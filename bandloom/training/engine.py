@@ -1,11 +1,11 @@
 """The training engine: one interface; plain torch (DDP where there are ranks) or DeepSpeed, by config alone.
 
-``engine.train_step(micro_batches, loss_of, step)`` runs one optimizer step over this rank's micro batches. What has
+``engine.train_step(micro_batches, loss, step)`` runs one optimizer step over this rank's micro batches. What has
 to be the same on all ranks (loss, gradient norm, whether the step was finite) is agreed before it returns.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from bandloom.config import Config
 from bandloom.training.precision import Precision
 from bandloom.training.ranks import Ranks
-
-LossOf = Callable[[nn.Module, Any], Tensor]
+from bandloom.training.step_loss import StepLoss
 
 
 class EngineConfig(Config):
@@ -74,12 +73,12 @@ class Engine(ABC):
     steps: int
 
     @abstractmethod
-    def train_step(self, micro_batches: Sequence[Any], loss_of: LossOf, step: int) -> StepReport:
+    def train_step(self, micro_batches: Sequence[Any], loss: StepLoss, step: int) -> StepReport:
         """Take optimizer step ``step`` on this rank's micro batches.
 
         Args:
-            micro_batches: ``config.accumulate`` of them, what ``loss_of`` understands.
-            loss_of: ``(module, micro_batch) -> scalar``, the mean over the micro batch; calls the module it is given.
+            micro_batches: ``config.accumulate`` of them, what ``loss`` understands.
+            loss: what the step minimises, the same number however the batch is cut.
             step: 0 is the first; decides the learning rate.
         """
 

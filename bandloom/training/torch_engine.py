@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from bandloom.training.activation_checkpointing import checkpoint_blocks
-from bandloom.training.engine import Engine, EngineConfig, LossOf, StepReport, own_share
+from bandloom.training.engine import Engine, EngineConfig, StepReport, own_share
 from bandloom.training.ranks import Ranks
 from bandloom.training.schedule import learning_rate, parameter_groups
+from bandloom.training.step_loss import StepLoss
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
@@ -34,23 +35,23 @@ class TorchEngine(Engine):
             module = nn.parallel.DistributedDataParallel(module, device_ids=on_card, find_unused_parameters=True)
         self.module: nn.Module = module
 
-    def train_step(self, micro_batches: Sequence[Any], loss_of: LossOf, step: int) -> StepReport:
+    def train_step(self, micro_batches: Sequence[Any], loss: StepLoss, step: int) -> StepReport:
         """Take one step; a step that is not finite anywhere changes no weight on any rank."""
         lr = set_learning_rate(self.optimizer, self.config, step, self.steps)
         self.optimizer.zero_grad(set_to_none=True)
         own = torch.zeros((), device=self.ranks.device)
-        for index, batch in enumerate(micro_batches):
-            last = index == len(micro_batches) - 1
-            with self._no_sync(skip=last):
+        shares = loss.shares(self.module, micro_batches, self.ranks)
+        for index in range(len(micro_batches)):
+            with self._no_sync(skip=index == len(micro_batches) - 1):
                 with self._autocast():
-                    loss = loss_of(self.module, batch) / len(micro_batches)
-                loss.backward()
-            own += loss.detach()
+                    share = next(shares)
+                share.backward()
+            own += share.detach()
         norm = float(nn.utils.clip_grad_norm_(self.trained, self.config.clip_grad_norm))
-        loss, finite = agree(self.ranks, float(own), norm)
+        mean, finite = agree(self.ranks, float(own), norm)
         if finite:
             self.optimizer.step()
-        return StepReport(loss, norm, lr, skipped=not finite, finite_here=math.isfinite(float(own)))
+        return StepReport(mean, norm, lr, skipped=not finite, finite_here=math.isfinite(float(own)))
 
     def state(self) -> dict[str, Tensor]:
         """Return this rank's share of weights, buffers and AdamW's moments."""

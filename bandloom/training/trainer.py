@@ -20,10 +20,11 @@ from bandloom.errors import OutputError, TrainingError
 from bandloom.markers import EXIT_DONE, EXIT_STOPPED, RunMarkers
 from bandloom.run_folder import RunFolder
 from bandloom.training.device_batch import DeviceBatch
-from bandloom.training.engine import Engine, EngineConfig, LossOf, StepReport
+from bandloom.training.engine import Engine, EngineConfig, StepReport
 from bandloom.training.profiling import StepProfiler
 from bandloom.training.ranks import Ranks
 from bandloom.training.snapshots import Snapshots, require_clean
+from bandloom.training.step_loss import StepLoss
 from bandloom.training.throughput import Throughput
 
 
@@ -57,7 +58,7 @@ class Task:
     """What a stage brings to the loop.
 
     Args:
-        loss_of: ``(module, DeviceBatch) -> scalar``.
+        loss: what a step minimises, of micro batches that are :class:`DeviceBatch`.
         open_loader: called with the loader's state (None: the beginning), yields steps without end.
         hooks: ``(every, hook)``: ``hook(step)`` runs on all ranks after each ``every`` steps and after the last. What
             it returns, where that is a number, is the model's score, larger is better: its best snapshot is kept.
@@ -65,7 +66,7 @@ class Task:
         flops_per_sample: FLOPs of a training step for one sample, for the MFU.
     """
 
-    loss_of: LossOf
+    loss: StepLoss
     open_loader: Callable[[dict[str, int] | None], Iterator[LoadedStep]]
     hooks: Sequence[tuple[int, Callable[[int], float | None]]] = field(default_factory=tuple)
     save_beside: Callable[[Path, nn.Module], None] | None = None
@@ -155,7 +156,7 @@ class Trainer:
         # stochastic depth draws from torch's generator: seeded by the step, it needs no state in a snapshot
         torch.manual_seed((self.config.seed * 1_000_003 + self.step) * 65_537 + self.ranks.rank)
         micro = loaded.batch.split(self.config.engine.accumulate)
-        report = self.engine.train_step(micro, self.task.loss_of, self.step)
+        report = self.engine.train_step(micro, self.task.loss, self.step)
         self.step += 1
         self._loader_state = loaded.state
         self._profiler.step()

@@ -17,6 +17,7 @@ import torch
 
 from bandloom.pretrain.config import PretrainConfig
 from bandloom.pretrain.cost import cost_of
+from bandloom.pretrain.loss import MaskedLoss
 from bandloom.run_folder import environment
 from bandloom.training.device_batch import DeviceBatch
 from bandloom.training.engine import EngineConfig
@@ -122,13 +123,13 @@ def _train(
 ) -> tuple[list[float], float]:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    engine = make_engine(
-        autoencoder(config, device), EngineConfig(precision="bf16", compile=compiled), Ranks(0, 0, 1, device), 1000
-    )
+    model = autoencoder(config, device)
+    engine = make_engine(model, EngineConfig(precision="bf16", compile=compiled), Ranks(0, 0, 1, device), 1000)
+    loss = MaskedLoss(model, [SENSOR])
     losses: list[float] = []
 
     def one() -> None:
-        losses.append(engine.train_step([given], lambda module, batch: module(batch), len(losses)).loss)
+        losses.append(engine.train_step([given], loss, len(losses)).loss)
 
     return losses, seconds(one, device, steps)
 
@@ -147,13 +148,15 @@ def from_shards(scale: Scale, device: torch.device) -> dict[str, Any]:
         build([str(Path(place) / "synth" / "scenes")], Path(place) / "set", BuildOptions(240))
         shards = ShardSet(Path(place) / "set")
         config = PretrainConfig(shards="-", size=scale.sizes[0], crop_px=scale.side_px)  # type: ignore[arg-type]
-        engine = make_engine(autoencoder(config, device), EngineConfig(precision="bf16"), Ranks(0, 0, 1, device), 1000)
+        model = autoencoder(config, device)
+        engine = make_engine(model, EngineConfig(precision="bf16"), Ranks(0, 0, 1, device), 1000)
+        loss = MaskedLoss(model, list(shards.sensors.values()))
         loader = iter(Loader(shards, shards.indices(None), min(batch, len(shards)), crop_px=scale.side_px, workers=8))
         size = len(next(loader).keys)
         alone_s = seconds(lambda: next(loader), torch.device("cpu"), scale.steps)
 
         def fed() -> None:
-            engine.train_step([DeviceBatch.of(next(loader), device)], lambda module, given: module(given), 0)
+            engine.train_step([DeviceBatch.of(next(loader), device)], loss, 0)
 
         return {
             "batch": size,

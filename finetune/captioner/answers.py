@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from bandloom.console import table
-from bandloom.finetune.captioner.model import Captioner
+from bandloom.finetune.captioner.model import IGNORED, Captioner
 from bandloom.finetune.captioner.pairs import Exchange, Pairs
 from bandloom.finetune.text.samples import middle
 
@@ -90,7 +90,7 @@ def _one(model: Captioner, shards: Any, index: int, each: Exchange, *, speak: bo
         for gsd, group in middle(shards.read(index).groups, model.chip_px).items()
     }
     ids, targets, _ = model.encode([(each.prompt, each.answer)])
-    loss = float(model(groups, ids.to(device), targets.to(device)))
+    loss = float(model(groups, ids.to(device), targets.to(device))) / max(1, int((targets != IGNORED).sum()))
     return model.say(groups, each.prompt)[0] if speak else "", loss
 
 

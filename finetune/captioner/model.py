@@ -82,7 +82,7 @@ class Captioner(nn.Module):
         return self
 
     def forward(self, groups: Mapping[int, Tensor], ids: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss of the answers' tokens, a scalar.
+        """Return the summed loss of the answers' tokens, a scalar.
 
         Args:
             groups: digital numbers ``{gsd_m: (B, C, H, W)}``.
@@ -94,7 +94,7 @@ class Captioner(nn.Module):
         # right padding comes after all that is read, so that the causal mask hides it already
         logits = self.language(inputs_embeds=embedded, attention_mask=mask, use_cache=False).logits
         said = logits[:, -ids.shape[1] - 1 : -1].float()  # what is said before each of the L tokens
-        return functional.cross_entropy(said.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+        return functional.cross_entropy(said.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
 
     def encode(self, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor, int]:
         """Return ids and targets ``(B, L)`` of prompts and answers, and how many were cut."""

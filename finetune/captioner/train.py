@@ -14,7 +14,7 @@ from bandloom.finetune.captioner.answers import answer_report, answer_table
 from bandloom.finetune.captioner.checkpoint import save_captioner
 from bandloom.finetune.captioner.config import CaptionerConfig
 from bandloom.finetune.captioner.language import describe, open_language
-from bandloom.finetune.captioner.model import Captioner
+from bandloom.finetune.captioner.model import IGNORED, Captioner
 from bandloom.finetune.captioner.pairs import Pairs, make_pairs
 from bandloom.finetune.data.labelled import pick_sensor
 from bandloom.finetune.data.splits import TEST, TRAIN
@@ -30,9 +30,9 @@ from bandloom.sensors import Sensor
 from bandloom.shards.read.loader import Loader, LoaderState
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.training.device_batch import DeviceBatch
-from bandloom.training.engine import LossOf
 from bandloom.training.make_engine import make_engine
 from bandloom.training.ranks import Ranks
+from bandloom.training.step_loss import LossSums, MeanLoss
 from bandloom.training.trainer import LoadedStep, Task, Trainer
 
 TIMEOUT_S = 4 * 3600.0
@@ -107,17 +107,27 @@ def prepare(config: CaptionerConfig, ranks: Ranks) -> tuple[Conversation, Captio
     return conversation, model
 
 
-def make_loss(conversation: Conversation, model: Captioner) -> LossOf:
-    """Return ``(module, batch) -> scalar``: one exchange an image, drawn by the sample and the epoch."""
-    pairs, config, device = conversation.pairs, conversation.config, conversation.ranks.device
+class AnswerLoss(MeanLoss):
+    """The mean loss of a step's answer tokens: one exchange an image, drawn by the sample and the epoch."""
 
-    def loss_of(module: nn.Module, batch: DeviceBatch) -> Tensor:
-        drawn = [pairs.draw(key, draw) for key, draw in zip(batch.keys, batch.draws, strict=True)]
-        ids, targets, _ = model.encode([(each.prompt, each.answer) for each in drawn])
-        batch = d4(batch) if config.augment else batch
-        return module(batch.groups, ids.to(device), targets.to(device))
+    def __init__(self, conversation: Conversation, model: Captioner) -> None:
+        self.pairs, self.config, self.device = conversation.pairs, conversation.config, conversation.ranks.device
+        self.encode = model.encode
 
-    return loss_of
+    def prepare(self, batch: DeviceBatch) -> tuple[dict[int, Tensor], Tensor, Tensor]:
+        """Return images, and ids and targets of what is said about them."""
+        drawn = [self.pairs.draw(key, draw) for key, draw in zip(batch.keys, batch.draws, strict=True)]
+        ids, targets, _ = self.encode([(each.prompt, each.answer) for each in drawn])
+        batch = d4(batch) if self.config.augment else batch
+        return batch.groups, ids.to(self.device), targets.to(self.device)
+
+    def sums(self, module: nn.Module, batch: tuple[dict[int, Tensor], Tensor, Tensor]) -> LossSums:
+        """Return the summed loss of the answers' tokens, and their number."""
+        return LossSums(module(*batch)[None], self.counts(batch))
+
+    def counts(self, batch: tuple[dict[int, Tensor], Tensor, Tensor]) -> Tensor:
+        """Return the number of the answers' tokens."""
+        return (batch[2] != IGNORED).sum()[None]
 
 
 def image_steps(conversation: Conversation, state: dict[str, int] | None) -> Iterator[LoadedStep]:
@@ -148,7 +158,7 @@ def _train(conversation: Conversation, model: Captioner, run: RunFolder) -> int:
         _say_sizes(conversation, model)
     engine = make_engine(model, config.trainer.engine, ranks, config.trainer.steps, model.encoder.config.depth)
     model.train()
-    task = Task(make_loss(conversation, model), lambda state: image_steps(conversation, state))
+    task = Task(AnswerLoss(conversation, model), lambda state: image_steps(conversation, state))
     trainer = Trainer(run, config.trainer, engine, task)
     code = trainer.train()
     if code != EXIT_DONE:

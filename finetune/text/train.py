@@ -1,6 +1,6 @@
 """An alignment run: shards, captions and a text model in; an encoder that knows words, and what it knows, out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -28,9 +28,9 @@ from bandloom.output import write_json
 from bandloom.run_folder import RunFolder
 from bandloom.shards.read.loader import Loader, LoaderState
 from bandloom.training.device_batch import DeviceBatch, rng_of
-from bandloom.training.engine import LossOf
 from bandloom.training.make_engine import make_engine
 from bandloom.training.ranks import Ranks
+from bandloom.training.step_loss import JointLoss
 from bandloom.training.trainer import LoadedStep, Task, Trainer
 
 STANDARDISED_ON, LOOKED_AT = 512, 200
@@ -84,32 +84,44 @@ def caption_batches(alignment: Alignment, state: dict[str, int] | None) -> Itera
         )
 
 
-def make_loss(alignment: Alignment, model: AlignModel, kept: KeptVectors) -> LossOf:
-    """Return ``(module, batch) -> scalar``: turned images, one caption each, the config's loss over all ranks."""
-    captions, config, device = alignment.captions, alignment.config, alignment.ranks.device
-    table = None if model.tower is not None else torch.from_numpy(kept.of(captions.texts)).to(device)
-    contrastive = CONTRASTIVE[config.loss]
-    frozen = config.mode == "frozen" and config.trainer.engine.kind == "torch"  # ZeRO parts weights among the ranks
-    remembered = RememberedImages(model, turned=config.augment) if frozen else None
+class CaptionLoss(JointLoss):
+    """A step's contrastive loss over all images of all ranks: turned images, one caption each."""
 
-    def loss_of(module: nn.Module, batch: DeviceBatch) -> Tensor:
-        numbers = [captions.draw(key, draw) for key, draw in zip(batch.keys, batch.draws, strict=True)]
-        classes = [captions.class_of.get(key, -1) if config.positives == "label" else -1 for key in batch.keys]
-        ids = torch.tensor([numbers, classes], device=device).T.contiguous()
-        if table is None:
-            tower: Any = model.tower
-            tokens, mask = tower.tokenize([captions.texts[number] for number in numbers])
-            text: Any = (tokens.to(device), mask.to(device))
-        else:
-            text = table[ids[:, 0]] + noise(batch.draws, table.shape[1], config.text.noise).to(device)
-        if remembered is not None:
-            seen: Any = remembered.of(batch)
-        else:
-            seen = (d4(batch) if config.augment else batch).groups
-        image, words, scale, bias = module(seen, text)
-        return contrastive(image, words, scale.float(), bias.float(), ids)
+    def __init__(self, alignment: Alignment, model: AlignModel, kept: KeptVectors) -> None:
+        self.captions, self.config, self.device = alignment.captions, alignment.config, alignment.ranks.device
+        self.tower: Any = model.tower
+        vectors = None if model.tower is not None else kept.of(self.captions.texts)
+        self.table = None if vectors is None else torch.from_numpy(vectors).to(self.device)
+        config = alignment.config
+        frozen = config.mode == "frozen" and config.trainer.engine.kind == "torch"  # ZeRO parts weights among the ranks
+        self.remembered = RememberedImages(model, turned=config.augment) if frozen else None
 
-    return loss_of
+    def prepare(self, batch: DeviceBatch) -> tuple[Any, Any, Tensor]:
+        """Return images or their vectors, texts or theirs, and which caption and class each is of."""
+        numbers = [self.captions.draw(key, draw) for key, draw in zip(batch.keys, batch.draws, strict=True)]
+        by_label = self.config.positives == "label"
+        classes = [self.captions.class_of.get(key, -1) if by_label else -1 for key in batch.keys]
+        ids = torch.tensor([numbers, classes], device=self.device).T.contiguous()
+        if self.remembered is not None:
+            return self.remembered.of(batch), self._text(numbers, batch), ids
+        return (d4(batch) if self.config.augment else batch).groups, self._text(numbers, batch), ids
+
+    def parts(self, module: nn.Module, batch: tuple[Any, Any, Tensor]) -> tuple[Tensor, ...]:
+        """Return unit vectors of images and texts, their scale and bias ``(1,)``, and the ids."""
+        image, words, scale, bias = module(batch[0], batch[1])
+        return image, words, scale.float()[None], bias.float()[None], batch[2]
+
+    def whole(self, parts: Sequence[tuple[Tensor, ...]], ranks: Ranks) -> Tensor:
+        """Return the config's loss of this rank's images against those of all ranks."""
+        image, words, scale, bias, ids = (torch.cat(each) for each in zip(*parts, strict=True))
+        return CONTRASTIVE[self.config.loss](image, words, scale.mean(), bias.mean(), ids)
+
+    def _text(self, numbers: list[int], batch: DeviceBatch) -> Any:
+        if self.table is None:
+            tokens, mask = self.tower.tokenize([self.captions.texts[number] for number in numbers])
+            return tokens.to(self.device), mask.to(self.device)
+        noisy = noise(batch.draws, self.table.shape[1], self.config.text.noise)
+        return self.table[torch.tensor(numbers, device=self.device)] + noisy.to(self.device)
 
 
 def noise(draws: np.ndarray, dim: int, length: float) -> Tensor:
@@ -133,7 +145,7 @@ def _train(alignment: Alignment, encoder: AnyEncoder, run: RunFolder) -> int:
     hooks = []
     if config.curve_points and len(alignment.captions.words) > 1:
         hooks = [(max(1, config.trainer.steps // config.curve_points), _look(alignment, kept, run, engine))]
-    task = Task(make_loss(alignment, model, kept), lambda state: caption_batches(alignment, state), hooks)
+    task = Task(CaptionLoss(alignment, model, kept), lambda state: caption_batches(alignment, state), hooks)
     trainer = Trainer(run, config.trainer, engine, task)
     code = trainer.train()
     if code != EXIT_DONE:

@@ -6,42 +6,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from bandloom.errors import ConfigError, LabelError
 from bandloom.finetune.data.change import ChangeData
 from bandloom.finetune.data.labelled import TaskData, mask_label
 from bandloom.finetune.data.multilabel import MultilabelData
 from bandloom.finetune.data.splits import PIXEL_M, TRAIN
-from bandloom.finetune.model.task_model import CHIP_TASKS, Task
+from bandloom.finetune.model.task_model import Task
 from bandloom.finetune.scores.scoring import cut
 from bandloom.finetune.setting import Setting
-from bandloom.finetune.training.augment import d4
+from bandloom.finetune.training.label_loss import label_loss
 from bandloom.finetune.training.losses import LOSSES, MULTILABEL_LOSSES, Loss
-from bandloom.finetune.training.perturb import mix, perturb, weighted
-from bandloom.label_set import IGNORE_INDEX
 from bandloom.shards.read.loader import Batch, Loader, LoaderState
 from bandloom.training.device_batch import DeviceBatch
-from bandloom.training.engine import LossOf
+from bandloom.training.step_loss import StepLoss
 from bandloom.training.trainer import LoadedStep
 
 
-def make_loss(setting: Setting) -> LossOf:
-    """Return ``(module, batch) -> scalar`` as the config says: augmented on the device, then the chosen loss."""
-    augment = d4 if setting.config.augment else None
-    loss, changes = chosen_loss(setting.config.task, setting.config.loss), setting.config.perturb
-
-    def loss_of(module: nn.Module, batch: DeviceBatch) -> torch.Tensor:
-        batch = augment(batch) if augment else batch
-        target = batch.class_index if setting.config.task in CHIP_TASKS else batch.label
-        if target is None:
-            raise LabelError(f"the samples {', '.join(batch.keys[:4])} carry no labels for {setting.config.task}.")
-        if setting.config.task != "multilabel":
-            target = torch.where(target < 0, IGNORE_INDEX, target.long())
-        batch, targets = mix(perturb(batch, changes), target, changes)
-        return weighted(loss, module(batch.groups).float(), targets)
-
-    return loss_of
+def make_loss(setting: Setting) -> StepLoss:
+    """Return a step's loss as the config says: augmented on the device, then the chosen loss."""
+    return label_loss(setting.config, chosen_loss(setting.config.task, setting.config.loss))
 
 
 def chosen_loss(task: Task, name: str | None) -> Loss:

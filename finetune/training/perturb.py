@@ -4,9 +4,7 @@ They act on reflectance before it is normalised, and nothing clamps: a value tha
 numbers can hold stays as it was measured. Absent samples stay absent.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -144,11 +142,3 @@ def _flip(target: Tensor) -> Tensor:
 
 def _valid(dn: Tensor) -> Tensor:
     return (dn > NODATA) & (dn < SATURATED)
-
-
-Loss = Callable[[Any, Tensor], Tensor]
-
-
-def weighted(loss: Loss, logits: Tensor, targets: list[tuple[Tensor, float]]) -> Tensor:
-    """Return the loss against several targets by weight."""
-    return torch.stack([weight * loss(logits, target) for target, weight in targets]).sum()

@@ -8,6 +8,8 @@ from bandloom.model.embedding import TokenEmbedding
 from bandloom.model.statistics import Statistics
 from bandloom.pretrain.config import ObjectiveConfig
 from bandloom.pretrain.objectives.objective import Decoded, Objective
+from bandloom.sensors import Sensor
+from bandloom.training.step_loss import LossSums
 
 
 class LatentTarget(Objective):
@@ -22,8 +24,8 @@ class LatentTarget(Objective):
         self.outputs = config.latent_dim
         self.projection = TokenEmbedding(config.latent_dim, token_m, statistics).requires_grad_(False)
 
-    def forward(self, decoded: Decoded) -> Tensor:
-        """Return the mean cross entropy of picking each hidden, measured token; 0 when there is none.
+    def forward(self, decoded: Decoded) -> LossSums:
+        """Return the cross entropy of picking each hidden, measured token, one term.
 
         A chip with a single such token has nothing to tell apart and costs nothing.
         """
@@ -36,4 +38,12 @@ class LatentTarget(Objective):
         own = torch.arange(logits.shape[1], device=logits.device).expand(logits.shape[:2])
         chosen = logits[counted], own[counted]
         total = F.cross_entropy(*chosen, reduction="sum") if counted.any() else decoded.outputs.sum() * 0.0
-        return total / counted.sum().clamp(min=1)
+        return LossSums(total[None], counted.sum()[None])
+
+    def terms(self, sensor: Sensor) -> int:
+        """Return 1."""
+        return 1
+
+    def counts(self, valid: Tensor, mask: Tensor, sensor: Sensor) -> Tensor:
+        """Return the number of hidden, measured tokens."""
+        return (mask & valid.any(-1)).sum()[None]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from bandloom.sensors import Sensor
+from bandloom.training.step_loss import LossSums
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,18 @@ class Decoded:
 
 
 class Objective(nn.Module, ABC):
-    """Turns what was decoded into a loss; what it holds is never trained."""
+    """Turns what was decoded into sums and counts of a loss; what it holds is never trained."""
 
     outputs: int  # P, numbers that the decoder has to give for a token
 
     @abstractmethod
-    def forward(self, decoded: Decoded) -> Tensor:
-        """Return the loss, a scalar; it runs outside of autocast, which would round small differences away."""
+    def forward(self, decoded: Decoded) -> LossSums:
+        """Return the loss's terms; it runs outside of autocast, which would round small differences away."""
+
+    @abstractmethod
+    def terms(self, sensor: Sensor) -> int:
+        """Return how many terms the loss of a sensor has."""
+
+    @abstractmethod
+    def counts(self, valid: Tensor, mask: Tensor, sensor: Sensor) -> Tensor:
+        """Return the counts of :meth:`forward` from what was measured ``(B, T, S)`` and hidden ``(B, T)`` alone."""

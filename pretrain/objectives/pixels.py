@@ -10,6 +10,7 @@ from bandloom.model.token_layout import TokenLayout, area_overlap, reference_lay
 from bandloom.pretrain.config import ObjectiveConfig
 from bandloom.pretrain.objectives.objective import Decoded, Objective
 from bandloom.sensors import Sensor
+from bandloom.training.step_loss import LossSums
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,19 @@ class NativePixels(Objective):
         self.layout = reference_layout(token_m)
         self.outputs = self.layout.samples
 
-    def forward(self, decoded: Decoded) -> Tensor:
-        """Return the loss, a scalar."""
+    def forward(self, decoded: Decoded) -> LossSums:
+        """Return the loss's terms, one a band group."""
         return pixel_loss(self.predict(decoded), self.config)
+
+    def terms(self, sensor: Sensor) -> int:
+        """Return the number of band groups."""
+        return len(token_layout(sensor, self.token_m).by_gsd())
+
+    def counts(self, valid: Tensor, mask: Tensor, sensor: Sensor) -> Tensor:
+        """Return the number of hidden, valid samples by band group."""
+        counted = valid & mask[..., None]
+        parts = token_layout(sensor, self.token_m).by_gsd().values()
+        return torch.stack([counted[..., part].sum() for part in parts])
 
     def predict(self, decoded: Decoded) -> Prediction:
         """Return predicted samples of all tokens beside the true ones."""
@@ -59,19 +70,20 @@ class NativePixels(Objective):
         return torch.cat(parts, dim=-1)
 
 
-def pixel_loss(prediction: Prediction, objective: ObjectiveConfig) -> Tensor:
-    """Return the mean over band groups of the SmoothL1 loss on hidden, valid samples; 0 when there is none.
+def pixel_loss(prediction: Prediction, objective: ObjectiveConfig) -> LossSums:
+    """Return the SmoothL1 loss on hidden, valid samples, one term a band group; the loss is the mean of their means.
 
     Band groups (the native grids) count alike, or 144 samples at 10 m would drown 3 at 60 m (arXiv 2508.10894).
     """
     counted = prediction.valid & prediction.mask[..., None]
     target = normalise_target(prediction.target, prediction.valid, prediction.layout, objective.target_norm)
     error = F.smooth_l1_loss(prediction.samples, target, beta=objective.beta, reduction="none")
-    losses = []
+    sums, counts = [], []
     for part in prediction.layout.by_gsd().values():
         weight = counted[..., part].to(error.dtype)
-        losses.append((error[..., part] * weight).sum() / weight.sum().clamp(min=1.0))
-    return torch.stack(losses).mean()
+        sums.append((error[..., part] * weight).sum())
+        counts.append(weight.sum())
+    return LossSums(torch.stack(sums), torch.stack(counts))
 
 
 def normalise_target(target: Tensor, valid: Tensor, layout: TokenLayout, how: str) -> Tensor:

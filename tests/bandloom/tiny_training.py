@@ -22,6 +22,7 @@ from bandloom.training.device_batch import DeviceBatch, rng_of
 from bandloom.training.engine import EngineConfig
 from bandloom.training.make_engine import make_engine
 from bandloom.training.ranks import Ranks
+from bandloom.training.step_loss import PlainLoss
 from bandloom.training.trainer import LoadedStep, Task, Trainer, TrainerConfig
 
 SAMPLES = 40
@@ -96,8 +97,11 @@ def memory_loader(
         yield LoadedStep(batch, {"epoch": epoch, "position": position})
 
 
-def loss_of(module: nn.Module, batch: DeviceBatch) -> Tensor:
+def _mean(module: nn.Module, batch: DeviceBatch) -> Tensor:
     return module(batch)
+
+
+loss_of = PlainLoss(_mean)
 
 
 # ---- what a rank can be told to do; each returns what torch.save takes

@@ -15,7 +15,7 @@ from bandloom.finetune.data.splits import TRAIN, BlockSplit
 from bandloom.finetune.model.checkpoint import load_task_model
 from bandloom.finetune.scores.multilabel import MultilabelRow, multilabel_intervals, multilabel_scores, tune_thresholds
 from bandloom.finetune.training.batches import chosen_loss
-from bandloom.finetune.training.losses import asymmetric, binary_cross_entropy
+from bandloom.finetune.training.losses import Asymmetric, asymmetric, binary_cross_entropy
 from bandloom.shards.build.build import build
 from bandloom.shards.build.plan import BuildOptions
 from tests.finetune.fake_shards import FakeShards
@@ -80,7 +80,7 @@ def test_binary_cross_entropy_is_torchs_and_the_asymmetric_loss_forgets_easy_abs
     logits, target = torch.randn(4, 3, requires_grad=True), torch.tensor([[0.0, 1, 0]] * 4)
     expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, target)
     assert torch.allclose(binary_cross_entropy(logits, target), expected)
-    assert torch.allclose(asymmetric(logits, target, gamma=0.0, margin=0.0), expected, atol=1e-5)
+    assert torch.allclose(Asymmetric(gamma=0.0, margin=0.0)(logits, target), expected, atol=1e-5)
     absent = asymmetric(torch.full((1, 1), -3.0), torch.zeros(1, 1))
     assert absent < 1e-3 * binary_cross_entropy(torch.full((1, 1), -3.0), torch.zeros(1, 1))
     for loss in (binary_cross_entropy, asymmetric):

@@ -8,7 +8,6 @@ from typing import Any
 
 import matplotlib.figure  # noqa: F401
 import torch.utils.tensorboard  # noqa: F401  (both are imported late by a run: once, in the server that forks ranks)
-from torch import Tensor, nn
 
 import bandloom.pretrain.train as stage
 from bandloom.pretrain.config import PretrainConfig
@@ -23,14 +22,9 @@ def pretrain(run: str, config: dict[str, Any], notes: str, step_s: float = 0.0) 
     log = (Path(notes) / f"steps-{rank}.jsonl").open("a")
     step_of = TorchEngine.train_step
 
-    def noted(self: TorchEngine, micro_batches: Any, loss_of: Any, step: int) -> Any:
-        keys: list[str] = []
-
-        def remember(module: nn.Module, batch: Any) -> Tensor:
-            keys.extend(batch.keys)
-            return loss_of(module, batch)
-
-        report = step_of(self, micro_batches, remember, step)
+    def noted(self: TorchEngine, micro_batches: Any, loss: Any, step: int) -> Any:
+        keys = [key for batch in micro_batches for key in batch.keys]
+        report = step_of(self, micro_batches, loss, step)
         log.write(json.dumps({"step": step + 1, "loss": report.loss, "keys": keys}) + "\n")
         log.flush()
         time.sleep(step_s)

@@ -8,12 +8,14 @@ from bandloom.model.encoder import Encoder, EncoderConfig
 from bandloom.model.statistics import Statistics
 from bandloom.model.token_layout import token_layout
 from bandloom.pretrain.config import DecoderConfig, ObjectiveConfig
+from bandloom.pretrain.loss import MaskedLoss
 from bandloom.pretrain.mae import MaskedAutoencoder
 from bandloom.pretrain.objectives.pixels import pixel_loss
 from bandloom.pretrain.pictures import save_reconstructions
 from bandloom.sensors import SLOTS, Sensor, get_sensor
 from bandloom.shards.synth import SENSOR, synthesise
 from bandloom.training.device_batch import DeviceBatch
+from bandloom.training.step_loss import LossSums
 
 STATISTICS = Statistics(mean=dict.fromkeys(SLOTS, 0.15), std=dict.fromkeys(SLOTS, 0.08))
 SMALL = DecoderConfig(embed_dim=64, depth=1, num_heads=2)
@@ -61,7 +63,7 @@ def test_decoded_tokens_stand_where_they_were_cut() -> None:
 
 def test_every_weight_gets_a_gradient() -> None:
     mae = model(band_dropout=1.0)
-    mae(batch(size=3)).backward()
+    LossSums(*mae(batch(size=3))).loss().backward()
     assert [name for name, p in mae.named_parameters() if p.grad is None or not p.grad.abs().sum()] == []
 
 
@@ -75,7 +77,7 @@ def test_other_sensors_are_predicted_on_their_own_grid(name: str) -> None:
     sensor = get_sensor(name)
     prediction = model().predict(batch(sensor))
     assert prediction.samples.shape == (3, 64, token_layout(sensor, 60).samples)
-    assert torch.isfinite(pixel_loss(prediction, ObjectiveConfig()))
+    assert torch.isfinite(pixel_loss(prediction, ObjectiveConfig()).loss())
 
 
 def test_a_coarser_sensors_prediction_is_the_block_mean_of_the_reference() -> None:
@@ -97,7 +99,7 @@ def test_the_loss_falls_on_a_scene_and_the_mean_is_beaten() -> None:
     losses = []
     for step in range(60):
         draws = (np.arange(4) + 10 * step).astype(np.uint64)
-        loss = mae(DeviceBatch(SENSOR, groups, tuple("abcd"), draws, None, None))
+        loss = MaskedLoss(mae, [SENSOR])(mae, DeviceBatch(SENSOR, groups, tuple("abcd"), draws, None, None))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -118,4 +120,4 @@ def test_reconstructions_are_written_as_a_picture(tmp_path) -> None:
 def test_a_compiler_can_trace_it_and_finds_the_same_loss() -> None:
     own, given = model(), batch()
     traced = torch.compile(own, backend="aot_eager")
-    assert traced(given).item() == pytest.approx(own(given).item(), rel=1e-6)
+    assert LossSums(*traced(given)).loss().item() == pytest.approx(LossSums(*own(given)).loss().item(), rel=1e-6)

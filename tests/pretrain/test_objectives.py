@@ -39,7 +39,7 @@ def test_the_loss_equals_a_naive_loop() -> None:
                         distance = abs(float(prediction.samples[b, t, s] - prediction.target[b, t, s]))
                         errors.append(distance**2 / 0.2 if distance < 0.1 else distance - 0.05)
         means.append(np.mean(errors))
-    assert float(pixel_loss(prediction, ObjectiveConfig())) == pytest.approx(np.mean(means), rel=1e-5)
+    assert float(pixel_loss(prediction, ObjectiveConfig()).loss()) == pytest.approx(np.mean(means), rel=1e-5)
 
 
 def test_visible_tokens_and_absent_samples_cost_nothing() -> None:
@@ -47,7 +47,8 @@ def test_visible_tokens_and_absent_samples_cost_nothing() -> None:
     counted = prediction.valid & prediction.mask[..., None]
     wrong = torch.where(counted, prediction.samples, 1e6)
     moved = Prediction(wrong, prediction.target, prediction.valid, prediction.mask, LAYOUT)
-    assert torch.equal(pixel_loss(moved, ObjectiveConfig()), pixel_loss(prediction, ObjectiveConfig()))
+    moved_loss, loss = (pixel_loss(each, ObjectiveConfig()).loss() for each in (moved, prediction))
+    assert torch.equal(moved_loss, loss)
 
 
 def test_a_batch_without_any_valid_sample_costs_zero_and_is_finite() -> None:
@@ -56,7 +57,7 @@ def test_a_batch_without_any_valid_sample_costs_zero_and_is_finite() -> None:
     empty = Prediction(
         prediction.samples, prediction.target, torch.zeros_like(prediction.valid), prediction.mask, LAYOUT
     )
-    loss = pixel_loss(empty, ObjectiveConfig())
+    loss = pixel_loss(empty, ObjectiveConfig()).loss()
     loss.backward()
     assert loss.item() == 0
     assert torch.isfinite(prediction.samples.grad).all()
@@ -92,14 +93,14 @@ def test_the_latent_loss_equals_a_naive_loop() -> None:
             said = decoded.outputs[b, t].detach()
             scores = [float(torch.cosine_similarity(said, true[b, k], dim=0)) / 0.2 for k in hidden]
             costs.append(-scores[hidden.index(t)] + float(np.log(np.exp(scores).sum())))
-    assert float(target(decoded).detach()) == pytest.approx(np.mean(costs), rel=1e-5)
+    assert float(target(decoded).loss().detach()) == pytest.approx(np.mean(costs), rel=1e-5)
 
 
 def test_the_latent_target_is_never_trained_and_absent_tokens_cost_nothing() -> None:
     target, decoded = latent_case()
     assert not any(parameter.requires_grad for parameter in target.parameters())
     empty, nothing = latent_case(torch.zeros_like(decoded.valid))
-    loss = empty(nothing)
+    loss = empty(nothing).loss()
     loss.backward()
     assert float(loss.detach()) == 0.0
     assert nothing.outputs.grad is not None
@@ -111,4 +112,4 @@ def test_a_perfect_prediction_costs_next_to_nothing() -> None:
     true = target.projection(decoded.samples, decoded.valid, S2)
     target.temperature = 0.01
     perfect = Decoded(true, decoded.samples, decoded.valid, decoded.mask, S2)
-    assert float(target(perfect)) < 1e-3 < float(target(decoded).detach())
+    assert float(target(perfect).loss()) < 1e-3 < float(target(decoded).loss().detach())

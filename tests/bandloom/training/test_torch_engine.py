@@ -10,6 +10,7 @@ from bandloom.training.engine import EngineConfig
 from bandloom.training.make_engine import make_engine
 from bandloom.training.ranks import Ranks
 from bandloom.training.schedule import learning_rate
+from bandloom.training.step_loss import PlainLoss
 from tests.bandloom.tiny_training import Ranked, batch_of, follow, loss_of, memory_loader, run_ranks, tiny_net, whole
 
 ONE = Ranks(0, 0, 1, torch.device("cpu"))
@@ -115,7 +116,7 @@ def test_a_step_that_is_not_finite_changes_no_weight_and_no_moment(where: str):
         loss = loss_of(module, batch)  # type: ignore[arg-type]
         return loss * torch.nan if where == "loss" else (loss - loss.detach()).clamp(min=0).sqrt() + 1.0
 
-    report = engine.train_step([batch_of(torch.arange(8).numpy())], bad, 1)
+    report = engine.train_step([batch_of(torch.arange(8).numpy())], PlainLoss(bad), 1)
     assert report.skipped
     assert report.finite_here == (where == "gradient")
     after = engine.state()

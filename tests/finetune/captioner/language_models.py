@@ -30,6 +30,14 @@ WORDS = [
 
 def write_language(folder: Path, kind: str = "llama", width: int = 32) -> Any:
     """Write a random Llama or GPT-2 with a tokenizer of the words above; returns the model."""
+    model, tokenizer = random_language(kind, width)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model
+
+
+def random_language(kind: str = "llama", width: int = 32) -> tuple[Any, Any]:
+    """Return a random Llama or GPT-2 and a tokenizer of the words above."""
     transformers = quiet()
     tokenizer = word_tokenizer(WORDS)
     ids = {
@@ -55,6 +63,4 @@ def write_language(folder: Path, kind: str = "llama", width: int = 32) -> Any:
             **ids, n_embd=width, n_layer=2, n_head=2, n_positions=128, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0
         )
         model = transformers.GPT2LMHeadModel(config)
-    model.eval().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return model
+    return model.eval(), tokenizer

@@ -1,0 +1,148 @@
+"""Every loss of every task on eight samples of which some lack labels or pixels, cut into micro batches and ranks."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bandloom.finetune.captioner.model import Captioner
+from bandloom.finetune.captioner.pairs import Exchange, Pairs
+from bandloom.finetune.captioner.train import AnswerLoss
+from bandloom.finetune.config import FinetuneConfig
+from bandloom.finetune.model.task_model import TaskModel
+from bandloom.finetune.text.model import AlignModel
+from bandloom.finetune.text.train import CaptionLoss
+from bandloom.finetune.training.batches import chosen_loss
+from bandloom.finetune.training.label_loss import label_loss
+from bandloom.finetune.training.losses import LOSSES, MULTILABEL_LOSSES
+from bandloom.pretrain.loss import MaskedLoss
+from bandloom.training.device_batch import DeviceBatch
+from bandloom.training.engine import EngineConfig
+from bandloom.training.make_engine import make_engine
+from bandloom.training.ranks import Ranks
+from bandloom.training.step_loss import StepLoss
+from tests.finetune.captioner.language_models import WORDS, random_language
+from tests.finetune.models import S2, chips, encoder, task_model
+from tests.finetune.text.aligned_models import Vocabulary
+from tests.pretrain.test_mae import model as autoencoder
+
+SAMPLES = 8
+Case = tuple[nn.Module, StepLoss, DeviceBatch]
+
+
+def eight(*, dates: int = 1) -> DeviceBatch:
+    """Chips: two wholly absent, two half; labels missing in three, nearly missing in one."""
+    groups = {}
+    for gsd, group in chips(batch=SAMPLES).items():
+        group[[1, 4]] = 0
+        group[[2, 7], :, : 120 // gsd] = 0
+        groups[gsd] = (torch.cat([group, group.flip(0)], 1) if dates == 2 else group).to(torch.uint16)
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, (SAMPLES, 24, 24)).astype(np.uint8)
+    label[0, :3] = 2  # a class of one chip alone
+    label[[3, 5, 6]] = 255
+    label[7, 1:] = 255
+    classes = torch.tensor([0, 1, 2, -1, 1, -1, -1, 0])
+    draws = np.arange(SAMPLES, dtype=np.uint64) + 40
+    return DeviceBatch(S2, groups, tuple("abcdefgh"), draws, torch.from_numpy(label), classes)
+
+
+def of_labels(task: Any, name: str) -> Case:
+    config = FinetuneConfig(shards=Path("nowhere"), task=task, loss=name)  # type: ignore[arg-type]
+    given = eight(dates=2 if task == "change" else 1)
+    if task == "multilabel":
+        targets = torch.from_numpy(np.random.default_rng(2).integers(0, 2, (SAMPLES, 3)).astype(np.float32))
+        targets[3] = torch.nan
+        targets[5:7, 1:] = torch.nan
+        given = replace(given, label=None, class_index=targets)
+    model: TaskModel = task_model(task)
+    return model, label_loss(config, chosen_loss(task, name)), given
+
+
+def of_pixels(**objective: Any) -> Case:
+    model = autoencoder(**objective)
+    return model, MaskedLoss(model, [S2]), eight()
+
+
+def of_captions(loss: Any, mode: str) -> Case:
+    torch.manual_seed(2)
+    source, texts = Vocabulary(), WORDS[:6]
+    config = SimpleNamespace(
+        loss=loss,
+        mode=mode,
+        positives="label",
+        augment=True,
+        text=SimpleNamespace(noise=0.5),
+        trainer=SimpleNamespace(engine=SimpleNamespace(kind="torch")),
+    )
+    captions = SimpleNamespace(
+        texts=texts, draw=lambda key, draw: int(draw) % len(texts), class_of={"a": 0, "b": 0, "c": 1, "g": 1}
+    )
+    alignment: Any = SimpleNamespace(captions=captions, config=config, ranks=SimpleNamespace(device="cpu"))
+    kept: Any = SimpleNamespace(of=source.encode)
+    model = AlignModel(encoder(), S2, 24, source.dim, loss=loss)
+    model.set_trainable(mode, 2)  # type: ignore[arg-type]
+    return model, CaptionLoss(alignment, model, kept), eight()
+
+
+def of_answers() -> Case:
+    model = Captioner(encoder(), S2, 24, *random_language(), image_tokens=4)
+    pairs = Pairs({key: [Exchange("Describe", WORDS[i], "caption")] for i, key in enumerate("abcdefgh")})
+    conversation: Any = SimpleNamespace(
+        pairs=pairs, config=SimpleNamespace(augment=True), ranks=SimpleNamespace(device="cpu")
+    )
+    return model, AnswerLoss(conversation, model), eight()
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    **{f"{task} {name}": lambda t=task, n=name: of_labels(t, n) for task in ("segment", "classify") for name in LOSSES},
+    **{f"change {name}": lambda n=name: of_labels("change", n) for name in ("cross_entropy", "dice")},
+    **{f"multilabel {name}": lambda n=name: of_labels("multilabel", n) for name in MULTILABEL_LOSSES},
+    "pixels": of_pixels,
+    "pixels by token": lambda: of_pixels(target_norm="token"),
+    "latent": lambda: of_pixels(target="latent", latent_dim=16),
+    **{
+        f"{loss} {mode}": lambda n=loss, m=mode: of_captions(n, m)
+        for loss in ("infonce", "sigmoid")
+        for mode in ("frozen", "full")
+    },
+    "answers": of_answers,
+}
+
+
+def one_step(case: str, engine: dict[str, Any], accumulate: int, ranks: Ranks) -> tuple[float, dict[str, Tensor]]:
+    """Return the loss and, by a step of SGD at rate 1, the gradient of every weight."""
+    model, loss, batch = CASES[case]()
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    config = EngineConfig(
+        **engine, accumulate=accumulate, lr=1.0, warmup_steps=0, weight_decay=0.0, clip_grad_norm=1e9, precision="fp32"
+    )
+    made = make_engine(model.train(), config, ranks, 1)
+    own = batch[ranks.rank :: ranks.world]  # type: ignore[misc]
+    report = made.train_step(own.split(accumulate), loss, 0)
+    after = dict(made.whole_model().named_parameters())
+    return report.loss, {name: (value - after[name]).detach() for name, value in before.items()}
+
+
+def cut(cases: list[str], cuttings: list[int], engine: dict[str, Any]) -> dict[str, Any]:
+    """Return what each case gives under each number of micro batches; a rank that ``Ranked`` can start."""
+
+    def sgd(groups: list[dict[str, Any]], config: EngineConfig) -> torch.optim.Optimizer:
+        return torch.optim.SGD(groups, lr=config.lr)
+
+    ranks = Ranks.from_environment()
+    ranks.start(60)
+    try:
+        with (
+            patch("bandloom.training.deepspeed_engine.make_optimizer", sgd),
+            patch("bandloom.training.torch_engine.make_optimizer", sgd),
+        ):
+            return {case: {n: one_step(case, engine, n, ranks) for n in cuttings} for case in cases}
+    finally:
+        ranks.stop()
