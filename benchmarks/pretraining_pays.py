@@ -1,8 +1,9 @@
-"""Does pretraining pay? The pretrained encoder beside the same one from random weights and beside raw samples.
+"""Does pretraining pay? The pretrained encoder beside random weights, raw samples and random convolutional features.
 
-Scenes of the frozen generator: 65 to pretrain on, 10 of them labelled, 15 unseen to score on. A token's label is its
-majority class. Probed (ridge on frozen features) and fine-tuned (LP-FT) at 100 to 10,000 labelled tokens, over
-three seeds of weights, order and labels. Features come from the layer that serves each contender best.
+Scenes of the frozen generator: 65 to pretrain on, 10 of them labelled and 5 more to choose on, 15 unseen to score on. A
+token's label is its majority class. Probed and fine-tuned (LP-FT) at 100 to 10,000 labelled tokens, over three seeds of
+weights, order and labels. Every probed row is the best of the same sweep, chosen on the validation scenes: the layer,
+and a ridge (penalty by cross-validation) or a RandomForest.
 
 ``python -m benchmarks.pretraining_pays --help`` runs one variant, as docs/decisions/objective.md did.
 """
@@ -38,11 +39,13 @@ from bandloom.training.ranks import Ranks
 from bandloom.training.step_loss import PlainLoss
 from bandloom.values import dn_to_reflectance
 from benchmarks.harness import Figure
+from benchmarks.token_baselines import TokenFeatures, random_conv_tokens, swept_accuracy
 
 SCENES, SIDE_PX, FIRST_SEED = 80, 480, 1000
-PRETRAINED_ON, LABELLED = 65, 10
+PRETRAINED_ON, LABELLED, VALIDATED = 65, 10, 15
 COUNTS = (100, 300, 1_000, 10_000)
 SEEDS = (0, 1, 2)
+PROBE_BASELINES = ["raw", "random", "random + raw", "random conv", "random conv + raw"]
 CHIP_TOKENS, BATCH = 12, 24
 CPU = Ranks(0, 0, 1, torch.device("cpu"))
 
@@ -60,7 +63,11 @@ def figures_of(tables: list[dict[str, dict[str, dict[int, float]]]], setting: st
     """Return the figures of one table a seed."""
     figures = []
     for how, own, rivals in (
-        ("probe", ["pretrained", "pretrained + raw"], ["raw", "random", "random + raw"]),
+        (
+            "probe",
+            ["pretrained", "pretrained + raw"],
+            ["raw", "random", "random + raw", "random conv", "random conv + raw"],
+        ),
         ("finetune", ["pretrained"], ["random"]),
     ):
         for count in COUNTS:
@@ -94,20 +101,25 @@ def evaluate(
     print(f"seed {seed}: loss {np.mean(losses[:50]):.4f} to {np.mean(losses[-50:]):.4f}", flush=True)
     chips, targets = tiles(groups, labels, range(LABELLED), encoder.config.token_m)
     unseen, wanted = tiles(groups, labels, range(PRETRAINED_ON, SCENES), encoder.config.token_m)
-    wanted_flat = wanted.ravel()
-    scored = wanted_flat != IGNORE_INDEX
+    held, held_targets = tiles(groups, labels, range(LABELLED, VALIDATED), encoder.config.token_m)
     picks = {n: pick(targets.ravel(), n, seed) for n in COUNTS}
-    layers = {"raw": [features(encoder, chips, unseen, None)]}
+    parts = (chips, held, unseen)
     depth = encoder.config.depth
+    layers = {"raw": [TokenFeatures(*(token_features(encoder, part, None) for part in parts))]}
     for name, model in (("random", untrained), ("pretrained", encoder)):
-        layers[name] = [features(model, chips, unseen, layer) for layer in {depth // 3, 2 * depth // 3, depth - 1}]
-        layers[f"{name} + raw"] = [
-            tuple(np.concatenate(pair, 1) for pair in zip(own, layers["raw"][0], strict=True)) for own in layers[name]
+        own = [
+            TokenFeatures(*(token_features(model, part, layer) for part in parts))
+            for layer in sorted({depth // 3, 2 * depth // 3, depth - 1})
         ]
+        layers |= {name: own, f"{name} + raw": [_joined_with(each, layers["raw"][0]) for each in own]}
+    conv = TokenFeatures(*(_conv_tokens(part, encoder.config.token_m // 10) for part in parts))
+    layers |= {"random conv": [conv], "random conv + raw": [_joined_with(conv, layers["raw"][0])]}
     table: dict[str, dict[str, dict[int, float]]] = {"probe": {}, "finetune": {}}
     for name, candidates in layers.items():
         table["probe"][name] = {
-            n: max(ridge_accuracy(own, targets.ravel(), rows, wanted_flat, scored) for own in candidates)
+            n: swept_accuracy(
+                candidates, targets.ravel(), rows, held_targets.ravel(), wanted.ravel(), IGNORE_INDEX, seed
+            )
             for n, rows in picks.items()
         }
         print(f"seed {seed} probe {name}: {table['probe'][name]}", flush=True)
@@ -195,23 +207,36 @@ def random_crops(groups: Groups, rng: np.random.Generator) -> DeviceBatch:
     return DeviceBatch(SENSOR, cut, tuple(map(str, range(BATCH))), draws, None, None)
 
 
+def _joined_with(first: TokenFeatures, second: TokenFeatures) -> TokenFeatures:
+    return TokenFeatures(*(np.concatenate(pair, 1) for pair in zip(first, second, strict=True)))
+
+
+def _conv_tokens(groups: Groups, token_px: int) -> np.ndarray:
+    found = statistics()
+    slots = [slot for group in SENSOR.groups for slot in group.slots]
+    mean, std = (np.array([values[slot] for slot in slots]) for values in (found.mean, found.std))
+    pixels = {gsd: group.numpy().astype(np.uint16) for gsd, group in groups.items()}
+    return random_conv_tokens(pixels, SENSOR, mean, std, token_px)
+
+
 @torch.no_grad()
+def token_features(encoder: Encoder, groups: Groups, layer: int | None, sensor: Sensor = SENSOR) -> np.ndarray:
+    """Return features of every token ``(N * T, D)``; layer None gives the raw samples."""
+    encoder.eval()
+    parts = []
+    for part in _parts(groups):
+        if layer is None:
+            parts.append(encoder.samples(part, sensor)[0])
+        else:
+            parts.append(encoder.forward_intermediates(part, sensor, [layer])[0])
+    return torch.cat(parts).flatten(0, 1).float().numpy()
+
+
 def features(
     encoder: Encoder, chips: Groups, unseen: Groups, layer: int | None, sensor: Sensor = SENSOR
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return token features of labelled and unseen chips, ``(N, D)``; layer None gives the raw samples."""
-    encoder.eval()
-
-    def of(groups: Groups) -> np.ndarray:
-        parts = []
-        for part in _parts(groups):
-            if layer is None:
-                parts.append(encoder.samples(part, sensor)[0])
-            else:
-                parts.append(encoder.forward_intermediates(part, sensor, [layer])[0])
-        return torch.cat(parts).flatten(0, 1).float().numpy()
-
-    return of(chips), of(unseen)
+    return token_features(encoder, chips, layer, sensor), token_features(encoder, unseen, layer, sensor)
 
 
 def pick(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
