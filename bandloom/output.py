@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,36 +12,139 @@ from typing import Any
 
 from bandloom.errors import OutputError
 
+LONGEST_NAME = 255  # bytes, where a file system does not say
+HIDDEN_NAME = 24  # what temporary names add to a name, in bytes
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
+_OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTEMPTY)
+
 
 @contextlib.contextmanager
 def new_output(path: Path, *, folder: bool = False, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it there when the block ends well, remove it when it does not.
 
+    What another process put there meanwhile is not replaced, unless ``overwrite``.
+
     Raises:
-        OutputError: ``path`` exists and ``overwrite`` is False, its parent cannot be made, or the disk is full.
+        OutputError: ``path`` exists and ``overwrite`` is False, or it cannot be written: the disk is full, the name
+            too long, the place closed to writing.
     """
-    if path.exists() and not overwrite:
-        raise OutputError(f"the output {path} exists already; choose another name, or remove it first.")
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    if not overwrite:
+        require_absent([path])
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(3)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove(temporary)
-        if folder:
-            temporary.mkdir()
-        yield temporary
-        sync(temporary)
-        if overwrite:
-            _remove(path)
-        os.replace(temporary, path)
-        sync_entry(path.parent)
-    except OSError as cause:
-        if cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutputError(f"the disk is full while writing {path}; free some space and run it again.") from cause
-        if cause.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise OutputError(f"{path} cannot be written ({cause.strerror}); choose another place.") from cause
-        raise
+        with write_errors(path, temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if folder:
+                temporary.mkdir()
+            yield temporary
+            sync(temporary)
+            if overwrite:
+                _remove(path)
+                os.replace(temporary, path)
+            else:
+                move_new(temporary, path)
+            sync_entry(path.parent)
     finally:
-        _remove(temporary)
+        with contextlib.suppress(OSError):
+            _remove(temporary)
+
+
+def require_absent(paths: list[Path]) -> None:
+    """Refuse outputs that exist, a link that leads nowhere included, and those whose names leave no room.
+
+    Raises:
+        OutputError: one of the paths exists, or cannot.
+    """
+    for path in paths:
+        with write_errors(path):
+            if os.path.lexists(path):
+                raise OutputError(f"the output {path} exists already; choose another name, or remove it first.")
+            if len(os.fsencode(path.name)) + HIDDEN_NAME > _longest_name(path):
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(path))
+
+
+def _longest_name(path: Path) -> int:
+    place = next((each for each in path.parents if each.is_dir()), Path("/"))
+    try:
+        return os.pathconf(place, "PC_NAME_MAX")
+    except (OSError, ValueError):
+        return LONGEST_NAME
+
+
+def move_new(source: Path, path: Path) -> None:
+    """Give a file or folder its final name, unless something has that name by now.
+
+    A hard link fails where the name is taken, on network file systems too, which looking first does not.
+
+    Raises:
+        OutputError: the name is taken.
+    """
+    try:
+        if source.is_dir():
+            _rename_unless_there(source, path)
+        else:
+            os.link(source, path)
+            source.unlink()
+    except FileExistsError:
+        raise OutputError(
+            f"{path} was written by another process meanwhile; choose another name, or remove it."
+        ) from None
+    except OSError as cause:
+        if cause.errno not in _NO_LINKS or not source.exists():
+            raise
+        _rename_unless_there(source, path)
+
+
+def _rename_unless_there(source: Path, path: Path) -> None:
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    os.rename(source, path)
+
+
+@contextlib.contextmanager
+def write_errors(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Say what keeps ``path`` from being written as one sentence; errors about other files pass.
+
+    Raises:
+        OutputError: the disk is full, the name is too long, the place cannot be written.
+    """
+    try:
+        yield
+    except OSError as cause:
+        if not _is_about(cause, path, temporary or path):
+            raise
+        raise output_error(path, cause) from cause
+
+
+def _is_about(cause: OSError, path: Path, temporary: Path) -> bool:
+    """Tell whether an error is one of writing ``path``: its file, a folder above it, or a disk that takes no more."""
+    if cause.filename is None:
+        return cause.errno in _OF_WRITING
+    if not isinstance(cause.filename, str | bytes | os.PathLike):
+        return False
+    named = Path(os.fsdecode(cause.filename))
+    return named in (path, *path.parents) or temporary in (named, *named.parents)
+
+
+def output_error(path: Path, cause: OSError) -> OutputError:
+    """Return the sentence for an error of the operating system that kept ``path`` from being written."""
+    match cause.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            text = f"the disk is full while writing {path}; free some space and run it again."
+        case errno.EFBIG:
+            text = f"{path} is larger than a file may be here (ulimit -f); raise that limit."
+        case errno.ENAMETOOLONG:
+            name = path.name if len(path.name) <= 40 else f"{path.name[:20]}...{path.name[-12:]}"
+            text = (
+                f"the output's name {name} is too long: it has {len(os.fsencode(path.name))} bytes, and with what is"
+                f" written beside it at most {_longest_name(path)} are possible; choose a shorter one."
+            )
+        case errno.EROFS:
+            text = f"{path} cannot be written: its file system is read-only; choose another place."
+        case _:
+            why = cause.strerror or str(cause)
+            text = f"{path} cannot be written ({why}); choose another place."
+    return OutputError(text)
 
 
 def sync(path: Path) -> None:

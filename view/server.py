@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from bandloom.console import logger
 from bandloom.errors import OutputError, SceneError
 from bandloom.png import png
 from bandloom.view.class_map import ClassMap
@@ -107,13 +109,26 @@ def make_server(views: Views, port: int) -> ThreadingHTTPServer:
     """
     handler = type("Handler", (_Handler,), {"views": views})
     try:
-        return ThreadingHTTPServer(("127.0.0.1", port), handler)
+        return _Server(("127.0.0.1", port), handler)
     except OSError as cause:
         raise OutputError(f"port {port} cannot be used ({cause.strerror}); choose another with --port.") from cause
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a browser that left while it was being answered: it does so at every move of the map."""
+        if isinstance(sys.exception(), ConnectionError):
+            logger.debug("a browser left before its answer was sent")
+        else:
+            super().handle_error(request, client_address)
+
+
 class _Handler(BaseHTTPRequestHandler):
     views: Views
+
+    def do_HEAD(self) -> None:
+        """Answer with the head of what GET gives."""
+        self.do_GET()
 
     def do_GET(self) -> None:
         """Answer one request; whatever goes wrong is an answer too."""
@@ -151,7 +166,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Say nothing: a page asks for hundreds of tiles."""

@@ -15,7 +15,7 @@ from rasterio.vrt import WarpedVRT
 from bandloom.errors import SceneError
 from bandloom.export.bundle.bundle import Bundle
 from bandloom.export.bundle.tiling import MAP_PIXEL_M
-from bandloom.export.predict.map_file import MapMeaning, listed, require_absent, write_cog
+from bandloom.export.predict.map_file import MapMeaning, listed, write_cog
 from bandloom.export.predict.map_scene import PredictOptions
 from bandloom.export.predict.one_scene import predict_one
 from bandloom.export.predict.partial_map import DiskRows
@@ -23,7 +23,7 @@ from bandloom.export.predict.qgis_style import write_style
 from bandloom.export.predict.stac_item import item_of_change, write_item
 from bandloom.export.runtimes.onnx_runner import Runner
 from bandloom.label_set import LabelClass, LabelSet
-from bandloom.output import new_output
+from bandloom.output import new_output, require_absent
 
 CHANGED, SAME = 1, 0
 BANDS = ("changed", "before", "after")

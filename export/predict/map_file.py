@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -153,14 +153,3 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Return probabilities ``(K, H, W)`` of logits ``(K, H, W)``."""
     raised = np.exp(logits - logits.max(axis=0))
     return raised / raised.sum(axis=0)
-
-
-def require_absent(paths: Sequence[Path]) -> None:
-    """Refuse to replace an existing output.
-
-    Raises:
-        OutputError: one of the paths exists.
-    """
-    for path in paths:
-        if path.exists():
-            raise OutputError(f"the output {path} exists already; choose another name, or remove it first.")

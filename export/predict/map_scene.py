@@ -25,7 +25,6 @@ from bandloom.export.predict.map_file import (
     MapMeaning,
     class_meaning,
     percent,
-    require_absent,
     write_cog,
     write_picture,
 )
@@ -34,6 +33,7 @@ from bandloom.export.predict.qgis_style import write_style
 from bandloom.export.predict.scene_mapper import MapRows, Pace, SceneMapper, check_sensor
 from bandloom.export.predict.stac_item import item_of_map, write_item
 from bandloom.export.runtimes.onnx_runner import Runner
+from bandloom.output import require_absent
 
 if TYPE_CHECKING:
     from bandloom.shards.scenes import Scene

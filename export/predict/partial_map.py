@@ -13,6 +13,7 @@ import numpy as np
 from rasterio.errors import RasterioError
 
 from bandloom.errors import OutputError
+from bandloom.output import output_error
 
 STATE = "state.json"
 FULL_BELOW_BYTES = 1 << 20  # rasterio hides ENOSPC in its text; this little left means the same
@@ -20,27 +21,27 @@ FULL_BELOW_BYTES = 1 << 20  # rasterio hides ENOSPC in its text; this little lef
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or an unwritable place into one sentence about ``path``.
+    """Turn whatever keeps ``path`` from being written into one sentence, GDAL's errors included.
 
     Raises:
-        OutputError: the disk is full or the place cannot be written.
+        OutputError: the disk is full, or the place cannot be written.
     """
     try:
         yield
-    except (OSError, RasterioError) as cause:
-        number = getattr(cause, "errno", None)
-        if number == errno.EFBIG:
-            raise OutputError(f"{path} is larger than a file may be here (ulimit -f); raise that limit.") from cause
-        if number in (errno.ENOSPC, errno.EDQUOT) or _free_bytes(path) < FULL_BELOW_BYTES:
-            raise OutputError(f"the disk is full while writing {path}; free some space and run it again.") from cause
-        if isinstance(cause, RasterioError) or number in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise OutputError(f"{path} cannot be written ({cause}); choose another place.") from cause
-        raise
+    except OSError as cause:
+        raise output_error(path, cause) from cause
+    except RasterioError as cause:
+        raise _gdal_error(path, cause) from cause
 
 
-def _free_bytes(path: Path) -> int:
+def _gdal_error(path: Path, cause: RasterioError) -> OutputError:
+    """Return the sentence for an error of GDAL, which hides the operating system's number in its text."""
     place = next((each for each in path.parents if each.is_dir()), Path("/"))
-    return shutil.disk_usage(place).free
+    if not os.access(place, os.W_OK):
+        return OutputError(f"{path} cannot be written: {place} is closed to writing; choose another place.")
+    if shutil.disk_usage(place).free < FULL_BELOW_BYTES:
+        return output_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    return OutputError(f"{path} cannot be written ({cause}); choose another place.")
 
 
 class DiskRows:

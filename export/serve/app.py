@@ -10,6 +10,7 @@ from fastapi import Path as PathPart
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bandloom import __version__
 from bandloom.export.serve.layers import MAX_ZOOM, Layer
@@ -28,10 +29,23 @@ def make_app(
     """Return the ASGI application."""
     app = FastAPI(title="bandloom", version=__version__, docs_url=None, redoc_url=None)
     app.add_middleware(Measured, metrics=metrics)
+    app.add_middleware(HeadAsGet)
     _add_status(app, predictions, metrics, is_draining)
     _add_predict(app, predictions, metrics)
     _add_tiles(app, layers)
     return app
+
+
+class HeadAsGet:
+    """ASGI middleware that answers HEAD as GET; the server sends the head alone (RFC 9110, 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the request."""
+        asks_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        await self._app({**scope, "method": "GET"} if asks_head else scope, receive, send)
 
 
 def _add_status(app: FastAPI, predictions: Predictions, metrics: Metrics, is_draining: Callable[[], bool]) -> None:

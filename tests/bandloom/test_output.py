@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,5 +52,105 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing(tmp_path) -> None:
         with pytest.raises(OutputError, match="the disk is full"), new_output(tmp_path / "big") as temporary:
             temporary.write_bytes(bytes(200_000))
         assert names(tmp_path) == []
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_what_another_process_wrote_meanwhile_is_not_replaced(tmp_path, folder) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(OutputError, match="another process meanwhile"), new_output(out, folder=folder) as own:  # noqa: PT012
+        for place, words in ((own, "ours"), (out, "theirs")):
+            if folder:
+                place.mkdir(exist_ok=True)
+            (place / "x" if folder else place).write_text(words)
+    assert (out / "x" if folder else out).read_text() == "theirs"
+    assert names(tmp_path) == ["out"]
+
+
+def test_two_processes_at_once_leave_one_whole_output_and_one_sentence(tmp_path) -> None:
+    program = (
+        "import sys, time, pathlib, bandloom.output as o, bandloom.errors as e\n"
+        "path, go = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])\n"
+        "try:\n"
+        "    with o.new_output(path) as t:\n"
+        "        t.write_text(sys.argv[3]); print('ready', flush=True)\n"
+        "        while not go.exists(): time.sleep(0.01)\n"
+        "except e.OutputError as said: sys.exit(str(said))\n"
+    )
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path / "out"), str(tmp_path / "go"), word],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for word in ("one", "two")
+    ]
+    for each in both:
+        assert each.stdout is not None
+        assert each.stdout.readline() == "ready\n"
+    (tmp_path / "go").touch()
+    said = [each.communicate()[1] for each in both]
+    assert sorted(each.returncode for each in both) == [0, 1]
+    winner = [each.returncode for each in both].index(0)
+    assert (tmp_path / "out").read_text() == ("one", "two")[winner]
+    assert "another process" in said[1 - winner]
+    assert "Traceback" not in said[1 - winner]
+    assert names(tmp_path) == ["go", "out"]
+
+
+@pytest.mark.parametrize("length", [232, 240, 250, 255, 300])
+def test_a_name_that_is_too_long_is_a_sentence(tmp_path, length) -> None:
+    with pytest.raises(OutputError, match=f"has {length} bytes.*choose a shorter one"):
+        new_output(tmp_path / ("x" * length)).__enter__()
+    if length > 232:  # nothing is promised where an output may be replaced, but the system's own limit is a sentence
+        with (
+            pytest.raises(OutputError, match=f"has {length} bytes"),
+            new_output(tmp_path / ("x" * length), overwrite=True) as temporary,
+        ):
+            temporary.write_text("x")
+    assert names(tmp_path) == []
+
+
+def test_a_name_of_letters_that_take_three_bytes_counts_its_bytes(tmp_path) -> None:
+    with pytest.raises(OutputError, match="has 240 bytes"), new_output(tmp_path / ("แ" * 80)):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("file/under/it", "Not a directory"), ("loop/x", r"cannot be written \(")],
+)
+def test_a_place_that_cannot_be_is_a_sentence(tmp_path, name, why) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OutputError, match=why), new_output(tmp_path / name):
+        pass
+
+
+def test_a_link_that_leads_nowhere_is_left_alone(tmp_path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(OutputError, match="exists already"), new_output(tmp_path / "link"):
+        pass
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_an_error_about_another_file_passes(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError), new_output(tmp_path / "out"):
+        (tmp_path / "input").read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a read-only disk needs root")
+def test_a_read_only_file_system_is_not_called_full(tmp_path) -> None:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,ro", "tmpfs", tmp_path], check=False).returncode:
+        pytest.skip("tmpfs cannot be mounted here")
+    try:
+        for overwrite in (False, True):
+            with (
+                pytest.raises(OutputError, match="its file system is read-only"),
+                new_output(tmp_path / "big", overwrite=overwrite) as temporary,
+            ):
+                temporary.write_bytes(b"x")
     finally:
         subprocess.run(["umount", tmp_path], check=True)

@@ -94,6 +94,25 @@ def test_what_it_says_of_itself(server):
     assert b"process_resident_memory_bytes" in numbers
 
 
+@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", "/layers", "/openapi.json", "/tiles/map/0/0/0.png"])
+def test_head_is_the_head_of_get(server, path):
+    """Load balancers ask HEAD /health."""
+    asked = {
+        method: server.talk(f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        for method in ("GET", "HEAD")
+    }
+    assert status_of(asked["HEAD"]) == status_of(asked["GET"]) == (404 if "tiles" in path else 200)
+    head_of_get, head_alone = (answer.partition(b"\r\n\r\n") for answer in asked.values())
+    assert head_alone[2] == b""
+    assert len(head_of_get[2]) > 0
+    if path != "/metrics":  # which counts the requests
+        assert b"content-length: %d\r\n" % len(head_of_get[2]) in head_alone[0].lower() + b"\r\n"
+
+
+def test_head_of_what_takes_a_body_is_refused(server):
+    assert status_of(server.talk(b"HEAD /predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")) == 405
+
+
 def test_tiles_of_a_map_and_of_a_scene(server, place):
     listed = json.loads(get(server, "/layers")[1])
     assert [each["name"] for each in listed] == ["map", "scene"]
