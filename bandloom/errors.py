@@ -48,6 +48,10 @@ class OutputError(BandloomError):
     """An output that exists already, or that cannot be written."""
 
 
+class BusyOutputError(OutputError):
+    """An output that another process is writing at the moment."""
+
+
 class MissingExtraError(BandloomError):
     """A feature whose optional dependencies are not installed."""
 

@@ -180,7 +180,7 @@ def predict(
 ) -> None:
     """Map whole scenes with a bundle; needs no torch."""
     from bandloom.export.predict.many_scenes import predict_scenes
-    from bandloom.export.predict.map_scene import PredictOptions
+    from bandloom.export.predict.options import PredictOptions
 
     options = PredictOptions(
         precision=precision,

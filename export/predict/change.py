@@ -1,7 +1,7 @@
 """What changed between two maps of the same ground: a map of it, and from which class to which."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,60 +14,52 @@ from rasterio.vrt import WarpedVRT
 
 from bandloom.errors import SceneError
 from bandloom.export.bundle.bundle import Bundle
-from bandloom.export.bundle.tiling import MAP_PIXEL_M
-from bandloom.export.predict.map_file import MapMeaning, listed, write_cog
-from bandloom.export.predict.map_scene import PredictOptions
-from bandloom.export.predict.one_scene import predict_one
+from bandloom.export.predict.change_table import Change
+from bandloom.export.predict.claim import claimed
+from bandloom.export.predict.map_file import MapMeaning, listed, make_cog, make_text
+from bandloom.export.predict.one_scene import predict_missing, require_same_outputs
+from bandloom.export.predict.options import PredictOptions, command_of
 from bandloom.export.predict.partial_map import DiskRows
-from bandloom.export.predict.qgis_style import write_style
-from bandloom.export.predict.stac_item import item_of_change, write_item
+from bandloom.export.predict.publish import publish
+from bandloom.export.predict.qgis_style import style
+from bandloom.export.predict.stac_item import item_of_change
 from bandloom.export.runtimes.onnx_runner import Runner
 from bandloom.label_set import LabelClass, LabelSet
-from bandloom.output import new_output, require_absent
+from bandloom.output import require_absent
 
 CHANGED, SAME = 1, 0
 BANDS = ("changed", "before", "after")
 LEGEND = LabelSet("change", (LabelClass(SAME, "unchanged", "#d9d9d9"), LabelClass(CHANGED, "changed", "#c51b7d")), ())
+SIDES = ("change.json", "qml", "stac.json")
 ROWS_PX = 512
 
 
 @dataclass(frozen=True)
-class Change:
-    """How many pixels of each class became which: ``counts[before, after]`` by index of the label set."""
+class ChangeJob:
+    """One map of what changed between two scenes.
 
-    counts: np.ndarray  # (K, K) int64
-    labels: LabelSet
+    Attributes:
+        bundle: a bundle whose model maps one date.
+        scenes: the earlier and the later one.
+        out: the map of changes.
+        options: how the scenes are mapped.
+    """
 
-    def lines(self) -> list[str]:
-        """Return what a person reads: the share that changed, and the largest changes by area."""
-        total, moved = int(self.counts.sum()), self.moved()
-        share = sum(count for count, _, _ in moved) / max(total, 1)
-        listed = [f"{before} to {after} {hectares(count):,.1f} ha" for count, before, after in moved[:5]]
-        most = f": {', '.join(listed)}" if listed else ""
-        return [f"{share:.2%} of the ground that both scenes measured changed class{most}"]
+    bundle: Bundle
+    scenes: tuple[str, str]
+    out: Path
+    options: PredictOptions
 
-    def moved(self) -> list[tuple[int, str, str]]:
-        """Return ``(pixels, before, after)`` of every change that there was, the largest first."""
-        names = self.labels.names
-        found = [(int(self.counts[i, j]), names[i], names[j]) for i, j in np.argwhere(self.counts) if i != j]
-        return sorted(found, reverse=True)
+    @property
+    def maps(self) -> tuple[Path, Path]:
+        """The maps of the two scenes."""
+        before, after = (self.out.with_name(f"{self.out.stem}.{when}.tif") for when in BANDS[1:])
+        return before, after
 
-    def record(self) -> dict[str, Any]:
-        """Return the table as plain JSON types."""
-        return {
-            "classes": list(self.labels.names),
-            "pixels_before_after": self.counts.tolist(),
-            "pixel_m": MAP_PIXEL_M,
-            "changed": [
-                {"before": before, "after": after, "pixels": count, "hectares": hectares(count)}
-                for count, before, after in self.moved()
-            ],
-        }
-
-
-def hectares(pixels: int) -> float:
-    """Return the area of map pixels."""
-    return pixels * MAP_PIXEL_M**2 / 10_000
+    @property
+    def sides(self) -> dict[str, Path]:
+        """The files beside the map, by suffix."""
+        return {suffix: self.out.with_name(f"{self.out.stem}.{suffix}") for suffix in SIDES}
 
 
 def map_change(
@@ -77,56 +69,58 @@ def map_change(
 
     Writes ``OUT`` (three bands: changed, before, after), ``OUT's stem.change.json`` (the table), and the two maps
     ``stem.before.tif`` and ``stem.after.tif``; beside each map lie its style and its item. The later map is brought
-    onto the earlier one's grid by nearest pixel.
+    onto the earlier one's grid by nearest pixel. Maps of the two scenes that are there already are used, if they are
+    what this command would make.
 
     Raises:
         SceneError: the scenes share no ground.
-        OutputError: an output exists or cannot be written.
+        OutputError: an output exists or cannot be written, or a map that is there is of another scene or bundle.
     """
-    maps = [out.with_name(f"{out.stem}.{when}.tif") for when in BANDS[1:]]
-    table = out.with_name(f"{out.stem}.change.json")
-    require_absent([out, table])
-    for scene, target in zip(scenes, maps, strict=True):
-        if target.exists():
-            yield f"{target}: there already, left alone"
-        else:
-            yield from predict_one(bundle, runner, scene, target, options)
-    style, items = out.with_suffix(".qml"), [each.with_suffix(".stac.json") for each in maps]
-    sides = {"qml": style, "change.json": table}
-    write_style(style, LEGEND)
-    write_item(out.with_suffix(".stac.json"), item_of_change(out, items[0], items[1], LEGEND, sides))
-    change = write_change(maps[0], maps[1], out, bundle, scenes)
-    with new_output(table) as temporary:
-        temporary.write_text(json.dumps(change.record(), indent=1) + "\n")
+    job = ChangeJob(bundle, scenes, out, options)
+    with claimed(out):
+        require_absent([*job.sides.values()])
+        pairs = list(zip(scenes, job.maps, strict=True))
+        for scene, target in pairs:
+            if target.exists():
+                require_same_outputs(bundle, scene, target, options)
+        for scene, target in pairs:
+            yield from predict_missing(bundle, runner, scene, target, options)
+        with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as workspace:
+            change = _publish(job, Path(workspace))
     yield from (f"{out}: {line}" for line in change.lines())
 
 
-def write_change(before: Path, after: Path, out: Path, bundle: Bundle, scenes: tuple[str, str]) -> Change:
-    """Compare two maps of one label set row by row, and write where they differ.
+def _publish(job: ChangeJob, workspace: Path) -> Change:
+    """Compare the two maps, and write what came out beside its table, style and item."""
+    items = [each.with_suffix(".stac.json") for each in job.maps]
+    own = {suffix: path for suffix, path in job.sides.items() if suffix != "stac.json"}
+    item = item_of_change(job.out, items[0], items[1], LEGEND, own)
+    change, made = compare(job, job.maps, workspace)
+    texts = {
+        "change.json": json.dumps(change.record(), indent=1) + "\n",
+        "qml": style(LEGEND),
+        "stac.json": json.dumps(item, indent=1) + "\n",
+    }
+    ready = {path: make_text(path, texts[suffix], workspace) for suffix, path in job.sides.items()}
+    publish(ready | {job.out: made})
+    return change
+
+
+def compare(job: ChangeJob, maps: tuple[Path, Path], workspace: Path) -> tuple[Change, Path]:
+    """Compare two maps of one label set row by row, and write where they differ into a workspace.
+
+    Returns:
+        What changed, and where the map of it lies, which has not got its final name yet.
 
     Raises:
         SceneError: no pixel has a class in both.
     """
-    labels, nodata = bundle.contract.get_label_set(), bundle.contract.map_nodata
+    labels, nodata = job.bundle.contract.get_label_set(), job.bundle.contract.map_nodata
     index = np.full(256, -1)
     index[list(labels.codes)] = range(len(labels))
     counts = np.zeros((len(labels), len(labels)), np.int64)
-    with (
-        rasterio.open(before) as first,
-        rasterio.open(after) as second,
-        WarpedVRT(
-            second,
-            crs=first.crs,
-            transform=first.transform,
-            width=first.width,
-            height=first.height,
-            resampling=Resampling.nearest,
-            nodata=nodata,
-        ) as moved,
-        TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder,
-    ):
-        shape = (first.height, first.width, len(BANDS))
-        pixels = DiskRows(Path(folder) / "change.raw", shape)
+    with rasterio.open(maps[0]) as first, rasterio.open(maps[1]) as second, _onto(first, second, nodata) as moved:
+        pixels = DiskRows(workspace / "change.raw", (first.height, first.width, len(BANDS)))
         for top in range(0, first.height, ROWS_PX):
             rows = (top, min(top + ROWS_PX, first.height)), (0, first.width)
             old, new = first.read(1, window=rows), moved.read(1, window=rows)
@@ -135,15 +129,32 @@ def write_change(before: Path, after: Path, out: Path, bundle: Bundle, scenes: t
             changed = np.where(both, np.where(old != new, CHANGED, SAME), nodata)
             pixels.append(np.stack([changed, old, new], axis=2))
         if not counts.any():
-            raise SceneError(f"{scenes[0]} and {scenes[1]} share no measured ground; name two dates of one place.")
-        tags = {
-            "BUNDLE": bundle.record.name,
-            "CONTRACT": bundle.contract.digest(),
-            "BEFORE": json.dumps(first.tags()),
-            "AFTER": json.dumps(second.tags()),
-            "CLASSES": listed(LEGEND),
-            "SCENE_BANDS": second.tags().get("SCENE_BANDS", "[]"),
-        }
+            raise SceneError(f"{' and '.join(job.scenes)} share no measured ground; name two dates of one place.")
+        tags = _tags(job, first.tags(), second.tags())
         meaning = MapMeaning(first.crs, first.transform, nodata, BANDS, tags, overviews="MODE")
-        write_cog(out, pixels, meaning, Path(folder))
-    return Change(counts, labels)
+        return Change(counts, labels), make_cog(job.out, pixels, meaning, workspace)
+
+
+def _onto(first: Any, second: Any, nodata: int) -> WarpedVRT:
+    """Look at the second map through the grid of the first."""
+    return WarpedVRT(
+        second,
+        crs=first.crs,
+        transform=first.transform,
+        width=first.width,
+        height=first.height,
+        resampling=Resampling.nearest,
+        nodata=nodata,
+    )
+
+
+def _tags(job: ChangeJob, before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "BUNDLE": job.bundle.record.name,
+        "CONTRACT": job.bundle.contract.digest(),
+        "BEFORE": json.dumps(before),
+        "AFTER": json.dumps(after),
+        "CLASSES": listed(LEGEND),
+        "SCENE_BANDS": after.get("SCENE_BANDS", "[]"),
+        "COMMAND": json.dumps(command_of(job.bundle.path, job.scenes, job.out, job.options)),
+    }

@@ -1,5 +1,6 @@
 """Embeddings of a scene without torch: the encoder's features of every token of ground, as a GeoTIFF."""
 
+import json
 from collections.abc import Callable, Iterator
 from math import lcm
 from pathlib import Path
@@ -15,7 +16,9 @@ from bandloom.errors import BundleError
 from bandloom.export.bundle.bundle import Bundle
 from bandloom.export.bundle.record import FeatureFile
 from bandloom.export.bundle.tiling import CELL_PX, MAP_PIXEL_M, Tiling, round_up_to_cells
-from bandloom.export.predict.map_scene import PredictOptions
+from bandloom.export.predict.claim import claimed
+from bandloom.export.predict.options import PredictOptions
+from bandloom.export.predict.origin import TAG, origin_of
 from bandloom.export.predict.partial_map import disk_errors
 from bandloom.export.predict.scene_mapper import check_sensor
 from bandloom.export.predict.strips import Strip, StripReader
@@ -63,8 +66,9 @@ def write_embeddings(
     runner, record = load_features(bundle, options.threads)
     token_px = bundle.contract.token_m // MAP_PIXEL_M
     tiling = _token_tiling(bundle, token_px)
-    with open_scene() as scene, new_output(out) as temporary, disk_errors(out):
+    with claimed(out), open_scene() as scene, new_output(out) as temporary, disk_errors(out):
         check_sensor(scene.sensor, bundle.contract.get_sensor(), str(scene.name))
+        origin = origin_of(bundle, scene, options, features=True)
         size = round_up_to_cells(scene.height_m), round_up_to_cells(scene.width_m)
         rows, columns = (-(-side // token_px) for side in size)
         starts = [np.arange(0, side, tiling.core_px).tolist() for side in size]
@@ -95,6 +99,7 @@ def write_embeddings(
                 RUNTIME=runner.name,
                 SCENE=str(scene.name),
                 SENSOR=scene.sensor.name,
+                **{TAG: json.dumps(origin.record())},
             )
             for strip in track(reader, f"embedding {scene.name}", len(starts[0])):
                 made = _strip(strip, starts[1], tiling, runner, options.batch)

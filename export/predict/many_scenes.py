@@ -1,19 +1,27 @@
 """One scene or many: finds them, shares them out over machines, and maps one after the other."""
 
+import contextlib
 import re
+import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from bandloom.console import logger
-from bandloom.errors import BandloomError, BundleError, OutputError, SceneError
+from bandloom.errors import BandloomError, BundleError, BusyOutputError, OutputError, SceneError
 from bandloom.export.bundle.bundle import Bundle, read_bundle
 from bandloom.export.predict.embeddings import load_features
-from bandloom.export.predict.map_scene import MAP_SUFFIXES, PredictOptions, map_scene, two_dates_opener
-from bandloom.export.predict.one_scene import predict_one
+from bandloom.export.predict.map_scene import map_scene
+from bandloom.export.predict.one_scene import predict_missing, predict_one, require_same_outputs
+from bandloom.export.predict.options import MAP_SUFFIXES, PredictOptions, command_of, two_dates_opener
 from bandloom.export.predict.tile_table import TABLE_SUFFIXES
 from bandloom.export.runtimes.onnx_runner import Runner
 from bandloom.export.runtimes.verify import verify
 from bandloom.shards.build.sources import find_sources
+
+PAUSE_S = 1.0  # between two looks at scenes that another process is writing
+T = TypeVar("T")
 
 
 def predict_scenes(
@@ -36,8 +44,8 @@ def predict_scenes(
     if change and (len(sources) != 2 or out.suffix.lower() not in MAP_SUFFIXES):
         raise OutputError("--change takes two scenes, before and after, and --out a name that ends in .tif.")
     out_is_file = out.suffix.lower() in (*MAP_SUFFIXES, *TABLE_SUFFIXES)
-    scenes = [sources[0]] if out_is_file and len(sources) == 1 else share(expand(sources), part)
-    if out_is_file and len(scenes) > 1 and not change:
+    scenes = [sources[0]] if out_is_file and len(sources) == 1 else expand(sources)
+    if out_is_file and len(share(scenes, part)) > 1 and not change:
         raise OutputError(f"{len(scenes)} scenes do not fit into the one file {out}; give --out a folder's name.")
     bundle = read_bundle(bundle_path)
     _check_dates(bundle, change=change)
@@ -46,15 +54,20 @@ def predict_scenes(
     if options.embeddings:
         load_features(bundle, options.threads)  # an error now rather than after the first map
     if change and bundle.contract.dates > 1:
-        yield from map_scene(bundle, runner, two_dates_opener(sources[0], sources[1], options), out, options).lines()
+        opener, command = (
+            two_dates_opener(sources[0], sources[1], options),
+            command_of(bundle.path, sources, out, options),
+        )
+        yield from map_scene(bundle, runner, opener, out, options, command).lines()
     elif change:
         from bandloom.export.predict.change import map_change
 
         yield from map_change(bundle, runner, (sources[0], sources[1]), out, options)
     elif out_is_file:
-        yield from predict_one(bundle, runner, scenes[0], out, options)
+        yield from predict_one(bundle, runner, share(scenes, part)[0], out, options)
     else:
-        yield from _predict_into(bundle, runner, scenes, out, options)
+        pairs = share(list(zip(scenes, targets(scenes, out, bundle), strict=True)), part)
+        yield from _predict_each(bundle, runner, pairs, options)
 
 
 def _check_dates(bundle: Bundle, *, change: bool) -> None:
@@ -65,24 +78,43 @@ def _check_dates(bundle: Bundle, *, change: bool) -> None:
         )
 
 
-def _predict_into(
-    bundle: Bundle, runner: Runner, scenes: Sequence[str], folder: Path, options: PredictOptions
+def _predict_each(
+    bundle: Bundle, runner: Runner, pairs: Sequence[tuple[str, Path]], options: PredictOptions
 ) -> Iterator[str]:
-    failed = []
-    for scene, target in zip(scenes, targets(scenes, folder, bundle), strict=True):
+    """Predict every scene into its own output; those that another process is writing come last, and are waited for."""
+    for scene, target in pairs:
         if target.exists():
-            yield f"{target}: there already, left alone"
-            continue
+            with contextlib.suppress(SceneError):  # said when its turn comes
+                require_same_outputs(bundle, scene, target, options)
+    failed, left, waited = [], deque(pairs), 0
+    while left:
+        scene, target = left.popleft()
+        existed = target.exists()
         try:
-            yield from predict_one(bundle, runner, scene, target, options)
+            yield from predict_missing(bundle, runner, scene, target, options)
+            waited = 0
         except BandloomError as cause:
-            logger.error("%s: %s", scene, cause)
-            failed.append(scene)
+            if isinstance(cause, BusyOutputError) or (target.exists() and not existed):  # by another process
+                left.append((scene, target))
+                waited = _wait(waited + 1, len(left), cause)
+            else:
+                logger.error("%s: %s", scene, cause)
+                failed.append(scene)
     if failed:
         raise SceneError(
-            f"{len(failed)} of {len(scenes)} scenes failed, the first one {failed[0]}; mend or leave them out and run"
+            f"{len(failed)} of {len(pairs)} scenes failed, the first one {failed[0]}; mend or leave them out and run"
             " the same command again, finished scenes are kept."
         )
+
+
+def _wait(waited: int, left: int, cause: BandloomError) -> int:
+    """Pause once every scene that is left was found busy; return how many were, in a row."""
+    if waited < left:
+        return waited
+    if waited == left:
+        logger.info("waiting: %s", cause)
+    time.sleep(PAUSE_S)
+    return waited
 
 
 def expand(sources: Sequence[str]) -> list[str]:
@@ -95,7 +127,7 @@ def expand(sources: Sequence[str]) -> list[str]:
     for source in sources:
         path = Path(source)
         if path.suffix.lower() == ".txt" and path.is_file():
-            found += [line.strip() for line in path.read_text().splitlines() if line.strip()]
+            found += _lines(path)
         else:
             found += [each.path for each in find_sources([source])]
     if not found:
@@ -103,7 +135,14 @@ def expand(sources: Sequence[str]) -> list[str]:
     return found
 
 
-def share(scenes: Sequence[str], part: str) -> list[str]:
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as cause:
+        raise SceneError(f"the list {path} cannot be read ({cause}); write one path a line, in UTF-8.") from cause
+
+
+def share(scenes: Sequence[T], part: str) -> list[T]:
     """Return every n-th scene from the i-th on, for ``part`` "i/n".
 
     Raises:

@@ -17,6 +17,7 @@ from rasterio.windows import Window
 from bandloom.errors import OutputError
 from bandloom.export.predict.partial_map import DiskRows, disk_errors
 from bandloom.label_set import LabelSet
+from bandloom.output import sync_entry
 from bandloom.png import png
 
 BLOCK_PX = 512
@@ -53,14 +54,17 @@ def listed(labels: LabelSet) -> str:
     return json.dumps([{"value": each.code, "name": each.name, "colour": each.colour} for each in labels.classes])
 
 
-def write_cog(path: Path, pixels: np.ndarray | DiskRows, meaning: MapMeaning, workspace: Path) -> None:
-    """Write ``(H, W, bands)`` uint8 as a COG with overviews, whole or not at all, and read it back.
+def make_cog(path: Path, pixels: np.ndarray | DiskRows, meaning: MapMeaning, workspace: Path) -> Path:
+    """Write ``(H, W, bands)`` uint8 as a COG with overviews into a workspace, and read it back.
 
     Args:
-        path: the final name.
+        path: the final name, which it does not get yet.
         pixels: may be on disk; one row of blocks is held at a time.
         meaning: georeference, names, colours and tags.
         workspace: a folder on the same disk for what is not yet whole.
+
+    Returns:
+        Where the finished file lies.
 
     Raises:
         OutputError: the disk is full, the place cannot be written, or what was read back differs.
@@ -81,9 +85,23 @@ def write_cog(path: Path, pixels: np.ndarray | DiskRows, meaning: MapMeaning, wo
         )
         plain.unlink()
         _check_readback(cog, pixels, path)
-        with cog.open("rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(cog, path)
+        return cog.rename(_ready(path, workspace))
+
+
+def _ready(path: Path, workspace: Path) -> Path:
+    return workspace / f"ready.{path.name}"
+
+
+def write_cog(path: Path, pixels: np.ndarray | DiskRows, meaning: MapMeaning, workspace: Path) -> None:
+    """Write a COG as :func:`make_cog` does, and give it its final name.
+
+    Raises:
+        OutputError: the disk is full, the place cannot be written, or what was read back differs.
+    """
+    made = make_cog(path, pixels, meaning, workspace)
+    with disk_errors(path):
+        sync_entry(made)
+        os.replace(made, path)
 
 
 def _write_plain(path: Path, pixels: np.ndarray | DiskRows, meaning: MapMeaning) -> None:
@@ -129,8 +147,12 @@ def _row_blocks(pixels: np.ndarray | DiskRows) -> Iterator[tuple[Window, np.ndar
         yield Window(0, top, width, rows.shape[0]), rows  # type: ignore[call-arg]
 
 
-def write_picture(path: Path, map_path: Path, colours: Mapping[int, Rgba], workspace: Path) -> None:
-    """Write the map as a PNG in the colours of its classes, transparent where there is none, from its overviews."""
+def make_picture(path: Path, map_path: Path, colours: Mapping[int, Rgba], workspace: Path) -> Path:
+    """Write the map as a PNG in the colours of its classes, transparent where there is none, from its overviews.
+
+    Returns:
+        Where the finished picture lies in the workspace; ``path`` is its final name.
+    """
     with rasterio.open(map_path) as file:
         shrink = max(1.0, max(file.height, file.width) / PICTURE_PX)
         shape = max(1, round(file.height / shrink)), max(1, round(file.width / shrink))
@@ -138,10 +160,15 @@ def write_picture(path: Path, map_path: Path, colours: Mapping[int, Rgba], works
     table = np.zeros((256, 4), np.uint8)
     for code, colour in colours.items():
         table[code] = colour
-    picture = workspace / "picture.png"
+    return make_text(path, png(table[codes]), workspace)
+
+
+def make_text(path: Path, content: str | bytes, workspace: Path) -> Path:
+    """Write a small side file into a workspace; return where it lies. ``path`` is its final name."""
+    ready = _ready(path, workspace)
     with disk_errors(path):
-        picture.write_bytes(png(table[codes]))
-        os.replace(picture, path)
+        ready.write_bytes(content.encode() if isinstance(content, str) else content)
+    return ready
 
 
 def percent(share: np.ndarray, measured: np.ndarray, nodata: int) -> np.ndarray:

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from bandloom.errors import OutputError
 from bandloom.output import output_error
 
 STATE = "state.json"
+PUBLISHING = "publishing"  # is there once files begin to get their final names
 FULL_BELOW_BYTES = 1 << 20  # rasterio hides ENOSPC in its text; this little left means the same
 
 
@@ -28,10 +30,10 @@ def disk_errors(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except RasterioError as cause:  # some of these are OSErrors too, without a number
+        raise _gdal_error(path, cause) from cause
     except OSError as cause:
         raise output_error(path, cause) from cause
-    except RasterioError as cause:
-        raise _gdal_error(path, cause) from cause
 
 
 def _gdal_error(path: Path, cause: RasterioError) -> OutputError:
@@ -63,7 +65,11 @@ class DiskRows:
 
 
 class PartialMap:
-    """Layers of uint8 rows, ``{name: (H, W, bands)}``, appended strip by strip in a hidden folder beside the output."""
+    """Layers of uint8 rows, ``{name: (H, W, bands)}``, appended strip by strip in a hidden folder beside the output.
+
+    As a context manager it removes the folder when the block ends, also by an error; a run that is killed or
+    interrupted (Ctrl-C) leaves it for the next one.
+    """
 
     def __init__(self, out: Path, layers: Mapping[str, tuple[int, int, int]], fingerprint: Mapping[str, Any]) -> None:
         """Make the folder, or take up the one that an interrupted run of the same work left.
@@ -76,14 +82,24 @@ class PartialMap:
         Raises:
             OutputError: the place cannot be written.
         """
-        self.folder = out.with_name(f".{out.name}.partial")
+        self.folder = partial_folder(out)
         self._layers = dict(layers)
         self._fingerprint = json.loads(json.dumps({"work": fingerprint, "layers": self._layers}))
         self.done_px = self._found()
+        self.was_publishing = bool(self.done_px) and (self.folder / PUBLISHING).exists()
         if not self.done_px:
             with disk_errors(out):
                 shutil.rmtree(self.folder, ignore_errors=True)
                 self.folder.mkdir(parents=True)
+
+    def __enter__(self) -> "PartialMap":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or isinstance(error, Exception):
+            self.discard()
 
     def _found(self) -> int:
         try:
@@ -111,9 +127,19 @@ class PartialMap:
         """Return a layer, read from the disk as it is used."""
         return DiskRows(self._file(name), self._layers[name])
 
+    def note_publishing(self) -> None:
+        """Remember that side files with their final names are from now on this run's own."""
+        with disk_errors(self.folder):
+            (self.folder / PUBLISHING).touch()
+
     def discard(self) -> None:
         """Remove the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.raw"
+
+
+def partial_folder(out: Path) -> Path:
+    """Return where the unfinished rows of an output lie."""
+    return out.with_name(f".{out.name}.partial")

@@ -1,24 +1,12 @@
 """A QGIS style beside a map: QGIS reads ``map.qml`` when it opens ``map.tif``, and shows the classes by their names."""
 
-from pathlib import Path
 from xml.etree import ElementTree as xml
 
 from bandloom.label_set import LabelSet
-from bandloom.output import new_output
 
 # the oldest QGIS that this was tried in reads it; later ones read the styles of earlier ones
 QGIS_VERSION = "3.22.0"
 HEAD = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
-
-
-def write_style(path: Path, labels: LabelSet) -> None:
-    """Write the style of a map of these classes, whole or not at all; an interrupted run's own is replaced.
-
-    Raises:
-        OutputError: the disk is full, or the place cannot be written.
-    """
-    with new_output(path, overwrite=True) as temporary:
-        temporary.write_text(style(labels), encoding="utf-8")
 
 
 def style(labels: LabelSet) -> str:

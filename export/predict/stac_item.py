@@ -14,7 +14,6 @@ from bandloom import __version__
 from bandloom.errors import OutputError
 from bandloom.export.bundle.bundle import Bundle
 from bandloom.label_set import LabelSet
-from bandloom.output import new_output
 
 if TYPE_CHECKING:
     from bandloom.shards.scenes import Scene
@@ -33,16 +32,6 @@ MEDIA = {
     "change.json": ("application/json", "data"),
 }
 Grid = tuple[CRS, Affine, tuple[int, ...]]
-
-
-def write_item(path: Path, item: Mapping[str, Any]) -> None:
-    """Write an item, whole or not at all; an interrupted run's own is replaced.
-
-    Raises:
-        OutputError: the disk is full, or the place cannot be written.
-    """
-    with new_output(path, overwrite=True) as temporary:
-        temporary.write_text(json.dumps(item, indent=1) + "\n")
 
 
 def item_of_map(

@@ -18,7 +18,9 @@ from bandloom.export.bundle.answers import probabilities, thresholds
 from bandloom.export.bundle.bundle import Bundle
 from bandloom.export.bundle.record import Contract
 from bandloom.export.bundle.tiling import MAP_PIXEL_M, Tiling, round_up_to_cells
-from bandloom.export.predict.map_scene import PredictOptions
+from bandloom.export.predict.claim import claimed
+from bandloom.export.predict.options import PredictOptions
+from bandloom.export.predict.origin import MEMBER, origin_of
 from bandloom.export.predict.scene_mapper import check_sensor
 from bandloom.export.predict.strips import SceneGroups, Strip, StripReader
 from bandloom.export.runtimes.onnx_runner import Runner
@@ -93,9 +95,11 @@ def write_table(
     if out.suffix.lower() not in TABLE_SUFFIXES:
         raise OutputError(f"the output {out} is no table; give it a name that ends in {', '.join(TABLE_SUFFIXES)}.")
     set_gdal_config("GDAL_CACHEMAX", options.cache_mb << 20)  # bytes, of the whole process
-    with new_output(out) as temporary, open_scene() as scene:
+    with claimed(out), new_output(out) as temporary, open_scene() as scene:
+        origin = origin_of(bundle, scene, options)
         rows = [_row(answer, scene, bundle) for answer in classify_tiles(bundle, runner, open_scene, options)]
-        temporary.write_text(_as_csv(rows) if out.suffix.lower() == ".csv" else _as_geojson(rows, bundle))
+        table = _as_csv(rows) if out.suffix.lower() == ".csv" else _as_geojson(rows, bundle, origin.record())
+        temporary.write_text(table)
         return len(rows)
 
 
@@ -141,11 +145,12 @@ def _as_csv(rows: list[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _as_geojson(rows: list[dict[str, Any]], bundle: Bundle) -> str:
+def _as_geojson(rows: list[dict[str, Any]], bundle: Bundle, origin: dict[str, Any]) -> str:
     """Corners run anticlockwise, as RFC 7946 wants."""
     features = [
         {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [row.pop("ring")]}, "properties": row}
         for row in rows
     ]
-    record = {"type": "FeatureCollection", "bandloom:bundle": bundle.record.name, "features": features}
+    own = {"bandloom:bundle": bundle.record.name, MEMBER: origin}
+    record = {"type": "FeatureCollection", **own, "features": features}
     return json.dumps(record, indent=1) + "\n"

@@ -26,7 +26,7 @@ def serve(
 ) -> None:
     """Answer map requests over HTTP: POST /predict, tiles, /health, /ready, /metrics. Loopback by default."""
     from bandloom.config import load_config
-    from bandloom.export.predict.map_scene import PredictOptions
+    from bandloom.export.predict.options import PredictOptions
     from bandloom.export.serve.limits import Limits
     from bandloom.export.serve.server import parse_names
     from bandloom.export.serve.server import serve as run

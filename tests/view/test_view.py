@@ -19,7 +19,8 @@ from rasterio.warp import transform
 
 from bandloom.errors import BandloomError
 from bandloom.export.bundle.bundle import read_bundle
-from bandloom.export.predict.change import write_change
+from bandloom.export.predict.change import ChangeJob, compare
+from bandloom.export.predict.options import PredictOptions
 from bandloom.view.class_map import ClassMap
 from bandloom.view.fetch_maplibre import SHA256, VENDOR, fetch, is_whole
 from bandloom.view.repeat import predict_command
@@ -202,8 +203,9 @@ def test_the_page_says_when_a_file_goes_away_while_it_is_open(chain: Path, tmp_p
 
 
 def test_a_map_of_what_changed_is_a_map_too(chain: Path, other: Path, tmp_path: Path):
-    out = tmp_path / "change.tif"
-    write_change(chain / "map.tif", other, out, read_bundle(chain / "bundle"), ("before", "after"))
+    scene, later = str(next((chain / "data" / "scenes").iterdir())), "later"
+    job = ChangeJob(read_bundle(chain / "bundle"), (scene, later), tmp_path / "change.tif", PredictOptions())
+    _, out = compare(job, (chain / "map.tif", other), tmp_path)
     with rasterio.open(chain / "map.tif") as first, rasterio.open(other) as second:
         changed = int((first.read(1) != second.read(1)).sum())
     found = ClassMap(out)
@@ -211,7 +213,7 @@ def test_a_map_of_what_changed_is_a_map_too(chain: Path, other: Path, tmp_path: 
     assert found.at(*_middle(found))["name"] in ("changed", "unchanged")  # type: ignore[index]
     command = predict_command(out, found.tags)
     assert command[3] == "--change"
-    assert command[4] == str(next((chain / "data" / "scenes").iterdir()))
+    assert command[4:6] == [scene, later]
 
 
 def _middle(found: ClassMap) -> tuple[float, float]:

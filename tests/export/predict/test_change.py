@@ -103,11 +103,52 @@ def test_a_scene_and_itself_have_not_changed(place, tmp_path, capsys):
     assert set(np.unique(read(tmp_path / "none.tif")[0])) == {0, 255}
 
 
-def test_places_that_share_no_ground_are_refused(place, tmp_path, capsys):
+def test_places_that_share_no_ground_are_refused_and_nothing_says_that_there_is_a_map(place, tmp_path, capsys):
     two = (place / "before.tif", place / "elsewhere.tif")
     assert run("predict", place / "tiny", "--change", *two, "--out", tmp_path / "none.tif") == 2
     assert "share no measured ground" in capsys.readouterr().err
-    assert not (tmp_path / "none.tif").exists()
+    maps = [f"none.{when}.{kind}" for when in ("after", "before") for kind in ("qml", "stac.json", "tif")]
+    assert sorted(each.name for each in tmp_path.iterdir()) == maps
+
+
+def copied(place, tmp_path):
+    """What a change map of before and after left, the change map itself removed."""
+    for made in place.glob("change.*.*"):
+        shutil.copy(made, tmp_path / made.name)
+    for name in ("change.change.json", "change.stac.json"):
+        (tmp_path / name).unlink(missing_ok=True)
+    return {each.name: each.read_bytes() for each in tmp_path.iterdir()}
+
+
+def test_maps_left_behind_are_used_for_the_same_scenes_alone(place, tmp_path, capsys):
+    left = copied(place, tmp_path)
+    kinds = ("qml", "stac.json", "tif")
+    assert set(left) == {f"change.{when}.{kind}" for when in ("after", "before") for kind in kinds}
+    bundle, out = place / "tiny", tmp_path / "change.tif"
+    other = write_tiny_bundle(tmp_path.with_name(f"{tmp_path.name}-other"), seed=7)
+    swapped = (place / "after.tif", place / "before.tif")
+    for words, why in (
+        ((bundle, "--change", *swapped), "change.before.tif is there already, made of another scene"),
+        ((bundle, "--change", place / "before.tif", place / "elsewhere.tif"), "change.after.tif is there already"),
+        ((other, "--change", *reversed(swapped)), "made by another model"),
+        ((bundle, "--change", *reversed(swapped), "--offset", 0), "other options for reading"),
+        ((bundle, "--change", *reversed(swapped), "--confidence"), "change.before.confidence.tif is not"),
+    ):
+        assert run("predict", *words, "--out", out) == 2
+        assert why in capsys.readouterr().err
+        assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == left
+    assert run("predict", bundle, "--change", *reversed(swapped), "--out", out) == 0
+    assert capsys.readouterr().out.count("there already, left alone") == 2
+    np.testing.assert_array_equal(read(out), read(place / "change.tif"))
+
+
+@pytest.mark.parametrize("name", ["change.qml", "change.stac.json", "change.change.json"])
+def test_somebodys_file_beside_the_map_is_not_replaced(place, tmp_path, capsys, name):
+    (tmp_path / name).write_text("mine")
+    two = (place / "before.tif", place / "after.tif")
+    assert run("predict", place / "tiny", "--change", *two, "--out", tmp_path / "change.tif") == 2
+    assert f"{name} exists already" in capsys.readouterr().err
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [(name, "mine")]
 
 
 def test_change_needs_two_scenes(place, tmp_path, capsys):

@@ -328,20 +328,3 @@ def _doctor_on_a_box(box, bundle):
 
 
 VERDICTS = ("pass", "fail", "abse")
-
-
-def test_a_map_names_its_scenes_files_without_this_machines_paths(tmp_path, monkeypatch):
-    from bandloom.export.predict.map_scene import _inside
-
-    product = tmp_path / "product"
-    (product / "IMG").mkdir(parents=True)
-    (product / "item.json").touch()
-    band = str(product / "IMG" / "B02.jp2")
-    assert _inside("scene.tif", "scene.tif") == ""
-    assert _inside(band, str(product)) == "IMG/B02.jp2"
-    assert _inside(band, str(product / "item.json")) == "IMG/B02.jp2"
-    assert _inside("/vsizip/{/home/me/S2.zip}/IMG/B02.jp2", "S2.zip") == "IMG/B02.jp2"
-    assert _inside("/vsicurl/https://example.org/B02.tif", str(product)) == "/vsicurl/https://example.org/B02.tif"
-    assert _inside("/elsewhere/B02.tif", str(product)) is None
-    monkeypatch.chdir("/")  # a service's folder: what was uploaded lies below it, and is nobody's business
-    assert _inside(band, "an upload") is None

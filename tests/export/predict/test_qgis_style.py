@@ -8,7 +8,7 @@ from xml.etree import ElementTree as xml
 
 import pytest
 
-from bandloom.export.predict.qgis_style import style, write_style
+from bandloom.export.predict.qgis_style import style
 from bandloom.label_set import LabelClass, LabelSet
 
 LABELS = LabelSet("two", (LabelClass(3, 'wheat & "rye" <new>', "#ABCDEF"), LabelClass(7, "forêt", "#102030")))
@@ -28,7 +28,7 @@ ASK_QGIS = textwrap.dedent("""
 
 
 def test_a_style_holds_every_class_with_its_code_name_and_colour(tmp_path: Path):
-    write_style(tmp_path / "map.qml", LABELS)
+    (tmp_path / "map.qml").write_text(style(LABELS), encoding="utf-8")
     entries = xml.parse(tmp_path / "map.qml").getroot().iter("paletteEntry")
     assert [(e.get("value"), e.get("color"), e.get("label")) for e in entries] == [
         ("3", "#abcdef", 'wheat & "rye" <new>'),
@@ -59,7 +59,7 @@ def test_qgis_opens_the_map_with_its_classes(tmp_path: Path):
     }
     with rasterio.open(tmp_path / "map.tif", "w", **profile) as file:
         file.write(np.full((4, 4), 3, np.uint8), 1)
-    write_style(tmp_path / "map.qml", LABELS)
+    (tmp_path / "map.qml").write_text(style(LABELS), encoding="utf-8")
     environment = {
         "QT_QPA_PLATFORM": "offscreen",
         "HOME": str(tmp_path),
