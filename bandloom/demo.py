@@ -3,7 +3,6 @@
 The demo only writes configs and types verbs; whatever a stage does here it does on a cluster too.
 """
 
-import json
 import os
 import shlex
 import shutil
@@ -20,6 +19,8 @@ from rich.text import Text
 
 from bandloom.console import console, table
 from bandloom.errors import BandloomError, OutputError
+from bandloom.scores import METRICS, TITLES, read_scores
+from bandloom.tasks import ANSWERS
 
 
 @dataclass(frozen=True)
@@ -199,10 +200,11 @@ def _type(title: str, *arguments: str | Path) -> None:
 def _summary(out: Path, took_s: float) -> None:
     console.rule(Text("Done", "bold"), align="left")
     for task in ("segment", "classify"):
-        record = json.loads((out / task / "metrics.json").read_text())
-        rows = [[row["name"], row["overall"], row["macro_f1"], row["mean_iou"]] for row in record["rows"]]
-        what = "every pixel" if task == "segment" else "every chip"
-        console.print(table(f"A class for {what}, on ground held out", ["", "accuracy", "macro-F1", "mean IoU"], rows))
+        record = read_scores(out / task / METRICS)
+        shown = ("overall", "macro_f1", "mean_iou")
+        rows = [[row.name, *(row.scores[name] for name in shown)] for row in record.rows]
+        what = "every pixel" if ANSWERS[task].per_pixel else "every chip"
+        console.print(table(f"A class for {what}, on ground held out", ["", *(TITLES[name] for name in shown)], rows))
     console.print(f"The map:      {out / 'map.tif'}  (picture: {out / 'map.png'})")
     console.print(f"The runs:     {', '.join(str(out / each) for each in ('pretrain', 'segment', 'classify'))}")
     console.print(f"The bundles:  {out / 'segment.bundle'}, {out / 'classify.bundle'}")

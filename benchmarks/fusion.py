@@ -6,7 +6,6 @@ MiniLM. ``FUSION_OUT=FOLDER`` keeps chips, shards and runs, so that a second cal
 ``FUSION_SCENES`` and ``FUSION_SEEDS`` make a smaller trial. About eight minutes on one core.
 """
 
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from bandloom.finetune.fusion.config import FusionConfig
 from bandloom.finetune.fusion.run import fusion
 from bandloom.run_folder import RunFolder
+from bandloom.scores import ScoreRecord, read_scores
 from bandloom.shards.build.build import build
 from bandloom.shards.build.plan import BuildOptions
 from bandloom.shards.read.shard_set import ShardSet
@@ -79,9 +79,9 @@ def _generated(folder: Path) -> Path:
     return out
 
 
-def _report(path: Path, config: dict[str, Any]) -> dict[str, Any]:
+def _report(path: Path, config: dict[str, Any]) -> ScoreRecord:
     if (path / "metrics.json").exists():
-        return json.loads((path / "metrics.json").read_text())
+        return read_scores(path / "metrics.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     encoder = os.environ.get("BANDLOOM_ENCODER")
     whole = {
@@ -94,26 +94,33 @@ def _report(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     return fusion(FusionConfig.model_validate(whole), RunFolder(path))
 
 
-def _figures(study: str, report: dict[str, Any]) -> list[Figure]:
-    rows = {row["name"]: row for row in report["rows"]}
-    alone, leaks = rows["image only"], "; ".join(report["leaks"]["warnings"]) or "no leak found"
-    verdicts = {each.partition(":")[0]: each for each in report["verdicts"]}
+def _figures(study: str, report: ScoreRecord) -> list[Figure]:
+    rows = {row.name: row for row in report.rows}
+    warnings = (report.leaks or {}).get("warnings", [])
+    alone, leaks = rows["image only"].scores, "; ".join(warnings) or "no leak found"
+    verdicts = {each.partition(":")[0]: each for each in report.verdicts}
     figures = []
     for name, row in rows.items():
         if name == "image only":
             continue
-        low, high = row["interval_95"].get("macro_f1", (float("nan"), float("nan")))
-        over = row.get("over_image_95") or (float("nan"), float("nan"))
+        low, high = row.interval_95.get("macro_f1", (float("nan"), float("nan")))
+        over = row.over_image_95 or (float("nan"), float("nan"))
         note = (
-            f"{row['scored_on']} test chips in {row['blocks']} blocks, {report['seeds']} seeds; accuracy"
-            f" {row['overall']:.3f} (image only {alone['overall']:.3f}); 95 %: {low:.3f} to {high:.3f}, over the"
+            f"{row.scored_on} test chips in {row.blocks} blocks, {len(row.seeds)} seeds; accuracy"
+            f" {row.scores['overall']:.3f} (image only {alone['overall']:.3f}); 95 %: {low:.3f} to {high:.3f}, over the"
             f" image alone {over[0]:+.3f} to {over[1]:+.3f}"
         )
         if name.endswith(", real text"):
             note += f"; {verdicts[name.partition(',')[0]]}; {leaks}"
         figures.append(
             Figure(
-                f"fusion {study}: {name}, macro-F1", row["macro_f1"], "share", "image only", alone["macro_f1"], "", note
+                f"fusion {study}: {name}, macro-F1",
+                row.scores["macro_f1"],
+                "share",
+                "image only",
+                alone["macro_f1"],
+                "",
+                note,
             )
         )
     return figures

@@ -13,12 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bandloom.finetune.baselines.classic import BASELINES
-from bandloom.finetune.baselines.from_scratch import RIVALS
-from bandloom.finetune.report.record import MODEL_ROW, read_blocks
+from bandloom.finetune.report.record import read_blocks
 from bandloom.finetune.scores.confusion import margins
+from bandloom.finetune.tasks.registry import get_task
 from bandloom.output import write_json
 from bandloom.run_folder import commit
+from bandloom.scores import MODEL_ROW, ScoreRecord, read_scores
 from benchmarks.real_inputs import CHIP_SIDE_PX, SETS, bandloom, make_shards, scene_with_mask, unlabelled_sources, write
 from benchmarks.real_table import table
 
@@ -82,7 +82,8 @@ def score(options: argparse.Namespace, name: str, seed: int) -> None:
         if part == "floors":
             steps, batch, chip = FROM_SCRATCH[config["task"]]
             trainer = config["trainer"] | {"steps": steps, "batch_size": batch}
-            names = [*BASELINES[config["task"]], *RIVALS[config["task"]]]
+            task = get_task(config["task"])
+            names = [*task.baselines, *task.networks]
             names.remove("random_vit")  # the model's own run trains that one
             run(
                 options,
@@ -150,7 +151,7 @@ def gather(out: Path, name: str, seed: int) -> dict[str, Any]:
         run = out / f"{part}-{name}-{seed}"
         if not (run / "wall.json").exists():
             continue
-        found = json.loads((run / "metrics.json").read_text())
+        found = flat(read_scores(run / "metrics.json"))
         record["parts"][part] = json.loads((run / "wall.json").read_text()) | {"split": found["split"]["hash"]}
         if part == "dropped":
             names = ("all", *(row["name"] for row in found["bands"][1:]))
@@ -169,6 +170,16 @@ def gather(out: Path, name: str, seed: int) -> dict[str, Any]:
     for row in rows[1:]:  # of the model, not of the first floor
         row["margin_95"] = margins(blocks[MODEL_ROW], blocks[row["name"]]) if "model" in record["parts"] else {}
     return record
+
+
+def flat(record: ScoreRecord) -> dict[str, Any]:
+    """Return a record whose rows hold their scores beside their other keys, as the tables here read them."""
+    found = record.to_dict()
+    for rows in (found["rows"], found.get("bands", [])):
+        for row in rows:
+            row |= row.pop("scores")
+            row["classes"] = [each | each.pop("scores") for each in row.get("classes", [])]
+    return found
 
 
 def make_map(data: Path, out: Path, name: str) -> None:

@@ -7,7 +7,8 @@ from pydantic import Field
 
 from bandloom.config import Config
 from bandloom.finetune.data.split_config import SplitConfig
-from bandloom.finetune.model.task_model import ChangeLabels, HeadKind, Mode, Task
+from bandloom.finetune.model.task_model import ChangeLabels, HeadKind, Mode
+from bandloom.tasks import TaskName
 from bandloom.training.engine import EngineConfig
 from bandloom.training.trainer import TrainerConfig
 
@@ -52,7 +53,7 @@ class FinetuneConfig(Config):
     """``bandloom finetune CONFIG``."""
 
     shards: Path = Field(description="folder of labelled shards")
-    task: Task = Field(
+    task: TaskName = Field(
         default="segment",
         description="segment: a class a 10 m pixel; classify: one a chip; multilabel: any number; change: two dates",
     )

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from bandloom.errors import CheckpointError, ConfigError, LabelError
+from bandloom.errors import CheckpointError, LabelError
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.split_choice import make_split
@@ -11,12 +11,13 @@ from bandloom.finetune.data.split_config import SplitConfig
 from bandloom.finetune.data.splits import TEST, SampleSplit, Split
 from bandloom.finetune.model.checkpoint import load_task_model
 from bandloom.finetune.model.task_model import TaskModel
-from bandloom.finetune.report.record import MODEL_ROW, metrics_record, write_blocks, write_evidence, write_report
+from bandloom.finetune.report.record import metrics_record, write_blocks, write_evidence, write_report
 from bandloom.finetune.report.results import say
-from bandloom.finetune.scores.evaluation import evaluate
-from bandloom.finetune.setting import checkpoint_folder, make_task_data
+from bandloom.finetune.setting import checkpoint_folder
+from bandloom.finetune.tasks.registry import get_task
 from bandloom.model.checkpoint import read_folder
 from bandloom.output import new_output
+from bandloom.scores import MODEL_ROW, ScoreRecord
 from bandloom.shards.read.shard_set import ShardSet
 
 Ground = Literal["own", "all"]
@@ -30,7 +31,7 @@ def evaluate_run(
     ground: Ground | None = None,
     bootstrap: int = 1000,
     batch_size: int = 16,
-) -> dict[str, Any]:
+) -> ScoreRecord:
     """Score a fine-tuned model and write a report into a new folder; returns what ``metrics.json`` holds.
 
     Args:
@@ -54,27 +55,26 @@ def evaluate_run(
     shard_set = ShardSet(shards)
     if ground is None:
         ground = "own" if config and Path(config["shards"]).resolve() == shards.resolve() else "all"
-    if model.task == "multilabel":
-        raise ConfigError(
-            "evaluate scores maps and chips of one class; a multilabel run has its scores in metrics.json."
-        )
-    wanted = FinetuneConfig(shards=shards, task=model.task, change_labels=config.get("change_labels", "classes"))
-    data = make_task_data(shard_set, wanted, _split(ground, config, shard_set, model, folder), model.sensor)
+    task = get_task(model.task)
+    kept = {key: config[key] for key in ("change_labels", "presence") if key in config}
+    wanted = FinetuneConfig(shards=shards, task=model.task, **kept)
+    data = task.make_data(shard_set, wanted, _split(ground, config, shard_set, model, folder), model.sensor)
     check_classes(model, data)
-    tested = evaluate(MODEL_ROW, model, data, TEST, batch_size=batch_size, temperature=model.temperature)
+    tested = task.scorer.look(MODEL_ROW, model, data, TEST, batch_size)
     found = metrics_record(
         [tested.row],
         data,
+        task.scorer,
         bootstrap,
-        calibration=tested.calibration(model.temperature),
+        calibration=tested.calibration(),
         checkpoint=str(folder),
         ground=ground,
     )
     with new_output(out, folder=True) as temporary:
         write_report(temporary, found)
-        write_blocks(temporary, [tested.row], found["split"]["hash"])
-        write_evidence(temporary, tested, data)
-    say(found)
+        write_blocks(temporary, [tested.row], found.split["hash"])
+        write_evidence(temporary, task.scorer, tested, data)
+    say(found, task.scorer)
     return found
 
 
@@ -97,4 +97,4 @@ def _split(ground: Ground, config: dict[str, Any], shards: Any, model: TaskModel
         return SampleSplit("all", {entry.key: TEST for entry in shards.entries if entry.sensor == model.sensor.name})
     if not config:
         raise CheckpointError(f"{folder} does not say under which split it was trained; use --ground all.")
-    return make_split(SplitConfig(**config["split"]), shards, model.task, model.sensor)
+    return make_split(SplitConfig(**config["split"]), shards, get_task(model.task).data, model.sensor)

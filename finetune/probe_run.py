@@ -1,4 +1,4 @@
-"""Probes of a frozen encoder beside the floors: neighbours, a linear map, attention; by bands, by number of labels."""
+"""Probes of a frozen encoder beside the baselines: neighbours, a linear map, attention; by bands, by labels."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,18 +11,21 @@ import torch
 from bandloom.band_subsets import BAND_SUBSETS
 from bandloom.console import console, table
 from bandloom.errors import ConfigError, LabelError
-from bandloom.finetune.baselines.classic import check_names, chosen, run_baselines
+from bandloom.finetune.baselines.classic import check_names, chosen
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.splits import TEST, TRAIN
 from bandloom.finetune.probes.attention import attention_probe
 from bandloom.finetune.probes.frozen_features import Features, frozen_features
 from bandloom.finetune.report.record import metrics_record, write_report
 from bandloom.finetune.report.results import say
-from bandloom.finetune.scores.confusion import Row, block_confusions, scores
+from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions, confusion_matrix, scores
+from bandloom.finetune.scores.row import Row
 from bandloom.finetune.setting import Setting, open_setting
+from bandloom.finetune.tasks.registry import TASKS, get_task
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.probes import nearest_neighbours, ridge
 from bandloom.run_folder import RunFolder
+from bandloom.scores import ScoreRecord
 from bandloom.training.ranks import Ranks
 
 FIT, SCORE, NEIGHBOURS = 20_000, 50_000, 20
@@ -32,7 +35,7 @@ DRAWS = 5  # choices of the few labels that a few-shot score is the mean of
 Predict = Callable[[Features, Features, int], np.ndarray]
 
 
-def probe_run(config: FinetuneConfig, run: RunFolder, *, few_shot: bool = False) -> dict[str, Any]:
+def probe_run(config: FinetuneConfig, run: RunFolder, *, few_shot: bool = False) -> ScoreRecord:
     """Probe the config's encoder on its shards and write a report; returns what ``metrics.json`` holds.
 
     Args:
@@ -43,31 +46,34 @@ def probe_run(config: FinetuneConfig, run: RunFolder, *, few_shot: bool = False)
     Raises:
         BandloomError: the shards, the labels, the split or the checkpoint cannot be used; nothing was written then.
     """
-    if config.task not in ("segment", "classify"):
-        raise ConfigError(f"task {config.task} has no probe; use segment or classify, or fine-tune with mode=frozen.")
-    check_names(config.baselines or (), config.task)
+    task = get_task(config.task)
+    if not task.probed:
+        fitting = " or ".join(each.name for each in TASKS.values() if each.probed)
+        raise ConfigError(f"task {task.name} has no probe; use {fitting}, or fine-tune with mode=frozen.")
+    check_names(config.baselines or (), task.name, task.baselines)
     setting, encoder = open_setting(config, Ranks(0, 0, 1, torch.device("cpu")))
     run.start(config)
     held = {name: _features(setting, encoder, run.path, name) for name in _subsets(setting)}
     untrained = _features(setting, _untrained(setting, encoder), run.path, "13", kept=False)
-    rows = probe_rows(held["13"], setting)
+    rows: list[Row] = [*probe_rows(held["13"], setting)]
     rows += [_row("linear, random weights", _linear, untrained, setting)]
     rows += [
         _row(f"linear, {name} bands", _linear, features, setting) for name, features in held.items() if name != "13"
     ]
-    rows += run_baselines(chosen(config.baselines, setting.data), setting.data, config.trainer.seed)
+    wanted = chosen(config.baselines, setting.data, task.standard, task.baselines)
+    rows += task.run_baselines(wanted, setting.data, config.trainer.seed, task.baselines)
     more = (
         {"few_shot": few_shot_curve({"encoder": held["13"], "random weights": untrained}, setting)} if few_shot else {}
     )
-    record = metrics_record(rows, setting.data, config.bootstrap, unit=_unit(setting), **more)
+    record = metrics_record(rows, setting.data, task.scorer, config.bootstrap, unit=_unit(setting), **more)
     write_report(run.path, record)
-    say(record)
+    say(record, task.scorer)
     if few_shot:
-        console.print(few_shot_table(record["few_shot"]))
+        console.print(few_shot_table(record.few_shot))
     return record
 
 
-def probe_rows(features: Features, setting: Setting) -> list[Row]:
+def probe_rows(features: Features, setting: Setting) -> list[ConfusionRow]:
     """Return the rows of all probes on one encoder's features, the linear one first."""
     probes: dict[str, Predict] = {"linear": _linear, f"{NEIGHBOURS} neighbours": _neighbours}
     if len(features.tokens):
@@ -120,7 +126,7 @@ def _shots_text(shots: int | float) -> str:
     return f"{shots} a class" if isinstance(shots, int) else f"{100 * shots:g} %"
 
 
-def _row(name: str, predict: Predict, features: Features, setting: Setting) -> Row:
+def _row(name: str, predict: Predict, features: Features, setting: Setting) -> ConfusionRow:
     start, seed = time.monotonic(), setting.config.trainer.seed
     train, test = _some(features.of(TRAIN), FIT, seed), _some(features.of(TEST), SCORE, seed)
     if not len(train.labels) or not len(test.labels):
@@ -129,7 +135,14 @@ def _row(name: str, predict: Predict, features: Features, setting: Setting) -> R
         )
     predicted = predict(train, test, len(setting.data.label_set))
     confusions = block_confusions(test.labels, predicted, test.blocks, len(setting.data.label_set))
-    return Row(name, confusions, len(train.labels), len(test.labels), time.monotonic() - start)
+    return ConfusionRow(
+        name=name,
+        kind="probe",
+        seeds=(seed,),
+        confusions=confusions,
+        fitted_on=len(train.labels),
+        seconds=time.monotonic() - start,
+    )
 
 
 def _some(features: Features, most: int, seed: int) -> Features:
@@ -158,8 +171,6 @@ def _attention(train: Features, test: Features, classes: int) -> np.ndarray:
 
 
 def _confusion(labels: np.ndarray, predicted: np.ndarray, setting: Setting) -> np.ndarray:
-    from bandloom.finetune.scores.confusion import confusion_matrix
-
     return confusion_matrix(labels, predicted, len(setting.data.label_set))
 
 
@@ -181,4 +192,4 @@ def _untrained(setting: Setting, encoder: AnyEncoder) -> AnyEncoder:
 
 
 def _unit(setting: Setting) -> str:
-    return "chip" if setting.config.task == "classify" else "token"
+    return "token" if setting.data.answer.per_pixel else "chip"

@@ -1,13 +1,8 @@
 """The same training from other seeds: how much of a score is the luck of weights and order."""
 
 from bandloom.finetune.config import FinetuneConfig
-from bandloom.finetune.data.splits import TEST, TRAIN
-from bandloom.finetune.model.task_model import CHIP_TASKS, TaskModel
-from bandloom.finetune.report.multilabel import tuned_row
-from bandloom.finetune.scores.confusion import HEADLINES, scores
-from bandloom.finetune.scores.multilabel import HEADLINES as MULTILABEL_HEADLINES
-from bandloom.finetune.scores.multilabel import multilabel_scores
-from bandloom.finetune.scores.scoring import score_model
+from bandloom.finetune.data.splits import TRAIN
+from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.setting import Setting
 
 SMALL_CHIPS = 1_000  # a training ground of fewer chips is trained on from three seeds
@@ -25,9 +20,9 @@ def seeds_of(setting: Setting) -> list[int]:
 def training_chips(setting: Setting) -> int:
     """Return how many chips the labelled training ground makes, without overlap."""
     data = setting.data
-    if setting.config.task in CHIP_TASKS:
+    if not data.answer.per_pixel:
         return len(data.indices_of(TRAIN))
-    return int(data.counts.sum((0, 2))[TRAIN]) // setting.chip_px**2
+    return int(data.by_role[TRAIN]) // setting.chip_px**2
 
 
 def with_seed(config: FinetuneConfig, seed: int) -> FinetuneConfig:
@@ -39,8 +34,5 @@ def with_seed(config: FinetuneConfig, seed: int) -> FinetuneConfig:
 def headline_scores(setting: Setting, model: TaskModel) -> dict[str, float]:
     """Return a model's headline scores on the test labels."""
     data, batch = setting.data, setting.config.trainer.batch_size
-    if setting.config.task == "multilabel":
-        found = multilabel_scores(tuned_row("", model, data, batch), data.label_set.names)
-        return {name: found[name] for name in MULTILABEL_HEADLINES}
-    found = scores(score_model("", model, data, TEST, batch).confusion, data.label_set.names)
-    return {name: found[name] for name in HEADLINES}
+    found = setting.task.scorer.other("", model, data, batch).scores(data.label_set.names)
+    return {name: found[name] for name in setting.task.scorer.headlines}

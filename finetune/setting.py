@@ -2,19 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
 from bandloom.band_subsets import BAND_SUBSETS
-from bandloom.errors import ConfigError, LabelError
+from bandloom.errors import ConfigError
 from bandloom.finetune.config import BandsKept, FinetuneConfig
-from bandloom.finetune.data.change import ChangeData
-from bandloom.finetune.data.labelled import TaskData, pick_sensor
-from bandloom.finetune.data.multilabel import MultilabelData
+from bandloom.finetune.data.labelled import TaskData, labels_of, pick_sensor
 from bandloom.finetune.data.split_choice import make_split
-from bandloom.finetune.data.splits import PIXEL_M, Split
-from bandloom.finetune.model.task_model import CHIP_TASKS
+from bandloom.finetune.data.splits import PIXEL_M
+from bandloom.finetune.tasks.registry import get_task
+from bandloom.finetune.tasks.task import FinetuneTask
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.checkpoint import load_encoder
 from bandloom.model.encoder import Encoder, EncoderConfig
@@ -36,6 +35,11 @@ class Setting:
     chip_px: int
     ranks: Ranks
 
+    @property
+    def task(self) -> FinetuneTask:
+        """The record of the config's task."""
+        return get_task(self.config.task)
+
 
 def open_data(config: FinetuneConfig) -> TaskData:
     """Return the labelled samples that a config names, under its split, checked.
@@ -45,20 +49,17 @@ def open_data(config: FinetuneConfig) -> TaskData:
     """
     shards = ShardSet(config.shards)
     sensor = with_bands(pick_sensor(shards, config.sensor), config.bands)
-    if shards.label_set is None:
-        raise LabelError(
-            f"the shards {config.shards} carry no labels; build them from scenes with masks, or choose labelled shards."
-        )
-    split = make_split(config.split, shards, config.task, sensor)
-    data = make_task_data(shards, config, split, sensor)
+    labels_of(shards)
+    task = get_task(config.task)
+    data = task.make_data(shards, config, make_split(config.split, shards, task.data, sensor), sensor)
     smallest = min(int(shards.entries[i].side_px) for i in data.indices)
     if config.chip_px is not None and config.chip_px > smallest:
         raise ConfigError(
             f"chip_px is {config.chip_px}, but samples of {config.shards} are {smallest} pixels wide; use"
             f" {smallest} or less."
         )
-    if config.task == "multilabel" and config.chip_px not in (None, smallest):
-        raise ConfigError(f"chip_px is {config.chip_px}, but multilabel chips are whole samples; leave chip_px out.")
+    if task.answer.several and config.chip_px not in (None, smallest):
+        raise ConfigError(f"chip_px is {config.chip_px}, but {task.name} chips are whole samples; leave chip_px out.")
     return data
 
 
@@ -74,15 +75,6 @@ def with_bands(sensor: Sensor, bands: BandsKept) -> Sensor:
     if not kept:
         raise ConfigError(f"bands is {bands!r}, of which {sensor.name!r} has none; use bands=all.")
     return sensor.subset(kept)
-
-
-def make_task_data(shards: Any, config: FinetuneConfig, split: Split, sensor: Sensor) -> TaskData:
-    """Return the samples of the config's task: with one answer each or by pixel, with several, or pairs of dates."""
-    if config.task == "change":
-        return ChangeData(shards, split, sensor, config.change_labels)
-    if config.task == "multilabel":
-        return MultilabelData(shards, split, sensor, config.presence, config.chip_labels)
-    return TaskData(shards, config.task, split, sensor)
 
 
 def open_setting(config: FinetuneConfig, ranks: Ranks) -> tuple[Setting, AnyEncoder]:
@@ -128,6 +120,6 @@ def checkpoint_folder(path: Path) -> Path:
 def default_chip_px(data: TaskData, encoder: AnyEncoder) -> int:
     """Return the side of a chip: the whole sample to classify, at most 1.2 km of it to segment, if the encoder can."""
     side_m = min(int(data.shards.entries[i].side_px) for i in data.indices) * PIXEL_M
-    wanted_m = side_m if data.task in CHIP_TASKS else min(side_m, DEFAULT_CHIP_M)
+    wanted_m = min(side_m, DEFAULT_CHIP_M) if data.answer.per_pixel else side_m
     wanted_m, step_m = min(wanted_m, encoder.longest_chip_m or wanted_m), encoder.chip_step_m
     return max(1, wanted_m // step_m) * step_m // PIXEL_M

@@ -1,8 +1,8 @@
-"""A fine-tuning run: labelled shards and an encoder in; a model, its scores and its floors out."""
+"""A fine-tuning run: labelled shards and an encoder in; a model, its scores and its baselines out."""
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import torch
 
@@ -12,19 +12,18 @@ from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.splits import VAL
 from bandloom.finetune.model.lora import merge_lora
 from bandloom.finetune.model.task_model import TaskModel, set_trainable
-from bandloom.finetune.report.multilabel import write_multilabel_results
-from bandloom.finetune.report.record import MODEL_ROW
-from bandloom.finetune.report.results import write_results
-from bandloom.finetune.scores.confusion import scores
-from bandloom.finetune.scores.scoring import score_model
+from bandloom.finetune.report.results import Trained, write_results
+from bandloom.finetune.scores.over_seeds import SeedScores
 from bandloom.finetune.seeds import headline_scores, seeds_of, with_seed
 from bandloom.finetune.setting import Setting, open_setting, pretrained_or_random
-from bandloom.finetune.training.batches import chosen_loss, make_loss, training_steps
+from bandloom.finetune.tasks.registry import get_task
+from bandloom.finetune.training.batches import make_loss, training_steps
 from bandloom.finetune.training.warm_start import warm_start
 from bandloom.markers import EXIT_DONE
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.encoder import count_parameters
 from bandloom.run_folder import RunFolder
+from bandloom.scores import MODEL_ROW
 from bandloom.training.engine import Engine
 from bandloom.training.make_engine import make_engine
 from bandloom.training.ranks import Ranks
@@ -35,7 +34,7 @@ SCORING_TIMEOUT_S = 4 * 3600.0  # the other ranks wait while rank 0 scores
 
 
 def finetune(config: FinetuneConfig, run: RunFolder, *, from_scratch: bool = False) -> int:
-    """Train on labels and score beside the floors, or go on from the newest snapshot in ``run``.
+    """Train on labels and score beside the baselines, or go on from the newest snapshot in ``run``.
 
     Returns:
         The exit code: 0 done, 75 stopped after a save.
@@ -59,8 +58,9 @@ def finetune(config: FinetuneConfig, run: RunFolder, *, from_scratch: bool = Fal
 
 def _prepare(config: FinetuneConfig, ranks: Ranks) -> tuple[Setting, TaskModel]:
     """Check everything that can be wrong before the first file is written."""
-    check_names(config.baselines or (), config.task)
-    chosen_loss(config.task, config.loss)
+    task = get_task(config.task)
+    check_names(config.baselines or (), task.name, task.baselines)
+    task.loss(config.loss)
     setting, encoder = open_setting(config, ranks)
     return setting, _task_model(setting, encoder)
 
@@ -91,21 +91,20 @@ def _train_and_score(setting: Setting, model: TaskModel, run: RunFolder) -> int:
     model = cast(TaskModel, trainer.engine.whole_model())
     merge_lora(model.encoder)
     compared = config.compare_random and config.checkpoint is not None
-    rival, code = _beside(setting, run, model, "random", random=True) if compared else (None, EXIT_DONE)
+    untrained, code = _beside(setting, run, model, "random", random=True) if compared else (None, EXIT_DONE)
     if code != EXIT_DONE:
         return code
     others, code = _from_other_seeds(setting, run, model)
     if code != EXIT_DONE:
         return code
     if ranks.rank == 0:
-        write = write_multilabel_results if config.task == "multilabel" else write_results
-        write(setting, model, run, rival, parameters, others)
+        write_results(setting, Trained(model, untrained, parameters, others), run)
     return trainer.finish()
 
 
-def _from_other_seeds(setting: Setting, run: RunFolder, model: TaskModel) -> tuple[list[dict[str, Any]], int]:
+def _from_other_seeds(setting: Setting, run: RunFolder, model: TaskModel) -> tuple[list[SeedScores], int]:
     """Train again from every further seed; returns their scores, and the exit code."""
-    records: list[dict[str, Any]] = []
+    records: list[SeedScores] = []
     seeds = seeds_of(setting)
     for number, seed in enumerate(seeds[1:], 2):
         if setting.ranks.rank == 0:
@@ -120,7 +119,7 @@ def _from_other_seeds(setting: Setting, run: RunFolder, model: TaskModel) -> tup
         if code != EXIT_DONE:
             return records, code
         if setting.ranks.rank == 0:
-            records.append({"name": MODEL_ROW, "seed": seed, **headline_scores(own, other)})
+            records.append(SeedScores(MODEL_ROW, seed, headline_scores(own, other)))
     return records, EXIT_DONE
 
 
@@ -153,23 +152,21 @@ def _beside(setting: Setting, run: RunFolder, model: TaskModel, name: str, *, ra
 def _trainer(setting: Setting, model: TaskModel, run: RunFolder, *, curve_points: int = 0) -> Trainer:
     config = setting.config.trainer
     engine = make_engine(model, config.engine, setting.ranks, config.steps, model.encoder.config.depth)
-    looks = curve_points if setting.config.task != "multilabel" else 0  # it has no confusion matrix
+    looks = curve_points if setting.task.scorer.curve else 0
     hooks = [(max(1, config.steps // looks), _validation(setting, engine, run))] if looks else []
     return Trainer(run, config, engine, Task(make_loss(setting), lambda state: training_steps(setting, state), hooks))
 
 
 def _validation(setting: Setting, engine: Engine, run: RunFolder) -> Callable[[int], None]:
     """Return a hook that scores some validation ground and writes it into the metrics, for the learning curve."""
-    few = setting.data.some(VAL, CURVE_SAMPLES)
+    few, scorer = setting.data.some(VAL, CURVE_SAMPLES), setting.task.scorer
 
     def look(step: int) -> None:
         model = cast(TaskModel, engine.whole_model())  # every rank takes part, rank 0 looks
         if setting.ranks.rank == 0:
-            found = scores(
-                score_model("validation", model, few, VAL, setting.config.trainer.batch_size).confusion,
-                few.label_set.names,
-            )
-            run.log(step, "score", validation_macro_f1=found["macro_f1"], validation_overall=found["overall"])
+            row = scorer.shown("validation", model, few, VAL, setting.config.trainer.batch_size)
+            found = row.scores(few.label_set.names)
+            run.log(step, "score", **{key: found[name] for key, name in scorer.curve.items()})
         setting.ranks.barrier()
 
     return look

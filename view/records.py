@@ -9,6 +9,7 @@ import yaml
 
 from bandloom.errors import RunFolderError
 from bandloom.run_folder import read_lines
+from bandloom.scores import SCHEMA_VERSION, ScoreRecord, read_scores
 from bandloom.view.class_map import ClassMap
 from bandloom.view.repeat import build_command, export_command, predict_command, run_command
 
@@ -17,14 +18,18 @@ KINDS = {
     "pretrain": "Pretraining",
     "finetune": "Fine-tuning",
     "probe": "Probe",
-    "baselines": "Floors",
+    "baselines": "Baselines",
     "evaluate": "Evaluation",
     "align": "Alignment",
     "bundle": "Bundle",
     "map": "Map",
     "run": "Run",
 }
-KNOWN_SCHEMAS = {"metrics.json": ("schema", 1), "bundle.json": ("schema_version", 2), "manifest.json": ("version", 2)}
+KNOWN_SCHEMAS = {
+    "metrics.json": ("schema_version", SCHEMA_VERSION),
+    "bundle.json": ("schema_version", 2),
+    "manifest.json": ("version", 2),
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class Record:
         config: the resolved config, empty where the stage has none.
         environment: versions, commit and command.
         lines: the lines of ``metrics.jsonl``; of shards, those of ``samples.jsonl``.
+        scores: of what scored rows, their record.
         result: the stage's own record: metrics.json, bundle.json, manifest.json or a STAC item.
         pictures: PNG files, sorted by name.
         command: what makes it again.
@@ -54,6 +60,7 @@ class Record:
     command: list[str] = field(default_factory=list)
     quarantine: list[dict[str, Any]] = field(default_factory=list)
     thumbnails: dict[int, Path] = field(default_factory=dict)
+    scores: ScoreRecord | None = None
 
     @property
     def name(self) -> str:
@@ -118,6 +125,7 @@ def _run_record(path: Path) -> Record:
         result,
         sorted((path / "pictures").glob("*.png")),
         run_command(environment),
+        scores=read_scores(path / "metrics.json") if "rows" in result else None,
     )
 
 

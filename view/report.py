@@ -8,6 +8,7 @@ import yaml
 
 from bandloom.errors import MissingExtraError, RunFolderError
 from bandloom.output import new_output
+from bandloom.scores import TITLES
 from bandloom.view.charts import line_chart
 from bandloom.view.records import KINDS, Record, read_record
 from bandloom.view.sections import facts_of, sections_of
@@ -86,14 +87,12 @@ def compare(records: Sequence[Record]) -> list[Section]:
     curves = {name: record.curve("train", "loss") for name, record in zip(names, records, strict=True)}
     chart = line_chart(curves, "loss", log=True)
     figure = [f"<figure><figcaption>Loss</figcaption>{chart}</figure>"] if chart else []
-    scores = [
-        [name, *(_score(record, key) for key in ("overall", "macro_f1", "mean_iou"))]
-        for name, record in zip(names, records, strict=True)
-        if record.result.get("rows")
-    ]
+    first = {name: each.scores.rows[0] for name, each in zip(names, records, strict=True) if each.scores is not None}
+    held = list(dict.fromkeys(score for row in first.values() for score in row.scores))
+    scores = [[name, *(row.scores.get(score) for score in held)] for name, row in first.items()]
     found = [
         Section("Where the configs differ", tables=table(["", *names], rows)),
-        Section("Scores", _ground(records), tables=table(("", "accuracy", "macro-F1", "mean IoU"), scores)),
+        Section("Scores", _ground(records), tables=table(["", *(TITLES.get(score, score) for score in held)], scores)),
         Section("Losses", charts=figure),
     ]
     return [each for each in found if each.tables or each.charts]
@@ -101,12 +100,8 @@ def compare(records: Sequence[Record]) -> list[Section]:
 
 def _ground(records: Sequence[Record]) -> str:
     """Say whether scores can be compared: whether the same ground tested them."""
-    hashes = {(each.result.get("split") or {}).get("hash") for each in records if each.result.get("rows")}
+    hashes = {each.scores.split.get("hash") for each in records if each.scores is not None}
     return "" if len(hashes) < 2 else "They were tested on different ground (their splits differ): compare no digits."
-
-
-def _score(record: Record, key: str) -> Any:
-    return record.result["rows"][0].get(key)
 
 
 def _flat(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bandloom.run_folder import read_lines
+from bandloom.scores import TITLES, scores_of
 
 LIMITS = (
     "Scores hold for ground, seasons, sensors and processing levels like those of the data above. An encoder alone"
@@ -79,8 +80,10 @@ def _frozen(lines: list[dict[str, Any]]) -> list[str]:
 def _bands(record: Mapping[str, Any], lines: list[dict[str, Any]]) -> list[str]:
     """Return accuracy over band subsets: of a fine-tuned model's maps or chips, or of an encoder's probe."""
     if record.get("bands"):
-        rows = {"all" if each["name"] == "fine-tuned" else each["name"]: each["overall"] for each in record["bands"]}
-        return _table("accuracy", rows, "The other bands absent, nothing trained again:")
+        bands = scores_of(record).bands
+        score = bands[0].headline[0]
+        rows = {"all" if each.kind == "model" else each.name: each.scores[score] for each in bands}
+        return _table(TITLES.get(score, score), rows, "The other bands absent, nothing trained again:")
     last = _last_scores(lines)
     rows = {name.removeprefix("ridge_"): value for name, value in last.items() if name.startswith("ridge_")}
     if not rows:

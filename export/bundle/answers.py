@@ -15,7 +15,7 @@ def probabilities(contract: Contract, logits: np.ndarray, axis: int = 0) -> np.n
     changes no class.
     """
     cooled = logits / np.float32(contract.temperature)
-    if contract.task == "multilabel":
+    if contract.answer.several:
         return 1 / (1 + np.exp(-cooled.clip(-80, 80)))
     raised = np.exp(cooled - cooled.max(axis=axis, keepdims=True))
     return raised / raised.sum(axis=axis, keepdims=True)
@@ -23,7 +23,7 @@ def probabilities(contract: Contract, logits: np.ndarray, axis: int = 0) -> np.n
 
 def decisions(contract: Contract, logits: np.ndarray) -> np.ndarray:
     """Return what is decided for ``(B, K, ...)``: the likeliest class ``(B, ...)``, or ``(B, K)`` bool of several."""
-    if contract.task != "multilabel":
+    if not contract.answer.several:
         return logits.argmax(axis=1)
     return probabilities(contract, logits, axis=1) >= thresholds(contract)
 

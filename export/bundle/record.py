@@ -11,13 +11,12 @@ from bandloom.config import Config
 from bandloom.export.bundle.tiling import Tiling
 from bandloom.label_set import IGNORE_INDEX, LabelSet
 from bandloom.sensors import Sensor
+from bandloom.tasks import ANSWERS, Answer, TaskName
 
 SCHEMA_VERSION = 2  # 2: the tasks multilabel and change, temperature, thresholds
 CONTRACT_KEY = "bandloom.contract"  # the entry of an engine's own metadata that ties it to its record
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
-Task = Literal["segment", "classify", "multilabel", "change"]
-MAP_TASKS = ("segment", "change")  # a class a pixel; the others answer once a tile
 DATES = ("before", "after")
 
 
@@ -47,7 +46,7 @@ class Contract(Config):
     even when its checksums were made anew.
     """
 
-    task: Task
+    task: TaskName
     sensor: dict[str, Any] = Field(description="the sensor's whole record")
     groups: tuple[GroupRecord, ...] = Field(min_length=1)
     token_m: int = Field(gt=0)
@@ -77,14 +76,19 @@ class Contract(Config):
         return LabelSet.from_dict(self.label_set)
 
     @property
+    def answer(self) -> Answer:
+        """The form of the model's answer."""
+        return ANSWERS[self.task]
+
+    @property
     def makes_map(self) -> bool:
-        """Whether there is a class for every pixel, rather than an answer for every tile."""
-        return self.task in MAP_TASKS
+        """Whether there is an answer for every pixel, rather than one for every tile."""
+        return self.answer.per_pixel
 
     @property
     def dates(self) -> int:
         """How many dates of the same ground go in, the earlier one's bands first in every group."""
-        return len(DATES) if self.task == "change" else 1
+        return self.answer.dates
 
     @property
     def tiling(self) -> Tiling:
@@ -169,9 +173,9 @@ class BundleRecord(Config):
         raise KeyError(precision)
 
 
-def group_records(sensor: Sensor, task: Task) -> tuple[GroupRecord, ...]:
+def group_records(sensor: Sensor, task: TaskName) -> tuple[GroupRecord, ...]:
     """Return the inputs of a model: the sensor's groups, of two dates stacked band group by band group."""
-    dates = tuple(f"@{date}" for date in DATES) if task == "change" else ("",)
+    dates = tuple(f"@{date}" for date in DATES) if ANSWERS[task].dates > 1 else ("",)
     return tuple(
         GroupRecord(
             name=g.name,
@@ -186,7 +190,7 @@ def group_records(sensor: Sensor, task: Task) -> tuple[GroupRecord, ...]:
 def contract_of(
     sensor: Sensor,
     label_set: LabelSet,
-    task: Task,
+    task: TaskName,
     token_m: int,
     tiling: Tiling,
     statistics: dict[str, dict[str, float]],

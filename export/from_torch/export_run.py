@@ -21,7 +21,7 @@ from bandloom.export.from_torch.parity import torch_logits
 from bandloom.export.from_torch.write_features import write_features
 from bandloom.export.from_torch.write_model import write_precision
 from bandloom.export.runtimes.verify import verify
-from bandloom.finetune.model.task_model import CHIP_TASKS, TaskModel
+from bandloom.finetune.model.task_model import TaskModel
 from bandloom.output import new_output
 
 GOLDEN_CHIPS = 4
@@ -175,7 +175,7 @@ def default_tiling(model: TaskModel, margin_px: int | None = None, taper_px: int
     Two and a quarter times the tiles of none of either; at equal numbers of tiles a taper does more against seams than
     a margin (docs/decisions/tiling.md).
     """
-    if model.task in CHIP_TASKS:
+    if not model.answer.per_pixel:
         return Tiling(model.chip_px)
     least = CELL_PX if model.chip_px >= 4 * CELL_PX else 0
     margin, taper = (max(model.chip_px // part // CELL_PX * CELL_PX, least) for part in (12, 6))

@@ -125,7 +125,7 @@ def _row(answer: TileAnswer, scene: "Scene", bundle: Bundle) -> dict[str, Any]:
 def _said(shares: np.ndarray, contract: Contract) -> dict[str, Any]:
     """Return the likeliest class, or every class that is there where there may be several."""
     labels = contract.get_label_set()
-    if contract.task == "multilabel":
+    if contract.answer.several:
         there = np.flatnonzero(shares >= thresholds(contract)).tolist()
         return {"classes": [labels.names[k] for k in there], "codes": [labels.codes[k] for k in there]}
     best = int(shares.argmax())

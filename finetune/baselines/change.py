@@ -1,4 +1,4 @@
-"""Floors of change detection: classify each date and compare, or classify the pair of spectra."""
+"""Baselines of change detection: classify each date and compare, or classify the pair of spectra."""
 
 import time
 
@@ -10,7 +10,7 @@ from bandloom.finetune.data.labelled import Labelled, TaskData
 from bandloom.finetune.data.own_bands import pixel_bands
 from bandloom.finetune.data.splits import TEST, TRAIN
 from bandloom.finetune.model.task_model import split_dates
-from bandloom.finetune.scores.confusion import Row, block_confusions
+from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions
 from bandloom.label_set import IGNORE_INDEX
 
 FIT_PIXELS = 20_000
@@ -22,7 +22,7 @@ def pair_bands(found: Labelled, data: TaskData) -> np.ndarray:
     return np.concatenate([one, two - one])
 
 
-def post_classification(name: str, data: TaskData, seed: int) -> Row:
+def post_classification(name: str, data: TaskData, seed: int) -> ConfusionRow:
     """Map the land cover of each date with one pixel forest; ground has changed where the two maps differ.
 
     The oldest way there is (Singh 1989): its errors are those of both maps together.
@@ -43,8 +43,19 @@ def post_classification(name: str, data: TaskData, seed: int) -> Row:
         predicted[known] = changed(*(each.astype(np.uint8) for each in maps))
         for block, matrix in block_confusions(found.label, predicted, found.blocks, 2).items():
             total[block] = total.get(block, 0) + matrix
-    row = Row(name, total, len(classes), 0, time.monotonic() - start)
-    return Row(name, total, len(classes), int(row.confusion.sum()), row.seconds)
+    return ConfusionRow(
+        name=name,
+        kind="classic",
+        seeds=(seed,),
+        confusions=total,
+        fitted_on=len(classes),
+        seconds=time.monotonic() - start,
+    )
+
+
+def knows_both_dates(data: TaskData) -> bool:
+    """Tell whether labels give the classes of both dates, rather than a mask of what changed."""
+    return isinstance(data, ChangeData) and data.labels == "classes"
 
 
 def training_pixels(data: ChangeData, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,34 +1,27 @@
-"""The floors that a score stands beside: majority, and classic classifiers on pixels and on chip statistics.
+"""The baselines that a score stands beside: majority, and classic classifiers on pixels and on chip statistics.
 
-Many published models are two or three points above such floors. All of them see the same split, the same labels and all
-bands; what was subsampled for speed is stated in the row.
+Many published models are two or three points above such baselines. All of them see the same split, the same labels and
+all bands; what was subsampled for speed is stated in the row. Which of them a task has is said in its own file in
+``finetune/tasks/``.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bandloom.console import track
 from bandloom.errors import ConfigError, nearest
-from bandloom.finetune.baselines.change import pair_bands, post_classification
-from bandloom.finetune.baselines.classifiers import (
-    Classifier,
-    forest,
-    linear_svm,
-    logistic,
-    majority,
-    neighbours,
-    rbf_svm,
-)
+from bandloom.finetune.baselines.classifiers import Classifier
 from bandloom.finetune.baselines.features import chip_statistics, context_bands, random_conv
-from bandloom.finetune.data.change import ChangeData
 from bandloom.finetune.data.labelled import Labelled, TaskData
 from bandloom.finetune.data.own_bands import pixel_bands
 from bandloom.finetune.data.splits import TEST, TRAIN
-from bandloom.finetune.scores.confusion import Row, block_confusions
+from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions
+from bandloom.finetune.scores.row import Row
 from bandloom.label_set import IGNORE_INDEX
+from bandloom.scores import RowKind
 
 FIT_PIXELS, SCORE_PIXELS = 20_000, 50_000
 FIT_SVM = 5_000  # a kernel SVM's time grows with the square of its rows
@@ -36,19 +29,19 @@ MAJORITY = "majority"
 
 
 @dataclass(frozen=True)
-class _Table:
+class Table:
     """Rows of features ``(N, F)`` with their labels and blocks ``(N,)``."""
 
     features: np.ndarray
     labels: np.ndarray
     blocks: np.ndarray
 
-    def some(self, most: int, seed: int) -> "_Table":
+    def some(self, most: int, seed: int) -> "Table":
         """Return at most ``most`` rows."""
         if len(self.labels) <= most:
             return self
         picked = np.random.default_rng(seed).choice(len(self.labels), most, replace=False)
-        return _Table(self.features[picked], self.labels[picked], self.blocks[picked])
+        return Table(self.features[picked], self.labels[picked], self.blocks[picked])
 
 
 Features = Callable[[Labelled, TaskData], np.ndarray]
@@ -61,79 +54,104 @@ class Baseline:
     features: Features
     make: Callable[[int], Classifier]
     most: int = FIT_PIXELS
+    kind: RowKind = "classic"
 
 
 @dataclass(frozen=True)
 class OwnBaseline:
-    """A floor that is more than a classifier on a table: scores itself, given its name, the data and a seed."""
+    """A baseline that is more than a classifier on a table.
+
+    Args:
+        score: scores itself, given its name, the data and a seed.
+        fits: whether it can be scored on these labels.
+    """
 
     score: Callable[[str, TaskData, int], Row]
+    fits: Callable[[TaskData], bool] = lambda data: True
+    kind: RowKind = "classic"
 
 
-def run_baselines(
-    names: Sequence[str], data: TaskData, seed: int = 0, known: Mapping[str, "Baseline | OwnBaseline"] | None = None
-) -> list[Row]:
+Known = Mapping[str, Baseline | OwnBaseline]
+
+
+def run_baselines(names: Sequence[str], data: TaskData, seed: int, known: Known) -> list[Row]:
     """Fit and score the named baselines on the split's own training and test labels.
 
     Args:
-        names: see :data:`BASELINES`; ``majority`` fits every task.
+        names: some of ``known``.
         data: labelled samples under a split.
         seed: of the classifiers and of the subsampling.
-        known: baselines by name; None: those of :data:`BASELINES` for the task.
+        known: baselines by name, such as a task's own.
 
     Raises:
-        ConfigError: a name is unknown or made for another task.
+        ConfigError: a name is unknown.
     """
-    if known is None:
-        check_names(names, data.task)
-    rows, tables = [], {}
+    check_names(names, data.task, known)
+    rows: list[Row] = []
+    tables: dict[Features, tuple[Table, Table]] = {}
     for name in track(list(names), "baselines"):
-        baseline = (known or BASELINES[data.task])[name]
+        baseline = known[name]
         if isinstance(baseline, OwnBaseline):
             rows.append(baseline.score(name, data, seed))
             continue
         if baseline.features not in tables:
-            tables[baseline.features] = (
-                _collect(data, TRAIN, baseline.features, FIT_PIXELS, seed),
-                _collect(data, TEST, baseline.features, SCORE_PIXELS, seed),
-            )
-        train, test = tables[baseline.features]
-        rows.append(_score(name, baseline.make(seed), (train.some(baseline.most, seed), test), len(data.label_set)))
+            tables[baseline.features] = tables_of(data, baseline.features, seed)
+        rows.append(_score(name, baseline, seed, tables[baseline.features], len(data.label_set)))
     return rows
 
 
-def check_names(names: Sequence[str], task: str, more: Iterable[str] = ()) -> None:
-    """Check that every baseline exists for the task, or is one of ``more``.
+def check_names(names: Sequence[str], task: str, known: Sequence[str] | Mapping[str, object]) -> None:
+    """Check that every baseline exists for the task.
 
     Raises:
         ConfigError: naming the nearest that does.
     """
-    known = [*BASELINES.get(task, MULTILABEL), *more]
     for name in names:
         if name not in known:
             raise ConfigError(
-                f"there is no baseline {name!r} for {task}; use {', '.join(known)}.{nearest(name, known)}"
+                f"there is no baseline {name!r} for {task}; use {', '.join(known)}.{nearest(name, list(known))}"
             )
 
 
-def _score(name: str, classifier: Classifier, tables: tuple[_Table, _Table], classes: int) -> Row:
-    train, test = tables
+def chosen(names: Sequence[str] | None, data: TaskData, among: Sequence[str], known: Known) -> list[str]:
+    """Return the names given, or those among the task's that these labels allow."""
+    return list(names) if names is not None else [name for name in among if _fits(known.get(name), data)]
+
+
+def _fits(baseline: Baseline | OwnBaseline | None, data: TaskData) -> bool:
+    return not isinstance(baseline, OwnBaseline) or baseline.fits(data)
+
+
+def tables_of(data: TaskData, features: Features, seed: int) -> tuple[Table, Table]:
+    """Return at most about :data:`FIT_PIXELS` training rows and :data:`SCORE_PIXELS` test rows of some features."""
+    return _collect(data, TRAIN, features, FIT_PIXELS, seed), _collect(data, TEST, features, SCORE_PIXELS, seed)
+
+
+def _score(name: str, baseline: Baseline, seed: int, tables: tuple[Table, Table], classes: int) -> ConfusionRow:
+    train, test = tables[0].some(baseline.most, seed), tables[1]
+    classifier = baseline.make(seed)
     start = time.monotonic()
     classifier.fit(train.features, train.labels)
-    predicted = classifier.predict(test.features)
-    confusions = block_confusions(test.labels, predicted, test.blocks, classes)
-    return Row(name, confusions, len(train.labels), len(test.labels), time.monotonic() - start)
+    confusions = block_confusions(test.labels, classifier.predict(test.features), test.blocks, classes)
+    return ConfusionRow(
+        name=name,
+        kind=baseline.kind,
+        seeds=(seed,),
+        confusions=confusions,
+        fitted_on=len(train.labels),
+        seconds=time.monotonic() - start,
+    )
 
 
-def _collect(data: TaskData, role: int, of: Features, most: int, seed: int) -> _Table:
+def _collect(data: TaskData, role: int, of: Features, most: int, seed: int) -> Table:
     """Gather at most about ``most`` labels of a role, evenly from all samples."""
     indices = data.indices_of(role)
-    total = int(data.counts.sum((0, 2))[role])
+    total = int(data.by_role[role])
     share = min(1.0, most / max(total, 1))
     rng = np.random.default_rng(seed)
     parts = [_draw(found, of(found, data), share, rng) for found in _found(data, indices, role)]
     features, labels, blocks = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return _Table(features, labels, blocks)
+    return Table(features, labels, blocks)
 
 
 def _found(data: TaskData, indices: np.ndarray, role: int) -> Iterator[Labelled]:
@@ -154,19 +172,23 @@ def _draw(
     return values[:, known].T, found.label[known], found.blocks[known]
 
 
-def _pixel(found: Labelled, data: TaskData) -> np.ndarray:
+def pixel_spectrum(found: Labelled, data: TaskData) -> np.ndarray:
+    """Return every band of each pixel, ``(C, H, W)``."""
     return pixel_bands(found.groups, data.sensor)
 
 
-def _context(found: Labelled, data: TaskData) -> np.ndarray:
+def pixel_surroundings(found: Labelled, data: TaskData) -> np.ndarray:
+    """Return every band of each pixel, with mean and deviation around it."""
     return context_bands(pixel_bands(found.groups, data.sensor))
 
 
-def _statistics(found: Labelled, data: TaskData) -> np.ndarray:
+def statistics_of_chip(found: Labelled, data: TaskData) -> np.ndarray:
+    """Return statistics of every band over a chip, ``(F,)``."""
     return chip_statistics(found.groups, data.sensor)
 
 
-def _random_conv(found: Labelled, data: TaskData) -> np.ndarray:
+def random_filters(found: Labelled, data: TaskData) -> np.ndarray:
+    """Return random convolutional features of each pixel, or their means over a chip."""
     features = random_conv(pixel_bands(found.groups, data.sensor), *band_statistics(data))
     return features if found.label.ndim else features.mean((-2, -1))
 
@@ -176,47 +198,3 @@ def band_statistics(data: TaskData) -> tuple[np.ndarray, np.ndarray]:
     slots = [slot for group in data.sensor.groups for slot in group.slots]
     mean, std = (np.array([data.shards.statistics[key][slot] for slot in slots]) for key in ("mean", "std"))
     return mean, std
-
-
-BASELINES: dict[str, dict[str, Baseline | OwnBaseline]] = {
-    "segment": {
-        MAJORITY: Baseline(_pixel, majority),
-        "pixel_logistic": Baseline(_pixel, logistic),
-        "pixel_rf": Baseline(_pixel, forest),
-        "context_rf": Baseline(_context, forest),
-        "pixel_knn": Baseline(_pixel, neighbours),
-        "pixel_linear_svm": Baseline(_pixel, linear_svm),
-        "pixel_svm": Baseline(_pixel, rbf_svm, FIT_SVM),
-        "random_conv": Baseline(_random_conv, logistic),
-    },
-    "classify": {
-        MAJORITY: Baseline(_statistics, majority),
-        "stats_knn": Baseline(_statistics, neighbours),
-        "stats_logistic": Baseline(_statistics, logistic),
-        "stats_rf": Baseline(_statistics, forest),
-        "stats_svm": Baseline(_statistics, rbf_svm, FIT_SVM),
-        "stats_linear_svm": Baseline(_statistics, linear_svm),
-        "random_conv": Baseline(_random_conv, logistic),
-    },
-    "change": {
-        MAJORITY: Baseline(pair_bands, majority),
-        "post_classification": OwnBaseline(post_classification),
-        "pair_logistic": Baseline(pair_bands, logistic),
-        "pair_rf": Baseline(pair_bands, forest),
-    },
-}
-# what every fine-tuning run is scored beside; `bandloom baselines` runs all of them, and networks from scratch
-MULTILABEL = ("base_rates", "stats_logistic", "stats_rf")  # of chips with several classes; made in multilabel_results
-STANDARD: dict[str, tuple[str, ...]] = {
-    "segment": (MAJORITY, "pixel_logistic", "pixel_rf", "context_rf"),
-    "classify": (MAJORITY, "stats_knn", "stats_logistic", "stats_rf", "stats_svm"),
-    "change": (MAJORITY, "post_classification", "pair_logistic", "pair_rf"),
-}
-
-
-def chosen(names: Sequence[str] | None, data: TaskData, among: Mapping[str, Sequence[str]] = STANDARD) -> list[str]:
-    """Return the names given, or those of the task that these labels allow."""
-    if names is not None:
-        return list(names)
-    only_mask = isinstance(data, ChangeData) and data.labels == "mask"
-    return [name for name in among[data.task] if not (only_mask and name == "post_classification")]

@@ -2,37 +2,33 @@
 
 import math
 import time
-from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
 
 from bandloom.console import track
-from bandloom.finetune.baselines.pixel_networks import PixelNetwork, UNet, timm_classifier
-from bandloom.finetune.data.splits import TEST, TRAIN
-from bandloom.finetune.model.task_model import TaskModel
-from bandloom.finetune.scores.confusion import Row
-from bandloom.finetune.scores.scoring import score_model
+from bandloom.finetune.data.splits import TRAIN
+from bandloom.finetune.scores.row import Row
 from bandloom.finetune.setting import Setting
 from bandloom.finetune.training.batches import make_loss, training_steps
-from bandloom.finetune.training.warm_start import warm_start
-from bandloom.model.encoder import Encoder, EncoderConfig
-from bandloom.model.statistics import Statistics
 
 PEAK_LR, WARMUP = 1e-3, 0.05  # AdamW's usual rate for networks from scratch; share of the steps that warms up
 
 
-def run_rivals(names: list[str], setting: Setting) -> list[Row]:
+def run_networks(names: list[str], setting: Setting) -> list[Row]:
     """Train each named network from random weights for ``trainer.steps`` steps and score it on the test labels."""
-    rows = []
+    rows: list[Row] = []
+    seed, task = setting.config.trainer.seed, setting.task
     for name in names:
         start = time.monotonic()
-        torch.manual_seed(setting.config.trainer.seed)
-        model = RIVALS[setting.config.task][name](setting)
+        torch.manual_seed(seed)
+        model: Any = task.networks[name](setting.data, setting.config, setting.chip_px)  # a task model's interface
         fit(name, model, setting)
-        row = score_model(name, model, setting.data, TEST, setting.config.trainer.batch_size)  # pyright: ignore[reportArgumentType]  (same interface)
-        fitted_on = int(setting.data.counts.sum((0, 2))[TRAIN])
-        rows.append(Row(name, row.confusions, fitted_on, row.scored_on, time.monotonic() - start))
+        row = task.scorer.other(name, model, setting.data, setting.config.trainer.batch_size)
+        fitted_on, seconds = setting.data.labels_in(TRAIN), time.monotonic() - start
+        rows.append(replace(row, kind="network", seeds=(seed,), fitted_on=fitted_on, seconds=seconds))
     return rows
 
 
@@ -55,34 +51,3 @@ def fit(name: str, model: nn.Module, setting: Setting) -> None:
 def learning_rate(step: int, steps: int) -> float:
     """Return the share of the peak at a step: a linear rise, then half a cosine."""
     return min(1.0, (step + 1) / max(1, WARMUP * steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-def _on_pixels(make: Callable[[int, int], nn.Module]) -> Callable[[Setting], nn.Module]:
-    def build(setting: Setting) -> nn.Module:
-        data = setting.data
-        network = make(len(data.sensor.slots), len(data.label_set))
-        statistics = Statistics.from_mapping(data.shards.statistics)
-        return PixelNetwork(network, data.sensor, data.label_set, setting.config.task, setting.chip_px, statistics)
-
-    return build
-
-
-def _random_vit(setting: Setting) -> nn.Module:
-    config, data = setting.config, setting.data
-    encoder = Encoder(
-        EncoderConfig.of_size(config.size, token_m=config.token_m), Statistics.from_mapping(data.shards.statistics)
-    )
-    model = TaskModel(encoder, data.sensor, data.label_set, config.task, setting.chip_px)
-    warm_start(model, data, config)
-    return model
-
-
-RIVALS: dict[str, dict[str, Callable[[Setting], nn.Module]]] = {
-    "segment": {"unet": _on_pixels(UNet), "random_vit": _random_vit},
-    "change": {"random_vit": _random_vit},
-    "classify": {
-        "resnet50": _on_pixels(lambda bands, classes: timm_classifier("resnet50", bands, classes)),
-        "efficientnet_b0": _on_pixels(lambda bands, classes: timm_classifier("efficientnet_b0", bands, classes)),
-        "random_vit": _random_vit,
-    },
-}

@@ -4,18 +4,23 @@ They see every band on the 10 m grid, normalised as the encoder normalises, and 
 the same code trains and scores them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bandloom.finetune.model.task_model import Task, normalised_pixels
+from bandloom.finetune.config import FinetuneConfig
+from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.model.task_model import TaskModel, normalised_pixels
+from bandloom.finetune.training.warm_start import warm_start
 from bandloom.label_set import LabelSet
 from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
+from bandloom.model.encoder import Encoder, EncoderConfig
 from bandloom.model.statistics import Statistics
 from bandloom.sensors import Sensor
+from bandloom.tasks import TaskName
 
 
 class PixelNetwork(nn.Module):
@@ -31,7 +36,13 @@ class PixelNetwork(nn.Module):
     """
 
     def __init__(
-        self, network: nn.Module, sensor: Sensor, label_set: LabelSet, task: Task, chip_px: int, statistics: Statistics
+        self,
+        network: nn.Module,
+        sensor: Sensor,
+        label_set: LabelSet,
+        task: TaskName,
+        chip_px: int,
+        statistics: Statistics,
     ) -> None:
         super().__init__()
         self.network, self.sensor, self.label_set, self.task, self.chip_px = network, sensor, label_set, task, chip_px
@@ -87,3 +98,30 @@ def _double(inward: int, outward: int) -> nn.Sequential:
     for channels in (inward, outward):
         layers += [nn.Conv2d(channels, outward, 3, padding=1), nn.GroupNorm(8, outward), nn.GELU()]
     return nn.Sequential(*layers)
+
+
+NetworkMaker = Callable[[TaskData, FinetuneConfig, int], nn.Module]  # of labels, a config and the side of a chip
+
+
+def on_pixels(make: Callable[[int, int], nn.Module]) -> NetworkMaker:
+    """Return a maker of networks that see every band on the 10 m grid.
+
+    Args:
+        make: from C bands and K classes to a network.
+    """
+
+    def build(data: TaskData, config: FinetuneConfig, chip_px: int) -> nn.Module:
+        network = make(len(data.sensor.slots), len(data.label_set))
+        statistics = Statistics.from_mapping(data.shards.statistics)
+        return PixelNetwork(network, data.sensor, data.label_set, config.task, chip_px, statistics)
+
+    return build
+
+
+def random_vit(data: TaskData, config: FinetuneConfig, chip_px: int) -> nn.Module:
+    """Return the fine-tuned network itself, of the config's size, from random weights."""
+    statistics = Statistics.from_mapping(data.shards.statistics)
+    encoder = Encoder(EncoderConfig.of_size(config.size, token_m=config.token_m), statistics)
+    model = TaskModel(encoder, data.sensor, data.label_set, config.task, chip_px)
+    warm_start(model, data, config)
+    return model

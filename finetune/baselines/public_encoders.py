@@ -56,7 +56,7 @@ def external_baseline(folder: Path) -> tuple[str, Baseline]:
         planes = external_features(encode, config, found, data)
         return planes if found.label.ndim else planes.mean((-2, -1))
 
-    return f"{config.model} ({folder.name})", Baseline(features, logistic)
+    return f"{config.model} ({folder.name})", Baseline(features, logistic, kind="public encoder")
 
 
 @torch.no_grad()

@@ -1,20 +1,22 @@
 """Labelled shards under a split: the same ground, labels and blocks for a network and for its baselines."""
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from bandloom.console import logger
 from bandloom.errors import LabelError, ShardError
-from bandloom.finetune.data.own_bands import measured, own_bands
-from bandloom.finetune.data.splits import BUFFER, ROLES, TEST, TRAIN, Split, extent_role
-from bandloom.finetune.model.task_model import Task
-from bandloom.label_set import IGNORE_INDEX, LabelSet
+from bandloom.finetune.data.own_bands import own_bands
+from bandloom.finetune.data.splits import ROLES, TEST, TRAIN, Split
+from bandloom.label_set import LabelSet
 from bandloom.sensors import Sensor
+from bandloom.shards.read.loader import Batch
+from bandloom.tasks import Answer, TaskName
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,11 @@ class Labelled:
     blocks: np.ndarray
 
 
-class TaskData:
-    """The labelled samples of one sensor in a shard set, with their roles.
+class TaskData(ABC):
+    """The labelled samples of one sensor in a shard set, with their roles; a class of its own for each kind of label.
 
     Args:
         shards: a :class:`bandloom.shards.read.shard_set.ShardSet`.
-        task: ``segment`` reads label rasters, ``classify`` class indices.
         split: gives pixels and chips their roles.
         sensor: which sensor's samples; one that lacks bands of the shards' own is given the others alone.
 
@@ -48,42 +49,45 @@ class TaskData:
         LabelError: there are no labels of that kind.
     """
 
-    def __init__(self, shards: Any, task: Task, split: Split, sensor: Sensor) -> None:
-        if shards.label_set is None:
-            raise LabelError(
-                f"the shards {shards.path} carry no labels; build them from scenes with masks or class folders, such as"
-                " `bandloom shards synth`, or add labels with `bandloom labels prepare`."
-            )
-        self.shards, self.task, self.split, self.sensor = shards, task, split, sensor
-        self.label_set: LabelSet = shards.label_set
-        entries = enumerate(shards.entries)
-        self.indices = np.array([i for i, e in entries if e.sensor == sensor.name and has_label(e, task)], np.int64)
-        if not len(self.indices):
-            if task == "multilabel":
-                return  # its own class looks for other kinds of labels
-            what = "a class of its own" if task == "classify" else "a label raster"
-            raise LabelError(
-                f"no sample of {sensor.name} in {shards.path} has {what}, which task={task} needs; choose the other"
-                " task, another sensor, or other shards."
-            )
+    answer: ClassVar[Answer]
+    needs: ClassVar[str]  # what a sample must have, for an error
 
+    def __init__(self, shards: Any, split: Split, sensor: Sensor) -> None:
+        self.shards, self.split, self.sensor = shards, split, sensor
+        self.label_set: LabelSet = labels_of(shards)
+        self.indices = self._find()
+
+    @property
+    def task(self) -> TaskName:
+        """The task that the labels teach."""
+        return self.answer.task
+
+    @classmethod
+    @abstractmethod
+    def has_label(cls, entry: Any) -> bool:
+        """Tell whether a sample has this kind of label."""
+
+    @classmethod
+    def usable(cls, entry: Any) -> bool:
+        """Tell whether a sample has this kind of label and is no copy of another."""
+        return entry.split != "duplicate" and cls.has_label(entry)
+
+    @classmethod
+    def surveyed(cls) -> "type[TaskData] | None":
+        """Return the data whose counts choose the side of a split's blocks; None: where the chips lie has to do."""
+        return cls
+
+    @abstractmethod
     def labelled(self, index: int, role: int) -> Labelled | None:
         """Return a sample with the labels of ``role``, or None when it has none there."""
-        entry = self.shards.entries[index]
-        corner = (entry.x_m, entry.y_m)
-        if self.task == "classify":
-            side = int(entry.side_px)
-            if extent_role(self.split, entry, side) != role:
-                return None
-            block = self.split.blocks(entry, corner, (side, side))[side // 2, side // 2]
-            sample = self.read(index)
-            groups = self.own(sample.groups)
-            return Labelled(sample.key, groups, np.array(sample.class_index, np.uint8), np.array(block))
-        sample = self.read(index)
-        label = mask_label(sample.label, sample.groups, self.split.roles(entry, corner, sample.label.shape), role)
-        if (label == IGNORE_INDEX).all():
-            return None
-        return Labelled(sample.key, self.own(sample.groups), label, self.split.blocks(entry, corner, label.shape))
+
+    @abstractmethod
+    def count(self, index: int) -> np.ndarray:
+        """Return a sample's labels by role and class, ``(3, K)`` int64."""
+
+    def training_batch(self, batch: Batch) -> Batch:
+        """Return what a network is shown of a loader's batch, and what it learns of it: training labels alone."""
+        return replace(batch, groups=dict(self.own(batch.groups)), sensor=self.sensor)
 
     def read(self, index: int) -> Any:
         """Return a sample with its groups and labels; a subclass may put it together from several."""
@@ -95,8 +99,8 @@ class TaskData:
 
     def samples(self, role: int) -> Iterator[Labelled]:
         """Yield every sample that has labels of ``role``, in the shards' order."""
-        for index in self.indices_of(role):
-            found = self.labelled(int(index), role)
+        for index in self.indices_of(role).tolist():
+            found = self.labelled(index, role)
             if found is not None:
                 yield found
 
@@ -104,7 +108,7 @@ class TaskData:
         """Return the indices of samples that have labels of ``role``."""
         return self.indices[self.counts[:, role].sum(-1) > 0]
 
-    def some(self, role: int, most: int) -> "TaskData":
+    def some(self, role: int, most: int) -> Self:
         """Return a view of at most ``most`` samples that have labels of ``role``, evenly picked."""
         indices = self.indices_of(role)
         picked = (
@@ -118,10 +122,16 @@ class TaskData:
     @cached_property
     def counts(self) -> np.ndarray:
         """Labels by sample, role and class, ``(N, 3, K)`` int64."""
-        table = np.zeros((len(self.indices), len(ROLES), len(self.label_set)), np.int64)
-        for row, index in enumerate(self.indices.tolist()):
-            table[row] = self._count(index)
-        return table
+        return np.stack([self.count(index) for index in self.indices.tolist()])
+
+    @property
+    def by_role(self) -> np.ndarray:
+        """How many labels each role has, ``(3,)``."""
+        return self.counts.sum((0, 2))
+
+    def labels_in(self, role: int) -> int:
+        """Return how many labels a role has to be trained or scored on."""
+        return int(self.by_role[role])
 
     def check(self) -> None:
         """Check that every role has labels, and that the classes to score were trained on; warn of those that were not.
@@ -129,13 +139,13 @@ class TaskData:
         Raises:
             LabelError: a role has no labels, or no class of the test was trained on; another split can mend it.
         """
-        by_role, by_class = self.counts.sum((0, 2)), self.counts.sum(0)  # (3,), (3, K)
         for role in (0, 1, 2):
-            if not by_role[role]:
+            if not self.by_role[role]:
                 raise LabelError(
-                    f"the split leaves no label for {ROLES[role]} ({_roles_text(by_role)}); use smaller blocks"
+                    f"the split leaves no label for {ROLES[role]} ({_roles_text(self.by_role)}); use smaller blocks"
                     " (split.block_m), another split.seed, or more labelled ground."
                 )
+        by_class = self.counts.sum(0)  # (3, K)
         tested = by_class[TEST] > 0
         untaught = tested & (by_class[TRAIN] == 0)
         names = ", ".join(np.array(self.label_set.names)[untaught].tolist())
@@ -157,54 +167,30 @@ class TaskData:
         labels = {ROLES[r]: dict(zip(self.label_set.names, totals[r].tolist(), strict=True)) for r in range(3)}
         return {**self.split.describe(), "labels": labels, "samples": len(self.indices)}
 
-    def _count(self, index: int) -> np.ndarray:
-        entry, classes = self.shards.entries[index], len(self.label_set)
-        table = np.zeros((len(ROLES), classes), np.int64)
-        if self.task == "classify":
-            role = extent_role(self.split, entry, int(entry.side_px))
-            if role != BUFFER:
-                table[role, entry.class_index] = 1
-            return table
-        sample = self.read(index)
-        check_label(sample.label, sample.groups, self.label_set, sample.key)
-        roles = self.split.roles(entry, (entry.x_m, entry.y_m), sample.label.shape)
-        known = (sample.label != IGNORE_INDEX) & measured(sample.groups) & (roles != BUFFER)
-        pair = roles[known].astype(np.int64) * classes + sample.label[known]
-        return table + np.bincount(pair, minlength=table.size).reshape(table.shape)
+    def _find(self) -> np.ndarray:
+        """Return the indices of the sensor's samples that have this kind of label."""
+        entries = enumerate(self.shards.entries)
+        indices = np.array([i for i, e in entries if e.sensor == self.sensor.name and self.usable(e)], np.int64)
+        if not len(indices):
+            raise LabelError(
+                f"no sample of {self.sensor.name} in {self.shards.path} has {self.needs}, which task={self.task} needs;"
+                " choose the other task, another sensor, or other shards."
+            )
+        return indices
 
 
-def has_label(entry: Any, task: Task) -> bool:
-    """Tell whether a sample has the kind of label that a task learns from, and is no copy of another."""
-    if entry.split == "duplicate":
-        return False
-    return entry.class_index is not None if task == "classify" else entry.has_label
-
-
-def mask_label(label: np.ndarray, groups: Mapping[int, np.ndarray], roles: np.ndarray, role: int) -> np.ndarray:
-    """Return the labels ``(..., H, W)`` of one role on measured ground, 255 elsewhere."""
-    return np.where((roles == role) & measured(groups), label, np.uint8(IGNORE_INDEX))
-
-
-def check_label(label: np.ndarray, groups: Mapping[int, np.ndarray], label_set: LabelSet, key: str) -> None:
-    """Check one label raster against its image and its label set.
+def labels_of(shards: Any) -> LabelSet:
+    """Return the label set of labelled shards.
 
     Raises:
-        LabelError: it has another size than the image, or holds an index beyond the classes.
+        LabelError: they have none.
     """
-    gsd_m, finest = min(groups.items())
-    shape = tuple(side * gsd_m // 10 for side in finest.shape[-2:])
-    if label.shape != shape:
+    if shards.label_set is None:
         raise LabelError(
-            f"the label of {key} is {label.shape[0]} x {label.shape[1]} pixels, its image {shape[0]} x {shape[1]} of"
-            " 10 m; warp the mask onto the image's grid (nearest), as `bandloom labels prepare` does."
+            f"the shards {shards.path} carry no labels; build them from scenes with masks or class folders, such as"
+            " `bandloom shards synth`, or add labels with `bandloom labels prepare`."
         )
-    beyond = label[(label >= len(label_set)) & (label != IGNORE_INDEX)]
-    if beyond.size:
-        raise LabelError(
-            f"the label of {key} holds the class index {int(beyond[0])}, but label set {label_set.name!r} has"
-            f" {len(label_set)} classes (indices 0 to {len(label_set) - 1}, {IGNORE_INDEX} for none); build the shards"
-            " again with the label set that the mask was drawn with."
-        )
+    return shards.label_set
 
 
 def pick_sensor(shards: Any, name: str | None) -> Sensor:

@@ -2,20 +2,24 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bandloom.errors import LabelError
-from bandloom.finetune.data.labelled import Labelled, TaskData
+from bandloom.finetune.data.chips import ChipData
+from bandloom.finetune.data.labelled import TaskData, labels_of
 from bandloom.finetune.data.own_bands import measured
-from bandloom.finetune.data.splits import BUFFER, ROLES, Split, extent_role
+from bandloom.finetune.data.splits import Split
 from bandloom.label_set import IGNORE_INDEX, LabelSet
 from bandloom.sensors import Sensor
+from bandloom.shards.read.loader import Batch
+from bandloom.tasks import ANSWERS
 
 
-class MultilabelData(TaskData):
+class MultilabelData(ChipData):
     """Whole samples with a target ``(K,)`` of noughts and ones.
 
     Args:
@@ -29,47 +33,67 @@ class MultilabelData(TaskData):
         LabelError: no sample has a class, or the table cannot be read or names an unknown class.
     """
 
+    answer = ANSWERS["multilabel"]
+
     def __init__(self, shards: Any, split: Split, sensor: Sensor, presence: float, table: Path | None = None) -> None:
-        names = None if table is None else read_table(table, shards.label_set)
+        self._presence = presence
+        self._names = None if table is None else read_table(table, labels_of(shards))
         self._targets: dict[int, np.ndarray] = {}
-        super().__init__(shards, "multilabel", split, sensor)
-        for index, entry in enumerate(shards.entries):
-            if entry.sensor == sensor.name and entry.split != "duplicate":
-                target = self._target(index, presence, names)
-                if target is not None and target.any():
-                    self._targets[index] = target
-        if not self._targets:
-            raise LabelError(
-                f"no sample of {sensor.name} in {shards.path} shows a class; task=multilabel needs label"
-                " rasters, class folders, or chip_labels=TABLE.json."
-            )
-        self.indices = np.array(sorted(self._targets), np.int64)
+        super().__init__(shards, split, sensor)
         self._by_key = {shards.entries[index].key: target for index, target in self._targets.items()}
+
+    @classmethod
+    def has_label(cls, entry: Any) -> bool:
+        """Tell whether a sample may have classes: a table can name any."""
+        return True
+
+    @classmethod
+    def usable(cls, entry: Any) -> bool:
+        """Tell whether a sample takes part in a split: all do."""
+        return True
+
+    @classmethod
+    def surveyed(cls) -> type[TaskData] | None:
+        """Return None: the classes of chips are many and overlap, so where the chips lie has to do."""
+        return None
 
     def targets(self, keys: Sequence[str]) -> np.ndarray:
         """Return the targets of samples by key, ``(B, K)`` float32."""
         return np.stack([self._by_key[key] for key in keys]).astype(np.float32)
 
-    def labelled(self, index: int, role: int) -> Labelled | None:
-        """Return a sample whose label is its target ``(K,)``, or None when it has another role."""
-        entry, side = self.shards.entries[index], int(self.shards.entries[index].side_px)
-        if extent_role(self.split, entry, side) != role:
-            return None
-        block = self.split.blocks(entry, (entry.x_m, entry.y_m), (side, side))[side // 2, side // 2]
-        sample = self.shards.read(index)
-        return Labelled(sample.key, self.own(sample.groups), self._targets[index], np.array(block))
+    def training_batch(self, batch: Batch) -> Batch:
+        """Return a batch whose ``class_index`` are targets ``(B, K)`` float32 and that has no label raster."""
+        return replace(super().training_batch(batch), label=None, class_index=self.targets(batch.keys))
 
-    def _count(self, index: int) -> np.ndarray:
-        entry, table = self.shards.entries[index], np.zeros((len(ROLES), len(self.label_set)), np.int64)
-        role = extent_role(self.split, entry, int(entry.side_px))
-        if role != BUFFER:
-            table[role] = self._targets[index]
-        return table
+    def labels_in(self, role: int) -> int:
+        """Return how many chips a role has."""
+        return len(self.indices_of(role))
 
-    def _target(self, index: int, presence: float, names: dict[str, np.ndarray] | None) -> np.ndarray | None:
+    def target(self, index: int, sample: Any) -> np.ndarray:
+        """Return a sample's target ``(K,)``."""
+        return self._targets[index]
+
+    def add_label(self, counts: np.ndarray, index: int) -> None:
+        """Add a sample's target to counts ``(K,)``."""
+        counts += self._targets[index]
+
+    def _find(self) -> np.ndarray:
+        for index, entry in enumerate(self.shards.entries):
+            if entry.sensor == self.sensor.name and entry.split != "duplicate":
+                target = self._target(index)
+                if target is not None and target.any():
+                    self._targets[index] = target
+        if not self._targets:
+            raise LabelError(
+                f"no sample of {self.sensor.name} in {self.shards.path} shows a class; task=multilabel needs label"
+                " rasters, class folders, or chip_labels=TABLE.json."
+            )
+        return np.array(sorted(self._targets), np.int64)
+
+    def _target(self, index: int) -> np.ndarray | None:
         entry = self.shards.entries[index]
-        if names is not None:
-            return names.get(scene_key(entry.key))
+        if self._names is not None:
+            return self._names.get(scene_key(entry.key))
         target = np.zeros(len(self.label_set), np.uint8)
         if entry.class_index is not None:
             target[entry.class_index] = 1
@@ -79,7 +103,7 @@ class MultilabelData(TaskData):
         sample = self.shards.read(index)
         known = sample.label[(sample.label != IGNORE_INDEX) & measured(sample.groups)]
         counts = np.bincount(known, minlength=len(self.label_set))
-        target[counts >= max(1.0, presence * known.size)] = 1
+        target[counts >= max(1.0, self._presence * known.size)] = 1
         return target
 
 

@@ -1,4 +1,4 @@
-"""Bands of a sample: a subset of a sensor, every band on the 10 m grid, and where anything was measured."""
+"""Bands of a sample: a subset of a sensor, a square of it, every band on the 10 m grid, where anything was measured."""
 
 from collections.abc import Mapping
 
@@ -46,6 +46,16 @@ def own_bands(groups: Mapping[int, np.ndarray], stored: Sensor, sensor: Sensor) 
         if places:
             kept[group.gsd_m] = groups[group.gsd_m][..., places, :, :]
     return kept
+
+
+def cut(groups: Mapping[int, np.ndarray], y_px: int, x_px: int, side_px: int) -> dict[int, np.ndarray]:
+    """Cut a square chip at a 10 m pixel that lies on the 60 m grid; what lies outside is absent."""
+    chip = {}
+    for gsd, group in groups.items():
+        y, x, side = (value * PIXEL_M // gsd for value in (y_px, x_px, side_px))
+        part = group[:, y : y + side, x : x + side]
+        chip[gsd] = np.pad(part, ((0, 0), (0, side - part.shape[1]), (0, side - part.shape[2])))
+    return chip
 
 
 def pixel_bands(groups: Mapping[int, np.ndarray], sensor: Sensor) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from bandloom.console import logger
 from bandloom.errors import ConfigError
-from bandloom.finetune.data.labelled import TaskData, has_label
+from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.split_config import SplitConfig
 from bandloom.finetune.data.splits import (
     BUFFER,
@@ -21,7 +21,6 @@ from bandloom.finetune.data.splits import (
     given_split,
     ordered_split,
 )
-from bandloom.finetune.model.task_model import Task
 from bandloom.sensors import Sensor
 
 BLOCK_SIDES_M = (9600, 4800, 2400, 1200, 600, 300)
@@ -29,27 +28,29 @@ FEWEST_TEST_BLOCKS = 3  # an interval by blocks needs some
 LOOKED_AT = 200  # samples from which the side of a block is chosen
 
 
-def make_split(config: SplitConfig, shards: Any, task: Task, sensor: Sensor) -> Split:
+def make_split(config: SplitConfig, shards: Any, kind: type[TaskData], sensor: Sensor) -> Split:
     """Return the split that the config names.
+
+    Args:
+        config: which kind of split, and its sizes.
+        shards: a :class:`bandloom.shards.read.shard_set.ShardSet`.
+        kind: the class of the labelled samples that will be put under the split.
+        sensor: which sensor's samples.
 
     Raises:
         ConfigError: the shards lack what this kind of split needs.
     """
-    entries = [
-        entry
-        for entry in shards.entries
-        if entry.sensor == sensor.name and (task == "multilabel" or has_label(entry, task))
-    ]
+    entries = [entry for entry in shards.entries if entry.sensor == sensor.name and kind.usable(entry)]
     if config.kind == "given":
         return given_split(entries)
     if config.kind in ("scene", "time", "longitude"):
         return _grouped(config, entries)
     if config.kind == "random":
         logger.warning("a random split lets the model see its test pixels' neighbours; use split.kind=block to publish")
-        return _random(config, entries, task)
+        return _random(config, entries, kind)
     if any(entry.epsg is None for entry in entries):
         raise ConfigError("split.kind=block needs samples with a place; use split.kind=given, scene or random.")
-    return _blocks(config, shards, task, sensor)
+    return _blocks(config, shards, kind, sensor)
 
 
 def scene_of(key: str) -> str:
@@ -57,7 +58,7 @@ def scene_of(key: str) -> str:
     return re.sub(r"_r\d+_c\d+$", "", key)
 
 
-def _blocks(config: SplitConfig, shards: Any, task: Task, sensor: Sensor) -> BlockSplit:
+def _blocks(config: SplitConfig, shards: Any, kind: type[TaskData], sensor: Sensor) -> BlockSplit:
     """Return the largest blocks that give every role its share and every class a place in training and test."""
     if config.block_m is not None:
         return _block_split(config, config.block_m)
@@ -66,7 +67,7 @@ def _blocks(config: SplitConfig, shards: Any, task: Task, sensor: Sensor) -> Blo
         if side <= config.buffer_m:
             break
         split = _block_split(config, side)
-        shares, classes = _what_it_gives(shards, task, split, sensor)
+        shares, classes = _what_it_gives(shards, kind, split, sensor)
         if not all(given >= 0.5 * wanted for given, wanted in zip(shares, _wanted(config), strict=True)):
             continue
         some = some or split
@@ -75,17 +76,17 @@ def _blocks(config: SplitConfig, shards: Any, task: Task, sensor: Sensor) -> Blo
     return some or _block_split(config, BLOCK_SIDES_M[-1])
 
 
-def _what_it_gives(shards: Any, task: Task, split: BlockSplit, sensor: Sensor) -> tuple[np.ndarray, bool]:
+def _what_it_gives(shards: Any, kind: type[TaskData], split: BlockSplit, sensor: Sensor) -> tuple[np.ndarray, bool]:
     """Return each role's share of the labels looked at, and whether every class is in training and test."""
-    if task == "multilabel":  # where the chips lie has to do; their classes are many and overlap
+    surveyed = kind.surveyed()
+    if surveyed is None:
         return _shares_of_chips(shards, split, sensor), True
-    looked_at: Task = "segment" if task == "change" else task  # pairs lie on the ground of their single dates
-    data = TaskData(_Subset(shards, looked_at), looked_at, split, sensor)
+    data = surveyed(_Subset(shards, surveyed), split, sensor)
     counts = data.counts.sum(0)  # (3, K)
     occurs = counts.sum(0) > 0.01 * counts.sum()
     everywhere = bool((counts[0][occurs] > 0).all() and (counts[2][occurs] > 0).all())
     tested_m2 = counts[2].sum() * PIXEL_M**2
-    if data.task == "segment" and tested_m2 < FEWEST_TEST_BLOCKS * data.split.describe()["block_m"] ** 2:
+    if data.answer.per_pixel and tested_m2 < FEWEST_TEST_BLOCKS * data.split.describe()["block_m"] ** 2:
         everywhere = False
     return counts.sum(1) / max(counts.sum(), 1), everywhere
 
@@ -105,8 +106,9 @@ def _block_split(config: SplitConfig, side: int) -> BlockSplit:
     return BlockSplit(side, config.buffer_m, config.val, config.test, config.seed)
 
 
-def _random(config: SplitConfig, entries: Sequence[Any], task: Task) -> Split:
-    if task == "segment" and all(entry.epsg is not None for entry in entries):
+def _random(config: SplitConfig, entries: Sequence[Any], kind: type[TaskData]) -> Split:
+    single_pixels = kind.answer.per_pixel and kind.answer.dates == 1
+    if single_pixels and all(entry.epsg is not None for entry in entries):
         return BlockSplit(PIXEL_M, 0, config.val, config.test, config.seed)
     return ordered_split("random", {e.key: [e.key] for e in entries}, config.val, config.test, seed=config.seed)
 
@@ -132,8 +134,8 @@ def _grouped(config: SplitConfig, entries: Sequence[Any]) -> Split:
 class _Subset:
     """At most :data:`LOOKED_AT` labelled samples of a shard set, spread evenly, each read once."""
 
-    def __init__(self, shards: Any, task: Task) -> None:
-        labelled = [i for i, entry in enumerate(shards.entries) if has_label(entry, task)]
+    def __init__(self, shards: Any, kind: type[TaskData]) -> None:
+        labelled = [i for i, entry in enumerate(shards.entries) if kind.usable(entry)]
         picked = np.unique(np.linspace(0, len(labelled) - 1, min(LOOKED_AT, len(labelled))).astype(int))
         self._indices = [labelled[i] for i in picked]
         self._shards, self.path, self.label_set, self.sensors = shards, shards.path, shards.label_set, shards.sensors

@@ -10,7 +10,7 @@ import torch
 
 from bandloom.console import console, logger, track
 from bandloom.errors import LabelError
-from bandloom.finetune.baselines.classic import check_names, run_baselines
+from bandloom.finetune.baselines.classic import check_names
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TEST, TRAIN
@@ -22,14 +22,17 @@ from bandloom.finetune.fusion.leaks import Leaks, find_leaks
 from bandloom.finetune.fusion.model import Kind
 from bandloom.finetune.fusion.table import IMAGE, fusion_table, gains, rows_of, seed_scores, summed_row, verdict
 from bandloom.finetune.report.record import metrics_record, write_report
-from bandloom.finetune.scores.confusion import Row, margins
+from bandloom.finetune.scores.confusion import ConfusionRow
+from bandloom.finetune.scores.row import Row
 from bandloom.finetune.setting import open_data
+from bandloom.finetune.tasks.classify import CLASSIFY
 from bandloom.finetune.text.captions.words import class_words
 from bandloom.finetune.text.text_model.sources import TextSource, open_text
 from bandloom.finetune.text.text_model.vectors import KeptVectors
 from bandloom.model.statistics import Statistics
 from bandloom.output import new_output, write_json
 from bandloom.run_folder import RunFolder
+from bandloom.scores import ScoreRecord
 
 KEPT = "text_vectors.safetensors"
 
@@ -47,7 +50,7 @@ class Study:
     leaks: Leaks
 
 
-def fusion(config: FusionConfig, run: RunFolder, *, from_scratch: bool = False) -> dict[str, Any]:
+def fusion(config: FusionConfig, run: RunFolder, *, from_scratch: bool = False) -> ScoreRecord:
     """Fit and score every row over the seeds, or go on with the rows that ``run`` lacks; returns ``metrics.json``.
 
     Raises:
@@ -60,17 +63,18 @@ def fusion(config: FusionConfig, run: RunFolder, *, from_scratch: bool = False) 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     images = Images(config, study.data, Statistics.from_mapping(study.data.shards.statistics), device)
     rows, seeds = _rows(study, images, run.path)
-    record = fusion_record(study, rows, seeds)
+    baselines = CLASSIFY.run_baselines(config.baselines, study.data, 0, CLASSIFY.baselines)
+    record = fusion_record(study, rows, baselines, seeds)
     write_report(run.path, record)
     console.print(fusion_table(record))
-    for line in (*study.leaks.warnings, *record["verdicts"]):
+    for line in (*study.leaks.warnings, *record.verdicts):
         logger.info("%s", line)
     return record
 
 
 def prepare(config: FusionConfig) -> Study:
     """Check everything that can be wrong before the first file is written."""
-    check_names(config.baselines, "classify")
+    check_names(config.baselines, CLASSIFY.name, CLASSIFY.baselines)
     data = open_data(FinetuneConfig(shards=config.shards, task="classify", sensor=config.sensor, split=config.split))
     data.check()
     chips = chips_of(data)
@@ -84,16 +88,18 @@ def prepare(config: FusionConfig) -> Study:
     return Study(config, data, chips, source, texts, sentences, leaks)
 
 
-def fusion_record(study: Study, rows: list[Row], seeds: dict[str, list[float]]) -> dict[str, Any]:
+def fusion_record(
+    study: Study, rows: list[ConfusionRow], baselines: list[Row], seeds: dict[str, list[float]]
+) -> ScoreRecord:
     """Return what ``metrics.json`` holds: the rows, their gains over the image alone, the leaks and the verdicts."""
     config, by_name = study.config, {row.name: row for row in rows}
     found = gains(by_name, config)
     record = metrics_record(
-        rows,
+        [*rows, *baselines],
         study.data,
+        CLASSIFY.scorer,
         config.bootstrap,
         task="fusion",
-        seeds=config.seeds,
         gains=found,
         leaks=study.leaks.to_dict(),
         verdicts=[verdict(each, study.leaks.warnings) for each in found],
@@ -110,14 +116,24 @@ def fusion_record(study: Study, rows: list[Row], seeds: dict[str, list[float]]) 
             "empty": sum(not text for text in study.texts),
         },
     )
-    for row, held in zip(rows, record["rows"], strict=True):
-        held["seeds"] = seeds.get(row.name, [])
-        if row.name != IMAGE:
-            held["over_image_95"] = margins(row.confusions, by_name[IMAGE].confusions, config.bootstrap).get("macro_f1")
-    return record
+    image = by_name[IMAGE]
+    told = [
+        held.model_copy(
+            update={
+                "by_seed": {"macro_f1": tuple(seeds[row.name])} if row.name in seeds else {},
+                "over_image_95": None if row is image else _pair(row.margins(image, config.bootstrap)),
+            }
+        )
+        for row, held in zip([*rows, *baselines], record.rows, strict=True)
+    ]
+    return record.model_copy(update={"rows": tuple(told)})
 
 
-def _rows(study: Study, images: Images, folder: Path) -> tuple[list[Row], dict[str, list[float]]]:
+def _pair(margins: dict[str, list[float]]) -> tuple[float, float] | None:
+    return (margins["macro_f1"][0], margins["macro_f1"][1]) if margins else None
+
+
+def _rows(study: Study, images: Images, folder: Path) -> tuple[list[ConfusionRow], dict[str, list[float]]]:
     """Fit every row over the seeds; what an earlier call predicted is read."""
     chips, classes = study.chips, len(study.data.label_set)
     test, fitted_on = chips.rows(TEST), len(chips.rows(TRAIN))
@@ -133,9 +149,8 @@ def _rows(study: Study, images: Images, folder: Path) -> tuple[list[Row], dict[s
             spent[name] += (time.monotonic() - began) / len(found)
     truth, blocks = chips.labels[test], chips.blocks[test]
     rows = [summed_row(name, said[name], truth, blocks, classes, fitted_on, spent[name]) for name in said]
-    floors = run_baselines(study.config.baselines, study.data, 0)
     names = study.data.label_set.names
-    return [*rows, *floors], {name: seed_scores(own, truth, names) for name, own in said.items()}
+    return rows, {name: seed_scores(own, truth, names) for name, own in said.items()}
 
 
 def _predictions(study: Study, images: Images, folder: Path, kind: Kind, seed: int) -> dict[str, np.ndarray]:

@@ -8,7 +8,8 @@ import numpy as np
 from bandloom.console import table
 from bandloom.finetune.fusion.config import FusionConfig
 from bandloom.finetune.fusion.model import Kind
-from bandloom.finetune.scores.confusion import Row, block_confusions, confusion_matrix, margins, scores
+from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions, confusion_matrix, scores
+from bandloom.scores import ScoreRecord
 
 REAL, SHUFFLED, EMPTY, AT_TEST = "real text", "shuffled text", "empty text", "real text, shuffled at the test"
 IMAGE, TEXT = "image only", "text only"
@@ -29,13 +30,21 @@ def summed_row(
     classes: int,
     fitted_on: int,
     seconds: float,
-) -> Row:
+) -> ConfusionRow:
     """Return a row whose confusions are the sum over seeds, so that a draw of blocks draws all seeds of a block."""
     confusions: dict[int, np.ndarray] = {}
     for predicted in said:
         for block, confusion in block_confusions(truth, predicted, blocks, classes).items():
             confusions[block] = confusions.get(block, 0) + confusion
-    return Row(name, confusions, fitted_on, len(truth), seconds)
+    return ConfusionRow(
+        name=name,
+        kind="fusion",
+        seeds=tuple(range(len(said))),
+        confusions=confusions,
+        repeats=len(said),
+        fitted_on=fitted_on,
+        seconds=seconds,
+    )
 
 
 def seed_scores(said: Sequence[np.ndarray], truth: np.ndarray, names: Sequence[str]) -> list[float]:
@@ -43,7 +52,7 @@ def seed_scores(said: Sequence[np.ndarray], truth: np.ndarray, names: Sequence[s
     return [scores(confusion_matrix(truth, predicted, len(names)), names)["macro_f1"] for predicted in said]
 
 
-def gains(rows: Mapping[str, Row], config: FusionConfig) -> list[dict[str, Any]]:
+def gains(rows: Mapping[str, ConfusionRow], config: FusionConfig) -> list[dict[str, Any]]:
     """Return, for each way of joining, what real and shuffled words add, with paired 95 % intervals.
 
     Shuffled words are set beside the same head with nothing to read: another head than the image's may be better by
@@ -57,7 +66,7 @@ def gains(rows: Mapping[str, Row], config: FusionConfig) -> list[dict[str, Any]]
             "real over shuffled": (real, dealt),
             "shuffled over empty": (dealt, empty),
         }
-        scored = {name: _gain(own, rival, config.bootstrap) for name, (own, rival) in pairs.items()}
+        scored = {name: _gain(own, other, config.bootstrap) for name, (own, other) in pairs.items()}
         found.append({"fusion": kind, "blocks": len(real.confusions), **scored})
     return found
 
@@ -86,33 +95,31 @@ def verdict(gain: Mapping[str, Any], warnings: Sequence[str]) -> str:
     return f"{kind}: context adds {_said(real)} macro-F1 to the image alone, {sure}"
 
 
-def fusion_table(record: Mapping[str, Any]) -> Any:
-    """Return the console's table of a run's ``metrics.json``."""
-    lines = []
-    for row in record["rows"]:
-        interval = row["interval_95"].get("macro_f1")
-        over = row.get("over_image_95")
-        lines.append(
-            [
-                row["name"],
-                f"{row['overall']:.3f}",
-                f"{row['macro_f1']:.3f}",
-                _interval(interval, ".3f"),
-                _interval(over, "+.3f"),
-                ", ".join(f"{each:.3f}" for each in row.get("seeds", [])),
-            ]
-        )
-    title = f"Image and context ({record['rows'][0]['scored_on']:,} test chips, {record['seeds']} seeds)"
+def fusion_table(record: ScoreRecord) -> Any:
+    """Return the console's table of a run."""
+    lines = [
+        [
+            row.name,
+            f"{row.scores['overall']:.3f}",
+            f"{row.scores['macro_f1']:.3f}",
+            _interval(row.interval_95.get("macro_f1"), ".3f"),
+            _interval(row.over_image_95, "+.3f"),
+            ", ".join(f"{each:.3f}" for each in row.by_seed.get("macro_f1", ())),
+        ]
+        for row in record.rows
+    ]
+    first = record.rows[0]
+    title = f"Image and context ({first.scored_on:,} test chips, {len(first.seeds)} seeds)"
     return table(title, ["", "accuracy", "macro-F1", "95 %", "over image only, 95 %", "seeds"], lines)
 
 
-def _gain(own: Row, rival: Row, draws: int) -> dict[str, Any]:
-    ahead = {name: _score(own, name) - _score(rival, name) for name in ("macro_f1", "overall")}
-    interval = margins(own.confusions, rival.confusions, draws)
+def _gain(own: ConfusionRow, other: ConfusionRow, draws: int) -> dict[str, Any]:
+    ahead = {name: _score(own, name) - _score(other, name) for name in ("macro_f1", "overall")}
+    interval = own.margins(other, draws)
     return {name: {"gain": value, "interval_95": interval.get(name, [])} for name, value in ahead.items()}
 
 
-def _score(row: Row, name: str) -> float:
+def _score(row: ConfusionRow, name: str) -> float:
     return scores(row.confusion, [""] * len(row.confusion))[name]
 
 

@@ -12,12 +12,6 @@ from bandloom.model.encoder import count_parameters
 from bandloom.sensors import Sensor
 
 MODEL_TYPE = "bandloom-task"
-_ANSWERS = {
-    "segment": "a class for every 10 m pixel",
-    "classify": "a class for every chip",
-    "multilabel": "any number of classes for every chip",
-    "change": "for every 10 m pixel of two dates, what changed",
-}
 
 
 def save_task_model(
@@ -74,7 +68,6 @@ def load_task_model(folder: Path) -> TaskModel:
 def short_card(model: TaskModel) -> str:
     """Return what every card of a fine-tuned model begins with: what goes in, what comes out."""
     label_set, sensor = model.label_set, model.sensor
-    what = _ANSWERS[model.task]
     bands = "; ".join(f"{group.gsd_m} m: {', '.join(band.name for band in group.bands)}" for group in sensor.groups)
     lines = [
         "---",
@@ -83,7 +76,7 @@ def short_card(model: TaskModel) -> str:
         "---",
         f"# {label_set.name} from {sensor.name}",
         "",
-        f"Gives {what}, on chips of {model.chip_px} x {model.chip_px} pixels of 10 m;"
+        f"Gives {model.answer.what}, on chips of {model.chip_px} x {model.chip_px} pixels of 10 m;"
         f" {count_parameters(model):,} parameters, {count_parameters(model.head):,} of them in the head.",
         "",
         f"Input: {sensor.name} ({sensor.reflectance} reflectance) at native sampling ({bands}), as digital numbers"

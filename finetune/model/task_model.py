@@ -1,7 +1,7 @@
 """The fine-tuned model: an encoder, a head, and what its answers mean."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -15,10 +15,9 @@ from bandloom.finetune.model.lora import add_lora
 from bandloom.label_set import LabelSet
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.sensors import SLOTS, Sensor
+from bandloom.tasks import ANSWERS, Answer, TaskName
 from bandloom.values import NODATA, OFFSET, SATURATED, SCALE
 
-Task = Literal["segment", "classify", "multilabel", "change"]
-CHIP_TASKS = ("classify", "multilabel")  # one answer a chip
 HeadKind = Literal["linear", "fpn", "dpt", "joined"]
 ChangeLabels = Literal["classes", "mask"]
 Mode = Literal["frozen", "last", "lora", "full"]
@@ -44,42 +43,45 @@ class TaskModel(nn.Module):
         encoder: AnyEncoder,
         sensor: Sensor,
         label_set: LabelSet,
-        task: Task,
+        task: TaskName,
         chip_px: int,
         head: HeadKind = "linear",
     ) -> None:
         super().__init__()
         token_m = encoder.config.token_m
-        if task not in get_args(Task):
-            raise ConfigError(f"task is {task!r}; use one of {', '.join(get_args(Task))}.")
+        if task not in list(ANSWERS):  # a damaged config.json may hold anything
+            raise ConfigError(f"task is {task!r}; use one of {', '.join(ANSWERS)}.")
         step_m = encoder.chip_step_m
         if chip_px <= 0 or chip_px * PIXEL_M % step_m:
             fitting = max(chip_px * PIXEL_M // step_m, 1) * step_m // PIXEL_M
             raise ConfigError(f"chip_px is {chip_px}, which tokens of {token_m} m do not tile; use {fitting}.")
-        if head != "linear" and (task not in CHIP_TASKS if head == "joined" else task != "segment"):
-            fitting = " or ".join(CHIP_TASKS) if head == "joined" else "segment"
-            raise ConfigError(f"head is {head!r}, which task {task} has not; leave head out, or use task={fitting}.")
+        self.task: TaskName = task
+        self.answer = ANSWERS[task]
+        heads = heads_of(self.answer)
+        if head not in heads:
+            fitting = " or ".join(name for name, answer in ANSWERS.items() if head in heads_of(answer))
+            raise ConfigError(
+                f"head {head!r} is not available for task {task!r}; leave head out, or use task={fitting}."
+            )
         encoder.check_sensor(sensor)
         self.head_kind: HeadKind = head
         self.encoder, self.sensor, self.label_set = encoder, sensor, label_set
-        self.task: Task = task
         self.chip_px = chip_px
         self.temperature = 1.0  # divides logits before they are read as probabilities; fitted on validation labels
         self.thresholds: tuple[float, ...] = ()  # multilabel: the probability from which on a class is there
         self.head: nn.Module
-        if task in CHIP_TASKS:
-            samples = encoder.samples_per_token(sensor) if head == "joined" else 0
-            self.head = ClassifyHead(encoder.embed_dim, len(label_set), samples)
+        if self.answer.per_pixel:
+            self.head = heads[head](encoder.embed_dim, token_m, len(label_set), len(sensor.slots))
         else:
-            make = SEGMENT_HEADS[head] if task == "segment" else ChangeHead
-            self.head = make(encoder.embed_dim, token_m, len(label_set), len(sensor.slots))
+            samples = encoder.samples_per_token(sensor) if head == "joined" else 0
+            self.head = heads[head](encoder.embed_dim, len(label_set), samples)
 
     def forward(self, groups: Mapping[int, Tensor]) -> Tensor:
         """Return logits of chips of digital numbers ``{gsd_m: (B, C, H, W)}``: ``(B, K, H10, W10)`` or ``(B, K)``."""
-        if self.task == "change":
-            tokens = self._both_dates(*split_dates(groups))
-        elif self.task in CHIP_TASKS:
+        if not self.answer.per_pixel:
             return self.head(self.chip_tokens(groups))
+        if self.answer.dates > 1:
+            tokens = self._both_dates(*split_dates(groups))
         elif self.head_kind != "linear":
             depths = taps(self.encoder.config.depth)
             tokens: Any = self.encoder.forward_intermediates(groups, self.sensor, depths)
@@ -104,7 +106,7 @@ class TaskModel(nn.Module):
         The encoder's tokens never see these copies; the head's light skip does, so that a pixel keeps its own spectrum.
         Of two dates: the earlier, then the difference, ``(B, 2 C, H10, W10)``.
         """
-        if self.task == "change":
+        if self.answer.dates > 1:
             one, two = (self._planes(groups) for groups in split_dates(groups))
             return torch.cat([one, two - one], dim=1)
         return self._planes(groups)
@@ -113,7 +115,16 @@ class TaskModel(nn.Module):
         return normalised_pixels(groups, self.sensor, self.encoder.embed.mean, self.encoder.embed.std)
 
 
-SEGMENT_HEADS: dict[HeadKind, type[SegmentHead]] = {"linear": SegmentHead, "fpn": FpnHead, "dpt": DptHead}
+PIXEL_HEADS: dict[HeadKind, type[nn.Module]] = {"linear": SegmentHead, "fpn": FpnHead, "dpt": DptHead}
+PAIR_HEADS: dict[HeadKind, type[nn.Module]] = {"linear": ChangeHead}
+CHIP_HEADS: dict[HeadKind, type[nn.Module]] = {"linear": ClassifyHead, "joined": ClassifyHead}
+
+
+def heads_of(answer: Answer) -> dict[HeadKind, type[nn.Module]]:
+    """Return the heads that give an answer of that form."""
+    if not answer.per_pixel:
+        return CHIP_HEADS
+    return PAIR_HEADS if answer.dates > 1 else PIXEL_HEADS
 
 
 def taps(depth: int, count: int = 4) -> list[int]:

@@ -13,8 +13,9 @@ from torch.nn import functional
 from bandloom.band_subsets import take_slots
 from bandloom.console import logger, track
 from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.data.own_bands import cut
 from bandloom.finetune.data.splits import BUFFER, PIXEL_M, extent_role
-from bandloom.finetune.scores.scoring import cut, evaluating
+from bandloom.finetune.scores.scoring import evaluating
 from bandloom.label_set import IGNORE_INDEX, majority_classes
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.output import new_output
@@ -100,7 +101,7 @@ def _rows(
 ) -> Iterator[Arrays]:
     """Yield rows of a few samples: chips of one size go through the encoder together, maps chip by chip."""
     samples = [data.shards.read(int(data.indices[place])) for place in batch]
-    if data.task == "classify":
+    if not data.answer.per_pixel:
         groups = {gsd: np.stack([s.groups[gsd] for s in samples]) for gsd in samples[0].groups}
         features, grid = _encode(encoder, groups, data, slots)
         tokens = _coarse(features, grid)
@@ -165,7 +166,7 @@ def _with_roles(held: Arrays, data: TaskData) -> Features:
         entry = data.shards.entries[int(data.indices[place])]
         side, corner = int(entry.side_px), (entry.x_m, entry.y_m)
         at = held["row"][rows], held["column"][rows]
-        if data.task == "classify":
+        if not data.answer.per_pixel:
             roles[rows] = extent_role(data.split, entry, side)
             at = np.full(len(rows), side // 2), np.full(len(rows), side // 2)
         else:

@@ -1,124 +1,123 @@
-"""What a finished training is turned into: a calibrated model, its scores beside its floors, and a report."""
+"""What a finished training of any task is turned into: a calibrated model, scores beside baselines, a report."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bandloom.console import console, logger
-from bandloom.finetune.baselines.classic import chosen, run_baselines
+from bandloom.finetune.baselines.classic import chosen
 from bandloom.finetune.baselines.leakage import leakage_gap, leakage_line
-from bandloom.finetune.data.splits import TEST, TRAIN, VAL
+from bandloom.finetune.data.splits import TEST, TRAIN
 from bandloom.finetune.model.checkpoint import save_task_model
 from bandloom.finetune.model.task_model import TaskModel
-from bandloom.finetune.report.record import (
-    MODEL_ROW,
-    RANDOM_ROW,
-    class_table,
-    confusion_lines,
-    metrics_record,
-    model_card,
-    row_record,
-    score_table,
-    split_line,
-    write_blocks,
-    write_evidence,
-    write_report,
-)
+from bandloom.finetune.report.record import metrics_record, score_row, write_blocks, write_evidence, write_report
+from bandloom.finetune.report.tables import class_table, model_card, result_lines, score_table, split_line
 from bandloom.finetune.scores.band_drops import band_drops
-from bandloom.finetune.scores.calibration import fit_temperature
-from bandloom.finetune.scores.confusion import HEADLINES
-from bandloom.finetune.scores.evaluation import evaluate
-from bandloom.finetune.scores.over_seeds import add_seeds, seed_lines
-from bandloom.finetune.scores.scoring import score_model
+from bandloom.finetune.scores.over_seeds import SeedScores, summary_of
+from bandloom.finetune.scores.row import Row
+from bandloom.finetune.scores.scorer import Look, Scorer
 from bandloom.finetune.setting import Setting
 from bandloom.run_folder import RunFolder, commit
+from bandloom.scores import MODEL_ROW, RANDOM_ROW, ScoreRecord
 
 
-def write_results(
-    setting: Setting,
-    model: TaskModel,
-    run: RunFolder,
-    rival: TaskModel | None,
-    parameters: dict[str, int],
-    others: Sequence[dict[str, Any]] = (),
-) -> None:
-    """Calibrate on validation labels, score once on test labels beside the floors, and write the run's report.
+@dataclass(frozen=True)
+class Trained:
+    """What the trainings of a run gave.
 
     Args:
-        setting: data and config.
-        model: the trained model; its temperature is set here.
-        run: where to.
-        rival: the same network trained from random weights, or None.
+        model: the trained model; its temperature and thresholds are set when it is scored.
+        untrained: the same network trained from random weights, or None.
         parameters: how many train and how many there are.
-        others: scores from other seeds, as :func:`bandloom.finetune.scores.over_seeds.add_seeds` takes them.
+        others: scores from other seeds.
     """
-    config, data = setting.config, setting.data
-    fitted_on, batch = int(data.counts.sum((0, 2))[TRAIN]), config.trainer.batch_size
-    validation = evaluate(MODEL_ROW, model, data, VAL, batch_size=batch, fitted_on=fitted_on)
-    model.temperature = fit_temperature(validation.logits, validation.labels)
-    tested = evaluate(
-        MODEL_ROW, model, data, TEST, batch_size=batch, fitted_on=fitted_on, temperature=model.temperature
-    )
-    rows = [tested.row]
-    rows += [score_model(RANDOM_ROW, rival, data, TEST, batch, fitted_on)] if rival is not None else []
-    rows += run_baselines(chosen(config.baselines, data), data, config.trainer.seed)
-    dropped = band_drops(model, data, batch) if config.band_drops else []
-    record = metrics_record(
-        rows,
-        data,
-        config.bootstrap,
-        calibration=tested.calibration(model.temperature),
-        validation=row_record(validation.row, data.label_set, 0),
-        mode=config.mode,
-        parameters=parameters,
-        seed=config.trainer.seed,
-        chip_px=setting.chip_px,
-        bands=[row_record(row, data.label_set, 0) for row in [tested.row, *dropped]] if dropped else [],
-        leakage=leakage_gap(config) if config.split.kind == "random" else None,
-    )
-    add_seeds(record, others, config.trainer.seed, HEADLINES)
-    write_report(run.path, record)
-    write_blocks(run.path, [*rows, *dropped], record["split"]["hash"])
-    write_evidence(run.path, tested, data, run.metrics())
-    _save(setting, model, run, record)
-    run.log(config.trainer.steps, "score", **{k: record["rows"][0][k] for k in ("overall", "macro_f1", "mean_iou")})
-    say(record)
+
+    model: TaskModel
+    untrained: TaskModel | None
+    parameters: dict[str, int]
+    others: Sequence[SeedScores] = ()
+
+
+@dataclass(frozen=True)
+class Results:
+    """The record of a run, and what it was made from."""
+
+    record: ScoreRecord
+    rows: list[Row]
+    dropped: list[Row]
+    tested: Look
+
+
+def write_results(setting: Setting, trained: Trained, run: RunFolder) -> None:
+    """Calibrate on validation labels, score once on test labels beside the baselines, and write the run's report."""
+    scorer, config = setting.task.scorer, setting.config
+    found = score(setting, trained)
+    write_report(run.path, found.record)
+    write_blocks(run.path, [*found.rows, *found.dropped], found.record.split["hash"])
+    write_evidence(run.path, scorer, found.tested, setting.data, run.metrics())
+    _save(setting, trained.model, run, found.record)
+    run.log(config.trainer.steps, "score", **{name: found.record.rows[0].scores[name] for name in scorer.table})
+    say(found.record, scorer)
     logger.info("scores, pictures and the model lie in %s", run.path)
 
 
-def say(record: dict[str, Any]) -> None:
+def score(setting: Setting, trained: Trained) -> Results:
+    """Calibrate on validation labels and score once on test labels, beside the baselines."""
+    config, data, task, model = setting.config, setting.data, setting.task, trained.model
+    scorer, batch, seed = task.scorer, config.trainer.batch_size, config.trainer.seed
+    fitted_on, names = data.labels_in(TRAIN), data.label_set.names
+    validation = scorer.calibrate(model, data, batch)
+    tested = scorer.look(MODEL_ROW, model, data, TEST, batch)
+    own = replace(tested.row, seeds=(seed,), fitted_on=fitted_on)
+    rows: list[Row] = [own]
+    if trained.untrained is not None:
+        other = scorer.other(RANDOM_ROW, trained.untrained, data, batch)
+        rows.append(replace(other, kind="random weights", seeds=(seed,), fitted_on=fitted_on))
+    wanted = chosen(config.baselines, data, task.standard, task.baselines)
+    rows += task.run_baselines(wanted, data, seed, task.baselines)
+    dropped = band_drops(scorer, model, data, batch) if config.band_drops else []
+    record = metrics_record(
+        rows,
+        data,
+        scorer,
+        config.bootstrap,
+        calibration=tested.calibration(),
+        validation=score_row(replace(validation, seeds=(seed,), fitted_on=fitted_on), names),
+        mode=config.mode,
+        parameters=trained.parameters,
+        seed=seed,
+        chip_px=setting.chip_px,
+        bands=[score_row(row, names) for row in [own, *dropped]] if dropped else [],
+        leakage=leakage_gap(config) if config.split.kind == "random" else None,
+    )
+    over_seeds = summary_of(record, trained.others, seed, scorer.headlines)
+    return Results(record.model_copy(update={"over_seeds": over_seeds}), rows, dropped, tested)
+
+
+def say(record: ScoreRecord, scorer: Scorer) -> None:
     """Print the scores, the classes, the commonest mistakes and the split."""
-    console.print(score_table(record), class_table(record))
-    for line in confusion_lines(record):
+    console.print(score_table(record, scorer))
+    if record.rows[0].classes:
+        console.print(class_table(record, scorer))
+    for line in result_lines(record, scorer):
         console.print(line)
-    if "calibration" in record:
-        found = record["calibration"]
-        console.print(
-            f"calibration error {found['before']['error']:.3f}, at temperature {found['temperature']:.2f}"
-            f" {found['after']['error']:.3f}"
-        )
-    if record.get("bands"):
-        found = [
-            f"{'all' if each['name'] == MODEL_ROW else each['name']} {each['macro_f1']:.3f}" for each in record["bands"]
-        ]
-        console.print(f"macro-F1 by bands, the others absent: {', '.join(found)}")
-    for line in seed_lines(record):
-        console.print(line)
-    if record.get("leakage"):
-        console.print(leakage_line(record["leakage"]))
-    console.print(split_line(record["split"]))
+    if record.leakage:
+        console.print(leakage_line(record.leakage))
+    console.print(split_line(record.split))
 
 
-def _save(setting: Setting, model: TaskModel, run: RunFolder, record: dict[str, Any]) -> None:
+def _save(setting: Setting, model: TaskModel, run: RunFolder, record: ScoreRecord) -> None:
     config = setting.config
-    provenance = {
+    provenance: dict[str, Any] = {
         "shards": str(config.shards),
         "checkpoint": str(config.checkpoint),
         "mode": config.mode,
         "steps": config.trainer.steps,
         "seed": config.trainer.seed,
         "commit": commit(),
-        "split_hash": record["split"]["hash"],
+        "split_hash": record.split["hash"],
         "temperature": model.temperature,
         "config": config.model_dump(mode="json"),
     }
-    save_task_model(run.checkpoint, model, provenance, card=model_card(model, record, provenance), overwrite=True)
+    card = model_card(model, record, setting.task.scorer, provenance)
+    save_task_model(run.checkpoint, model, provenance, card=card, overwrite=True)

@@ -2,30 +2,57 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
+from bandloom.finetune.scores.row import Row
 from bandloom.label_set import IGNORE_INDEX
 
-SCHEMA = 1
 HEADLINES = ("overall", "balanced", "macro_f1", "mean_iou", "kappa")
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of a score table: what was scored, its confusion matrix by block, and on how much it was fitted."""
+@dataclass(frozen=True, kw_only=True)
+class ConfusionRow(Row):
+    """A row of one class a label: its confusion matrix ``(K, K)`` by block, summed over seeds where there are several.
 
-    name: str
+    Args:
+        repeats: how often each label was scored, such as once a seed.
+    """
+
     confusions: dict[int, np.ndarray]
-    fitted_on: int
-    scored_on: int
-    seconds: float
+    repeats: int = 1
 
     @property
     def confusion(self) -> np.ndarray:
         """The sum over blocks, ``(K, K)``."""
         return np.sum(list(self.confusions.values()), axis=0)
+
+    @property
+    def scored_on(self) -> int:
+        """How many labels it was scored on."""
+        return int(self.confusion.sum()) // self.repeats
+
+    @property
+    def blocks(self) -> int:
+        """In how many blocks of ground they lie."""
+        return len(self.confusions)
+
+    def scores(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return the scores of :func:`scores`."""
+        return scores(self.confusion, names)
+
+    def intervals(self, draws: int) -> dict[str, list[float]]:
+        """Return 95 % intervals of the headlines by drawing blocks with replacement."""
+        return intervals(list(self.confusions.values()), draws) if draws else {}
+
+    def margins(self, other: Self, draws: int) -> dict[str, list[float]]:
+        """Return 95 % intervals of how far it is ahead of another, the same blocks drawn for both."""
+        return margins(self.confusions, other.confusions, draws) if draws else {}
+
+    def by_block(self) -> dict[int, Any]:
+        """Return each block's confusion matrix as lists."""
+        return {block: matrix.tolist() for block, matrix in self.confusions.items()}
 
 
 def confusion_matrix(label: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -139,7 +166,7 @@ def intervals(confusions: Sequence[np.ndarray], draws: int = 1000, seed: int = 0
 
 
 def margins(
-    own: Mapping[int, np.ndarray], rival: Mapping[int, np.ndarray], draws: int = 1000, seed: int = 0
+    own: Mapping[int, np.ndarray], other: Mapping[int, np.ndarray], draws: int = 1000, seed: int = 0
 ) -> dict[str, list[float]]:
     """Return 95 % intervals of how far one model is ahead of another, drawing the same blocks for both.
 
@@ -147,16 +174,16 @@ def margins(
 
     Args:
         own: ``(K, K)`` by block.
-        rival: the same of the other model; blocks that one of the two lacks are left out.
+        other: the same of the other model; blocks that one of the two lacks are left out.
         draws: bootstrap repetitions.
         seed: of the draws.
     """
-    blocks = [block for block in own if block in rival]
+    blocks = [block for block in own if block in other]
     if len(blocks) < 2:
         return {}
     weights = np.random.default_rng(seed).multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=draws)
     ours, theirs = (
-        np.einsum("db,bij->dij", weights, np.stack([each[block] for block in blocks])) for each in (own, rival)
+        np.einsum("db,bij->dij", weights, np.stack([each[block] for block in blocks])) for each in (own, other)
     )
     return {
         name: np.percentile(HEADLINE[name](ours) - HEADLINE[name](theirs), (2.5, 97.5)).tolist() for name in HEADLINES

@@ -2,16 +2,17 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.data.own_bands import cut
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.scores.calibration import Reliability, softmax
-from bandloom.finetune.scores.confusion import Row, block_confusions
-from bandloom.finetune.scores.scoring import Predicted, cut, predict_role
+from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions
+from bandloom.finetune.scores.scoring import Predicted, predict_role
 from bandloom.label_set import IGNORE_INDEX
 
 SAMPLED_LABELS = 100_000  # logits kept to fit a temperature on
@@ -35,7 +36,8 @@ class Example:
 class Evaluation:
     """What one pass leaves; ``before`` and ``after`` are the reliability without and with the temperature."""
 
-    row: Row
+    row: ConfusionRow
+    temperature: float = 1.0
     before: Reliability = field(default_factory=Reliability.nothing)
     after: Reliability = field(default_factory=Reliability.nothing)
     logits: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # (N, K), a sample of them
@@ -43,9 +45,9 @@ class Evaluation:
     worst: list[Example] = field(default_factory=list)
     table: list[dict[str, Any]] = field(default_factory=list)
 
-    def calibration(self, temperature: float) -> dict[str, Any]:
+    def calibration(self) -> dict[str, Any]:
         """Return the calibration before and after scaling, as plain JSON types."""
-        return {"temperature": temperature, "before": self.before.to_dict(), "after": self.after.to_dict()}
+        return {"temperature": self.temperature, "before": self.before.to_dict(), "after": self.after.to_dict()}
 
 
 def evaluate(
@@ -55,7 +57,6 @@ def evaluate(
     role: int,
     *,
     batch_size: int = 16,
-    fitted_on: int = 0,
     temperature: float = 1.0,
 ) -> Evaluation:
     """Score a model on every label of a role and keep what a report shows.
@@ -66,14 +67,13 @@ def evaluate(
         data: labelled samples under a split.
         role: validation or test.
         batch_size: chips a forward pass.
-        fitted_on: labels the model was trained on, for the row.
         temperature: divides the logits in ``after`` and in the table's probabilities.
     """
     start, names = time.monotonic(), data.label_set.names
-    share = min(1.0, SAMPLED_LABELS / max(1, int(data.counts.sum((0, 2))[role])))
+    share = min(1.0, SAMPLED_LABELS / max(1, int(data.by_role[role])))
     rng = np.random.default_rng(0)
     total: dict[int, np.ndarray] = {}
-    seen = Evaluation(Row(name, {}, fitted_on, 0, 0.0))
+    seen = Evaluation(ConfusionRow(name=name, confusions=total), temperature)
     kept: list[tuple[np.ndarray, np.ndarray]] = []
     for each in predict_role(name, model, data, role, batch_size):
         for block, matrix in block_confusions(each.found.label, each.predicted, each.found.blocks, len(names)).items():
@@ -87,8 +87,7 @@ def evaluate(
         seen.table += _chip_row(each, names, temperature) if each.found.label.ndim == 0 else _block_rows(each, names)
     if kept:
         seen.logits, seen.labels = (np.concatenate(column) for column in zip(*kept, strict=True))
-    scored_on = int(sum(int(matrix.sum()) for matrix in total.values()))
-    seen.row = Row(name, total, fitted_on, scored_on, time.monotonic() - start)
+    seen.row = replace(seen.row, seconds=time.monotonic() - start)
     return seen
 
 

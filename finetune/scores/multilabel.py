@@ -6,31 +6,46 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.finetune.scores.row import Row
+
 HEADLINES = ("map_macro", "map_micro", "f1_macro", "f1_micro")
 EPSILON = 1e-9
+MOST_DRAWS = 200  # average precision is slow to draw again
 
 
-@dataclass(frozen=True)
-class MultilabelRow:
-    """One line of a score table: truth and probability of every chip and class, and where probabilities become a yes.
+@dataclass(frozen=True, kw_only=True)
+class MultilabelRow(Row):
+    """A row of several classes a chip: truth and probability of each, and where probabilities become a yes.
 
     Args:
-        name: what was scored.
         truth: ``(N, K)`` of noughts and ones.
         score: ``(N, K)`` probabilities, or anything that grows with them.
-        blocks: ``(N,)`` block numbers.
+        block_of: ``(N,)`` block numbers.
         thresholds: ``(K,)``; a class is predicted where its score reaches its threshold.
-        fitted_on: chips it was fitted on.
-        seconds: what it took.
     """
 
-    name: str
     truth: np.ndarray
     score: np.ndarray
-    blocks: np.ndarray
+    block_of: np.ndarray
     thresholds: np.ndarray
-    fitted_on: int
-    seconds: float
+
+    @property
+    def scored_on(self) -> int:
+        """How many chips it was scored on."""
+        return len(self.truth)
+
+    @property
+    def blocks(self) -> int:
+        """In how many blocks of ground they lie."""
+        return len(np.unique(self.block_of))
+
+    def scores(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return the scores of :func:`multilabel_scores`."""
+        return multilabel_scores(self, names)
+
+    def intervals(self, draws: int) -> dict[str, list[float]]:
+        """Return 95 % intervals of the headlines by at most :data:`MOST_DRAWS` draws of blocks."""
+        return multilabel_intervals(self, min(draws, MOST_DRAWS))
 
     @property
     def predicted(self) -> np.ndarray:
@@ -103,10 +118,10 @@ def average_precision(truth: np.ndarray, score: np.ndarray) -> np.ndarray:
 
 def multilabel_intervals(row: MultilabelRow, draws: int, seed: int = 0) -> dict[str, list[float]]:
     """Return 95 % intervals of the averages by drawing blocks with replacement."""
-    blocks = np.unique(row.blocks)
+    blocks = np.unique(row.block_of)
     if len(blocks) < 2 or not draws:
         return {}
-    members = [np.flatnonzero(row.blocks == block) for block in blocks]
+    members = [np.flatnonzero(row.block_of == block) for block in blocks]
     rng, predicted, found = np.random.default_rng(seed), row.predicted, []
     for _ in range(draws):
         rows = np.concatenate([members[i] for i in rng.integers(0, len(blocks), len(blocks))])

@@ -1,8 +1,8 @@
 """Runs a model over the labels of one role and counts what it gets right, block by block."""
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,12 +10,13 @@ from torch import nn
 
 from bandloom.console import track
 from bandloom.finetune.data.labelled import Labelled, TaskData
-from bandloom.finetune.data.splits import PIXEL_M
+from bandloom.finetune.data.own_bands import cut
 from bandloom.finetune.model.task_model import TaskModel
-from bandloom.finetune.scores.confusion import Row, block_confusions
+from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions
 from bandloom.label_set import IGNORE_INDEX
 
 Groups = Mapping[int, np.ndarray]
+Seen = Callable[[Groups], Groups]  # what a model is shown of a sample
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,19 @@ class Predicted:
         return self.logits.argmax(0)
 
 
-def predict_role(name: str, model: TaskModel, data: TaskData, role: int, batch_size: int = 16) -> Iterator[Predicted]:
+def predict_role(
+    name: str, model: TaskModel, data: TaskData, role: int, batch_size: int = 16, seen: Seen | None = None
+) -> Iterator[Predicted]:
     """Yield every sample that has labels of a role, with the model's logits, in the shards' order."""
     samples = data.samples(role)
     for found in track(samples, f"scoring {name}", total=len(data.indices_of(role))):
-        yield Predicted(found, predict_sample(model, found.groups, found.label, batch_size))
+        shown = found if seen is None else replace(found, groups=seen(found.groups))
+        yield Predicted(shown, predict_sample(model, shown.groups, shown.label, batch_size))
 
 
 def score_model(
-    name: str, model: TaskModel, data: TaskData, role: int, batch_size: int = 16, fitted_on: int = 0
-) -> Row:
+    name: str, model: TaskModel, data: TaskData, role: int, batch_size: int = 16, seen: Seen | None = None
+) -> ConfusionRow:
     """Score a model on every label of a role.
 
     Args:
@@ -49,15 +53,14 @@ def score_model(
         data: labelled samples under a split.
         role: validation or test.
         batch_size: chips a forward pass.
-        fitted_on: labels the model was trained on, for the row.
+        seen: what the model is shown of a sample; None: all of it.
     """
     start, classes = time.monotonic(), len(data.label_set)
     total: dict[int, np.ndarray] = {}
-    for each in predict_role(name, model, data, role, batch_size):
+    for each in predict_role(name, model, data, role, batch_size, seen):
         for block, matrix in block_confusions(each.found.label, each.predicted, each.found.blocks, classes).items():
             total[block] = total.get(block, 0) + matrix
-    row = Row(name, total, fitted_on, 0, time.monotonic() - start)
-    return Row(name, total, fitted_on, int(row.confusion.sum()), row.seconds)
+    return ConfusionRow(name=name, confusions=total, seconds=time.monotonic() - start)
 
 
 def predict_sample(model: TaskModel, groups: Groups, label: np.ndarray, batch_size: int = 16) -> np.ndarray:
@@ -96,16 +99,6 @@ def run(model: TaskModel, chips: list[dict[int, np.ndarray]], batch_size: int) -
             stacked = {gsd: torch.from_numpy(np.stack([c[gsd] for c in batch])).to(device) for gsd in batch[0]}
             parts.append(model(stacked).float().cpu().numpy())
     return np.concatenate(parts)
-
-
-def cut(groups: Groups, y_px: int, x_px: int, side_px: int) -> dict[int, np.ndarray]:
-    """Cut a square chip at a 10 m pixel that lies on the 60 m grid; what lies outside is absent."""
-    chip = {}
-    for gsd, group in groups.items():
-        y, x, side = (value * PIXEL_M // gsd for value in (y_px, x_px, side_px))
-        part = group[:, y : y + side, x : x + side]
-        chip[gsd] = np.pad(part, ((0, 0), (0, side - part.shape[1]), (0, side - part.shape[2])))
-    return chip
 
 
 class evaluating:

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from bandloom.errors import LabelError
 from bandloom.finetune.config import FinetuneConfig
-from bandloom.finetune.model.task_model import CHIP_TASKS
 from bandloom.finetune.training.augment import d4
 from bandloom.finetune.training.losses import Loss
 from bandloom.finetune.training.perturb import mix, perturb
 from bandloom.label_set import IGNORE_INDEX
+from bandloom.tasks import ANSWERS
 from bandloom.training.device_batch import DeviceBatch
 from bandloom.training.ranks import Ranks
 from bandloom.training.step_loss import JointLoss, LossSums, MeanLoss, StepLoss, added, added_with_gradients
@@ -93,10 +93,10 @@ def augmented(batch: DeviceBatch, config: FinetuneConfig) -> Seen:
         LabelError: the samples carry no labels for the task.
     """
     batch = d4(batch) if config.augment else batch
-    target = batch.class_index if config.task in CHIP_TASKS else batch.label
+    target = batch.label if ANSWERS[config.task].per_pixel else batch.class_index
     if target is None:
         raise LabelError(f"the samples {', '.join(batch.keys[:4])} carry no labels for {config.task}.")
-    if config.task != "multilabel":
+    if not target.is_floating_point():  # class indices
         target = torch.where(target < 0, IGNORE_INDEX, target.long())
     batch, targets = mix(perturb(batch, config.perturb), target, config.perturb)
     return Seen(batch.groups, targets)

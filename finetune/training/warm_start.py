@@ -44,7 +44,7 @@ def warm_start(model: TaskModel, data: TaskData, config: FinetuneConfig) -> None
     seed, steps = config.trainer.seed, config.warm_steps
     if steps and isinstance(model.head, SegmentHead):
         fit_pixels(model, model.head.pixel, data, seed, steps, config.perturb)
-    elif steps and isinstance(model.head, ClassifyHead) and model.task == "classify":
+    elif steps and isinstance(model.head, ClassifyHead) and not model.answer.several:
         fit_classifier(model, model.head, data)
 
 

@@ -3,11 +3,12 @@
 import numpy as np
 import torch
 
-from bandloom.finetune.model.task_model import Task, TaskModel
+from bandloom.finetune.model.task_model import TaskModel
 from bandloom.label_set import LabelClass, LabelSet
 from bandloom.model.encoder import Encoder, EncoderConfig
 from bandloom.model.statistics import Statistics
 from bandloom.sensors import SLOTS, Sensor, get_sensor
+from bandloom.tasks import TaskName
 
 LABELS = LabelSet("three", (LabelClass(10, "water", "#0000ff"), LabelClass(20, "forest"), LabelClass(30, "field")))
 S2 = get_sensor("sentinel2-l1c")
@@ -19,7 +20,7 @@ def encoder(slots: tuple[str, ...] = SLOTS, **changes: int) -> Encoder:
     return Encoder(EncoderConfig(**({"embed_dim": 32, "depth": 2, "num_heads": 2} | changes)), statistics)
 
 
-def task_model(task: Task = "segment", sensor: Sensor = S2, chip_px: int = 24, **changes: int) -> TaskModel:
+def task_model(task: TaskName = "segment", sensor: Sensor = S2, chip_px: int = 24, **changes: int) -> TaskModel:
     return TaskModel(encoder(**changes), sensor, LABELS, task, chip_px)
 
 

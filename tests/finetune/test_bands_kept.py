@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from bandloom.errors import ConfigError
-from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.own_bands import own_bands
+from bandloom.finetune.data.pixels import PixelData
 from bandloom.finetune.data.splits import TEST, TRAIN, BlockSplit
 from bandloom.finetune.setting import with_bands
 from tests.finetune.fake_shards import FakeShards
@@ -24,7 +24,7 @@ def test_a_sensor_with_fewer_bands_is_given_those_of_the_shards_at_every_date():
 
 def test_fewer_bands_leave_the_labels_and_the_split_as_they_are():
     shards, split = FakeShards(2), BlockSplit(300, 0)
-    whole, few = (TaskData(shards, "segment", split, sensor) for sensor in (S2, with_bands(S2, "10m")))
+    whole, few = (PixelData(shards, split, sensor) for sensor in (S2, with_bands(S2, "10m")))
     assert whole.describe() == few.describe()
     for role in (TRAIN, TEST):
         for one, two in zip(whole.samples(role), few.samples(role), strict=True):

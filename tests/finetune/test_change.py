@@ -1,6 +1,5 @@
 """Change between two dates: pairs, labels, model, and a run on planted change."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -14,8 +13,8 @@ from bandloom.finetune.data.change import CHANGE, ChangeData, changed, find_pair
 from bandloom.finetune.data.splits import TRAIN, BlockSplit
 from bandloom.finetune.model.checkpoint import load_task_model, save_task_model
 from bandloom.finetune.model.task_model import TaskModel, split_dates
-from bandloom.finetune.scores.confusion import scores
-from bandloom.finetune.training.batches import with_pairs
+from bandloom.finetune.tasks.change import CHANGE as TASK
+from bandloom.scores import ScoreRecord, read_scores
 from bandloom.shards.build.build import build
 from bandloom.shards.build.plan import BuildOptions
 from bandloom.shards.read.loader import Loader
@@ -86,7 +85,7 @@ def test_training_crops_hold_both_dates_of_the_same_ground(pair_shards):
     data = ChangeData(ShardSet(pair_shards), BlockSplit(300, 60), S2)
     places = {data.shards.entries[i].key: i for i in data.indices.tolist()}
     batch = next(iter(Loader(data.shards, data.indices_of(TRAIN), 4, crop_px=24, workers=0)))
-    pairs = with_pairs(batch, data, places)
+    pairs = data.with_pairs(batch)
     earlier, later = split_dates(pairs.groups)
     for gsd in batch.groups:
         assert np.array_equal(earlier[gsd], batch.groups[gsd])
@@ -123,38 +122,38 @@ def test_two_equal_dates_leave_the_difference_empty():
 def test_the_floors_find_some_change(pair_shards):
     data = ChangeData(ShardSet(pair_shards), BlockSplit(300, 60), S2)
     rows = {
-        row.name: scores(row.confusion, CHANGE.names)
-        for row in run_baselines(["majority", "post_classification", "pair_logistic"], data)
+        row.name: row.scores(CHANGE.names)
+        for row in run_baselines(["majority", "post_classification", "pair_logistic"], data, 0, TASK.baselines)
     }
     assert rows["post_classification"]["classes"][1]["recall"] > 0.5
     assert rows["pair_logistic"]["macro_f1"] > rows["majority"]["macro_f1"]
 
 
-def run(tmp_path, shards, *overrides: str) -> dict:
+def run(tmp_path, shards, *overrides: str) -> ScoreRecord:
     (tmp_path / "c.yaml").write_text(f"shards: {shards}\ntask: change\n")
     with pytest.raises(SystemExit) as end:
         main(["finetune", str(tmp_path / "c.yaml"), "size=demo", "seeds=1", *overrides, "--out", str(tmp_path / "run")])
     assert not end.value.code
-    return json.loads((tmp_path / "run" / "metrics.json").read_text())
+    return read_scores(tmp_path / "run" / "metrics.json")
 
 
 def test_a_run_ends_in_a_report(tmp_path, pair_shards):
     few = ("trainer.steps=2", "trainer.batch_size=4", "trainer.workers=0", "warm_steps=5", "chip_px=24", "bootstrap=50")
     record = run(tmp_path, pair_shards, *few, "baselines=[majority]")
-    assert record["task"] == "change"
-    assert [each["name"] for each in record["rows"][0]["classes"]] == ["unchanged", "changed"]
+    assert record.task == "change"
+    assert [each.name for each in record.rows[0].classes] == ["unchanged", "changed"]
     assert (tmp_path / "run" / "pictures" / "worst.png").exists()
     with pytest.raises(SystemExit) as end:
         main(["evaluate", str(tmp_path / "run"), str(pair_shards), "--out", str(tmp_path / "again")])
     assert not end.value.code
-    assert json.loads((tmp_path / "again" / "metrics.json").read_text())["confusion"] == record["confusion"]
+    assert read_scores(tmp_path / "again" / "metrics.json").confusion == record.confusion
 
 
 @pytest.mark.slow
 def test_planted_change_is_found_better_than_by_comparing_two_maps(tmp_path):
     shards = make_shards(tmp_path, 6, 240)
     record = run(tmp_path, shards, "trainer.steps=100", "trainer.batch_size=8", "chip_px=48", "loss=cross_entropy_dice")
-    iou = {row["name"]: row["classes"][1]["iou"] for row in record["rows"]}
+    iou = {row.name: row.classes[1].scores["iou"] for row in record.rows}
     assert iou["fine-tuned"] > iou["post_classification"]
-    low, _ = next(row["margin_95"]["macro_f1"] for row in record["rows"] if row["name"] == "post_classification")
+    low, _ = record.row("post_classification").margin_95["macro_f1"]
     assert low > 0

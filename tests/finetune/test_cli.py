@@ -1,11 +1,11 @@
 """The verbs probe, baselines and evaluate, as they are typed."""
 
-import json
 import re
 
 import pytest
 
 from bandloom.cli import main
+from bandloom.scores import read_scores
 
 FEW = (
     "trainer.steps=2",
@@ -32,10 +32,10 @@ def a_config(tmp_path, chip_shards):
 
 
 def rows(folder) -> list[str]:
-    return [row["name"] for row in json.loads((folder / "metrics.json").read_text())["rows"]]
+    return [row.name for row in read_scores(folder / "metrics.json").rows]
 
 
-def test_a_probe_is_scored_beside_random_weights_fewer_bands_and_floors(tmp_path, config, encoder_folder, capsys):
+def test_a_probe_is_scored_beside_random_weights_fewer_bands_and_baselines(tmp_path, config, encoder_folder, capsys):
     words = (config, f"checkpoint={encoder_folder}", *FEW, "baselines=[majority]", "--few-shot")
     assert run("probe", *words, "--out", tmp_path / "out") == 0
     assert rows(tmp_path / "out") == [
@@ -47,8 +47,8 @@ def test_a_probe_is_scored_beside_random_weights_fewer_bands_and_floors(tmp_path
         "linear, RGB bands",
         "majority",
     ]
-    record = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    curve = record["few_shot"]
+    record = read_scores(tmp_path / "out" / "metrics.json")
+    curve = record.few_shot
     assert [point["shots"] for point in curve] == [1, 5, 10, 50, 0.01, 0.1, 1.0]
     assert curve[0]["encoder"] < curve[-1]["encoder"]
     assert {"features-13.npz", "features-RGB.npz", "metrics.json"} <= {p.name for p in (tmp_path / "out").iterdir()}
@@ -61,22 +61,22 @@ def test_a_probe_of_a_map_scores_tokens(tmp_path, scene_shards, encoder_folder):
     config = tmp_path / "config.yaml"
     config.write_text(f"shards: {scene_shards}\ncheckpoint: {encoder_folder}\n")
     assert run("probe", config, *FEW, "baselines=[majority]", "--out", tmp_path / "out") == 0
-    record = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert record["unit"] == "token"
+    record = read_scores(tmp_path / "out" / "metrics.json")
+    assert record.unit == "token"
     assert "attention" not in rows(tmp_path / "out")
-    assert record["rows"][0]["macro_f1"] > record["rows"][-1]["macro_f1"]
+    assert record.rows[0].scores["macro_f1"] > record.rows[-1].scores["macro_f1"]
 
 
-def test_every_floor_named_is_scored_on_the_same_labels(tmp_path, config):
+def test_every_baseline_named_is_scored_on_the_same_labels(tmp_path, config):
     only = "stats_linear_svm,random_conv,random_vit,efficientnet_b0"
     assert run("baselines", config, *FEW, "--only", only, "--out", tmp_path / "out") == 0
-    record = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    record = read_scores(tmp_path / "out" / "metrics.json")
     assert sorted(rows(tmp_path / "out")) == sorted(only.split(","))
-    assert len({row["scored_on"] for row in record["rows"]}) == 1
-    assert record["rows"][0]["name"] == "stats_linear_svm"
+    assert len({row.scored_on for row in record.rows}) == 1
+    assert record.rows[0].name == "stats_linear_svm"
 
 
-def test_a_map_has_a_u_net_among_its_floors(tmp_path, scene_shards):
+def test_a_map_has_a_u_net_among_its_baselines(tmp_path, scene_shards):
     config = tmp_path / "config.yaml"
     config.write_text(f"shards: {scene_shards}\n")
     assert run("baselines", config, *FEW, "--only", "majority,unet", "--out", tmp_path / "out") == 0
@@ -87,14 +87,14 @@ def test_a_model_is_scored_again_on_its_own_test_ground(tmp_path, config, chip_s
     few = ("seeds=1", "compare_random=false", "baselines=[majority]", "curve_points=0")
     assert run("finetune", config, *FEW, *few, "--out", tmp_path / "run") == 0
     assert run("evaluate", tmp_path / "run", chip_shards, "--out", tmp_path / "again") == 0
-    before, after = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("run", "again"))
-    assert after["confusion"] == before["confusion"]
-    assert after["split"]["hash"] == before["split"]["hash"]
-    assert after["calibration"]["after"] == before["calibration"]["after"]
+    before, after = (read_scores(tmp_path / name / "metrics.json") for name in ("run", "again"))
+    assert after.confusion == before.confusion
+    assert after.split["hash"] == before.split["hash"]
+    assert after.calibration["after"] == before.calibration["after"]
     assert run("evaluate", tmp_path / "run", chip_shards, "--ground", "all", "--out", tmp_path / "all") == 0
-    whole = json.loads((tmp_path / "all" / "metrics.json").read_text())
-    assert whole["rows"][0]["scored_on"] > after["rows"][0]["scored_on"]
-    assert whole["split"]["kind"] == "all"
+    whole = read_scores(tmp_path / "all" / "metrics.json")
+    assert whole.rows[0].scored_on > after.rows[0].scored_on
+    assert whole.split["kind"] == "all"
     capsys.readouterr()
     assert run("evaluate", tmp_path / "run", chip_shards, "--out", tmp_path / "all") == 2
     assert "exists already" in capsys.readouterr().err

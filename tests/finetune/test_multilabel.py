@@ -14,8 +14,9 @@ from bandloom.finetune.data.multilabel import MultilabelData, read_table
 from bandloom.finetune.data.splits import TRAIN, BlockSplit
 from bandloom.finetune.model.checkpoint import load_task_model
 from bandloom.finetune.scores.multilabel import MultilabelRow, multilabel_intervals, multilabel_scores, tune_thresholds
-from bandloom.finetune.training.batches import chosen_loss
+from bandloom.finetune.tasks.registry import get_task
 from bandloom.finetune.training.losses import Asymmetric, asymmetric, binary_cross_entropy
+from bandloom.scores import read_scores
 from bandloom.shards.build.build import build
 from bandloom.shards.build.plan import BuildOptions
 from tests.finetune.fake_shards import FakeShards
@@ -28,7 +29,14 @@ def row(seed: int = 0, count: int = 200) -> MultilabelRow:
     rng = np.random.default_rng(seed)
     truth = (rng.random((count, 3)) < (0.1, 0.5, 0.3)).astype(np.uint8)
     score = np.round(0.5 * truth + rng.random((count, 3)) * 0.8, 2)  # rounded: ties occur
-    return MultilabelRow("r", truth, score, rng.integers(0, 20, count), np.array([0.4, 0.6, 0.5]), count, 0.0)
+    return MultilabelRow(
+        name="r",
+        truth=truth,
+        score=score,
+        block_of=rng.integers(0, 20, count),
+        thresholds=np.array([0.4, 0.6, 0.5]),
+        fitted_on=count,
+    )
 
 
 def test_every_score_equals_scikit_learns():
@@ -93,9 +101,9 @@ def test_binary_cross_entropy_is_torchs_and_the_asymmetric_loss_forgets_easy_abs
 
 def test_a_loss_of_another_task_is_refused():
     with pytest.raises(ConfigError, match="loss is 'dice', which task multilabel cannot use"):
-        chosen_loss("multilabel", "dice")
+        get_task("multilabel").loss("dice")
     with pytest.raises(ConfigError, match="loss is 'asymmetric'"):
-        chosen_loss("segment", "asymmetric")
+        get_task("segment").loss("asymmetric")
 
 
 def test_a_raster_says_which_classes_cover_enough_of_a_chip():
@@ -128,7 +136,7 @@ def test_counts_are_those_of_the_targets():
     assert len(data.indices_of(TRAIN))
 
 
-def test_a_run_ends_with_thresholds_and_floors(tmp_path, scenes_folder):
+def test_a_run_ends_with_thresholds_and_baselines(tmp_path, scenes_folder):
     labels = {"labels": str(scenes_folder / "labels"), "label_set": str(scenes_folder / "label_set.yaml")}
     build([str(scenes_folder / "scenes")], tmp_path / "shards", BuildOptions(side_px=60, **labels))
     (tmp_path / "c.yaml").write_text(
@@ -145,14 +153,14 @@ def test_a_run_ends_with_thresholds_and_floors(tmp_path, scenes_folder):
     with pytest.raises(SystemExit) as end:
         main(["finetune", str(tmp_path / "c.yaml"), *few, "--out", str(tmp_path / "run")])
     assert not end.value.code
-    record = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert [each["name"] for each in record["rows"]] == ["fine-tuned", "base_rates", "stats_logistic"]
-    scores = {each["name"]: each["map_macro"] for each in record["rows"]}
+    record = read_scores(tmp_path / "run" / "metrics.json")
+    assert [each.name for each in record.rows] == ["fine-tuned", "base_rates", "stats_logistic"]
+    scores = {each.name: each.scores["map_macro"] for each in record.rows}
     assert scores["stats_logistic"] > scores["base_rates"]
-    assert record["seeds"][0]["seeds"] == [0, 1, 2]  # so few chips are trained on three times
-    assert record["seeds"][0]["by_seed"]["map_macro"][0] == scores["fine-tuned"]
+    assert record.over_seeds[0].seeds == (0, 1, 2)  # so few chips are trained on three times
+    assert record.over_seeds[0].by_seed["map_macro"][0] == scores["fine-tuned"]
     model = load_task_model(tmp_path / "run" / "checkpoint")
-    assert model.thresholds == tuple(each["threshold"] for each in record["rows"][0]["classes"])
-    assert model.temperature == record["calibration"]["temperature"]
+    assert model.thresholds == tuple(each.scores["threshold"] for each in record.rows[0].classes)
+    assert model.temperature == record.calibration["temperature"]
     assert "base_rates" in (tmp_path / "run" / "checkpoint" / "README.md").read_text()
     assert (tmp_path / "run" / "pictures" / "reliability.png").exists()

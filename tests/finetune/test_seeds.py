@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -7,13 +6,14 @@ import pytest
 from bandloom.config import load_config
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.splits import TRAIN
-from bandloom.finetune.scores.over_seeds import add_seeds, over_seeds, seed_lines
+from bandloom.finetune.scores.over_seeds import SeedScores, over_seeds, seed_lines, summary_of
 from bandloom.finetune.seeds import SMALL_CHIPS, seeds_of, training_chips
 from bandloom.finetune.setting import open_setting
+from bandloom.scores import ScoreRecord, ScoreRow, read_scores
 from bandloom.training.ranks import Ranks
 from tests.finetune.test_train import run
 
-RECORDS = [{"name": "a", "seed": seed, "macro_f1": score} for seed, score in ((3, 0.5), (4, 0.7), (5, 0.6))]
+FOUND = [SeedScores("a", seed, {"macro_f1": score}) for seed, score in ((3, 0.5), (4, 0.7), (5, 0.6))]
 
 
 @pytest.fixture(name="setting")
@@ -23,24 +23,30 @@ def a_small_setting(scene_shards):
 
 
 def test_mean_and_deviation_over_seeds_are_those_of_a_sample():
-    (row,) = over_seeds(RECORDS)
-    assert row["seeds"] == [3, 4, 5]
-    assert np.isclose(row["mean"]["macro_f1"], 0.6)
-    assert np.isclose(row["deviation"]["macro_f1"], np.std([0.5, 0.7, 0.6], ddof=1))
+    (row,) = over_seeds(FOUND)
+    assert row.seeds == (3, 4, 5)
+    assert np.isclose(row.mean["macro_f1"], 0.6)
+    assert np.isclose(row.deviation["macro_f1"], np.std([0.5, 0.7, 0.6], ddof=1))
 
 
-def test_a_record_of_one_seed_stays_as_it_is():
-    record = {"rows": [{"name": "a", "macro_f1": 0.5}]}
-    add_seeds(record, [], 3, ["macro_f1"])
-    assert "seeds" not in record
-    assert seed_lines(record) == []
+def a_record(**rows: float) -> ScoreRecord:
+    scored = [
+        ScoreRow(name=name, kind="model", scores={"macro_f1": value}, blocks=1, fitted_on=1, scored_on=1)
+        for name, value in rows.items()
+    ]
+    return ScoreRecord(task="segment", sensor="s", label_set={}, split={}, rows=tuple(scored))
+
+
+def test_a_record_of_one_seed_has_no_summary():
+    assert summary_of(a_record(a=0.5), [], 3, ["macro_f1"]) == ()
+    assert seed_lines(a_record(a=0.5), "macro_f1") == []
 
 
 def test_a_run_s_own_seed_is_the_first_of_its_table():
-    record = {"rows": [{"name": "a", "macro_f1": 0.5}, {"name": "floor", "macro_f1": 0.1}]}
-    add_seeds(record, RECORDS[1:], 3, ["macro_f1"])
-    assert [row["name"] for row in record["seeds"]] == ["a"]  # floors are fitted once
-    assert seed_lines(record) == [
+    record = a_record(a=0.5, forest=0.1)
+    found = summary_of(record, FOUND[1:], 3, ["macro_f1"])
+    assert [row.name for row in found] == ["a"]  # baselines are fitted once
+    assert seed_lines(record.model_copy(update={"over_seeds": found}), "macro_f1") == [
         "a over seeds 3, 4, 5: macro_f1 0.600 with a deviation of 0.100 (0.500, 0.700, 0.600)"
     ]
 
@@ -57,11 +63,11 @@ def test_little_ground_is_trained_on_from_three_seeds_and_much_from_one(setting,
 def test_two_seeds_leave_two_trainings_of_the_model(tmp_path, scene_shards, encoder_folder, capsys):
     few = ("seeds=2", "trainer.steps=2", f"checkpoint={encoder_folder}", "baselines=[majority]", "band_drops=false")
     assert run(tmp_path, *few, shards=scene_shards) == 0
-    found = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    (row,) = found["seeds"]
-    assert (row["name"], row["seeds"]) == ("fine-tuned", [0, 1])
-    assert row["by_seed"]["macro_f1"][0] == found["rows"][0]["macro_f1"]
-    assert row["deviation"]["macro_f1"] > 0  # another seed trains another model
+    found = read_scores(tmp_path / "run" / "metrics.json")
+    (row,) = found.over_seeds
+    assert (row.name, row.seeds) == ("fine-tuned", (0, 1))
+    assert row.by_seed["macro_f1"][0] == found.rows[0].scores["macro_f1"]
+    assert row.deviation["macro_f1"] > 0  # another seed trains another model
     assert (tmp_path / "run" / "seed-1" / "DONE").is_file()
     assert "over seeds 0, 1" in capsys.readouterr().out
     assert "over seeds 0, 1" in (tmp_path / "run" / "checkpoint" / "README.md").read_text()
@@ -77,5 +83,5 @@ def test_a_second_seed_gives_what_a_run_of_its_own_would(tmp_path, scene_shards,
     )
     assert run(tmp_path, *few, "seeds=2", shards=scene_shards, out="both") == 0
     assert run(tmp_path, *few, "trainer.seed=1", shards=scene_shards, out="alone") == 0
-    both, alone = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("both", "alone"))
-    assert both["seeds"][0]["by_seed"]["macro_f1"][1] == alone["rows"][0]["macro_f1"]
+    both, alone = (read_scores(tmp_path / name / "metrics.json") for name in ("both", "alone"))
+    assert both.over_seeds[0].by_seed["macro_f1"][1] == alone.rows[0].scores["macro_f1"]

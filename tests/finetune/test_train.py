@@ -8,13 +8,14 @@ import torch
 from bandloom.cli import main
 from bandloom.config import load_config
 from bandloom.finetune.config import FinetuneConfig
-from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.data.pixels import PixelData
 from bandloom.finetune.data.splits import TEST, TRAIN, BlockSplit
 from bandloom.finetune.model.checkpoint import load_task_model
 from bandloom.finetune.scores.scoring import score_model
 from bandloom.finetune.train import _prepare
-from bandloom.finetune.training.batches import training_label, training_steps
+from bandloom.finetune.training.batches import training_steps
 from bandloom.model.checkpoint import load_encoder, save_encoder
+from bandloom.scores import read_scores
 from bandloom.sensors import get_sensor
 from bandloom.shards.read.loader import Loader
 from bandloom.shards.read.shard_set import ShardSet
@@ -43,26 +44,28 @@ def run(tmp_path, *overrides: str, out: str = "run", shards=None) -> int:
     return int(end.value.code or 0)
 
 
-def test_a_segmenter_is_trained_scored_and_saved_beside_its_floors(tmp_path, scene_shards, encoder_folder, capsys):
+def test_a_segmenter_is_trained_scored_and_saved_beside_its_baselines(tmp_path, scene_shards, encoder_folder, capsys):
     code = run(tmp_path, f"checkpoint={encoder_folder}", "baselines=[majority, pixel_logistic]", shards=scene_shards)
     assert code == 0
-    record = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    names = [row["name"] for row in record["rows"]]
+    record = read_scores(tmp_path / "run" / "metrics.json")
+    names = [row.name for row in record.rows]
     assert names == ["fine-tuned", "same network, random weights", "majority", "pixel_logistic"]
-    assert len({row["scored_on"] for row in record["rows"]}) == 1  # all of them, at this size
-    assert record["rows"][0]["interval_95"]["macro_f1"]
-    assert record["parameters"]["trainable"] == record["parameters"]["total"]
+    assert [row.kind for row in record.rows] == ["model", "random weights", "trivial", "classic"]
+    assert {row.seeds for row in record.rows} == {(0,)}
+    assert len({row.scored_on for row in record.rows}) == 1  # all of them, at this size
+    assert record.rows[0].interval_95["macro_f1"]
+    assert record.parameters["trainable"] == record.parameters["total"]
     model = load_task_model(tmp_path / "run" / "checkpoint")
     shards = ShardSet(scene_shards)
-    split = record["split"]
-    data = TaskData(shards, "segment", BlockSplit(split["block_m"], split["buffer_m"]), S2)
+    split = record.split
+    data = PixelData(shards, BlockSplit(split["block_m"], split["buffer_m"]), S2)
     again = score_model("again", model, data, TEST)
-    assert again.confusion.tolist() == record["confusion"]
+    assert again.confusion.tolist() == [list(row) for row in record.confusion]
     pictures = (f"pictures/{name}.png" for name in ("confusion", "reliability", "curves", "worst"))
     for name in ("config.yaml", "environment.json", "metrics.jsonl", "confusion.csv", "DONE", *pictures):
         assert (tmp_path / "run" / name).is_file()
-    assert model.temperature == record["calibration"]["temperature"] != 1.0
-    assert record["split"]["distance"]["least_m"] >= 60
+    assert model.temperature == record.calibration["temperature"] != 1.0
+    assert record.split["distance"]["least_m"] >= 60
     log = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log if "validation_macro_f1" in line] == [1, 2, 3, 4]
     assert "majority" in (tmp_path / "run" / "checkpoint" / "README.md").read_text()
@@ -76,8 +79,8 @@ def test_a_classifier_learns_from_frozen_features(tmp_path, chip_shards, encoder
     split = ("split.block_m=1200", "split.buffer_m=0")
     code = run(tmp_path, *few, *split, f"checkpoint={encoder_folder}", shards=chip_shards)
     assert code == 0
-    record = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert record["parameters"]["trainable"] < 0.2 * record["parameters"]["total"]
+    record = read_scores(tmp_path / "run" / "metrics.json")
+    assert record.parameters["trainable"] < 0.2 * record.parameters["total"]
     before = load_encoder(encoder_folder).state_dict()
     after = load_task_model(tmp_path / "run" / "checkpoint").encoder.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -87,8 +90,8 @@ def test_a_classifier_learns_from_frozen_features(tmp_path, chip_shards, encoder
 def test_a_model_of_which_little_trained_is_saved_plain(tmp_path, scene_shards, encoder_folder, mode):
     few = (f"mode={mode}", "compare_random=false", "baselines=[majority]", "last_blocks=1", "lora_rank=2")
     assert run(tmp_path, *few, f"checkpoint={encoder_folder}", shards=scene_shards) == 0
-    record = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert record["parameters"]["trainable"] < record["parameters"]["total"]
+    record = read_scores(tmp_path / "run" / "metrics.json")
+    assert record.parameters["trainable"] < record.parameters["total"]
     model = load_task_model(tmp_path / "run" / "checkpoint")
     assert not any("base" in name for name in model.state_dict())
 
@@ -96,12 +99,12 @@ def test_a_model_of_which_little_trained_is_saved_plain(tmp_path, scene_shards, 
 def test_batches_carry_labels_of_training_ground_alone(scene_shards):
     shards = ShardSet(scene_shards)
     split = BlockSplit(300, 60)
-    data = TaskData(shards, "segment", split, S2)
+    data = PixelData(shards, split, S2)
     entries = {entry.key: entry for entry in shards.entries}
     places = {entry.key: i for i, entry in enumerate(shards.entries)}
     seen = 0
     for count, batch in enumerate(Loader(shards, data.indices_of(TRAIN), 4, crop_px=24, workers=0)):
-        label = training_label(batch, entries, data)
+        label = data.training_batch(batch).label
         for key, (x, y), given in zip(batch.keys, batch.corner_m, label, strict=True):
             entry = entries[key]
             whole = data.labelled(places[key], TRAIN).label

@@ -1,6 +1,5 @@
 """The commands of the documentation, run as they stand."""
 
-import json
 import os
 import re
 import shlex
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bandloom.cli import main
+from bandloom.scores import read_scores
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tutorial-labels.md").read_text()
 BEFORE, FORMS = PAGE.split("## The other forms")
@@ -42,7 +42,7 @@ def run(folder: Path, lines: str) -> None:
 
 
 def names(folder: Path) -> list[str]:
-    return [row["name"] for row in json.loads((folder / "metrics.json").read_text())["rows"]]
+    return [row.name for row in read_scores(folder / "metrics.json").rows]
 
 
 def test_the_tutorial_runs_from_files_to_a_scored_report(page):

@@ -14,7 +14,7 @@ from tests.view.command import run
     [
         ("shards", "Shards", ["Samples", "Where they lie", "Reflectance, band by band", "Inputs"]),
         ("pretrain", "Pretraining", ["How it went", "What frozen features are worth", "How fast", "Pictures"]),
-        ("finetune", "Fine-tuning", ["Scores beside their floors", "Class by class", "What is taken for what"]),
+        ("finetune", "Fine-tuning", ["Scores beside their baselines", "Class by class", "What is taken for what"]),
         ("bundle", "Bundle", ["Against torch, on held chips", "What it takes and gives", "Where it comes from"]),
         ("map.tif", "Map", ["The map", "Areas", "Where the time went", "Where it comes from"]),
     ],
@@ -63,7 +63,7 @@ def test_an_alignment_is_shown_beside_chance(tmp_path: Path, page: Any):
     [
         ({"metrics.json": "finetune"}, "Evaluation"),  # it leaves no config
         ({"metrics.json": "finetune", "config.yaml": "finetune", "command": "probe"}, "Probe"),
-        ({"metrics.json": "finetune", "config.yaml": "finetune", "command": "baselines"}, "Floors"),
+        ({"metrics.json": "finetune", "config.yaml": "finetune", "command": "baselines"}, "Baselines"),
         ({"metrics.json": "finetune", "config.yaml": "finetune", "command": "finetune"}, "Fine-tuning"),
     ],
 )

@@ -16,9 +16,9 @@ from bandloom.finetune.captioner.pairs import Exchange, Pairs
 from bandloom.finetune.captioner.train import AnswerLoss
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.model.task_model import TaskModel
+from bandloom.finetune.tasks.registry import get_task
 from bandloom.finetune.text.model import AlignModel
 from bandloom.finetune.text.train import CaptionLoss
-from bandloom.finetune.training.batches import chosen_loss
 from bandloom.finetune.training.label_loss import label_loss
 from bandloom.finetune.training.losses import LOSSES, MULTILABEL_LOSSES
 from bandloom.pretrain.loss import MaskedLoss
@@ -62,7 +62,7 @@ def of_labels(task: Any, name: str) -> Case:
         targets[5:7, 1:] = torch.nan
         given = replace(given, label=None, class_index=targets)
     model: TaskModel = task_model(task)
-    return model, label_loss(config, chosen_loss(task, name)), given
+    return model, label_loss(config, get_task(task).loss(name)), given
 
 
 def of_pixels(**objective: Any) -> Case:

@@ -2,12 +2,15 @@ import numpy as np
 import pytest
 
 from bandloom.errors import ConfigError, LabelError, ShardError
-from bandloom.finetune.baselines.classic import BASELINES, run_baselines
+from bandloom.finetune.baselines.classic import run_baselines
 from bandloom.finetune.baselines.features import chip_statistics, context_bands
 from bandloom.finetune.data.labelled import TaskData, pick_sensor
 from bandloom.finetune.data.own_bands import measured, pixel_bands, to_pixels
+from bandloom.finetune.data.pixels import PixelData
 from bandloom.finetune.data.splits import TEST, TRAIN, BlockSplit
 from bandloom.finetune.scores.confusion import scores
+from bandloom.finetune.tasks.registry import get_task
+from bandloom.finetune.tasks.segment import SEGMENT
 from tests.finetune.fake_shards import FakeShards
 from tests.finetune.models import S2
 
@@ -15,24 +18,24 @@ from tests.finetune.models import S2
 def data(task="segment", **changes) -> TaskData:
     shards = FakeShards(60, 12, chips=True) if task == "classify" else FakeShards(3, 90)
     split = BlockSplit(120, 0, val=0.15, test=0.25) if task == "classify" else BlockSplit(300, 60)
-    return TaskData(shards, task, split, S2)
+    return get_task(task).data(shards, split, S2)
 
 
 @pytest.mark.parametrize("task", ["segment", "classify"])
 def test_every_baseline_beats_the_majority_on_separable_classes(task):
-    labelled = data(task)
+    labelled, known = data(task), get_task(task).baselines
     rows = {
         row.name: scores(row.confusion, labelled.label_set.names)
-        for row in run_baselines(list(BASELINES[task]), labelled)
+        for row in run_baselines(list(known), labelled, 0, known)
     }
-    assert set(rows) == set(BASELINES[task])
+    assert set(rows) == set(known)
     for name, row in rows.items():
         assert name == "majority" or row["macro_f1"] > rows["majority"]["macro_f1"] + 0.2
 
 
 def test_rows_say_what_they_were_fitted_and_scored_on():
     labelled = data()
-    (row,) = run_baselines(["majority"], labelled)
+    (row,) = run_baselines(["majority"], labelled, 0, SEGMENT.baselines)
     assert row.scored_on == row.confusion.sum() == labelled.counts.sum((0, 2))[TEST]
     assert abs(row.fitted_on - 20_000) < 600 or row.fitted_on == labelled.counts.sum((0, 2))[TRAIN]
     assert len(row.confusions) > 5
@@ -40,7 +43,7 @@ def test_rows_say_what_they_were_fitted_and_scored_on():
 
 def test_an_unknown_baseline_names_the_nearest():
     with pytest.raises(ConfigError, match=r"no baseline 'pixel_fr'.*Did you mean 'pixel_rf'"):
-        run_baselines(["pixel_fr"], data())
+        run_baselines(["pixel_fr"], data(), 0, SEGMENT.baselines)
 
 
 def test_labels_of_roles_never_overlap_and_unmeasured_ground_has_none():
@@ -61,7 +64,7 @@ def test_counts_equal_the_labels_that_samples_bring():
 
 def test_a_split_that_leaves_a_role_empty_is_a_sentence():
     with pytest.raises(LabelError, match=r"no label for .*split\.block_m"):
-        TaskData(FakeShards(1, 12), "segment", BlockSplit(6000, 60), S2).check()
+        PixelData(FakeShards(1, 12), BlockSplit(6000, 60), S2).check()
 
 
 def labelled_by_role(classes: dict[int, list[int]]) -> TaskData:
@@ -108,7 +111,7 @@ def test_shards_without_labels_are_a_sentence():
     shards = FakeShards()
     shards.label_set = None
     with pytest.raises(LabelError, match="carry no labels"):
-        TaskData(shards, "segment", BlockSplit(300), S2)
+        PixelData(shards, BlockSplit(300), S2)
 
 
 def test_a_sensor_that_the_shards_lack_is_a_sentence():

@@ -7,11 +7,11 @@ from scipy import ndimage
 from bandloom.finetune.baselines.classic import run_baselines
 from bandloom.finetune.baselines.leakage import leakage_gap, leakage_line
 from bandloom.finetune.config import FinetuneConfig
-from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.data.pixels import PixelData
 from bandloom.finetune.data.split_choice import make_split
 from bandloom.finetune.data.split_config import SplitConfig
 from bandloom.finetune.data.splits import BlockSplit
-from bandloom.finetune.scores.confusion import scores
+from bandloom.finetune.tasks.segment import SEGMENT
 from tests.finetune.fake_shards import FakeShards
 from tests.finetune.models import LABELS, S2
 
@@ -30,9 +30,9 @@ def correlated(side_px: int = 120) -> FakeShards:
 
 
 def score(split) -> float:
-    data = TaskData(correlated(), "segment", split, S2)
-    (row,) = run_baselines(["pixel_rf"], data)
-    return scores(row.confusion, LABELS.names)["macro_f1"]
+    data = PixelData(correlated(), split, S2)
+    (row,) = run_baselines(["pixel_rf"], data, 0, SEGMENT.baselines)
+    return row.scores(LABELS.names)["macro_f1"]
 
 
 @pytest.mark.filterwarnings("ignore::Warning")
@@ -52,7 +52,7 @@ def test_the_gap_of_a_run_is_measured_and_said(scene_shards, monkeypatch):
     found = leakage_gap(config)
     assert found is not None
     assert found["gap"] == pytest.approx(found["random"] - found["block"])
-    assert found["floor"] == "context_rf"
+    assert found["baseline"] == "context_rf"
     assert "is what neighbours give away" in leakage_line(found)
 
 
@@ -62,5 +62,5 @@ def test_places_marked_buffer_or_duplicate_are_in_no_role_of_a_given_split():
     shards = FakeShards(5, 24)
     marks = ("train", "val", "test", "buffer", "duplicate")
     shards.entries = [replace(entry, split=mark) for entry, mark in zip(shards.entries, marks, strict=True)]
-    data = TaskData(shards, "segment", make_split(SplitConfig(kind="given"), shards, "segment", S2), S2)
+    data = PixelData(shards, make_split(SplitConfig(kind="given"), shards, PixelData, S2), S2)
     assert [data.indices_of(role).tolist() for role in range(3)] == [[0], [1], [2]]

@@ -6,8 +6,8 @@ import yaml
 from bandloom.errors import CheckpointError
 from bandloom.finetune.baselines.classic import run_baselines
 from bandloom.finetune.baselines.public_encoders import external_baseline, token_planes
-from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import BlockSplit
+from bandloom.finetune.tasks.registry import get_task
 from tests.finetune.fake_shards import FakeShards
 from tests.finetune.models import S2
 
@@ -42,7 +42,7 @@ def write(folder, **changes):
 @pytest.mark.parametrize("task", ["segment", "classify"])
 def test_an_encoder_of_local_weights_is_scored_like_any_floor(folder, task):
     shards = FakeShards(60, 12, chips=True) if task == "classify" else FakeShards(2, 60)
-    data = TaskData(shards, task, BlockSplit(120 if task == "classify" else 300, 0), S2)
+    data = get_task(task).data(shards, BlockSplit(120 if task == "classify" else 300, 0), S2)
     name, baseline = external_baseline(folder)
     (row,) = run_baselines([name], data, 0, {name: baseline})
     share = np.trace(row.confusion) / row.confusion.sum()

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
+from bandloom.finetune.data.chips import ChipData
 from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.data.pixels import PixelData
 from bandloom.finetune.data.split_distance import train_test_distance
 from bandloom.finetune.data.splits import TEST, TRAIN, BlockSplit, SampleSplit
 from bandloom.label_set import IGNORE_INDEX
@@ -21,7 +23,7 @@ def centres(data: TaskData, role: int) -> np.ndarray:
 
 
 def test_the_rims_give_the_same_least_distance_as_all_labels():
-    data = TaskData(FakeShards(2, 60), "segment", BlockSplit(300, 60), S2)
+    data = PixelData(FakeShards(2, 60), BlockSplit(300, 60), S2)
     found = train_test_distance(data)
     assert found is not None
     assert found["least_m"] == pytest.approx(cdist(centres(data, TEST), centres(data, TRAIN)).min())
@@ -30,13 +32,13 @@ def test_the_rims_give_the_same_least_distance_as_all_labels():
 
 @pytest.mark.parametrize("buffer_m", [0, 60, 120])
 def test_a_block_split_keeps_its_buffer(buffer_m):
-    found = train_test_distance(TaskData(FakeShards(3, 120), "segment", BlockSplit(300, buffer_m), S2))
+    found = train_test_distance(PixelData(FakeShards(3, 120), BlockSplit(300, buffer_m), S2))
     assert found is not None
     assert found["least_m"] >= max(buffer_m, 10)
 
 
 def test_a_random_split_is_seen_through():
-    found = train_test_distance(TaskData(FakeShards(1, 60), "segment", BlockSplit(10, 0), S2))
+    found = train_test_distance(PixelData(FakeShards(1, 60), BlockSplit(10, 0), S2))
     assert found is not None
     assert found["median_m"] == 10
 
@@ -44,5 +46,5 @@ def test_a_random_split_is_seen_through():
 def test_chips_are_measured_between_their_centres():
     shards = FakeShards(4, 6, chips=True)
     roles = {"s0": 0, "s1": 0, "s2": 1, "s3": 2}
-    found = train_test_distance(TaskData(shards, "classify", SampleSplit("given", roles), S2))
+    found = train_test_distance(ChipData(shards, SampleSplit("given", roles), S2))
     assert found == {"least_m": 120.0, "median_m": 120.0, "measured": 1}

@@ -1,4 +1,3 @@
-import json
 import logging
 
 import numpy as np
@@ -11,6 +10,7 @@ from bandloom.finetune.fusion.checkpoint import load_fusion
 from bandloom.finetune.fusion.config import FusionConfig, is_fusion
 from bandloom.finetune.fusion.run import prepare
 from bandloom.finetune.fusion.table import verdict
+from bandloom.scores import read_scores
 from bandloom.shards.read.shard_set import ShardSet
 from benchmarks.planted_context import write_context
 
@@ -68,8 +68,8 @@ def run(tmp_path, shards, told, name: str, *overrides: str) -> int:
 def test_every_control_stands_in_one_table_and_a_context_that_tells_is_warned_of(tmp_path, chip_shards, told, caplog):
     with caplog.at_level(logging.INFO, "bandloom"):
         assert run(tmp_path, chip_shards, told, "tells.csv") == 0
-    report = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    rows = {row["name"]: row for row in report["rows"]}
+    report = read_scores(tmp_path / "run" / "metrics.json")
+    rows = {row.name: row for row in report.rows}
     assert list(rows)[:4] == [
         "concatenate, real text",
         "concatenate, shuffled text",
@@ -77,17 +77,20 @@ def test_every_control_stands_in_one_table_and_a_context_that_tells_is_warned_of
         "concatenate, real text, shuffled at the test",
     ]
     assert {"text only", "image only", "majority"} < set(rows)
-    assert report["task"] == "fusion"
-    assert all(len(rows[name]["seeds"]) == 2 for name in rows if name != "majority")
-    assert rows["text only"]["overall"] > 0.9
-    assert rows["concatenate, real text"]["overall"] > 0.9
+    assert report.task == "fusion"
+    fused = [row for name, row in rows.items() if name != "majority"]
+    assert all(row.seeds == (0, 1) and len(row.by_seed["macro_f1"]) == 2 for row in fused)
+    assert rows["text only"].scores["overall"] > 0.9
+    assert rows["concatenate, real text"].scores["overall"] > 0.9
     for kind in ("concatenate", "cross_attention"):
-        real, dealt = (rows[f"{kind}, {name}"]["overall"] for name in ("real text", "real text, shuffled at the test"))
+        real, dealt = (
+            rows[f"{kind}, {name}"].scores["overall"] for name in ("real text", "real text, shuffled at the test")
+        )
         assert real > dealt
-    assert "a linear probe on the context alone reaches" in report["leaks"]["warnings"][0]
+    assert "a linear probe on the context alone reaches" in report.leaks["warnings"][0]
     assert all(
         set(each) == {"fusion", "blocks", "real over image", "real over shuffled", "shuffled over empty"}
-        for each in report["gains"]
+        for each in report.gains
     )
     assert (tmp_path / "run" / "context.json").is_file()
 
@@ -96,18 +99,18 @@ def test_a_context_that_knows_nothing_gains_nothing_and_a_run_goes_on(tmp_path, 
     few = (f"image.checkpoint={encoder_folder}", "fusion=[film]", "seeds=1", "steps=60")
     assert run(tmp_path, chip_shards, told, "knows_nothing.csv", *few) == 0
     path = tmp_path / "run" / "metrics.json"
-    report = json.loads(path.read_text())
-    assert report["leaks"]["warnings"] == []
-    assert report["leaks"]["text_only_mean_recall"] < 0.5
-    assert "context adds +" not in report["verdicts"][0]
+    report = read_scores(path)
+    assert report.leaks["warnings"] == []
+    assert report.leaks["text_only_mean_recall"] < 0.5
+    assert "context adds +" not in report.verdicts[0]
     fits = sorted((tmp_path / "run" / "fits").iterdir())
     assert [each.name for each in fits] == ["film-0.npz", "image-0.npz", "text-0.npz"]
     fits[1].unlink()
     kept = fits[0].stat().st_mtime_ns
     path.unlink()
     assert run(tmp_path, chip_shards, told, "knows_nothing.csv", *few) == 0
-    again = json.loads(path.read_text())
-    assert [row["overall"] for row in again["rows"]] == [row["overall"] for row in report["rows"]]
+    again = read_scores(path)
+    assert [row.scores for row in again.rows] == [row.scores for row in report.rows]
     assert fits[0].stat().st_mtime_ns == kept
 
 
@@ -118,7 +121,7 @@ def test_a_network_that_trains_is_saved_and_comes_back(tmp_path, chip_shards, to
     fused = load_fusion(tmp_path / "run")
     shards = ShardSet(chip_shards)
     assert fused.label_set == shards.label_set
-    report = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    report = read_scores(tmp_path / "run" / "metrics.json")
     config = FusionConfig.model_validate(
         {
             "shards": chip_shards,

@@ -45,12 +45,12 @@ def test_taps_are_evenly_spaced_and_end_at_the_last_block():
 
 
 def test_other_tasks_have_one_head():
-    with pytest.raises(ConfigError, match="head is 'fpn', which task classify has not"):
+    with pytest.raises(ConfigError, match="head 'fpn' is not available for task 'classify'"):
         TaskModel(encoder(), S2, LABELS, "classify", 24, "fpn")
 
 
 def test_a_head_for_maps_is_not_one_for_chips():
-    with pytest.raises(ConfigError, match=r"head is 'joined', which .* use task=classify or multilabel"):
+    with pytest.raises(ConfigError, match=r"head 'joined' is not available .* use task=classify or multilabel"):
         TaskModel(encoder(), S2, LABELS, "segment", 24, "joined")
 
 

@@ -3,7 +3,7 @@ import torch
 
 from bandloom.finetune.baselines.features import context_bands
 from bandloom.finetune.config import PerturbConfig
-from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.data.pixels import PixelData
 from bandloom.finetune.data.splits import TEST, BlockSplit
 from bandloom.finetune.model.pixel_part import Near, PixelPart
 from bandloom.finetune.scores.band_drops import band_drops
@@ -56,7 +56,7 @@ def test_planes_are_brought_to_one_scale():
 
 
 def test_fitted_networks_tell_fields_apart_and_leave_the_random_numbers_alone():
-    data, model = TaskData(FakeShards(2), "segment", BlockSplit(300, 0), S2), task_model()
+    data, model = PixelData(FakeShards(2), BlockSplit(300, 0), S2), task_model()
     torch.manual_seed(7)
     wanted = torch.rand(3)
     torch.manual_seed(7)
@@ -68,7 +68,7 @@ def test_networks_that_lost_bands_while_fitted_still_tell_fields_apart_by_three(
     monkeypatch.setattr("bandloom.finetune.scores.band_drops.SUBSETS", ("RGB",))
     found = {}
     for share in (0.0, 0.8):
-        data, model = TaskData(FakeShards(2), "segment", BlockSplit(300, 0), S2), task_model()
+        data, model = PixelData(FakeShards(2), BlockSplit(300, 0), S2), task_model()
         fit_pixels(model, model.head.pixel, data, 0, 100, PerturbConfig(other_sensor=share))
         (rgb,) = band_drops(model, data)
         every = score_model("all", model, data, TEST)

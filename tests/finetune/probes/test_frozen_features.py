@@ -1,7 +1,9 @@
 import numpy as np
 import torch
 
+from bandloom.finetune.data.chips import ChipData
 from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.data.pixels import PixelData
 from bandloom.finetune.data.splits import TEST, TRAIN, BlockSplit
 from bandloom.finetune.probes.attention import attention_probe
 from bandloom.finetune.probes.frozen_features import frozen_features, weights_digest
@@ -10,7 +12,7 @@ from tests.finetune.models import S2, encoder
 
 
 def chip_data(seed: int = 0) -> TaskData:
-    return TaskData(FakeShards(40, 12, chips=True, seed=0), "classify", BlockSplit(120, 0, seed=seed), S2)
+    return ChipData(FakeShards(40, 12, chips=True, seed=0), BlockSplit(120, 0, seed=seed), S2)
 
 
 def test_features_of_chips_are_the_encoders_mean_tokens():
@@ -50,7 +52,7 @@ def test_features_are_computed_once_and_again_for_other_weights_or_bands(tmp_pat
 
 
 def test_tokens_of_a_map_take_the_class_that_covers_them():
-    data = TaskData(FakeShards(2, 60), "segment", BlockSplit(300, 0), S2)
+    data = PixelData(FakeShards(2, 60), BlockSplit(300, 0), S2)
     found = frozen_features(encoder(), data, 24)
     label = data.shards.read(0).label
     assert len(found.labels) == 200  # every 60 m of the fake fields is of one class

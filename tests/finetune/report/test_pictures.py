@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TEST, BlockSplit
 from bandloom.finetune.report.pictures import (
     coloured,
@@ -13,6 +12,7 @@ from bandloom.finetune.report.pictures import (
 )
 from bandloom.finetune.scores.calibration import Reliability
 from bandloom.finetune.scores.evaluation import evaluate
+from bandloom.finetune.tasks.registry import get_task
 from tests.finetune.fake_shards import FakeShards
 from tests.finetune.models import LABELS, S2, task_model
 
@@ -20,11 +20,11 @@ from tests.finetune.models import LABELS, S2, task_model
 @pytest.mark.parametrize("task", ["segment", "classify"])
 def test_every_picture_is_drawn(tmp_path, task):
     shards = FakeShards(40, 12, chips=True) if task == "classify" else FakeShards(2)
-    data = TaskData(shards, task, BlockSplit(120 if task == "classify" else 300, 0), S2)
-    found = evaluate("m", task_model(task, chip_px=12), data, TEST)
+    data = get_task(task).data(shards, BlockSplit(120 if task == "classify" else 300, 0), S2)
+    found = evaluate("m", task_model(task, chip_px=12), data, TEST, temperature=1.5)
     draw_worst(tmp_path / "worst.png", found.worst, LABELS, S2)
     draw_confusion(tmp_path / "confusion.png", found.row.confusion, LABELS.names)
-    draw_reliability(tmp_path / "reliability.png", found.calibration(1.5))
+    draw_reliability(tmp_path / "reliability.png", found.calibration())
     draw_curves(
         tmp_path / "curves.png",
         [{"step": 1, "loss": 2.0}, {"step": 2, "loss": None}],

@@ -4,39 +4,43 @@ import json
 import numpy as np
 import pytest
 
-from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.data.pixels import PixelData
 from bandloom.finetune.data.splits import TEST, BlockSplit
-from bandloom.finetune.report.record import (
-    class_table,
-    confusion_lines,
-    metrics_record,
-    model_card,
-    score_table,
-    split_hash,
-    write_evidence,
-    write_report,
-)
-from bandloom.finetune.scores.confusion import Row
+from bandloom.finetune.report.record import metrics_record, split_hash, write_evidence, write_report
+from bandloom.finetune.report.tables import class_table, confusion_lines, model_card, score_table
+from bandloom.finetune.scores.class_scorer import ClassScorer
+from bandloom.finetune.scores.confusion import ConfusionRow
 from bandloom.finetune.scores.evaluation import evaluate
+from bandloom.scores import read_scores
 from tests.finetune.fake_shards import FakeShards
 from tests.finetune.models import S2, task_model
+
+SCORER = ClassScorer()
 
 
 @pytest.fixture(name="record")
 def a_record():
-    data = TaskData(FakeShards(2), "segment", BlockSplit(300, 60), S2)
+    data = PixelData(FakeShards(2), BlockSplit(300, 60), S2)
     rng = np.random.default_rng(0)
     rows = [
-        Row(name, {b: rng.integers(0, 9, (3, 3)) + good * np.eye(3, dtype=int) for b in range(12)}, 10, 20, 0.5)
-        for name, good in (("fine-tuned", 60), ("majority", 0))
+        ConfusionRow(
+            name=name,
+            kind=kind,
+            seeds=(7,),
+            confusions={b: rng.integers(0, 9, (3, 3)) + good * np.eye(3, dtype=int) for b in range(12)},
+            fitted_on=10,
+            seconds=0.5,
+        )
+        for name, kind, good in (("fine-tuned", "model", 60), ("majority", "trivial", 0))
     ]
-    return metrics_record(rows, data, 200, mode="full")
+    return metrics_record(rows, data, SCORER, 200, mode="full")
 
 
 def test_the_report_is_plain_json_and_its_files_agree(tmp_path, record):
     write_report(tmp_path, record)
     held = json.loads((tmp_path / "metrics.json").read_text())
-    assert held == json.loads(json.dumps(record))
+    assert held["schema_version"] == 2
+    assert read_scores(tmp_path / "metrics.json") == record
     with (tmp_path / "confusion.csv").open() as file:
         table = list(csv.reader(file))
     assert table[0][1:] == ["water", "forest", "field"]
@@ -46,46 +50,47 @@ def test_the_report_is_plain_json_and_its_files_agree(tmp_path, record):
 
 
 def test_every_row_has_its_scores_and_an_interval_that_holds_them(record):
-    for row in record["rows"]:
-        for name, (low, high) in row["interval_95"].items():
-            assert low <= row[name] <= high
-    assert record["rows"][0]["macro_f1"] > record["rows"][1]["macro_f1"]
-    assert record["split"]["kind"] == "block"
-    assert sum(sum(row) for row in record["confusion"]) == record["rows"][0]["support"]
+    for row in record.rows:
+        for name, (low, high) in row.interval_95.items():
+            assert low <= row.scores[name] <= high
+    assert record.rows[0].scores["macro_f1"] > record.rows[1].scores["macro_f1"]
+    assert record.split["kind"] == "block"
+    assert sum(sum(row) for row in record.confusion) == record.rows[0].scored_on
 
 
 def test_another_split_has_another_hash(record):
-    assert split_hash(record["split"]) != split_hash(record["split"] | {"seed": 1})
+    assert split_hash(record.split) != split_hash(record.split | {"seed": 1})
 
 
-def test_tables_and_card_name_the_floors_and_every_class(record):
-    assert score_table(record).row_count == 2
-    assert class_table(record).row_count == 3
-    card = model_card(task_model(), record, {"seed": 0, "config": {}})
+def test_tables_and_card_name_the_baselines_and_every_class(record):
+    assert score_table(record, SCORER).row_count == 2
+    assert class_table(record, SCORER).row_count == 3
+    card = model_card(task_model(), record, SCORER, {"seed": 0, "config": {}})
     for text in ("majority", "water", "blocks of 300 m", "- seed: 0", "## Limits"):
         assert text in card
     assert "{" not in card.split("## Provenance")[1]
 
 
-def test_the_record_measures_the_split_and_the_margin_over_each_rival(record):
-    assert record["split"]["distance"]["least_m"] >= 60
-    low, high = record["rows"][1]["margin_95"]["macro_f1"]
-    assert 0 < low <= record["rows"][0]["macro_f1"] - record["rows"][1]["macro_f1"] <= high
-    assert "margin_95" not in record["rows"][0]
+def test_the_record_measures_the_split_and_the_margin_over_each_baseline(record):
+    assert record.split["distance"]["least_m"] >= 60
+    low, high = record.rows[1].margin_95["macro_f1"]
+    assert 0 < low <= record.rows[0].scores["macro_f1"] - record.rows[1].scores["macro_f1"] <= high
+    assert record.rows[0].margin_95 == {}
 
 
 def test_mistakes_read_as_sentences(record):
-    record["top_confusions"] = [{"truth": "AnnualCrop", "taken_for": "PermanentCrop", "count": 15, "share": 0.034}]
+    mistake = {"truth": "AnnualCrop", "taken_for": "PermanentCrop", "count": 15, "share": 0.034}
+    record = record.model_copy(update={"top_confusions": (mistake,)})
     assert confusion_lines(record) == ["AnnualCrop taken for PermanentCrop: 15 (3 %)"]
-    assert "- AnnualCrop taken for PermanentCrop: 15 (3 %)" in model_card(task_model(), record, {})
+    assert "- AnnualCrop taken for PermanentCrop: 15 (3 %)" in model_card(task_model(), record, SCORER, {})
 
 
 def test_calibration_worst_examples_and_predictions_lie_beside_the_scores(tmp_path, record):
-    data, model = TaskData(FakeShards(2), "segment", BlockSplit(300, 60), S2), task_model()
-    found = evaluate("m", model, data, TEST)
-    record["calibration"] = found.calibration(2.0)
+    data, model = PixelData(FakeShards(2), BlockSplit(300, 60), S2), task_model()
+    found = evaluate("m", model, data, TEST, temperature=2.0)
+    record = record.model_copy(update={"calibration": found.calibration()})
     write_report(tmp_path, record)
-    write_evidence(tmp_path, found, data, [{"kind": "train", "step": 1, "loss": 1.0}])
+    write_evidence(tmp_path, SCORER, found, data, [{"kind": "train", "step": 1, "loss": 1.0}])
     assert {each.name for each in (tmp_path / "pictures").iterdir()} == {
         "confusion.png",
         "reliability.png",
@@ -93,4 +98,4 @@ def test_calibration_worst_examples_and_predictions_lie_beside_the_scores(tmp_pa
         "curves.png",
     }
     assert list(tmp_path.glob("predictions.*"))
-    assert "temperature 2.00" in model_card(model, record, {})
+    assert "temperature 2.00" in model_card(model, record, SCORER, {})

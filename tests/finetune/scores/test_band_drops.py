@@ -1,8 +1,9 @@
 import numpy as np
 
-from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.data.pixels import PixelData
 from bandloom.finetune.data.splits import TEST, BlockSplit
 from bandloom.finetune.scores.band_drops import band_drops, without_bands
+from bandloom.finetune.scores.class_scorer import ClassScorer
 from bandloom.finetune.scores.scoring import score_model
 from tests.finetune.fake_shards import FakeShards
 from tests.finetune.models import S2, task_model
@@ -20,8 +21,8 @@ def test_bands_that_are_left_out_are_absent_at_every_date():
 
 
 def test_a_model_is_scored_on_the_same_labels_with_fewer_bands():
-    data, model = TaskData(FakeShards(2), "segment", BlockSplit(300, 0), S2), task_model()
-    whole, rows = score_model("all", model, data, TEST), band_drops(model, data)
+    data, model = PixelData(FakeShards(2), BlockSplit(300, 0), S2), task_model()
+    whole, rows = score_model("all", model, data, TEST), band_drops(ClassScorer(), model, data)
     assert [row.name for row in rows] == ["10m", "RGB"]
     for row in rows:
         assert row.scored_on == whole.scored_on

@@ -10,13 +10,14 @@ from bandloom.finetune.report.prediction_table import write_table
 from bandloom.finetune.scores.calibration import softmax
 from bandloom.finetune.scores.evaluation import SAMPLED_LABELS, WORST, evaluate
 from bandloom.finetune.scores.scoring import predict_role, score_model
+from bandloom.finetune.tasks.registry import get_task
 from tests.finetune.fake_shards import FakeShards
 from tests.finetune.models import S2, task_model
 
 
 def task_data(task: str) -> TaskData:
     shards = FakeShards(40, 12, chips=True) if task == "classify" else FakeShards(3)
-    return TaskData(shards, task, BlockSplit(120 if task == "classify" else 300, 0), S2)
+    return get_task(task).data(shards, BlockSplit(120 if task == "classify" else 300, 0), S2)
 
 
 @pytest.mark.parametrize("task", ["segment", "classify"])

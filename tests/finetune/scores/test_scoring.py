@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.data.own_bands import cut
+from bandloom.finetune.data.pixels import PixelData
 from bandloom.finetune.data.splits import TEST, BlockSplit
-from bandloom.finetune.scores.scoring import cut, evaluating, predict_sample, score_model
+from bandloom.finetune.scores.scoring import evaluating, predict_sample, score_model
+from bandloom.finetune.tasks.registry import get_task
 from tests.finetune.fake_shards import FakeShards
 from tests.finetune.models import LABELS, S2, task_model
 
@@ -38,7 +40,7 @@ def test_a_sample_smaller_than_a_chip_is_padded_with_absent_ground():
 @pytest.mark.parametrize("task", ["segment", "classify"])
 def test_every_test_label_is_scored_once(task):
     shards = FakeShards(40, 12, chips=True) if task == "classify" else FakeShards(3)
-    data = TaskData(shards, task, BlockSplit(120 if task == "classify" else 300, 0), S2)
+    data = get_task(task).data(shards, BlockSplit(120 if task == "classify" else 300, 0), S2)
     row = score_model("m", task_model(task), data, TEST)
     assert row.scored_on == data.counts.sum((0, 2))[TEST] > 0
 
@@ -52,7 +54,7 @@ def test_evaluation_leaves_the_model_in_training_as_it_was():
 
 def test_labels_are_predicted_where_a_model_that_knows_them_says_so():
     """A stand-in that reads the class off the pixels scores 1: nothing is shifted or turned on the way."""
-    data = TaskData(FakeShards(2, 120), "segment", BlockSplit(300, 0), S2)
+    data = PixelData(FakeShards(2, 120), BlockSplit(300, 0), S2)
     for sample in data.shards.samples:
         sample.groups[10][0] = sample.label.astype(int) + 1000
 

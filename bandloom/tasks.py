@@ -1,0 +1,34 @@
+"""What each task answers: a class a pixel, a class a chip, several a chip, or what changed between two dates."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+TaskName = Literal["segment", "classify", "multilabel", "change"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The form of a task's answer: what training, bundles, maps and pages need to know of a task, without torch.
+
+    Args:
+        task: its name.
+        what: what a model gives, for a model card.
+        per_pixel: one answer for every 10 m pixel, rather than one for every chip.
+        several: any number of classes at once, each with a probability of its own.
+        dates: how many dates of the same ground go in, the earlier one's bands first in every group.
+    """
+
+    task: TaskName
+    what: str
+    per_pixel: bool
+    several: bool = False
+    dates: int = 1
+
+
+_ANSWERS = (
+    Answer("segment", "a class for every 10 m pixel", per_pixel=True),
+    Answer("classify", "a class for every chip", per_pixel=False),
+    Answer("multilabel", "any number of classes for every chip", per_pixel=False, several=True),
+    Answer("change", "for every 10 m pixel of two dates, what changed", per_pixel=True, dates=2),
+)
+ANSWERS: dict[str, Answer] = {each.task: each for each in _ANSWERS}

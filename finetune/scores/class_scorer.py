@@ -1,0 +1,58 @@
+"""Scores of one class a label, a pixel's or a chip's: confusion by block, calibrated by a temperature."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.data.splits import TEST, VAL
+from bandloom.finetune.model.task_model import TaskModel
+from bandloom.finetune.report.pictures import draw_worst
+from bandloom.finetune.scores.calibration import fit_temperature
+from bandloom.finetune.scores.confusion import HEADLINES, ConfusionRow, top_confusions
+from bandloom.finetune.scores.evaluation import Evaluation, evaluate
+from bandloom.finetune.scores.scoring import Seen, score_model
+from bandloom.scores import MODEL_ROW
+
+
+@dataclass(frozen=True)
+class ClassScorer:
+    """Scores a model that says one class a pixel or a chip."""
+
+    headlines: tuple[str, ...] = HEADLINES
+    main: str = "macro_f1"
+    table: tuple[str, ...] = ("overall", "macro_f1", "mean_iou")
+    class_table: tuple[str, ...] = ("precision", "recall", "f1", "iou")
+    curve: Mapping[str, str] = field(
+        default_factory=lambda: {"validation_macro_f1": "macro_f1", "validation_overall": "overall"}
+    )
+
+    def calibrate(self, model: TaskModel, data: TaskData, batch_size: int) -> ConfusionRow:
+        """Fit the temperature on validation labels; returns the model's row on them."""
+        found = evaluate(MODEL_ROW, model, data, VAL, batch_size=batch_size)
+        model.temperature = fit_temperature(found.logits, found.labels)
+        return found.row
+
+    def look(self, name: str, model: TaskModel, data: TaskData, role: int, batch_size: int) -> Evaluation:
+        """Look at every label of a role, at the model's temperature."""
+        return evaluate(name, model, data, role, batch_size=batch_size, temperature=model.temperature)
+
+    def other(self, name: str, model: TaskModel, data: TaskData, batch_size: int) -> ConfusionRow:
+        """Return another network's row on the test labels; a temperature would change no class."""
+        return score_model(name, model, data, TEST, batch_size)
+
+    def shown(
+        self, name: str, model: TaskModel, data: TaskData, role: int, batch_size: int, seen: Seen | None = None
+    ) -> ConfusionRow:
+        """Return the row of a model on a role, shown a part of each sample."""
+        return score_model(name, model, data, role, batch_size, seen)
+
+    def extras(self, row: Any, data: TaskData) -> dict[str, Any]:
+        """Return the confusion matrix and the commonest mistakes."""
+        names = data.label_set.names
+        return {"confusion": row.confusion.tolist(), "top_confusions": top_confusions(row.confusion, names)}
+
+    def draw(self, folder: Path, look: Any, data: TaskData) -> None:
+        """Draw where the model did worst."""
+        draw_worst(folder / "worst.png", look.worst, data.label_set, data.sensor)

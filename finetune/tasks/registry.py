@@ -1,0 +1,14 @@
+"""Every task by its name: the one place where a task is looked up."""
+
+from bandloom.finetune.tasks.change import CHANGE
+from bandloom.finetune.tasks.classify import CLASSIFY
+from bandloom.finetune.tasks.multilabel import MULTILABEL
+from bandloom.finetune.tasks.segment import SEGMENT
+from bandloom.finetune.tasks.task import FinetuneTask
+
+TASKS: dict[str, FinetuneTask] = {each.name: each for each in (SEGMENT, CLASSIFY, MULTILABEL, CHANGE)}
+
+
+def get_task(name: str) -> FinetuneTask:
+    """Return the task of that name."""
+    return TASKS[name]
