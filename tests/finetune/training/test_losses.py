@@ -1,7 +1,15 @@
 import pytest
 import torch
 
-from bandloom.finetune.training.losses import LOSSES, Focal, cross_entropy, dice
+from bandloom.finetune.training.losses import (
+    LOSSES,
+    Asymmetric,
+    Focal,
+    asymmetric,
+    binary_cross_entropy,
+    cross_entropy,
+    dice,
+)
 
 
 def test_a_batch_without_labels_costs_nothing_and_has_no_gradient():
@@ -48,3 +56,18 @@ def test_dice_does_not_see_unknown_pixels():
     other = logits.clone()
     other[:, :, 3:] = 50.0
     assert torch.allclose(dice(logits, target), dice(other, target))
+
+
+def test_binary_cross_entropy_is_torchs_and_the_asymmetric_loss_forgets_easy_absences():
+    logits, target = torch.randn(4, 3, requires_grad=True), torch.tensor([[0.0, 1, 0]] * 4)
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, target)
+    assert torch.allclose(binary_cross_entropy(logits, target), expected)
+    assert torch.allclose(Asymmetric(gamma=0.0, margin=0.0)(logits, target), expected, atol=1e-5)
+    absent = asymmetric(torch.full((1, 1), -3.0), torch.zeros(1, 1))
+    assert absent < 1e-3 * binary_cross_entropy(torch.full((1, 1), -3.0), torch.zeros(1, 1))
+    for loss in (binary_cross_entropy, asymmetric):
+        nothing = loss(logits, torch.full((4, 3), torch.nan))
+        nothing.backward()
+        assert nothing == 0
+        assert logits.grad is not None
+        assert (logits.grad == 0).all()

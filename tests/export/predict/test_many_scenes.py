@@ -13,7 +13,7 @@ from tests.export.predict.test_map_scene import run
 from tests.export.stack_file import write_stack
 from tests.export.tiny_model import write_tiny_bundle
 
-RANGES = Path(__file__).parents[1] / "shards" / "range_server.py"
+RANGES = Path(__file__).parents[2] / "shards" / "range_server.py"
 
 
 @pytest.fixture(scope="module")

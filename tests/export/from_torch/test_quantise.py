@@ -86,7 +86,7 @@ def test_the_same_answers_come_out_without_vnni(quantised, tmp_path):
     )
     given = [str(path), str(tmp_path / "chips.npz"), str(tmp_path / "answer.npy")]
     command = [emulator, "-cpu", "Haswell", sys.executable, "-c", program, *given]
-    subprocess.run(command, check=True, cwd=Path(__file__).parents[2], capture_output=True)
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[3], capture_output=True)
     emulated = np.load(tmp_path / "answer.npy")
     exact = OnnxRunner(path, exact=True).run(chips.groups)
     assert executed_error(emulated, exact, expected) < MOST_EXECUTED_ERROR / 5

@@ -20,7 +20,7 @@ from tests.shards.safe_product import native_bands, write_safe, zipped
 @pytest.fixture
 def served(tmp_path):
     """Serve ``tmp_path`` over HTTP; return its address."""
-    script = Path(__file__).with_name("range_server.py")
+    script = Path(__file__).parents[1] / "range_server.py"
     with subprocess.Popen([sys.executable, script, tmp_path], stdout=subprocess.PIPE, text=True) as server:
         yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
         server.kill()

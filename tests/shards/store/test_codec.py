@@ -11,7 +11,7 @@ from bandloom.errors import ShardError
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.shards.store.codec import CODECS, checksum, decode_into, encode
 
-PAGE = Path(__file__).resolve().parents[2] / "docs/shard-format.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs/shard-format.md"
 
 
 def test_ten_lines_with_webdataset_and_blosc2_alone_read_the_shards(shards, tmp_path):

@@ -1,0 +1,50 @@
+"""Tests mirror the source: tests/finetune/scores/test_confusion.py holds finetune/scores/confusion.py to its word."""
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+# what looks at a whole folder, by what kind of test it is
+WHOLE = {
+    "test_docs.py": "runs the commands of a page of the documentation",
+    "test_drills.py": "kills processes and starts them again",
+    "test_fuzz.py": "damages inputs at random",
+    "test_benchmarks.py": "runs the benchmarks, small",
+    "shards/test_fuzz_readers.py": "damages products of every reader",
+    "shards/test_real_sensors.py": "reads real pixels of other sensors",
+    "shards/scenes/test_validity_of_scenes.py": "holds every reader to one rule of validity",
+    "finetune/captioner/test_real_questions.py": "reads a public set of questions",
+    "finetune/labels/test_malformed.py": "reads every kind of malformed labels",
+    "export/test_full_granule.py": "maps a whole granule",
+    "export/serve/test_load.py": "sixteen clients at once",
+    "export/serve/test_schema.py": "requests drawn from the published interface",
+    "view/test_first_tile.py": "opens the map of a whole granule",
+    "slurm/test_array_drills.py": "array jobs on a real Slurm",
+    "slurm/test_dockerfile.py": "reads slurm/Dockerfile",
+}
+
+
+def source_of(test: Path) -> list[Path]:
+    """Return the file, or else the folder, that a test mirrors; ``bandloom`` is a room like the others."""
+    inner = test.relative_to(TESTS)
+    name = inner.with_name(inner.name.removeprefix("test_"))
+    return [ROOT / name, ROOT / name.with_suffix("")]
+
+
+def whole(test: Path) -> bool:
+    inner = test.relative_to(TESTS)
+    return len(inner.parts) == 1 or inner.name in WHOLE or str(inner) in WHOLE
+
+
+@pytest.mark.parametrize("test", sorted(TESTS.rglob("test_*.py")), ids=lambda test: str(test.relative_to(TESTS)))
+def test_every_test_lies_where_its_source_lies(test: Path):
+    assert whole(test) or any(path.exists() for path in source_of(test)), (
+        f"{test.relative_to(ROOT)} mirrors no file; name it after the file it tests, or add it to WHOLE"
+    )
+
+
+def test_what_is_allowed_is_there():
+    names = {str(path.relative_to(TESTS)) for path in TESTS.rglob("test_*.py")}
+    assert [each for each in WHOLE if not any(name == each or name.endswith("/" + each) for name in names)] == []
