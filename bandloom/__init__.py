@@ -1,3 +1,3 @@
-"""The ground floor: what a band, a sensor, an encoder and a checkpoint are, and the engine that trains them."""
+"""The ground floor: bands, sensors, encoders and checkpoints, the training engine, and what every folder shares."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The subsets of bands that models are asked to live with, and how samples are cut down to one."""
+"""Band subsets (L2A, Landsat, 10 m, RGB) that models are trained and scored on, and samples reduced to one of them."""
 
 from collections.abc import Iterable, Mapping
 from typing import TypeVar

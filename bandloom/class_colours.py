@@ -1,4 +1,4 @@
-"""Colours of classes that were given none: what people expect of a word, or else hues that stay apart."""
+"""Default class colours: by the meaning of a class's name, or else hues that stay apart."""
 
 import colorsys
 import re

@@ -1,4 +1,4 @@
-"""The one console command. A verb's module is imported when the verb is called, so ``--help`` answers at once."""
+"""The console command ``bandloom``; a verb's module is imported when it is called, so ``--help`` answers at once."""
 
 import sys
 from importlib import import_module
@@ -13,11 +13,11 @@ from bandloom import __version__
 # verb: where it lives (module:typer app or function), what it does
 VERBS = {
     "demo": ("bandloom.demo:demo", "From nothing to a land-cover map: every stage, small."),
-    "doctor": ("bandloom.doctor:doctor", "Print what an issue reporter should paste."),
+    "doctor": ("bandloom.doctor:doctor", "Print versions, hardware and extras, to paste into an issue."),
     "shards": ("bandloom.shards.cli:app", "Turn scenes into WebDataset shards, and look at them."),
     "pretrain": ("bandloom.pretrain.cli:pretrain", "Pretrain an encoder by masked autoencoding."),
     "embed": ("bandloom.pretrain.cli:embed", "Write the embeddings of a scene or of shards."),
-    "finetune": ("bandloom.finetune.cli:finetune", "Train a segmenter or classifier on labels, beside its floors."),
+    "finetune": ("bandloom.finetune.cli:finetune", "Train a segmenter or classifier on labels, beside baselines."),
     "probe": (
         "bandloom.finetune.cli:probe",
         "Score a frozen encoder's features beside baselines.",
@@ -27,20 +27,23 @@ VERBS = {
         "Score every baseline on a split.",
     ),
     "evaluate": ("bandloom.finetune.cli:evaluate", "Score a fine-tuned model on labelled shards."),
-    "labels": ("bandloom.finetune.labels.cli:app", "Check, prepare and translate labels that people bring."),
-    "align": ("bandloom.finetune.text.cli:align", "Align an encoder with words, from captions or class names."),
-    "zeroshot": ("bandloom.finetune.text.cli:zeroshot", "Classify by words alone, or bake words into a classifier."),
-    "search": ("bandloom.finetune.text.cli:search", "Find chips by words or by a chip."),
+    "labels": ("bandloom.finetune.labels.cli:app", "Check labels, prepare them for shards, translate label sets."),
+    "align": ("bandloom.finetune.text.cli:align", "Align an encoder with text, from captions or class names."),
+    "zeroshot": (
+        "bandloom.finetune.text.cli:zeroshot",
+        "Classify by class names alone, or export them as a classifier.",
+    ),
+    "search": ("bandloom.finetune.text.cli:search", "Find chips by text or by an example chip."),
     "caption": ("bandloom.finetune.captioner.cli:app", "Experimental: caption images and answer questions about them."),
     "export": ("bandloom.export.cli:export", "Turn a fine-tuned run into a bundle for the GPU box."),
     "bundle": ("bandloom.export.cli:bundle", "Verify, inspect, compile or prune a bundle."),
     "predict": ("bandloom.export.cli:predict", "Map a whole scene with a bundle; needs no torch."),
     "serve": ("bandloom.export.serve.cli:serve", "Answer map requests over HTTP with a bundle; needs no torch."),
     "encoder": ("bandloom.public_encoders.cli:app", "Fetch, check and convert encoders that others published."),
-    "checkpoint": ("bandloom.model.hub:app", "Publish a checkpoint with its model card; a dry run unless told."),
+    "checkpoint": ("bandloom.model.hub:app", "Publish a checkpoint with its model card; a dry run by default."),
     "view": ("bandloom.view.cli:view", "Look at a map in a browser: classes over the scene, areas, spectra."),
-    "report": ("bandloom.view.cli:report", "Write one self-contained page about what a stage left."),
-    "slurm": ("bandloom.slurm.cli:app", "Launch any of it on a cluster, watch it, stop it, let it go on."),
+    "report": ("bandloom.view.cli:report", "Write a page to send about a run, shards, a bundle or a map."),
+    "slurm": ("bandloom.slurm.cli:app", "Run any stage on a Slurm cluster: submit, status, stop, resume."),
 }
 
 

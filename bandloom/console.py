@@ -1,4 +1,4 @@
-"""What a run says while it runs: rich on a terminal, plain timestamped lines in a job's log, rank 0 only."""
+"""Console output and logging: rich on a terminal, plain timestamped lines in a job's log, rank 0 only."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""``bandloom doctor``: what an issue reporter should paste."""
+"""``bandloom doctor``: versions, hardware and installed extras, to paste into an issue."""
 
 import importlib.util
 import os
@@ -19,7 +19,7 @@ ROOMS = ("bandloom", "shards", "pretrain", "finetune", "export", "slurm", "view"
 EXTRAS = ("shards", "train", "deepspeed", "text", "serve", "openvino", "tensorrt", "tensorrt-rtx", "dev")
 
 
-# where the checks of the GPU box live: a string, as the verbs' are, since this floor imports no room above it
+# where the checks of the GPU box live: a string, as the verbs' are, since this folder imports no room above it
 GPU_CHECKS = "bandloom.export.runtimes.gpu_checks:gpu_checks"
 
 

@@ -1,4 +1,4 @@
-"""What a user did wrong, said in one sentence with the fix; the command line prints it and exits with 2."""
+"""Exceptions for user errors: one sentence with the fix, which the command line prints before it exits with 2."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

@@ -1,4 +1,4 @@
-"""The small files through which a trainer, its launcher and ``status`` speak: no queue, no server, no exit code.
+"""Marker files by which trainer, launcher and ``status`` tell each other what they do: no queue, no server.
 
 A run folder holds what outlives an attempt (``owner``, ``saved``, ``KILL``, ``DONE``); each attempt has a folder of its
 own for what belongs to it (``heartbeat``, ``STOP``, ``end``), so that an orphan of a lost node never writes over its

@@ -1,4 +1,4 @@
-"""Outputs appear whole or not at all: written under a temporary name beside the target, synced, then renamed."""
+"""Atomic outputs: written under a temporary name beside the target, synced, then renamed."""
 
 import contextlib
 import errno

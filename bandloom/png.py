@@ -1,4 +1,4 @@
-"""A PNG of colours with transparency: GDAL's own writer leaves side files and warns in every thread."""
+"""A PNG writer for colours with transparency; GDAL's own leaves side files and warns in every thread."""
 
 import struct
 import zlib

@@ -1,4 +1,4 @@
-"""Where a tile of the XYZ scheme lies, as every web map counts them."""
+"""Web map tiles (XYZ scheme): which ground a tile covers."""
 
 import math
 

@@ -1,1 +1,1 @@
-"""One script a figure, each beside its rival in the same run."""
+"""One script a figure, each beside a baseline in the same run."""

@@ -15,7 +15,7 @@ def finetune(
     out: Annotated[Path, typer.Option(help="Run folder; an unfinished run in it goes on.")] = Path("runs/finetune"),
     from_scratch: Annotated[bool, typer.Option(help="Throw away what the run folder holds.")] = False,
 ) -> None:
-    """Train a segmenter or classifier on labels, and score it beside its floors."""
+    """Train a segmenter or classifier on labels, and score it beside baselines."""
     from bandloom.config import load_config
     from bandloom.finetune.config import FinetuneConfig
     from bandloom.finetune.fusion.config import FusionConfig, is_fusion
@@ -39,7 +39,7 @@ def probe(
         bool, typer.Option("--few-shot", help="Also score on 1 to 50 labels a class, 1 and 10 %.")
     ] = False,
 ) -> None:
-    """Score a frozen encoder by neighbours, a linear map and attention, beside random weights and the floors."""
+    """Score a frozen encoder by neighbours, a linear map and attention, beside random weights and baselines."""
     from bandloom.config import load_config
     from bandloom.finetune.config import FinetuneConfig
     from bandloom.finetune.probe_run import probe_run
@@ -55,7 +55,7 @@ def baselines(
     only: Annotated[str | None, typer.Option(help="Names with commas; else all of the task's.")] = None,
     external: Annotated[list[Path] | None, typer.Option(help="Folder with external.yaml: a public encoder.")] = None,
 ) -> None:
-    """Score every floor on the config's split: classic classifiers, networks from scratch, public encoders."""
+    """Score every baseline on the config's split: classic classifiers, networks from scratch, public encoders."""
     from bandloom.config import load_config
     from bandloom.finetune.baselines_run import baselines_run
     from bandloom.finetune.config import FinetuneConfig

@@ -1,4 +1,4 @@
-"""What frozen features are worth while pretraining goes on: probes on labelled shards, with floors and by bands."""
+"""Probes during pretraining: scores of the frozen features on labelled shards, beside baselines and by band subset."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ class LabelledTokens:
 
 
 class FeatureScores:
-    """Probes an encoder on labelled shards; the floors are the same probe on less, and are computed once."""
+    """Probes an encoder on labelled shards; the baselines are the same probe on less, and are computed once."""
 
     def __init__(self, config: ProbeConfig, untrained: Encoder) -> None:
         """Read the labelled samples.
 
         Args:
             config: which shards, and how many tokens of them.
-            untrained: the encoder before its first step, which is one of the floors.
+            untrained: the encoder before its first step, which is one of the baselines.
 
         Raises:
             ConfigError: the shards hold no labels in one of the splits.
@@ -55,7 +55,7 @@ class FeatureScores:
         self.floors = self._floors(untrained)
 
     def __call__(self, encoder: Encoder) -> dict[str, float]:
-        """Return accuracies by name: ``ridge`` and ``knn`` on all bands, ``ridge_NAME`` on each subset, the floors."""
+        """Return accuracies by name: ``ridge`` and ``knn`` on all bands, ``ridge_NAME`` on a subset, the baselines."""
         everything = self._probe(*(token_features(encoder, each) for each in (self.train, self.test)))
         scores = {"ridge": everything.ridge, "knn": everything.knn}
         for name, slots in BAND_SUBSETS.items():

@@ -1,1 +1,1 @@
-"""Scenes in, shards out; shards in, batches out."""
+"""Shards: built from scenes, read as batches."""

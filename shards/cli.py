@@ -1,4 +1,4 @@
-"""The verbs of ``bandloom shards``."""
+"""Commands ``bandloom shards``."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Fetching scenes from a STAC catalogue: search, download whole files, leave what the STAC reader and checks need.
+"""``bandloom shards fetch``: finds scenes in a STAC catalogue and downloads them whole, ready for the STAC reader.
 
 Each item becomes a folder with ``item.json``, its assets, and ``SHA256SUMS`` of what arrived. A file is written under a
 temporary name and renamed when it is whole, so that a fetch that was stopped goes on where it was.

@@ -8,7 +8,7 @@ ROOMS = ("bandloom", "shards", "pretrain", "finetune", "export", "slurm", "view"
 BEGIN, END = "<!-- tree -->", "<!-- /tree -->"
 BESIDE = {
     "tests": "Mirrors the folders above",
-    "benchmarks": "One script a figure, each beside its rival",
+    "benchmarks": "One script a figure, each beside a baseline",
     "docs": "Tutorials, formats, results, decisions",
 }
 

@@ -1,1 +1,1 @@
-"""What people see: the map page and the reports, made from the files that the stages leave."""
+"""The map page and the reports, made from the files that the stages leave."""

@@ -1,4 +1,4 @@
-"""Line charts as SVG in the page itself: no script, no font, no picture file; every point says its value."""
+"""Line charts as inline SVG: no script, no font, no picture file; every point shows its value."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A map of classes as the page sees it: names, colours, areas, and what lies at a place."""
+"""A class map for the page: names, colours, areas, and the class at a place."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The verbs of what people see."""
+"""Commands ``view`` and ``report``."""
 
 import webbrowser
 from pathlib import Path

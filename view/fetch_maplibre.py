@@ -51,7 +51,7 @@ def fetch(folder: Path = VENDOR) -> None:
                     temporary.write_bytes(member.read() if member else b"")
     changed = [name for name in SHA256 if not is_whole(folder, name)]
     if changed:
-        raise BandloomError(f"{changed[0]} of MapLibre GL {VERSION} has not the checksum it had; do not use it.")
+        raise BandloomError(f"{changed[0]} of MapLibre GL {VERSION} differs from its known checksum; do not use it.")
 
 
 def is_whole(folder: Path, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Where samples lie, drawn offline as SVG: one map of all places, and every place by itself with its squares."""
+"""Maps of sample locations as SVG, drawn offline: all places together, and every place with its squares."""
 
 import math
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""What a folder that a stage left is, and what it says: plain records, read from files alone."""
+"""Recognises the folders that stages leave and reads them as plain records, from files alone."""
 
 import json
 from dataclasses import dataclass, field

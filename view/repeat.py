@@ -1,4 +1,4 @@
-"""The command that makes a folder again, from what the folder itself says."""
+"""The command that makes a folder again, from the folder's own files."""
 
 import json
 from collections.abc import Mapping

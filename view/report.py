@@ -1,4 +1,4 @@
-"""A report: one page that can be sent by itself, made of what a stage left; of two folders, side by side."""
+"""``bandloom report``: one self-contained page about what a stage left; of several folders, side by side."""
 
 from collections.abc import Sequence
 from pathlib import Path

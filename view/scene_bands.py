@@ -1,4 +1,4 @@
-"""A scene under a map: where each band lies, as the map remembers it, or else by the names of files and of bands."""
+"""The scene under a map: its band files, as the map's tags name them, or else by names of files and bands."""
 
 import math
 import re

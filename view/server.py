@@ -1,4 +1,4 @@
-"""The server behind the map page: this machine alone, files that were named on the command line alone."""
+"""The map page's server: serves this machine alone, and only the files named on the command line."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The map page as one file to send: pictures of the whole view inside, no server behind it."""
+"""The map page as one file: pictures of the whole view inside, no server behind it."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Pictures of a window on the world, cut on demand: tiles of the XYZ scheme, and whole views."""
+"""Map tiles (XYZ) and whole views, cut from rasters on demand."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Checkpoints that rooms share: Hugging Face's layout, ``config.json``, ``model.safetensors`` and ``README.md``."""
+"""Encoder checkpoints in Hugging Face's layout: ``config.json``, ``model.safetensors`` and ``README.md``."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Native samples to tokens: each slot owns one weight on its Sentinel-2 grid, whatever grid its samples arrive on."""
+"""The token embedding: one weight a slot on its Sentinel-2 grid, carried over by area to samples of any other grid."""
 
 from collections.abc import Mapping
 

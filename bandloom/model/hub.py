@@ -1,4 +1,4 @@
-"""bandloom checkpoint: put a checkpoint on a model hub, with a card that strangers can judge it by."""
+"""``bandloom checkpoint``: publishes a checkpoint on a model hub together with its model card."""
 
 import json
 import re

@@ -1,7 +1,7 @@
-"""The model card that goes out with a checkpoint: its own card, and what strangers need to judge it.
+"""The model card of a published checkpoint: its own text, and data, scores and limits for other users.
 
-A checkpoint's README says what the model is and, after fine-tuning, its scores beside their floors. Before it leaves
-the machine, this adds what the run knows besides (frozen-feature probes and floors, the curve over band subsets, the
+A checkpoint's README says what the model is and, after fine-tuning, its scores beside baselines. Before it leaves
+the machine, this adds what the run knows besides (frozen-feature probes and baselines, the curve over band subsets, the
 data), the licence, and limits; and takes this machine's paths out.
 """
 
@@ -64,7 +64,7 @@ def _front_matter(card: str) -> tuple[str, str]:
 
 
 def _frozen(lines: list[dict[str, Any]]) -> list[str]:
-    """Return the last probes of a pretraining beside their floors."""
+    """Return the last probes of a pretraining beside baselines."""
     last = _last_scores(lines)
     if not last:
         return []
@@ -72,7 +72,7 @@ def _frozen(lines: list[dict[str, Any]]) -> list[str]:
     rows = {
         "ridge regression": last["ridge"],
         "ten neighbours": last.get("knn"),
-        **{f"floor: {name.replace('_', ' ')}": value for name, value in floors.items()},
+        **{f"baseline: {name.replace('_', ' ')}": value for name, value in floors.items()},
     }
     return _table("accuracy", rows, f"Probes of the frozen encoder on labelled tokens, step {last['step']}:")
 

@@ -1,4 +1,4 @@
-"""Where each native sample of a token lies: the table between a sensor's band groups and the slots of the embedding.
+"""The token layout: where each native sample of a token lies, and to which slot of the embedding it belongs.
 
 Samples of a token are ordered group by group (finest first), band by band (slot order), row by row. The reference
 layout is that of all thirteen slots on Sentinel-2's native grids: 201 samples in a token of 60 m.

@@ -1,4 +1,4 @@
-"""What a captioner is judged by: its answers beside the commonest ones, and its own image beside another's."""
+"""Scores of a captioner: its answers beside the commonest ones, and its own image beside another's."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A captioner on disk: encoder, projector and what was learnt inside the language model, which stays in its folder."""
+"""Captioner checkpoints: encoder, projector and LoRA weights; the language model stays in its own folder."""
 
 import json
 from collections.abc import Mapping

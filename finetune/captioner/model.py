@@ -1,4 +1,4 @@
-"""An image as the first tokens that a language model reads, in the manner of LLaVA (Liu et al. 2023, 2304.08485).
+"""The captioner: an image as a language model's first tokens, after LLaVA (Liu et al. 2023, 2304.08485).
 
 Encoder tokens are averaged onto a small square grid and brought into the language model's width by two linear maps with
 GELU between (LLaVA-1.5's ``mlp2x_gelu``). The sequence is: start token, image, prompt, answer, end token; the loss is

@@ -1,4 +1,4 @@
-"""What a captioner learns: prompts and answers by sample, from captions and from questions."""
+"""Training pairs of a captioner: prompts and answers by sample, from captions and from questions."""
 
 import json
 from collections.abc import Mapping, Sequence

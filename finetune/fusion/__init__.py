@@ -1,1 +1,1 @@
-"""Images joined with context in words: does a report, a note or metadata raise the accuracy of land cover?"""
+"""Fusion of images with context in words (reports, notes, metadata): does it raise the accuracy of land cover?"""

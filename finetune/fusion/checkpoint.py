@@ -1,4 +1,4 @@
-"""A fused model on disk: config.json, model.safetensors and README.md; and asked about chips with words."""
+"""Fused models on disk: config.json, model.safetensors and README.md; and predictions for chips with words."""
 
 import json
 from collections.abc import Mapping, Sequence

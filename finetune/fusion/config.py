@@ -74,7 +74,7 @@ class FusionConfig(Config):
     width: int = Field(default=128, gt=0, description="of the joined features, a multiple of 4")
     bootstrap: int = Field(default=1000, gt=0, description="draws of blocks behind the intervals")
     baselines: list[str] = Field(
-        default_factory=lambda: ["majority", "stats_svm"], description="floors that see the image alone"
+        default_factory=lambda: ["majority", "stats_svm"], description="baselines on the image alone"
     )
 
 

@@ -1,4 +1,4 @@
-"""The words about each sample, and the controls: the same words dealt to other samples, and none."""
+"""Context in words for each sample, and its controls: the same words dealt to other samples, and none."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

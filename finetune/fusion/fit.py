@@ -1,4 +1,4 @@
-"""One fit of one row: a head on kept tokens, or image network and head together on chips as they are read."""
+"""One fit of a fusion model: a head on kept tokens, or image network and head together on chips as they are read."""
 
 import math
 from collections.abc import Sequence

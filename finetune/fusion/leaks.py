@@ -1,4 +1,4 @@
-"""Does the context name the class? Then text is no context: it is the label, and its gain is no finding."""
+"""Label leaks in the context: words that name the class are the label itself, and a gain from them is no finding."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Image tokens and sentences joined into class logits: concatenation, FiLM, cross-attention, or one of the two alone.
+"""Fusion heads: image tokens and sentences to class logits by concatenation, FiLM, cross-attention, or one alone.
 
 Concatenation joins the mean token with the mean sentence. FiLM (Perez et al. 2018, arXiv 1709.07871) lets the sentence
 scale and shift every channel of the tokens. Cross-attention (as in BLIP's image-grounded blocks, arXiv 2201.12086, the

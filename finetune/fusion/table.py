@@ -1,4 +1,4 @@
-"""The table of a fusion run: every way of joining beside its controls, with intervals by block, and what follows."""
+"""The table of a fusion run: every fusion beside its controls, with intervals by block, and the conclusion."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

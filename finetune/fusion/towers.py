@@ -1,4 +1,4 @@
-"""What looks at the image, as tokens on a coarse grid: this project's encoder, or timm's ResNet-50 on all bands."""
+"""Image towers of a fusion model: tokens on a coarse grid from this project's encoder, or from timm's ResNet-50."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""What people bring as labels, read with every problem named at once, and written in the one form that shards take."""
+"""Labels from users: read with every problem named at once, and written in the one form that shards take."""

@@ -1,4 +1,4 @@
-"""One synthetic ground, labelled in every form that labels come in: layouts to copy, and what the tutorial runs on."""
+"""Example labels: one synthetic ground, labelled in every supported form, to copy from; the tutorial runs on them."""
 
 import csv
 import json

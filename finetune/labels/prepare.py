@@ -1,4 +1,4 @@
-"""From what people bring to what ``bandloom shards build`` takes; nothing is written while anything is wrong."""
+"""``bandloom labels prepare``: from a user's labels to what ``bandloom shards build`` takes, all or nothing."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""A probe that chooses where to look: learned queries attend to a chip's frozen tokens, a linear map reads the rest.
+"""Attention probe: learned queries attend to a chip's frozen tokens, a linear map reads the rest.
 
 The mean token mixes what is there with what is beside it; attention pooling is the usual third probe for masked
 autoencoders (Chen et al., Context Autoencoder, arXiv 2202.03026; here without projections, so that it stays seconds).

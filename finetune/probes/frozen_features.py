@@ -1,4 +1,4 @@
-"""What a frozen encoder says of every labelled sample, computed once and kept: a probe afterwards takes seconds."""
+"""Frozen features of every labelled sample, computed once and cached, so that a probe takes seconds."""
 
 import hashlib
 from collections.abc import Iterator, Sequence

@@ -1,1 +1,1 @@
-"""Words for pixels: aligning the encoder with language, zero-shot classes, search, context, captions."""
+"""Text: aligning the encoder with captions, zero-shot classes, search."""

@@ -1,4 +1,4 @@
-"""An aligned model with the words that it knows: on disk, and asked for the vectors of prompts and classes."""
+"""Aligned models on disk with their text vectors, and vectors of prompts and classes from them."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Contrastive losses that know that a caption may fit several images of a batch, over all ranks at once.
+"""Contrastive losses (InfoNCE, sigmoid) with repeated captions as positives, over all ranks at once.
 
 Captions made from classes repeat: in a batch of 128 chips of ten classes every caption is there a dozen times, and a
 loss that takes each repetition for a mistake teaches nothing (open_clip #941). So every pair of the same words, or of

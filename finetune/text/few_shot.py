@@ -1,4 +1,4 @@
-"""A few labels a class: a linear head that starts at the words of the classes, against one that starts at random.
+"""Few-shot classification: a linear head that starts at the words of the classes, beside one that starts at random.
 
 Both take the same steps on the same few samples (Radford et al. 2021, section 3.1.3, start from words; WiSE-FT, arXiv
 2109.01903, does so for robustness). With no sample at all the first is the zero-shot classifier, the second is chance.

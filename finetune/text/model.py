@@ -1,4 +1,4 @@
-"""Images and texts as unit vectors of one space, in which the cosine of a class is an ordinary linear head.
+"""The alignment model: images and texts as unit vectors of one space; a class's cosine is an ordinary linear head.
 
 The image's vector is the mean token, beside it the mean of the native samples (finetune/model/joined.py), after a norm
 without weights: its length is constant, so that a cosine with it is a plain product, and any text side, however deep,

@@ -1,4 +1,4 @@
-"""Image vectors of a frozen encoder, remembered: an image goes through it once for each way that it is turned."""
+"""Cache of image vectors of a frozen encoder: an image is encoded once for each way that it is turned."""
 
 import torch
 from torch import Tensor

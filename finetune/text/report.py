@@ -1,4 +1,4 @@
-"""What an alignment run is judged by: the three numbers and retrieval, each beside chance, on ground it never saw."""
+"""Report of an alignment run: word scores, few-shot and retrieval, each beside chance, on test ground."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Retrieval scores, each beside what an order drawn by lot would reach."""
+"""Retrieval scores (recall at k), each beside the one of a random order."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which samples train and which test an alignment, and what a frozen model says of them."""
+"""Samples of an alignment: their split, their chips, and their vectors by a frozen model."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What an alignment starts from: samples, captions, a text model and an encoder."""
+"""Start of an alignment: samples, captions, a text model and an encoder."""
 
 import tempfile
 from dataclasses import dataclass

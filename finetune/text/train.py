@@ -1,4 +1,4 @@
-"""An alignment run: shards, captions and a text model in; an encoder that knows words, and what it knows, out."""
+"""An alignment run: shards, captions and a text model in; an image encoder aligned with text, and its scores, out."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast

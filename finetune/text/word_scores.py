@@ -1,4 +1,4 @@
-"""What an aligned model knows of words, as three numbers that are never mixed up, each beside chance.
+"""Zero-shot accuracy on training words, unseen words and held-out classes, each beside chance.
 
 Unseen words for seen classes: did it learn meanings, or the training captions by heart? Held-out classes among
 themselves: can it tell new classes apart? Held-out classes among all: does it dare to say a new class at all, which is

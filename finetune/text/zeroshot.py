@@ -1,4 +1,4 @@
-"""Classes by their names alone: chips scored against words, and words baked into an ordinary classifier."""
+"""Zero-shot classification: chips scored against class names, and names baked into an ordinary classifier."""
 
 import csv
 from collections.abc import Mapping, Sequence

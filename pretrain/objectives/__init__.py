@@ -1,4 +1,4 @@
-"""What the autoencoder is paid for: small interchangeable objectives, each a file."""
+"""Pretraining objectives: small interchangeable losses, each a file."""
 
 from bandloom.model.statistics import Statistics
 from bandloom.pretrain.config import ObjectiveConfig

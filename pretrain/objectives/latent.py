@@ -1,4 +1,4 @@
-"""Tokens told apart by a frozen random projection of their samples (OlmoEarth's Latent MIM Lite, arXiv 2511.13655)."""
+"""The latent objective: a frozen random projection of samples (OlmoEarth's Latent MIM Lite, arXiv 2511.13655)."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""What an objective gets and what it gives."""
+"""The interface of a pretraining objective: what it is given and what it returns."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Native samples of hidden tokens, paid by band group, valid samples alone: the default."""
+"""The pixel objective, the default: SmoothL1 on native samples of hidden tokens by band group, valid samples alone."""
 
 from dataclasses import dataclass
 

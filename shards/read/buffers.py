@@ -1,4 +1,4 @@
-"""Arrays that are used again once nobody else holds them: fresh memory costs a page fault every four kilobytes."""
+"""Reused array buffers: fresh memory costs a page fault every four kilobytes."""
 
 import sys
 import threading

@@ -1,4 +1,4 @@
-"""A bounded folder of fetched files, shared by any number of threads and processes: the longest unused go first."""
+"""A bounded disk cache of fetched files, shared by threads and processes: the least recently used go first."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""Fetches the tars of a bucket before their samples are due, a few at a time, in the order that they will be read."""
+"""Prefetches the tars of a bucket, a few at a time, in the order that they will be read."""
 
 import threading
 from collections.abc import Callable, Iterable

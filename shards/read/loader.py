@@ -1,4 +1,4 @@
-"""Batches for training: threads decode native uint16 straight into the batch, every sample verified on the way.
+"""The loader: threads decode native uint16 straight into the batch, every sample verified on the way.
 
 Threads, not processes: Blosc2 (when told to) and xxh3 release the interpreter lock, and nothing has to be copied,
 pickled or kept in /dev/shm. Two threads give 1.1 times the samples of one at 120 pixels on two quiet cores, and use 1.5

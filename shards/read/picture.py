@@ -1,4 +1,4 @@
-"""A sample as a person sees it: facts in a table, and a picture of its bands and masks side by side."""
+"""Pictures of a sample: its bands and masks side by side, and its facts in a table."""
 
 import warnings
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The same samples with another codec: every array verified, encoded again, and indexed in tars of the same names."""
+"""Repacks shards with another codec: every array verified, encoded again, and indexed in tars of the same names."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Is a shard folder still what was written? Every file's sha256, and at depth every array's xxh3 and every sidecar."""
+"""``bandloom shards verify``: every file's sha256, and with --deep every array's xxh3 and every sidecar."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""One band group of one sample as a standard Blosc2 b2nd frame: one chunk of one block, checksum of the raw bytes.
+"""The array codec: one band group of one sample as a standard Blosc2 b2nd frame, with a checksum of the raw bytes.
 
 One b2nd member a band group, not one frame for all: it decodes within 15 % as fast (docs/shard-format.md has the
 figures), keeps shapes with the pixels and lets a reader take one group alone.

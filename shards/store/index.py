@@ -1,4 +1,4 @@
-"""The index of samples: where each lies in its tar and on the ground, and what it holds; one JSON line a sample."""
+"""The sample index: each sample's place in its tar and on the ground, and its contents; one JSON line a sample."""
 
 import datetime as clock
 import json

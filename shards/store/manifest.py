@@ -1,4 +1,4 @@
-"""The manifest of a shard folder: written last, it vouches for every other file and, by its seal, for itself."""
+"""The manifest of a shard folder: written last, with a checksum of every other file and of itself."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Plain tars with nothing of the moment in them: fixed owner and time, so equal samples give equal bytes."""
+"""Reproducible tar files: fixed owner and time, so equal samples give equal bytes."""
 
 import hashlib
 import tarfile

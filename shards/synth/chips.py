@@ -1,4 +1,4 @@
-"""Cut labelled chips from synthetic scenes into class folders, the way EuroSAT's lie on disk."""
+"""Labelled synthetic chips in class folders, as EuroSAT's lie on disk."""
 
 from pathlib import Path
 

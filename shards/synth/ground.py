@@ -1,4 +1,4 @@
-"""The ground of a synthetic scene: a land-cover map, and what every pixel of it is made of.
+"""Synthetic ground: a land-cover map, and the materials of every pixel.
 
 Some classes differ only beyond the visible (mangrove from trees, wetland from grass: red edge and short-wave infrared);
 some share their matter and differ only by arrangement (orchard rows from shrubland, fallow parcels from bare ground,

@@ -1,4 +1,4 @@
-"""From matter to what Sentinel-2 measures: sun, slopes, clouds, single-scattering air, sensor blur and noise.
+"""Radiative model of synthetic scenes: sun, slopes, clouds, single-scattering air, sensor blur and noise.
 
 Top-of-atmosphere reflectance is ``gas * (path + T * rho / (1 - S * rho))`` (Vermote et al. 1997, 6S); the Rayleigh
 optical depth is ``0.00864 * wl ** -(3.916 + 0.074 wl + 0.05 / wl)`` with wl in micrometres (Froehlich and Shaw 1980).

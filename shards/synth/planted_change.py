@@ -1,4 +1,4 @@
-"""Two dates of synthetic places with planted change: forests cleared, fields built over; the weather differs too.
+"""Synthetic change detection: two dates in different weather, with forests cleared and fields built over.
 
 What is planted is known exactly, so that change detection can be tested; a difference of pixels alone does not find it,
 since crops, sun, air and snow differ between the dates without any change of land cover.

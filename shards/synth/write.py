@@ -1,4 +1,4 @@
-"""Write synthetic scenes as a user's own data would lie: band rasters at native sampling, labels, a label set."""
+"""Writes synthetic scenes to disk: band rasters at native sampling, labels, a label set."""
 
 from pathlib import Path
 

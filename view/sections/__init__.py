@@ -1,4 +1,4 @@
-"""The sections of a report, by what kind of folder it is about."""
+"""Sections of a report, by the kind of folder it is about."""
 
 import shlex
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The sections of an alignment: what it knows of words, and retrieval, every number beside chance."""
+"""Report sections of an alignment: word scores and retrieval, every number beside chance."""
 
 from bandloom.view.records import Record
 from bandloom.view.sections.parts import Section, plain, table

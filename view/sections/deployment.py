@@ -1,4 +1,4 @@
-"""The sections of a bundle and of a map: parity and engines; areas, timing and where it comes from."""
+"""Report sections of a bundle and of a map: parity and engines; areas, timing and provenance."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""What a report is made of: tables, charts and pictures under a title."""
+"""Building blocks of a report: tables, charts and pictures under a title."""
 
 import base64
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The sections of a shard folder: how many, where, what reflectance, pictures, and what was left out."""
+"""Report sections of a shard folder: counts, places, reflectance, pictures, and what was left out."""
 
 from typing import Any
 

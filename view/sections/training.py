@@ -1,4 +1,4 @@
-"""The sections that every training run has, and those of pretraining."""
+"""Report sections of every training run, and those of pretraining."""
 
 from bandloom.view.charts import line_chart
 from bandloom.view.records import Record
@@ -37,7 +37,7 @@ def speed(record: Record) -> Section:
 
 
 def feature_scores(record: Record) -> Section:
-    """Return what probes say of frozen features over steps, beside floors, and by bands."""
+    """Return what probes say of frozen features over steps, beside baselines, and by bands."""
     lines = [line for line in record.lines if line.get("kind") == "score" and "ridge" in line]
     if not lines:
         return Section("")
@@ -49,8 +49,8 @@ def feature_scores(record: Record) -> Section:
     charts = [line_chart(probes, "accuracy of probes", floors=floors), line_chart(bands, "accuracy by bands")]
     return Section(
         "What frozen features are worth",
-        "Accuracy of a ridge regression and of ten neighbours on labelled tokens, beside their floors; and by bands.",
-        charts=titled(charts, ("Probes and floors", "By bands")),
+        "Accuracy of a ridge regression and of ten neighbours on labelled tokens, beside baselines; and by bands.",
+        charts=titled(charts, ("Probes and baselines", "By bands")),
     )
 
 

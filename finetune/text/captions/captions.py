@@ -1,4 +1,4 @@
-"""What training reads of each sample: its captions, from files, labels, masks and metadata, and its class."""
+"""Captions and classes of samples for training, from files, labels, masks and metadata."""
 
 import datetime as clock
 from collections.abc import Sequence

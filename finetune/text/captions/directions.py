@@ -1,4 +1,4 @@
-"""Words that stop being true when an image is turned or mirrored, and how they are taken out of a caption."""
+"""Directions in captions (left, north), which turning an image makes wrong: found and taken out."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Captions that nobody has to write: from class fractions of a mask, and from when, where and how it was seen."""
+"""Generated captions: from class fractions of a mask, and from date, place and acquisition."""
 
 import datetime as clock
 import math

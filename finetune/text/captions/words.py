@@ -1,4 +1,4 @@
-"""The words of classes: each name as people write it, its synonyms, and the sentences that they are put in."""
+"""Class names as words: spellings, synonyms, and the sentence templates that they are put in."""
 
 import re
 from collections.abc import Sequence

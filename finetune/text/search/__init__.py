@@ -1,1 +1,1 @@
-"""Search by words or by image, and maps of where words apply."""
+"""Search by text or by image, and similarity maps."""

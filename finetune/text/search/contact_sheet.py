@@ -1,4 +1,4 @@
-"""What a search found, as one picture: chips in true colour with rank and score."""
+"""Contact sheet of search results: chips in true colour with rank and score."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Chips to ask words of: the samples of shards, or a scene cut into squares, one after the other."""
+"""Chips for search and zero-shot: the samples of shards, or a scene cut into squares, one after the other."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field

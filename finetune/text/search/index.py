@@ -1,4 +1,4 @@
-"""An index of image vectors: a Parquet table that says of every chip where it is, and which model saw it."""
+"""Index of image vectors: a Parquet table with place and source of every chip, and the model that encoded it."""
 
 from dataclasses import dataclass
 from pathlib import Path

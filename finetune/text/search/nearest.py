@@ -1,4 +1,4 @@
-"""The nearest of many vectors, exactly: one matrix product, or faiss where it is installed and the table is large."""
+"""Exact nearest neighbours of vectors: one matrix product, or faiss where it is installed and the table is large."""
 
 import csv
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Where in a scene words apply: the cosine of each token of ground with a query, as a GeoTIFF and pictures.
+"""Similarity maps: the cosine of each token of a scene with a query in words, as a GeoTIFF and pictures.
 
 Training brought the mean of a chip's tokens near its caption; a single token was never asked. The map is a way of
 looking (as MaskCLIP's, arXiv 2112.01071), not a classifier: compare places within one band, not bands with each other.

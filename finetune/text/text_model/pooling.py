@@ -1,4 +1,4 @@
-"""From a text model's token states to one vector a text, the way that the model was trained."""
+"""Pooling of a text model's token states to one vector a text, the way that the model was trained."""
 
 import json
 from pathlib import Path

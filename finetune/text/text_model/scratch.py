@@ -1,4 +1,4 @@
-"""A small text model made from the captions alone: for words that no model on the machine has read."""
+"""A small text model trained from the captions alone, for words that no model on the machine has read."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where text vectors come from: a local model, the MiniLM of an optional package, or a file made elsewhere."""
+"""Sources of text vectors: a local model, the MiniLM of an optional package, or a file made elsewhere."""
 
 import hashlib
 import importlib.util

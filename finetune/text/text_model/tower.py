@@ -1,4 +1,4 @@
-"""A text model from a local Hugging Face folder: BERT, CLIP, SigLIP, ModernBERT or another, each pooled its own way."""
+"""Text towers from local Hugging Face folders: BERT, CLIP, SigLIP, ModernBERT or others, each pooled its own way."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Text vectors kept on disk: a text goes through the model once, and what knows its vectors needs no model."""
+"""Cache of text vectors on disk: a text is encoded once, and cached texts need no model."""
 
 import json
 from collections.abc import Sequence

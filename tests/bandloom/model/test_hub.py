@@ -60,7 +60,7 @@ def test_a_dry_run_shows_a_card_that_strangers_can_judge(run_folder: Path, capsy
     for shown in (
         "license: apache-2.0",
         "## Frozen features",
-        "| floor: random weights | 0.500 |",
+        "| baseline: random weights | 0.500 |",
         "## On fewer bands",
         "| RGB | 0.420 |",
         "## Limits",
