@@ -13,9 +13,8 @@ from bandloom.finetune.model.checkpoint import load_task_model
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.report.record import metrics_record, write_blocks, write_evidence, write_report
 from bandloom.finetune.report.results import say
-from bandloom.finetune.setting import checkpoint_folder
 from bandloom.finetune.tasks.registry import get_task
-from bandloom.model.checkpoint import read_folder
+from bandloom.model.checkpoint import checkpoint_folder, read_folder
 from bandloom.output import new_output
 from bandloom.scores import MODEL_ROW, ScoreRecord
 from bandloom.shards.read.shard_set import ShardSet

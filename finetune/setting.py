@@ -15,7 +15,7 @@ from bandloom.finetune.data.splits import PIXEL_M
 from bandloom.finetune.tasks.registry import get_task
 from bandloom.finetune.tasks.task import FinetuneTask
 from bandloom.model.any_encoder import AnyEncoder
-from bandloom.model.checkpoint import load_encoder
+from bandloom.model.checkpoint import checkpoint_folder, load_encoder
 from bandloom.model.encoder import Encoder, EncoderConfig
 from bandloom.model.statistics import Statistics
 from bandloom.sensors import Sensor
@@ -110,11 +110,6 @@ def pretrained_or_random(config: EncoderChoice, statistics: Statistics) -> AnyEn
     encoder = load_encoder(checkpoint_folder(config.checkpoint))
     encoder.learn_statistics(statistics)
     return encoder
-
-
-def checkpoint_folder(path: Path) -> Path:
-    """Return a run's finished checkpoint when a run folder is given, or the path itself."""
-    return path / "checkpoint" if (path / "checkpoint").is_dir() else path
 
 
 def default_chip_px(data: TaskData, encoder: AnyEncoder) -> int:

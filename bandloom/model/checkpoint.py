@@ -99,6 +99,19 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    record = read_record(folder)
+    try:
+        return record, load_file(folder / WEIGHTS)
+    except (ValueError, OSError, SafetensorError) as cause:
+        raise _damaged(folder, cause) from cause
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return the config of a checkpoint folder that holds weights too.
+
+    Raises:
+        CheckpointError: a file is missing or cannot be read, with what to pass instead.
+    """
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise CheckpointError(
@@ -107,14 +120,18 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             )
     try:
         record = json.loads((folder / CONFIG).read_text())
-        weights = load_file(folder / WEIGHTS)
-    except (ValueError, OSError, SafetensorError) as cause:
-        raise CheckpointError(f"the checkpoint {folder} is damaged ({cause}); use another or train again.") from cause
+    except (ValueError, OSError) as cause:
+        raise _damaged(folder, cause) from cause
     if not isinstance(record, dict) or not str(record.get("model_type", "")).startswith("bandloom"):
         raise CheckpointError(
             f"{folder / CONFIG} is not of this project (no bandloom model_type); pass another folder."
         )
-    return record, weights
+    return record
+
+
+def checkpoint_folder(run: Path) -> Path:
+    """Return a run's finished checkpoint when a run folder is given, or the path itself."""
+    return run / "checkpoint" if (run / "checkpoint").is_dir() else run
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
@@ -132,6 +149,10 @@ def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], folder: 
                 f" is {given.get(name, 'absent')}; the folder was edited or mixed from two, use another."
             )
     model.load_state_dict(dict(weights))
+
+
+def _damaged(folder: Path, cause: Exception) -> CheckpointError:
+    return CheckpointError(f"the checkpoint {folder} is damaged ({cause}); use another or train again.")
 
 
 def _card(encoder: AnyEncoder, sensors: Sequence[Sensor], provenance: Mapping[str, Any]) -> str:

@@ -43,12 +43,9 @@ class TileAnswer:
 
 
 def classify_tiles(
-    bundle: Bundle, runner: Runner, open_scene: Callable[[], "Scene"], options: PredictOptions
+    contract: Contract, runner: Runner, open_scene: Callable[[], "Scene"], options: PredictOptions
 ) -> Iterator[TileAnswer]:
     """Yield an answer for every tile with data, row by row; beyond the scene's edge a tile is padded, not mirrored."""
-    contract = bundle.contract
-    if contract.makes_map:
-        raise BundleError(f"the bundle {bundle.path} maps pixels; give --out a name that ends in .tif.")
     tiling = Tiling(contract.tile_px)
     with open_scene() as scene:
         check_sensor(scene.sensor, contract.get_sensor(), str(scene.name))
@@ -94,10 +91,12 @@ def write_table(
     """
     if out.suffix.lower() not in TABLE_SUFFIXES:
         raise OutputError(f"the output {out} is no table; give it a name that ends in {', '.join(TABLE_SUFFIXES)}.")
+    if bundle.contract.makes_map:
+        raise BundleError(f"the bundle {bundle.path} maps pixels; give --out a name that ends in .tif.")
     set_gdal_config("GDAL_CACHEMAX", options.cache_mb << 20)  # bytes, of the whole process
     with claimed(out), new_output(out) as temporary, open_scene() as scene:
         origin = origin_of(bundle, scene, options)
-        rows = [_row(answer, scene, bundle) for answer in classify_tiles(bundle, runner, open_scene, options)]
+        rows = [_row(answer, scene, bundle) for answer in classify_tiles(bundle.contract, runner, open_scene, options)]
         table = _as_csv(rows) if out.suffix.lower() == ".csv" else _as_geojson(rows, bundle, origin.record())
         temporary.write_text(table)
         return len(rows)

@@ -12,10 +12,9 @@ from bandloom.errors import CheckpointError
 from bandloom.finetune.fusion.config import ImageConfig
 from bandloom.finetune.model.task_model import normalised_pixels
 from bandloom.finetune.probes.frozen_features import GRID
-from bandloom.finetune.setting import checkpoint_folder
 from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
 from bandloom.model.any_encoder import AnyEncoder
-from bandloom.model.checkpoint import load_encoder
+from bandloom.model.checkpoint import checkpoint_folder, load_encoder
 from bandloom.model.encoder import Encoder, EncoderConfig
 from bandloom.model.statistics import Statistics
 from bandloom.sensors import Sensor
