@@ -1,6 +1,6 @@
 """Typed configs from YAML and the command line; a key that is not known is an error that names the nearest one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args
 
@@ -114,8 +114,3 @@ def _fields_at(kind: type[BaseModel], location: Sequence[int | str]) -> list[str
 
 def _is_model(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-def as_mapping(config: Config) -> Mapping[str, Any]:
-    """Return the config as plain JSON types."""
-    return config.model_dump(mode="json")

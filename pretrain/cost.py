@@ -1,6 +1,5 @@
 """What a pretraining run costs, by arithmetic: FLOPs, memory a GPU, and what its loader has to deliver."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -117,8 +116,3 @@ def _activation_bytes(config: PretrainConfig, tokens: int, visible: int) -> floa
 def needed_samples_per_s(cost: Cost, peak_flops: float, mfu: float) -> float:
     """Return the samples a second that one GPU consumes at a share of its peak."""
     return mfu * peak_flops / cost.train_flops
-
-
-def steps_of_epochs(epochs: float, samples: int, batch_size: int) -> int:
-    """Return the optimizer steps of a number of passes over the samples."""
-    return math.ceil(epochs * samples / batch_size)

@@ -1,6 +1,7 @@
 """What a cluster is like, written once by whoever knows it: a typed profile, in YAML, unknown keys refused."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,9 @@ from pydantic import AfterValidator, Field
 from bandloom.config import Config, load_config
 from bandloom.errors import SlurmError, nearest
 
+_HARMLESS = re.compile(
+    r"(CUDA|FI|GLOO|IBV|KMP|LC|MKL|NCCL|OMP|TORCH|UCX)_\w+|PATH|LD_LIBRARY_PATH|PYTHONPATH|LANG|TMPDIR"
+)
 SHIPPED = Path(__file__).parent / "profiles"
 
 
@@ -86,6 +90,12 @@ class Profile(Config):
     max_failures: int = Field(default=3, ge=1, description="failures at the same step before giving up")
     max_requeues: int = Field(default=100, ge=0, description="attempts after the first before giving up")
     shared_paths: tuple[Word, ...] = Field(default=(), description="paths that all nodes share though they look local")
+
+    @property
+    def may_hold_secrets(self) -> bool:
+        """Whether ``env`` or ``setup`` gives a value to a name that is not known to be harmless."""
+        assigned = [name for line in self.setup for name in re.findall(r"(\w+)=", line)]
+        return not all(_HARMLESS.fullmatch(name) for name in (*self.env, *assigned))
 
     @property
     def tasks_per_node(self) -> int:

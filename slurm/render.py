@@ -1,5 +1,6 @@
 """From a job and a profile to the very bash that runs: pure functions, one text for ``--dry-run`` and ``submit``."""
 
+import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -38,7 +39,7 @@ def render_train(job: TrainJob, profile: Profile) -> str:
         run=shlex.quote(str(job.run)),
         program=shlex.join(job.program),
         code=shlex.quote(str(job.code)),
-        setup=_lines(_setup(profile)),
+        setup=_setup(profile),
         cpus_per_rank=profile.cpus_per_rank,
         max_requeues=profile.max_requeues,
         max_failures=profile.max_failures,
@@ -56,8 +57,8 @@ def render_array(job: ArrayJob, profile: Profile) -> str:
         f"--nodes=1 --ntasks=1 --cpus-per-task={cpus}",
         f"--time={slurm_time(job.minutes)}",
         "--requeue --open-mode=append",
-        f"--output={job.folder}/parts/%a.log",
-        f"--chdir={job.working_folder}",
+        f"--output={_sbatch_word(job.folder)}/parts/%a.log",
+        f"--chdir={_sbatch_word(job.working_folder)}",
         *_place(profile),
     ]
     return _fill(
@@ -68,7 +69,7 @@ def render_array(job: ArrayJob, profile: Profile) -> str:
         program=shlex.join(job.program),
         command=shlex.join(job.command),
         code=shlex.quote(str(job.code)),
-        setup=_lines(_setup(profile)),
+        setup=_setup(profile),
         parts=job.parts,
         cpus=cpus,
         srun=_srun_options(profile, (job.folder, job.working_folder)),
@@ -94,12 +95,20 @@ def _train_header(job: TrainJob, profile: Profile) -> list[str]:
         *(["--exclusive"] if profile.exclusive else []),
         f"--time={slurm_time(job.minutes)} --signal=B:USR1@{profile.signal_lead_s}",
         "--no-requeue" if job.check_only else "--requeue",
-        f"--open-mode=append --output={job.run}/slurm/job.log",
+        f"--open-mode=append --output={_sbatch_word(job.run)}/slurm/job.log",
         "--dependency=singleton",
-        f"--chdir={job.folder}",
+        f"--chdir={_sbatch_word(job.folder)}",
         *_place(profile),
     ]
     return [f"#SBATCH {option}" for option in options]
+
+
+def _sbatch_word(path: Path) -> str:
+    """Return a path as one word of an ``#SBATCH`` line: a plain one as it is, another in double quotes."""
+    text = str(path)
+    if re.fullmatch(r"[A-Za-z0-9/._+=@:,-]+", text):
+        return text
+    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
 
 
 def _gpus(profile: Profile) -> list[str]:
@@ -118,8 +127,10 @@ def _place(profile: Profile) -> list[str]:
     return [f"--{key}={shlex.quote(value)}" for key, value in chosen if value] + list(profile.sbatch)
 
 
-def _setup(profile: Profile) -> list[str]:
-    return [*profile.setup, *(f"export {name}={shlex.quote(value)}" for name, value in profile.env.items())]
+def _setup(profile: Profile) -> str:
+    """Return the profile's own lines, and an empty one: a backslash at their end does not reach beyond it."""
+    lines = [*profile.setup, *(f"export {name}={shlex.quote(value)}" for name, value in profile.env.items())]
+    return _lines([*lines, "", ""]) if lines else ""
 
 
 def _mounts(profile: Profile, folders: Iterable[Path]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import bandloom
 
-PACKAGES = ("bandloom", "shards", "pretrain", "finetune", "export", "slurm", "view")
+ROOMS = ("bandloom", "shards", "pretrain", "finetune", "export", "slurm", "view")
 _NOT_CODE = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 
 
@@ -18,13 +18,14 @@ def project_root() -> Path:
 
 
 def copy_code(target: Path) -> None:
-    """Copy the packages into ``target``, replacing what is there, with a note of the commit they come from."""
+    """Copy the package into ``target``, replacing what is there, with a note of the commit that it comes from.
+
+    The rooms' folders lie in the package through links (docs/decisions/names.md); the copy holds the files themselves.
+    """
     root = project_root()
     fresh = target.with_name(f".{target.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
-    for package in PACKAGES:
-        if (root / package).is_dir():
-            shutil.copytree(root / package, fresh / package, ignore=_NOT_CODE)
+    shutil.copytree(root / "bandloom", fresh / "bandloom", ignore=_NOT_CODE)
     (fresh / "SNAPSHOT.json").write_text(json.dumps(origin(), indent=1) + "\n")
     shutil.rmtree(target, ignore_errors=True)
     fresh.rename(target)
@@ -35,7 +36,7 @@ def origin() -> dict[str, Any]:
     return {
         "version": bandloom.__version__,
         "commit": _git("rev-parse", "HEAD").strip() or None,
-        "difference": _git("diff", "HEAD", "--", *PACKAGES) or None,
+        "difference": _git("diff", "HEAD", "--", *ROOMS) or None,
     }
 
 

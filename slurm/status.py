@@ -4,7 +4,7 @@ import re
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from bandloom.slurm.run_record import read_record
 from bandloom.slurm.stacks import stacks_of, suspects
 
 STRAGGLER_FACTOR = 1.3  # a node whose median step takes so much longer than the median node's holds all others up
+_RUNS = {"starting", "training", "stalled"}  # states in which the newest attempt still runs
 _ACTIVE = {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "STOPPED"}
 
 
@@ -90,6 +91,8 @@ def read_status(run: Path, *, now: float | None = None) -> RunStatus:
     current = attempts[-1] if attempts else None
     age_s = (now or time.time()) - float(beat.get("time", 0)) if beat else None
     state, detail = judge(run, job, current, age_s if _beats(run, current) else None, hang_s)
+    if attempts and not attempts[-1].why and state not in _RUNS:
+        attempts[-1] = replace(attempts[-1], why=_no_word(run))
     rate, total = beat.get("rate"), beat.get("total")
     step = current.step if current is not None and current.step is not None else beat.get("step")
     left = (total - step) / rate if rate and total is not None and step is not None else None
@@ -128,7 +131,11 @@ def judge(run: Path, job: Job | None, current: Attempt | None, age_s: float | No
         if age_s is None:
             return "starting", f"on {job.nodes}"
         stalled = age_s > hang_s
-        return ("stalled", f"no step for {age_s:.0f} s on {job.nodes}") if stalled else ("training", f"on {job.nodes}")
+        return (
+            ("stalled", f"no heartbeat for {age_s:.0f} s on {job.nodes}")
+            if stalled
+            else ("training", f"on {job.nodes}")
+        )
     if job is not None and job.state in _ACTIVE:
         waits = "; ".join(filter(None, (job.reason, _start(job))))
         return ("requeued", "; ".join(filter(None, (why or _lost(current), waits)))) if current else ("queued", waits)
@@ -137,7 +144,8 @@ def judge(run: Path, job: Job | None, current: Attempt | None, age_s: float | No
     if job is not None and job.state == "CANCELLED":
         return "stopped", "cancelled"
     if why or (job is not None and job.state not in {"COMPLETED"}):
-        return "failed", why or f"Slurm says {job.state.lower() if job else ''} {job.reason if job else ''}".strip()
+        said = f"Slurm says {job.state.lower()} {job.reason}".strip() if job else ""
+        return "failed", why or (f"{said}; {_no_word(run)}" if current else said)
     return "lost", "no job of it is left and no attempt said why; Slurm has forgotten it"
 
 
@@ -182,6 +190,12 @@ def _said(end: dict[str, Any] | None) -> str:
 
 def _lost(attempt: Attempt | None) -> str:
     return "lost: its batch script left no word (node failure)" if attempt else ""
+
+
+def _no_word(run: Path) -> str:
+    """Say that an attempt left no reason, and how its log ends."""
+    lines = _text(run / "slurm" / "job.log").splitlines()
+    return f"it left no reason; slurm/job.log ends: {lines[-1][:200]}" if lines else "it left no reason and no log"
 
 
 def _beats(run: Path, attempt: Attempt | None) -> list[dict[str, Any]]:

@@ -1,10 +1,11 @@
 """From a checked submission to a queued job: the folder first, then the script, then sbatch."""
 
+import contextlib
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,17 +66,6 @@ def plan(
     return Submission(job, profile, verb, config, tuple(overrides))
 
 
-def plan_command(
-    run: Path, command: Sequence[str], profile: Profile, *, nodes: int, minutes: int, folder: Path | None = None
-) -> Submission:
-    """Return the submission of any command that keeps the markers of a run folder."""
-    run = Path(os.path.abspath(run))
-    job = TrainJob(
-        run, tuple(command), program_of(profile), nodes, minutes, folder or Path.cwd(), run / "slurm" / "code"
-    )
-    return Submission(job, profile, command[0] if command else "", None, ())
-
-
 def program_of(profile: Profile) -> tuple[str, ...]:
     """Return the words that start bandloom on a node: the profile's, else the very command that runs now."""
     if profile.program:
@@ -90,16 +80,18 @@ def problems(submission: Submission) -> list[str]:
     job, profile = submission.job, submission.profile
     config = validate.read_config(submission.config) if submission.config else None
     found = [
+        *validate.setup_problems(profile),
+        *validate.working_folder_problems(job.folder, profile),
         *validate.folder_problems(job.run, profile, job.nodes),
         *validate.run_problems(job.run, config, submission.overrides),
         *validate.batch_problems(validate.global_batch(config, submission.overrides), profile, job.nodes),
         *validate.time_problems(profile, job.minutes),
     ]
-    if submission.config is not None:
-        arguments = (submission.verb, str(submission.config), *submission.overrides, "--out", str(job.run))
-        found += validate.trainer_problems(job, arguments, cluster.clean_environment(os.environ))
     if cluster.has_slurm():
         found += validate.cluster_problems(profile, job.nodes, job.minutes, cluster.partitions(), cluster.nodes())
+    if submission.config is not None and not found:  # it takes the longest: seconds to a minute
+        arguments = (submission.verb, str(submission.config), *submission.overrides, "--out", str(job.run))
+        found += validate.trainer_problems(job, arguments, cluster.clean_environment(os.environ))
     return found
 
 
@@ -125,7 +117,19 @@ def submit(submission: Submission, *, new_code: bool = True) -> str:
         SlurmRefusedError: sbatch refuses.
     """
     need_sbatch()
-    run, folder = submission.job.run, submission.job.run / "slurm"
+    run = submission.job.run
+    new = not run.exists()
+    try:
+        with _private(submission.profile):
+            return _submit(submission, run / "slurm", new_code)
+    except SlurmRefusedError:
+        if new:
+            shutil.rmtree(run)
+        raise
+
+
+def _submit(submission: Submission, folder: Path, new_code: bool) -> str:
+    run = submission.job.run
     folder.mkdir(parents=True, exist_ok=True)
     if submission.config is not None and submission.config.resolve() != (folder / "config.yaml").resolve():
         shutil.copyfile(submission.config, folder / "config.yaml")
@@ -160,11 +164,34 @@ def record_of(submission: Submission, job_ids: list[str]) -> RunRecord:
 def submit_array(job: ArrayJob, profile: Profile) -> str:
     """Write the array's folder, submit it, and return its id; parts that are done already end at once."""
     need_sbatch()
+    _check_array(job, profile)
     (job.folder / "parts").mkdir(parents=True, exist_ok=True)
     copy_code(job.code)
     script = job.folder / "job.sbatch"
-    script.write_text(render_array(job, profile))
+    with _private(profile):
+        script.write_text(render_array(job, profile))
     return _sbatch(script)
+
+
+@contextlib.contextmanager
+def _private(profile: Profile) -> Iterator[None]:
+    """Keep what is written from other users' eyes where the profile may hold secrets: scripts and records repeat it."""
+    before = os.umask(0o022)
+    os.umask(before | 0o077 if profile.may_hold_secrets else before)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _check_array(job: ArrayJob, profile: Profile) -> None:
+    unfit = [
+        *validate.setup_problems(profile),
+        *validate.path_problems("array's", job.folder),
+        *validate.working_folder_problems(job.working_folder, profile),
+    ]
+    if unfit:
+        raise SlurmError("\n       ".join(unfit))
 
 
 def test_only(script: str) -> str:

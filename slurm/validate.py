@@ -22,13 +22,45 @@ _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+=@-]+")
 _LOCAL = {"tmpfs", "ramfs", "overlay", "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "vfat", "squashfs"}
 
 
-def folder_problems(run: Path, profile: Profile, nodes: int) -> Iterator[str]:
-    """Say what keeps ``run`` from being the folder of a run on ``nodes`` nodes."""
-    if not _PLAIN_PATH.fullmatch(str(run)):
+def path_problems(what: str, folder: Path) -> Iterator[str]:
+    """Say what of a folder's path Slurm's file patterns and other programs' lists of paths would take for their own."""
+    if not _PLAIN_PATH.fullmatch(str(folder)):
         yield (
-            f"the run folder {str(run)!r} has characters that batch scripts and Slurm's file patterns trip over; "
+            f"the {what} folder {str(folder)!r} has characters that batch scripts and Slurm's file patterns trip over; "
             "choose a path of letters, digits and /._+=@-."
         )
+
+
+def working_folder_problems(folder: Path, profile: Profile) -> Iterator[str]:
+    """Say what of the working folder cannot be told to Slurm, or to a container."""
+    if unfit := sorted({c for c in str(folder) if not c.isprintable()}):
+        yield f"the working folder {str(folder)!r} has the character {unfit[0]!r}; rename it, or submit from another."
+    elif profile.container.kind != "none" and re.search(r"[:,]", str(folder)):
+        yield (
+            f"the working folder {str(folder)!r} has a colon or a comma, which part the mounts of a container; rename "
+            "it, or submit from another."
+        )
+
+
+def setup_problems(profile: Profile) -> Iterator[str]:
+    """Say what of the profile's setup is no bash by itself: a quote or a here-document without an end, for one."""
+    read = subprocess.run(
+        ["bash", "-n"],
+        input="\n".join(profile.setup) + "\n",
+        env={**os.environ, "LC_ALL": "C"},
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    if read.returncode or read.stderr:
+        said = read.stderr.strip().splitlines()[0].removeprefix("bash: ")
+        yield f"the profile's setup is no bash by itself ({said}; lines are counted within setup); correct it."
+
+
+def folder_problems(run: Path, profile: Profile, nodes: int) -> Iterator[str]:
+    """Say what keeps ``run`` from being the folder of a run on ``nodes`` nodes."""
+    if unfit := list(path_problems("run", run)):
+        yield from unfit
         return
     existing = next(parent for parent in (run, *run.parents) if parent.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):

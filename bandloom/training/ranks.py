@@ -29,7 +29,8 @@ class Ranks:
         """Read RANK, LOCAL_RANK and WORLD_SIZE; none of them set means one process.
 
         Raises:
-            ConfigError: some of the names are set and others not, or the values do not fit.
+            ConfigError: some of the names are set and others not, the values do not fit, or none is set in one of
+                several processes that a launcher started.
         """
         names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
         given = [name for name in names if name in os.environ]
@@ -38,6 +39,8 @@ class Ranks:
             raise ConfigError(
                 f"WORLD_SIZE is set but {missing} is not; the launcher must set all of {', '.join(names)}."
             )
+        if not given:
+            _refuse_unnamed_tasks()
         rank, local, world = _number("RANK", 0), _number("LOCAL_RANK", 0), _number("WORLD_SIZE", 1)
         if not 0 <= rank < world:
             raise ConfigError(f"RANK {rank} does not lie in WORLD_SIZE {world}; check the launcher.")
@@ -112,6 +115,24 @@ def leave_group() -> None:
         _LEFT.append(dist.group.WORLD)
         dist.destroy_process_group()
         time.sleep(0.5)
+
+
+_TASKS = {  # launchers that start several processes: where they say how many, and which one this is
+    "srun": ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+    "mpirun (Open MPI)": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    "mpirun (MPICH)": ("PMI_SIZE", "PMI_RANK"),
+}
+
+
+def _refuse_unnamed_tasks() -> None:
+    """Refuse to train beside copies of this process that know nothing of each other."""
+    for launcher, (size, rank) in _TASKS.items():
+        if os.environ.get(size, "1") not in ("", "1"):
+            raise ConfigError(
+                f"this is process {os.environ.get(rank, '?')} of {os.environ[size]} that {launcher} started, and RANK,"
+                " WORLD_SIZE and MASTER_ADDR are not set: each would train by itself in the same run folder; start the"
+                " run with `bandloom slurm submit`, with torchrun, or as one process."
+            )
 
 
 def _number(name: str, default: int) -> int:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from bandloom.errors import BandloomError, CheckpointError, TextError
 from bandloom.finetune.text.model import AlignModel
@@ -186,12 +185,6 @@ def _source(folder: Path, said: Mapping[str, Any], text: str | None) -> TextSour
             f" ({said['model']}); pass that one."
         )
     return source
-
-
-def cosine_scores(image: Tensor | np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return cosines of images ``(N, D)`` and classes ``(K, D)``, ``(N, K)`` float32."""
-    image = image.numpy() if isinstance(image, Tensor) else image
-    return image.astype(np.float32) @ classes.astype(np.float32).T
 
 
 def _card(model: AlignModel, record: Mapping[str, Any]) -> str:

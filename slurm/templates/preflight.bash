@@ -5,10 +5,9 @@ check_node() {
   touch "$DIR/.preflight.$SLURMD_NODENAME" && mv "$DIR/.preflight.$SLURMD_NODENAME" "$DIR/preflight.$SLURMD_NODENAME"
   echo ok
 }
-export DIR STARTED
 STARTED=$(date +%s)
 timeout @@{timeout_s} srun --ntasks="${#NODES[@]}" --ntasks-per-node=1 --wait=60 --output="$DIR/preflight-%N.log" \
-  bash -c "$(declare -f check_node); check_node"
+  bash -c "$(declare -f check_node); $(declare -p DIR STARTED); check_node"
 BAD=()
 for node in "${NODES[@]}"; do [ -e "$DIR/preflight.$node" ] || BAD+=("$node"); done
 if [ ${#BAD[@]} -gt 0 ]; then

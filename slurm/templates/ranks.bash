@@ -11,11 +11,11 @@ trap 'stop "preempted, cancelled or a node lost"' TERM
 AS_RANK='ulimit -c 0
   export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS
   export LOCAL_WORLD_SIZE=@@{tasks_per_node} NODE_RANK=$SLURM_NODEID
-  [ "$RANK" != 0 ] || echo "$SLURM_STEP_ID" > "$DIR/step"
+  [ "$RANK" != 0 ] || echo "$SLURM_STEP_ID" > "$1/step"
+  shift
   exec "$@"'
-export DIR
 srun --kill-on-bad-exit=1 --wait=60 --cpus-per-task=@@{cpus_per_rank} --output="$DIR/rank-%t.log" @@{srun}\
-  bash -c "$AS_RANK" rank @@{wrapper}"${PROGRAM[@]}" "${COMMAND[@]}" 2> >(tee -a "$DIR/srun.log" >&2) &
+  bash -c "$AS_RANK" rank "$DIR" @@{wrapper}"${PROGRAM[@]}" "${COMMAND[@]}" 2> >(tee -a "$DIR/srun.log" >&2) &
 STEP=$!
 
 # ---- watchdog: by what the heartbeat says, never by file times, for clocks of nodes and servers differ
@@ -38,8 +38,8 @@ watch() {
     [ "$beat" = "$seen" ] || { seen=$beat; since=$SECONDS; }
     if [ -n "$beat" ]; then limit=@@{hang_s}; else limit=@@{startup_s}; fi
     [ $((SECONDS - since)) -le "$limit" ] && continue
-    echo "no step for $((SECONDS - since)) s" > "$DIR/HANG"
-    log "no step for $((SECONDS - since)) s: every rank prints its stack, then the step is ended"
+    echo "no heartbeat for $((SECONDS - since)) s" > "$DIR/HANG"
+    log "no heartbeat for $((SECONDS - since)) s: every rank prints its stack, then the step is ended"
     [ -e "$DIR/step" ] && scancel --signal=ABRT "$SLURM_JOB_ID.$(cat "$DIR/step")"
     sleep 5
     end_step 10
@@ -72,4 +72,4 @@ esac
 [ -e "$DIR/HANG" ] && failed "hang: $(cat "$DIR/HANG")"
 [ -e "$DIR/LATE" ] && failed "time limit: $(cat "$DIR/LATE")"
 DEATHS=$(grep -oE "[^ ]+: tasks? [0-9,-]+: .*" "$DIR/srun.log" 2> /dev/null | sort -u | paste -s -d ";" | cut -c 1-400)
-failed "${DEATHS:-the ranks ended with code $CODE and no end marker}$(field "$DIR/end" message | sed 's/^./: &/')"
+failed "${DEATHS:-the ranks ended with code $CODE and no end marker}$(field "$DIR/end" message | sed 's/^./: &/')${SETUP_FAILED:+; a setup line had failed: $SETUP_FAILED}"

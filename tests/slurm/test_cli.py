@@ -39,7 +39,7 @@ def test_a_dry_run_prints_the_very_script_that_a_submission_runs_and_writes_noth
     dry = answer(*asked, "--dry-run")
     assert dry.returncode == 0, dry.stderr
     assert not run.exists()
-    assert "sbatch --test-only: sbatch: Job 1" in dry.stdout
+    assert "sbatch --test-only: sbatch: Job " in dry.stdout
     real = answer(*asked)
     assert real.returncode == 0, real.stderr
     script = (run / "slurm" / "job.sbatch").read_text()
@@ -68,7 +68,10 @@ def test_a_run_is_submitted_watched_followed_and_read(cluster: Cluster, tmp_path
     assert "is complete" in twice.stderr
     snapshot = json.loads((run / "slurm" / "code" / "SNAPSHOT.json").read_text())
     assert snapshot["version"]
-    assert (run / "slurm" / "code" / "bandloom" / "markers.py").exists()
+    code = run / "slurm" / "code"
+    assert sorted(path.name for path in code.iterdir()) == ["SNAPSHOT.json", "bandloom"]
+    assert (code / "bandloom" / "slurm" / "templates" / "train.sbatch").is_file()
+    assert not any(path.is_symlink() for path in code.rglob("*"))  # a copy: the links would lead back here
     assert (run / "slurm" / "config.yaml").read_text() == config.read_text()
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from cluster import Cluster
 from conftest import attempts, losses, small_profile
-from trainers import BANDLOOM, STEPS, Run, Trainer, bandloom_slurm
+from trainers import BANDLOOM, STEPS, Run, Trainer, bandloom_slurm, toy
 
 from bandloom.markers import RunMarkers, read_marker
 from bandloom.slurm.profile import Preflight
+from bandloom.slurm.submit import plan, submit
 
 pytestmark = pytest.mark.timeout(1800)  # a whole run, and with the first one the undisturbed run beside it
 Launch = Callable[..., Run]
@@ -63,7 +64,7 @@ def test_a_hung_rank_is_named_by_its_stack_and_the_run_goes_on(launch, undisturb
     run = launch(slow=0.05, fault="hang:2@14", hang_s=20)
     assert run.end()["JobState"] == "COMPLETED"
     first = run.folder / "attempts" / f"{run.job_id}.0"
-    assert (first / "why").read_text().startswith("hang: no step for")
+    assert (first / "why").read_text().startswith("hang: no heartbeat for")
     assert all("most recent call first" in (first / f"rank-{rank}.log").read_text() for rank in range(4))
     assert f"attempt {first.name} hung: rank 2 was in this_rank_hangs (faulty.py:" in bandloom_slurm(
         "status", run.folder
@@ -90,6 +91,16 @@ def test_ranks_that_cannot_save_before_the_time_limit_are_ended_so_that_the_run_
     assert first["why"] == "time limit: no save within 30 s of being asked for one"
     assert last["why"] == "done"
     assert losses(run.folder) == undisturbed
+
+
+@pytest.mark.drill
+def test_what_follows_the_last_step_is_no_hang_while_it_beats(cluster, tmp_path):
+    profile = small_profile(program=toy().program, env={"OMP_NUM_THREADS": "1"}, hang_s=15, max_failures=1)
+    config = toy().write_config(tmp_path)
+    planned = plan(tmp_path / "run", config, profile, time="5m", verb="toy", overrides=("trainer.scoring_s=45",))
+    run = Run(tmp_path / "run", submit(planned), cluster)
+    assert run.end()["JobState"] == "COMPLETED", run.log
+    assert attempts(run.folder)[f"{run.job_id}.0"]["why"] == "done"
 
 
 @pytest.mark.drill

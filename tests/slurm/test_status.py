@@ -58,14 +58,14 @@ def attempt(run: Path, name: str, *, step: int | None = None, why: str = "", at:
 @pytest.mark.parametrize("version", ["20.02", "21.08", "23.11", "24.11"])
 def test_a_training_run_shows_step_rate_and_time_left_on_every_version(run, monkeypatch, version):
     slurm_says(monkeypatch, parse_job((RECORDED / f"slurm-{version}.txt").read_text().splitlines()[0]))
-    attempt(run, "4242.0", step=30, why="hang: no step for 900 s")
+    attempt(run, "4242.0", step=30, why="hang: no heartbeat for 900 s")
     attempt(run, "4242.2", step=50)
     (run / "saved").write_text('{"step": 40}')
     status = read_status(run, now=1010.0)
     assert (status.state, status.detail, status.job_id) == ("training", "on n[1-2,5-6]", "4242")
     assert (status.step, status.total, status.rate, status.eta_s, status.saved_step) == (50, 100, 2.0, 25.0, 40)
     assert status.excluded == "n[3-4]"
-    assert [each.why for each in status.attempts] == ["hang: no step for 900 s", ""]
+    assert [each.why for each in status.attempts] == ["hang: no heartbeat for 900 s", ""]
 
 
 def test_a_run_without_a_beat_starts_and_one_with_an_old_beat_is_stalled(run, monkeypatch):
@@ -75,7 +75,7 @@ def test_a_run_without_a_beat_starts_and_one_with_an_old_beat_is_stalled(run, mo
     attempt(run, "4242.1", step=3)
     assert read_status(run, now=1010.0).state == "training"
     stalled = read_status(run, now=1200.0)
-    assert (stalled.state, stalled.detail) == ("stalled", "no step for 200 s on n1")
+    assert (stalled.state, stalled.detail) == ("stalled", "no heartbeat for 200 s on n1")
     assert stalled.eta_s is None
 
 
@@ -151,7 +151,7 @@ def test_a_node_whose_median_step_is_long_is_a_straggler():
 
 def test_the_table_names_attempts_stragglers_and_whoever_hung(run, monkeypatch):
     slurm_says(monkeypatch, Job("4242", "RUNNING", nodes="n[1-2]", excluded="n3"))
-    hung = attempt(run, "4242.0", step=30, why="hang: no step for 900 s")
+    hung = attempt(run, "4242.0", step=30, why="hang: no heartbeat for 900 s")
     (hung / "HANG").touch()
     stack = 'Current thread 0x01 (most recent call first):\n  File "/c/{}.py", line 3 in {}\n'
     (hung / "rank-0.log").write_text(stack.format("ranks", "all_reduce"))
@@ -168,6 +168,6 @@ def test_the_table_names_attempts_stragglers_and_whoever_hung(run, monkeypatch):
         "excluded nodes: n3",
         "straggler: n2 takes 2.0 times",
         "attempt 4242.0 hung: rank 1 was in read (loader.py:3)",
-        "hang: no step for 900 s",
+        "hang: no heartbeat for 900 s",
     ):
         assert part in text, text

@@ -6,6 +6,7 @@ toy CONFIG [trainer.KEY=VALUE...] --out RUN [--dry-run]
 import json
 import os
 import sys
+import time
 import traceback
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def train(run: Path, steps: int, save_every: int) -> int:
+def train(run: Path, steps: int, save_every: int, scoring_s: float) -> int:
     import torch
     import torch.distributed as dist
 
@@ -51,6 +52,10 @@ def train(run: Path, steps: int, save_every: int) -> int:
                 markers.write_end("stopped", step, EXIT_STOPPED)
             dist.barrier()
             return EXIT_STOPPED
+    end = time.monotonic() + scoring_s
+    while time.monotonic() < end:  # what follows the last step beats without a step
+        markers.beat(steps, rank, total=steps)
+        time.sleep(0.5)
     if rank == 0:
         markers.write_end("done", steps)
     dist.barrier()
@@ -96,12 +101,12 @@ def main() -> None:
     config |= {
         k.removeprefix("trainer."): yaml.safe_load(v) for k, _, v in (w.partition("=") for w in words if "=" in w)
     }
-    if unknown := set(config) - {"steps", "snapshot_every", "log_every", "batch_size"}:
+    if unknown := set(config) - {"steps", "snapshot_every", "log_every", "batch_size", "scoring_s"}:
         sys.exit(f"error: the config has the unknown key {unknown.pop()!r}.")
     if "--dry-run" in sys.argv:
         return
     try:
-        code = train(run, config["steps"], config["snapshot_every"])
+        code = train(run, config["steps"], config["snapshot_every"], config.get("scoring_s", 0.0))
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
