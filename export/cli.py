@@ -168,11 +168,12 @@ def predict(
     sensor: Annotated[str | None, typer.Option(help="The scenes' sensor, where they do not say.")] = None,
     band_order: Annotated[
         str | None,
-        typer.Option(
-            "--band-order", "--bands", help="Where files do not say: l1c, l2a, eurosat, or B02,B03,... in order."
-        ),
+        typer.Option("--band-order", help="Where files do not say: l1c, l2a, eurosat, or B02,B03,... in order."),
     ] = None,
     offset: Annotated[int | None, typer.Option(help="The scenes' radiometric offset, where they do not say.")] = None,
+    scale: Annotated[str | None, typer.Option(help="GAIN or GAIN,OFFSET: reflectance = GAIN * value + OFFSET.")] = None,
+    nodata: Annotated[str | None, typer.Option(help="The stored value that stands for absent, or none.")] = None,
+    bands: Annotated[str | None, typer.Option(help="The bands to read; -QA60,-AOT leaves these out.")] = None,
     change: Annotated[
         bool, typer.Option("--change", help="The two scenes are BEFORE and AFTER; also map what changed.")
     ] = False,
@@ -197,6 +198,9 @@ def predict(
         embeddings=embeddings,
         sensor=sensor,
         offset=offset,
+        scale=scale,
+        nodata=nodata,
+        bands=bands,
         band_map=tuple(band_order.split(",")) if band_order and "," in band_order else band_order,
     )
     for line in predict_scenes(bundle, scenes, out, options, part, change=change):

@@ -55,6 +55,11 @@ def build(
     sensor: Annotated[str | None, typer.Option(help="Sensor name or YAML; else recognised by its bands.")] = None,
     band_order: Annotated[str | None, typer.Option(help="l1c, l2a, eurosat, or names with commas.")] = None,
     offset: Annotated[int | None, typer.Option(help="0 or -1000, when the files do not say.")] = None,
+    scale: Annotated[str | None, typer.Option(help="GAIN or GAIN,OFFSET: reflectance = GAIN * value + OFFSET.")] = None,
+    nodata: Annotated[str | None, typer.Option(help="The stored value that stands for absent, or none.")] = None,
+    bands: Annotated[
+        str | None, typer.Option(help="The bands to read, with commas; -QA60,-AOT leaves these out.")
+    ] = None,
     codec: Annotated[str, typer.Option(help="speed, default or archive.")] = "default",
     min_valid: Annotated[float, typer.Option(help="Leave out samples with this share measured, or less.")] = 0.0,
     max_cloud: Annotated[float, typer.Option(help="Leave out samples with more cloud.")] = 1.0,
@@ -89,6 +94,9 @@ def build(
         label_nodata,
         overlap,  # pyright: ignore
         all_touched,
+        scale,
+        nodata,
+        bands,
     )
     run_build(sources, out, options, part=parse_part(part), workers=workers, finish=not part)
     if not part:
@@ -96,13 +104,20 @@ def build(
 
 
 @app.command()
-def finalize(out: Annotated[Path, typer.Option("--out", help="The folder whose parts are all built.")]) -> None:
+def finalize(
+    folder: Annotated[Path | None, typer.Argument(help="The folder whose parts are all built.", metavar="OUT")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The same.", hidden=True)] = None,
+) -> None:
     """Merge the parts of a build: splits, statistics, index, manifest."""
     from bandloom.console import logger
+    from bandloom.errors import OutputError
     from bandloom.shards.build.build import finish_build
 
-    finish_build(out)
-    logger.info("%s", describe(out))
+    place = folder or out
+    if place is None or (folder and out and folder != out):
+        raise OutputError("finalize needs one folder: bandloom shards finalize OUT, as in --out of the build.")
+    finish_build(place)
+    logger.info("%s", describe(place))
 
 
 @app.command()
@@ -112,13 +127,20 @@ def plan(
     sensor: Annotated[str | None, typer.Option(help="Sensor name or YAML; else recognised by its bands.")] = None,
     band_order: Annotated[str | None, typer.Option(help="l1c, l2a, eurosat, or names with commas.")] = None,
     offset: Annotated[int | None, typer.Option(help="0 or -1000, when the files do not say.")] = None,
+    scale: Annotated[str | None, typer.Option(help="GAIN or GAIN,OFFSET: reflectance = GAIN * value + OFFSET.")] = None,
+    nodata: Annotated[str | None, typer.Option(help="The stored value that stands for absent, or none.")] = None,
+    bands: Annotated[
+        str | None, typer.Option(help="The bands to read, with commas; -QA60,-AOT leaves these out.")
+    ] = None,
     class_folders: Annotated[bool, typer.Option("--class-folders", help="SOURCE/CLASS/chip.tif.")] = False,
 ) -> None:
     """Open every scene and say what a build would make of it, and which scenes it cannot use; writes nothing."""
     from bandloom.console import console
     from bandloom.shards.build.plan import BuildOptions, make_plan
 
-    options = BuildOptions(side, sensor, band_order, offset, class_folders=class_folders)
+    options = BuildOptions(
+        side, sensor, band_order, offset, class_folders=class_folders, scale=scale, nodata=nodata, bands=bands
+    )
     made = make_plan(sources, options, thorough=True)
     raw_bytes = sum(made.samples) * made.sample_bytes
     console.print(

@@ -19,7 +19,8 @@ from typing import IO, Any
 from bandloom.console import logger, track
 from bandloom.errors import BandloomError, SceneError
 from bandloom.output import write_json
-from bandloom.shards.scenes.stac import ITEM, SCENE_KEYS, band_assets
+from bandloom.shards.scenes.stac import ITEM
+from bandloom.shards.scenes.stac_assets import keys_of, scene_assets
 
 _CHUNK = 2**20
 _SUMS = "SHA256SUMS"
@@ -111,7 +112,7 @@ def fetch(items: Sequence[dict[str, Any]], out: Path, assets: Sequence[str] | No
 
 
 def _fetch_item(item: dict[str, Any], folder: Path, keys: Sequence[str] | None) -> Path:
-    chosen = list(keys) if keys else [*band_assets(item["assets"]), *(k for k in SCENE_KEYS if k in item["assets"])]
+    chosen = list(keys) if keys else scene_assets(item["assets"])
     unknown = [key for key in chosen if key not in item["assets"]]
     if unknown:
         raise SceneError(f"item {item['id']} has no asset {unknown[0]!r}; it has {', '.join(item['assets'])}.")
@@ -201,7 +202,9 @@ def free_bytes(out: Path) -> int:
 
 def total_bytes(items: Sequence[dict[str, Any]]) -> int:
     """Return the bytes that the items' bands state; 0 where a catalogue states none."""
-    return sum(int(item["assets"][key].get("file:size") or 0) for item in items for key in band_assets(item["assets"]))
+    return sum(
+        int(item["assets"][key].get("file:size") or 0) for item in items for key in keys_of(item["assets"]).values()
+    )
 
 
 def describe(item: dict[str, Any]) -> str:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from bandloom.shards.scenes import Scene
 
 MAP_SUFFIXES = (".tif", ".tiff")
-READING = ("sensor", "band_map", "offset")  # what a scene is taken for; changes the numbers
-FLAGS = {"band_map": "--bands"}  # where an option is not called as its field
+READING = ("sensor", "band_map", "offset", "scale", "nodata", "bands")  # what a scene is taken for; changes the numbers
+FLAGS = {"band_map": "--band-order"}  # where an option is not called as its field
 
 
 class PredictOptions(Config):
@@ -38,6 +38,9 @@ class PredictOptions(Config):
         default=None, description="the scene's bands in file order, or its name"
     )
     offset: int | None = Field(default=None, description="the scene's radiometric offset, where the scene does not say")
+    scale: str | None = Field(default=None, description="GAIN or GAIN,OFFSET from the scene's values to reflectance")
+    nodata: str | None = Field(default=None, description="the scene's value that stands for absent, or none")
+    bands: str | None = Field(default=None, description="the scene's bands to read; with a minus each, to leave out")
 
     @property
     def pace(self) -> Pace:
@@ -65,9 +68,10 @@ def command_of(bundle: Path, scenes: Sequence[str], out: Path, options: PredictO
 
 def scene_opener(scene_path: str, options: PredictOptions) -> Callable[[], "Scene"]:
     """Return a function that opens one more handle of the scene."""
-    from bandloom.shards.scenes import open_scene
+    from bandloom.shards.scenes import SceneOptions, open_scene
 
-    return partial(open_scene, scene_path, sensor=options.sensor, band_map=options.band_map, offset=options.offset)  # type: ignore[return-value]
+    told = SceneOptions(options.sensor, options.band_map, options.offset, options.scale, options.nodata, options.bands)
+    return partial(open_scene, scene_path, told)  # type: ignore[return-value]
 
 
 def two_dates_opener(before: str, after: str, options: PredictOptions) -> Callable[[], "Scene"]:

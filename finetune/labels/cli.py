@@ -9,6 +9,7 @@ import typer
 if TYPE_CHECKING:
     from bandloom.finetune.labels.prepare import Form, Request
     from bandloom.shards.labels.reading import LabelReading, Overlap
+    from bandloom.shards.scenes.options import SceneOptions
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -30,6 +31,9 @@ SensorOption = Annotated[str | None, typer.Option(help="Sensor name or YAML; els
 BandOrder = Annotated[str | None, typer.Option(help="l1c, l2a, eurosat, or names with commas.")]
 Several = Annotated[bool, typer.Option("--several", help="bigearthnet: keep all classes of a patch (multilabel).")]
 Offset = Annotated[int | None, typer.Option(help="0 or -1000, when the files do not say.")]
+Scale = Annotated[str | None, typer.Option(help="GAIN or GAIN,OFFSET: reflectance = GAIN * value + OFFSET.")]
+SceneNodata = Annotated[str | None, typer.Option(help="The scene's value that stands for absent, or none.")]
+Bands = Annotated[str | None, typer.Option(help="The bands to read, with commas; -QA60,-AOT leaves these out.")]
 
 
 @app.callback()
@@ -72,6 +76,9 @@ def check(
     sensor: SensorOption = None,
     band_order: BandOrder = None,
     offset: Offset = None,
+    scale: Scale = None,
+    scene_nodata: SceneNodata = None,
+    bands: Bands = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Check the bands against this checkpoint.")] = None,
     report: Annotated[str, typer.Option(help="text or json.")] = "text",
     several: Several = False,
@@ -79,9 +86,11 @@ def check(
     """List every problem at once; exit code 2 when one of them stops a preparation."""
     from bandloom.finetune.labels.prepare import examine, slots_of_checkpoint
     from bandloom.shards.labels.reading import LabelReading
+    from bandloom.shards.scenes.options import SceneOptions
 
     reading = LabelReading(attribute, layer, encoding, nodata, cast("Overlap", overlap), all_touched)
-    request = _request(source, form, label_set, labels, reading, sensor, band_order, offset, several)
+    told = SceneOptions(sensor, band_order, offset, scale, scene_nodata, bands)
+    request = _request(source, form, label_set, labels, reading, told, several)
     found = examine(request, slots_of_checkpoint(checkpoint) if checkpoint else None).problems
     if report == "json":
         typer.echo(json.dumps(found.to_dict(), indent=1))
@@ -110,15 +119,20 @@ def prepare(
     sensor: SensorOption = None,
     band_order: BandOrder = None,
     offset: Offset = None,
+    scale: Scale = None,
+    scene_nodata: SceneNodata = None,
+    bands: Bands = None,
     several: Several = False,
 ) -> None:
     """Write labels in the form that `bandloom shards build` takes, and print that command."""
     from bandloom.finetune.labels.prepare import build_command
     from bandloom.finetune.labels.prepare import prepare as run
     from bandloom.shards.labels.reading import LabelReading
+    from bandloom.shards.scenes.options import SceneOptions
 
     reading = LabelReading(attribute, layer, encoding, nodata, cast("Overlap", overlap), all_touched)
-    request = _request(source, form, label_set, labels, reading, sensor, band_order, offset, several)
+    told = SceneOptions(sensor, band_order, offset, scale, scene_nodata, bands)
+    request = _request(source, form, label_set, labels, reading, told, several)
     manifest = run(request, out)
     for warning in manifest["warnings"]:
         typer.echo(f"warning: {warning['where']}: {warning['what']}")
@@ -154,9 +168,7 @@ def _request(
     label_set: str,
     labels: Path | None,
     reading: "LabelReading",
-    sensor: str | None,
-    band_order: str | None,
-    offset: int | None,
+    told: "SceneOptions",
     several: bool = False,
 ) -> "Request":
     from typing import get_args
@@ -169,6 +181,7 @@ def _request(
     if form not in known:
         raise LabelError(f"--form {form!r} is not known; use one of {', '.join(known)}.{nearest(form, known)}")
     reading.check()
+    told.check()
     if several and form != "bigearthnet":
         raise LabelError(f"--several is for --form bigearthnet; {form} has one class a chip or pixel.")
     if not source.exists():
@@ -179,8 +192,11 @@ def _request(
         get_taxonomy(label_set),
         labels,
         reading,
-        sensor,
-        band_order,
-        offset,
+        told.sensor,
+        cast("str | None", told.band_map),
+        told.offset,
         several,
+        told.scale,
+        cast("str | None", told.nodata),
+        told.bands,
     )

@@ -29,7 +29,7 @@ from bandloom.shards.labels.open_labels import open_labels
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import Ground, LabelReading
 from bandloom.shards.labels.vector_file import VECTOR_SUFFIXES
-from bandloom.shards.scenes import ALIGN_M, open_scene
+from bandloom.shards.scenes import ALIGN_M, SceneOptions, open_scene
 from bandloom.taxonomy import Taxonomy
 from bandloom.values import dn_to_reflectance, valid
 
@@ -53,6 +53,9 @@ class Request:
         band_order: likewise.
         offset: likewise.
         several: keep all classes of a BigEarthNet patch, for task multilabel.
+        scale: as for ``bandloom shards build``.
+        nodata: likewise, of the scene.
+        bands: likewise.
     """
 
     form: Form
@@ -64,10 +67,14 @@ class Request:
     band_order: str | None = None
     offset: int | None = None
     several: bool = False
+    scale: str | None = None
+    nodata: str | None = None
+    bands: str | None = None
 
     def open(self, path: Path) -> Any:
         """Open a scene or chip as the request says."""
-        return open_scene(path, sensor=self.sensor, band_map=self.band_order, offset=self.offset)
+        told = SceneOptions(self.sensor, self.band_order, self.offset, self.scale, self.nodata, self.bands)
+        return open_scene(path, told)
 
 
 @dataclass(frozen=True)
@@ -153,6 +160,7 @@ def build_command(request: Request, out: Path, side_px: int | None = None) -> st
     where = f"{out}/scenes" if request.several else where
     side = side_px if side_px and side_px < BuildOptions.side_px else None
     given = {"sensor": request.sensor, "band-order": request.band_order, "offset": request.offset, "side": side}
+    given |= {"scale": request.scale, "nodata": request.nodata, "bands": request.bands}
     options = "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
     return f"bandloom shards build {where} --label-set {out}/label_set.yaml{options} --out SHARDS"
 

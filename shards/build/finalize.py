@@ -11,13 +11,14 @@ from typing import Any
 from bandloom import __version__
 from bandloom.console import logger
 from bandloom.errors import ShardError
-from bandloom.shards.build.duplicates import DUPLICATE_SPLIT, find_duplicates
+from bandloom.shards.build.duplicates import DUPLICATE_SPLIT, find_duplicates, say_duplicates
 from bandloom.shards.build.geography import BUFFER_M, split_of, split_of_cells
 from bandloom.shards.build.statistics import split_statistics
 from bandloom.shards.store.index import INDEX, Entry, read_index, write_index
 from bandloom.shards.store.manifest import write_manifest
 
 QUARANTINE = "quarantine.jsonl"
+SAID = 20  # pairs of scenes that repeat each other, one line each
 
 
 def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any]]) -> int:
@@ -36,6 +37,10 @@ def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any
     splits = {entry.cells: told or split_of(entry.cells, cells) for entry in entries}
     provenance = {key: value for journal in journals for key, value in journal["provenance"].items()}
     repeated = find_duplicates(_newest_first(entries, provenance))
+    for line in (lines := say_duplicates(repeated))[:SAID]:
+        logger.warning("%s", line)
+    if len(lines) > SAID:
+        logger.warning("%d more pairs of scenes repeat each other: split 'duplicate' in %s", len(lines) - SAID, INDEX)
     entries = [
         replace(entry, split=DUPLICATE_SPLIT if entry.key in repeated else splits[entry.cells]) for entry in entries
     ]

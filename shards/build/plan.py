@@ -16,7 +16,7 @@ from bandloom.shards.build.cutting import check_side, count_cuts
 from bandloom.shards.build.geography import SPLITS
 from bandloom.shards.build.sources import Source, class_label_set, find_sources
 from bandloom.shards.labels.reading import LabelReading, Overlap
-from bandloom.shards.scenes import Scene, open_scene
+from bandloom.shards.scenes import Scene, SceneOptions, open_scene
 from bandloom.shards.scenes.checksums import at_a_glance
 from bandloom.shards.scenes.corrected import CorrectedScene
 from bandloom.shards.store.codec import CODECS, CodecName
@@ -49,6 +49,9 @@ class BuildOptions:
     label_nodata: str | None = None
     overlap: Overlap = LabelReading.overlap  # which of two label geometries counts where both lie
     all_touched: bool = False  # label every pixel that a polygon touches
+    scale: str | None = None  # GAIN or GAIN,OFFSET from stored values to reflectance
+    nodata: str | None = None  # the stored value that stands for absent, or none
+    bands: str | None = None  # the bands to read; or each with a minus, those to leave out
 
     def check(self) -> None:
         """Raise a :class:`BandloomError` for an option that cannot be used."""
@@ -58,6 +61,7 @@ class BuildOptions:
             raise ShardError(f"--side {self.side_px}: {cause}; use 240, or another multiple of 6 (60 m).") from cause
         if self.sensor is not None:
             get_sensor(self.sensor)
+        self.scene.check()
         if self.codec not in CODECS:
             raise ShardError(f"--codec {self.codec!r} is not known; use one of {', '.join(CODECS)}.")
         if self.split is not None and self.split not in SPLITS:
@@ -80,9 +84,14 @@ class BuildOptions:
             self.all_touched,
         )
 
+    @property
+    def scene(self) -> SceneOptions:
+        """How a scene is read."""
+        return SceneOptions(self.sensor, self.band_order, self.offset, self.scale, self.nodata, self.bands)
+
     def open(self, source: Source) -> Scene:
         """Open a source as these options say."""
-        scene = open_scene(source.path, sensor=self.sensor, band_map=self.band_order, offset=self.offset)
+        scene = open_scene(source.path, self.scene)
         if self.atmosphere == "none":
             return scene
         try:

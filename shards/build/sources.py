@@ -9,7 +9,12 @@ from pathlib import Path
 from bandloom.errors import SceneError
 from bandloom.label_set import LabelClass, LabelSet
 from bandloom.shards.scenes import is_scene
-from bandloom.shards.scenes.raster import RASTER_SUFFIXES
+from bandloom.shards.scenes.litter import is_litter
+from bandloom.shards.scenes.plain import RASTER_SUFFIXES
+from bandloom.shards.scenes.product import names_inside
+from bandloom.shards.scenes.stac import items_of
+
+_PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,23 @@ def find_sources(paths: Sequence[str], class_folders: bool = False, sensor: str 
     for text in paths:
         scenes = _class_chips(Path(text), sensor) if class_folders else [(p, None) for p in _scenes_under(text, sensor)]
         if not scenes:
-            raise SceneError(
-                f"{text} holds no scene; expected rasters ({', '.join(RASTER_SUFFIXES)}) or scene folders."
-            )
+            raise _nothing_in(Path(text))
         found += scenes
     unique = dict(found)
     return [Source(path, key, unique[path]) for path, key in _keys(list(unique)).items()]
+
+
+def _nothing_in(path: Path) -> SceneError:
+    """Say what a path without a scene is, where its name or its files tell, and what makes a scene of it."""
+    inside = names_inside(path)
+    packed = next((name for name in inside if name.lower().endswith(_PACKED)), None)
+    if packed and not path.is_dir():
+        return SceneError(f"{path} was packed twice: it holds {packed}; unpack it once and name what comes out.")
+    if path.name.lower().endswith(_PACKED):
+        return SceneError(
+            f"{path} holds no Sentinel-2 or Landsat product ({len(inside)} files); unpack it and name the folder."
+        )
+    return SceneError(f"{path} holds no scene; expected rasters ({', '.join(RASTER_SUFFIXES)}) or scene folders.")
 
 
 def class_label_set(sources: Sequence[Source]) -> LabelSet:
@@ -52,31 +68,43 @@ def class_label_set(sources: Sequence[Source]) -> LabelSet:
 
 def _scenes_under(text: str, sensor: str | None) -> list[str]:
     path = Path(text)
-    if text.startswith("/vsi") or "://" in text or is_scene(path, sensor):
+    if text.startswith("/vsi") or "://" in text:
+        return [text]
+    if items := items_of(path):
+        return items
+    if is_scene(path, sensor):
         return [text]
     if not path.exists():
         raise SceneError(f"{path} does not exist; check the path.")
-    return [scene for child in sorted(path.iterdir()) for scene in _below(child, sensor)] if path.is_dir() else []
+    return _inside(path, sensor)
 
 
 def _below(path: Path, sensor: str | None) -> list[str]:
+    if items := items_of(path):
+        return items
     if is_scene(path, sensor):
         return [str(path)]
-    return [scene for child in sorted(path.iterdir()) for scene in _below(child, sensor)] if path.is_dir() else []
+    return _inside(path, sensor)
+
+
+def _inside(path: Path, sensor: str | None) -> list[str]:
+    if not path.is_dir():
+        return []
+    children = (child for child in sorted(path.iterdir()) if not is_litter(child.name))
+    return [scene for child in children for scene in _below(child, sensor)]
 
 
 def _class_chips(path: Path, sensor: str | None) -> list[tuple[str, str | None]]:
     if not path.is_dir():
         raise SceneError(f"{path} is no folder; --class-folders expects PATH/CLASS/chip.tif.")
-    folders = [child for child in sorted(path.iterdir()) if child.is_dir()]
-    return [(scene, folder.name) for folder in folders for scene in _below(folder, sensor)]
+    folders = [child for child in sorted(path.iterdir()) if child.is_dir() and not is_litter(child.name)]
+    return [(scene, folder.name) for folder in folders for scene in _inside(folder, sensor)]
 
 
 def _keys(paths: list[str]) -> dict[str, str]:
     """Name every scene by the shortest tail of its path that no other shares."""
     parts = {
-        path: [_slug(part) for part in Path(path).with_suffix("").parts if part not in ("/", "..", ".")]
-        for path in paths
+        path: [_slug(part) for part in _without_suffix(path).parts if part not in ("/", "..", ".")] for path in paths
     }
     depth = dict.fromkeys(paths, 1)
     while True:
@@ -88,6 +116,12 @@ def _keys(paths: list[str]) -> dict[str, str]:
             return {path: key if path not in clashes else f"{key}_{i}" for i, (path, key) in enumerate(keys.items())}
         for path in longer:
             depth[path] += 1
+
+
+def _without_suffix(path: str) -> Path:
+    """Return a path without its ending; an item of a collection goes by its own name."""
+    file, mark, item = path.partition(".json#")
+    return Path(file) / item if mark else Path(path).with_suffix("")
 
 
 def _slug(text: str) -> str:

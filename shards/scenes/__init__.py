@@ -11,12 +11,13 @@ from bandloom.shards.scenes.bands import expand_order
 from bandloom.shards.scenes.dimap import dimap_file, open_dimap
 from bandloom.shards.scenes.hls import is_hls, open_hls
 from bandloom.shards.scenes.landsat import is_landsat, open_landsat
-from bandloom.shards.scenes.raster import RASTER_SUFFIXES, band_files, open_band_folder, open_stack
+from bandloom.shards.scenes.options import SceneOptions
+from bandloom.shards.scenes.plain import RASTER_SUFFIXES, band_files, open_band_folder, open_stack
 from bandloom.shards.scenes.safe import is_safe, open_safe
 from bandloom.shards.scenes.scene import ALIGN_M, Scene, WalkedScene, WindowM
 from bandloom.shards.scenes.stac import open_stac, stac_file
 
-__all__ = ["ALIGN_M", "Scene", "WalkedScene", "WindowM", "is_scene", "open_scene"]
+__all__ = ["ALIGN_M", "Scene", "SceneOptions", "WalkedScene", "WindowM", "is_scene", "open_scene"]
 
 
 def is_scene(path: Path, sensor: str | None = None) -> bool:
@@ -30,32 +31,43 @@ def is_scene(path: Path, sensor: str | None = None) -> bool:
 
 def open_scene(
     path: str | Path,
+    options: SceneOptions | None = None,
     *,
     sensor: str | None = None,
     band_map: Sequence[str] | str | None = None,
     offset: int | None = None,
+    scale: str | None = None,
+    nodata: str | float | None = None,
+    bands: str | None = None,
 ) -> Scene:
     """Open a scene: a Sentinel-2, Landsat, HLS or THEOS product, a multi-band raster, or a folder of band rasters.
 
     Args:
         path: the file or folder; paths that GDAL reads (/vsis3, /vsicurl, /vsizip) pass through.
+        options: what the user says of the scene; None: what the other arguments say, each as in
+            :class:`SceneOptions`.
         sensor: a sensor's name or YAML record; recognised from the bands when it is a Sentinel-2 set.
         band_map: band names in file order, or a known order's name (l1c, l2a, eurosat), for files that do not say.
         offset: 0 or -1000, what to add to stored values to get 10000 x reflectance; None: the tag, or B10, decides.
+        scale: ``GAIN`` or ``GAIN,OFFSET`` from stored values to reflectance.
+        nodata: the value that stands for absent, or ``none``.
+        bands: the bands to read, with commas; or each with a minus, those to leave out.
 
     Raises:
         SceneError: it cannot be read as what it claims to be.
         SensorError: the sensor or a band is not known.
     """
+    options = options or SceneOptions(sensor, band_map, offset, scale, nodata, bands)
+    options.check()
     try:
-        return _open(path, sensor, band_map, offset)
+        return _open(path, options)
     except (RasterioError, ValueError, OverflowError, MemoryError) as cause:  # GDAL's words on headers that lie
         said = " ".join(str(cause).split()) or type(cause).__name__
         raise SceneError(f"{path} cannot be understood ({said}); it is damaged: fetch it again.") from cause
 
 
-def _open(path: str | Path, sensor: str | None, band_map: Sequence[str] | str | None, offset: int | None) -> Scene:
-    local = Path(path)
+def _open(path: str | Path, options: SceneOptions) -> Scene:
+    local, told = Path(path), get_sensor(options.sensor) if options.sensor else None
     if is_safe(local):
         return open_safe(path)
     if is_landsat(local):
@@ -63,14 +75,15 @@ def _open(path: str | Path, sensor: str | None, band_map: Sequence[str] | str | 
     if is_hls(local):
         return open_hls(local)
     if dimap_file(local) is not None:
-        return open_dimap(local, sensor, None if band_map is None else expand_order(band_map, _told(sensor)))
+        order = None if options.band_map is None else expand_order(options.band_map, told)
+        return open_dimap(local, options.sensor, order)
     if stac_file(local) is not None:
-        return open_stac(local, offset)
+        return open_stac(local, options.offset)
     if local.is_dir():
-        if not band_files(local, _told(sensor)):
+        if not band_files(local, told):
             raise SceneError(f"{path} is a folder without band rasters (B02.tif, ..._B8A.jp2); name the scene itself.")
-        return open_band_folder(local, sensor, band_map, offset)
-    return open_stack(path, sensor, band_map, offset)
+        return open_band_folder(local, options)
+    return open_stack(path, options)
 
 
 def _told(sensor: str | None) -> Sensor | None:

@@ -12,6 +12,13 @@ BAND_ORDERS: dict[str, tuple[str, ...]] = {
     "l2a": tuple(slot for slot in SLOTS if slot != "B10"),
     "eurosat": ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "B11", "B12", "B8A"),
 }
+# bands beside reflectance in exports: quality, classes, pictures, masks and angles
+_BESIDE = re.compile(
+    r"(?:^|[_\-. ])(QA\d+|QA_PIXEL|QA_RADSAT|(?:SR_)?QA_AEROSOL|PIXEL_QA|AOT|WVP|SCL|TCI_?[RGB]?|MSK_\w+|CLD(?:PRB)?"
+    r"|SNW(?:PRB)?|CLP|CLM|CS|CS_CDF|CLOUD\w*|PROBABILITY|ALPHA|DATA_?MASK|F?MASK|[SV][AZ]A|SUN\w*|VIEW\w*"
+    r"|SR_ATMOS_OPACITY|SR_CLOUD_QA|ST_\w+)$",
+    re.IGNORECASE,
+)
 _IN_A_NAME = re.compile(r"(?:^|[_\-. ])(B(?:0?\d|1[0-2]|8A))(?:_(?:10|20|60)m)?$", re.IGNORECASE)
 
 
@@ -32,6 +39,11 @@ def band_name(text: str, sensor: Sensor | None) -> str | None:
     if sensor is None:
         return sentinel2_name(text)
     return named_in(text, [band.name for band in sensor.bands])
+
+
+def lies_beside(text: str) -> bool:
+    """Tell whether a description names what exports put beside reflectance: QA60, SCL, AOT, TCI_R, a mask."""
+    return _BESIDE.search(text.strip()) is not None
 
 
 def expand_order(order: Sequence[str] | str, sensor: Sensor | None = None) -> tuple[str, ...]:
@@ -91,6 +103,12 @@ def sensor_of(path: Path, names: Sequence[str], sensor: Sensor | None) -> Sensor
             return get_sensor("sentinel2-l2a")
         known = [slot for slot in SLOTS if slot in have]
         missing = [slot for slot in SLOTS if slot not in have]
+        beside = [str(name) for name in names if name not in SLOTS]
+        if beside and not set(missing) - {"B10"}:
+            raise SceneError(
+                f"{path} has {', '.join(beside)} beside the bands of Sentinel-2; leave {_it(beside)} out with"
+                f" --bands={','.join(f'-{name}' for name in beside)}."
+            )
         raise SceneError(
             f"{path} has {len(names)} bands ({', '.join(map(str, names))}), which is no known sensor's set"
             f" (Sentinel-2 L1C's 13 without {', '.join(missing) or 'nothing'}); name the sensor with --sensor."
@@ -108,10 +126,15 @@ def sensor_of(path: Path, names: Sequence[str], sensor: Sensor | None) -> Sensor
     for name in names:
         if name not in {band.name for band in sensor.bands}:
             raise SensorError(
-                f"{path} has a band {name!r}, which sensor {sensor.name!r} does not have; rename or drop it."
+                f"{path} has a band {name!r}, which sensor {sensor.name!r} does not have; leave it out with"
+                f" --bands=-{name}."
             )
     return sensor
 
 
 def _twice(names: Sequence[str]) -> str:
     return next(name for name in names if list(names).count(name) > 1)
+
+
+def _it(names: Sequence[str]) -> str:
+    return "it" if len(names) == 1 else "them"

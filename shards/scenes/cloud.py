@@ -11,6 +11,7 @@ from bandloom.shards.scenes.outlines import Outline, burn
 from bandloom.shards.scenes.scene import WindowM
 
 _GRID_M = 10
+_SCL_CLOUD = (8, 9, 10)  # medium and high probability, thin cirrus
 
 
 class CloudLayer(Protocol):
@@ -32,14 +33,17 @@ class CloudLayer(Protocol):
 class RasterCloud:
     """A mask raster and the test that tells cloud: ``(C, H, W) -> (H, W)`` bool."""
 
-    def __init__(self, raster: Any, path: str, test: Callable[[np.ndarray], np.ndarray]) -> None:
+    def __init__(
+        self, raster: Any, path: str, test: Callable[[np.ndarray], np.ndarray], indexes: Sequence[int] | None = None
+    ) -> None:
         self._raster, self._path, self._test = raster, path, test
+        self._indexes = list(raster.indexes if indexes is None else indexes)
         self._grid: GridReader | None = None
 
     def place(self, frame: Frame, warp: bool) -> None:
         """Lay the mask on the scene's frame."""
         gsd_m = _GRID_M if warp else round(nominal_gsd_m(self._raster.transform.a, self._path))
-        self._grid = GridReader(self._raster, self._path, list(self._raster.indexes), gsd_m, frame, warp, nearest=True)
+        self._grid = GridReader(self._raster, self._path, self._indexes, gsd_m, frame, warp, nearest=True)
 
     def walk_down(self) -> None:
         """Expect windows over the whole width from top to bottom."""
@@ -74,3 +78,8 @@ class OutlineCloud:
         x, y, width, height = window_m
         transform = Affine(_GRID_M, 0, self._corner[0] + x, 0, -_GRID_M, self._corner[1] - y)
         return burn(self._outlines, (round(height / _GRID_M), round(width / _GRID_M)), transform, touched=False)
+
+
+def scl_cloud(codes: np.ndarray) -> np.ndarray:
+    """Tell cloud in Sentinel-2's scene classification, ``(1, H, W)``."""
+    return np.isin(codes[0], _SCL_CLOUD)

@@ -15,8 +15,9 @@ from bandloom.errors import SceneError
 from bandloom.sensors import Sensor, get_sensor
 from bandloom.shards.scenes.grid import open_raster
 from bandloom.shards.scenes.product import Product
-from bandloom.shards.scenes.raster import Bands, Stated
-from bandloom.shards.scenes.scaled import ScaledScene, Scaling
+from bandloom.shards.scenes.raster import Bands
+from bandloom.shards.scenes.scaled import ScaledScene
+from bandloom.shards.scenes.stated import Scaling, Stated
 
 _METADATA = re.compile(r"^(METADATA\.DIM|DIM_.*\.XML)$", re.IGNORECASE)
 # Sun's irradiance at the top of the atmosphere, W/m2/um, where a product states none. None of THEOS's own was found;

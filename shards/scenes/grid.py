@@ -1,6 +1,7 @@
 """Reading one grid of one raster by windows in metres: alignment, edges, coarser groups by block means, warping."""
 
 import math
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.transform import array_bounds
 from rasterio.vrt import WarpedVRT
-from rasterio.warp import transform_bounds
+from rasterio.warp import transform, transform_bounds
 from rasterio.windows import Window
 
 from bandloom.errors import SceneError
@@ -65,6 +66,7 @@ def _damaged(path: str | Path, cause: Exception) -> SceneError:
 
 def utm_of(longitude: float, latitude: float) -> CRS:
     """Return the UTM zone's coordinate system of a place."""
+    longitude = longitude if -180 <= longitude <= 180 else (longitude + 180) % 360 - 180
     zone = min(60, max(1, math.floor((longitude + 180) / 6) + 1))
     return CRS.from_epsg((32600 if latitude >= 0 else 32700) + zone)
 
@@ -72,7 +74,8 @@ def utm_of(longitude: float, latitude: float) -> CRS:
 def zones_of(raster: Any) -> list[CRS]:
     """Return the UTM zone in which a raster's centre lies, then its neighbours, whose grids reach beyond their edge."""
     west, south, east, north = transform_bounds(raster.crs, "EPSG:4326", *_bounds(raster))
-    longitude, latitude = (west + east) / 2, (south + north) / 2
+    east += 360 if east < west else 0  # across the antimeridian
+    longitude, latitude = ((west + east) / 2 + 180) % 360 - 180, (south + north) / 2
     return [utm_of((longitude + shift + 180) % 360 - 180, latitude) for shift in (0, 6, -6)]
 
 
@@ -116,9 +119,9 @@ def frame_of(raster: Any, path: str | Path, zone: CRS | None = None) -> tuple[Fr
     Raises:
         SceneError: it has no coordinate system, or is turned or upside down in a metric one.
     """
-    if raster.crs is None:
-        raise SceneError(f"{path} has no coordinate system; assign one (gdal_edit.py -a_srs EPSG:... FILE).")
     t = raster.transform
+    if raster.crs is None or t.is_identity:
+        raise _without_place(raster, path)
     if is_utm(raster.crs):
         if t.b or t.d or t.a <= 0 or t.e >= 0:
             raise SceneError(f"{path} is not north-up (transform {tuple(t)[:6]}); warp it with gdalwarp first.")
@@ -130,6 +133,30 @@ def frame_of(raster: Any, path: str | Path, zone: CRS | None = None) -> tuple[Fr
     x_m, y_m = math.floor(left / ALIGN_M) * ALIGN_M, anchor_m + math.ceil((top - anchor_m) / ALIGN_M) * ALIGN_M
     width, height = math.ceil((right - x_m) / ALIGN_M) * ALIGN_M, math.ceil((y_m - bottom) / ALIGN_M) * ALIGN_M
     return Frame(zone, x_m, y_m, width, height), True
+
+
+def _without_place(raster: Any, path: str | Path) -> SceneError:
+    points, crs = raster.gcps
+    if points:
+        target = f"gdalwarp -t_srs EPSG:{_utm_of_points(points, crs)} {path} OUT.tif"
+        return SceneError(f"{path} lies by {len(points)} ground control points alone; warp it first: {target}.")
+    if raster.rpcs is not None:
+        return SceneError(f"{path} lies by a sensor model (RPC) alone; warp it first: gdalwarp -rpc {path} OUT.tif.")
+    if raster.crs is None:
+        return SceneError(f"{path} has no coordinate system; assign one (gdal_edit.py -a_srs EPSG:... FILE).")
+    return SceneError(
+        f"{path} names a coordinate system but not its corner; give it one (gdal_edit.py -a_ullr WEST NORTH EAST SOUTH"
+        " FILE)."
+    )
+
+
+def _utm_of_points(points: Sequence[Any], crs: CRS | None) -> int | str:
+    """Return the code of the UTM zone that ground control points lie in, or a placeholder where nobody can say."""
+    if crs is None:
+        return "326ZONE"
+    x, y = (sum(getattr(point, axis) for point in points) / len(points) for axis in "xy")
+    longitudes, latitudes, *_ = transform(crs, "EPSG:4326", [x], [y])
+    return utm_of(longitudes[0], latitudes[0]).to_epsg() or "326ZONE"
 
 
 def _bounds(raster: Any) -> tuple[float, float, float, float]:

@@ -15,11 +15,13 @@ from bandloom.errors import SceneError
 from bandloom.sensors import get_sensor
 from bandloom.shards.scenes.cloud import RasterCloud
 from bandloom.shards.scenes.grid import open_raster
-from bandloom.shards.scenes.raster import Bands, Stated
+from bandloom.shards.scenes.raster import Bands
 from bandloom.shards.scenes.scaled import ScaledScene
+from bandloom.shards.scenes.stated import Stated
 
 _FILE = re.compile(r"^(HLS\.([LS]30)\.T\w{5}\.(\d{7}T\d{6})\.v\d\.\d)\.(B\w\w|Fmask)\.tif$")
-_ABSENT = -9999
+HLS_ABSENT = -9999
+HLS_SCALING = (1e-4, 0.0)
 _CLOUD_BIT, _FILL = 0b10, 255
 
 
@@ -52,16 +54,17 @@ def open_hls(path: Path) -> ScaledScene:
         cloud = None
         if "Fmask" in files:
             mask = path / files["Fmask"].group(0)
-            cloud = RasterCloud(stack.enter_context(open_raster(mask)), str(mask), _cloudy)
-        scaling = dict.fromkeys(used, (1e-4, 0.0))
+            cloud = RasterCloud(stack.enter_context(open_raster(mask)), str(mask), fmask_cloud)
+        scaling = dict.fromkeys(used, HLS_SCALING)
         name = next(iter(names)).replace(".", "_")
-        return ScaledScene(name, str(path), sensor, bands, stack, stated, scaling, absent=_ABSENT, cloud=cloud)
+        return ScaledScene(name, str(path), sensor, bands, stack, stated, scaling, absent=HLS_ABSENT, cloud=cloud)
     except BaseException:
         stack.close()
         raise
 
 
-def _cloudy(mask: np.ndarray) -> np.ndarray:
+def fmask_cloud(mask: np.ndarray) -> np.ndarray:
+    """Tell cloud in HLS's quality layer, ``(1, H, W)``."""
     return ((mask[0] & _CLOUD_BIT) != 0) & (mask[0] != _FILL)
 
 

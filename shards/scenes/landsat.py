@@ -19,22 +19,32 @@ from bandloom.errors import SceneError
 from bandloom.sensors import Sensor, get_sensor
 from bandloom.shards.scenes.cloud import RasterCloud
 from bandloom.shards.scenes.grid import GridReader, open_raster
-from bandloom.shards.scenes.product import Product
-from bandloom.shards.scenes.raster import Bands, RasterScene, Stated
-from bandloom.shards.scenes.scaled import Scaling
+from bandloom.shards.scenes.product import Product, is_tar, names_inside
+from bandloom.shards.scenes.raster import Bands, RasterScene
 from bandloom.shards.scenes.scene import WindowM
+from bandloom.shards.scenes.stated import Scaling, Stated
 from bandloom.values import NODATA, SATURATED, reflectance_to_dn
 
 _NAME = re.compile(r"L[CO]0[89]_L(1TP|1GT|2SP)_\d{6}_\d{8}_\d{8}_\d\d_T[12]")
+_MTL = re.compile(r"_MTL\.(?:json|txt|xml)$", re.IGNORECASE)
+_PLATFORMS = ("LANDSAT_8", "LANDSAT_9")
 _CLOUD_BITS = 0b1110
 _SENSORS = {"1": "landsat89-l1", "2": "landsat89-l2"}
 # Collection 2 scales every reflective band of every scene alike (gain, offset), so another number is damage
-_SCALING = {"1": (2e-5, -0.1), "2": (2.75e-5, -0.2)}
+COLLECTION2_SCALING = {"1": (2e-5, -0.1), "2": (2.75e-5, -0.2)}
 
 
 def is_landsat(path: Path) -> bool:
-    """Tell whether a path is a Landsat 8/9 product by its name: a folder or tar."""
-    return _NAME.match(path.name) is not None and (path.is_dir() or path.suffix == ".tar")
+    """Tell whether a path is a Landsat product: by its name, or whatever its name by the MTL file that lies inside.
+
+    A folder, a tar, a packed tar or a zip, or the path of the MTL file.
+    """
+    if _NAME.match(path.name) is not None and (path.is_dir() or path.suffix == ".tar"):
+        return True
+    if _MTL.search(path.name) and path.is_file():
+        return True
+    archive = is_tar(path) or path.suffix == ".zip"
+    return (path.is_dir() or archive) and any(_MTL.search(name) for name in names_inside(path))
 
 
 class LandsatScene(RasterScene):
@@ -101,8 +111,15 @@ def open_landsat(path: Path) -> LandsatScene:
     Raises:
         SceneError: it is no Collection 2 L1TP or L2SP product, or a file is missing.
     """
+    path = path.parent if _MTL.search(path.name) and path.is_file() else path
     product = Product(path)
     facts = _metadata(product)
+    platform = str(facts.get("SPACECRAFT_ID", _PLATFORMS[0])).upper()
+    if platform not in _PLATFORMS:
+        raise SceneError(
+            f"{path} is of {platform}; expected LANDSAT_8 or LANDSAT_9: describe another sensor in a YAML record, and"
+            " read its bands from a folder of their own with --sensor and --scale."
+        )
     if facts.get("COLLECTION_NUMBER") not in ("02", "2"):
         raise SceneError(
             f"{path} is of collection {facts.get('COLLECTION_NUMBER', 'unknown')}; expected Collection 2, whose"
@@ -198,10 +215,10 @@ def reflectance_scaling(
     Raises:
         SceneError: they are not Collection 2's, or the sun of a level 1 scene stands below the horizon.
     """
-    if (gain, offset) != _SCALING[level]:
+    if (gain, offset) != COLLECTION2_SCALING[level]:
         raise SceneError(
-            f"{path} scales {band} by {gain} and {offset} where Collection 2 has {_SCALING[level]}; its metadata is"
-            " damaged: fetch it again."
+            f"{path} scales {band} by {gain} and {offset} where Collection 2 has {COLLECTION2_SCALING[level]}; its"
+            " metadata is damaged: fetch it again."
         )
     sine = math.sin(math.radians(elevation)) if level == "1" else 1.0
     if sine <= 0:

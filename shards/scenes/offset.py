@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.console import logger
 from bandloom.errors import SceneError
 from bandloom.values import NODATA, OFFSET, SATURATED
 
 _WITHOUT = 300  # B10's first percentile lies below this when no offset was added (clear sky 0..60, thin cirrus 200)
 _WITH = 900  # and above this when it was
+_DARK_ENOUGH = 800  # shadow, water and infrared lie below reflectance 0.08 in nearly every scene
+DOUBTED = ("the assets' raster offset", "the item's processing baseline")
 _TOO_DARK_SHARE = 0.02  # of samples under reflectance -0.05, which no surface has
 
 
@@ -64,6 +67,17 @@ def decide_offset(
             f"{name} says {tagged_by} {stated}, but {evidence}: the +1000 offset is"
             f" {'missing' if stated else 'still in'}; mend the tag, or decide with --offset {0 if stated else -OFFSET}."
         )
+    if told is None and stated == -OFFSET and source in DOUBTED and all_bands.size:
+        darkest = float(np.percentile(all_bands, 0.1))
+        if darkest > OFFSET + _DARK_ENOUGH:
+            logger.warning(
+                "%s takes 1000 off as %s says, but nothing in it is dark enough to prove it (the darkest value is %.0f)"
+                ", and catalogues have said so of values that were shifted already: where it looks too dark, pass"
+                " --offset 0",
+                name,
+                source,
+                darkest,
+            )
     provenance.update(offset=stated, offset_from=source)
     return stated
 

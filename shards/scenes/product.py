@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 from bandloom.errors import SceneError
 from bandloom.shards.scenes.checksums import check_beside, glancing
+from bandloom.shards.scenes.litter import is_litter
 from bandloom.shards.scenes.remote_file import address_of, gdal_name, is_remote, open_remote
 
 _XML_LIMIT_BYTES = 64 * 2**20  # the largest real metadata file has 24 MB
@@ -152,7 +153,8 @@ def _text_of(content: bytes) -> str:
 def _list(path: Path, archive_file: Any) -> dict[str, int]:
     """Return every file's size by its path, of a folder, or of an archive that may be open already."""
     if path.is_dir():
-        return {p.relative_to(path).as_posix(): p.stat().st_size for p in path.rglob("*") if p.is_file()}
+        inside = ((p.relative_to(path), p) for p in path.rglob("*") if p.is_file())
+        return {name.as_posix(): p.stat().st_size for name, p in inside if not is_litter(name)}
     if path.suffix == ".zip":
         with zipfile.ZipFile(archive_file) as archive:
             members = [(i.filename, i.file_size, i.compress_size) for i in archive.infolist() if not i.is_dir()]
@@ -166,4 +168,25 @@ def _list(path: Path, archive_file: Any) -> dict[str, int]:
             raise SceneError(f"{path} holds an entry {name!r} that points outside the archive; it is not opened.")
         if size > _MEMBER_LIMIT_BYTES or size > _RATIO_LIMIT * max(packed, 1) + _CHUNK:
             raise SceneError(f"{path} holds an entry {name!r} that unpacks to {size} bytes; it is not opened.")
-    return {name: size for name, size, _ in members}
+    return {name: size for name, size, _ in members if not is_litter(name)}
+
+
+def names_inside(path: Path) -> list[str]:
+    """Return the names of the files of an archive, or right inside a folder; none where it cannot be read as one."""
+    try:
+        if path.is_dir():
+            return [each.name for each in path.iterdir() if not is_litter(each.name)]
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                return [name for name in archive.namelist() if not is_litter(name)]
+        if is_tar(path):
+            with tarfile.open(path) as archive:
+                return [name for name in archive.getnames() if not is_litter(name)]
+    except _ARCHIVE_ERRORS:
+        return []
+    return []
+
+
+def is_tar(path: Path) -> bool:
+    """Tell whether a path is named like a tar, packed or not."""
+    return path.name.lower().endswith((".tar", ".tar.gz", ".tgz")) and path.is_file()

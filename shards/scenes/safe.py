@@ -16,30 +16,43 @@ import numpy as np
 from bandloom.errors import SceneError
 from bandloom.sensors import Sensor, get_sensor
 from bandloom.shards.scenes.checksums import glancing
-from bandloom.shards.scenes.cloud import CloudLayer, OutlineCloud, RasterCloud
+from bandloom.shards.scenes.cloud import CloudLayer, OutlineCloud, RasterCloud, scl_cloud
 from bandloom.shards.scenes.grid import open_raster
 from bandloom.shards.scenes.jp2_tiles import distinct_tiles
 from bandloom.shards.scenes.outlines import outlines
-from bandloom.shards.scenes.product import Product
+from bandloom.shards.scenes.product import Product, names_inside
 from bandloom.shards.scenes.quality import Quality, RasterQuality, outline_quality
-from bandloom.shards.scenes.raster import Bands, RasterScene, Stated
+from bandloom.shards.scenes.raster import Bands, RasterScene
 from bandloom.shards.scenes.remote_file import address_of
 from bandloom.shards.scenes.scene import WindowM
+from bandloom.shards.scenes.stated import Stated
 from bandloom.values import SCALE
 
 _METADATA = re.compile(r"(?:^|/)MTD_MSIL(1C|2A)\.xml$")
 _IMAGE = re.compile(r"_(B\d\d|B8A)(?:_(\d\d)m)?\.(?:jp2|tif)$")
 _MASK = re.compile(r"/(MSK_(CLASSI|CLOUDS|QUALIT|TECQUA|NODATA|SATURA)_B\w\w\.(jp2|gml)|\w+_SCL_20m\.jp2)$")
-_SCL_CLOUD = (8, 9, 10)  # medium and high probability, thin cirrus
 _QUALITY_MASKS = (("QUALIT", "jp2"), ("TECQUA", "gml"), ("NODATA", "gml"), ("SATURA", "gml"))
 
 
 def is_safe(path: Path) -> bool:
-    """Tell whether a path is a SAFE product by its name: a folder, or a zip wherever it lies, of L1C or L2A."""
+    """Tell whether a path is a Sentinel-2 product: by its name, or whatever its name by the metadata that lies inside.
+
+    A folder, a zip wherever it lies, or the path of the product's own metadata file.
+    """
     path = Path(address_of(path))
     if path.suffix == ".SAFE" and path.is_dir():
         return True
-    return path.suffix == ".zip" and re.match(r"S2._MSIL(1C|2A)_", path.name) is not None
+    if path.suffix == ".zip" and re.match(r"S2._MSIL(1C|2A)_", path.name) is not None:
+        return True
+    if path.is_file() and (_METADATA.search(path.name) or path.name == "manifest.safe"):
+        return True
+    return (path.is_dir() or path.suffix == ".zip") and any(_METADATA.search(name) for name in names_inside(path))
+
+
+def _home(path: str | Path) -> str | Path:
+    """Return a product's own place, given it or the path of its metadata file."""
+    named = Path(address_of(path)).name
+    return Path(path).parent if _METADATA.search(named) or named == "manifest.safe" else path
 
 
 class SafeScene(RasterScene):
@@ -85,6 +98,7 @@ def open_safe(path: str | Path) -> SafeScene:
     Raises:
         SceneError: a band is missing or damaged, or the metadata is not a Sentinel-2 product's.
     """
+    path = _home(path)
     product = Product(path)
     metadata = next((name for name in product.names if _METADATA.search(name)), None)
     if metadata is None:
@@ -219,7 +233,7 @@ def _cloud(product: Product, level: str, stack: ExitStack) -> CloudLayer | None:
         return None
     if name.lower().endswith(".jp2"):
         path = product.gdal_path(name)
-        return RasterCloud(stack.enter_context(open_raster(path)), path, _scl_cloud if level == "l2a" else _l1c_cloud)
+        return RasterCloud(stack.enter_context(open_raster(path)), path, scl_cloud if level == "l2a" else _l1c_cloud)
     return OutlineCloud(outlines(product.xml(name)))
 
 
@@ -243,10 +257,6 @@ def _quality(product: Product, names: list[str], stack: ExitStack) -> Quality | 
             return None
         stack.enter_context(until_known.pop_all())
     return found
-
-
-def _scl_cloud(codes: np.ndarray) -> np.ndarray:
-    return np.isin(codes[0], _SCL_CLOUD)
 
 
 def _l1c_cloud(layers: np.ndarray) -> np.ndarray:

@@ -7,11 +7,11 @@ import numpy as np
 from bandloom.sensors import Sensor
 from bandloom.shards.scenes.cloud import CloudLayer
 from bandloom.shards.scenes.grid import block_means
-from bandloom.shards.scenes.raster import Bands, RasterScene, Stated
+from bandloom.shards.scenes.probe import check_lost_nodata, check_reflectance
+from bandloom.shards.scenes.raster import Bands, RasterScene
 from bandloom.shards.scenes.scene import WindowM
+from bandloom.shards.scenes.stated import Scaling, Stated
 from bandloom.values import NODATA, SATURATED, reflectance_to_dn
-
-Scaling = dict[str, tuple[float, float]]  # band -> gain and offset from stored value to reflectance
 
 
 class ScaledScene(RasterScene):
@@ -27,13 +27,19 @@ class ScaledScene(RasterScene):
         stated: Stated,
         scaling: Scaling,
         *,
-        absent: int = 0,
+        absent: int | None = 0,
         saturated: int | None = None,
         cloud: CloudLayer | None = None,
+        nodata: float | str | None = None,
+        scaled_by: str | None = None,
     ) -> None:
-        """Take the open rasters of every band, all closed by ``stack``, and their scaling."""
-        self._scaling, self._absent, self._full = scaling, absent, saturated
-        super().__init__(name, path, sensor, bands, stack, None, cloud, stated)
+        """Take the open rasters of every band, all closed by ``stack``, and their scaling.
+
+        ``absent`` and ``saturated`` are a product's values; None leaves them to the files. ``scaled_by`` says who
+        stated the scaling where no product does, whose values are then looked at.
+        """
+        self._scaling, self._absent, self._full, self._scaled_by = scaling, absent, saturated, scaled_by
+        super().__init__(name, path, sensor, bands, stack, None, cloud, stated, nodata)
 
     def read(self, window_m: WindowM) -> dict[int, np.ndarray]:
         """Return ``{gsd_m: (C, H, W)}`` uint16 DN of a window; what lies outside the scene is 0."""
@@ -54,9 +60,23 @@ class ScaledScene(RasterScene):
         dn = reflectance_to_dn(values.astype(np.float64) * gain + offset)
         if self._full is not None:
             dn[values >= self._full] = SATURATED
-        dn[values == self._absent] = NODATA
+        elif values.dtype == np.uint16:
+            dn[values == SATURATED] = SATURATED
+        if self._absent is not None:
+            dn[values == self._absent] = NODATA
         return dn
 
     def _check_values(self, bands: Bands, told: int | None, stated: Stated) -> int:
-        """The product states its own scaling; there is no offset to decide."""
+        """Look at the values that a tag or the user scales; a product states its own scaling. No offset is left."""
+        if self._scaled_by is None:
+            return 0
+        samples = self._probed(bands, scaled=True)
+        reflectance = {
+            band: values[np.isfinite(values)] * self._scaling[band][0] + self._scaling[band][1]
+            for band, values in samples.items()
+        }
+        if self._nodata is None:
+            gain, offset = next(iter(self._scaling.values()))
+            check_lost_nodata(self.name, samples, (-0.1 - offset) / gain)
+        check_reflectance(self.name, self.sensor, reflectance, self._scaled_by, self._scaled_by != "--scale")
         return 0

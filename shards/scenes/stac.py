@@ -8,78 +8,93 @@ pystac.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bandloom.errors import SceneError
-from bandloom.sensors import SLOTS, Sensor, get_sensor
-from bandloom.shards.scenes.bands import sentinel2_name
+from bandloom.sensors import SLOT_GSD_M, SLOTS, Sensor, get_sensor
 from bandloom.shards.scenes.checksums import check_beside, check_multihash
-from bandloom.shards.scenes.cloud import RasterCloud
+from bandloom.shards.scenes.cloud import RasterCloud, scl_cloud
 from bandloom.shards.scenes.grid import open_raster
-from bandloom.shards.scenes.landsat import LandsatScene, reflectance_scaling
-from bandloom.shards.scenes.raster import Bands, RasterScene, Stated
-from bandloom.shards.scenes.scaled import Scaling
+from bandloom.shards.scenes.hls import HLS_ABSENT, HLS_SCALING, fmask_cloud
+from bandloom.shards.scenes.landsat import COLLECTION2_SCALING, LandsatScene, reflectance_scaling
+from bandloom.shards.scenes.raster import Bands, RasterScene
+from bandloom.shards.scenes.scaled import ScaledScene
+from bandloom.shards.scenes.stac_assets import described, gsd_of, keys_of, kind_of, mask_key
+from bandloom.shards.scenes.stated import Scaling, Stated
 from bandloom.values import OFFSET, SCALE
 
-SCENE_KEYS = ("scl", "SCL", "qa_pixel", "qa_radsat")  # masks of cloud, fill and saturation
 ITEM = "item.json"  # what an item is called inside its scene's folder
-_LIMIT_BYTES = 4 * 2**20
-_SLOT_OF = {
-    "coastal": "B01",
-    "blue": "B02",
-    "green": "B03",
-    "red": "B04",
-    "rededge1": "B05",
-    "rededge2": "B06",
-    "rededge3": "B07",
-    "rededge071": "B05",
-    "rededge075": "B06",
-    "rededge078": "B07",
-    "nir": "B08",
-    "nir08": "B8A",
-    "nir09": "B09",
-    "cirrus": "B10",
-    "swir16": "B11",
-    "swir22": "B12",
-}
-_SCL_CLOUD = (8, 9, 10)
+_LIMIT_BYTES, _COLLECTION_LIMIT_BYTES = 4 * 2**20, 64 * 2**20
 _FIRST_WITH_OFFSET = 4.0
 
 
 def stac_file(path: Path) -> Path | None:
-    """Return the item's file, given that file or its scene's folder; None when there is no STAC item."""
-    file = path / ITEM if path.is_dir() else path
-    if file.suffix != ".json" or not file.is_file() or file.stat().st_size > _LIMIT_BYTES:
-        return None
+    """Return the item's file, given that file or its scene's folder; None when there is no STAC item.
+
+    ``FILE.json#ID`` is one item of a collection of items; the file alone is, where it holds no other.
+    """
+    file, _ = _split(path)
+    file = file / ITEM if file.is_dir() else file
+    return file if _looks_like(file, _LIMIT_BYTES if file.name == ITEM else _COLLECTION_LIMIT_BYTES) else None
+
+
+def _split(path: Path) -> tuple[Path, str | None]:
+    """Return the file that a path names, and the item in it."""
+    file, mark, item = str(path).partition(".json#")
+    return (Path(f"{file}.json"), item) if mark else (path, None)
+
+
+def _looks_like(file: Path, limit_bytes: int) -> bool:
+    if file.suffix != ".json" or not file.is_file() or file.stat().st_size > limit_bytes:
+        return False
     text = file.read_text(errors="replace")
-    return file if '"stac_version"' in text and '"assets"' in text else None
+    return '"stac_version"' in text and '"assets"' in text and '"item_assets"' not in text
+
+
+def items_of(path: Path) -> list[str]:
+    """Return ``FILE.json#ID`` for every item of a file that holds a collection of them; none for any other path."""
+    if path.suffix != ".json" or stac_file(path) is None:
+        return []
+    return [f"{path}#{item.get('id')}" for item in _features(path)]
+
+
+def _features(file: Path) -> list[dict[str, Any]]:
+    try:
+        content = json.loads(file.read_text(errors="replace"))
+    except ValueError:
+        return []
+    found = content.get("features") if isinstance(content, dict) else None
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def open_stac(path: Path, offset: int | None = None) -> RasterScene:
     """Open an item with its assets, on disk or wherever GDAL reads.
 
     Raises:
-        SceneError: it is no item of Sentinel-2 or Landsat 8/9, or lacks a band, a scale or a file.
+        SceneError: it is no item of Sentinel-2, Landsat 8/9 or HLS, or lacks a band, a scale or a file.
     """
     file = stac_file(path)
     if file is None:
         raise SceneError(f"{path} is no STAC item; expected a .json with stac_version and assets.")
-    item = _item(file)
-    assets = _bands_of(item["assets"])
-    sensor = _sensor(item, set(assets), file)
+    item = _item(file, _split(path)[1])
+    kind = kind_of(item["assets"])
+    keys = keys_of(item["assets"])
+    sensor = _sensor(item, set(keys), file)
+    if sensor.name.startswith("landsat") and kind != "landsat":
+        raise SceneError(f"{file} has no asset qa_pixel, which tells fill and cloud; fetch the item with it.")
     wanted = {band.name: band.slot for band in sensor.bands if band.slot}
-    missing = [name for name, slot in wanted.items() if slot not in assets]
+    missing = [name for name, slot in wanted.items() if slot not in keys]
     if missing:
         raise SceneError(
             f"{file} has no asset for band {missing[0]} of {sensor.name}; fetch the item with all its bands."
         )
-    chosen = {name: assets[slot] for name, slot in wanted.items()}
+    chosen = {name: item["assets"][keys[slot]] for name, slot in wanted.items()}
+    if kind == "sentinel2":
+        _check_own_samples(file, keys, item["assets"])
     stack = ExitStack()
     try:
         bands: Bands = {}
@@ -87,22 +102,36 @@ def open_stac(path: Path, offset: int | None = None) -> RasterScene:
             place = _place(asset, file)
             bands[name] = (stack.enter_context(open_raster(place)), place, 1)
         stated, name = _stated(item, chosen, sensor), re.sub(r"[^A-Za-z0-9_-]+", "-", str(item["id"]))
-        if sensor.name.startswith("landsat"):
+        if kind == "landsat":
             scaling = _scaling(item, chosen, sensor, file)
             marks = {key.upper(): mask for key in ("qa_pixel", "qa_radsat") if (mask := _mask(item, key, file, stack))}
-            if "QA_PIXEL" not in marks:
-                raise SceneError(f"{file} has no asset qa_pixel, which tells fill and cloud; fetch the item with it.")
             return LandsatScene(name, str(path), sensor, bands, stack, stated, scaling, marks)
-        mask = _mask(item, "scl", file, stack) or _mask(item, "SCL", file, stack)
-        cloud = RasterCloud(*mask, _scl_cloud) if mask else None
+        if kind.startswith("hls"):
+            mask = _mask(item, mask_key(item["assets"], "fmask"), file, stack)
+            cloud = RasterCloud(*mask, fmask_cloud) if mask else None
+            scaling = dict.fromkeys(chosen, HLS_SCALING)
+            return ScaledScene(name, str(path), sensor, bands, stack, stated, scaling, absent=HLS_ABSENT, cloud=cloud)
+        mask = _mask(item, mask_key(item["assets"], "scl"), file, stack)
+        cloud = RasterCloud(*mask, scl_cloud) if mask else None
         return RasterScene(name, str(path), sensor, bands, stack, offset, cloud, stated)
     except BaseException:
         stack.close()
         raise
 
 
-def _item(file: Path) -> dict[str, Any]:
-    """Read an item, brought to the newest version of STAC, with absolute places."""
+def _check_own_samples(file: Path, keys: Mapping[str, str], assets: Mapping[str, Any]) -> None:
+    """Refuse a band that an item holds as a finer copy alone: its samples are not those that were measured."""
+    for slot, key in keys.items():
+        gsd_m = gsd_of(key, assets[key])
+        if gsd_m is not None and gsd_m < SLOT_GSD_M[slot]:
+            raise SceneError(
+                f"{file} has {slot} at {gsd_m:g} m alone ({key}), a copy of what was measured at {SLOT_GSD_M[slot]} m;"
+                f" fetch the item with {slot}_{SLOT_GSD_M[slot]}m."
+            )
+
+
+def _item(file: Path, named: str | None = None) -> dict[str, Any]:
+    """Read an item, or the ``named`` one of a collection, in the newest version of STAC, with absolute places."""
     try:
         import pystac
     except ImportError as cause:
@@ -110,62 +139,38 @@ def _item(file: Path) -> dict[str, Any]:
             f"{file} is a STAC item, which needs pystac; install it with: pip install 'bandloom[fetch]'."
         ) from cause
     check_beside(file)
+    several = _features(file)
+    chosen = [each for each in several if named is None or each.get("id") == named]
+    if several and len(chosen) != 1:
+        names = ", ".join(str(each.get("id")) for each in several[:5])
+        raise SceneError(f"{file} holds {len(several)} items ({names}, ...); name one: {file}#ID.")
     try:
-        item = pystac.Item.from_dict(json.loads(file.read_text()), href=str(file.resolve()))
+        content = chosen[0] if several else json.loads(file.read_text())
+        item = pystac.Item.from_dict(content, href=str(file.resolve()))
         item.make_asset_hrefs_absolute()
         return item.to_dict(include_self_link=False, transform_hrefs=False)
     except Exception as cause:  # pystac's errors on strange items are of no one family
         raise SceneError(f"{file} is no readable STAC item ({cause!r}); fetch it again.") from cause
 
 
-def band_assets(assets: Mapping[str, Any]) -> list[str]:
-    """Return the keys of the assets that hold one band each."""
-    return list(_keys_of(assets).values())
-
-
-def _bands_of(assets: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    return {slot: assets[key] for slot, key in _keys_of(assets).items()}
-
-
-def _keys_of(assets: Mapping[str, Any]) -> dict[str, str]:
-    """Return the keys of the assets of one band each by slot; where two hold a band, the one that is no JP2."""
-    found: dict[str, str] = {}
-    for key, asset in sorted(assets.items(), key=_jp2_last):
-        described = _described(asset)
-        if len(described) > 1 or "overview" in asset.get("roles", []) or "thumbnail" in asset.get("roles", []):
-            continue
-        told = described[0] if described else {}
-        names = (told.get("name"), key, told.get("eo:common_name"), told.get("common_name"))
-        slot = next((s for name in names if name and (s := _slot(str(name)))), None)
-        if slot is not None:
-            found.setdefault(slot, key)
-    return found
-
-
-def _jp2_last(pair: tuple[str, Mapping[str, Any]]) -> tuple[bool, str]:
-    return ".jp2" in str(pair[1]["href"]).lower(), pair[0]
-
-
-def _described(asset: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    return asset.get("bands") or asset.get("eo:bands") or []
-
-
-def _slot(name: str) -> str | None:
-    name = name.removesuffix("-jp2")
-    if re.fullmatch(r"B(\d\d?|8A)", name, re.IGNORECASE):
-        return sentinel2_name(name)
-    return _SLOT_OF.get(name.lower())
-
-
 def _sensor(item: Mapping[str, Any], slots: set[str], file: Path) -> Sensor:
-    facts = item["properties"]
-    platform = str(facts.get("platform") or facts.get("constellation") or "").lower()
-    if platform.startswith("sentinel-2"):
+    facts, name = item["properties"], f"{item.get('collection') or ''} {item['id']}"
+    if (kind := kind_of(item["assets"])).startswith("hls"):
+        return get_sensor(kind)
+    platform = re.sub(r"[^a-z0-9]", "", str(facts.get("platform") or facts.get("constellation") or "").lower())
+    if re.match(r"sentinel2|s2[a-d]$", platform):
         return get_sensor("sentinel2-l1c" if set(SLOTS) <= slots else "sentinel2-l2a")
-    if platform in ("landsat-8", "landsat-9"):
-        level = str(facts.get("landsat:correction") or item.get("collection") or "").lower()
-        return get_sensor("landsat89-l2" if "l2" in level else "landsat89-l1")
-    raise SceneError(f"{file} is of the platform {platform or 'unknown'}; expected sentinel-2 or landsat-8/9.")
+    if re.match(r"(landsat|lc0?)[89]$", platform):
+        if str(facts.get("landsat:collection_number", "02")).lstrip("0") != "2":
+            raise SceneError(f"{file} is of Landsat's collection {facts['landsat:collection_number']}; expected 02.")
+        told = f"{facts.get('landsat:correction') or ''} {facts.get('landsat:processing_level') or ''} {name}"
+        level = re.search(r"(?:^|[^a-z0-9]|c2)l([12])", told, re.IGNORECASE)
+        if level is None:
+            raise SceneError(f"{file} does not say its level (landsat:correction); expected L1TP or L2SP.")
+        return get_sensor(f"landsat89-l{level[1]}")
+    raise SceneError(
+        f"{file} is of the platform {facts.get('platform') or 'unknown'}; expected sentinel-2, landsat-8 or -9, or HLS."
+    )
 
 
 def _place(asset: Mapping[str, Any], file: Path) -> str:
@@ -185,15 +190,16 @@ def _stated(item: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]], se
     sun = {"sun_degrees": {"elevation": facts["view:sun_elevation"]}} if "view:sun_elevation" in facts else {}
     time = facts.get("datetime") or facts.get("start_datetime")
     when = datetime.fromisoformat(time.replace("Z", "+00:00")) if time else None
-    offset, why = _offset(facts, chosen)
+    offset, why = _offset(facts, chosen) if sensor.name.startswith("sentinel2") else (0, "its own scaling")
     told = {"product": item["id"], "processing_baseline": _baseline(facts)} | sun
     return Stated(offset, why, when if when is None or when.tzinfo else when.replace(tzinfo=UTC), told)
 
 
 def _offset(facts: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]]) -> tuple[int | None, str]:
     """Return the radiometric offset that an item of Sentinel-2 states, and by what; None when it says nothing."""
-    if facts.get("earthsearch:boa_offset_applied") is True:
-        return 0, "earthsearch:boa_offset_applied"
+    for flag in ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied"):
+        if str(facts.get(flag)).lower() == "true":
+            return 0, flag
     stated = {round(float(each[1]) * SCALE) for each in (_scale(asset) for asset in chosen.values()) if each}
     if len(stated) == 1:
         return stated.pop(), "the assets' raster offset"
@@ -204,13 +210,18 @@ def _offset(facts: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]]) -
 
 
 def _baseline(facts: Mapping[str, Any]) -> Any:
-    return facts.get("s2:processing_baseline") or facts.get("processing:version")
+    for key in ("s2:processing_baseline", "sentinel:processing_baseline", "processing:version"):
+        if facts.get(key):
+            return facts[key]
+    product = str(facts.get("s2:product_uri") or facts.get("sentinel:product_id") or "")
+    named = re.search(r"_N(\d\d)(\d\d)_", product)
+    return f"{named[1]}.{named[2]}" if named else None
 
 
 def _scale(asset: Mapping[str, Any]) -> tuple[float, float] | None:
     told = (asset.get("raster:bands") or [{}])[0] | {
         key.removeprefix("raster:"): value
-        for key, value in (*asset.items(), *(_described(asset) or [{}])[0].items())
+        for key, value in (*asset.items(), *(described(asset) or [{}])[0].items())
         if key in ("raster:scale", "raster:offset")
     }
     return (float(told["scale"]), float(told.get("offset", 0))) if "scale" in told else None
@@ -222,22 +233,20 @@ def _scaling(item: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]], s
     elevation = item["properties"].get("view:sun_elevation")
     if level == "1" and elevation is None:
         raise SceneError(f"{file} does not state view:sun_elevation, without which level 1 is no reflectance.")
+    told = {name: _scale(asset) for name, asset in chosen.items()}
+    if not any(told.values()):  # USGS's own items state none: Collection 2 scales every scene alike
+        told = dict.fromkeys(told, COLLECTION2_SCALING[level])
     scaling = {}
-    for name, asset in chosen.items():
-        told = _scale(asset)
-        if told is None:
+    for name, scale in told.items():
+        if scale is None:
             raise SceneError(f"{file} does not state the scale of {name} (raster:bands); use the delivered product.")
-        scaling[name] = reflectance_scaling(*told, level, float(elevation or 0.0), name, file)
+        scaling[name] = reflectance_scaling(*scale, level, float(elevation or 0.0), name, file)
     return scaling
 
 
-def _mask(item: Mapping[str, Any], key: str, file: Path, stack: ExitStack) -> tuple[Any, str] | None:
+def _mask(item: Mapping[str, Any], key: str | None, file: Path, stack: ExitStack) -> tuple[Any, str] | None:
     """Return an asset's open raster and its place, or None when the item has no such asset."""
-    if key not in item["assets"]:
+    if key is None or key not in item["assets"]:
         return None
     place = _place(item["assets"][key], file)
     return stack.enter_context(open_raster(place)), place
-
-
-def _scl_cloud(codes: np.ndarray) -> np.ndarray:
-    return np.isin(codes[0], _SCL_CLOUD)

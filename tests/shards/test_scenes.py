@@ -129,7 +129,7 @@ def test_a_missing_band_an_unknown_band_and_an_unknown_sensor_are_named(tmp_path
     ("change", "sentence"),
     [
         (lambda p: (p / 10000).astype(np.float32), "floats .*look like reflectances of 0..1.*uint16"),
-        (lambda p: np.where(p > 1500, np.nan, p).astype(np.float32), "holds NaN"),
+        (lambda p: np.where(p > 1500, np.nan, p).astype(np.float32), "holds floats from 1010 to 1500"),
         (lambda p: np.zeros_like(p), "all nodata"),
         (lambda p: p.astype(np.uint8), "bytes"),
         (lambda p: p[:, :5, :5], "smaller than a token"),

@@ -109,7 +109,7 @@ def other_offset(place, bundles):
 
 def other_band_order(place, bundles):
     names = "B02,B01,B03,B04,B05,B06,B07,B08,B8A,B09,B10,B11,B12"
-    return ["predict", bundles / "map0", place / "scenes", "--bands", names]
+    return ["predict", bundles / "map0", place / "scenes", "--band-order", names]
 
 
 def with_probabilities(place, bundles):

@@ -66,7 +66,7 @@ def test_what_a_mask_of_any_kind_hides_is_absent_and_the_rest_as_it_was(tmp_path
 def test_a_warp_mixes_nothing_of_what_is_hidden_into_the_rest(tmp_path, kind):
     _, known = write(tmp_path / "a.tif", kind, DEGREES)
     write(tmp_path / "whole.tif", "none", DEGREES)
-    with open_scene(tmp_path / "a.tif") as scene, open_scene(tmp_path / "whole.tif") as whole:
+    with open_scene(tmp_path / "a.tif") as scene, open_scene(tmp_path / "whole.tif", nodata="none") as whole:
         blue, everywhere = (each.read((0, 0, each.width_m, each.height_m))[10][0] for each in (scene, whole))
     seen = blue[blue != 0]
     assert seen.max() < 2200  # 9000 was there
