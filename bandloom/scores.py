@@ -1,4 +1,4 @@
-"""What was scored, on which ground and how well: the record behind ``metrics.json``, written and read by every part."""
+"""The score record behind ``metrics.json``: what was scored, on which ground, and how well."""
 
 import json
 from collections.abc import Mapping

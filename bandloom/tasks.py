@@ -1,4 +1,4 @@
-"""What each task answers: a class a pixel, a class a chip, several a chip, or what changed between two dates."""
+"""The answer of each task: a class a pixel, a class a chip, several a chip, or what changed between two dates."""
 
 from dataclasses import dataclass
 from typing import Literal

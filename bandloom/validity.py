@@ -1,4 +1,4 @@
-"""Which samples of a raster were measured: nodata, GDAL's masks and alpha bands meet in this one function."""
+"""Validity of a raster's samples: nodata values, GDAL's masks and alpha bands meet in this one function."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The command line of the export room: export, bundle, predict."""
+"""Commands ``export``, ``bundle`` and ``predict``."""
 
 from pathlib import Path
 from typing import Annotated

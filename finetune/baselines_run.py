@@ -1,4 +1,4 @@
-"""Every baseline on one split: classic classifiers, networks from scratch, public encoders; one table, one report."""
+"""``bandloom baselines``: every baseline on one split: classic classifiers, networks from scratch, public encoders."""
 
 from collections.abc import Sequence
 from pathlib import Path

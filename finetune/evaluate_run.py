@@ -1,4 +1,4 @@
-"""A finished model on labelled shards: its own test ground again, or all of somebody else's."""
+"""``bandloom evaluate``: scores a finished model on labelled shards, its own test ground or all of another set."""
 
 from pathlib import Path
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""Probes of a frozen encoder beside the baselines: neighbours, a linear map, attention; by bands, by labels."""
+"""``bandloom probe``: neighbours, linear map and attention on frozen features, beside baselines, and on few labels."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The same training from other seeds: how much of a score is the luck of weights and order."""
+"""Repeated training over seeds: the spread of a score due to weights and order."""
 
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.splits import TRAIN

@@ -1,4 +1,4 @@
-"""What every way of learning from labels starts from: shards under a split, an encoder, a chip, and the ranks."""
+"""Common start of every training on labels: shards under a split, an encoder, the chip size, and the ranks."""
 
 from dataclasses import dataclass
 from pathlib import Path

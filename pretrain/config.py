@@ -1,4 +1,4 @@
-"""The config of a pretraining run; one dial, ``size``, derives the rest."""
+"""The config of a pretraining run."""
 
 from pathlib import Path
 from typing import Literal

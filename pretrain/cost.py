@@ -1,4 +1,4 @@
-"""What a pretraining run costs, by arithmetic: FLOPs, memory a GPU, and what its loader has to deliver."""
+"""The cost of a pretraining run by arithmetic: FLOPs, memory a GPU, and samples a second from its loader."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""``bandloom pretrain --dry-run``: what would run, and what it would take."""
+"""``bandloom pretrain --dry-run``: prints the resolved config and its cost, trains nothing."""
 
 from bandloom.console import console, table
 from bandloom.errors import BandloomError

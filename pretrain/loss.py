@@ -1,4 +1,4 @@
-"""A pretraining step's loss: the objective's terms by sensor, so that micro batches of several sensors add up."""
+"""The loss of a pretraining step: the objective's terms by sensor, so that micro batches of several sensors add up."""
 
 from collections.abc import Sequence
 

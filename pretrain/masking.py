@@ -1,4 +1,4 @@
-"""What the encoder does not see: tokens and whole bands. Every draw is keyed by its sample, never by rank or worker."""
+"""Masking of tokens and of whole bands; every draw is keyed by its sample, never by rank or worker."""
 
 import numpy as np
 import torch

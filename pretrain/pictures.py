@@ -1,4 +1,4 @@
-"""Reconstructions as a person would look at them: true colour and short-wave infrared, seen, predicted, true, wrong."""
+"""Pictures of reconstructions, in true colour and short-wave infrared: visible tokens, prediction, target and error."""
 
 from pathlib import Path
 

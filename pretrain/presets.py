@@ -1,4 +1,4 @@
-"""One dial: what a model's size decides, each formula with its source; a test holds the shipped recipes to it."""
+"""Presets by model size: learning rate, batch, warm-up and decoder, each formula with its source."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The verbs of `bandloom slurm`."""
+"""Commands ``bandloom slurm``."""
 
 import json
 import os

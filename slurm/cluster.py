@@ -1,4 +1,4 @@
-"""Slurm's own commands, run as a user would; each question has an answer for a cluster that does not answer."""
+"""Slurm's commands (squeue, sacct, scontrol, scancel), each with an answer for a cluster that does not reply."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""A timed all-reduce over all ranks: the shortest proof that the network between the nodes works."""
+"""A timed all-reduce over all ranks: checks the network between the nodes."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""What is launched: plain records, made by the command line and read by the renderer."""
+"""Job records: the launched command and its resources, made by the command line and read by the renderer."""
 
 import hashlib
 import re

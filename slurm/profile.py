@@ -1,4 +1,4 @@
-"""What a cluster is like, written once by whoever knows it: a typed profile, in YAML, unknown keys refused."""
+"""Cluster profiles: partition, GPUs, containers and set-up of a cluster in typed YAML, unknown keys refused."""
 
 import os
 import re

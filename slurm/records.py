@@ -1,4 +1,4 @@
-"""What Slurm's commands print, read field by field; tolerant of what Slurm 20 to 24 call the same thing."""
+"""Parsers of Slurm's output, field by field, for Slurm 20 to 24."""
 
 import re
 from dataclasses import dataclass

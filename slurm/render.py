@@ -1,4 +1,4 @@
-"""From a job and a profile to the very bash that runs: pure functions, one text for ``--dry-run`` and ``submit``."""
+"""Renders a job and a profile as the batch script: pure functions, one text for ``--dry-run`` and ``submit``."""
 
 import re
 import shlex

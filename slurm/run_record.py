@@ -1,4 +1,4 @@
-"""What the launcher keeps of a run in ``RUN/slurm``: script, config, code, log, and the jobs that were submitted."""
+"""The launcher's record in ``RUN/slurm``: script, config, code, log, and the jobs that were submitted."""
 
 import json
 from dataclasses import asdict, dataclass, field

@@ -1,4 +1,4 @@
-"""The code and config as they were at submit: a job that waits for hours must not run what was edited meanwhile."""
+"""A copy of code and config at submission: a job that waits for hours must not run what was edited meanwhile."""
 
 import json
 import shutil

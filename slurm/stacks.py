@@ -1,4 +1,4 @@
-"""Which rank hangs: read from the stacks that every rank prints when the watchdog ends a step."""
+"""Stack traces of hanging ranks, as the watchdog prints them when it ends a step: which rank hangs, and where."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""How a run is: read from its folder first, then from whatever Slurm still remembers; works without accounting."""
+"""``bandloom slurm status``: read from the run's folder first, then from what Slurm remembers; needs no accounting."""
 
 import re
 import statistics

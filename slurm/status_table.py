@@ -1,4 +1,4 @@
-"""A run's status as a person reads it."""
+"""The table that ``bandloom slurm status`` prints."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""From a checked submission to a queued job: the folder first, then the script, then sbatch."""
+"""``bandloom slurm submit``: the run's folder first, then the script, then sbatch."""
 
 import contextlib
 import os

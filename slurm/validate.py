@@ -1,4 +1,4 @@
-"""What is wrong with a submission, each a sentence that says what to write instead; asked before sbatch is."""
+"""Checks of a submission before sbatch: each problem is a sentence that says what to write instead."""
 
 import difflib
 import os

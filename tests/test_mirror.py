@@ -14,6 +14,7 @@ WHOLE = {
     "test_benchmarks.py": "runs the benchmarks, small",
     "shards/test_fuzz_readers.py": "damages products of every reader",
     "shards/test_real_sensors.py": "reads real pixels of other sensors",
+    "shards/scenes/test_products_by_any_name.py": "renames and repacks products of every reader",
     "shards/scenes/test_validity_of_scenes.py": "holds every reader to one rule of validity",
     "finetune/captioner/test_real_questions.py": "reads a public set of questions",
     "finetune/labels/test_malformed.py": "reads every kind of malformed labels",
@@ -22,6 +23,8 @@ WHOLE = {
     "export/serve/test_schema.py": "requests drawn from the published interface",
     "view/test_first_tile.py": "opens the map of a whole granule",
     "slurm/test_array_drills.py": "array jobs on a real Slurm",
+    "slurm/test_bare_srun.py": "several processes on a real Slurm that know nothing of each other",
+    "slurm/test_user_lines.py": "a profile's own lines on a real Slurm",
     "slurm/test_dockerfile.py": "reads slurm/Dockerfile",
 }
 

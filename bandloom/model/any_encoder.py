@@ -1,4 +1,4 @@
-"""What every room may ask of an encoder, ours or a public one, and nothing else."""
+"""The encoder interface: what every folder may ask of an encoder, this project's or a public one."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence

@@ -1,1 +1,1 @@
-"""Encoders that others pretrained and published, behind the interface of our own: a record and a few files a family."""
+"""Public encoders behind this project's encoder interface: a record and a few files a family."""

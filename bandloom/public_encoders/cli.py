@@ -1,4 +1,4 @@
-"""The verbs of ``bandloom encoder``."""
+"""Commands ``bandloom encoder``."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Trade time for memory: keep a block's input alone and compute its inside again on the way back."""
+"""Activation checkpointing: keeps a block's input alone and computes its activations again in the backward pass."""
 
 import functools
 from collections.abc import Callable

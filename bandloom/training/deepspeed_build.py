@@ -1,4 +1,4 @@
-"""What DeepSpeed compiles when it starts: checked first, built once a machine, never stuck on a dead build's lock.
+"""DeepSpeed's compiled operators: checked first, built once a machine, never waiting for the lock of a dead build.
 
 On a CPU it builds its shared-memory exchange for gloo, whatever the stage; on CUDA it needs no build for what we use.
 """

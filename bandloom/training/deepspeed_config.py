@@ -1,4 +1,4 @@
-"""DeepSpeed's config: ours where a number decides what is computed, the user's for everything else."""
+"""DeepSpeed's config: the project's values where they decide what is computed, the user's for everything else."""
 
 import json
 from collections.abc import Mapping

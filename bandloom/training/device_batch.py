@@ -1,4 +1,4 @@
-"""A loader's batch on the device it trains on: native uint16 travels, everything else happens there."""
+"""Batches on the training device: native uint16 is copied, scaling and normalising happen there."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

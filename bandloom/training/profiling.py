@@ -1,4 +1,4 @@
-"""A trace of a few steps, to be opened in Perfetto or chrome://tracing."""
+"""Profiler traces of a few steps, to be opened in Perfetto or chrome://tracing."""
 
 from pathlib import Path
 from types import TracebackType

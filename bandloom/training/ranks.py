@@ -1,4 +1,4 @@
-"""The processes of a run, from the environment: srun, torchrun and DeepSpeed's launcher all set the same five names."""
+"""Distributed ranks, from the environment: srun, torchrun and DeepSpeed's launcher all set the same five names."""
 
 import os
 import time

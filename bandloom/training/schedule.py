@@ -1,4 +1,4 @@
-"""How far and how fast each weight moves: the learning rate by step, and AdamW's groups by layer."""
+"""Learning rate by step (warm-up and cosine), and AdamW's parameter groups with decay by layer."""
 
 import math
 from collections.abc import Iterable

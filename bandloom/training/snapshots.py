@@ -1,4 +1,4 @@
-"""Training state on disk: written under a temporary name by every rank, agreed, sealed by checksums, then renamed.
+"""Training snapshots: written under a temporary name by every rank, agreed, sealed by checksums, then renamed.
 
 ``RUN/snapshots/step-00001000/`` holds ``rank-0.safetensors`` ... and ``manifest.json``, and what the stage puts beside
 them (pretraining: the encoder as a folder that fine-tuning reads). The newest folder whose manifest verifies is the

@@ -1,4 +1,4 @@
-"""A step's loss from its micro batches on all ranks: sums over sums, so that the cutting changes no number.
+"""The loss of a step over micro batches on all ranks: sums over sums, so that the cutting changes no number.
 
 A mean of the micro batches' means is not the mean of the batch where labels or samples are missing: each has a count of
 its own. So sums and counts travel apart, and are divided once.

@@ -1,4 +1,4 @@
-"""How fast a run goes: samples a second, the share of time it waits for data, memory, MFU, and the time left."""
+"""Throughput of a run: samples a second, share of time spent waiting for data, memory, MFU, and the time left."""
 
 import resource
 import time

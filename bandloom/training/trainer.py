@@ -1,4 +1,4 @@
-"""The training loop of every stage: steps, snapshots, markers, metrics; what differs comes in as a loss and hooks."""
+"""The training loop of every stage: steps, snapshots, markers, metrics; a stage brings its loss and its hooks."""
 
 import contextlib
 import errno

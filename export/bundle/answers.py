@@ -1,4 +1,4 @@
-"""What logits say: a probability for every class at the model's temperature, and which classes are there."""
+"""From logits to probabilities and classes: temperature, softmax or sigmoid, and thresholds."""
 
 import numpy as np
 

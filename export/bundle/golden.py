@@ -1,4 +1,4 @@
-"""``golden.npz``: real chips and what torch said of them, replayed wherever the bundle is loaded.
+"""Golden chips: real chips with torch's logits in ``golden.npz``, replayed wherever the bundle is loaded.
 
 Chips are stored band by band under the band's name. Replaying stacks them in the order that ``bundle.json`` gives, so
 a record whose band order was changed feeds the model wrong channels and is caught by the model's own answer.

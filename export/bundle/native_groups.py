@@ -1,4 +1,4 @@
-"""Native band groups as a model file takes them: bytes by the name of the input."""
+"""Native band groups as a model file's inputs: byte pairs by input name."""
 
 import numpy as np
 

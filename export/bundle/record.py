@@ -1,4 +1,4 @@
-"""What a bundle says of itself: everything that a wrong use needs to be refused, as one frozen record."""
+"""The bundle's record: every fact that a wrong use must be refused by, frozen and versioned."""
 
 import hashlib
 import json

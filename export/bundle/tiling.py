@@ -1,4 +1,4 @@
-"""Where the tiles of a scene lie, how its border is mirrored, and how neighbouring tiles are blended.
+"""Tiling: where a scene's tiles lie, how its border is mirrored, and the weights where tiles overlap.
 
 All lengths are in map pixels of 10 m and multiples of 6: every tile begins on the 60 m grid, where all band groups have
 a sample corner. A tile's outer ``margin_px`` saw no context on one side and is thrown away; the core that is left

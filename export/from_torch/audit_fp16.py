@@ -1,4 +1,4 @@
-"""Will it fit into 16 bits? Every intermediate of real chips is looked at before an fp16 model is written.
+"""Overflow audit for 16 bits: every intermediate of real chips is checked before an fp16 model is written.
 
 A residual channel that passes 65504 turns an fp16 engine's whole answer into NaN, and parity on a machine that
 secretly computes wider does not show it; the range of each layer in fp32 does.

@@ -1,4 +1,4 @@
-"""From a fine-tuned checkpoint to a verified bundle."""
+"""``bandloom export``: from a fine-tuned checkpoint to a verified bundle."""
 
 import datetime as dt
 import platform

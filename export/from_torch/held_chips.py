@@ -1,4 +1,4 @@
-"""Held chips: what models are compared on before a bundle is written, and what int8 is calibrated on."""
+"""Held-out chips on which models are compared before a bundle is written, and int8 is calibrated."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

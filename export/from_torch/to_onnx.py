@@ -1,4 +1,4 @@
-"""The deploy graph of a fine-tuned model as ONNX: native groups of bytes in, logits out, everything else inside."""
+"""The ONNX graph of a fine-tuned model: native groups as bytes in, logits out, everything else inside."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""Sums weighted tiles into rows of the map; holds one strip, whatever the scene's height."""
+"""Blends weighted tiles into rows of the map; holds one strip, whatever the scene's height."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What changed between two maps of the same ground: a map of it, and from which class to which."""
+"""Change between two maps of the same ground: where, and from which class to which."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""One writer an output: a lock beside it that ends with its process, however that process ends."""
+"""Output locks: one writer an output, by a lock beside it that ends with its process, however that process ends."""
 
 import contextlib
 import errno

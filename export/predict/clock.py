@@ -1,4 +1,4 @@
-"""Where the time of a scene goes: reading, engine, blending, writing."""
+"""Timing of a mapped scene: reading, engine, blending, writing."""
 
 import contextlib
 import threading

@@ -1,4 +1,4 @@
-"""One scene or many: finds them, shares them out over machines, and maps one after the other."""
+"""Many scenes: finds them, shares them out over machines, and maps one after the other."""
 
 import contextlib
 import re

@@ -1,4 +1,4 @@
-"""Writes maps: a cloud-optimised GeoTIFF that explains itself, and a picture of it."""
+"""Map files: a cloud-optimised GeoTIFF with classes, colours and provenance in its tags, and a picture of it."""
 
 import json
 import os

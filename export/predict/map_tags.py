@@ -1,4 +1,4 @@
-"""What a map says of itself in its tags: bundle, scene, sensor, and where each band of the scene lies."""
+"""Tags of a map: bundle, scene, sensor, and where each band of the scene lies."""
 
 import json
 from typing import TYPE_CHECKING, Any

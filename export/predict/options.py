@@ -1,4 +1,4 @@
-"""How scenes are predicted: the options, the scenes that they open, and the words that give them again."""
+"""Options of a prediction, the scenes that they open, and the command line that gives them again."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""What an output was made from (model, scene, reading), so that a finished one is never taken for another's."""
+"""Provenance of an output (model, scene, reading), so that a finished one is never taken for another's."""
 
 import json
 import re

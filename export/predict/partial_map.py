@@ -1,4 +1,4 @@
-"""Finished rows on disk beside the final name: what a killed run leaves, and the next one goes on from."""
+"""Partial maps: finished rows on disk beside the final name, from which a killed run goes on."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""Finished files get their final names together, the one that they belong to last, or none of them does."""
+"""Publishing of finished files: all get their final names together, the main one last, or none of them does."""
 
 from collections.abc import Mapping
 from pathlib import Path

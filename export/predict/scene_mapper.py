@@ -1,4 +1,4 @@
-"""From a scene to blended logits, strip by strip: the memory held does not depend on the scene's height."""
+"""From a scene to blended logits, strip by strip; the memory held does not depend on the scene's height."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What a scene classifier says of each tile of a scene: GeoJSON for a map program, or a plain table."""
+"""Tables of classified tiles: GeoJSON for a map program, or CSV."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Which runtime answers: tried in order of speed, each that cannot gives its reason, and golden chips decide.
+"""Choice of a runtime: tried in order of speed, each failure with its reason, and golden chips decide.
 
 TensorRT, TensorRT-RTX, ONNX Runtime on CUDA, OpenVINO, ONNX Runtime on the CPU. A runtime changes the speed; what its
 numbers may differ by is the parity budget of the precision.

@@ -1,4 +1,4 @@
-"""The few calls of the CUDA runtime that an engine needs, through cuda-python, each checked; no torch."""
+"""CUDA memory and streams through cuda-python, each call checked; no torch."""
 
 import contextlib
 import ctypes

@@ -1,4 +1,4 @@
-"""What ``bandloom doctor --gpu`` tries, one line each: from the driver to a bundle's engines on its golden chips."""
+"""``bandloom doctor --gpu``: checks from the driver to a bundle's engines on its golden chips, one line each."""
 
 import time
 from collections.abc import Callable, Iterator

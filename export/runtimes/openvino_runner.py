@@ -1,4 +1,4 @@
-"""Runs a bundle's model with OpenVINO, which is often the faster one on Intel's processors."""
+"""Runs a bundle's model with OpenVINO, often the fastest on Intel's processors."""
 
 from pathlib import Path
 from typing import Any

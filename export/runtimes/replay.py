@@ -1,4 +1,4 @@
-"""The golden chips, run again: how far two answers lie apart, and whether that is near enough."""
+"""Replay of golden chips: the difference between two answers, and whether it is within tolerance."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Shows a bundle to a person."""
+"""``bandloom bundle inspect``: a bundle's inputs, outputs and parity as tables."""
 
 from rich.table import Table
 

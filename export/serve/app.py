@@ -1,4 +1,4 @@
-"""The routes: what is asked, what may be asked, and what is said of the server itself."""
+"""HTTP routes of the server: predictions, map tiles, health and metrics."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal

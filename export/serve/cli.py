@@ -1,4 +1,4 @@
-"""bandloom serve"""
+"""``bandloom serve``."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What one client may ask of the server; every number bounds memory, disk or time."""
+"""Limits on one client's requests; every number bounds memory, disk or time."""
 
 from pydantic import Field
 

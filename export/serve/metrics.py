@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus; also where every request's outcome is seen, whatever answered it."""
+"""Metrics for Prometheus, counted where every request's outcome is seen, whatever answered it."""
 
 import time
 from collections.abc import MutableMapping

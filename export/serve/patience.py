@@ -1,4 +1,4 @@
-"""HTTP/1.1 that does not wait for ever: neither for the head of a request nor for a client that reads nothing.
+"""Timeouts for slow request headers and for clients that stop reading (HTTP/1.1).
 
 uvicorn times out idle kept-alive connections alone; a client that dribbles a head, or that never reads its answer,
 would keep its connection until the process ends.

@@ -1,4 +1,4 @@
-"""One request for a map, from the bytes that arrive to the bytes of the answer; its files live as long as it does."""
+"""One prediction request, from the uploaded bytes to the map's bytes; its files live as long as it does."""
 
 import asyncio
 import contextlib

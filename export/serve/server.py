@@ -1,4 +1,4 @@
-"""The process: a verified bundle, a socket, and an orderly end."""
+"""The server process: a verified bundle, a socket, and an orderly end."""
 
 import contextlib
 import ctypes

@@ -1,4 +1,4 @@
-"""A scene's picture as a GeoTIFF with overviews, made once when the server starts, so that tiles of it cost little."""
+"""True-colour GeoTIFF of a scene with overviews, made once when the server starts, so that its tiles cost little."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -1,4 +1,4 @@
-"""An upload on its way to a scene: counted as it arrives, and measured by what it declares before a pixel is read."""
+"""Uploads: counted as they arrive, and measured by what they declare before a pixel is read."""
 
 import asyncio
 import contextlib

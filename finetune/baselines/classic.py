@@ -1,4 +1,4 @@
-"""The baselines that a score stands beside: majority, and classic classifiers on pixels and on chip statistics.
+"""Classic baselines: majority class, and scikit-learn's classifiers on pixels and on chip statistics.
 
 Many published models are two or three points above such baselines. All of them see the same split, the same labels and
 all bands; what was subsampled for speed is stated in the row. Which of them a task has is said in its own file in

@@ -1,4 +1,4 @@
-"""scikit-learn's classifiers as floors: absent bands filled by the training mean, features scaled where it matters."""
+"""scikit-learn's classifiers as baselines: absent bands filled by the training mean, features scaled if need be."""
 
 from typing import Any, Protocol
 

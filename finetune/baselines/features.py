@@ -1,4 +1,4 @@
-"""What a classic classifier sees: every band of a pixel on the 10 m grid, its surroundings, or statistics of a chip."""
+"""Features for classic classifiers: bands of a pixel at 10 m, of its neighbourhood, or statistics of a chip."""
 
 from collections.abc import Mapping
 from typing import Any

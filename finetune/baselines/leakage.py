@@ -1,4 +1,4 @@
-"""How much a random split flatters: the same baseline, fitted and scored under random and under spatial roles."""
+"""Leakage of a random split: one baseline, fitted and scored under random and under spatial roles."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Networks from scratch that a fine-tuned encoder must beat: ResNet-50, EfficientNet-B0 and a small U-Net on all bands.
+"""Networks from scratch as baselines: ResNet-50, EfficientNet-B0 and a small U-Net on all bands.
 
 They see every band on the 10 m grid, normalised as the encoder normalises, and keep a task model's interface, so that
 the same code trains and scores them.

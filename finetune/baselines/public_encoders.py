@@ -1,4 +1,4 @@
-"""A public encoder's local weights as one more floor: its frozen features, read by a linear classifier.
+"""Public encoders as baselines: frozen features of local weights, read by a linear classifier.
 
 The folder holds the weights and ``external.yaml``, which says what its authors' card says: library, model, bands in the
 order of its channels, and how pixels are scaled. Nothing is downloaded.

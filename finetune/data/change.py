@@ -1,4 +1,4 @@
-"""Two dates of the same ground as one sample: stacked groups, and a label raster of what changed between them."""
+"""Change detection samples: two dates of the same ground stacked, and a label raster of what changed between them."""
 
 import itertools
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Chips with several classes each: what a label raster shows of them, the class of their folder, or a table by name."""
+"""Chips with several classes each: from a label raster, the class of their folder, or a table by name."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Bands of a sample: a subset of a sensor, a square of it, every band on the 10 m grid, where anything was measured."""
+"""Band selection from samples: a subset of a sensor, a square of it, every band at 10 m, and where any was measured."""
 
 from collections.abc import Mapping
 

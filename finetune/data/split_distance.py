@@ -1,4 +1,4 @@
-"""How near the test lies to what was trained on: the number that tells a spatial split from a random one."""
+"""Distance from test to training labels: the number that tells a spatial split from a random one."""
 
 from collections import defaultdict
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which ground trains, which validates, which tests: a pure function of ground coordinates, pixel by pixel.
+"""Train, validation and test splits: a pure function of ground coordinates, pixel by pixel.
 
 Neighbouring pixels resemble each other, so a random split lets a model read the answers of its test pixels off their
 neighbours: 12 points of EuroSAT accuracy (94.2 against 81.5 for a linear probe, torchgeo-bench #136). Here every pixel

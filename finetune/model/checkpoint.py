@@ -1,4 +1,4 @@
-"""Fine-tuned models on disk: Hugging Face's layout, with the label set and the sensor inside."""
+"""Fine-tuned checkpoints in Hugging Face's layout, with the label set and the sensor inside."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""From tokens to classes: heads of plain convolutions, all exportable, none with batch statistics or fixed sizes."""
+"""Heads from tokens to classes: plain convolutions, all exportable, none with batch statistics or fixed sizes."""
 
 from typing import Any
 

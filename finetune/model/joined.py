@@ -1,4 +1,4 @@
-"""Tokens with their own native samples beside them: what a frozen encoder lost of the values, given back.
+"""Concatenates raw band samples to encoder tokens, for heads on a frozen encoder.
 
 A probe on pretrained features joined with raw samples beats either alone (docs/decisions/objective.md).
 """

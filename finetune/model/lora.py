@@ -1,4 +1,4 @@
-"""Low-rank adaptation: the encoder's matrices stay, a thin product beside each learns, and at the end they are one.
+"""LoRA: low-rank matrices beside the encoder's frozen ones, merged into them at the end.
 
 Hu et al. 2021, LoRA: ``W x + (scale / rank) B A x`` with B = 0 at the start; merged, it is the plain encoder again.
 """

@@ -1,4 +1,4 @@
-"""What a pixel's own spectrum and its nearest surroundings say: small networks that are fitted in seconds."""
+"""Per-pixel networks: class logits from a pixel's spectrum and its nearest surroundings, fitted in seconds."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A band's value as how far it has climbed through its own quantiles: thresholds, which forests use, for a network."""
+"""Piecewise-linear quantile encoding of band values: a forest's thresholds as inputs of a network."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The fine-tuned model: an encoder, a head, and what its answers mean."""
+"""The fine-tuned model: an encoder, a head, and the meaning of its outputs."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar

@@ -1,4 +1,4 @@
-"""The pictures of a report: confusion matrix, reliability, learning curves, and where the model did worst."""
+"""Pictures of a report: confusion matrix, reliability, learning curves, and the worst test chips."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every prediction as a table: Parquet where pyarrow is installed, CSV elsewhere."""
+"""Table of predictions: Parquet where pyarrow is installed, CSV elsewhere."""
 
 import csv
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""From scored rows to the record of a run, and its files: metrics.json, blocks, pictures, predictions."""
+"""The record of a run and its files: from scored rows to metrics.json, blocks, pictures and predictions."""
 
 import csv
 import hashlib

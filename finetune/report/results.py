@@ -1,4 +1,4 @@
-"""What a finished training of any task is turned into: a calibrated model, scores beside baselines, a report."""
+"""Results of a finished training of any task: a calibrated model, scores beside baselines, a report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""The scores of a record for a person: tables and lines on the console, and the model card."""
+"""Score tables for a person: tables and lines on the console, and the model card."""
 
 from collections.abc import Sequence
 from typing import Any

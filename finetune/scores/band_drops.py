@@ -1,4 +1,4 @@
-"""What a finished model is worth on fewer bands than it was trained on: the others are absent, nothing is retrained."""
+"""Scores on fewer bands than a model was trained on: the others are absent, nothing is retrained."""
 
 from dataclasses import replace
 from functools import partial

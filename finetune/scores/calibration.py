@@ -1,4 +1,4 @@
-"""How far a model's confidence can be believed: its calibration error, and one temperature fitted on validation labels.
+"""Calibration: expected calibration error, and one temperature fitted on validation labels.
 
 Temperature scaling (Guo et al. 2017, "On Calibration of Modern Neural Networks") divides all logits by one number: no
 class changes, the probabilities do.

@@ -1,4 +1,4 @@
-"""Scores from a confusion matrix; every definition is scikit-learn's, and the tests hold them to it."""
+"""Scores from a confusion matrix, by scikit-learn's definitions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One look at the labels of a role: scores by block, calibration, the worst examples, and a table of predictions."""
+"""Evaluation on one role of a split: scores by block, calibration, the worst examples, and a table of predictions."""
 
 import time
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a score is worth over seeds: mean, deviation, and every seed's own."""
+"""Scores over seeds: mean, deviation, and every seed's own."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One line of a score table: what was scored, what kind of thing it is, and how its scores and intervals are found."""
+"""One row of a score table: what was scored, its kind, and how its scores and intervals are found."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a task's scorer can do: calibrate a model, look at the labels of a role, and score other networks beside it."""
+"""The scorer interface of a task: calibrates a model, evaluates a role, and scores other networks beside it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

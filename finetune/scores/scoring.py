@@ -1,4 +1,4 @@
-"""Runs a model over the labels of one role and counts what it gets right, block by block."""
+"""Runs a model over the labels of one role and counts confusions, block by block."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Every task by its name: the one place where a task is looked up."""
+"""The registry of tasks: the one place where a task is looked up by its name."""
 
 from bandloom.finetune.tasks.change import CHANGE
 from bandloom.finetune.tasks.classify import CLASSIFY

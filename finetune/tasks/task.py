@@ -1,4 +1,4 @@
-"""What makes a task: its answer, data, losses, baselines and scorer, as one frozen record."""
+"""The task record: answer, data, losses, baselines and scorer of a task, frozen."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

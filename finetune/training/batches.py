@@ -1,4 +1,4 @@
-"""What a training step sees: this rank's chips with the labels of training ground alone, and the loss on them."""
+"""Training batches: this rank's chips with the labels of training ground alone, and the loss on them."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""A fine-tuning step's loss: chips augmented on the device, the chosen loss on the labels that are known."""
+"""The loss of a fine-tuning step: chips augmented on the device, the chosen loss on the labels that are known."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

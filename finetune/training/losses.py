@@ -1,4 +1,4 @@
-"""Losses over known labels as sums and counts, which travel apart; without a single label each is 0, never NaN."""
+"""Losses on labels as sums and counts, which travel apart; without a single label each is 0, never NaN."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Perturbations of what a sensor measures, on the device and keyed by sample: light, noise, lost bands, mixed chips.
+"""Sensor perturbations on the device, keyed by sample: light, noise, lost bands, mixed chips.
 
 They act on reflectance before it is normalised, and nothing clamps: a value that would leave the range that digital
 numbers can hold stays as it was measured. Absent samples stay absent.

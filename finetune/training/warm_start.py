@@ -1,4 +1,4 @@
-"""Fits a head alone before everything trains: the encoder's features are not spoilt by a head that knows nothing yet.
+"""LP-FT: fits the head alone before the encoder is fine-tuned (Kumar et al. 2022, 2202.10054).
 
 This is LP-FT (Kumar et al. 2022, arXiv 2202.10054). A classifier's head is a ridge regression on pooled features. Of a
 segmenter's head the pixel's part is fitted, on shuffled pixels: chips hold thousands that resemble each other, so a

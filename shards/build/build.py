@@ -1,4 +1,4 @@
-"""Building shards: units of work, each journalled when its tars are whole, so that a build goes on where it stopped."""
+"""``bandloom shards build``: units of work, journalled when their tars are whole, so that a stopped build goes on."""
 
 import ctypes
 import errno

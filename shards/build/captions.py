@@ -1,4 +1,4 @@
-"""Captions that travel with their samples: a CSV that names a sample, scene or place, and says what is seen there."""
+"""Captions of samples: a CSV that names a sample, scene or place, and says what is seen there."""
 
 import csv
 import functools

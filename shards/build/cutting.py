@@ -1,4 +1,4 @@
-"""A scene cut into square samples on a 60 m grid, its edges padded with absent samples."""
+"""Cuts a scene into square samples on a 60 m grid, its edges padded with absent samples."""
 
 import math
 from collections.abc import Iterator

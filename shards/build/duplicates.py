@@ -1,4 +1,4 @@
-"""One owner for every square of ground and time: exact copies by checksum, overlaps of granules by place."""
+"""Removal of duplicates: exact copies by checksum, overlaps of granules by place and time."""
 
 import math
 from collections import Counter, defaultdict

@@ -1,4 +1,4 @@
-"""The end of a build: splits, statistics, one index of all samples, the quarantine list, and last the manifest."""
+"""Finalises a build: splits, statistics, one index of all samples, the quarantine list, and last the manifest."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Splits by geography: one-degree cells hashed to train, val and test, with a buffer between cells of different splits.
+"""Geographic splits: one-degree cells hashed to train, val and test, with a buffer between different splits.
 
 All dates of a place fall together, and no test sample lies within five kilometres of a training one.
 """

@@ -1,4 +1,4 @@
-"""Exact statistics: one histogram of every measured value a band, merged by addition.
+"""Histograms of every measured value by band, merged by addition, for exact statistics.
 
 A histogram ends at the largest value that was measured: a granule has some dozens of places with a histogram a band,
 and of 65,536 values all but a quarter are never seen.

@@ -1,4 +1,4 @@
-"""What a build will do, decided before it starts: options, sources, and units of work with fixed names and order."""
+"""The plan of a build: options, sources, and units of work with fixed names and order."""
 
 import contextlib
 import hashlib

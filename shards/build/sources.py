@@ -1,4 +1,4 @@
-"""From what a user names to the list of scenes: files, scene folders, folders of scenes, chips in class folders."""
+"""Finds the scenes that a user names: files, scene folders, folders of scenes, chips in class folders."""
 
 import re
 from collections import Counter

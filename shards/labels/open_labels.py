@@ -1,4 +1,4 @@
-"""Where a scene's labels lie, and the one reader that every form of them is opened with."""
+"""Opens the labels of a scene, whatever their form, by one reader."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Everything that is wrong with somebody's labels, gathered instead of stopping at the first."""
+"""Problems of a user's labels, gathered instead of stopping at the first."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""How a file of labels is to be read: the options that `labels check`, `labels prepare` and `shards build` share."""
+"""Reading options of label files, shared by ``labels check``, ``labels prepare`` and ``shards build``."""
 
 import math
 from collections import Counter

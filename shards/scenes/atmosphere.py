@@ -1,4 +1,4 @@
-"""Taking the air's own light out of top-of-atmosphere reflectance by its dark objects, per scene.
+"""Dark-object subtraction (DOS1, COST) of path radiance from top-of-atmosphere reflectance, per scene.
 
 Chavez (1988, 1996): ``rho = pi d^2 (L - L_path) / (E cos(z) T)`` for a sun at zenith angle ``z``; the darkest ground
 reflects one per cent: ``L_path = L_dark - 0.01 E cos(z) T / (pi d^2)``. With ``rho_toa = pi d^2 L / (E cos(z))``:

@@ -1,4 +1,4 @@
-"""Which raster band is which: names from descriptions and file names, known orders, and the sensor they add up to."""
+"""Band identification: from descriptions and file names, known orders, and the sensor they add up to."""
 
 import re
 from collections.abc import Sequence

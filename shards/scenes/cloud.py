@@ -1,4 +1,4 @@
-"""Where clouds are, by windows: from a mask raster on any grid, or from polygons."""
+"""Cloud masks by windows: from a mask raster on any grid, or from polygons."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol

@@ -1,4 +1,4 @@
-"""Finds a sensor's own samples in a stack that was put on another grid by nearest neighbour.
+"""Recovers a sensor's own samples from a stack that was put on another grid by nearest neighbour.
 
 Such an export (Earth Engine's, and much that is published as GeoTIFF in degrees) changes no value: it copies each
 measured sample to the pixels that lie in it. On the grid the sensor measured on, all pixels of one sample are equal and

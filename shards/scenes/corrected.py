@@ -1,4 +1,4 @@
-"""A scene seen through an atmospheric correction: the same interface, its dark objects measured when first read."""
+"""A scene with atmospheric correction: the same interface, its dark objects measured when first read."""
 
 import math
 from functools import cached_property

@@ -1,4 +1,4 @@
-"""THEOS-1 and THEOS-2 products in DIMAP form: which channel is which, and how it scales, from the metadata alone.
+"""THEOS-1 and THEOS-2 products in DIMAP form: channels and scales from the metadata alone.
 
 THEOS-1 delivers green, blue, near infrared, red, and no tag in its GeoTIFF says so. Top-of-atmosphere reflectance is
 ``pi * L * d^2 / (E * sin(sun elevation))`` with ``L = value / GAIN + BIAS`` (SPOT Image, DIMAP 1.1; Airbus, DIMAP 2).

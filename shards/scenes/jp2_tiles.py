@@ -1,4 +1,4 @@
-"""Which tiles of a JPEG 2000 file are alike, told from its bytes alone: tiles of equal size and bytes decode alike.
+"""Identical JPEG 2000 tiles, told from the file's bytes alone: tiles of equal size and bytes decode alike.
 
 Sentinel-2's quality masks hold 5 billion samples a granule, of which hardly any is ever marked; to decode them all
 would take half as long as the images.

@@ -1,4 +1,4 @@
-"""What copying tools leave among the files of a scene: a Mac's ``._`` twins and __MACOSX, thumbnails, previews."""
+"""Litter of copying tools among a scene's files: a Mac's ``._`` twins and __MACOSX, thumbnails, previews."""
 
 from pathlib import PurePath
 

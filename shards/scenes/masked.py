@@ -1,4 +1,4 @@
-"""A raster whose masks became nodata: GDAL's warp follows a nodata value, or one mask, but not both."""
+"""Rasters with masks, as nodata: GDAL's warp follows a nodata value, or one mask, but not both."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

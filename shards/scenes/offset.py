@@ -1,4 +1,4 @@
-"""The radiometric offset that comes and goes: stated by the user, by a tag, or decided from B10 and said; never twice.
+"""Finds the radiometric offset and applies it once: stated by the user, by a tag, or decided from B10 and said.
 
 Sentinel-2 products of processing baseline 04.00 and later hold ``dn = 10000 * reflectance + 1000``, older ones (and
 "harmonised" ones) lack the 1000. B10 sees almost only thin high cloud: about 20 without the offset, 1020 with it.

@@ -1,4 +1,4 @@
-"""What a user says of a scene that its files do not: one record, whoever reads scenes."""
+"""Reading options of a scene: what a user states that its files do not."""
 
 import math
 from collections.abc import Sequence

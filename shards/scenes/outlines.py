@@ -1,4 +1,4 @@
-"""Outlines of ESA's masks in GML: which features they hold, and the pixels of a window that lie in them."""
+"""Vector masks of ESA's products (GML): their features, and the pixels of a window that lie in them."""
 
 from collections.abc import Iterable, Sequence
 from xml.etree.ElementTree import Element

@@ -1,4 +1,4 @@
-"""A thinned look at a scene's values when it is opened: can they be reflectance at all, and is nodata lost?"""
+"""Plausibility of a scene's values when it is opened: can they be reflectance at all, and is nodata lost?"""
 
 from collections.abc import Mapping
 from typing import Any

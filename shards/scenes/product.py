@@ -1,4 +1,4 @@
-"""A delivered product as a set of named files, in a folder or inside a zip or tar, read with suspicion."""
+"""Delivered products as sets of named files, in a folder, zip or tar, read with suspicion."""
 
 import hashlib
 import tarfile

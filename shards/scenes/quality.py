@@ -1,4 +1,4 @@
-"""What a Sentinel-2 product says of single samples: lost, degraded, without data or saturated, band by band.
+"""Quality masks of Sentinel-2 products: samples lost, degraded, without data or saturated, band by band.
 
 A raster of eight layers a band since baseline 04.00 (MSK_QUALIT), outlines before it (MSK_TECQUA, MSK_NODATA and
 MSK_SATURA). Samples whose packets were lost or degraded become absent, as in NASA's HLS, and so do those without data;

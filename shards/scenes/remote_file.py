@@ -1,4 +1,4 @@
-"""A product's archive that lies elsewhere, read by ranges, so that its metadata and checksums are seen in place."""
+"""Remote archives read by ranges, so that a product's metadata and checksums are seen in place."""
 
 import io
 import re

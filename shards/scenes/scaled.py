@@ -1,4 +1,4 @@
-"""Scenes whose metadata states a scale of its own for every band: stored values become reflectance one by one."""
+"""Scenes whose metadata states scale and offset by band: stored values become reflectance one by one."""
 
 from contextlib import ExitStack
 

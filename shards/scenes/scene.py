@@ -1,4 +1,4 @@
-"""What a scene is to everything downstream: native band groups by windows in metres, whatever the file format."""
+"""The scene interface: native band groups by windows in metres, whatever the file format."""
 
 from datetime import datetime
 from types import TracebackType

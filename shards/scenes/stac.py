@@ -1,4 +1,4 @@
-"""STAC items on disk: which asset is which band, and how it scales, from the item alone.
+"""STAC items on disk: which asset is which band, and its scale, from the item alone.
 
 The offset of Sentinel-2 is the trap of catalogues: Earth Search states ``offset -0.1`` on files from which it has been
 taken already, and says so by ``earthsearch:boa_offset_applied``. That flag wins; then the offset that the asset states;

@@ -1,4 +1,4 @@
-"""Which asset of a STAC item is which band: Earth Search, Planetary Computer, CDSE, USGS and HLS name them apart."""
+"""Band assets of STAC items, by the names of Earth Search, Planetary Computer, CDSE, USGS and HLS."""
 
 import re
 from collections.abc import Mapping, Sequence

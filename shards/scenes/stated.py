@@ -1,4 +1,4 @@
-"""What files state of themselves: time, offset and scale, and by which tag."""
+"""Stated metadata of files: time, offset and scale, and by which tag."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""The sections of a fine-tuning: scores beside their baselines, mistakes, calibration, fewer bands, the split."""
+"""Report sections of a fine-tuning: scores beside baselines, confusions, calibration, fewer bands, the split."""
 
 from collections.abc import Sequence
 
