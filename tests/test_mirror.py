@@ -18,6 +18,7 @@ WHOLE = {
     "shards/scenes/test_validity_of_scenes.py": "holds every reader to one rule of validity",
     "finetune/captioner/test_real_questions.py": "reads a public set of questions",
     "finetune/labels/test_malformed.py": "reads every kind of malformed labels",
+    "finetune/labels/test_same_pixels.py": "reads one file through three commands",
     "export/test_full_granule.py": "maps a whole granule",
     "export/serve/test_load.py": "sixteen clients at once",
     "export/serve/test_schema.py": "requests drawn from the published interface",

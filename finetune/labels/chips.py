@@ -1,12 +1,10 @@
-"""Chips with one class each: class folders, a table of paths and labels, BigEarthNet's folders with JSON."""
+"""Chips with one class each: class folders, or a table of paths and labels."""
 
 import hashlib
-import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from bandloom.errors import LabelError
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.table import read_csv, read_parquet
 from bandloom.shards.scenes import is_scene
@@ -40,52 +38,19 @@ def from_folders(source: Path, taxonomy: Taxonomy, problems: Problems) -> list[C
     return chips
 
 
-def from_table(source: Path, taxonomy: Taxonomy, problems: Problems) -> list[Chip]:
+def from_table(source: Path, taxonomy: Taxonomy, problems: Problems, encoding: str | None = None) -> list[Chip]:
     """Read a CSV or Parquet with the columns path and label; paths count from the table's own folder."""
     chips = []
-    read = read_parquet if source.suffix.lower() in (".parquet", ".pq") else read_csv
-    for line, row in enumerate(read(source, ("path", "label")), 2):
+    columns, parquet = ("path", "label"), source.suffix.lower() in (".parquet", ".pq")
+    rows = read_parquet(source, columns) if parquet else read_csv(source, columns, encoding)
+    for line, row in enumerate(rows, 2):
         where = f"{source.name} line {line}"
-        path = source.parent / (row["path"] or "")
+        path = source.parent / str(row["path"] or "")
         if not is_scene(path) or not path.exists():
             problems.add(where, f"{row['path']!r} is no raster beside the table; paths count from {source.parent}.")
             continue
         with problems.gather(where):
-            chips.append(Chip(path, taxonomy.find(row["label"] or "")))
-    return chips
-
-
-def from_bigearthnet(source: Path, taxonomy: Taxonomy, problems: Problems) -> list[Chip]:
-    """Read SOURCE/PATCH with one raster a band and a JSON file whose ``labels`` name the classes.
-
-    Only patches of a single class can be classified one class a chip; the others are counted in a warning.
-    """
-    chips, several = [], 0
-    patches = sorted(each for each in source.iterdir() if each.is_dir() and is_scene(each)) if source.is_dir() else []
-    if not patches:
-        problems.add(str(source), "holds no patches; expected SOURCE/PATCH with one raster a band and a JSON file.")
-    for patch in patches:
-        with problems.gather(str(patch)):
-            found = {taxonomy.find(name) for name in _json_labels(patch)}
-            several += len(found) > 1
-            chips += [Chip(patch, index) for index in found] if len(found) == 1 else []
-    if several:
-        problems.add(
-            str(source), f"{several} of {len(patches)} patches have several classes and are left out.", "warning"
-        )
-    return chips
-
-
-def from_bigearthnet_several(source: Path, taxonomy: Taxonomy, problems: Problems) -> list[Chip]:
-    """Read SOURCE/PATCH as :func:`from_bigearthnet` does, keeping every class of every patch."""
-    chips = []
-    patches = sorted(each for each in source.iterdir() if each.is_dir() and is_scene(each)) if source.is_dir() else []
-    if not patches:
-        problems.add(str(source), "holds no patches; expected SOURCE/PATCH with one raster a band and a JSON file.")
-    for patch in patches:
-        with problems.gather(str(patch)):
-            found = sorted({taxonomy.find(name) for name in _json_labels(patch)})
-            chips.append(Chip(patch, found[0], tuple(found)))
+            chips.append(Chip(path, taxonomy.find(row["label"])))
     return chips
 
 
@@ -109,19 +74,6 @@ def check_chips(chips: list[Chip], taxonomy: Taxonomy, problems: Problems) -> No
             else "are the same file; a split may put one on each side: keep one.",
             "error" if several else "warning",
         )
-
-
-def _json_labels(patch: Path) -> list[str]:
-    files = sorted(patch.glob("*.json"))
-    if not files:
-        raise LabelError(f"{patch} has no JSON file with its labels.")
-    try:
-        labels = json.loads(files[0].read_text())["labels"]
-    except (OSError, ValueError, KeyError, TypeError) as cause:
-        raise LabelError(f"{files[0]} holds no list under 'labels' ({cause!r}).") from cause
-    if not isinstance(labels, list) or not labels:
-        raise LabelError(f"{files[0]} holds {labels!r} under 'labels'; expected a list of class names.")
-    return [str(label) for label in labels]
 
 
 def _duplicates(chips: list[Chip]) -> list[list[Chip]]:

@@ -150,16 +150,20 @@ def map_labels(
     target: Annotated[str, typer.Option("--to", help="The label set to write.")],
     out: Annotated[Path, typer.Option("--out", help="Raster to write; must not exist.")],
     mapping: Annotated[Path | None, typer.Option(help="Your own CSV: from,to,lossy.")] = None,
+    nodata: Nodata = None,
 ) -> None:
     """Translate a label raster to another label set; what has no counterpart becomes 255 and is counted."""
     from bandloom.finetune.labels.raster_map import map_raster
     from bandloom.label_mapping import get_mapping
+    from bandloom.shards.labels.reading import LabelReading
 
-    lost, lossy = map_raster(raster, out, get_mapping(source, target, mapping))
-    for name, count in lost.items():
+    found = map_raster(raster, out, get_mapping(source, target, mapping), LabelReading(nodata=nodata))
+    for name, count in found.lost.items():
         typer.echo(f"warning: {count} pixels of {name!r} have no class in {target} and are left unlabelled")
-    if lossy:
-        typer.echo(f"warning: the mapping loses something for {', '.join(lossy)}")
+    if found.lossy:
+        typer.echo(f"warning: the mapping loses something for {', '.join(found.lossy)}")
+    for warning in found.warnings:
+        typer.echo(f"warning: {raster}: {warning}")
 
 
 def _request(

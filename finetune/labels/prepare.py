@@ -14,14 +14,8 @@ import rasterio
 import yaml
 
 from bandloom.errors import CheckpointError, LabelError
-from bandloom.finetune.labels.chips import (
-    Chip,
-    check_chips,
-    from_bigearthnet,
-    from_bigearthnet_several,
-    from_folders,
-    from_table,
-)
+from bandloom.finetune.labels.bigearthnet import from_bigearthnet
+from bandloom.finetune.labels.chips import Chip, check_chips, from_folders, from_table
 from bandloom.label_set import IGNORE_INDEX
 from bandloom.output import new_output, write_json
 from bandloom.shards.build.plan import BuildOptions
@@ -34,7 +28,7 @@ from bandloom.taxonomy import Taxonomy
 from bandloom.values import dn_to_reflectance, valid
 
 Form = Literal["folders", "table", "bigearthnet", "mask", "polygons", "points"]
-CHIP_FORMS = {"folders": from_folders, "table": from_table, "bigearthnet": from_bigearthnet}
+CHIP_FORMS = ("folders", "table", "bigearthnet")
 DARKEST, BRIGHTEST = -0.08, 2.0  # median reflectance over all bands that a scene can have
 OPENED = 200  # chips whose pixels are looked at
 
@@ -47,7 +41,7 @@ class Request:
         form: what the labels are.
         source: chips' folder or table, or the scene that mask, polygons or points belong to.
         taxonomy: the classes.
-        labels: the mask, polygons or points; None for chips.
+        labels: the mask, polygons or points, or BigEarthNet's metadata.parquet; None for other chips.
         reading: attribute, layer, encoding, nodata, overlap, all touched.
         sensor: as for ``bandloom shards build``.
         band_order: likewise.
@@ -101,8 +95,7 @@ def examine(request: Request, checkpoint_slots: frozenset[str] | None = None) ->
     if request.form in CHIP_FORMS:
         chips: list[Chip] = []
         with problems.gather(str(request.source)):
-            read = from_bigearthnet_several if request.several else CHIP_FORMS[request.form]
-            chips = read(request.source, request.taxonomy, problems)
+            chips = _chips(request, problems)
             check_chips(chips, request.taxonomy, problems)
         longest_m = 0.0
         for chip in chips[:: max(1, len(chips) // OPENED)]:
@@ -178,6 +171,18 @@ def slots_of_checkpoint(folder: Path) -> frozenset[str]:
         return frozenset(json.loads(path.read_text())["statistics"]["mean"])
     except (OSError, ValueError, KeyError, TypeError) as cause:
         raise CheckpointError(f"{folder} is no checkpoint ({cause!r}); pass RUN or RUN/checkpoint.") from cause
+
+
+def _chips(request: Request, problems: Problems) -> list[Chip]:
+    if request.form == "bigearthnet":
+        return from_bigearthnet(
+            request.source, request.taxonomy, problems, several=request.several, metadata=request.labels
+        )
+    if request.labels is not None:
+        raise LabelError(f"--form {request.form} takes its classes from {request.source}; leave out --labels.")
+    if request.form == "folders":
+        return from_folders(request.source, request.taxonomy, problems)
+    return from_table(request.source, request.taxonomy, problems, request.reading.encoding)
 
 
 def _codes(request: Request, ground: Ground, problems: Problems) -> tuple[np.ndarray, dict[str, int]]:

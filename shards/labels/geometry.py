@@ -1,6 +1,7 @@
 """Geometries as flat arrays of coordinates: checked, brought to another coordinate system, and put together again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,64 +11,99 @@ from rasterio.warp import transform
 
 from bandloom.errors import LabelError
 
-Bounds = tuple[float, float, float, float]  # left, lowest, right, highest, in the coordinates' own directions
 _DEPTH = {"Point": 0, "MultiPoint": 1, "LineString": 1, "Polygon": 2, "MultiLineString": 2, "MultiPolygon": 3}
 
 
-def check_geometry(geometry: Any, crs: CRS) -> Bounds:
-    """Return a geometry's bounds.
+@dataclass(frozen=True)
+class FlatGeometries:
+    """The coordinates of many geometries in one array.
 
-    Raises:
-        LabelError: it is no valid GeoJSON geometry, or a coordinate is no number, or not in degrees where it should be.
+    Args:
+        xy: ``(N, 2)`` float64, all coordinates in order.
+        starts: ``(F + 1,)`` where each geometry's begin in ``xy``; one without coordinates has none.
+        lengths: of each geometry, the lengths of its runs: a ring, a line or some points each.
+        bounds: ``(F, 4)`` lowest x and y, highest x and y; NaN where there is no place.
+        missing: numbers of the geometries that are null or empty.
+        refused: by number, why a geometry cannot be used.
     """
-    try:
-        if not features.is_valid_geom(geometry):
-            raise LabelError("has no valid geometry; mend or remove it.")
-        runs = list(runs_of(geometry))
-        if any(run.shape[1] < 2 or not len(run) for run in runs):
-            raise LabelError("has no valid geometry: a coordinate has less than two numbers; mend or remove it.")
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError) as cause:
-        raise LabelError(f"has no valid geometry ({cause!r}); mend or remove it.") from cause
-    low, high = np.min([run[:, :2].min(0) for run in runs], 0), np.max([run[:, :2].max(0) for run in runs], 0)
-    for x, y in (low, high):
-        if not (np.isfinite(x) and np.isfinite(y)):
-            raise LabelError(f"has the coordinates {x}, {y}, which are no numbers.")
-        if crs.is_geographic and not (-180 <= x <= 180 and -90 <= y <= 90):
-            raise LabelError(
-                f"has the coordinates {x}, {y}, which are no degrees: longitude comes first, and metres need a"
-                " coordinate system in the file."
-            )
-    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+    xy: np.ndarray
+    starts: np.ndarray
+    lengths: list[list[int]]
+    bounds: np.ndarray
+    missing: list[int]
+    refused: dict[int, str]
 
 
-def runs_of(geometry: Any) -> Iterator[np.ndarray]:
-    """Yield the coordinates of a geometry as ``(N, 2 or more)`` float64: a ring, a line or some points each."""
-    if geometry["type"] == "GeometryCollection":
-        for part in geometry["geometries"]:
-            yield from runs_of(part)
-        return
-    yield from _runs(geometry["coordinates"], _DEPTH[geometry["type"]])
-
-
-def _runs(coordinates: Any, depth: int) -> Iterator[np.ndarray]:
-    if depth <= 1:
-        run = np.array([coordinates] if depth == 0 else coordinates)
-        if run.dtype.kind not in "iuf":
-            raise ValueError(f"coordinates {run.ravel()[:2].tolist()} are no numbers")
-        yield run.astype(np.float64)
-        return
-    for part in coordinates:
-        yield from _runs(part, depth - 1)
+def flatten(geometries: Sequence[Any], crs: CRS) -> FlatGeometries:
+    """Return the coordinates of GeoJSON geometries, and what is wrong with each that cannot be used."""
+    runs: list[list[np.ndarray]] = []
+    missing, refused = [], {}
+    for number, geometry in enumerate(geometries):
+        runs.append([])
+        if geometry is None or _is_empty(geometry):
+            missing.append(number)
+            continue
+        try:
+            runs[-1] = _checked_runs(geometry)
+        except LabelError as error:
+            refused[number] = str(error)
+    lengths = [[len(run) for run in each] for each in runs]
+    starts = np.concatenate([[0], np.cumsum([sum(each) for each in lengths])]).astype(int)
+    xy = np.concatenate([np.zeros((0, 2)), *(run for each in runs for run in each)])
+    bounds = _bounds(xy, starts)
+    for number in np.flatnonzero(~_usable(bounds, crs) & (np.diff(starts) > 0)):
+        refused[int(number)] = _why(bounds[number])
+        bounds[number] = np.nan
+    return FlatGeometries(xy, starts, lengths, bounds, missing, refused)
 
 
 def rebuilt(geometry: Any, runs: Iterator[np.ndarray]) -> list[Any]:
-    """Return simple parts of a geometry with other coordinates, taken from ``runs`` in :func:`runs_of`'s order."""
+    """Return simple parts of a geometry with other coordinates, taken from ``runs`` in the order that they lay in."""
     if geometry["type"] == "GeometryCollection":
         return [piece for part in geometry["geometries"] for piece in rebuilt(part, runs)]
     coordinates = _nested(geometry["coordinates"], _DEPTH[geometry["type"]], runs)
     if geometry["type"] == "MultiPolygon":
         return [{"type": "Polygon", "coordinates": each} for each in coordinates]
     return [{"type": geometry["type"], "coordinates": coordinates}]
+
+
+def moved(xy: np.ndarray, source: CRS, target: CRS) -> np.ndarray:
+    """Return ``(N, 2)`` coordinates in another coordinate system, in one call; infinite where it does not reach."""
+    if source == target or not len(xy):
+        return xy
+    xs, ys, *_ = transform(source, target, xy[:, 0].tolist(), xy[:, 1].tolist())
+    return np.column_stack([xs, ys])
+
+
+def _checked_runs(geometry: Any) -> list[np.ndarray]:
+    try:
+        if not features.is_valid_geom(geometry):
+            raise LabelError("has no valid geometry; mend or remove it.")
+        return list(_runs_of(geometry))
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError) as cause:
+        raise LabelError(f"has no valid geometry ({cause!r}); mend or remove it.") from cause
+
+
+def _runs_of(geometry: Any) -> Iterator[np.ndarray]:
+    if geometry["type"] == "GeometryCollection":
+        for part in geometry["geometries"]:
+            yield from _runs_of(part)
+        return
+    yield from _runs(geometry["coordinates"], _DEPTH[geometry["type"]])
+
+
+def _runs(coordinates: Any, depth: int) -> Iterator[np.ndarray]:
+    if depth > 1:
+        for part in coordinates:
+            yield from _runs(part, depth - 1)
+        return
+    run = np.array([coordinates] if depth == 0 else coordinates)
+    if run.dtype.kind not in "iuf":
+        raise ValueError(f"coordinates {run.ravel()[:2].tolist()} are no numbers")
+    if run.ndim != 2 or run.shape[1] < 2:
+        raise ValueError("a coordinate has less than two numbers")
+    yield run[:, :2].astype(np.float64)
 
 
 def _nested(coordinates: Any, depth: int, runs: Iterator[np.ndarray]) -> Any:
@@ -77,9 +113,31 @@ def _nested(coordinates: Any, depth: int, runs: Iterator[np.ndarray]) -> Any:
     return [_nested(part, depth - 1, runs) for part in coordinates]
 
 
-def moved(xy: np.ndarray, source: CRS, target: CRS) -> np.ndarray:
-    """Return ``(N, 2)`` coordinates in another coordinate system, in one call; infinite where it does not reach."""
-    if source == target or not len(xy):
-        return xy
-    xs, ys, *_ = transform(source, target, xy[:, 0].tolist(), xy[:, 1].tolist())
-    return np.column_stack([xs, ys])
+def _is_empty(geometry: Any) -> bool:
+    inner = geometry.get("coordinates", geometry.get("geometries")) if isinstance(geometry, dict) else None
+    return inner == [] and geometry.get("type") is not None
+
+
+def _bounds(xy: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    out = np.full((len(starts) - 1, 4), np.nan)
+    there = np.flatnonzero(np.diff(starts))
+    if len(there):
+        out[there, :2] = np.minimum.reduceat(xy, starts[there])
+        out[there, 2:] = np.maximum.reduceat(xy, starts[there])
+    return out
+
+
+def _usable(bounds: np.ndarray, crs: CRS) -> np.ndarray:
+    finite = np.isfinite(bounds).all(1)
+    return finite & (np.abs(bounds) <= (180, 90, 180, 90)).all(1) if crs.is_geographic else finite
+
+
+def _why(bounds: np.ndarray) -> str:
+    low, high = bounds[:2], bounds[2:]
+    x, y = high if np.isfinite(bounds).all() and (np.abs(high) > (180, 90)).any() else low
+    if not np.isfinite(bounds).all():
+        return f"has the coordinates {x}, {y}, which are no numbers."
+    return (
+        f"has the coordinates {x}, {y}, which are no degrees: longitude comes first, and metres need a coordinate"
+        " system in the file."
+    )

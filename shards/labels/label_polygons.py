@@ -10,13 +10,14 @@ from rasterio import features
 
 from bandloom.errors import LabelError
 from bandloom.label_set import IGNORE_INDEX
-from bandloom.shards.labels.geometry import check_geometry, moved, rebuilt, runs_of
+from bandloom.shards.labels.geometry import moved, rebuilt
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import LABEL_GSD_M, Ground, LabelReading
 from bandloom.shards.labels.vector_file import Drawing, read_drawing
 from bandloom.shards.scenes import WindowM
 from bandloom.taxonomy import Taxonomy
 
+_ROWS = 256  # counted at once, in the processor's cache
 _BESIDE = 0.1  # of a scene's extent: read around it, for what transforms round
 
 
@@ -45,7 +46,8 @@ class LabelPolygons:
         drawing = read_drawing(path, reading)
         self._names = taxonomy.label_set.names
         classes = _classes(drawing, taxonomy, problems)
-        bounds = _bounds(drawing, problems)
+        _say_unusable(drawing, problems)
+        bounds = drawing.flat.bounds
         self._numbers = np.flatnonzero((classes >= 0) & np.isfinite(bounds[:, 0]) & _near(bounds, drawing, ground))
         self._classes, self._where = classes[self._numbers], drawing.where
         self._shapes, self._bounds_px = _placed(drawing, self._numbers, ground, problems)
@@ -62,11 +64,16 @@ class LabelPolygons:
             LabelError: geometries of different classes overlap, and that is an error.
         """
         (left, top, right, bottom), (row, column), shape = self._ground.clip(window_m)
+        if right == left or bottom == top:
+            return np.full(shape, IGNORE_INDEX, np.uint8)
+        labels = self._burnt(left, top, right, bottom)
+        self.unlabelled["outside the labels"] += sum(
+            int(np.count_nonzero(labels[y : y + _ROWS] == IGNORE_INDEX)) for y in range(0, len(labels), _ROWS)
+        )
+        if labels.shape == shape:
+            return labels
         out = np.full(shape, IGNORE_INDEX, np.uint8)
-        if right > left and bottom > top:
-            labels = self._burnt(left, top, right, bottom)
-            out[row : row + bottom - top, column : column + right - left] = labels
-            self.unlabelled["outside the labels"] += int((labels == IGNORE_INDEX).sum())
+        out[row : row + bottom - top, column : column + right - left] = labels
         return out
 
     def warnings(self) -> list[str]:
@@ -142,28 +149,16 @@ def _encoding_hint(path: Path, value: Any) -> str:
     return " If these are not its letters, name the file's encoding with --label-encoding, such as gbk or cp1252."
 
 
-def _bounds(drawing: Drawing, problems: Problems) -> np.ndarray:
-    """Return ``(N, 4)`` bounds in the file's coordinates, NaN for what has no place."""
-    out, missing = np.full((len(drawing.geometries), 4), np.nan), []
-    for number, geometry in enumerate(drawing.geometries):
-        if geometry is None or _is_empty(geometry):
-            missing.append(number)
-            continue
-        try:
-            out[number] = check_geometry(geometry, drawing.crs)
-        except LabelError as error:
-            problems.add(drawing.where(number), str(error))
-    if len(missing) == len(drawing.geometries):
-        problems.add(str(drawing.path), f"has {len(missing)} features and no geometry in any of them; draw them.")
+def _say_unusable(drawing: Drawing, problems: Problems) -> None:
+    """Note geometries that cannot be used, and count those that are missing."""
+    missing, total = drawing.flat.missing, len(drawing.geometries)
+    for number, why in drawing.flat.refused.items():
+        problems.add(drawing.where(number), why)
+    if len(missing) == total:
+        problems.add(str(drawing.path), f"has {total} features and no geometry in any of them; draw them.")
     elif missing:
-        what = f"{len(missing)} of {len(drawing.geometries)} features have no geometry and are left out"
+        what = f"{len(missing)} of {total} features have no geometry and are left out"
         problems.add(str(drawing.path), f"{what} (the first: {drawing.where(missing[0])}).", "warning")
-    return out
-
-
-def _is_empty(geometry: Any) -> bool:
-    inner = geometry.get("coordinates", geometry.get("geometries")) if isinstance(geometry, dict) else None
-    return inner == [] and geometry.get("type") is not None
 
 
 def _near(bounds: np.ndarray, drawing: Drawing, ground: Ground) -> np.ndarray:
@@ -171,7 +166,8 @@ def _near(bounds: np.ndarray, drawing: Drawing, ground: Ground) -> np.ndarray:
     wide, high = ground.width * _BESIDE, ground.height * _BESIDE
     probes = np.column_stack(ground.probes(-wide, -high, ground.width + wide, ground.height + high))
     placed = moved(probes, ground.crs, drawing.crs)
-    if not np.isfinite(placed).all():
+    across = drawing.crs.is_geographic and np.ptp(placed[:, 0]) > 180  # the antimeridian runs through the scene
+    if across or not np.isfinite(placed).all():
         return np.ones(len(bounds), bool)
     (west, south), (east, north) = placed.min(0), placed.max(0)
     return (bounds[:, 0] <= east) & (bounds[:, 2] >= west) & (bounds[:, 1] <= north) & (bounds[:, 3] >= south)
@@ -181,24 +177,24 @@ def _placed(
     drawing: Drawing, numbers: np.ndarray, ground: Ground, problems: Problems
 ) -> tuple[list[list[Any]], np.ndarray]:
     """Return each chosen feature's simple geometries in the scene's pixels, and its bounds ``(N, 4)`` there."""
-    runs = [list(runs_of(drawing.geometries[number])) for number in numbers]
-    flat = np.concatenate([run[:, :2] for each in runs for run in each]) if runs else np.zeros((0, 2))
-    xy = moved(flat, drawing.crs, ground.crs)
-    pixels = np.column_stack([(xy[:, 0] - ground.x_m) / LABEL_GSD_M, (ground.y_m - xy[:, 1]) / LABEL_GSD_M])
+    flat = drawing.flat
+    spans = [slice(flat.starts[number], flat.starts[number + 1]) for number in numbers]
+    near = np.concatenate([np.zeros((0, 2)), *(flat.xy[span] for span in spans)])
+    pixels = (moved(near, drawing.crs, ground.crs) - (ground.x_m, ground.y_m)) / (LABEL_GSD_M, -LABEL_GSD_M)
     shapes: list[list[Any]] = []
     bounds = np.full((len(numbers), 4), np.nan)  # meets no window
     start = 0
-    for k, number in enumerate(numbers):
-        lengths = [len(run) for run in runs[k]]
+    for k, number in enumerate(numbers.tolist()):
+        geometry, lengths = drawing.geometries[number], flat.lengths[number]
         mine = pixels[start : start + sum(lengths)]
         start += len(mine)
+        shapes.append([])
         if not np.isfinite(mine).all():
-            problems.add(drawing.where(int(number)), f"cannot be brought to {ground.crs}; mend or remove it.")
-            shapes.append([])
+            problems.add(drawing.where(number), f"cannot be brought to {ground.crs}; mend or remove it.")
             continue
-        geometry = drawing.geometries[number]
         if geometry["type"] in ("Point", "MultiPoint"):
             mine = np.floor(mine) + 0.5  # the middle of the pixel that it lies in
-        shapes.append(rebuilt(geometry, iter(np.split(mine, np.cumsum(lengths)[:-1]))))
+        ends = np.cumsum(lengths).tolist()
+        shapes[k] = rebuilt(geometry, (mine[end - length : end] for end, length in zip(ends, lengths, strict=True)))
         bounds[k] = *mine.min(0), *mine.max(0)
     return shapes, bounds

@@ -1,4 +1,4 @@
-"""Geometries with a class each, from GeoJSON, GeoPackage, shapefile, FlatGeobuf, or a CSV of points."""
+"""Geometries with a class each, from GeoJSON, GeoPackage, shapefile, or a CSV of points."""
 
 import functools
 import json
@@ -12,11 +12,12 @@ from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
 from bandloom.errors import LabelError, MissingExtraError, nearest
+from bandloom.shards.labels.geometry import FlatGeometries, flatten
 from bandloom.shards.labels.reading import LabelReading
 from bandloom.shards.labels.table import read_csv
 
 GEOJSON_SUFFIXES = (".geojson", ".json")
-VECTOR_SUFFIXES = (*GEOJSON_SUFFIXES, ".gpkg", ".shp", ".fgb", ".csv")
+VECTOR_SUFFIXES = (*GEOJSON_SUFFIXES, ".gpkg", ".shp", ".csv")
 LON_LAT = CRS.from_epsg(4326)
 _FILES_KEPT = 4
 
@@ -30,6 +31,11 @@ class Drawing:
     values: list[Any]
     crs: CRS
     first_line: int | None = None  # of a table: the line of its first row
+
+    @functools.cached_property
+    def flat(self) -> FlatGeometries:
+        """The coordinates of all geometries, checked once however many scenes the file labels."""
+        return flatten(self.geometries, self.crs)
 
     def where(self, number: int) -> str:
         """Return how a person finds a feature."""

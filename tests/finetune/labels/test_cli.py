@@ -58,3 +58,51 @@ def test_a_wrong_word_names_the_right_one(tmp_path, capsys, words, said):
 def test_a_source_that_does_not_exist_is_a_sentence(tmp_path, capsys):
     assert run("labels", "check", tmp_path / "no", "--form", "folders", "--label-set", "eurosat10") == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+def write_raster(path, values, **more):
+    profile = {"driver": "GTiff", "height": values.shape[0], "width": values.shape[1], "count": 1} | more
+    profile |= {"crs": "EPSG:32633", "transform": from_origin(0, 0, 10, 10), "dtype": values.dtype}
+    with rasterio.open(path, "w", **profile) as raster:
+        raster.write(values, 1)
+    return path
+
+
+def test_a_raster_of_three_digit_corine_codes_is_mapped(tmp_path):
+    source = write_raster(tmp_path / "clc.tif", np.array([[111, 312], [523, 335]], np.uint16))
+    out = tmp_path / "ben.tif"
+    assert run("labels", "map", source, "--from", "corine44", "--to", "bigearthnet19", "--out", out) == 0
+    with rasterio.open(out) as raster:
+        assert raster.read(1).tolist() == [[1, 10], [19, 255]]
+
+
+@pytest.mark.parametrize(("told", "wanted"), [("none", [[0, 1], [2, 8]]), ("0", [[255, 1], [2, 8]])])
+def test_nodata_that_is_a_class_is_asked_about_before_it_is_mapped(tmp_path, capsys, told, wanted):
+    source = write_raster(tmp_path / "dw.tif", np.array([[0, 1], [2, 8]], np.uint8), nodata=0)
+    same = tmp_path / "same.csv"
+    same.write_text("from,to,lossy\nWater,Water,no\nTrees,Trees,no\nGrass,Grass,no\nSnow & ice,Snow & ice,no\n")
+    words = [
+        "labels",
+        "map",
+        source,
+        "--from",
+        "dynamicworld9",
+        "--to",
+        "dynamicworld9",
+        "--mapping",
+        same,
+        "--out",
+        tmp_path / "out.tif",
+    ]
+    assert run(*words) == 2
+    assert "which is the code of class 'Water'" in capsys.readouterr().err
+    assert run(*words, "--nodata", told) == 0
+    with rasterio.open(tmp_path / "out.tif") as raster:
+        assert raster.read(1).tolist() == wanted
+
+
+def test_a_form_that_brings_its_own_classes_takes_no_labels(tmp_path, capsys):
+    (tmp_path / "a.tif").write_text("")
+    words = ["--form", "folders", "--label-set", "eurosat10", "--labels", tmp_path / "a.tif"]
+    assert run("labels", "check", tmp_path, *words) == 2
+    assert "takes its classes from" in capsys.readouterr().out
