@@ -88,7 +88,7 @@ class FinetuneConfig(Config):
     )
     band_drops: bool = Field(default=True, description="score the model with 10 m bands and with RGB alone, too")
     split: SplitConfig = Field(default_factory=SplitConfig)
-    baselines: list[str] | None = Field(default=None, description="floors to score; null: the standard ones")
+    baselines: list[str] | None = Field(default=None, description="baselines to score; null: the standard ones")
     compare_random: bool = Field(default=True, description="train the same network from random weights beside it")
     seeds: int | None = Field(
         default=None,

@@ -15,12 +15,12 @@ def all_reduce(min_gb_s: float, *, megabytes: int | None = None, timeout_s: floa
     """Reduce a buffer over all ranks and return the bus bandwidth in GB/s, as nccl-tests defines it.
 
     Args:
-        min_gb_s: the floor.
+        min_gb_s: the least bandwidth.
         megabytes: buffer size; 256 on GPUs, 4 on CPUs.
         timeout_s: how long a rank waits for the others.
 
     Raises:
-        SlurmError: the sum is wrong, or the bandwidth is below the floor.
+        SlurmError: the sum is wrong, or the bandwidth is below it.
     """
     import torch
     import torch.distributed as dist

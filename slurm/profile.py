@@ -52,7 +52,7 @@ class Preflight(Config):
     paths: tuple[Word, ...] = Field(default=(), description="further paths that every node must be able to read")
     command: Line = Field(default="", description="a further check in bash; a non-zero exit marks the node as bad")
     collective: bool = Field(default=True, description="time an all-reduce over all ranks")
-    min_gb_s: float = Field(default=0.0, ge=0, description="the all-reduce's bandwidth floor in GB/s; 0 accepts any")
+    min_gb_s: float = Field(default=0.0, ge=0, description="the all-reduce's least bandwidth in GB/s; 0 accepts any")
     timeout_s: int = Field(default=180, ge=5, description="how long each part may take")
 
 

@@ -1,6 +1,7 @@
 """The design's one-way streets: which folder may import which, and what must stay free of torch."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,24 @@ ALLOWED = {
     "export": {"bandloom", "shards", "finetune"},
     "slurm": {"bandloom"},
     "view": {"bandloom"},
+}
+
+
+# inside a room, where a border is worth a rule: a folder, and which of its own room it may import
+INSIDE = {
+    "export/bundle": set(),
+    "export/runtimes": {"bundle"},
+    "export/predict": {"bundle", "runtimes"},
+    "export/serve": {"bundle", "runtimes", "predict"},
+    "export/from_torch": {"bundle", "runtimes", "predict"},
+    "shards/scenes": set(),
+    "shards/store": set(),
+    "shards/synth": set(),
+    "shards/labels": {"scenes"},
+    "shards/build": {"scenes", "labels", "store"},
+    "shards/read": {"store", "build"},
+    "finetune/model": set(),
+    "finetune/data": {"model"},
 }
 
 
@@ -104,6 +123,22 @@ def test_a_room_imports_only_the_rooms_below_it(room: str) -> None:
     for file in (ROOT / room).rglob("*.py"):
         foreign = imported_rooms(file) - ALLOWED[room] - {room}
         assert not foreign, f"{file.relative_to(ROOT)} imports {foreign}"
+
+
+@pytest.mark.parametrize("folder", INSIDE)
+def test_a_folder_inside_a_room_imports_only_the_folders_below_it(folder: str) -> None:
+    room, own = folder.split("/")
+    inner = {path.name for path in (ROOT / room).iterdir() if path.is_dir()} - {own}
+    for file in (ROOT / folder).rglob("*.py"):
+        names = {name.split(".")[2] for name in imported_names(file) if name.startswith(f"bandloom.{room}.")}
+        foreign = names & inner - INSIDE[folder]
+        assert not foreign, f"{file.relative_to(ROOT)} imports {foreign}"
+
+
+def test_torch_and_fine_tuning_are_imported_in_one_folder_of_export_alone() -> None:
+    for file in (ROOT / "export").rglob("*.py"):
+        heavy = {name for name in imported_names(file) if re.match(r"(torch|timm|bandloom\.finetune)\b", name)}
+        assert not heavy or file.parent.name == "from_torch", f"{file.relative_to(ROOT)} imports {heavy}"
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,16 @@ COLOURS = ("#0b6e99", "#c2410c", "#4d7c0f", "#7e22ce", "#a16207", "#be185d", "#3
 MOST_POINTS = 400
 
 
-def line_chart(curves: Mapping[str, Curve], title: str, *, log: bool = False, floors: Mapping[str, float] = {}) -> str:
+def line_chart(
+    curves: Mapping[str, Curve], title: str, *, log: bool = False, baselines: Mapping[str, float] = {}
+) -> str:
     """Draw curves over steps.
 
     Args:
         curves: name to ``(step, value)``, in order of step.
         title: what is drawn, and its unit.
         log: a logarithmic value axis; used only where all values are positive.
-        floors: name to a value drawn as a dashed line across.
+        baselines: name to a value drawn as a dashed line across.
 
     Returns:
         An ``<svg>`` element with a legend, or an empty string when there is nothing to draw.
@@ -27,7 +29,7 @@ def line_chart(curves: Mapping[str, Curve], title: str, *, log: bool = False, fl
     curves = {name: curve for name, curve in curves.items() if curve}
     if not curves:
         return ""
-    values = [y for curve in curves.values() for _, y in curve] + list(floors.values())
+    values = [y for curve in curves.values() for _, y in curve] + list(baselines.values())
     log = log and min(values) > 0
     ticks = log_ticks(min(values), max(values)) if log else nice_ticks(min(values), max(values))
     low, high = min(ticks[0], min(values)), max(ticks[-1], max(values))
@@ -49,7 +51,7 @@ def line_chart(curves: Mapping[str, Curve], title: str, *, log: bool = False, fl
         for tick in nice_ticks(0, last)
         if tick <= last
     ]
-    for (name, value), colour in zip(floors.items(), COLOURS[len(curves) :] * 9, strict=False):
+    for (name, value), colour in zip(baselines.items(), COLOURS[len(curves) :] * 9, strict=False):
         ends = f'x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{up(value):.1f}" y2="{up(value):.1f}"'
         parts.append(
             f'<line {ends} stroke="{colour}" stroke-dasharray="5 4"><title>{escape(name)}: {value:.4g}</title></line>'
@@ -63,7 +65,7 @@ def line_chart(curves: Mapping[str, Curve], title: str, *, log: bool = False, fl
                 f"<title>{escape(name)}, step {x:g}: {y:.4g}</title></circle>"
             )
     parts.append("</svg>")
-    return "".join(parts) + _legend([*curves, *floors])
+    return "".join(parts) + _legend([*curves, *baselines])
 
 
 def _legend(names: Sequence[str]) -> str:

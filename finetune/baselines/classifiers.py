@@ -28,7 +28,7 @@ def logistic(seed: int) -> Classifier:
 
 
 def forest(seed: int) -> Classifier:
-    """A random forest of 100 trees, the floor of land cover practice."""
+    """A random forest of 100 trees, the usual baseline in land cover."""
     from sklearn.ensemble import RandomForestClassifier
 
     return _filled(RandomForestClassifier(100, min_samples_leaf=2, random_state=seed, n_jobs=-1), scale=False)

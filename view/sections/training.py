@@ -46,7 +46,7 @@ def feature_scores(record: Record) -> Section:
     bands = {
         name.removeprefix("ridge_"): record.curve("score", name) for name in lines[-1] if name.startswith("ridge_")
     }
-    charts = [line_chart(probes, "accuracy of probes", floors=floors), line_chart(bands, "accuracy by bands")]
+    charts = [line_chart(probes, "accuracy of probes", baselines=floors), line_chart(bands, "accuracy by bands")]
     return Section(
         "What frozen features are worth",
         "Accuracy of a ridge regression and of ten neighbours on labelled tokens, beside baselines; and by bands.",
