@@ -32,8 +32,8 @@ def baselines_run(
     """
     task = get_task(config.task)
     check_names(names or (), task.name, [*task.baselines, *task.networks])
-    added = dict(external_baseline(folder) for folder in external)
     setting, _ = open_setting(config.with_changes(checkpoint=None), Ranks.from_environment())
+    added = dict(external_baseline(folder, setting.data.sensor) for folder in external)
     run.start(config)
     wanted = chosen(names, setting.data, [*task.baselines, *task.networks], task.baselines)
     classic = [name for name in wanted if name not in task.networks]

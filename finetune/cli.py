@@ -53,7 +53,7 @@ def baselines(
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/baselines"),
     only: Annotated[str | None, typer.Option(help="Names with commas; else all of the task's.")] = None,
-    external: Annotated[list[Path] | None, typer.Option(help="Folder with external.yaml: a public encoder.")] = None,
+    external: Annotated[list[Path] | None, typer.Option(help="A public encoder: files or external.yaml.")] = None,
 ) -> None:
     """Score every baseline on the config's split: classic classifiers, networks from scratch, public encoders."""
     from bandloom.config import load_config

@@ -10,7 +10,7 @@ import torch
 
 from bandloom.band_subsets import BAND_SUBSETS
 from bandloom.console import console, table
-from bandloom.errors import ConfigError, LabelError
+from bandloom.errors import CheckpointError, ConfigError, LabelError
 from bandloom.finetune.baselines.classic import check_names, chosen
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.splits import TEST, TRAIN
@@ -26,6 +26,7 @@ from bandloom.model.any_encoder import AnyEncoder
 from bandloom.probes import nearest_neighbours, ridge
 from bandloom.run_folder import RunFolder
 from bandloom.scores import ScoreRecord
+from bandloom.sensors import Sensor
 from bandloom.training.ranks import Ranks
 
 FIT, SCORE, NEIGHBOURS = 20_000, 50_000, 20
@@ -53,7 +54,7 @@ def probe_run(config: FinetuneConfig, run: RunFolder, *, few_shot: bool = False)
     check_names(config.baselines or (), task.name, task.baselines)
     setting, encoder = open_setting(config, Ranks(0, 0, 1, torch.device("cpu")))
     run.start(config)
-    held = {name: _features(setting, encoder, run.path, name) for name in _subsets(setting)}
+    held = {name: _features(setting, encoder, run.path, name) for name in _subsets(setting, encoder)}
     untrained = _features(setting, _untrained(setting, encoder), run.path, "13", kept=False)
     rows: list[Row] = [*probe_rows(held["13"], setting)]
     rows += [_row("linear, random weights", _linear, untrained, setting)]
@@ -180,10 +181,19 @@ def _features(setting: Setting, encoder: AnyEncoder, folder: Path, name: str, *,
     return frozen_features(encoder, setting.data, setting.chip_px, slots=slots, cache=cache)
 
 
-def _subsets(setting: Setting) -> list[str]:
-    """Return the subsets that leave out some of the sensor's bands, after all of them."""
-    own = set(setting.data.sensor.slots)
-    return ["13", *(name for name in SUBSETS[1:] if own & set(BAND_SUBSETS[name]) and own - set(BAND_SUBSETS[name]))]
+def _subsets(setting: Setting, encoder: AnyEncoder) -> list[str]:
+    """Return the subsets that leave out some of the sensor's bands and that the encoder takes, after all of them."""
+    sensor, own = setting.data.sensor, set(setting.data.sensor.slots)
+    fewer = [name for name in SUBSETS[1:] if own & set(BAND_SUBSETS[name]) and own - set(BAND_SUBSETS[name])]
+    return ["13", *(name for name in fewer if _takes(encoder, sensor, BAND_SUBSETS[name]))]
+
+
+def _takes(encoder: AnyEncoder, sensor: Sensor, slots: Sequence[str]) -> bool:
+    try:
+        encoder.check_sensor(sensor.subset([band.name for band in sensor.bands if band.slot in slots]))
+    except CheckpointError:
+        return False
+    return True
 
 
 def _untrained(setting: Setting, encoder: AnyEncoder) -> AnyEncoder:

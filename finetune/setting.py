@@ -85,8 +85,24 @@ def open_setting(config: FinetuneConfig, ranks: Ranks) -> tuple[Setting, AnyEnco
     """
     data = open_data(config)
     encoder = pretrained_or_random(config, Statistics.from_mapping(data.shards.statistics))
+    check_encoder(encoder, data.sensor, config)
     data.check()
     return Setting(config, data, config.chip_px or default_chip_px(data, encoder), ranks), encoder
+
+
+def check_encoder(encoder: AnyEncoder, sensor: Sensor, config: FinetuneConfig) -> None:
+    """Check that the encoder takes the sensor, and that training takes no bands away from one that needs them all.
+
+    Raises:
+        CheckpointError: the sensor is of another level, or lacks a band that the encoder needs.
+        ConfigError: bands are dropped in training.
+    """
+    encoder.check_sensor(sensor)
+    if not encoder.knows_absent_bands and (config.perturb.drop_band or config.perturb.other_sensor):
+        raise ConfigError(
+            "perturb takes bands away from training chips, and this public encoder reads all bands of its sensor; set"
+            " perturb.drop_band and perturb.other_sensor to 0."
+        )
 
 
 class EncoderChoice(Protocol):

@@ -20,6 +20,7 @@ WHOLE = {
     "finetune/labels/test_malformed.py": "reads every kind of malformed labels",
     "finetune/labels/test_same_pixels.py": "reads one file through three commands",
     "export/test_full_granule.py": "maps a whole granule",
+    "export/from_torch/test_public_encoder.py": "takes a public encoder through the whole chain",
     "export/serve/test_load.py": "sixteen clients at once",
     "export/serve/test_schema.py": "requests drawn from the published interface",
     "view/test_first_tile.py": "opens the map of a whole granule",

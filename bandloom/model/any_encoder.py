@@ -44,6 +44,11 @@ class AnyEncoder(nn.Module):
         """The longest side that it was pretrained on, in metres; None where positions are those of the ground."""
         return None
 
+    @property
+    def knows_absent_bands(self) -> bool:
+        """Whether a band may be absent from single samples of a sensor that has it, as in our own pretraining."""
+        return True
+
     def check_sensor(self, sensor: Sensor) -> None:
         """Check that the encoder knows every slot that the sensor fills.
 

@@ -114,6 +114,11 @@ class PublicEncoder(AnyEncoder):
         """The longest side that it was pretrained on, in metres."""
         return self.family.side_tokens[1] * self.config.token_m
 
+    @property
+    def knows_absent_bands(self) -> bool:
+        """No: a band that is absent from all samples would be filled by a mean, which none of its pretraining saw."""
+        return False
+
     def check_sensor(self, sensor: Sensor) -> None:
         """Check product level and bands.
 

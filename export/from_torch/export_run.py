@@ -129,6 +129,8 @@ def load_model(folder: Path) -> tuple[TaskModel, dict[str, Any]]:
         "config_sha256": sha256_of(folder / CONFIG),
         "training": record.get("provenance", {}),
     }
+    if "encoder_licence" in record:
+        provenance["encoder_licence"] = record["encoder_licence"]
     return model, provenance
 
 

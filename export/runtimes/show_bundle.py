@@ -1,11 +1,20 @@
 """``bandloom bundle inspect``: a bundle's inputs, outputs and parity as tables."""
 
+from typing import Any
+
 from rich.table import Table
 
 from bandloom.console import table
 from bandloom.export.bundle.bundle import Bundle
 from bandloom.export.bundle.tiling import MAP_PIXEL_M
 from bandloom.export.runtimes.choose import survey
+
+
+def _licence(said: Any) -> list[tuple[str, str]]:
+    """Return whose encoder is inside and under which conditions, where it is another's."""
+    if not isinstance(said, dict):
+        return []
+    return [("encoder", str(said.get("encoder"))), ("its licence", f"{said.get('name')}. {said.get('conditions')}")]
 
 
 def tables(bundle: Bundle) -> list[Table]:
@@ -20,6 +29,7 @@ def tables(bundle: Bundle) -> list[Table]:
         ("values", f"dn = reflectance * {contract.values.scale} + {contract.values.offset}"),
         ("temperature", f"{contract.temperature:g}"),
         *([("thresholds", " ".join(f"{each:.2f}" for each in contract.thresholds))] if contract.thresholds else []),
+        *_licence(record.provenance.get("encoder_licence")),
         ("created", record.created),
         *((name, version) for name, version in record.versions.items()),
         *((f"from {key}", value) for key, value in record.provenance.items() if isinstance(value, str | int | float)),

@@ -1,10 +1,12 @@
 """Public encoders as baselines: frozen features of local weights, read by a linear classifier.
 
-The folder holds the weights and ``external.yaml``, which says what its authors' card says: library, model, bands in the
+A family that is known (`bandloom encoder list`) is read through the interface of our own encoders. For any other the
+folder holds the weights and ``external.yaml``, which says what its authors' card says: library, model, bands in the
 order of its channels, and how pixels are scaled. Nothing is downloaded.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,8 +23,12 @@ from bandloom.finetune.baselines.classic import Baseline
 from bandloom.finetune.baselines.classifiers import logistic
 from bandloom.finetune.data.labelled import Labelled, TaskData
 from bandloom.finetune.data.own_bands import pixel_bands
+from bandloom.finetune.data.splits import PIXEL_M
+from bandloom.finetune.scores.scoring import cut
 from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
-from bandloom.sensors import SLOTS
+from bandloom.model.any_encoder import AnyEncoder
+from bandloom.model.checkpoint import load_encoder
+from bandloom.sensors import SLOTS, Sensor
 
 RECORD = "external.yaml"
 
@@ -37,46 +43,108 @@ class ExternalConfig(Config):
     scale: float = Field(default=10_000, gt=0, description="its input is reflectance times this, then normalised")
     mean: tuple[float, ...] = Field(default=(), description="by channel, in scaled units; empty: 0")
     std: tuple[float, ...] = Field(default=(), description="by channel, in scaled units; empty: 1")
-    side_px: int = Field(default=224, gt=0, description="samples are resized to this side (bilinear)")
+    side_px: int = Field(default=224, gt=0, description="pixels of 10 m a side of what it sees at once")
     arguments: dict[str, Any] = Field(default_factory=dict, description="further arguments of its builder")
 
 
-def external_baseline(folder: Path) -> tuple[str, Baseline]:
+def external_baseline(folder: Path, sensor: Sensor) -> tuple[str, Baseline]:
     """Return a name and a baseline made of the encoder in a folder.
 
+    Args:
+        folder: a checkpoint, a known public encoder as its authors publish it, or any weights beside ``external.yaml``.
+        sensor: whose bands it is shown.
+
     Raises:
-        CheckpointError: the record or the weights cannot be used, or the library is not installed.
+        CheckpointError: the record or the weights cannot be used, the library is not installed, or the sensor lacks a
+            band or is of another level.
     """
+    if not (folder / RECORD).is_file():
+        encoder = load_encoder(folder / "checkpoint" if (folder / "checkpoint").is_dir() else folder).eval()
+        encoder.check_sensor(sensor)
+        return f"{encoder.title()} ({folder.name})", _baseline(lambda groups: encoder_planes(encoder, groups, sensor))
     config = _read(folder)
+    lacking = [slot for slot in config.bands if slot not in sensor.slots]
+    if lacking:
+        raise CheckpointError(
+            f"{folder / RECORD} names {', '.join(lacking)}, which {sensor.name!r} lacks; a band is never made up: use"
+            " shards of a sensor that has it, or an encoder without it."
+        )
     model = _BUILD[config.library](config)
     _load(model, folder / config.weights)
     encode = model.eval()
+    return f"{config.model} ({folder.name})", _baseline(lambda groups: external_planes(encode, config, groups, sensor))
+
+
+Groups = Mapping[int, np.ndarray]  # {gsd_m: (C, H, W)}
+
+
+def _baseline(planes: Callable[[Groups], np.ndarray]) -> Baseline:
+    """Return a linear classifier on planes ``(D, H, W)``: of every pixel of a map, or their mean over a chip."""
 
     def features(found: Labelled, data: TaskData) -> np.ndarray:
-        planes = external_features(encode, config, found, data)
-        return planes if found.label.ndim else planes.mean((-2, -1))
+        made = planes(found.groups)
+        return made if found.label.ndim else made.mean((-2, -1))
 
-    return f"{config.model} ({folder.name})", Baseline(features, logistic, kind="public encoder")
+    return Baseline(features, logistic, kind="public encoder")
 
 
 @torch.no_grad()
-def external_features(model: nn.Module, config: ExternalConfig, found: Labelled, data: TaskData) -> np.ndarray:
-    """Return features ``(D, h, w)`` of a sample: its pixels' size for a map, the encoder's own grid for a chip."""
-    slots = [slot for group in data.sensor.groups for slot in group.slots]
-    bands = pixel_bands(found.groups, data.sensor) * config.scale
-    chosen = np.stack([bands[slots.index(s)] if s in slots else np.full(bands.shape[1:], np.nan) for s in config.bands])
+def encoder_planes(encoder: AnyEncoder, groups: Groups, sensor: Sensor) -> np.ndarray:
+    """Return an encoder's tokens over the 10 m pixels of a sample, ``(D, H, W)``, cut into chips that it can take.
+
+    What a last chip lacks is absent samples; nothing is stretched.
+    """
+    gsd_m, first = next(iter(groups.items()))
+    size = [side * gsd_m // PIXEL_M for side in first.shape[-2:]]
+    step = encoder.chip_step_m // PIXEL_M
+    most = (encoder.longest_chip_m or max(size) * PIXEL_M) // PIXEL_M
+    side = max(1, min(most // step, -(-max(size) // step))) * step
+
+    def planes(y: int, x: int) -> Tensor:
+        chip = {g: torch.from_numpy(dn[None].astype(np.int32)) for g, dn in cut(groups, y, x, side).items()}
+        tokens = encoder.forward_features(chip, sensor)
+        return tokens.transpose(1, 2).unflatten(2, encoder.grid(chip))
+
+    return _tiled(planes, size, side)
+
+
+@torch.no_grad()
+def external_planes(model: nn.Module, config: ExternalConfig, groups: Groups, sensor: Sensor) -> np.ndarray:
+    """Return a network's features over the 10 m pixels of a sample, ``(D, H, W)``, cut into squares of ``side_px``.
+
+    What a last square lacks is 0 after normalisation, the mean; nothing is stretched.
+    """
+    slots = [slot for group in sensor.groups for slot in group.slots]
+    bands = pixel_bands(groups, sensor) * config.scale
+    chosen = np.stack([bands[slots.index(slot)] for slot in config.bands])
     mean = np.array(config.mean or [0.0] * len(config.bands))[:, None, None]
     std = np.array(config.std or [1.0] * len(config.bands))[:, None, None]
-    pixels = torch.from_numpy(np.nan_to_num((chosen - mean) / std).astype(np.float32))[None]
-    resized = functional.interpolate(pixels, (config.side_px, config.side_px), mode="bilinear", antialias=True)
-    planes = token_planes(model, resized)
-    if found.label.ndim:
-        planes = functional.interpolate(planes, found.label.shape, mode="nearest")
-    return planes[0].numpy()
+    pixels = torch.from_numpy(np.nan_to_num((chosen - mean) / std).astype(np.float32))
+    side = config.side_px
+
+    def planes(y: int, x: int) -> Tensor:
+        part = pixels[:, y : y + side, x : x + side]
+        padded = functional.pad(part, (0, side - part.shape[2], 0, side - part.shape[1]))
+        return token_planes(model, padded[None])
+
+    return _tiled(planes, list(pixels.shape[-2:]), side)
+
+
+def _tiled(planes: Callable[[int, int], Tensor], size: list[int], side: int) -> np.ndarray:
+    """Put the planes ``(1, D, h, w)`` of squares of ``side`` pixels together on the pixels of ``size``."""
+    rows = []
+    for y in range(0, size[0], side):
+        row = [functional.interpolate(planes(y, x), (side, side), mode="nearest") for x in range(0, size[1], side)]
+        rows.append(torch.cat(row, dim=3))
+    return torch.cat(rows, dim=2)[0, :, : size[0], : size[1]].numpy()
 
 
 def token_planes(model: nn.Module, pixels: Tensor) -> Tensor:
-    """Return an encoder's last features as planes ``(B, D, h, w)``, whatever form it gives them in."""
+    """Return an encoder's last features as planes ``(B, D, h, w)``, whatever form it gives them in.
+
+    Raises:
+        CheckpointError: the tokens of the image cannot be told from those that stand for none of its ground.
+    """
     forward: Callable[[Tensor], Any] = getattr(model, "forward_features", model)
     out = forward(pixels)
     out = out[-1] if isinstance(out, list | tuple) else out
@@ -84,9 +152,15 @@ def token_planes(model: nn.Module, pixels: Tensor) -> Tensor:
         return out
     if out.ndim != 3:
         raise CheckpointError(f"the encoder gives features of shape {tuple(out.shape)}; expected tokens or planes.")
-    side = int(out.shape[1] ** 0.5)  # class and register tokens come first and leave the grid a square
-    tokens = out[:, out.shape[1] - side * side :]
-    return tokens.transpose(1, 2).unflatten(2, (side, side))
+    before = getattr(model, "num_prefix_tokens", None)  # class and register tokens come first
+    before = before if isinstance(before, int) else int(math.isqrt(out.shape[1]) ** 2 != out.shape[1])
+    side = math.isqrt(out.shape[1] - before)
+    if side * side != out.shape[1] - before:
+        raise CheckpointError(
+            f"the encoder gives {out.shape[1]} tokens of {pixels.shape[-1]} x {pixels.shape[-2]} pixels, {before} of"
+            " them before the image's: the others form no square, so their places are not known; use another encoder."
+        )
+    return out[:, before:].transpose(1, 2).unflatten(2, (side, side))
 
 
 def _read(folder: Path) -> ExternalConfig:

@@ -86,4 +86,4 @@ def short_card(model: TaskModel) -> str:
         "|---|---|---|---|",
         *(f"| {i} | {c.code} | {c.name} | {c.colour} |" for i, c in enumerate(label_set.classes)),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *model.encoder.licence_lines()]) + "\n"

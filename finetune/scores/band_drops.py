@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 
 from bandloom.band_subsets import BAND_SUBSETS
+from bandloom.console import logger
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TEST
 from bandloom.finetune.model.task_model import TaskModel
@@ -20,6 +21,9 @@ SUBSETS = ("10m", "RGB")
 
 def band_drops(scorer: Scorer, model: TaskModel, data: TaskData, batch_size: int = 16) -> list[Row]:
     """Score a model on the test labels with the 10 m bands alone and with RGB alone, where the sensor has more."""
+    if not model.encoder.knows_absent_bands:
+        logger.info("not scored on fewer bands: this encoder reads all bands of its sensor or refuses")
+        return []
     own = set(data.sensor.slots)
     names = [name for name in SUBSETS if own & set(BAND_SUBSETS[name]) and own - set(BAND_SUBSETS[name])]
     rows = []

@@ -1,0 +1,152 @@
+"""A public encoder through the whole chain: fine-tuned, exported in every precision, mapped, built into an engine."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+import yaml
+
+from bandloom.export.bundle.bundle import read_bundle
+from bandloom.export.from_torch.export_run import export_run
+from bandloom.export.from_torch.half_precision import CastGraph
+from bandloom.export.runtimes.show_bundle import tables
+from bandloom.finetune.model.checkpoint import load_task_model, save_task_model
+from bandloom.finetune.model.lora import merge_lora
+from bandloom.finetune.model.task_model import TaskModel, set_trainable
+from bandloom.model.checkpoint import load_encoder
+from bandloom.model.statistics import Statistics
+from tests.export.predict.test_map_scene import run
+from tests.finetune.models import LABELS, S2, chips
+from tests.public_encoder_folders import real_galileo, tiny_galileo
+
+STATISTICS = Statistics(mean=dict.fromkeys(S2.slots, 0.25), std=dict.fromkeys(S2.slots, 0.1))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_galileo(tmp_path_factory.mktemp("public") / "galileo")
+
+
+def model(folder, task="segment", chip_px: int = 24) -> TaskModel:
+    torch.manual_seed(0)
+    encoder = load_encoder(folder)
+    encoder.learn_statistics(STATISTICS)
+    own = TaskModel(encoder, S2, LABELS, task, chip_px)
+    for parameter in own.head.parameters():  # a correction that starts at zero would hide the encoder
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    return own.eval()
+
+
+def test_a_fine_tuned_model_on_disk_is_whole_without_its_authors_files(folder, tmp_path):
+    own = model(folder)
+    save_task_model(tmp_path / "m", own, {})
+    again = load_task_model(tmp_path / "m")
+    with torch.no_grad():
+        assert torch.equal(own(chips()), again(chips()))
+    record = json.loads((tmp_path / "m" / "config.json").read_text())
+    assert record["encoder_licence"]["conditions"] in (tmp_path / "m" / "README.md").read_text()
+    assert again.encoder.statistics == STATISTICS
+    assert again.encoder.config == own.encoder.config
+
+
+def test_a_bundle_carries_the_licence_and_takes_native_groups_alone(folder, tmp_path):
+    save_task_model(tmp_path / "m", model(folder), {})
+    bundle = export_run(tmp_path / "m", tmp_path / "b", precisions=("fp32", "fp16"), embeddings=True)
+    licence = json.loads((tmp_path / "b" / "bundle.json").read_text())["provenance"]["encoder_licence"]
+    assert licence["name"] == "MIT"
+    shown = [cell for column in tables(bundle)[0].columns for cell in column.cells]
+    assert f"MIT. {licence['conditions']}" in shown
+    assert [g.name for g in bundle.record.contract.groups] == ["g10", "g20", "g60"]
+    allowed = {"fp32": 1e-4, "fp16": 0.1}
+    found = {each.precision: each.parity.max_abs for each in bundle.record.models}
+    assert found.keys() == allowed.keys()
+    assert all(found[precision] < allowed[precision] for precision in allowed)
+    assert read_bundle(tmp_path / "b").record.features.embed_dim == 32
+
+
+def test_sixteen_bits_leave_the_normalisation_in_fp32(folder):
+    own, graph = model(folder), CastGraph(model(folder), "bf16")
+    samples, _ = own.encoder.samples(chips(), S2)
+    cast, _ = graph.model.encoder.samples(chips(), S2)
+    assert torch.equal(cast, samples.bfloat16())
+
+
+@pytest.mark.parametrize("mode", ["frozen", "last", "lora", "full"])
+def test_every_mode_trains_what_it_says(folder, mode):
+    own = model(folder)
+    before = {name: value.clone() for name, value in own.encoder.state_dict().items()}
+    set_trainable(own, mode, blocks=1, rank=2)
+    own.train()
+    rate = torch.optim.SGD([p for p in own.parameters() if p.requires_grad], lr=0.05)
+    own(chips()).square().mean().backward()
+    rate.step()
+    merge_lora(own.encoder)
+    changed = {name for name, value in own.encoder.state_dict().items() if not torch.equal(value, before[name])}
+    if mode == "frozen":
+        assert not changed
+    if mode == "last":
+        assert changed
+        assert all(name.startswith(("blocks.1.", "norm.")) for name in changed)
+    if mode == "lora":
+        assert changed
+        assert all(name.endswith("weight") and name.startswith("blocks.") for name in changed)
+    if mode == "full":
+        assert {"embed.project.0.weight", "embed.channel", "blocks.0.attn.qkv.weight", "norm.weight"} <= changed
+
+
+def test_int8_quantises_nothing_before_the_first_norm(folder, tmp_path):
+    """The embedding of the samples stays in fp32: a public encoder has several such layers."""
+    import onnx
+
+    from bandloom.export.from_torch.export_run import contract_of_model, default_tiling
+    from bandloom.export.from_torch.quantise import _linear_layers
+    from bandloom.export.from_torch.to_onnx import DeployGraph, write_onnx
+
+    own = model(folder, "classify")
+    write_onnx(DeployGraph(own), contract_of_model(own, default_tiling(own)), tmp_path / "m.onnx")
+    graph = onnx.load(tmp_path / "m.onnx")
+    names = [node.name for node in graph.graph.node]
+    norm = next(i for i, node in enumerate(graph.graph.node) if node.op_type == "LayerNormalization")
+    assert all(names.index(name) > norm for name in _linear_layers(graph))
+
+
+@pytest.mark.slow
+def test_the_real_flood_scene_is_mapped_with_real_weights_and_an_engine_is_built(tmp_path, capsys):
+    """As a user types it: shards, finetune, export, predict, bundle build."""
+    scene = real_galileo().parents[1] / "flood_seg" / "Spain_7370579"
+    classes = [{"code": 0, "name": "land"}, {"code": 1, "name": "water"}]
+    (tmp_path / "labels.yaml").write_text(yaml.safe_dump({"name": "flood", "classes": classes, "ignore": [-1, 255]}))
+    labels = ("--labels", scene / "LabelHand.tif", "--label-set", tmp_path / "labels.yaml")
+    assert run("shards", "build", scene / "S2Hand.tif", *labels, "--out", tmp_path / "shards") == 0
+    config = {
+        "shards": str(tmp_path / "shards"),
+        "checkpoint": str(real_galileo()),
+        "baselines": [],
+        "compare_random": False,
+        "seeds": 1,
+        "warm_steps": 20,
+        "curve_points": 0,
+        "bootstrap": 10,
+        "chip_px": 36,
+        "split": {"block_m": 640},
+        "trainer": {"steps": 2, "batch_size": 4},
+    }
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    assert run("finetune", tmp_path / "c.yaml", "--out", tmp_path / "run") == 0
+    assert run("export", tmp_path / "run", "--out", tmp_path / "b", "--precision", "fp32,fp16,int8") == 0
+    record = json.loads((tmp_path / "b" / "bundle.json").read_text())
+    assert [m["precision"] for m in record["models"]] == ["fp32", "fp16", "int8"]
+    assert record["models"][0]["parity"]["max_abs"] < 1e-4
+    assert record["provenance"]["encoder_licence"]["hub"] == "mit"
+    assert run("predict", tmp_path / "b", scene / "S2Hand.tif", "--out", tmp_path / "map.tif") == 0
+    with rasterio.open(tmp_path / "map.tif") as file:
+        assert set(np.unique(file.read(1)).tolist()) <= {0, 1, 255}
+    if importlib.util.find_spec("tensorrt_rtx"):
+        options = ("--backend", "tensorrt-rtx", "--compute-capability", "sm_86", "--batches", "1,2,4")
+        assert run("bundle", "build", tmp_path / "b", *options) == 0
+        engines = json.loads((tmp_path / "b" / "bundle.json").read_text())["engines"]
+        assert [engine["precision"] for engine in engines] == ["fp32", "fp16", "int8"]
+    capsys.readouterr()
