@@ -1,6 +1,13 @@
 """The ground floor: bands, sensors, encoders and checkpoints, the training engine, and what every folder shares."""
 
+import os
 from importlib import import_module
+
+if not os.path.isdir(os.path.join(os.path.dirname(__file__), "shards")):
+    raise ImportError(
+        f"{os.path.dirname(__file__)} has lost its links to the folders beside it (its shards is no folder): a zip"
+        " download or a checkout without symbolic links; use `git clone` with core.symlinks=true, or the wheel."
+    )
 
 __version__ = "0.1.0"
 

@@ -15,7 +15,7 @@ import typer
 from bandloom import __version__
 from bandloom.run_folder import REPORTED_PACKAGES, commit
 
-ROOMS = ("bandloom", "shards", "pretrain", "finetune", "export", "slurm", "view")
+PACKAGE_MODULES = {"scikit-learn": "sklearn"}  # packages whose module has another name
 EXTRAS = ("shards", "train", "deepspeed", "text", "serve", "openvino", "tensorrt", "tensorrt-rtx", "dev")
 
 
@@ -28,7 +28,7 @@ def doctor(
     gpu: Annotated[bool, typer.Option("--gpu", help="Try what a GPU box needs, pass or fail line by line.")] = False,
     bundle: Annotated[Path | None, typer.Option(help="With --gpu: try this bundle's engines too.")] = None,
 ) -> None:
-    """Print versions, builds, extras, the GPU, and names that shadow this program's packages."""
+    """Print versions, builds, extras, the GPU, and files here that hide what this program imports."""
     if gpu or bundle:
         raise typer.Exit(_try_gpu(bundle))
     for name, value in _facts(ask_torch=torch):
@@ -110,13 +110,9 @@ def _torch_build() -> str:
 
 
 def _shadowed() -> str:
-    """Name packages of this program that another file or folder hides, such as a finetune.py in the working folder."""
-    home = Path(__file__).resolve().parent.parent
-    found = []
-    for room in ROOMS:
-        spec = importlib.util.find_spec(room)
-        origin = Path(spec.origin).resolve() if spec and spec.origin else None
-        if origin != home / room / "__init__.py":
-            found.append(f"{room} is taken from {origin}, not from {home / room}: rename or move it")
-    found += [f"./{room}.py hides {room}: rename it" for room in ROOMS if Path(f"{room}.py").exists()]
-    return "; ".join(found) or "nothing"
+    """Name files and folders here that hide what this program imports when it is started with ``python -m``."""
+    names = ("bandloom", *(PACKAGE_MODULES.get(name, name.replace("-", "_")) for name in REPORTED_PACKAGES))
+    home = Path(__file__).resolve().parent
+    found = [Path(f"{name}.py") for name in names if Path(f"{name}.py").exists()]
+    found += [Path(name) for name in names if Path(name, "__init__.py").exists() and Path(name).resolve() != home]
+    return "; ".join(f"./{each} hides {each.stem}: rename it" for each in found) or "nothing"

@@ -257,8 +257,13 @@ def environment() -> dict[str, Any]:
 
 def commit() -> str | None:
     """Return the git commit of the code that runs, with ``+`` when files were edited, or None outside a checkout."""
-    here = Path(__file__).parent.parent
-    try:
+    here = Path(__file__).resolve().parent.parent
+    if (note := here / "SNAPSHOT.json").is_file():  # a copy that `bandloom slurm` made when the job was submitted
+        made = json.loads(note.read_text())
+        return made["commit"] and made["commit"][:12] + ("+" if made["difference"] else "")
+    own = ["git", "-C", here, "ls-files", "--error-unmatch", "bandloom/__init__.py"]
+    try:  # an environment may lie in somebody else's repository
+        subprocess.run(own, capture_output=True, check=True)
         head = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
         dirty = subprocess.run(["git", "-C", here, "status", "--porcelain"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

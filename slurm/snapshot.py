@@ -33,10 +33,11 @@ def copy_code(target: Path) -> None:
 
 def origin() -> dict[str, Any]:
     """Return the commit and the uncommitted difference of the project, as far as git knows them."""
+    ours = bool(_git("ls-files", "bandloom/__init__.py"))  # an environment may lie in somebody else's repository
     return {
         "version": bandloom.__version__,
-        "commit": _git("rev-parse", "HEAD").strip() or None,
-        "difference": _git("diff", "HEAD", "--", *ROOMS) or None,
+        "commit": (_git("rev-parse", "HEAD").strip() or None) if ours else None,
+        "difference": (_git("diff", "HEAD", "--", *ROOMS) or None) if ours else None,
     }
 
 

@@ -1,0 +1,179 @@
+"""Makes the options of a command from the fields of the record that they fill.
+
+A field says what its option is called and does::
+
+    @dataclass(frozen=True)
+    class BuildOptions:
+        side_px: Annotated[int, Option("Side of a sample in pixels of 10 m.", "--side")] = 240
+
+and a command takes the record whole; ``fills`` spreads it over the command line, so that a new field is a new option::
+
+    @app.command()
+    @fills
+    def build(sources: list[str], options: BuildOptions) -> None: ...
+
+Fields of a pydantic record without an ``Option`` are described by their ``description``. A field that is a record itself is
+spread too. Fields of a dataclass without an ``Option`` are not options.
+"""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import typer
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticUndefined
+
+from bandloom.errors import ConfigError
+
+F = TypeVar("F", bound=Callable[..., Any])
+REQUIRED = inspect.Parameter.empty
+
+
+class Option:
+    """What the command line says of a field.
+
+    Args:
+        help: what it does, the field's term first.
+        names: what is typed, such as ``--side``; by default the field's name with dashes.
+        parse: from the typed text to the field's value, for fields that are more than a word or a number.
+    """
+
+    def __init__(self, help: str, *names: str, parse: Callable[[str], Any] | None = None) -> None:
+        self.help, self.names, self.parse = help, names, parse
+
+
+class Only:
+    """In ``Annotated[Record, Only("batch", "threads")]``: the fields that a command offers; the others keep defaults."""
+
+    def __init__(self, *fields: str) -> None:
+        self.fields = fields
+
+
+@dataclasses.dataclass(frozen=True)
+class _Field:
+    name: str
+    kind: Any
+    default: Any
+    option: Option | None
+
+
+def fills(command: F) -> F:
+    """Spread the record parameters of a command over the command line, one option a field.
+
+    Raises:
+        ConfigError: when the command is called: a value that the record refuses, with the option's name.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    records: dict[str, tuple[Any, Sequence[str] | None]] = {}
+    parameters = []
+    for parameter in inspect.signature(command).parameters.values():
+        kind, only = _without_only(hints[parameter.name])
+        if _is_record(kind):
+            records[parameter.name] = kind, only
+            parameters += [_parameter(field) for field in _spread(kind, only)]
+        else:
+            parameters.append(parameter.replace(annotation=hints[parameter.name], kind=parameter.KEYWORD_ONLY))
+
+    @functools.wraps(command)
+    def called(**given: Any) -> Any:
+        filled = {name: _fill(kind, only, given) for name, (kind, only) in records.items()}
+        return command(**given, **filled)
+
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {each.name: each.annotation for each in parameters} | {"return": None}
+    return called  # type: ignore[return-value]
+
+
+def _without_only(kind: Any) -> tuple[Any, Sequence[str] | None]:
+    if get_origin(kind) is Annotated and _is_record(get_args(kind)[0]):
+        inner, *notes = get_args(kind)
+        return inner, next((note.fields for note in notes if isinstance(note, Only)), None)
+    return kind, None
+
+
+def _is_record(kind: Any) -> bool:
+    return isinstance(kind, type) and (dataclasses.is_dataclass(kind) or issubclass(kind, BaseModel))
+
+
+def _spread(record: Any, only: Sequence[str] | None) -> Iterator[_Field]:
+    """Yield the fields that are options, those of inner records too."""
+    for field in _fields(record):
+        if _is_record(field.kind):
+            yield from _spread(field.kind, only)
+        elif field.option is not None and (only is None or field.name in only):
+            yield field
+
+
+def _fields(record: Any) -> Iterator[_Field]:
+    hints = get_type_hints(record, include_extras=True)
+    if issubclass(record, BaseModel):
+        for name, info in record.model_fields.items():
+            noted = next((note for note in info.metadata if isinstance(note, Option)), None)
+            default = REQUIRED if info.default is PydanticUndefined else info.default
+            described = Option(_sentence(info.description)) if info.description else None
+            yield _Field(name, info.annotation, default, noted or described)
+    else:
+        for each in dataclasses.fields(record):
+            kind, notes = _noted(hints[each.name])
+            noted = next((note for note in notes if isinstance(note, Option)), None)
+            yield _Field(each.name, kind, REQUIRED if each.default is dataclasses.MISSING else each.default, noted)
+
+
+def _noted(kind: Any) -> tuple[Any, Sequence[Any]]:
+    return (get_args(kind)[0], get_args(kind)[1:]) if get_origin(kind) is Annotated else (kind, ())
+
+
+def _parameter(field: _Field) -> inspect.Parameter:
+    option = field.option or Option("")
+    names = option.names or ("--" + field.name.replace("_", "-"),)
+    kind, choices = _typed(field.kind, option)
+    default = field.default
+    if option.parse is not None and default not in (REQUIRED, None):
+        default = str(default)
+    told = typer.Option(
+        *names,
+        help=option.help,
+        metavar="|".join(choices) if choices else None,
+        autocompletion=(lambda incomplete: [each for each in choices if each.startswith(incomplete)]) if choices else None,
+    )
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, told])
+
+
+def _typed(kind: Any, option: Option) -> tuple[Any, tuple[str, ...]]:
+    """Return the type that typer reads a field's text as, and the words that it may be."""
+    inner = [each for each in get_args(kind) if each is not type(None)] if get_origin(kind) in (Union, UnionType) else []
+    optional = bool(inner) and len(inner) < len(get_args(kind))
+    if option.parse is not None:
+        return (str | None if optional else str), ()
+    core = inner[0] if len(inner) == 1 else kind
+    choices = tuple(map(str, get_args(core))) if get_origin(core) is Literal else ()
+    core = str if choices else core
+    return (core | None if optional else core), choices
+
+
+def _fill(record: Any, only: Sequence[str] | None, given: dict[str, Any]) -> Any:
+    """Take the options of a record out of what was given, and make it."""
+    values: dict[str, Any] = {}
+    for field in _fields(record):
+        if _is_record(field.kind):
+            values[field.name] = _fill(field.kind, only, given)
+        elif field.option is not None and (only is None or field.name in only):
+            value = given.pop(field.name)
+            parse = field.option.parse
+            values[field.name] = parse(value) if parse is not None and isinstance(value, str) else value
+    try:
+        return record(**values)
+    except ValidationError as cause:
+        first = cause.errors()[0]
+        field = next(each for each in _fields(record) if each.name == first["loc"][0])
+        typed = (field.option.names if field.option else ()) or ("--" + field.name.replace("_", "-"),)
+        raise ConfigError(f"{typed[0]} {first['input']!r} is refused: {first['msg'].lower()}; give it another value.") from cause
+
+
+def _sentence(text: str) -> str:
+    """Return a description as help texts are written: a capital letter, a full stop."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
