@@ -9,6 +9,7 @@ import typer
 import typer.core
 
 from bandloom import __version__
+from bandloom.examples import add_examples
 
 # verb: where it lives (module:typer app or function), what it does
 VERBS = {
@@ -63,7 +64,9 @@ class _LazyVerbs(typer.core.TyperGroup):
             single = typer.Typer(add_completion=False)
             single.command(name=cmd_name)(found)
             found = single
-        return typer.main.get_command(found)
+        command = typer.main.get_command(found)
+        add_examples(command, cmd_name)
+        return command
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the table, importing no verb: typer's own help would import them all."""
@@ -86,7 +89,6 @@ def _added() -> dict[str, str]:
 
 bandloom = typer.Typer(
     cls=_LazyVerbs,
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -12,14 +12,14 @@ and a command takes the record whole; ``fills`` spreads it over the command line
     @fills
     def build(sources: list[str], options: BuildOptions) -> None: ...
 
-Fields of a pydantic record without an ``Option`` are described by their ``description``. A field that is a record itself is
-spread too. Fields of a dataclass without an ``Option`` are not options.
+Fields of a pydantic record without an ``Option`` are described by their ``description``; fields of a dataclass without
+one are no options. A field that is a record itself is spread too.
 """
 
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -46,8 +46,15 @@ class Option:
         self.help, self.names, self.parse = help, names, parse
 
 
+class Renamed:
+    """In ``Annotated[Record, Renamed(nodata="--scene-nodata")]``: what fields are called where a name is taken."""
+
+    def __init__(self, **names: str) -> None:
+        self.names = names
+
+
 class Only:
-    """In ``Annotated[Record, Only("batch", "threads")]``: the fields that a command offers; the others keep defaults."""
+    """In ``Annotated[Record, Only("batch", "threads")]``: the fields that a command offers; others keep defaults."""
 
     def __init__(self, *fields: str) -> None:
         self.fields = fields
@@ -61,6 +68,23 @@ class _Field:
     option: Option | None
 
 
+@dataclasses.dataclass(frozen=True)
+class _Choice:
+    """Which fields of a record a command offers, and under which names."""
+
+    only: Sequence[str] | None = None
+    renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def takes(self, field: _Field) -> bool:
+        return self.only is None or field.name in self.only
+
+    def names(self, field: _Field) -> tuple[str, ...]:
+        own = field.option.names if field.option else ()
+        return (
+            (self.renamed[field.name],) if field.name in self.renamed else own or ("--" + field.name.replace("_", "-"),)
+        )
+
+
 def fills(command: F) -> F:
     """Spread the record parameters of a command over the command line, one option a field.
 
@@ -68,19 +92,19 @@ def fills(command: F) -> F:
         ConfigError: when the command is called: a value that the record refuses, with the option's name.
     """
     hints = get_type_hints(command, include_extras=True)
-    records: dict[str, tuple[Any, Sequence[str] | None]] = {}
+    records: dict[str, tuple[Any, _Choice]] = {}
     parameters = []
     for parameter in inspect.signature(command).parameters.values():
-        kind, only = _without_only(hints[parameter.name])
+        kind, choice = _chosen(hints[parameter.name])
         if _is_record(kind):
-            records[parameter.name] = kind, only
-            parameters += [_parameter(field) for field in _spread(kind, only)]
+            records[parameter.name] = kind, choice
+            parameters += [_parameter(field, parameter.name, choice) for field in _spread(kind, choice)]
         else:
             parameters.append(parameter.replace(annotation=hints[parameter.name], kind=parameter.KEYWORD_ONLY))
 
     @functools.wraps(command)
     def called(**given: Any) -> Any:
-        filled = {name: _fill(kind, only, given) for name, (kind, only) in records.items()}
+        filled = {name: _fill(kind, name, choice, given) for name, (kind, choice) in records.items()}
         return command(**given, **filled)
 
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -88,23 +112,25 @@ def fills(command: F) -> F:
     return called  # type: ignore[return-value]
 
 
-def _without_only(kind: Any) -> tuple[Any, Sequence[str] | None]:
-    if get_origin(kind) is Annotated and _is_record(get_args(kind)[0]):
-        inner, *notes = get_args(kind)
-        return inner, next((note.fields for note in notes if isinstance(note, Only)), None)
-    return kind, None
+def _chosen(kind: Any) -> tuple[Any, "_Choice"]:
+    """Return a record without its notes, and what they say."""
+    if get_origin(kind) is not Annotated or not _is_record(get_args(kind)[0]):
+        return kind, _Choice()
+    inner, *notes = get_args(kind)
+    only = next((note.fields for note in notes if isinstance(note, Only)), None)
+    return inner, _Choice(only, next((note.names for note in notes if isinstance(note, Renamed)), {}))
 
 
 def _is_record(kind: Any) -> bool:
     return isinstance(kind, type) and (dataclasses.is_dataclass(kind) or issubclass(kind, BaseModel))
 
 
-def _spread(record: Any, only: Sequence[str] | None) -> Iterator[_Field]:
+def _spread(record: Any, choice: "_Choice") -> Iterator[_Field]:
     """Yield the fields that are options, those of inner records too."""
     for field in _fields(record):
         if _is_record(field.kind):
-            yield from _spread(field.kind, only)
-        elif field.option is not None and (only is None or field.name in only):
+            yield from _spread(field.kind, choice)
+        elif field.option is not None and choice.takes(field):
             yield field
 
 
@@ -127,51 +153,59 @@ def _noted(kind: Any) -> tuple[Any, Sequence[Any]]:
     return (get_args(kind)[0], get_args(kind)[1:]) if get_origin(kind) is Annotated else (kind, ())
 
 
-def _parameter(field: _Field) -> inspect.Parameter:
+def _parameter(field: _Field, record: str, choice: _Choice) -> inspect.Parameter:
     option = field.option or Option("")
-    names = option.names or ("--" + field.name.replace("_", "-"),)
     kind, choices = _typed(field.kind, option)
     default = field.default
-    if option.parse is not None and default not in (REQUIRED, None):
-        default = str(default)
+    if option.parse is not None and default is not REQUIRED:
+        default = None  # not typed: the record's own default, which may be no text
     told = typer.Option(
-        *names,
+        *choice.names(field),
         help=option.help,
         metavar="|".join(choices) if choices else None,
-        autocompletion=(lambda incomplete: [each for each in choices if each.startswith(incomplete)]) if choices else None,
+        autocompletion=(lambda incomplete: [each for each in choices if each.startswith(incomplete)])
+        if choices
+        else None,
     )
-    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, told])
+    return inspect.Parameter(
+        f"{record}_{field.name}", inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, told]
+    )
 
 
 def _typed(kind: Any, option: Option) -> tuple[Any, tuple[str, ...]]:
     """Return the type that typer reads a field's text as, and the words that it may be."""
-    inner = [each for each in get_args(kind) if each is not type(None)] if get_origin(kind) in (Union, UnionType) else []
+    inner = (
+        [each for each in get_args(kind) if each is not type(None)] if get_origin(kind) in (Union, UnionType) else []
+    )
     optional = bool(inner) and len(inner) < len(get_args(kind))
     if option.parse is not None:
-        return (str | None if optional else str), ()
+        return str | None, ()
     core = inner[0] if len(inner) == 1 else kind
     choices = tuple(map(str, get_args(core))) if get_origin(core) is Literal else ()
     core = str if choices else core
     return (core | None if optional else core), choices
 
 
-def _fill(record: Any, only: Sequence[str] | None, given: dict[str, Any]) -> Any:
+def _fill(record: Any, name: str, choice: _Choice, given: dict[str, Any]) -> Any:
     """Take the options of a record out of what was given, and make it."""
     values: dict[str, Any] = {}
     for field in _fields(record):
         if _is_record(field.kind):
-            values[field.name] = _fill(field.kind, only, given)
-        elif field.option is not None and (only is None or field.name in only):
-            value = given.pop(field.name)
-            parse = field.option.parse
-            values[field.name] = parse(value) if parse is not None and isinstance(value, str) else value
+            values[field.name] = _fill(field.kind, name, choice, given)
+        elif field.option is not None and choice.takes(field):
+            value = given.pop(f"{name}_{field.name}")
+            if field.option.parse is None:
+                values[field.name] = value
+            elif value is not None:
+                values[field.name] = field.option.parse(value)
     try:
         return record(**values)
     except ValidationError as cause:
         first = cause.errors()[0]
-        field = next(each for each in _fields(record) if each.name == first["loc"][0])
-        typed = (field.option.names if field.option else ()) or ("--" + field.name.replace("_", "-"),)
-        raise ConfigError(f"{typed[0]} {first['input']!r} is refused: {first['msg'].lower()}; give it another value.") from cause
+        typed = choice.names(next(each for each in _fields(record) if each.name == first["loc"][0]))[0]
+        raise ConfigError(
+            f"{typed} {first['input']!r} is refused: {first['msg'].lower()}; give it another value."
+        ) from cause
 
 
 def _sentence(text: str) -> str:

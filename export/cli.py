@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from bandloom.export.predict.options import PredictOptions
+from bandloom.options import fills
+
 bundle = typer.Typer(help="Verify or inspect a bundle.", no_args_is_help=True, add_completion=False)
 
 BundlePath = Annotated[Path, typer.Argument(help="The bundle's folder.")]
@@ -139,41 +142,12 @@ def triton(
     typer.echo(f"{made}: start it with: tritonserver --model-repository={out}")
 
 
+@fills
 def predict(
     bundle: BundlePath,
     scenes: Annotated[list[str], typer.Argument(help="Scenes, folders of scenes, or .txt lists of them.")],
     out: Annotated[Path, typer.Option(help="MAP.tif (or .json, .csv for a classifier); a folder for several scenes.")],
-    batch: Annotated[int, typer.Option(help="Tiles an engine call.")] = 8,
-    strip_rows: Annotated[int, typer.Option(help="Tile rows held at a time.")] = 1,
-    readers: Annotated[int, typer.Option(help="Threads that read, each its own columns.")] = 1,
-    threads: Annotated[int, typer.Option(help="Threads of the engine; 0: its own choice.")] = 0,
-    cache_mb: Annotated[int, typer.Option(help="Raster block cache in MB.")] = 256,
-    precision: Annotated[str | None, typer.Option(help="fp32, fp16, bf16 or int8, where the bundle has it.")] = None,
-    runtime: Annotated[
-        str, typer.Option(help="auto, tensorrt, tensorrt-rtx, onnxruntime-cuda, openvino or onnxruntime-cpu.")
-    ] = "auto",
-    png: Annotated[bool, typer.Option("--png", help="Also write a picture.")] = False,
-    confidence: Annotated[
-        bool, typer.Option("--confidence", help="Also write the mapped class's probability.")
-    ] = False,
-    probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Also write every class's probability.")
-    ] = False,
-    embeddings: Annotated[
-        bool, typer.Option("--embeddings", help="Also write the encoder's features, one pixel a token.")
-    ] = False,
-    shift_check: Annotated[
-        bool, typer.Option("--shift-check", help="Map twice, shifted by half a tile; compare.")
-    ] = False,
-    sensor: Annotated[str | None, typer.Option(help="The scenes' sensor, where they do not say.")] = None,
-    band_order: Annotated[
-        str | None,
-        typer.Option("--band-order", help="Where files do not say: l1c, l2a, eurosat, or B02,B03,... in order."),
-    ] = None,
-    offset: Annotated[int | None, typer.Option(help="The scenes' radiometric offset, where they do not say.")] = None,
-    scale: Annotated[str | None, typer.Option(help="GAIN or GAIN,OFFSET: reflectance = GAIN * value + OFFSET.")] = None,
-    nodata: Annotated[str | None, typer.Option(help="The stored value that stands for absent, or none.")] = None,
-    bands: Annotated[str | None, typer.Option(help="The bands to read; -QA60,-AOT leaves these out.")] = None,
+    options: PredictOptions,
     change: Annotated[
         bool, typer.Option("--change", help="The two scenes are BEFORE and AFTER; also map what changed.")
     ] = False,
@@ -181,27 +155,6 @@ def predict(
 ) -> None:
     """Map whole scenes with a bundle; needs no torch."""
     from bandloom.export.predict.many_scenes import predict_scenes
-    from bandloom.export.predict.options import PredictOptions
 
-    options = PredictOptions(
-        precision=precision,
-        runtime=runtime,
-        batch=batch,
-        strip_rows=strip_rows,
-        readers=readers,
-        threads=threads,
-        cache_mb=cache_mb,
-        png=png,
-        confidence=confidence,
-        probabilities=probabilities,
-        shift_check=shift_check,
-        embeddings=embeddings,
-        sensor=sensor,
-        offset=offset,
-        scale=scale,
-        nodata=nodata,
-        bands=bands,
-        band_map=tuple(band_order.split(",")) if band_order and "," in band_order else band_order,
-    )
     for line in predict_scenes(bundle, scenes, out, options, part, change=change):
         typer.echo(line)

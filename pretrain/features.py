@@ -14,7 +14,7 @@ from bandloom.model.checkpoint import checkpoint_folder, is_public, read_record
 from bandloom.model.checkpoint import load_encoder as read_encoder
 from bandloom.sensors import Sensor
 from bandloom.shards.scenes import Scene
-from bandloom.shards.scenes.in_memory import Source, scene_opener
+from bandloom.shards.scenes.in_memory import Source, opener_of
 
 CHIP_TOKENS = 20  # tokens a side of the chips that a scene is read in, at most
 
@@ -47,7 +47,7 @@ class FrozenEncoder:
         """
         if sensor is None and isinstance(source, np.ndarray | Mapping) and len(self.sensors) == 1:
             sensor = self.sensors[0]
-        with scene_opener(source, sensor, **reading)() as scene:
+        with opener_of(source, sensor, **reading)() as scene:
             rows, columns = token_grid(self.encoder, scene)
             values = np.full((self.encoder.embed_dim, rows, columns), np.nan, np.float32)
             for y, x, features in scene_features(self.encoder, scene, batch_size):

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from bandloom.options import Only, fills
+from bandloom.shards.build.plan import BuildOptions
+
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 Out = Annotated[Path, typer.Option("--out", help="Where to write; must not exist.")]
 
@@ -38,33 +41,11 @@ def synth(
 
 
 @app.command()
+@fills
 def build(
     sources: Annotated[list[str], typer.Argument(help="Scenes, or folders of scenes.")],
     out: Out,
-    labels: Annotated[str | None, typer.Option(help="Folder of NAME.tif, path with {name}, or one file.")] = None,
-    label_set: Annotated[str | None, typer.Option(help="A shipped label set, or your own YAML.")] = None,
-    label_field: Annotated[str, typer.Option(help="The attribute or column of labels that holds the class.")] = "class",
-    label_layer: Annotated[str | None, typer.Option(help="The layer of a GeoPackage of labels.")] = None,
-    label_encoding: Annotated[str | None, typer.Option(help="Of the labels' text, such as gbk.")] = None,
-    label_nodata: Annotated[str | None, typer.Option(help="Value of label rasters without a label; or none.")] = None,
-    overlap: Annotated[str, typer.Option(help="Which of two label polygons counts: last, first, or error.")] = "last",
-    all_touched: Annotated[bool, typer.Option("--all-touched", help="Label every pixel polygons touch.")] = False,
-    captions: Annotated[str | None, typer.Option(help="CSV: caption, and key, scene, or lon and lat.")] = None,
-    class_folders: Annotated[bool, typer.Option("--class-folders", help="SOURCE/CLASS/chip.tif.")] = False,
-    side: Annotated[int, typer.Option(help="Side of a sample in pixels of 10 m, a multiple of 6.")] = 240,
-    sensor: Annotated[str | None, typer.Option(help="Sensor name or YAML; else recognised by its bands.")] = None,
-    band_order: Annotated[str | None, typer.Option(help="l1c, l2a, eurosat, or names with commas.")] = None,
-    offset: Annotated[int | None, typer.Option(help="0 or -1000, when the files do not say.")] = None,
-    scale: Annotated[str | None, typer.Option(help="GAIN or GAIN,OFFSET: reflectance = GAIN * value + OFFSET.")] = None,
-    nodata: Annotated[str | None, typer.Option(help="The stored value that stands for absent, or none.")] = None,
-    bands: Annotated[
-        str | None, typer.Option(help="The bands to read, with commas; -QA60,-AOT leaves these out.")
-    ] = None,
-    codec: Annotated[str, typer.Option(help="speed, default or archive.")] = "default",
-    min_valid: Annotated[float, typer.Option(help="Leave out samples with this share measured, or less.")] = 0.0,
-    max_cloud: Annotated[float, typer.Option(help="Leave out samples with more cloud.")] = 1.0,
-    split: Annotated[str | None, typer.Option(help="Put all into train, val or test; else by geography.")] = None,
-    atmosphere: Annotated[str, typer.Option(help="none, dos1 or cost: take path light out of level 1.")] = "none",
+    options: BuildOptions,
     workers: Annotated[int, typer.Option(help="Processes.")] = 1,
     part: Annotated[str, typer.Option(help="I/N: build part I of N, counted from 1; then finalize.")] = "",
 ) -> None:
@@ -72,32 +53,7 @@ def build(
     from bandloom.console import logger
     from bandloom.shards.build.build import build as run_build
     from bandloom.shards.build.build import parse_part
-    from bandloom.shards.build.plan import BuildOptions
 
-    options = BuildOptions(
-        side,
-        sensor,
-        band_order,
-        offset,
-        labels,
-        label_set,
-        class_folders,
-        codec,  # pyright: ignore
-        min_valid,
-        max_cloud,
-        split,
-        atmosphere,
-        label_field,
-        captions,
-        label_layer,
-        label_encoding,
-        label_nodata,
-        overlap,  # pyright: ignore
-        all_touched,
-        scale,
-        nodata,
-        bands,
-    )
     run_build(sources, out, options, part=parse_part(part), workers=workers, finish=not part)
     if not part:
         logger.info("%s", describe(out))
@@ -121,31 +77,23 @@ def finalize(
 
 
 @app.command()
+@fills
 def plan(
     sources: Annotated[list[str], typer.Argument(help="Scenes, or folders of scenes.")],
-    side: Annotated[int, typer.Option(help="Side of a sample in pixels of 10 m, a multiple of 6.")] = 240,
-    sensor: Annotated[str | None, typer.Option(help="Sensor name or YAML; else recognised by its bands.")] = None,
-    band_order: Annotated[str | None, typer.Option(help="l1c, l2a, eurosat, or names with commas.")] = None,
-    offset: Annotated[int | None, typer.Option(help="0 or -1000, when the files do not say.")] = None,
-    scale: Annotated[str | None, typer.Option(help="GAIN or GAIN,OFFSET: reflectance = GAIN * value + OFFSET.")] = None,
-    nodata: Annotated[str | None, typer.Option(help="The stored value that stands for absent, or none.")] = None,
-    bands: Annotated[
-        str | None, typer.Option(help="The bands to read, with commas; -QA60,-AOT leaves these out.")
-    ] = None,
-    class_folders: Annotated[bool, typer.Option("--class-folders", help="SOURCE/CLASS/chip.tif.")] = False,
+    options: Annotated[
+        BuildOptions,
+        Only("side_px", "sensor", "band_order", "offset", "scale", "nodata", "bands", "class_folders"),
+    ],
 ) -> None:
     """Open every scene and say what a build would make of it, and which scenes it cannot use; writes nothing."""
     from bandloom.console import console
-    from bandloom.shards.build.plan import BuildOptions, make_plan
+    from bandloom.shards.build.plan import make_plan
 
-    options = BuildOptions(
-        side, sensor, band_order, offset, class_folders=class_folders, scale=scale, nodata=nodata, bands=bands
-    )
     made = make_plan(sources, options, thorough=True)
     raw_bytes = sum(made.samples) * made.sample_bytes
     console.print(
-        f"{len(made.sources)} scenes, {sum(made.samples)} samples of {side} px in {len(made.units)} units of work;"
-        f" {raw_bytes / 1e9:.2f} GB raw, about {raw_bytes / 1e9 / 1.6:.2f} GB as shards"
+        f"{len(made.sources)} scenes, {sum(made.samples)} samples of {options.side_px} px in {len(made.units)} units of"
+        f" work; {raw_bytes / 1e9:.2f} GB raw, about {raw_bytes / 1e9 / 1.6:.2f} GB as shards"
     )
     for index, reason in made.failures.items():
         console.print(f"cannot be used: {made.sources[index].path}: {reason}", markup=False)

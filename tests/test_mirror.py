@@ -24,6 +24,7 @@ WHOLE = {
     "export/serve/test_load.py": "sixteen clients at once",
     "export/serve/test_schema.py": "requests drawn from the published interface",
     "view/test_first_tile.py": "opens the map of a whole granule",
+    "bandloom/test_completion.py": "asks the command line as shells do",
     "slurm/test_array_drills.py": "array jobs on a real Slurm",
     "slurm/test_bare_srun.py": "several processes on a real Slurm that know nothing of each other",
     "slurm/test_user_lines.py": "a profile's own lines on a real Slurm",

@@ -13,14 +13,14 @@ from bandloom.export.bundle.answers import probabilities, thresholds
 from bandloom.export.bundle.bundle import read_bundle
 from bandloom.export.bundle.record import Contract
 from bandloom.export.bundle.tiling import MAP_PIXEL_M
-from bandloom.export.predict.options import PredictOptions
+from bandloom.export.predict.options import PredictOptions, scene_opener
 from bandloom.export.predict.scene_mapper import SceneMapper, check_sensor
 from bandloom.export.predict.tile_table import classify_tiles
 from bandloom.export.predict.two_dates import open_two_dates
 from bandloom.export.runtimes.onnx_runner import Runner
 from bandloom.export.runtimes.verify import verify
 from bandloom.label_set import LabelSet
-from bandloom.shards.scenes.in_memory import Source, scene_opener
+from bandloom.shards.scenes.in_memory import Source, opener_of
 
 if TYPE_CHECKING:
     from rasterio.crs import CRS
@@ -119,8 +119,8 @@ def predict_arrays(
 
 def _opener(source: Source, contract: Contract, options: PredictOptions) -> Callable[[], "Scene"]:
     if isinstance(source, str | Path):
-        return scene_opener(source, options.sensor, band_map=options.band_map, offset=options.offset)
-    return scene_opener(source, options.sensor or contract.get_sensor())
+        return scene_opener(str(source), options)
+    return opener_of(source, options.sensor or contract.get_sensor())
 
 
 def _map(

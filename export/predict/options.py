@@ -3,12 +3,14 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from bandloom.config import Config
 from bandloom.export.predict.scene_mapper import Pace
+from bandloom.options import Option
+from bandloom.shards.scenes.options import Bands, Nodata, Offset, Scale, SensorName
 
 if TYPE_CHECKING:
     from bandloom.shards.scenes import Scene
@@ -21,26 +23,38 @@ FLAGS = {"band_map": "--band-order"}  # where an option is not called as its fie
 class PredictOptions(Config):
     """How a scene is read and run; only the precision and what the scene is taken for change the numbers."""
 
-    precision: str | None = Field(default=None, description="which model of the bundle; null is its first")
-    runtime: str = Field(default="auto", description="auto, or the one runtime that will do")
     batch: int = Field(default=8, gt=0, description="tiles an engine call")
     strip_rows: int = Field(default=1, gt=0, description="tile rows held at a time")
     readers: int = Field(default=1, gt=0, description="threads that read, each its own columns")
-    threads: int = Field(default=0, ge=0, description="threads of the engine; 0 leaves it to the runtime")
-    cache_mb: int = Field(default=256, gt=0, description="raster block cache; should hold one row of a file's blocks")
+    threads: int = Field(default=0, ge=0, description="threads of the engine; 0: its own choice")
+    cache_mb: int = Field(
+        default=256, gt=0, description="raster block cache in MB; should hold a row of a file's blocks"
+    )
+    precision: str | None = Field(
+        default=None, description="precision of the model: fp32, fp16, bf16 or int8; by default the bundle's first"
+    )
+    runtime: str = Field(
+        default="auto",
+        description="runtime: auto, tensorrt, tensorrt-rtx, onnxruntime-cuda, openvino or onnxruntime-cpu",
+    )
     png: bool = Field(default=False, description="also write a picture of the map")
     confidence: bool = Field(default=False, description="also write the probability of the mapped class, in percent")
     probabilities: bool = Field(default=False, description="also write the probability of every class, in percent")
     embeddings: bool = Field(default=False, description="also write the encoder's features, one pixel a token")
     shift_check: bool = Field(default=False, description="map twice, tiles shifted by half, and say how much differs")
-    sensor: str | None = Field(default=None, description="the scene's sensor, where the scene does not say")
-    band_map: tuple[str, ...] | str | None = Field(
-        default=None, description="the scene's bands in file order, or its name"
-    )
-    offset: int | None = Field(default=None, description="the scene's radiometric offset, where the scene does not say")
-    scale: str | None = Field(default=None, description="GAIN or GAIN,OFFSET from the scene's values to reflectance")
-    nodata: str | None = Field(default=None, description="the scene's value that stands for absent, or none")
-    bands: str | None = Field(default=None, description="the scene's bands to read; with a minus each, to leave out")
+    sensor: SensorName = None
+    band_map: Annotated[
+        tuple[str, ...] | str | None,
+        Option(
+            "Order of bands, where files do not say: l1c, l2a, eurosat, or B02,B03,... in order.",
+            "--band-order",
+            parse=lambda text: tuple(text.split(",")) if "," in text else text,
+        ),
+    ] = None
+    offset: Offset = None
+    scale: Scale = None
+    nodata: Nodata = None
+    bands: Bands = None
 
     @property
     def pace(self) -> Pace:

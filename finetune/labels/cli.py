@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from bandloom.options import Only, Renamed, fills
+from bandloom.shards.labels.reading import LabelReading
+from bandloom.shards.scenes.options import SceneOptions
+
 if TYPE_CHECKING:
     from bandloom.finetune.labels.prepare import Form, Request
-    from bandloom.shards.labels.reading import LabelReading, Overlap
-    from bandloom.shards.scenes.options import SceneOptions
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -17,23 +19,8 @@ Source = Annotated[Path, typer.Argument(help="Chips (a folder or a CSV), or the 
 FormOption = Annotated[str, typer.Option(help="folders, table, bigearthnet, mask, polygons or points.")]
 LabelSetOption = Annotated[str, typer.Option(help="A shipped label set, or your own YAML.")]
 LabelsOption = Annotated[Path | None, typer.Option(help="The mask, polygons or points.")]
-Attribute = Annotated[
-    str, typer.Option("--attribute", "--label-field", help="Attribute or column that names the class.")
-]
-Layer = Annotated[str | None, typer.Option("--layer", "--label-layer", help="The layer of a GeoPackage.")]
-Encoding = Annotated[str | None, typer.Option("--encoding", "--label-encoding", help="Of the text, such as gbk.")]
-Nodata = Annotated[
-    str | None, typer.Option("--nodata", "--label-nodata", help="Value of a mask without a label; or none.")
-]
-OverlapOption = Annotated[str, typer.Option(help="Which of two polygons wins: last, first, or error.")]
-AllTouched = Annotated[bool, typer.Option("--all-touched", help="Polygons label every pixel they touch.")]
-SensorOption = Annotated[str | None, typer.Option(help="Sensor name or YAML; else recognised by its bands.")]
-BandOrder = Annotated[str | None, typer.Option(help="l1c, l2a, eurosat, or names with commas.")]
 Several = Annotated[bool, typer.Option("--several", help="bigearthnet: keep all classes of a patch (multilabel).")]
-Offset = Annotated[int | None, typer.Option(help="0 or -1000, when the files do not say.")]
-Scale = Annotated[str | None, typer.Option(help="GAIN or GAIN,OFFSET: reflectance = GAIN * value + OFFSET.")]
-SceneNodata = Annotated[str | None, typer.Option(help="The scene's value that stands for absent, or none.")]
-Bands = Annotated[str | None, typer.Option(help="The bands to read, with commas; -QA60,-AOT leaves these out.")]
+Told = Annotated[SceneOptions, Renamed(nodata="--scene-nodata")]
 
 
 @app.callback()
@@ -62,34 +49,21 @@ def examples(out: Annotated[Path, typer.Option("--out", help="Folder to write; m
 
 
 @app.command()
+@fills
 def check(
     source: Source,
     form: FormOption,
     label_set: LabelSetOption,
+    reading: LabelReading,
+    told: Told,
     labels: LabelsOption = None,
-    attribute: Attribute = "class",
-    layer: Layer = None,
-    encoding: Encoding = None,
-    nodata: Nodata = None,
-    overlap: OverlapOption = "last",
-    all_touched: AllTouched = False,
-    sensor: SensorOption = None,
-    band_order: BandOrder = None,
-    offset: Offset = None,
-    scale: Scale = None,
-    scene_nodata: SceneNodata = None,
-    bands: Bands = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Check the bands against this checkpoint.")] = None,
     report: Annotated[str, typer.Option(help="text or json.")] = "text",
     several: Several = False,
 ) -> None:
     """List every problem at once; exit code 2 when one of them stops a preparation."""
     from bandloom.finetune.labels.prepare import examine, slots_of_checkpoint
-    from bandloom.shards.labels.reading import LabelReading
-    from bandloom.shards.scenes.options import SceneOptions
 
-    reading = LabelReading(attribute, layer, encoding, nodata, cast("Overlap", overlap), all_touched)
-    told = SceneOptions(sensor, band_order, offset, scale, scene_nodata, bands)
     request = _request(source, form, label_set, labels, reading, told, several)
     found = examine(request, slots_of_checkpoint(checkpoint) if checkpoint else None).problems
     if report == "json":
@@ -104,34 +78,21 @@ def check(
 
 
 @app.command()
+@fills
 def prepare(
     source: Source,
     form: FormOption,
     label_set: LabelSetOption,
     out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
+    reading: LabelReading,
+    told: Told,
     labels: LabelsOption = None,
-    attribute: Attribute = "class",
-    layer: Layer = None,
-    encoding: Encoding = None,
-    nodata: Nodata = None,
-    overlap: OverlapOption = "last",
-    all_touched: AllTouched = False,
-    sensor: SensorOption = None,
-    band_order: BandOrder = None,
-    offset: Offset = None,
-    scale: Scale = None,
-    scene_nodata: SceneNodata = None,
-    bands: Bands = None,
     several: Several = False,
 ) -> None:
     """Write labels in the form that `bandloom shards build` takes, and print that command."""
     from bandloom.finetune.labels.prepare import build_command
     from bandloom.finetune.labels.prepare import prepare as run
-    from bandloom.shards.labels.reading import LabelReading
-    from bandloom.shards.scenes.options import SceneOptions
 
-    reading = LabelReading(attribute, layer, encoding, nodata, cast("Overlap", overlap), all_touched)
-    told = SceneOptions(sensor, band_order, offset, scale, scene_nodata, bands)
     request = _request(source, form, label_set, labels, reading, told, several)
     manifest = run(request, out)
     for warning in manifest["warnings"]:
@@ -144,20 +105,20 @@ def prepare(
 
 
 @app.command(name="map")
+@fills
 def map_labels(
     raster: Annotated[Path, typer.Argument(help="A label raster in the codes of --from.")],
     source: Annotated[str, typer.Option("--from", help="The label set it is in.")],
     target: Annotated[str, typer.Option("--to", help="The label set to write.")],
     out: Annotated[Path, typer.Option("--out", help="Raster to write; must not exist.")],
+    reading: Annotated[LabelReading, Only("nodata")],
     mapping: Annotated[Path | None, typer.Option(help="Your own CSV: from,to,lossy.")] = None,
-    nodata: Nodata = None,
 ) -> None:
     """Translate a label raster to another label set; what has no counterpart becomes 255 and is counted."""
     from bandloom.finetune.labels.raster_map import map_raster
     from bandloom.label_mapping import get_mapping
-    from bandloom.shards.labels.reading import LabelReading
 
-    found = map_raster(raster, out, get_mapping(source, target, mapping), LabelReading(nodata=nodata))
+    found = map_raster(raster, out, get_mapping(source, target, mapping), reading)
     for name, count in found.lost.items():
         typer.echo(f"warning: {count} pixels of {name!r} have no class in {target} and are left unlabelled")
     if found.lossy:
@@ -171,8 +132,8 @@ def _request(
     form: str,
     label_set: str,
     labels: Path | None,
-    reading: "LabelReading",
-    told: "SceneOptions",
+    reading: LabelReading,
+    told: SceneOptions,
     several: bool = False,
 ) -> "Request":
     from typing import get_args

@@ -6,10 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from bandloom.errors import BandloomError, LabelError, ShardError
 from bandloom.label_set import LabelSet
+from bandloom.options import Option
 from bandloom.sensors import get_sensor
 from bandloom.shards.build.captions import read_captions
 from bandloom.shards.build.cutting import check_side, count_cuts
@@ -19,6 +20,7 @@ from bandloom.shards.labels.reading import LabelReading, Overlap
 from bandloom.shards.scenes import Scene, SceneOptions, open_scene
 from bandloom.shards.scenes.checksums import at_a_glance
 from bandloom.shards.scenes.corrected import CorrectedScene
+from bandloom.shards.scenes.options import Bands, Nodata, Offset, Scale, SensorName
 from bandloom.shards.store.codec import CODECS, CodecName
 from bandloom.taxonomy import Taxonomy, get_taxonomy
 
@@ -30,28 +32,30 @@ TAR_SAMPLES = 1024  # and a large one is spread over tars of at most this many
 class BuildOptions:
     """How scenes become samples; all of it is written into the manifest."""
 
-    side_px: int = 240
-    sensor: str | None = None
-    band_order: str | None = None
-    offset: int | None = None
-    labels: str | None = None
-    label_set: str | None = None
-    class_folders: bool = False
-    codec: CodecName = "default"
-    min_valid: float = 0.0  # samples with this share of measured pixels or less are left out
-    max_cloud: float = 1.0
-    split: str | None = None  # all samples into this one; None: by geography
-    atmosphere: str = "none"  # or dos1, cost
-    label_field: str = LabelReading.field  # the attribute or column of labels that holds the class
-    captions: str | None = None  # a CSV of captions by sample, scene or place
-    label_layer: str | None = None
-    label_encoding: str | None = None
-    label_nodata: str | None = None
-    overlap: Overlap = LabelReading.overlap  # which of two label geometries counts where both lie
-    all_touched: bool = False  # label every pixel that a polygon touches
-    scale: str | None = None  # GAIN or GAIN,OFFSET from stored values to reflectance
-    nodata: str | None = None  # the stored value that stands for absent, or none
-    bands: str | None = None  # the bands to read; or each with a minus, those to leave out
+    side_px: Annotated[int, Option("Side of a sample in pixels of 10 m, a multiple of 6.", "--side")] = 240
+    sensor: SensorName = None
+    band_order: Annotated[
+        str | None, Option("Order of bands, where files do not say: l1c, l2a, eurosat, or names with commas.")
+    ] = None
+    offset: Offset = None
+    labels: Annotated[str | None, Option("Labels: a folder of NAME.tif, a path with {name}, or one file.")] = None
+    label_set: Annotated[str | None, Option("Label set: a shipped one by name, or your own YAML.")] = None
+    class_folders: Annotated[bool, Option("Sources are SOURCE/CLASS/chip.tif.")] = False
+    codec: Annotated[CodecName, Option("Compression of samples.")] = "default"
+    min_valid: Annotated[float, Option("Leave out samples with this share of measured pixels, or less.")] = 0.0
+    max_cloud: Annotated[float, Option("Leave out samples with a larger share of cloud.")] = 1.0
+    split: Annotated[str | None, Option("Put all samples into train, val or test; else by geography.")] = None
+    atmosphere: Annotated[str, Option("Dark-object subtraction for level 1: none, dos1 or cost.")] = "none"
+    label_field: Annotated[str, Option("Attribute or column of labels that holds the class.")] = LabelReading.field
+    captions: Annotated[str | None, Option("CSV of captions by key, scene, or lon and lat.")] = None
+    label_layer: Annotated[str | None, Option("Layer of a GeoPackage of labels.")] = None
+    label_encoding: Annotated[str | None, Option("Encoding of the labels' text, such as gbk.")] = None
+    label_nodata: Annotated[str | None, Option("Value of label rasters without a label; or none.")] = None
+    overlap: Annotated[Overlap, Option("Which of two label geometries counts where both lie.")] = LabelReading.overlap
+    all_touched: Annotated[bool, Option("Label every pixel that a polygon touches.")] = False
+    scale: Scale = None
+    nodata: Nodata = None
+    bands: Bands = None
 
     def check(self) -> None:
         """Raise a :class:`BandloomError` for an option that cannot be used."""

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Annotated, Literal, Protocol, get_args
 
 import numpy as np
 from affine import Affine
@@ -11,6 +11,7 @@ from rasterio.crs import CRS
 
 from bandloom.class_words import whole_number
 from bandloom.errors import LabelError, nearest
+from bandloom.options import Option
 from bandloom.shards.scenes import Scene, WindowM
 
 LABEL_GSD_M = 10
@@ -31,12 +32,18 @@ class LabelReading:
         all_touched: polygons label every pixel they touch, not those whose centre lies inside.
     """
 
-    field: str = "class"
-    layer: str | None = None
-    encoding: str | None = None
-    nodata: str | None = None
-    overlap: Overlap = "last"
-    all_touched: bool = False
+    field: Annotated[
+        str, Option("Attribute or column of labels that holds the class.", "--attribute", "--label-field")
+    ] = "class"
+    layer: Annotated[str | None, Option("Layer of a GeoPackage of labels.", "--layer", "--label-layer")] = None
+    encoding: Annotated[
+        str | None, Option("Encoding of the labels' text, such as gbk.", "--encoding", "--label-encoding")
+    ] = None
+    nodata: Annotated[
+        str | None, Option("Value of label rasters without a label; or none.", "--nodata", "--label-nodata")
+    ] = None
+    overlap: Annotated[Overlap, Option("Which of two label geometries counts where both lie.")] = "last"
+    all_touched: Annotated[bool, Option("Label every pixel that a polygon touches.")] = False
 
     def check(self) -> None:
         """Check what has a fixed set of values.

@@ -108,7 +108,7 @@ def array_scene(
     )
 
 
-def scene_opener(source: Source, sensor: Sensor | str | None = None, **reading: Any) -> Callable[[], Scene]:
+def opener_of(source: Source, sensor: Sensor | str | None = None, **reading: Any) -> Callable[[], Scene]:
     """Return a function that opens one more handle of a path; a scene or arrays that are given stay the caller's own.
 
     Args:

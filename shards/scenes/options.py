@@ -4,10 +4,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 from bandloom.errors import SceneError
+from bandloom.options import Option
 from bandloom.validity import NO_NODATA
 from bandloom.values import OFFSET, SCALE
+
+# what the command line says of them, wherever they are fields
+SensorName = Annotated[str | None, Option("Sensor name or YAML; else recognised by its bands.")]
+BandOrder = Annotated[
+    Sequence[str] | str | None,
+    Option(
+        "Order of bands, where files do not say: l1c, l2a, eurosat, or names with commas.", "--band-order", parse=str
+    ),
+]
+Offset = Annotated[int | None, Option("Radiometric offset, 0 or -1000, where the files do not say.")]
+Scale = Annotated[str | None, Option("GAIN or GAIN,OFFSET: reflectance = GAIN * value + OFFSET.")]
+Nodata = Annotated[str | None, Option("Stored value that stands for absent, or none.")]
+Bands = Annotated[str | None, Option("Bands to read, with commas; -QA60,-AOT leaves these out.")]
 
 
 @dataclass(frozen=True)
@@ -23,12 +38,12 @@ class SceneOptions:
         bands: the bands to read, with commas; or each with a minus, the bands to leave out.
     """
 
-    sensor: str | None = None
-    band_map: Sequence[str] | str | None = None
-    offset: int | None = None
-    scale: str | None = None
-    nodata: str | float | None = None
-    bands: str | None = None
+    sensor: SensorName = None
+    band_map: BandOrder = None
+    offset: Offset = None
+    scale: Scale = None
+    nodata: Annotated[str | float | None, Option("Stored value that stands for absent, or none.", parse=str)] = None
+    bands: Bands = None
 
     def check(self) -> None:
         """Raise a :class:`SceneError` for an option that cannot be used."""

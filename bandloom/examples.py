@@ -1,0 +1,185 @@
+"""Two examples for the end of every verb's help. A test parses all of them and runs those that are cheap."""
+
+from typing import Any
+
+EXAMPLES: dict[str, tuple[str, str]] = {
+    "demo": ("bandloom demo --quick", "bandloom demo --out demo"),
+    "doctor": ("bandloom doctor", "bandloom doctor --gpu --bundle landcover.bundle"),
+    "shards": ("bandloom shards build scenes --out shards", "bandloom shards info shards"),
+    "shards synth": (
+        "bandloom shards synth --out data --scenes 2 --size 240",
+        "bandloom shards synth --out chips --scenes 2 --size 240 --chips 24",
+    ),
+    "shards build": (
+        "bandloom shards build data/scenes --labels data/labels --label-set data/label_set.yaml --out shards",
+        "bandloom shards build chips/chips --class-folders --label-set chips/label_set.yaml --side 24 --out small",
+    ),
+    "shards finalize": (
+        "bandloom shards finalize shards",
+        "bandloom shards finalize /shared/shards",
+    ),
+    "shards plan": (
+        "bandloom shards plan data/scenes",
+        "bandloom shards plan data/scenes --side 120 --sensor sentinel2-l1c",
+    ),
+    "shards verify": ("bandloom shards verify shards", "bandloom shards verify shards --deep"),
+    "shards stats": ("bandloom shards stats shards", "bandloom shards stats shards --split test"),
+    "shards info": ("bandloom shards info shards", "bandloom shards info s3://bucket/shards"),
+    "shards fetch": (
+        "bandloom shards fetch --out scenes --bbox 100.4,13.6,100.7,13.9 --dates 2024-01-01/2024-02-01 --dry-run",
+        "bandloom shards fetch --out scenes --bbox 100.4,13.6,100.7,13.9 --dates 2024-01-01/2024-02-01 --max-cloud 10",
+    ),
+    "shards show": ("bandloom shards show shards", "bandloom shards show shards 0 --png sample.png"),
+    "shards repack": (
+        "bandloom shards repack shards --out archive --codec archive",
+        "bandloom shards repack shards --out fast --codec speed",
+    ),
+    "pretrain": (
+        "bandloom pretrain laptop.yaml shards=shards --out runs/encoder --dry-run",
+        "bandloom pretrain --resume runs/encoder",
+    ),
+    "embed": (
+        "bandloom embed runs/encoder/checkpoint scene --out embeddings.tif",
+        "bandloom embed runs/encoder/checkpoint shards --out embeddings.parquet",
+    ),
+    "finetune": (
+        "bandloom finetune my.yaml --out runs/landcover",
+        "bandloom finetune my.yaml checkpoint=runs/encoder mode=lora --out runs/better",
+    ),
+    "probe": (
+        "bandloom probe my.yaml checkpoint=runs/encoder --out runs/probe",
+        "bandloom probe my.yaml checkpoint=runs/encoder --few-shot",
+    ),
+    "baselines": (
+        "bandloom baselines my.yaml --out runs/baselines",
+        "bandloom baselines my.yaml --only majority,pixel-rf",
+    ),
+    "evaluate": (
+        "bandloom evaluate runs/landcover shards --out scores",
+        "bandloom evaluate runs/landcover other_shards --ground all --out scores-elsewhere",
+    ),
+    "labels": (
+        "bandloom labels list",
+        "bandloom labels check scene --form polygons --labels polygons.geojson --label-set classes.yaml",
+    ),
+    "labels list": ("bandloom labels list", "bandloom labels list --help"),
+    "labels examples": ("bandloom labels examples --out forms", "bandloom labels examples --out /tmp/forms"),
+    "labels check": (
+        "bandloom labels check scene --form mask --labels mask.tif --label-set data/label_set.yaml",
+        "bandloom labels check chips/chips --form folders --label-set chips/label_set.yaml --report json",
+    ),
+    "labels prepare": (
+        "bandloom labels prepare scene --form mask --labels mask.tif --label-set data/label_set.yaml --out mine",
+        "bandloom labels prepare chips/chips --form folders --label-set chips/label_set.yaml --out mine-chips",
+    ),
+    "labels map": (
+        "bandloom labels map worldcover.tif --from worldcover11 --to dynamicworld9 --out labels.tif",
+        "bandloom labels map mine.tif --from mine.yaml --to worldcover11 --mapping mine.csv --out labels.tif",
+    ),
+    "align": (
+        "bandloom align my.yaml shards=shards checkpoint=runs/encoder --out runs/words",
+        "bandloom align my.yaml --out runs/words --from-scratch",
+    ),
+    "zeroshot": (
+        "bandloom zeroshot runs/words --classes river,wetland --images scene --out classes.csv",
+        "bandloom zeroshot runs/words --classes river,wetland --bake runs/river-or-wetland",
+    ),
+    "search": (
+        "bandloom search runs/words --images shards --index shards.parquet",
+        'bandloom search runs/words --index shards.parquet --query "houses beside a lake" --out found',
+    ),
+    "caption": (
+        "bandloom caption train my.yaml language.model=models/small --out runs/caption",
+        "bandloom caption generate runs/caption --images scene",
+    ),
+    "caption train": (
+        "bandloom caption train my.yaml language.model=models/small --out runs/caption",
+        "bandloom caption train my.yaml trainer.steps=2000 --from-scratch",
+    ),
+    "caption generate": (
+        "bandloom caption generate runs/caption --images scene",
+        'bandloom caption generate runs/caption --images scene --question "Is there water?" --out answers.jsonl',
+    ),
+    "export": (
+        "bandloom export runs/landcover --out landcover.bundle",
+        "bandloom export runs/landcover --out small.bundle --precision fp32,int8 --embeddings",
+    ),
+    "bundle": ("bandloom bundle verify landcover.bundle", "bandloom bundle inspect landcover.bundle"),
+    "bundle verify": ("bandloom bundle verify landcover.bundle", "bandloom bundle verify /models/landcover.bundle"),
+    "bundle inspect": ("bandloom bundle inspect landcover.bundle", "bandloom bundle inspect /models/landcover.bundle"),
+    "bundle build": (
+        "bandloom bundle build landcover.bundle",
+        "bandloom bundle build landcover.bundle --backend tensorrt-rtx --compute-capability sm_86,sm_89",
+    ),
+    "bundle prune": (
+        "bandloom bundle prune landcover.bundle --out cpu.bundle --for cpu",
+        "bandloom bundle prune landcover.bundle --out h100.bundle --for sm_90",
+    ),
+    "bundle triton": (
+        "bandloom bundle triton landcover.bundle models",
+        "bandloom bundle triton landcover.bundle models-fp32 --precision fp32",
+    ),
+    "predict": (
+        "bandloom predict landcover.bundle scene --out map.tif --png",
+        "bandloom predict landcover.bundle data/scenes --out maps --confidence --threads 2",
+    ),
+    "serve": (
+        "bandloom serve landcover.bundle",
+        "bandloom serve landcover.bundle --port 0 --layer landcover=map.tif --limit upload_mb=64",
+    ),
+    "encoder": ("bandloom encoder list", "bandloom encoder show galileo"),
+    "encoder list": ("bandloom encoder list", "bandloom encoder list --help"),
+    "encoder show": ("bandloom encoder show galileo", "bandloom encoder show --help"),
+    "encoder fetch": (
+        "bandloom encoder fetch galileo-nano --to galileo-nano",
+        "bandloom encoder fetch galileo-nano --to galileo-nano --yes",
+    ),
+    "encoder check": ("bandloom encoder check galileo-nano", "bandloom encoder check /models/galileo-nano"),
+    "encoder import": (
+        "bandloom encoder import galileo-nano --to encoders/galileo-nano",
+        "bandloom encoder import galileo-nano --to encoders/galileo-june --month 6",
+    ),
+    "checkpoint": (
+        "bandloom checkpoint push runs/encoder me/encoder --licence apache-2.0 --data-licence 'Copernicus data'",
+        "bandloom checkpoint push --help",
+    ),
+    "checkpoint push": (
+        "bandloom checkpoint push runs/encoder me/encoder --licence apache-2.0 --data-licence 'Copernicus data'",
+        "bandloom checkpoint push runs/encoder me/encoder --licence apache-2.0 --data-licence 'Copernicus data' --send",
+    ),
+    "view": ("bandloom view map.tif --scene scene", "bandloom view map.tif --scene scene --export map.html"),
+    "report": (
+        "bandloom report shards --out shards-report.html",
+        "bandloom report runs/landcover runs/better --out side-by-side.html",
+    ),
+    "slurm": (
+        "bandloom slurm submit runs/encoder mae.yaml --profile my --nodes 4",
+        "bandloom slurm status runs/encoder",
+    ),
+    "slurm submit": (
+        "bandloom slurm submit runs/encoder mae.yaml --profile my --nodes 4 --time 24h",
+        "bandloom slurm submit runs/landcover my.yaml trainer.steps=2000 --verb finetune --dry-run",
+    ),
+    "slurm status": ("bandloom slurm status runs/encoder", "bandloom slurm status --json"),
+    "slurm logs": ("bandloom slurm logs runs/encoder -f", "bandloom slurm logs runs/encoder --rank 3"),
+    "slurm stop": ("bandloom slurm stop runs/encoder", "bandloom slurm stop /shared/runs/encoder"),
+    "slurm resume": ("bandloom slurm resume runs/encoder", "bandloom slurm resume runs/encoder --nodes 8"),
+    "slurm check": ("bandloom slurm check --profile my", "bandloom slurm check --profile my --nodes 8 --wait 30m"),
+    "slurm array": (
+        "bandloom slurm array --parts 16 --profile plain shards build scenes --out shards",
+        "bandloom slurm array --parts 4 --at-once 2 --dry-run predict landcover.bundle scenes.txt --out maps",
+    ),
+}
+
+
+def add_examples(command: Any, path: str) -> None:
+    """Put the examples of a command, and of those inside it, at the end of their help.
+
+    Args:
+        command: a click command or group.
+        path: what is typed for it after ``bandloom``.
+    """
+    if path in EXAMPLES:
+        command.epilog = "\n\n".join(("Examples:", *EXAMPLES[path]))
+    for name, inner in getattr(command, "commands", {}).items():
+        add_examples(inner, f"{path} {name}")
