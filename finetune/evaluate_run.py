@@ -91,7 +91,7 @@ def check_classes(model: TaskModel, data: TaskData) -> None:
         )
 
 
-def _split(ground: Ground, config: dict[str, Any], shards: Any, model: TaskModel, folder: Path) -> Split:
+def _split(ground: Ground, config: dict[str, Any], shards: ShardSet, model: TaskModel, folder: Path) -> Split:
     if ground == "all":
         return SampleSplit("all", {entry.key: TEST for entry in shards.entries if entry.sensor == model.sensor.name})
     if not config:

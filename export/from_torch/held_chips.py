@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from bandloom.export.bundle.native_groups import Groups
 from bandloom.export.bundle.record import Contract
 from bandloom.label_set import IGNORE_INDEX
 from bandloom.values import NODATA, SATURATED, reflectance_to_dn
+
+if TYPE_CHECKING:
+    from bandloom.shards.read.shard_set import ShardSet
 
 HELD = 32  # windows that every precision of a map's model is measured on
 HELD_CHIPS = 256  # of a model with one answer a chip: its score may fall by half a point, so one chip must be less
@@ -138,7 +141,7 @@ def _unlabelled(contract: Contract, ground: Ground, roles: Sequence[str], count:
     return None
 
 
-def _read(contract: Contract, shards: Any, picked: list[int], source: str) -> Chips:
+def _read(contract: Contract, shards: "ShardSet", picked: list[int], source: str) -> Chips:
     from bandloom.finetune.data.own_bands import own_bands
 
     sensor = contract.get_sensor()

@@ -11,12 +11,13 @@ from bandloom.console import table
 from bandloom.finetune.captioner.model import IGNORED, Captioner
 from bandloom.finetune.captioner.pairs import Exchange, Pairs
 from bandloom.finetune.text.samples import middle
+from bandloom.shards.read.shard_set import ShardSet
 
 CAPTION, SHOWN = "caption", 8
 
 
 def answer_report(
-    model: Captioner, shards: Any, test: np.ndarray, pairs: Pairs, train: np.ndarray, most: int
+    model: Captioner, shards: ShardSet, test: np.ndarray, pairs: Pairs, train: np.ndarray, most: int
 ) -> dict[str, Any]:
     """Return what ``metrics.json`` holds, on at most ``most`` test exchanges.
 
@@ -82,7 +83,7 @@ class _Commonest:
 
 
 @torch.no_grad()
-def _one(model: Captioner, shards: Any, index: int, each: Exchange, *, speak: bool = True) -> tuple[str, float]:
+def _one(model: Captioner, shards: ShardSet, index: int, each: Exchange, *, speak: bool = True) -> tuple[str, float]:
     """Return what the model says to a prompt, and its loss of the true answer."""
     device = next(model.project.parameters()).device
     groups = {

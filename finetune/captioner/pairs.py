@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from bandloom.finetune.captioner.config import CaptionerConfig
 from bandloom.finetune.data.split_choice import scene_of
 from bandloom.finetune.text.captions.captions import make_captions
 from bandloom.finetune.text.captions.directions import without_directions
+from bandloom.shards.read.shard_set import ShardSet
 from bandloom.training.device_batch import rng_of
 
 PURPOSE_PAIRS = 202
@@ -40,7 +40,7 @@ class Pairs:
         return own[int(rng_of(draw, PURPOSE_PAIRS).integers(len(own)))]
 
 
-def make_pairs(config: CaptionerConfig, shards: Any, indices: np.ndarray) -> Pairs:
+def make_pairs(config: CaptionerConfig, shards: ShardSet, indices: np.ndarray) -> Pairs:
     """Collect the exchanges of samples.
 
     Raises:

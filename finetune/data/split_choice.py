@@ -22,13 +22,14 @@ from bandloom.finetune.data.splits import (
     ordered_split,
 )
 from bandloom.sensors import Sensor
+from bandloom.shards.read.shard_set import ShardSet
 
 BLOCK_SIDES_M = (9600, 4800, 2400, 1200, 600, 300)
 FEWEST_TEST_BLOCKS = 3  # an interval by blocks needs some
 LOOKED_AT = 200  # samples from which the side of a block is chosen
 
 
-def make_split(config: SplitConfig, shards: Any, kind: type[TaskData], sensor: Sensor) -> Split:
+def make_split(config: SplitConfig, shards: ShardSet, kind: type[TaskData], sensor: Sensor) -> Split:
     """Return the split that the config names.
 
     Args:
@@ -58,7 +59,7 @@ def scene_of(key: str) -> str:
     return re.sub(r"_r\d+_c\d+$", "", key)
 
 
-def _blocks(config: SplitConfig, shards: Any, kind: type[TaskData], sensor: Sensor) -> BlockSplit:
+def _blocks(config: SplitConfig, shards: ShardSet, kind: type[TaskData], sensor: Sensor) -> BlockSplit:
     """Return the largest blocks that give every role its share and every class a place in training and test."""
     if config.block_m is not None:
         return _block_split(config, config.block_m)
@@ -76,7 +77,9 @@ def _blocks(config: SplitConfig, shards: Any, kind: type[TaskData], sensor: Sens
     return some or _block_split(config, BLOCK_SIDES_M[-1])
 
 
-def _what_it_gives(shards: Any, kind: type[TaskData], split: BlockSplit, sensor: Sensor) -> tuple[np.ndarray, bool]:
+def _what_it_gives(
+    shards: ShardSet, kind: type[TaskData], split: BlockSplit, sensor: Sensor
+) -> tuple[np.ndarray, bool]:
     """Return each role's share of the labels looked at, and whether every class is in training and test."""
     surveyed = kind.surveyed()
     if surveyed is None:
@@ -91,7 +94,7 @@ def _what_it_gives(shards: Any, kind: type[TaskData], split: BlockSplit, sensor:
     return counts.sum(1) / max(counts.sum(), 1), everywhere
 
 
-def _shares_of_chips(shards: Any, split: BlockSplit, sensor: Sensor) -> np.ndarray:
+def _shares_of_chips(shards: ShardSet, split: BlockSplit, sensor: Sensor) -> np.ndarray:
     entries = [entry for entry in shards.entries if entry.sensor == sensor.name]
     some = entries[:: max(1, len(entries) // LOOKED_AT)]
     roles = np.array([extent_role(split, entry, int(entry.side_px)) for entry in some])
@@ -134,7 +137,7 @@ def _grouped(config: SplitConfig, entries: Sequence[Any]) -> Split:
 class _Subset:
     """At most :data:`LOOKED_AT` labelled samples of a shard set, spread evenly, each read once."""
 
-    def __init__(self, shards: Any, kind: type[TaskData]) -> None:
+    def __init__(self, shards: ShardSet, kind: type[TaskData]) -> None:
         labelled = [i for i, entry in enumerate(shards.entries) if kind.usable(entry)]
         picked = np.unique(np.linspace(0, len(labelled) - 1, min(LOOKED_AT, len(labelled))).astype(int))
         self._indices = [labelled[i] for i in picked]

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,12 +14,13 @@ from bandloom.finetune.text.captions.captions import place_of, time_of
 from bandloom.finetune.text.captions.sentences_of_ground import metadata_caption
 from bandloom.finetune.text.text_model.sources import FileSource, TextSource
 from bandloom.finetune.text.text_model.vectors import KeptVectors
+from bandloom.shards.read.shard_set import ShardSet
 
 MOST_SENTENCES = 8  # a report's further sentences are averaged into its last vector
 _ENDS = ".!?;"
 
 
-def read_context(config: ContextConfig, shards: Any, indices: Sequence[int]) -> list[str]:
+def read_context(config: ContextConfig, shards: ShardSet, indices: Sequence[int]) -> list[str]:
     """Return the context of each sample, empty where there is none.
 
     Raises:

@@ -14,6 +14,7 @@ from bandloom.finetune.text.few_shot import SHOTS, choose, few_shot
 from bandloom.finetune.text.retrieval import retrieval
 from bandloom.finetune.text.samples import image_batches
 from bandloom.finetune.text.word_scores import three_numbers
+from bandloom.shards.read.shard_set import ShardSet
 
 if TYPE_CHECKING:
     from bandloom.finetune.text.setting import Alignment
@@ -24,7 +25,7 @@ MOST_QUERIES = 2000
 
 
 @torch.no_grad()
-def image_vectors(aligned: Aligned, shards: Any, indices: np.ndarray) -> np.ndarray:
+def image_vectors(aligned: Aligned, shards: ShardSet, indices: np.ndarray) -> np.ndarray:
     """Return the unit vectors of samples, ``(N, D)`` float32."""
     device = aligned.model.log_scale.device
     parts = [

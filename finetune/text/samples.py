@@ -11,13 +11,14 @@ from bandloom.errors import ConfigError, ShardError
 from bandloom.finetune.data.split_config import SplitConfig
 from bandloom.finetune.data.splits import BUFFER, PIXEL_M, TEST, TRAIN, BlockSplit, Split, extent_role, given_split
 from bandloom.finetune.text.model import AlignModel
+from bandloom.shards.read.shard_set import ShardSet
 
 BLOCK_SIDES_M = (9600, 4800, 2400, 1200, 600, 300)
 ALIGN_PX = 6  # crops begin on the 60 m grid
 FEWEST_TESTS = 8
 
 
-def sample_roles(config: SplitConfig, shards: Any, indices: np.ndarray) -> tuple[Split, np.ndarray]:
+def sample_roles(config: SplitConfig, shards: ShardSet, indices: np.ndarray) -> tuple[Split, np.ndarray]:
     """Return the split and the role of each sample, ``(N,)``: 0 train, 1 validation, 2 test, 255 none.
 
     Args:
@@ -54,7 +55,7 @@ def sample_roles(config: SplitConfig, shards: Any, indices: np.ndarray) -> tuple
     )
 
 
-def chip_side(shards: Any, indices: np.ndarray, token_m: int) -> int:
+def chip_side(shards: ShardSet, indices: np.ndarray, token_m: int) -> int:
     """Return the largest side in pixels that tokens tile and every sample has.
 
     Raises:
@@ -80,7 +81,7 @@ def middle(groups: dict[int, np.ndarray], chip_px: int) -> dict[int, np.ndarray]
     return cut
 
 
-def image_batches(shards: Any, indices: Sequence[int], chip_px: int, size: int) -> Iterator[dict[int, Tensor]]:
+def image_batches(shards: ShardSet, indices: Sequence[int], chip_px: int, size: int) -> Iterator[dict[int, Tensor]]:
     """Yield the middles of samples as tensors, ``{gsd_m: (B, C, H, W)}``."""
     for first in range(0, len(indices), size):
         chips = [middle(shards.read(int(i)).groups, chip_px) for i in indices[first : first + size]]
@@ -88,7 +89,7 @@ def image_batches(shards: Any, indices: Sequence[int], chip_px: int, size: int) 
 
 
 @torch.no_grad()
-def pooled_features(model: AlignModel, shards: Any, indices: Sequence[int]) -> Tensor:
+def pooled_features(model: AlignModel, shards: ShardSet, indices: Sequence[int]) -> Tensor:
     """Return what the vector of each sample is made of, ``(N, D)`` float32 on the CPU."""
     device = model.log_scale.device
     parts = [

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rasterio._env import set_gdal_config
+from rasterio.env import set_gdal_config
 
 from bandloom.errors import BandloomError, OutputError, SceneError
 from bandloom.label_set import IGNORE_INDEX

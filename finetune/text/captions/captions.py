@@ -16,6 +16,7 @@ from bandloom.finetune.text.captions.caption_file import kept_captions, read_cap
 from bandloom.finetune.text.captions.sentences_of_ground import mask_caption, metadata_caption
 from bandloom.finetune.text.captions.words import TEMPLATES, ClassWords, class_words, sentences
 from bandloom.label_set import IGNORE_INDEX
+from bandloom.shards.read.shard_set import ShardSet
 from bandloom.training.device_batch import rng_of
 
 PURPOSE_WORDS = 201
@@ -72,7 +73,7 @@ class Captions:
 
 
 def make_captions(
-    config: CaptionConfig, shards: Any, indices: np.ndarray, *, turned: bool, held_out: Sequence[str] = ()
+    config: CaptionConfig, shards: ShardSet, indices: np.ndarray, *, turned: bool, held_out: Sequence[str] = ()
 ) -> Captions:
     """Caption samples of a shard set.
 
@@ -124,7 +125,7 @@ def _numbered(
     return Captions(tuple(texts), {key: own for key, own in of_key.items() if len(own)}, class_of, shares, words)
 
 
-def _classes(shards: Any, entries: dict[str, int]) -> tuple[dict[str, int], dict[str, np.ndarray]]:
+def _classes(shards: ShardSet, entries: dict[str, int]) -> tuple[dict[str, int], dict[str, np.ndarray]]:
     """Return classes and class fractions by key, from chips' classes and from masks."""
     class_of, shares = {}, {}
     for key, index in entries.items():
@@ -132,7 +133,8 @@ def _classes(shards: Any, entries: dict[str, int]) -> tuple[dict[str, int], dict
         if entry.class_index is not None:
             class_of[key] = int(entry.class_index)
         elif entry.has_label and shards.label_set is not None:
-            label = shards.mask(index, "label")
+            if (label := shards.mask(index, "label")) is None:
+                continue
             known = label[label != IGNORE_INDEX]
             if known.size:
                 shares[key] = np.bincount(known, minlength=len(shards.label_set)) / known.size
@@ -143,7 +145,7 @@ def _classes(shards: Any, entries: dict[str, int]) -> tuple[dict[str, int], dict
 
 def _check(
     config: CaptionConfig,
-    shards: Any,
+    shards: ShardSet,
     entries: dict[str, int],
     class_of: dict[str, int],
     shares: dict[str, np.ndarray],
