@@ -65,12 +65,14 @@ def check(
     from bandloom.finetune.labels.prepare import examine, slots_of_checkpoint
 
     request = _request(source, form, label_set, labels, reading, told, several)
-    found = examine(request, slots_of_checkpoint(checkpoint) if checkpoint else None).problems
+    prepared = examine(request, slots_of_checkpoint(checkpoint) if checkpoint else None)
+    found = prepared.problems
     if report == "json":
         typer.echo(json.dumps(found.to_dict(), indent=1))
     else:
         for line in found.lines():
             typer.echo(line)
+        _say_unlabelled(prepared.unlabelled_px)
         typer.echo(f"{len(found.errors)} errors, {len(found.found) - len(found.errors)} warnings")
         if not found.errors:
             typer.echo("next: the same words with prepare in the place of check, and --out FOLDER")
@@ -98,9 +100,7 @@ def prepare(
     for warning in manifest["warnings"]:
         typer.echo(f"warning: {warning['where']}: {warning['what']}")
     typer.echo(", ".join(f"{name} {count}" for name, count in manifest["counts"].items() if count))
-    if manifest["unlabelled_px"]:
-        reasons = (f"{count} ({reason})" for reason, count in manifest["unlabelled_px"].items())
-        typer.echo(f"pixels without a label: {', '.join(reasons)}")
+    _say_unlabelled(manifest["unlabelled_px"])
     typer.echo(f"next: {build_command(request, out, manifest['side_px'])}")
 
 
@@ -125,6 +125,11 @@ def map_labels(
         typer.echo(f"warning: the mapping loses something for {', '.join(found.lossy)}")
     for warning in found.warnings:
         typer.echo(f"warning: {raster}: {warning}")
+
+
+def _say_unlabelled(pixels: dict[str, int]) -> None:
+    if pixels:
+        typer.echo(f"pixels without a label: {', '.join(f'{count} ({reason})' for reason, count in pixels.items())}")
 
 
 def _request(

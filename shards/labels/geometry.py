@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from rasterio import features
 from rasterio.crs import CRS
 from rasterio.warp import transform
 
 from bandloom.errors import LabelError
 
+# how deep coordinates lie in one another, and how many places a point, a line and a ring have at least
 _DEPTH = {"Point": 0, "MultiPoint": 1, "LineString": 1, "Polygon": 2, "MultiLineString": 2, "MultiPolygon": 3}
+_FEWEST = {"Point": 1, "MultiPoint": 1, "LineString": 2, "Polygon": 4, "MultiLineString": 2, "MultiPolygon": 4}
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,14 @@ def flatten(geometries: Sequence[Any], crs: CRS) -> FlatGeometries:
     lengths = [[len(run) for run in each] for each in runs]
     starts = np.concatenate([[0], np.cumsum([sum(each) for each in lengths])]).astype(int)
     xy = np.concatenate([np.zeros((0, 2)), *(run for each in runs for run in each)])
-    bounds = _bounds(xy, starts)
+    bounds = bounds_of(xy, starts)
     for number in np.flatnonzero(~_usable(bounds, crs) & (np.diff(starts) > 0)):
         refused[int(number)] = _why(bounds[number])
         bounds[number] = np.nan
     return FlatGeometries(xy, starts, lengths, bounds, missing, refused)
 
 
-def rebuilt(geometry: Any, runs: Iterator[np.ndarray]) -> list[Any]:
+def rebuilt(geometry: Any, runs: Iterator[list[list[float]]]) -> list[Any]:
     """Return simple parts of a geometry with other coordinates, taken from ``runs`` in the order that they lay in."""
     if geometry["type"] == "GeometryCollection":
         return [piece for part in geometry["geometries"] for piece in rebuilt(part, runs)]
@@ -69,46 +70,56 @@ def rebuilt(geometry: Any, runs: Iterator[np.ndarray]) -> list[Any]:
 
 
 def moved(xy: np.ndarray, source: CRS, target: CRS) -> np.ndarray:
-    """Return ``(N, 2)`` coordinates in another coordinate system, in one call; infinite where it does not reach."""
+    """Return ``(N, 2)`` coordinates in another coordinate system, in one call; infinite where it does not reach.
+
+    Raises:
+        LabelError: no way leads from one to the other, as from a drawing's own.
+    """
     if source == target or not len(xy):
         return xy
-    xs, ys, *_ = transform(source, target, xy[:, 0].tolist(), xy[:, 1].tolist())
+    try:
+        xs, ys, *_ = transform(source, target, xy[:, 0].tolist(), xy[:, 1].tolist())
+    except Exception as cause:  # GDAL and PROJ raise many kinds, none of them public
+        raise LabelError(
+            f"nothing leads from the coordinate system {source} to {target} ({cause}); write that of the labels."
+        ) from cause
     return np.column_stack([xs, ys])
 
 
 def _checked_runs(geometry: Any) -> list[np.ndarray]:
     try:
-        if not features.is_valid_geom(geometry):
-            raise LabelError("has no valid geometry; mend or remove it.")
         return list(_runs_of(geometry))
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError) as cause:
         raise LabelError(f"has no valid geometry ({cause!r}); mend or remove it.") from cause
 
 
 def _runs_of(geometry: Any) -> Iterator[np.ndarray]:
-    if geometry["type"] == "GeometryCollection":
+    kind = geometry["type"]
+    if kind == "GeometryCollection":
         for part in geometry["geometries"]:
             yield from _runs_of(part)
         return
-    yield from _runs(geometry["coordinates"], _DEPTH[geometry["type"]])
+    yield from _runs(geometry["coordinates"], _DEPTH[kind], _FEWEST[kind])
 
 
-def _runs(coordinates: Any, depth: int) -> Iterator[np.ndarray]:
+def _runs(coordinates: Any, depth: int, fewest: int) -> Iterator[np.ndarray]:
     if depth > 1:
+        if not coordinates:
+            raise ValueError("a part is empty")
         for part in coordinates:
-            yield from _runs(part, depth - 1)
+            yield from _runs(part, depth - 1, fewest)
         return
     run = np.array([coordinates] if depth == 0 else coordinates)
     if run.dtype.kind not in "iuf":
         raise ValueError(f"coordinates {run.ravel()[:2].tolist()} are no numbers")
-    if run.ndim != 2 or run.shape[1] < 2:
-        raise ValueError("a coordinate has less than two numbers")
-    yield run[:, :2].astype(np.float64)
+    if run.ndim != 2 or run.shape[1] < 2 or len(run) < fewest:
+        raise ValueError(f"expected {fewest} places or more of two numbers, got an array of {run.shape}")
+    yield run[:, :2]
 
 
-def _nested(coordinates: Any, depth: int, runs: Iterator[np.ndarray]) -> Any:
+def _nested(coordinates: Any, depth: int, runs: Iterator[list[list[float]]]) -> Any:
     if depth <= 1:
-        found = next(runs).tolist()
+        found = next(runs)
         return found[0] if depth == 0 else found
     return [_nested(part, depth - 1, runs) for part in coordinates]
 
@@ -118,7 +129,8 @@ def _is_empty(geometry: Any) -> bool:
     return inner == [] and geometry.get("type") is not None
 
 
-def _bounds(xy: np.ndarray, starts: np.ndarray) -> np.ndarray:
+def bounds_of(xy: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Return ``(F, 4)`` lowest x and y, highest x and y of pieces of ``xy``; NaN for those without coordinates."""
     out = np.full((len(starts) - 1, 4), np.nan)
     there = np.flatnonzero(np.diff(starts))
     if len(there):

@@ -1,5 +1,6 @@
 """Polygons and points with classes, burnt to a scene's 10 m pixels by windows."""
 
+import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,10 @@ import numpy as np
 from affine import Affine
 from rasterio import features
 
+from bandloom.class_words import whole_number
 from bandloom.errors import LabelError
 from bandloom.label_set import IGNORE_INDEX
-from bandloom.shards.labels.geometry import moved, rebuilt
+from bandloom.shards.labels.geometry import bounds_of, moved, rebuilt
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import LABEL_GSD_M, Ground, LabelReading
 from bandloom.shards.labels.vector_file import Drawing, read_drawing
@@ -46,6 +48,7 @@ class LabelPolygons:
         drawing = read_drawing(path, reading)
         self._names = taxonomy.label_set.names
         classes = _classes(drawing, taxonomy, problems)
+        _say_255(drawing, classes, taxonomy, problems)
         _say_unusable(drawing, problems)
         bounds = drawing.flat.bounds
         self._numbers = np.flatnonzero((classes >= 0) & np.isfinite(bounds[:, 0]) & _near(bounds, drawing, ground))
@@ -67,7 +70,7 @@ class LabelPolygons:
         if right == left or bottom == top:
             return np.full(shape, IGNORE_INDEX, np.uint8)
         labels = self._burnt(left, top, right, bottom)
-        self.unlabelled["outside the labels"] += sum(
+        self.unlabelled["no label drawn"] += sum(
             int(np.count_nonzero(labels[y : y + _ROWS] == IGNORE_INDEX)) for y in range(0, len(labels), _ROWS)
         )
         if labels.shape == shape:
@@ -143,6 +146,17 @@ def _classes(drawing: Drawing, taxonomy: Taxonomy, problems: Problems) -> np.nda
     return out
 
 
+def _say_255(drawing: Drawing, classes: np.ndarray, taxonomy: Taxonomy, problems: Problems) -> None:
+    """Count features of 255 that a label set does not speak of: they may be meant as a class."""
+    if IGNORE_INDEX in taxonomy.ignore:
+        return
+    found = [k for k in np.flatnonzero(classes == IGNORE_INDEX) if whole_number(drawing.values[k]) == IGNORE_INDEX]
+    if found:
+        what = f"{len(found)} features hold {IGNORE_INDEX}, which means no label (the first: {drawing.where(found[0])})"
+        mend = f"if it is a class, give that class another code and id: {IGNORE_INDEX} in the label set."
+        problems.add(str(drawing.path), f"{what}; {mend}", "warning")
+
+
 def _encoding_hint(path: Path, value: Any) -> str:
     if not isinstance(value, str) or value.isascii() or path.suffix.lower() not in (".shp", ".csv"):
         return ""
@@ -177,24 +191,19 @@ def _placed(
     drawing: Drawing, numbers: np.ndarray, ground: Ground, problems: Problems
 ) -> tuple[list[list[Any]], np.ndarray]:
     """Return each chosen feature's simple geometries in the scene's pixels, and its bounds ``(N, 4)`` there."""
-    flat = drawing.flat
-    spans = [slice(flat.starts[number], flat.starts[number + 1]) for number in numbers]
-    near = np.concatenate([np.zeros((0, 2)), *(flat.xy[span] for span in spans)])
-    pixels = (moved(near, drawing.crs, ground.crs) - (ground.x_m, ground.y_m)) / (LABEL_GSD_M, -LABEL_GSD_M)
-    shapes: list[list[Any]] = []
-    bounds = np.full((len(numbers), 4), np.nan)  # meets no window
-    start = 0
-    for k, number in enumerate(numbers.tolist()):
-        geometry, lengths = drawing.geometries[number], flat.lengths[number]
-        mine = pixels[start : start + sum(lengths)]
-        start += len(mine)
-        shapes.append([])
-        if not np.isfinite(mine).all():
-            problems.add(drawing.where(number), f"cannot be brought to {ground.crs}; mend or remove it.")
-            continue
-        if geometry["type"] in ("Point", "MultiPoint"):
-            mine = np.floor(mine) + 0.5  # the middle of the pixel that it lies in
-        ends = np.cumsum(lengths).tolist()
-        shapes[k] = rebuilt(geometry, (mine[end - length : end] for end, length in zip(ends, lengths, strict=True)))
-        bounds[k] = *mine.min(0), *mine.max(0)
+    flat, ground_px = drawing.flat, (LABEL_GSD_M, -LABEL_GSD_M)
+    counts = np.diff(flat.starts)[numbers]
+    chosen = np.repeat(flat.starts[numbers] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+    pixels = (moved(flat.xy[chosen], drawing.crs, ground.crs) - (ground.x_m, ground.y_m)) / ground_px
+    points = np.repeat([drawing.geometries[k]["type"] in ("Point", "MultiPoint") for k in numbers], counts).astype(bool)
+    pixels[points] = np.floor(pixels[points]) + 0.5  # the middle of the pixel that a point lies in
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    bounds = bounds_of(pixels, starts)
+    bounds[~np.isfinite(bounds).all(1)] = np.nan  # meets no window
+    for k in np.flatnonzero(np.isnan(bounds[:, 0])):
+        problems.add(drawing.where(int(numbers[k])), f"cannot be brought to {ground.crs}; mend or remove it.")
+    pairs, shapes = pixels.tolist(), []
+    for k, start in zip(numbers.tolist(), starts.tolist(), strict=False):
+        ends = itertools.accumulate(flat.lengths[k], initial=start)
+        shapes.append(rebuilt(drawing.geometries[k], (pairs[a:b] for a, b in itertools.pairwise(ends))))
     return shapes, bounds

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rasterio.warp import transform
 from rasterio.windows import Window
 
 from bandloom.errors import LabelError
+from bandloom.shards.labels.geometry import moved
 from bandloom.shards.labels.reading import LABEL_GSD_M, Ground, LabelReading
 from bandloom.shards.labels.stored_raster import OUTSIDE, StoredRaster
 from bandloom.shards.scenes import WindowM
@@ -69,7 +69,11 @@ class LabelRaster:
             points = raster.gcps[0]
             mend = "warp it with gdalwarp first" if points else "write one (gdal_edit.py -a_srs EPSG:... FILE)"
             raise LabelError(f"{path} has {'control points alone and ' if points else ''}no coordinate system; {mend}.")
-        if not self._meets():
+        try:
+            meets = self._meets()
+        except LabelError as cause:
+            raise LabelError(f"{path}: {cause}") from cause
+        if not meets:
             raise LabelError(self._elsewhere())
 
     def _aligned(self) -> int:
@@ -128,8 +132,8 @@ class LabelRaster:
         """Return where scene pixels lie, in rows and columns of the raster; NaN where its projection does not reach."""
         raster = self._raster
         xs, ys = self._ground.transform * (columns.ravel(), rows.ravel())
-        placed = transform(self._ground.crs, raster.crs, xs.tolist(), ys.tolist())
-        x, y = (np.where(np.isfinite(each), each, np.nan) for each in map(np.array, placed[:2]))
+        placed = moved(np.column_stack([xs, ys]), self._ground.crs, raster.crs)
+        x, y = np.where(np.isfinite(placed), placed, np.nan).T
         if raster.crs.is_geographic:  # on the raster's own side of the antimeridian
             middle, _ = raster.transform * (raster.width / 2, raster.height / 2)
             x = x - 360 * np.clip(np.round((x - middle) / 360), -1, 1)

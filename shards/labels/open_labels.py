@@ -22,6 +22,8 @@ def open_labels(path: Path, ground: Ground, taxonomy: Taxonomy, reading: LabelRe
     """
     reading.check()
     if path.suffix.lower() in VECTOR_SUFFIXES:
+        if reading.nodata is not None:
+            raise LabelError(f"{path} is a vector file, which --label-nodata is not for; leave it out.")
         return LabelPolygons(path, ground, taxonomy, reading, problems)
     return LabelMask(path, ground, taxonomy, reading)
 

@@ -52,7 +52,8 @@ class Problems:
         if self.errors:
             first, more = self.errors[0], len(self.errors) - 1
             rest = f" ({more} more; `bandloom labels check` lists them all)" if more else ""
-            raise LabelError(f"{first.where}: {first.what}{rest}")
+            where = "" if first.where in first.what else f"{first.where}: "
+            raise LabelError(f"{where}{first.what}{rest}")
 
     def lines(self) -> list[str]:
         """Return a line a problem for a person; of more than three that differ in their place alone, the first."""

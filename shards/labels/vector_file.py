@@ -153,7 +153,10 @@ def _read_ogr(path: Path, field: str, layer: str | None, encoding: str | None) -
         raise LabelError(f"{path} cannot be read as vector data ({' '.join(str(cause).split())}).") from cause
     if not meta["crs"]:
         raise LabelError(f"{path} has no coordinate system; write one, for a shapefile as NAME.prj beside it.")
-    return Drawing(path, geometries, list(values), CRS.from_user_input(meta["crs"]))
+    try:
+        return Drawing(path, geometries, list(values), CRS.from_user_input(meta["crs"]))
+    except RasterioError as cause:
+        raise LabelError(f"{path} has a coordinate system that is not understood ({cause}); write another.") from cause
 
 
 def _geojson(shape: Any, shapely: Any) -> Any:

@@ -283,3 +283,15 @@ def test_a_fine_mask_is_read_a_piece_at_a_time(tmp_path, monkeypatch):
     values = np.random.default_rng(2).integers(0, 2, (480, 600)).astype(np.uint8)
     found, _ = read(write(tmp_path / "m.tif", values, transform=GROUND.transform * Affine.scale(0.1)))
     np.testing.assert_array_equal(found, values[5::10, 5::10])
+
+
+def test_a_local_coordinate_system_is_one_sentence(tmp_path):
+    path = write(tmp_path / "m.tif", codes(0, 1), crs=CRS.from_wkt('LOCAL_CS["site",UNIT["metre",1]]'))
+    with pytest.raises(LabelError, match=r"m\.tif.*coordinate system"):
+        read(path)
+
+
+def test_a_mask_whose_rows_run_from_south_to_north_lies_where_it_says(tmp_path):
+    corner = GROUND.y_m - 10 * GROUND.height
+    south_up = write(tmp_path / "m.tif", codes(0, 1)[::-1], transform=Affine(10, 0, GROUND.x_m, 0, 10, corner))
+    np.testing.assert_array_equal(read(south_up)[0], codes(0, 1))

@@ -323,3 +323,22 @@ def test_a_scene_on_the_antimeridian_finds_parcels_on_both_sides(tmp_path):
     labels = LabelPolygons(geojson(tmp_path / "a.geojson", *rows, crs=None), ground, TWO, LabelReading(), problems)
     assert not problems.found
     assert (labels.read(ground.whole_m) == 0).sum() == 2 * 20 * 20
+
+
+def test_features_of_255_are_counted_or_a_class_by_its_id(tmp_path):
+    path = geojson(tmp_path / "a.geojson", (box(A), 255), (box(B), "255.0"), (box((500, 10, 560, 60)), 1))
+    found, said = read(path)
+    np.testing.assert_array_equal(found, painted(((500, 10, 560, 60), 0)))
+    assert said[0].what.startswith("2 features hold 255, which means no label (the first: feature 0")
+    far = {"code": 3, "name": "far", "id": 255}
+    own = Taxonomy.from_dict({"name": "own", "classes": [{"code": 1, "name": "near"}, far]}, "own")
+    found, said = read(path, own)
+    np.testing.assert_array_equal(found, painted((A, 1), (B, 1), ((500, 10, 560, 60), 0)))
+    assert said == []
+
+
+def test_a_drawings_own_coordinate_system_is_one_sentence(tmp_path):
+    local = 'LOCAL_CS["site",UNIT["metre",1]]'
+    path = ogr(tmp_path / "a.gpkg", (box(A), "water"), crs=local)
+    with pytest.raises(LabelError, match="coordinate system"):
+        read(path)

@@ -9,6 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bandloom.errors import LabelError
+from bandloom.shards.labels.open_labels import label_path, open_labels
+from bandloom.shards.labels.problems import Problems
+from bandloom.shards.labels.reading import LabelReading
 from tests.shards.labels.trial import GROUND, REFUSED, SETS, Drawn, Mask, Vector, spellings, trial, wrong
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -105,6 +109,27 @@ def _spells(value: object, encoding: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def test_a_scenes_labels_are_found_by_their_name_and_two_of_them_are_refused(tmp_path):
+    source = str(tmp_path / "scenes" / "scene.SAFE")
+    (tmp_path / "scene.csv").write_text("")
+    assert label_path(str(tmp_path), source, "scene") == tmp_path / "scene.csv"
+    assert label_path(f"{tmp_path}/{{name}}.csv", source, "scene") == tmp_path / "scene.csv"
+    (tmp_path / "scene.geojson").write_text("")
+    with pytest.raises(LabelError, match=r"scene\.geojson and .*scene\.csv; keep one of them"):
+        label_path(str(tmp_path), source, "scene")
+    with pytest.raises(LabelError, match="scene other has no labels at"):
+        label_path(str(tmp_path), source, "other")
+    for pattern in ("{nme}.tif", "{}.tif", "{name.tif"):
+        with pytest.raises(LabelError, match="between braces stand name, parent or folder alone"):
+            label_path(pattern, source, "scene")
+
+
+def test_nodata_is_asked_of_rasters_alone(tmp_path):
+    (tmp_path / "a.geojson").write_text("{}")
+    with pytest.raises(LabelError, match="is a vector file, which --label-nodata is not for"):
+        open_labels(tmp_path / "a.geojson", GROUND, SETS["signs"], LabelReading(nodata="0"), Problems())
 
 
 def attempt(case: Mask | Vector) -> str:
