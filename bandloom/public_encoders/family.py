@@ -54,6 +54,10 @@ class Family(Config):
     pooling: str = Field(description="from its sequence to one vector a token of ground")
     side_inputs: dict[str, str] = Field(default_factory=dict, description="date, place and so on: constant or left out")
     month: int | None = Field(default=None, ge=0, le=11, description="the constant month, 0 is January")
+    mean: tuple[float, ...] = Field(
+        default=(), description="by band, in its units, where no file of the folder says it"
+    )
+    std: tuple[float, ...] = Field(default=(), description="likewise; both fill absent samples and scale heads' pixels")
     sizes: dict[str, Download] = Field(min_length=1)
     verified: dict[str, str] = Field(description="for every fact above how it was verified, a card, or from memory")
 
@@ -64,6 +68,8 @@ class Family(Config):
             raise ValueError(f"{unknown[0]!r} is no slot")
         if self.band_groups and tuple(slot for group in self.band_groups for slot in group) != self.bands:
             raise ValueError("band_groups must name the bands in their order")
+        if any(values and len(values) != len(self.bands) for values in (self.mean, self.std)):
+            raise ValueError("mean and std need one number a band")
         if self.patch_px not in self.patches_px:
             raise ValueError(f"patch_px {self.patch_px} must be one of patches_px")
         silent = FACTS - set(self.verified)

@@ -12,7 +12,10 @@ from bandloom.model.statistics import Statistics
 from bandloom.public_encoders.family import families, get_family
 from bandloom.public_encoders.public_encoder import PublicConfig, PublicEncoder
 
-CODE = {"galileo": ("bandloom.public_encoders.galileo", "Galileo")}  # family: where its network is
+CODE = {  # family: where its network is
+    "galileo": ("bandloom.public_encoders.galileo", "Galileo"),
+    "ssl4eo": ("bandloom.public_encoders.ssl4eo", "Ssl4eo"),
+}
 
 
 def is_public(folder: Path) -> bool:

@@ -13,6 +13,7 @@ def test_every_record_has_code_and_says_how_each_fact_was_verified():
     for family in families().values():
         assert set(family.verified) >= FACTS
         assert family.licence.conditions
+        assert family.sizes
 
 
 def test_a_record_that_hides_where_a_fact_comes_from_is_refused():

@@ -18,10 +18,20 @@ from bandloom.finetune.model.lora import merge_lora
 from bandloom.finetune.model.task_model import TaskModel, set_trainable
 from bandloom.model.checkpoint import load_encoder
 from bandloom.model.statistics import Statistics
+from bandloom.shards.synth.write import write_scenes
 from tests.export.predict.test_map_scene import run
 from tests.finetune.models import LABELS, S2, chips
 from tests.public_encoder_folders import real_galileo, tiny_galileo
 
+CHAIN = {  # as short as a run can be
+    "baselines": [],
+    "compare_random": False,
+    "seeds": 1,
+    "warm_steps": 20,
+    "curve_points": 0,
+    "bootstrap": 10,
+    "trainer": {"steps": 2, "batch_size": 4},
+}
 STATISTICS = Statistics(mean=dict.fromkeys(S2.slots, 0.25), std=dict.fromkeys(S2.slots, 0.1))
 
 
@@ -121,18 +131,11 @@ def test_the_real_flood_scene_is_mapped_with_real_weights_and_an_engine_is_built
     (tmp_path / "labels.yaml").write_text(yaml.safe_dump({"name": "flood", "classes": classes, "ignore": [-1, 255]}))
     labels = ("--labels", scene / "LabelHand.tif", "--label-set", tmp_path / "labels.yaml")
     assert run("shards", "build", scene / "S2Hand.tif", *labels, "--out", tmp_path / "shards") == 0
-    config = {
+    config = CHAIN | {
         "shards": str(tmp_path / "shards"),
         "checkpoint": str(real_galileo()),
-        "baselines": [],
-        "compare_random": False,
-        "seeds": 1,
-        "warm_steps": 20,
-        "curve_points": 0,
-        "bootstrap": 10,
         "chip_px": 36,
         "split": {"block_m": 640},
-        "trainer": {"steps": 2, "batch_size": 4},
     }
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
     assert run("finetune", tmp_path / "c.yaml", "--out", tmp_path / "run") == 0
@@ -150,3 +153,32 @@ def test_the_real_flood_scene_is_mapped_with_real_weights_and_an_engine_is_built
         engines = json.loads((tmp_path / "b" / "bundle.json").read_text())["engines"]
         assert [engine["precision"] for engine in engines] == ["fp32", "fp16", "int8"]
     capsys.readouterr()
+
+
+@pytest.mark.slow
+def test_ssl4eo_of_random_weights_goes_through_the_whole_chain(tmp_path, scenes_of_the_chain, capsys):
+    """At its real shape: shards, finetune, export, predict."""
+    import timm
+
+    torch.manual_seed(0)
+    network = timm.create_model("vit_small_patch16_224", in_chans=13, num_classes=0)
+    (tmp_path / "ssl4eo").mkdir()
+    torch.save(network.state_dict(), tmp_path / "ssl4eo" / "B13_vits16_mae_ep99_enc.pth")
+    scenes, shards = scenes_of_the_chain
+    config = CHAIN | {"shards": str(shards), "checkpoint": str(tmp_path / "ssl4eo"), "chip_px": 48}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    assert run("finetune", tmp_path / "c.yaml", "--out", tmp_path / "run") == 0
+    assert run("export", tmp_path / "run", "--out", tmp_path / "b", "--precision", "fp32,fp16") == 0
+    contract = read_bundle(tmp_path / "b").record.contract
+    assert (contract.token_m, contract.tile_px) == (160, 48)
+    assert run("predict", tmp_path / "b", next((scenes / "scenes").iterdir()), "--out", tmp_path / "map.tif") == 0
+    capsys.readouterr()
+
+
+@pytest.fixture
+def scenes_of_the_chain(tmp_path):
+    """A generated scene with its labels, and its shards."""
+    write_scenes(tmp_path / "data", 1, 240, 5, cloud_fraction=0.0)
+    labels = ("--labels", tmp_path / "data" / "labels", "--label-set", tmp_path / "data" / "label_set.yaml")
+    assert run("shards", "build", tmp_path / "data" / "scenes", *labels, "--side", 120, "--out", tmp_path / "s") == 0
+    return tmp_path / "data", tmp_path / "s"
