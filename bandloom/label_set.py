@@ -124,6 +124,11 @@ class LabelSet:
             ) from cause
 
 
+def known_labels(label: np.ndarray) -> np.ndarray:
+    """Return where labels are known, bool of the same shape: class indices other than 255, values that are not NaN."""
+    return ~np.isnan(label) if label.dtype.kind == "f" else label != IGNORE_INDEX
+
+
 def read_label_yaml(path: Path) -> dict[str, Any]:
     """Return the mapping in a label set's YAML file.
 

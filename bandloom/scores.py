@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from bandloom.config import Config
 from bandloom.errors import RunFolderError
 from bandloom.output import write_json
+from bandloom.target import Target
 
 SCHEMA_VERSION: Literal[2] = 2  # 1: scores beside a row's other keys, no kind, no seeds of baselines
 METRICS = "metrics.json"
@@ -38,6 +39,9 @@ TITLES = {
     "f1_macro": "macro-F1",
     "f1_micro": "micro-F1",
     "average_precision": "AP",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "r2": "R2",
 }
 
 
@@ -89,6 +93,7 @@ class ScoreRecord(Config):
     task: str
     sensor: str
     label_set: dict[str, Any] = Field(description="classes by index: code, name and colour")
+    target: Target | None = Field(default=None, description="regression: the quantity whose unit errors have")
     split: dict[str, Any] = Field(description="which ground tested, its hash, and labels by role and class")
     rows: tuple[ScoreRow, ...] = Field(min_length=1, description="the model first, then its baselines")
     confusion: tuple[tuple[int, ...], ...] | None = Field(default=None, description="of the first row")

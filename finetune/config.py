@@ -13,7 +13,17 @@ from bandloom.training.engine import EngineConfig
 from bandloom.training.trainer import TrainerConfig
 
 BandsKept = Literal["all", "L2A-12", "Landsat", "10m", "RGB"]
-LossName = Literal["cross_entropy", "focal", "dice", "cross_entropy_dice", "binary_cross_entropy", "asymmetric"]
+LossName = Literal[
+    "cross_entropy",
+    "focal",
+    "dice",
+    "cross_entropy_dice",
+    "binary_cross_entropy",
+    "asymmetric",
+    "l2",
+    "l1",
+    "huber",
+]
 
 
 class PerturbConfig(Config):
@@ -55,7 +65,8 @@ class FinetuneConfig(Config):
     shards: Path = Field(description="folder of labelled shards")
     task: TaskName = Field(
         default="segment",
-        description="segment: a class a 10 m pixel; classify: one a chip; multilabel: any number; change: two dates",
+        description="segment: a class a 10 m pixel; classify: one a chip; multilabel: any number; change: two dates;"
+        " regress: a value a pixel; regress_chips: a value a chip",
     )
     change_labels: ChangeLabels = Field(
         default="classes", description="change: where the classes of two dates differ; mask: the later date's raster"
@@ -75,9 +86,7 @@ class FinetuneConfig(Config):
     chip_px: int | None = Field(default=None, gt=0, description="side of a chip in 10 m pixels; null: derived")
     presence: float = Field(default=0.02, gt=0, le=1, description="multilabel: share of a raster that makes a class")
     chip_labels: Path | None = Field(default=None, description="multilabel: JSON of class names by scene")
-    loss: LossName | None = Field(
-        default=None, description="what training minimises; null: cross_entropy, of multilabel binary_cross_entropy"
-    )
+    loss: LossName | None = Field(default=None, description="what training minimises; null: the task's own first")
     warm_steps: int = Field(default=600, ge=0, description="segment: steps on single pixels before the first chip")
     augment: bool = Field(default=True, description="turn and mirror chips (D4)")
     perturb: PerturbConfig = Field(default_factory=PerturbConfig)

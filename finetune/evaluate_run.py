@@ -83,6 +83,11 @@ def check_classes(model: TaskModel, data: TaskData) -> None:
     Raises:
         LabelError: they do not; how to translate labels is said.
     """
+    if model.target is not None and data.target is not None and model.target.title != data.target.title:
+        raise LabelError(
+            f"the model predicts {model.target.title}; the shards {data.shards.path} hold {data.target.title}: build"
+            " them again from values of that quantity in that unit."
+        )
     held = data.label_set.names
     if held != model.label_set.names:
         raise LabelError(

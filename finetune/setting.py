@@ -9,7 +9,7 @@ import torch
 from bandloom.band_subsets import BAND_SUBSETS
 from bandloom.errors import ConfigError
 from bandloom.finetune.config import BandsKept, FinetuneConfig
-from bandloom.finetune.data.labelled import TaskData, labels_of, pick_sensor
+from bandloom.finetune.data.labelled import TaskData, pick_sensor
 from bandloom.finetune.data.split_choice import make_split
 from bandloom.finetune.data.splits import PIXEL_M
 from bandloom.finetune.tasks.registry import get_task
@@ -49,7 +49,6 @@ def open_data(config: FinetuneConfig) -> TaskData:
     """
     shards = ShardSet(config.shards)
     sensor = with_bands(pick_sensor(shards, config.sensor), config.bands)
-    labels_of(shards)
     task = get_task(config.task)
     data = task.make_data(shards, config, make_split(config.split, shards, task.data, sensor), sensor)
     smallest = min(int(shards.entries[i].side_px) for i in data.indices)

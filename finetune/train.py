@@ -68,7 +68,15 @@ def _prepare(config: FinetuneConfig, ranks: Ranks) -> tuple[Setting, TaskModel]:
 def _task_model(setting: Setting, encoder: AnyEncoder) -> TaskModel:
     torch.manual_seed(setting.config.trainer.seed + 1)  # the same head whatever the encoder
     config = setting.config
-    model = TaskModel(encoder, setting.data.sensor, setting.data.label_set, config.task, setting.chip_px, config.head)
+    model = TaskModel(
+        encoder,
+        setting.data.sensor,
+        setting.data.label_set,
+        config.task,
+        setting.chip_px,
+        config.head,
+        setting.data.target,
+    )
     warm_start(model, setting.data, config)
     set_trainable(model, config.mode, blocks=config.last_blocks, rank=config.lora_rank)
     return model

@@ -21,7 +21,7 @@ NEW = {
                 "finetune/baselines/classifiers.py",
                 "from typing import Any, Protocol\n",
                 "def centroid(seed: int):\n    from sklearn.neighbors import NearestCentroid\n\n"
-                "    return _filled(NearestCentroid(), scale=True)\n",
+                "    return filled(NearestCentroid(), scale=True)\n",
             ),
             ("finetune/tasks/classify.py", "import forest, ", "centroid, "),
             (
@@ -64,7 +64,7 @@ assert row.name == "stats_centroid" and row.confusions
                 '    Answer("coarse", "a class for every chip", per_pixel=False),\n',
             ),
             ("finetune/tasks/registry.py", "import CLASSIFY\n", "from bandloom.finetune.tasks.coarse import COARSE\n"),
-            ("finetune/tasks/registry.py", "in (SEGMENT, ", "COARSE, "),
+            ("finetune/tasks/registry.py", "_TASKS = (SEGMENT, ", "COARSE, "),
         ],
         """
 from bandloom.finetune.config import FinetuneConfig

@@ -27,6 +27,10 @@ class MapClass:
 class ClassMap:
     """A GeoTIFF whose first band holds class codes: a map, or what changed between two."""
 
+    dtypes: tuple[str, ...] = ("uint8",)
+    nodata: float
+    classes: list[MapClass]
+
     def __init__(self, path: Path) -> None:
         """Open the map at ``path``.
 
@@ -41,19 +45,31 @@ class ClassMap:
             with rasterio.open(path) as source:
                 if source.crs is None:
                     raise SceneError(f"{path} has no coordinate system; a map on a page needs one.")
-                if source.dtypes[0] != "uint8" or (source.count != 1 and "CLASSES" not in source.tags()):
+                if source.dtypes[0] not in self.dtypes or (source.count != 1 and "CLASSES" not in source.tags()):
                     held = f"{source.count} bands of {source.dtypes[0]}"
                     raise SceneError(f"{path} has {held}; a map of classes has one band of uint8.")
                 self.crs, self.transform, self.shape = source.crs, source.transform, source.shape
-                self.nodata = int(source.nodata) if source.nodata is not None else 255
                 self.bounds = transform_bounds(source.crs, "EPSG:4326", *source.bounds, densify_pts=21)
                 self.tags: dict[str, str] = source.tags()
-                self.classes = _classes(source, self.nodata)
+                self._read(source)
         except RasterioError as cause:
             raise SceneError(f"{path} cannot be read as a raster ({cause}); name a GeoTIFF.") from cause
         self.scene_bands = _listed(self.tags.get("SCENE_BANDS", ""))
         confidence = path.with_suffix(".confidence.tif")
         self.confidence = confidence if confidence.is_file() else None
+
+    def _read(self, source: Any) -> None:
+        """Read what the pixels mean, and how many there are of each class."""
+        self.nodata = int(source.nodata) if source.nodata is not None else 255
+        self.classes = _classes(source, int(self.nodata))
+
+    def codes(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the entry of :meth:`palette` of each pixel, uint8."""
+        return pixels
+
+    def keys(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the class of each pixel."""
+        return pixels
 
     def palette(self, shown: set[int] | None = None) -> np.ndarray:
         """Return ``(256, 4)`` uint8 colours of codes; what is not ``shown`` is clear (None: all are)."""
@@ -68,7 +84,7 @@ class ClassMap:
         where = place_of(longitude, latitude, self.crs, self.transform, self.shape)
         if where is None:
             return None
-        code = int(_pixel(self.path, *where)[0])
+        code = int(pixel_at(self.path, *where)[0])
         found = next((each for each in self.classes if each.value == code), None)
         answer: dict[str, Any] = {
             "value": code,
@@ -76,7 +92,7 @@ class ClassMap:
             "colour": found.colour if found else None,
         }
         if self.confidence is not None and found:
-            answer["confidence_percent"] = int(_pixel(self.confidence, *where)[0])
+            answer["confidence_percent"] = int(pixel_at(self.confidence, *where)[0])
         return answer
 
     def record(self) -> dict[str, Any]:
@@ -101,7 +117,8 @@ def _listed(text: str) -> list[dict[str, Any]]:
         return []
 
 
-def _pixel(path: Path, row: int, column: int) -> np.ndarray:
+def pixel_at(path: Path, row: int, column: int) -> np.ndarray:
+    """Return the bands of one pixel of a raster."""
     with rasterio.open(path) as source:
         window = rasterio.windows.Window(column, row, 1, 1)  # type: ignore[call-arg]
         return source.read(window=window)[:, 0, 0]

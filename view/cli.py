@@ -33,13 +33,13 @@ def view(
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
 ) -> None:
     """Look at a map: its classes over the scene, areas, spectra, two maps side by side."""
-    from bandloom.view.class_map import ClassMap
     from bandloom.view.fetch_maplibre import fetch
     from bandloom.view.scene_bands import SceneBands
     from bandloom.view.server import Views, make_server
     from bandloom.view.standalone import write_page
+    from bandloom.view.value_map import open_map
 
-    maps = [ClassMap(each) for each in (map_file, compare) if each is not None]
+    maps = [open_map(each) for each in (map_file, compare) if each is not None]
     views = Views(maps, SceneBands(scene, maps[0].scene_bands) if scene is not None else None)
     fetch()
     if export is not None:

@@ -23,8 +23,8 @@ def class_picture(
     class_map: ClassMap, bounds: Bounds, size: tuple[int, int], shown: set[int] | None = None
 ) -> np.ndarray:
     """Return a map's colours in a window, ``(H, W, 4)`` uint8, clear where it has nothing."""
-    codes = _window(class_map.path, 1, bounds, size, Resampling.nearest, class_map.nodata)
-    return class_map.palette(shown)[codes]
+    pixels = _window(class_map.path, 1, bounds, size, Resampling.nearest, class_map.nodata)
+    return class_map.palette(shown)[class_map.codes(pixels)]
 
 
 def scene_picture(scene: SceneBands, names: Sequence[str], bounds: Bounds, size: tuple[int, int]) -> np.ndarray:
@@ -41,7 +41,7 @@ def scene_picture(scene: SceneBands, names: Sequence[str], bounds: Bounds, size:
 def class_means(class_map: ClassMap, scene: SceneBands, side: int = 256) -> dict[int, dict[str, float]]:
     """Return the mean digital number of each band over each class, from ``side * side`` places of the map."""
     bounds = transform_bounds("EPSG:4326", WEB_MERCATOR, *class_map.bounds)
-    codes = _window(class_map.path, 1, bounds, (side, side), Resampling.nearest, class_map.nodata)
+    codes = class_map.keys(_window(class_map.path, 1, bounds, (side, side), Resampling.nearest, class_map.nodata))
     means: dict[int, dict[str, float]] = {each.value: {} for each in class_map.classes}
     for band in scene.bands.values():
         values = _window(band.file, band.index, bounds, (side, side), Resampling.nearest)
@@ -54,7 +54,7 @@ def class_means(class_map: ClassMap, scene: SceneBands, side: int = 256) -> dict
 
 
 def _window(
-    path: str | Path, index: int, bounds: Bounds, size: tuple[int, int], how: Resampling, absent: int | None = None
+    path: str | Path, index: int, bounds: Bounds, size: tuple[int, int], how: Resampling, absent: float | None = None
 ) -> np.ndarray:
     """Warp one band into a window; GDAL takes the overview that is fine enough. What is absent: the file's, or 0."""
     height, width = size

@@ -5,6 +5,7 @@ import numpy as np
 from bandloom.errors import BundleError
 from bandloom.export.bundle.record import Contract
 
+VALUE_STEP = 0.01  # deviations of the training labels that two equal values may lie apart
 EVEN = 0.5  # the threshold of a class that has none of its own
 
 
@@ -21,11 +22,35 @@ def probabilities(contract: Contract, logits: np.ndarray, axis: int = 0) -> np.n
     return raised / raised.sum(axis=axis, keepdims=True)
 
 
+def values(contract: Contract, outputs: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Return values in the quantity's unit, float32, of outputs whose one channel lies along ``axis``.
+
+    Raises:
+        BundleError: the model predicts classes.
+    """
+    if contract.target is None:
+        raise BundleError(f"a model of task {contract.task} predicts classes, not values; ask for its probabilities.")
+    return contract.target.to_values(outputs.take(0, axis=axis)).astype(np.float32)
+
+
 def decisions(contract: Contract, logits: np.ndarray) -> np.ndarray:
-    """Return what is decided for ``(B, K, ...)``: the likeliest class ``(B, ...)``, or ``(B, K)`` bool of several."""
+    """Return what is decided for ``(B, K, ...)``.
+
+    The likeliest class ``(B, ...)``, of several classes ``(B, K)`` bool, of a regression the output, ``(B, ...)``.
+    """
+    if contract.answer.continuous:
+        return logits[:, 0]
     if not contract.answer.several:
         return logits.argmax(axis=1)
     return probabilities(contract, logits, axis=1) >= thresholds(contract)
+
+
+def agreement(contract: Contract, one: np.ndarray, two: np.ndarray) -> float:
+    """Return the share of equal decisions of two outputs ``(B, K, ...)``; values may differ by :data:`VALUE_STEP`."""
+    first, second = decisions(contract, one), decisions(contract, two)
+    if contract.answer.continuous:
+        return float((np.abs(first - second) <= VALUE_STEP).mean())
+    return float((first == second).mean())
 
 
 def thresholds(contract: Contract) -> np.ndarray:

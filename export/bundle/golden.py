@@ -45,7 +45,7 @@ class Golden:
 def golden_of(groups: Groups, logits: np.ndarray, contract: Contract, features: np.ndarray | None = None) -> Golden:
     """Take native groups ``{gsd_m: (B, C, H, W)}`` apart by band name."""
     bands = {band: groups[g.gsd_m][:, i] for g in contract.groups for i, band in enumerate(g.bands)}
-    return Golden(bands, logits.astype(np.float32), contract.model_dump(mode="json"), features)
+    return Golden(bands, logits.astype(np.float32), contract.to_dict(), features)
 
 
 def write_golden(path: Path, golden: Golden) -> None:

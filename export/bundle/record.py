@@ -11,6 +11,7 @@ from bandloom.config import Config
 from bandloom.export.bundle.tiling import Tiling
 from bandloom.label_set import IGNORE_INDEX, LabelSet
 from bandloom.sensors import Sensor
+from bandloom.target import Target
 from bandloom.tasks import ANSWERS, Answer, TaskName
 
 SCHEMA_VERSION = 2  # 2: the tasks multilabel and change, temperature, thresholds
@@ -61,10 +62,18 @@ class Contract(Config):
     thresholds: tuple[float, ...] = Field(
         default=(), description="multilabel: the probability from which on each class is there; empty: 0.5"
     )
+    target: Target | None = Field(
+        default=None,
+        description="regression: the quantity; output times std plus mean is a value in its unit",
+    )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types; a target that there is not leaves no key, so that older digests hold."""
+        return self.model_dump(mode="json", exclude={"target"} if self.target is None else None)
 
     def digest(self) -> str:
         """Return the sha256 of the contract's canonical JSON."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def get_sensor(self) -> Sensor:
@@ -73,7 +82,7 @@ class Contract(Config):
 
     def get_label_set(self) -> LabelSet:
         """Return the classes."""
-        return LabelSet.from_dict(self.label_set)
+        return LabelSet.from_dict(self.label_set) if self.target is None else self.target.label_set
 
     @property
     def answer(self) -> Answer:
@@ -197,6 +206,7 @@ def contract_of(
     *,
     temperature: float = 1.0,
     thresholds: tuple[float, ...] = (),
+    target: Target | None = None,
 ) -> Contract:
     """Build the contract of a model from what it was trained with."""
     return Contract(
@@ -212,4 +222,5 @@ def contract_of(
         map_nodata=IGNORE_INDEX,
         temperature=temperature,
         thresholds=thresholds,
+        target=target,
     )

@@ -168,6 +168,7 @@ def contract_of_model(model: TaskModel, tiling: Tiling) -> Contract:
         used,
         temperature=model.temperature,
         thresholds=model.thresholds,
+        target=model.target,
     )
 
 

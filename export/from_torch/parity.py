@@ -65,7 +65,9 @@ def measure(runner: Runner, expected: np.ndarray, chips: Chips, precision: str, 
 
 def accuracy(contract: Contract, logits: np.ndarray, labels: np.ndarray | None) -> float | None:
     """Return the share of labelled pixels (or chips, or yes and no of a class) that are right, None without labels."""
-    if labels is None or logits.shape[:1] != labels.shape[:1] or not (labels != IGNORE_INDEX).any():
+    if contract.answer.continuous or labels is None or logits.shape[:1] != labels.shape[:1]:
+        return None
+    if not (labels != IGNORE_INDEX).any():
         return None
     counted = labels != IGNORE_INDEX
     return float((decisions(contract, logits) == labels)[counted].mean())

@@ -12,7 +12,7 @@ import rasterio
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
-from bandloom.errors import SceneError
+from bandloom.errors import BundleError, SceneError
 from bandloom.export.bundle.bundle import Bundle
 from bandloom.export.predict.change_table import Change
 from bandloom.export.predict.claim import claimed
@@ -73,9 +73,12 @@ def map_change(
     what this command would make.
 
     Raises:
+        BundleError: the bundle maps values.
         SceneError: the scenes share no ground.
         OutputError: an output exists or cannot be written, or a map that is there is of another scene or bundle.
     """
+    if bundle.contract.answer.continuous:
+        raise BundleError(f"the bundle {bundle.path} maps values, not classes: map both scenes and subtract them.")
     job = ChangeJob(bundle, scenes, out, options)
     with claimed(out):
         require_absent([*job.sides.values()])

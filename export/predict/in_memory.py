@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bandloom.errors import BundleError
-from bandloom.export.bundle.answers import probabilities, thresholds
+from bandloom.export.bundle.answers import probabilities, thresholds, values
 from bandloom.export.bundle.bundle import read_bundle
 from bandloom.export.bundle.record import Contract
 from bandloom.export.bundle.tiling import MAP_PIXEL_M
@@ -35,7 +35,8 @@ class Prediction:
 
     Attributes:
         classes: the label set's codes ``(H, W)`` uint8, 255 where nothing was measured; of a model of several classes
-            a tile, which ones are there, ``(K, H, W)`` bool.
+            a tile, which ones are there, ``(K, H, W)`` bool; of a regression the values ``(H, W)`` float32 in the unit
+            of the contract's target, NaN where nothing was measured.
         probabilities: of every class ``(K, H, W)`` float32, NaN where nothing was measured; None where not asked for.
         crs: the scene's coordinate system; empty where the input had none.
         transform: from columns and rows to coordinates.
@@ -105,11 +106,13 @@ def predict_arrays(
             f"the model takes {contract.dates} date(s) of the same ground and was given {len(dates)}; pass"
             f" {'predict(before, after)' if contract.dates > 1 else 'predict(scene)'}."
         )
+    if probabilities and contract.target is not None:
+        raise BundleError(f"the model predicts {contract.target.title}, which has no probabilities; leave them out.")
     openers = [_opener(each, contract, options) for each in dates]
     opener: Callable[[], Any] = openers[0] if len(openers) == 1 else partial(open_two_dates, *openers)
     with opener() as opened:
         check_sensor(opened.sensor, contract.get_sensor(), str(opened.name))
-        answer = _map if contract.makes_map else _tiles
+        answer = (_values if contract.answer.continuous else _map) if contract.makes_map else _tiles
         classes, shares = answer(contract, runner, opener, options, probabilities)
         pixel = MAP_PIXEL_M if contract.makes_map else contract.tile_px * MAP_PIXEL_M
         finest_m = min(group.gsd_m for group in contract.groups)
@@ -139,6 +142,17 @@ def _map(
     return classes, shares
 
 
+def _values(
+    contract: Contract, runner: Runner, opener: Callable[[], "Scene"], options: PredictOptions, wanted: bool
+) -> tuple[np.ndarray, None]:
+    mapper = SceneMapper(runner, contract.tiling, 1, opener, pace=options.pace)
+    found = np.full((mapper.height_px, mapper.width_px), np.nan, np.float32)
+    for rows in mapper.rows():
+        here = slice(rows.top_px, rows.top_px + len(rows.measured))
+        found[here] = np.where(rows.measured, values(contract, rows.logits), np.nan)
+    return found, None
+
+
 def _tiles(
     contract: Contract, runner: Runner, opener: Callable[[], "Scene"], options: PredictOptions, wanted: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -149,7 +163,9 @@ def _tiles(
     shares = np.full((len(labels), *shape), np.nan, np.float32)
     for tile in classify_tiles(contract, runner, opener, options):
         shares[:, tile.row_px // contract.tile_px, tile.column_px // contract.tile_px] = tile.shares
-    if contract.task == "multilabel":
+    if contract.answer.continuous:
+        return shares[0], None
+    if contract.answer.several:
         classes = shares >= thresholds(contract)[:, None, None]  # NaN is no class
     else:
         best = np.array(labels.codes, np.uint8)[np.nan_to_num(shares, nan=-1).argmax(axis=0)]

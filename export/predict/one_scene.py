@@ -12,6 +12,7 @@ from bandloom.export.predict.map_scene import map_scene
 from bandloom.export.predict.options import PredictOptions, command_of, scene_opener
 from bandloom.export.predict.origin import origin_of, require_same
 from bandloom.export.predict.tile_table import TABLE_SUFFIXES, write_table
+from bandloom.export.predict.value_map import map_values
 from bandloom.export.runtimes.onnx_runner import Runner
 
 
@@ -20,6 +21,8 @@ def predict_one(bundle: Bundle, runner: Runner, scene: str, out: Path, options: 
     opener = scene_opener(scene, options)
     if out.suffix.lower() in TABLE_SUFFIXES:
         yield f"{out}: {write_table(bundle, runner, opener, out, options)} tiles"
+    elif bundle.contract.answer.continuous:
+        yield from map_values(bundle, runner, opener, out, options)
     else:
         command = command_of(bundle.path, [scene], out, options)
         yield from map_scene(bundle, runner, opener, out, options, command).lines()

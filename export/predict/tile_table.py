@@ -14,7 +14,7 @@ from rasterio.warp import transform as reproject
 
 from bandloom.console import track
 from bandloom.errors import BundleError, OutputError
-from bandloom.export.bundle.answers import probabilities, thresholds
+from bandloom.export.bundle.answers import probabilities, thresholds, values
 from bandloom.export.bundle.bundle import Bundle
 from bandloom.export.bundle.record import Contract
 from bandloom.export.bundle.tiling import MAP_PIXEL_M, Tiling, round_up_to_cells
@@ -78,7 +78,12 @@ def _answers(
     if not np.isfinite(logits).all():
         raise BundleError(f"{runner.name} gave logits that are not finite; run it with --precision fp32.")
     for (row, column, share, _), each in zip(tiles, logits, strict=True):
-        yield TileAnswer(row, column, share, probabilities(contract, each))
+        yield TileAnswer(row, column, share, _said_of(contract, each))
+
+
+def _said_of(contract: Contract, outputs: np.ndarray) -> np.ndarray:
+    """Return the probability of every class ``(K,)``, or the value ``(1,)`` of a regression."""
+    return values(contract, outputs)[None] if contract.answer.continuous else probabilities(contract, outputs)
 
 
 def write_table(
@@ -117,13 +122,19 @@ def _row(answer: TileAnswer, scene: "Scene", bundle: Bundle) -> dict[str, Any]:
         **_said(answer.shares, bundle.contract),
         "measured": round(answer.measured, 4),
         "ring": [[round(a, 7), round(b, 7)] for a, b in zip(lon, lat, strict=True)],
-        "shares": {name: round(float(s), 4) for name, s in zip(labels.names, answer.shares, strict=True)},
+        "shares": {} if bundle.contract.answer.continuous else _shares(labels.names, answer.shares),
     }
 
 
+def _shares(names: tuple[str, ...], shares: np.ndarray) -> dict[str, float]:
+    return {name: round(float(share), 4) for name, share in zip(names, shares, strict=True)}
+
+
 def _said(shares: np.ndarray, contract: Contract) -> dict[str, Any]:
-    """Return the likeliest class, or every class that is there where there may be several."""
+    """Return the likeliest class, every class that is there where there may be several, or the value."""
     labels = contract.get_label_set()
+    if contract.target is not None:
+        return {"quantity": contract.target.name, "value": round(float(shares[0]), 6), "unit": contract.target.unit}
     if contract.answer.several:
         there = np.flatnonzero(shares >= thresholds(contract)).tolist()
         return {"classes": [labels.names[k] for k in there], "codes": [labels.codes[k] for k in there]}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bandloom.errors import BundleError
-from bandloom.export.bundle.answers import decisions
+from bandloom.export.bundle.answers import agreement, decisions
 from bandloom.export.bundle.golden import GOLDEN, read_golden
 from bandloom.export.bundle.native_groups import Groups
 from bandloom.export.bundle.record import CONTRACT_KEY, Contract, FeatureFile, ModelFile
@@ -24,7 +24,7 @@ def compare(given: np.ndarray, expected: np.ndarray, contract: Contract) -> tupl
     if given.shape != expected.shape or not np.isfinite(given).all():
         return float("inf"), 0.0
     max_abs = float(np.abs(given.astype(np.float64) - expected).max())
-    return max_abs, float((decisions(contract, given) == decisions(contract, expected)).mean())
+    return max_abs, agreement(contract, given, expected)
 
 
 # without VNNI 8-bit weights came out 3.5 to 7.5 of these units off, 7-bit weights 0.01 (docs/decisions/int8.md)
@@ -77,18 +77,18 @@ def replay(bundle: "Bundle", runner: Runner, model: ModelFile) -> tuple[float, f
     """
     golden = read_golden(bundle.path / GOLDEN)
     answer = runner.run(golden.groups(bundle.contract))
-    max_abs, agreement = compare(answer, golden.logits, bundle.contract)
+    max_abs, agreeing = compare(answer, golden.logits, bundle.contract)
     parity = model.parity
     needed = needed_agreement(parity.required_agreement, decisions(bundle.contract, golden.logits).size)
-    if not (max_abs <= parity.allowed_max_abs and agreement >= needed):
+    if not (max_abs <= parity.allowed_max_abs and agreeing >= needed):
         raise BundleError(
             f"{model.file} does not reproduce {GOLDEN} on {runner.name}: logits differ by {max_abs:.3g} (allowed"
-            f" {parity.allowed_max_abs:g}) and {agreement:.5f} of the classes agree (needed"
+            f" {parity.allowed_max_abs:g}) and {agreeing:.5f} of the classes agree (needed"
             f" {needed:g}); the band order, the values or the weights were changed, export it anew."
         )
     if model.precision == "int8":
         require_exact(bundle.path / model.file, runner, golden.groups(bundle.contract), golden.logits)
-    return max_abs, agreement
+    return max_abs, agreeing
 
 
 def replay_features(bundle: "Bundle", runner: Runner, record: FeatureFile) -> None:

@@ -23,6 +23,7 @@ def tables(bundle: Bundle) -> list[Table]:
     tiling = contract.tiling
     about = [
         ("task", contract.task),
+        *([("quantity", contract.target.title)] if contract.target is not None else []),
         ("sensor", contract.sensor["name"]),
         ("token", f"{contract.token_m} m"),
         ("tile", f"{tiling.tile_px} px of {MAP_PIXEL_M} m, margin {tiling.margin_px}, taper {tiling.taper_px}"),

@@ -33,7 +33,7 @@ def write_repository(bundle: Bundle, out: Path, precision: str | None = None) ->
         (folder / "1").mkdir(parents=True)
         shutil.copy2(bundle.path / source.file, folder / "1" / f"model.{kind}")
         (folder / "config.pbtxt").write_text(config_text(bundle, name, kind, _largest_batch(source)))
-        (folder / "bandloom.json").write_text(json.dumps(bundle.contract.model_dump(mode="json"), indent=1) + "\n")
+        (folder / "bandloom.json").write_text(json.dumps(bundle.contract.to_dict(), indent=1) + "\n")
     return out / name
 
 

@@ -62,7 +62,7 @@ def check_meaning(bundle: Bundle) -> None:
     """
     contract = bundle.contract
     stored = read_golden(bundle.path / GOLDEN).contract
-    for key, value in contract.model_dump(mode="json").items():
+    for key, value in contract.to_dict().items():
         if stored.get(key) != value:
             raise BundleError(
                 f"{bundle.path / RECORD} was edited: its {key} differs from what {GOLDEN} was made with; copy the"

@@ -52,6 +52,8 @@ def serve(
     _limit_arenas()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # before and after the server's own, orderly, handler
     bundle = read_bundle(bundle_path)
+    if bundle.contract.answer.continuous:
+        raise BundleError(f"the bundle {bundle_path} predicts values, which are not served yet; use bandloom predict.")
     if bundle.contract.dates > 1:
         raise BundleError(f"the bundle {bundle_path} compares two dates, a request brings one; use bandloom predict.")
     runner = verify(bundle, options.precision, threads=options.threads, runtime=options.runtime)

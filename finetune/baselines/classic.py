@@ -20,7 +20,7 @@ from bandloom.finetune.data.own_bands import pixel_bands
 from bandloom.finetune.data.splits import TEST, TRAIN
 from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions
 from bandloom.finetune.scores.row import Row
-from bandloom.label_set import IGNORE_INDEX
+from bandloom.label_set import known_labels
 from bandloom.scores import RowKind
 
 FIT_PIXELS, SCORE_PIXELS = 20_000, 50_000
@@ -166,7 +166,7 @@ def _draw(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if found.label.ndim == 0:
         return values[None], found.label[None], found.blocks[None]
-    known = found.label != IGNORE_INDEX
+    known = known_labels(found.label)
     if share < 1:
         known &= rng.random(known.shape) < share
     return values[:, known].T, found.label[known], found.blocks[known]

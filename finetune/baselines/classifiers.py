@@ -24,21 +24,21 @@ def logistic(seed: int) -> Classifier:
     """A linear classifier on standardised features."""
     from sklearn.linear_model import LogisticRegression
 
-    return _filled(LogisticRegression(max_iter=300, tol=1e-3), scale=True)
+    return filled(LogisticRegression(max_iter=300, tol=1e-3), scale=True)
 
 
 def forest(seed: int) -> Classifier:
     """A random forest of 100 trees, the usual baseline in land cover."""
     from sklearn.ensemble import RandomForestClassifier
 
-    return _filled(RandomForestClassifier(100, min_samples_leaf=2, random_state=seed, n_jobs=-1), scale=False)
+    return filled(RandomForestClassifier(100, min_samples_leaf=2, random_state=seed, n_jobs=-1), scale=False)
 
 
 def neighbours(seed: int) -> Classifier:
     """The five nearest neighbours by standardised features."""
     from sklearn.neighbors import KNeighborsClassifier
 
-    return _filled(KNeighborsClassifier(5), scale=True)
+    return filled(KNeighborsClassifier(5), scale=True)
 
 
 def linear_svm(seed: int) -> Classifier:
@@ -46,17 +46,18 @@ def linear_svm(seed: int) -> Classifier:
     from sklearn.svm import LinearSVC
 
     settings: dict[str, Any] = {"C": 0.1, "dual": False, "tol": 1e-3, "random_state": seed}
-    return _filled(LinearSVC(**settings), scale=True)
+    return filled(LinearSVC(**settings), scale=True)
 
 
 def rbf_svm(seed: int) -> Classifier:
     """A support vector machine with a Gaussian kernel."""
     from sklearn.svm import SVC
 
-    return _filled(SVC(C=10.0, random_state=seed), scale=True)
+    return filled(SVC(C=10.0, random_state=seed), scale=True)
 
 
-def _filled(classifier: Any, *, scale: bool) -> Classifier:
+def filled(classifier: Any, *, scale: bool) -> Classifier:
+    """Return a scikit-learn estimator behind imputed, and where it matters standardised, features."""
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

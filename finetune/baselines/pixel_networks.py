@@ -20,6 +20,7 @@ from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
 from bandloom.model.encoder import Encoder, EncoderConfig
 from bandloom.model.statistics import Statistics
 from bandloom.sensors import Sensor
+from bandloom.target import Target
 from bandloom.tasks import TaskName
 
 
@@ -46,6 +47,7 @@ class PixelNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.network, self.sensor, self.label_set, self.task, self.chip_px = network, sensor, label_set, task, chip_px
+        self.target: Target | None = None
         statistics.require(sensor.slots)
         mean, std = (torch.from_numpy(each) for each in statistics.arrays())
         self.mean: Any
@@ -113,7 +115,9 @@ def on_pixels(make: Callable[[int, int], nn.Module]) -> NetworkMaker:
     def build(data: TaskData, config: FinetuneConfig, chip_px: int) -> nn.Module:
         network = make(len(data.sensor.slots), len(data.label_set))
         statistics = Statistics.from_mapping(data.shards.statistics)
-        return PixelNetwork(network, data.sensor, data.label_set, config.task, chip_px, statistics)
+        model = PixelNetwork(network, data.sensor, data.label_set, config.task, chip_px, statistics)
+        model.target = data.target
+        return model
 
     return build
 
@@ -122,6 +126,6 @@ def random_vit(data: TaskData, config: FinetuneConfig, chip_px: int) -> nn.Modul
     """Return the fine-tuned network itself, of the config's size, from random weights."""
     statistics = Statistics.from_mapping(data.shards.statistics)
     encoder = Encoder(EncoderConfig.of_size(config.size, token_m=config.token_m), statistics)
-    model = TaskModel(encoder, data.sensor, data.label_set, config.task, chip_px)
+    model = TaskModel(encoder, data.sensor, data.label_set, config.task, chip_px, target=data.target)
     warm_start(model, data, config)
     return model

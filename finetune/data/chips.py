@@ -27,7 +27,7 @@ class ChipData(TaskData):
         entry, side = self.shards.entries[index], int(self.shards.entries[index].side_px)
         block = self.split.blocks(entry, (entry.x_m, entry.y_m), (side, side))[side // 2, side // 2]
         sample = self.read(index)
-        return Labelled(sample.key, self.own(sample.groups), self.target(index, sample), np.array(block))
+        return Labelled(sample.key, self.own(sample.groups), self.target_of(index, sample), np.array(block))
 
     def count(self, index: int) -> np.ndarray:
         """Return 1 at the role and the class of a sample, ``(3, K)`` int64."""
@@ -41,7 +41,7 @@ class ChipData(TaskData):
         entry = self.shards.entries[index]
         return extent_role(self.split, entry, int(entry.side_px))
 
-    def target(self, index: int, sample: Any) -> np.ndarray:
+    def target_of(self, index: int, sample: Any) -> np.ndarray:
         """Return a sample's label."""
         return np.array(sample.class_index, np.uint8)
 

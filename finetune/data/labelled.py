@@ -16,6 +16,7 @@ from bandloom.finetune.data.splits import ROLES, TEST, TRAIN, Split
 from bandloom.label_set import LabelSet
 from bandloom.sensors import Sensor
 from bandloom.shards.read.loader import Batch
+from bandloom.target import Target
 from bandloom.tasks import Answer, TaskName
 
 
@@ -54,8 +55,13 @@ class TaskData(ABC):
 
     def __init__(self, shards: Any, split: Split, sensor: Sensor) -> None:
         self.shards, self.split, self.sensor = shards, split, sensor
-        self.label_set: LabelSet = labels_of(shards)
+        self.label_set: LabelSet = self._labels()
         self.indices = self._find()
+
+    @property
+    def target(self) -> Target | None:
+        """The quantity that is measured, where labels are values."""
+        return None
 
     @property
     def task(self) -> TaskName:
@@ -166,6 +172,10 @@ class TaskData(ABC):
         totals = self.counts.sum(0)
         labels = {ROLES[r]: dict(zip(self.label_set.names, totals[r].tolist(), strict=True)) for r in range(3)}
         return {**self.split.describe(), "labels": labels, "samples": len(self.indices)}
+
+    def _labels(self) -> LabelSet:
+        """Return what the labels can be."""
+        return labels_of(self.shards)
 
     def _find(self) -> np.ndarray:
         """Return the indices of the sensor's samples that have this kind of label."""

@@ -69,7 +69,7 @@ class MultilabelData(ChipData):
         """Return how many chips a role has."""
         return len(self.indices_of(role))
 
-    def target(self, index: int, sample: Any) -> np.ndarray:
+    def target_of(self, index: int, sample: Any) -> np.ndarray:
         """Return a sample's target ``(K,)``."""
         return self._targets[index]
 

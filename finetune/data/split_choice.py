@@ -143,7 +143,12 @@ class _Subset:
         self._indices = [labelled[i] for i in picked]
         self._shards, self.path, self.label_set, self.sensors = shards, shards.path, shards.label_set, shards.sensors
         self.entries = [shards.entries[i] for i in self._indices]
+        self.quantity = getattr(shards, "quantity", None)
         self._read: dict[int, Any] = {}
+
+    def values(self, index: int) -> np.ndarray:
+        """Return the measured values of the sample at a place of :attr:`entries`."""
+        return self._shards.values(self._indices[index])
 
     def read(self, index: int) -> Any:
         """Return the sample at a place of :attr:`entries`."""

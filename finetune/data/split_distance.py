@@ -7,7 +7,7 @@ import numpy as np
 
 from bandloom.finetune.data.labelled import Labelled, TaskData
 from bandloom.finetune.data.splits import PIXEL_M, TEST, TRAIN
-from bandloom.label_set import IGNORE_INDEX
+from bandloom.label_set import known_labels
 
 
 def train_test_distance(data: TaskData) -> dict[str, Any] | None:
@@ -50,7 +50,7 @@ def _places(entry: Any, found: Labelled) -> tuple[np.ndarray, np.ndarray]:
     if found.label.ndim != 2:
         half = int(entry.side_px) * PIXEL_M / 2
         return np.array([[entry.x_m + half, entry.y_m - half]]), found.blocks.reshape(1)
-    known = np.pad(found.label != IGNORE_INDEX, 1)
+    known = np.pad(known_labels(found.label), 1)
     inside = known[:-2, 1:-1] & known[2:, 1:-1] & known[1:-1, :-2] & known[1:-1, 2:]
     rows, columns = np.nonzero(known[1:-1, 1:-1] & ~inside)
     x, y = entry.x_m + (columns + 0.5) * PIXEL_M, entry.y_m - (rows + 0.5) * PIXEL_M

@@ -10,6 +10,7 @@ from bandloom.label_set import LabelSet
 from bandloom.model.checkpoint import encoder_from_record, encoder_record, load_weights, read_folder, save_folder
 from bandloom.model.encoder import count_parameters
 from bandloom.sensors import Sensor
+from bandloom.target import Target
 
 MODEL_TYPE = "bandloom-task"
 
@@ -37,6 +38,8 @@ def save_task_model(
         "label_set": model.label_set.to_dict(),
         "provenance": dict(provenance),
     }
+    if model.target is not None:
+        record["target"] = model.target.model_dump(mode="json")
     save_folder(folder, model, record, card or short_card(model), overwrite=overwrite)
 
 
@@ -53,12 +56,14 @@ def load_task_model(folder: Path) -> TaskModel:
             " checkpoint first."
         )
     try:
-        sensor, label_set = Sensor.from_dict(record["sensor"]), LabelSet.from_dict(record["label_set"])
+        sensor = Sensor.from_dict(record["sensor"])
+        target = Target.model_validate(record["target"]) if "target" in record else None
+        label_set = LabelSet.from_dict(record["label_set"]) if target is None else target.label_set
         task, chip_px, temperature = record["task"], int(record["chip_px"]), float(record.get("temperature", 1.0))
     except (KeyError, TypeError, ValueError) as cause:
         raise CheckpointError(f"{folder}/config.json does not describe a fine-tuned model ({cause!r}).") from cause
     encoder = encoder_from_record(record, folder)
-    model = TaskModel(encoder, sensor, label_set, task, chip_px, record.get("head", "linear"))
+    model = TaskModel(encoder, sensor, label_set, task, chip_px, record.get("head", "linear"), target)
     load_weights(model, weights, folder)
     model.temperature = temperature
     model.thresholds = tuple(float(each) for each in record.get("thresholds", ()))
@@ -72,7 +77,7 @@ def short_card(model: TaskModel) -> str:
     lines = [
         "---",
         "library_name: bandloom",
-        f"tags: [remote-sensing, multispectral, land-cover, {model.task}]",
+        f"tags: [remote-sensing, multispectral, {_subject(model)}{model.task}]",
         "---",
         f"# {label_set.name} from {sensor.name}",
         "",
@@ -82,8 +87,23 @@ def short_card(model: TaskModel) -> str:
         f"Input: {sensor.name} ({sensor.reflectance} reflectance) at native sampling ({bands}), as digital numbers"
         " `reflectance * 10000 + 1000`, 0 no data, 65535 saturated.",
         "",
-        "| index | code | class | colour |",
-        "|---|---|---|---|",
-        *(f"| {i} | {c.code} | {c.name} | {c.colour} |" for i, c in enumerate(label_set.classes)),
+        *_answers(model),
     ]
     return "\n".join([*lines, *model.encoder.licence_lines()]) + "\n"
+
+
+def _answers(model: TaskModel) -> list[str]:
+    """Return the classes as a table, or what the value measures."""
+    target = model.target
+    if target is not None:
+        return [
+            f"Output: {target.name}{f' in {target.unit}' if target.unit else ''}. Of the training labels the mean was"
+            f" {target.mean:g}, the deviation {target.std:g}; 96 % of them lie between {target.low:g} and"
+            f" {target.high:g}."
+        ]
+    rows = [f"| {i} | {c.code} | {c.name} | {c.colour} |" for i, c in enumerate(model.label_set.classes)]
+    return ["| index | code | class | colour |", "|---|---|---|---|", *rows]
+
+
+def _subject(model: TaskModel) -> str:
+    return "" if model.answer.continuous else "land-cover, "

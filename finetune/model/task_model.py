@@ -15,6 +15,7 @@ from bandloom.finetune.model.lora import add_lora
 from bandloom.label_set import LabelSet
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.sensors import SLOTS, Sensor
+from bandloom.target import Target
 from bandloom.tasks import ANSWERS, Answer, TaskName
 from bandloom.values import NODATA, OFFSET, SATURATED, SCALE
 
@@ -36,6 +37,7 @@ class TaskModel(nn.Module):
         chip_px: side of a chip in 10 m pixels; a multiple of the token.
         head: of a segmenter: linear on the last tokens, or fpn or dpt on those of four depths; of a classifier: linear
             on the mean token, or joined: on the mean token beside the mean native samples.
+        target: of a regression: the quantity; the one number an answer holds is normalised by it.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class TaskModel(nn.Module):
         task: TaskName,
         chip_px: int,
         head: HeadKind = "linear",
+        target: Target | None = None,
     ) -> None:
         super().__init__()
         token_m = encoder.config.token_m
@@ -64,6 +67,10 @@ class TaskModel(nn.Module):
                 f"head {head!r} is not available for task {task!r}; leave head out, or use task={fitting}."
             )
         encoder.check_sensor(sensor)
+        if self.answer.continuous != (target is not None):
+            needs = "needs a target" if target is None else "has no target"
+            raise ConfigError(f"task {task} {needs}; fine-tune the model anew.")
+        self.target = target
         self.head_kind: HeadKind = head
         self.encoder, self.sensor, self.label_set = encoder, sensor, label_set
         self.chip_px = chip_px

@@ -25,7 +25,7 @@ def draw_confusion(path: Path, confusion: np.ndarray, names: Sequence[str]) -> N
     part = confusion[np.ix_(shown, shown)]
     share = part / np.maximum(part.sum(1, keepdims=True), 1)
     side = 2.6 + 0.55 * len(shown)
-    figure, axes = _figure(side + 0.6, side)
+    figure, axes = new_figure(side + 0.6, side)
     axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
     labels = [names[i] for i in shown.tolist()]
     axes.set_xticks(range(len(shown)), labels, rotation=45, ha="right", rotation_mode="anchor")
@@ -44,12 +44,12 @@ def draw_confusion(path: Path, confusion: np.ndarray, names: Sequence[str]) -> N
                 color="white" if value > 0.55 else "black",
             )
     axes.set_title("% of each true class", fontsize=10)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_reliability(path: Path, calibration: Mapping[str, Any]) -> None:
     """Draw accuracy over confidence before and after temperature scaling, and how the labels spread over it."""
-    figure, (upper, lower) = _figure(4.6, 5.4, rows=2, heights=(3, 1))
+    figure, (upper, lower) = new_figure(4.6, 5.4, rows=2, heights=(3, 1))
     upper.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--", label="perfect")
     for key, colour in (("before", "#d95f02"), ("after", "#1b6ca8")):
         part = calibration[key]
@@ -71,12 +71,12 @@ def draw_reliability(path: Path, calibration: Mapping[str, Any]) -> None:
     upper.set_title("Does its confidence hold?", fontsize=10)
     lower.set(xlim=(0, 1), xlabel="confidence", ylabel="% of labels")
     _tidy(upper, lower)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_curves(path: Path, training: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]]) -> None:
     """Draw the training loss and, where it was measured, the score on validation ground, over steps."""
-    figure, axes = _figure(5.6, 3.4)
+    figure, axes = new_figure(5.6, 3.4)
     steps = [line["step"] for line in training if line.get("loss") is not None]
     losses = [line["loss"] for line in training if line.get("loss") is not None]
     (loss_line,) = axes.plot(steps, losses, color="#555555", linewidth=1.2)
@@ -103,7 +103,7 @@ def draw_curves(path: Path, training: Sequence[Mapping[str, Any]], validation: S
             bbox_to_anchor=(0.5, 1.14),
             ncols=2,
         )
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_worst(path: Path, examples: Sequence[Example], label_set: LabelSet, sensor: Sensor) -> None:
@@ -115,7 +115,7 @@ def draw_worst(path: Path, examples: Sequence[Example], label_set: LabelSet, sen
     panels = dates if chips else dates + 2
     columns = min(len(examples), COLUMNS if chips else 2)
     rows = -(-len(examples) // columns)
-    figure, axes = _figure(
+    figure, axes = new_figure(
         (2.1 if chips else 1.5 * panels) * columns,
         (2.55 if chips else 1.75) * rows,
         rows=rows,
@@ -142,7 +142,7 @@ def draw_worst(path: Path, examples: Sequence[Example], label_set: LabelSet, sen
         own[0].set_title(f"{100 * right:.0f} % right", fontsize=7)
     if not chips:
         _class_legend(figure, examples, label_set)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def true_colour(groups: Mapping[int, np.ndarray], sensor: Sensor) -> np.ndarray:
@@ -187,9 +187,10 @@ def _class_legend(figure: Any, examples: Sequence[Example], label_set: LabelSet)
     figure.legend(handles=patches, loc="outside lower center", ncols=4, fontsize=7, frameon=False)
 
 
-def _figure(
+def new_figure(
     width: float, height: float, *, rows: int = 1, columns: int = 1, heights: Sequence[float] | None = None
 ) -> tuple[Any, Any]:
+    """Return a figure that needs no display, and its axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -204,7 +205,8 @@ def _tidy(*axes: Any) -> None:
         each.grid(alpha=0.25, linewidth=0.6)
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure as a PNG, in place of one that is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with new_output(path, overwrite=True) as temporary:
         figure.savefig(temporary, dpi=130, format="png", bbox_inches="tight")

@@ -29,7 +29,8 @@ def score_table(record: ScoreRecord, scorer: Scorer) -> Table:
             cells += [row.scores[name], _bounds(row, name, ".2f")] if name == scorer.main else [row.scores[name]]
         rows.append(cells)
     held = record.rows[0]
-    return table(f"Test scores ({held.scored_on:,} labels in {held.blocks:,} blocks)", header, rows)
+    unit = f", {record.target.title}" if record.target is not None else ""
+    return table(f"Test scores ({held.scored_on:,} labels in {held.blocks:,} blocks{unit})", header, rows)
 
 
 def class_table(record: ScoreRecord, scorer: Scorer) -> Table:
@@ -88,7 +89,7 @@ def model_card(model: TaskModel, record: ScoreRecord, scorer: Scorer, provenance
         "",
         "## Scores on held-out ground",
         "",
-        f"{split_line(record.split)} {first.scored_on:,} test labels.",
+        f"{split_line(record.split)} {first.scored_on:,} test labels.{_unit(record)}",
         "",
         *_markdown(
             ["", "kind", *(title(name) + " (95 %)" * (name == scorer.main) for name in scorer.headlines)],
@@ -115,6 +116,11 @@ def model_card(model: TaskModel, record: ScoreRecord, scorer: Scorer, provenance
         *(f"- {key}: {value}" for key, value in provenance.items() if not isinstance(value, dict)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _unit(record: ScoreRecord) -> str:
+    unit = record.target.unit if record.target is not None else ""
+    return f" RMSE, MAE and bias are in {unit}." if unit else ""
 
 
 def _thresholds(model: TaskModel) -> list[str]:

@@ -13,7 +13,7 @@ from bandloom.finetune.data.labelled import Labelled, TaskData
 from bandloom.finetune.data.own_bands import cut
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions
-from bandloom.label_set import IGNORE_INDEX
+from bandloom.label_set import known_labels
 
 Groups = Mapping[int, np.ndarray]
 Seen = Callable[[Groups], Groups]  # what a model is shown of a sample
@@ -79,7 +79,7 @@ def predict_sample(model: TaskModel, groups: Groups, label: np.ndarray, batch_si
         (y, x)
         for y in _starts(label.shape[0], side)
         for x in _starts(label.shape[1], side)
-        if (label[y : y + side, x : x + side] != IGNORE_INDEX).any()
+        if known_labels(label[y : y + side, x : x + side]).any()
     ]
     logits = np.zeros((len(model.label_set), *label.shape), np.float32)
     chips = run(model, [cut(groups, y, x, side) for y, x in corners], batch_size)

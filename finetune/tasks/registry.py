@@ -3,10 +3,12 @@
 from bandloom.finetune.tasks.change import CHANGE
 from bandloom.finetune.tasks.classify import CLASSIFY
 from bandloom.finetune.tasks.multilabel import MULTILABEL
+from bandloom.finetune.tasks.regress import REGRESS, REGRESS_CHIPS
 from bandloom.finetune.tasks.segment import SEGMENT
 from bandloom.finetune.tasks.task import FinetuneTask
 
-TASKS: dict[str, FinetuneTask] = {each.name: each for each in (SEGMENT, CLASSIFY, MULTILABEL, CHANGE)}
+_TASKS = (SEGMENT, CLASSIFY, MULTILABEL, CHANGE, REGRESS, REGRESS_CHIPS)
+TASKS: dict[str, FinetuneTask] = {each.name: each for each in _TASKS}
 
 
 def get_task(name: str) -> FinetuneTask:

@@ -149,6 +149,50 @@ class Asymmetric(Loss):
         return torch.where(known, cost, 0.0).sum()[None]
 
 
+class _OfValues(Loss):
+    """A mean over known values: outputs ``(B, 1)`` or ``(B, 1, H, W)``, targets without the 1, NaN unknown."""
+
+    def sums(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the summed cost, ``(1,)``."""
+        cost = self.cost(logits.squeeze(1), target.nan_to_num())
+        return torch.where(target.isnan(), 0.0, cost).sum()[None]
+
+    @abstractmethod
+    def cost(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the cost of each value, of normalised outputs and targets of one shape."""
+
+
+class L2(_OfValues):
+    """The mean squared difference of known values."""
+
+    def cost(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return squared differences."""
+        return (output - target).square()
+
+
+class L1(_OfValues):
+    """The mean absolute difference of known values."""
+
+    def cost(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return absolute differences."""
+        return (output - target).abs()
+
+
+@dataclass(frozen=True)
+class Huber(_OfValues):
+    """The mean Huber loss of known values (Huber 1964): squared near 0, linear beyond.
+
+    Args:
+        delta: where it turns linear, in deviations of the training labels.
+    """
+
+    delta: float = 1.0
+
+    def cost(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return half the squares, or the lines that go on from them."""
+        return functional.huber_loss(output, target, reduction="none", delta=self.delta)
+
+
 def _one_hot(target: Tensor, classes: int) -> Tensor:
     """Return noughts and ones ``(B, K)`` or ``(B, K, H, W)``; an unknown label is of no class."""
     target = target.long()
@@ -158,6 +202,7 @@ def _one_hot(target: Tensor, classes: int) -> Tensor:
 
 cross_entropy, focal, dice, cross_entropy_dice = CrossEntropy(), Focal(), Dice(), CrossEntropyDice()
 binary_cross_entropy, asymmetric = BinaryCrossEntropy(), Asymmetric()
+l2, l1, huber = L2(), L1(), Huber()
 MULTILABEL_LOSSES: dict[str, Loss] = {"binary_cross_entropy": binary_cross_entropy, "asymmetric": asymmetric}
 LOSSES: dict[str, Loss] = {
     "cross_entropy": cross_entropy,
@@ -165,3 +210,4 @@ LOSSES: dict[str, Loss] = {
     "dice": dice,
     "cross_entropy_dice": cross_entropy_dice,
 }
+VALUE_LOSSES: dict[str, Loss] = {"l2": l2, "l1": l1, "huber": huber}

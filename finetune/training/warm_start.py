@@ -20,7 +20,7 @@ from bandloom.finetune.model.heads import ClassifyHead, SegmentHead
 from bandloom.finetune.model.pixel_part import PLANES, Near, PixelPart
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.training.perturb import lost_of
-from bandloom.label_set import IGNORE_INDEX
+from bandloom.label_set import known_labels
 from bandloom.probes import fit_ridge
 from bandloom.sensors import Sensor
 
@@ -57,16 +57,31 @@ def fit_classifier(model: TaskModel, head: ClassifyHead, data: TaskData) -> None
     for found in data.some(TRAIN, CHIPS).samples(TRAIN):
         groups = {gsd: torch.from_numpy(group.astype(np.int32))[None] for gsd, group in found.groups.items()}
         features.append(head.pool(model.chip_tokens(groups))[0])
-        labels.append(int(found.label))
+        labels.append(found.label)
     model.train(was_training)
-    rows, classes = torch.stack(features).double().numpy(), np.array(labels)
+    rows, known = torch.stack(features).double().numpy(), np.array(labels)
     mean, std = rows.mean(0), rows.std(0) + 1e-6
-    weights = fit_ridge((rows - mean) / std, classes, len(head.classify.bias))
+    weights = _ridge((rows - mean) / std, known, model)
     slope = weights[:-1] / std[:, None]  # (D, K)
-    logits = torch.from_numpy(rows @ slope + weights[-1] - mean @ slope)
-    scale = min(SCALES, key=lambda scale: float(functional.cross_entropy(scale * logits, torch.from_numpy(classes))))
+    scale = 1.0
+    if model.target is None:
+        logits, classes = (
+            torch.from_numpy(rows @ slope + weights[-1] - mean @ slope),
+            torch.from_numpy(known.astype(int)),
+        )
+        scale = min(SCALES, key=lambda scale: float(functional.cross_entropy(scale * logits, classes)))
     head.classify.weight.copy_(torch.from_numpy(scale * slope.T))
     head.classify.bias.copy_(torch.from_numpy(scale * (weights[-1] - mean @ slope)))
+
+
+def _ridge(rows: np.ndarray, known: np.ndarray, model: TaskModel) -> np.ndarray:
+    """Return weights ``(D + 1, K)`` of a ridge regression on one-hot classes, or on normalised values."""
+    if model.target is None:
+        return fit_ridge(rows, known.astype(int), len(model.label_set))
+    from sklearn.linear_model import RidgeCV
+
+    fitted = RidgeCV(np.logspace(-2, 5, 15)).fit(rows, model.target.to_output(known))
+    return np.append(np.ravel(fitted.coef_), fitted.intercept_)[:, None]
 
 
 def fit_pixels(
@@ -90,7 +105,7 @@ def fit_pixels(
 
 @dataclass(frozen=True)
 class _Pixels:
-    """Planes ``(N, F)`` of pixels, in each the bands as the sensor's groups have them, and class indices ``(N,)``."""
+    """Planes ``(N, F)`` of pixels, in each the bands as the sensor's groups have them, and their labels ``(N,)``."""
 
     inputs: Tensor
     labels: Tensor
@@ -123,24 +138,32 @@ def _fit(layers: nn.Module, pixels: _Pixels, seed: int, steps: int, peak_lr: flo
             group["lr"] = peak_lr * min(1.0, (step + 1) / 20) * 0.5 * (1 + np.cos(np.pi * step / steps))
         inputs, labels = pixels.draw(generator)
         logits = layers(inputs.T[None, :, None])  # (1, K, 1, N)
-        loss = functional.cross_entropy(logits[0, :, 0].T, labels)
+        loss = _pixel_loss(logits[0, :, 0].T, labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     return float(loss.detach())
 
 
+def _pixel_loss(output: Tensor, labels: Tensor) -> Tensor:
+    """Return the loss of outputs ``(N, K)``: cross entropy of class indices, squared error of normalised values."""
+    if labels.is_floating_point():
+        return functional.mse_loss(output[:, 0], labels)
+    return functional.cross_entropy(output, labels)
+
+
 @torch.no_grad()
 def training_pixels(model: TaskModel, data: TaskData, seed: int) -> tuple[Tensor, Tensor]:
-    """Return training pixels: planes ``(N, F)`` of ``Near.planes``, class indices ``(N,)``."""
+    """Return training pixels: planes ``(N, F)`` of ``Near.planes``, class indices or normalised values ``(N,)``."""
     rng = np.random.default_rng([seed, 11])
     planes, labels = [], []
     each = max(1, PIXELS // max(1, len(data.indices_of(TRAIN))))
     for found in data.samples(TRAIN):
-        known = np.flatnonzero(found.label != IGNORE_INDEX)
+        known = np.flatnonzero(known_labels(found.label))
         picks = rng.choice(known, min(each, len(known)), replace=False)
         groups = {gsd: torch.from_numpy(group.astype(np.int32))[None] for gsd, group in found.groups.items()}
         seen = Near.planes(model.pixel_bands(groups))[0].flatten(1)  # (F, H * W)
         planes.append(seen[:, torch.from_numpy(picks)].T)
-        labels.append(torch.from_numpy(found.label.ravel()[picks].astype(np.int64)))
+        picked, target = found.label.ravel()[picks], model.target
+        labels.append(torch.from_numpy(picked.astype(np.int64) if target is None else target.to_output(picked)))
     return torch.cat(planes), torch.cat(labels)

@@ -16,6 +16,7 @@ from bandloom.shards.build.geography import BUFFER_M, split_of, split_of_cells
 from bandloom.shards.build.statistics import split_statistics
 from bandloom.shards.store.index import INDEX, Entry, read_index, write_index
 from bandloom.shards.store.manifest import write_manifest
+from bandloom.target import parse_target
 
 QUARANTINE = "quarantine.jsonl"
 SAID = 20  # pairs of scenes that repeat each other, one line each
@@ -69,6 +70,7 @@ def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any
             "cells": cells,
             "sensors": sensors,
             "label_set": plan["label_set"],
+            **_quantity(plan["options"].get("quantity")),
             "statistics": split_statistics(place, sensors, entries),
             "side_px": plan["options"]["side_px"],
             "options": plan["options"],
@@ -78,6 +80,14 @@ def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any
         },
     )
     return len(quarantine)
+
+
+def _quantity(text: str | None) -> dict[str, Any]:
+    """Return what the values of a build measure; nothing where it has none."""
+    if text is None:
+        return {}
+    target = parse_target(text)
+    return {"quantity": {"name": target.name, "unit": target.unit}}
 
 
 def _say_warped(provenance: Mapping[str, Any]) -> None:

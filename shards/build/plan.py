@@ -22,6 +22,7 @@ from bandloom.shards.scenes.checksums import at_a_glance
 from bandloom.shards.scenes.corrected import CorrectedScene
 from bandloom.shards.scenes.options import Bands, Nodata, Offset, Scale, SensorName
 from bandloom.shards.store.codec import CODECS, CodecName
+from bandloom.target import parse_target
 from bandloom.taxonomy import Taxonomy, get_taxonomy
 
 UNIT_SAMPLES = 256  # small scenes share a tar up to about this many samples
@@ -56,6 +57,8 @@ class BuildOptions:
     scale: Scale = None
     nodata: Nodata = None
     bands: Bands = None
+    values: Annotated[str | None, Option("Rasters of a measured quantity, as labels lie, or a CSV of chips.")] = None
+    quantity: Annotated[str | None, Option("What the values measure, its unit in brackets.")] = None
 
     def check(self) -> None:
         """Raise a :class:`BandloomError` for an option that cannot be used."""
@@ -72,6 +75,10 @@ class BuildOptions:
             raise ShardError(f"--split {self.split!r} is not known; use one of {', '.join(SPLITS)}, or leave it out.")
         if self.labels is not None and self.label_set is None:
             raise LabelError("--labels needs --label-set: a shipped label set, or a YAML file that names their codes.")
+        if (self.values is None) != (self.quantity is None):
+            raise LabelError("--values and --quantity go together: the files, and what they measure ('height [m]').")
+        if self.quantity is not None:
+            parse_target(self.quantity)
         self.reading.check()
         if self.captions is not None:
             read_captions(Path(self.captions))
@@ -125,6 +132,9 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
         record = asdict(self)
+        for name in ("values", "quantity"):  # a build without them is what it was before there were any
+            if record["options"][name] is None:
+                del record["options"][name]
         record["label_set"] = self.label_set.to_dict() if self.label_set else None
         record["failures"] = {str(index): reason for index, reason in self.failures.items()}
         return record

@@ -23,10 +23,12 @@ from bandloom.shards.build.histograms import Histograms, count_values, merge
 from bandloom.shards.build.labels import LabelNotes, open_scene_labels
 from bandloom.shards.build.plan import TAR_SAMPLES, BuildOptions, Plan, class_of
 from bandloom.shards.build.sources import Source
+from bandloom.shards.build.values import open_scene_values, value_of
 from bandloom.shards.labels.reading import Labels
+from bandloom.shards.labels.scene_values import SceneValues
 from bandloom.shards.scenes import ALIGN_M, Scene
 from bandloom.shards.store.codec import checksum, encode
-from bandloom.shards.store.index import Entry, write_index
+from bandloom.shards.store.index import VALUES, Entry, write_index
 from bandloom.shards.store.tar_file import TarFile, file_sha256
 
 _AHEAD = 48  # samples cut but not yet written, 46 to a strip of a whole granule: 60 MB
@@ -41,6 +43,14 @@ class _Sample:
     entry: dict[str, Any]
     members: dict[str, bytes]
     counts: Histograms
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The quantity of a square: its raster ``(H10, W10)`` float32, or its one value; None where there is none."""
+
+    raster: np.ndarray | None
+    value: float | None
 
 
 def run_unit(plan: Plan, unit: int, folder: Path) -> dict[str, Any]:
@@ -63,7 +73,8 @@ def _fill(plan: Plan, unit: int, tars: "_Tars") -> dict[str, Any]:
             with ExitStack() as files:
                 scene = files.enter_context(plan.options.open(source))
                 labels = open_scene_labels(files, scene, source, plan, notes)
-                if not tars.add_all(_samples(scene, source, labels, plan)):
+                values = open_scene_values(files, scene, source, plan)
+                if not tars.add_all(_samples(scene, source, labels, values, plan)):
                     raise SceneError(f"{source.path} gives no sample: it is all nodata, or all above --max-cloud.")
                 notes.take(labels, source.path)
                 provenance[source.key] = scene.provenance | {"sensor_record": scene.sensor.to_dict()}
@@ -179,18 +190,22 @@ class _Part:
         return {"tar": final.name, "bytes": size, "samples": len(self.entries), "sha256": file_sha256(final)}
 
 
-def _samples(scene: Scene, source: Source, labels: Labels | None, plan: Plan) -> Iterator[_Sample]:
+def _samples(
+    scene: Scene, source: Source, labels: Labels | None, values: SceneValues | None, plan: Plan
+) -> Iterator[_Sample]:
     """Cut a scene, join its labels, leave out squares under the thresholds."""
     options, class_index = plan.options, None
     if source.class_name is not None and plan.taxonomy is not None:
         class_index = class_of(source, plan.taxonomy)
+    value = value_of(source, options)
     pending: deque[Future[_Sample]] = deque()
     with ThreadPoolExecutor(1, "encode") as encoder:  # encodes one strip while the next is decoded
         for cut in cut_scene(scene, options.side_px * 10):
             if cut.valid_fraction <= options.min_valid or (cut.cloud_fraction or 0.0) > options.max_cloud:
                 continue
             label = labels.read(cut.window_m) if labels else None
-            pending.append(encoder.submit(_sample, scene, source, cut, label, class_index, options))
+            measured = _Measured(values.read(cut.window_m) if values else None, value)
+            pending.append(encoder.submit(_sample, scene, source, cut, label, class_index, measured, options))
             if len(pending) > _AHEAD:
                 yield pending.popleft().result()
         while pending:
@@ -198,7 +213,13 @@ def _samples(scene: Scene, source: Source, labels: Labels | None, plan: Plan) ->
 
 
 def _sample(
-    scene: Scene, source: Source, cut: Cut, label: np.ndarray | None, class_index: int | None, options: BuildOptions
+    scene: Scene,
+    source: Source,
+    cut: Cut,
+    label: np.ndarray | None,
+    class_index: int | None,
+    measured: _Measured,
+    options: BuildOptions,
 ) -> _Sample:
     """Encode one square: band groups, mask, label, and the JSON sidecar that describes them."""
     arrays: dict[str, np.ndarray] = {f"g{gsd_m}.b2nd": pixels for gsd_m, pixels in cut.groups.items()}
@@ -206,6 +227,8 @@ def _sample(
         arrays["cloud.b2nd"] = cut.cloud.astype(np.uint8)
     if label is not None:
         arrays["label.b2nd"] = label
+    if measured.raster is not None and np.isfinite(measured.raster).any():
+        arrays[VALUES] = measured.raster
     x_m, y_m = scene.transform.c + cut.window_m[0], scene.transform.f - cut.window_m[1]
     entry: dict[str, Any] = {
         "key": f"{source.key}_r{cut.row:04d}_c{cut.column:04d}",
@@ -226,6 +249,8 @@ def _sample(
         "cells": cells_of(scene.crs.to_epsg() or 0, x_m, y_m, options.side_px * 10.0),
         "xxh3": {suffix: checksum(array) for suffix, array in arrays.items()},
     }
+    if measured.value is not None:
+        entry["value"] = measured.value
     if options.captions:
         square = (scene.crs.to_epsg() or 0, x_m, y_m, options.side_px * 10.0)
         entry["captions"] = read_captions(Path(options.captions)).of(entry["key"], (source.key, scene.name), square)

@@ -26,14 +26,14 @@ class LabelRaster:
     The dtype is the file's own, so that codes stay codes and measured targets stay what they are.
     """
 
-    def __init__(self, path: Path, ground: Ground, reading: LabelReading) -> None:
-        """Open ``path``.
+    def __init__(self, path: Path, ground: Ground, reading: LabelReading, *, scaled: bool = False) -> None:
+        """Open ``path``; ``scaled`` ones hold values, whose scale and offset are those of :attr:`stored`.
 
         Raises:
             LabelError: it has several bands, no coordinate system, a scale, complex values, or lies elsewhere.
             SceneError: it cannot be opened.
         """
-        self.stored, self._ground = StoredRaster(path, reading), ground
+        self.stored, self._ground = StoredRaster(path, reading, scaled=scaled), ground
         self._raster: Any = self.stored.raster
         try:
             self._check_place()

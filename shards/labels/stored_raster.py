@@ -18,8 +18,8 @@ PRESENT, NODATA, MASKED, OUTSIDE = 0, 1, 2, 3  # why a pixel has no value
 class StoredRaster:
     """Codes or measured targets by windows of the file's own pixels; bands of transparency are no bands of values."""
 
-    def __init__(self, path: Path, reading: LabelReading) -> None:
-        """Open ``path``.
+    def __init__(self, path: Path, reading: LabelReading, *, scaled: bool = False) -> None:
+        """Open ``path``; ``scaled`` ones hold values, whose scale and offset are :attr:`scale`.
 
         Raises:
             LabelError: it has several bands, a scale, or complex values, or an option is not for rasters.
@@ -29,7 +29,7 @@ class StoredRaster:
         self.raster: Any = open_raster(path)
         try:
             self._band = _only_band(self.raster, path)
-            _check(self.raster, self._band, path, reading)
+            _check(self.raster, self._band, path, reading, scaled=scaled)
             self.nodata = reading.nodata_value(self.raster.nodata)
             self._masks = Validity(self.raster, [self._band], NO_NODATA)
         except BaseException:
@@ -40,6 +40,11 @@ class StoredRaster:
     def dtype(self) -> np.dtype:
         """The values' type, the file's own."""
         return np.dtype(self.raster.dtypes[self._band - 1])
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """What stored values are multiplied by, and what is added then."""
+        return float(self.raster.scales[self._band - 1]), float(self.raster.offsets[self._band - 1])
 
     def read(self, window: Window | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return ``(H, W)`` values of a window, and uint8 why each has none (0: it has one).
@@ -78,14 +83,14 @@ def _only_band(raster: Any, path: Path) -> int:
     return bands[0]
 
 
-def _check(raster: Any, band: int, path: Path, reading: LabelReading) -> None:
+def _check(raster: Any, band: int, path: Path, reading: LabelReading, *, scaled: bool) -> None:
     dtype, scale, offset = (each[band - 1] for each in (raster.dtypes, raster.scales, raster.offsets))
     if reading.layer is not None or reading.encoding is not None:
         option = "--label-layer" if reading.layer is not None else "--label-encoding"
         raise LabelError(f"{path} is a raster, which {option} is not for; leave it out.")
     if dtype.startswith("complex"):
         raise LabelError(f"{path} holds complex numbers ({dtype}); expected one code a pixel.")
-    if (scale, offset) != (1.0, 0.0):
+    if not scaled and (scale, offset) != (1.0, 0.0):
         raise LabelError(
             f"{path} states a scale of {scale:g} and an offset of {offset:g}, and codes have none; take them out"
             " (gdal_edit.py -scale 1 -offset 0 FILE)."

@@ -15,7 +15,7 @@ from bandloom.sensors import Sensor
 from bandloom.shards.build.geography import SPLITS
 from bandloom.shards.read.bucket import Bucket, address_of
 from bandloom.shards.store.codec import checksum, decode_into
-from bandloom.shards.store.index import INDEX, Entry, read_index
+from bandloom.shards.store.index import INDEX, VALUES, Entry, read_index
 from bandloom.shards.store.manifest import check_file, read_manifest
 
 
@@ -50,6 +50,7 @@ class ShardSet:
         self.sensors = {name: Sensor.from_dict(record) for name, record in self.manifest["sensors"].items()}
         record = self.manifest["label_set"]
         self.label_set = LabelSet.from_dict(record) if record else None
+        self.quantity: dict[str, Any] | None = self.manifest.get("quantity")
         self.statistics: dict[str, dict[str, float]] = self.manifest["statistics"]
         if self.bucket is not None:
             self.bucket.renew(INDEX)
@@ -123,6 +124,16 @@ class ShardSet:
             return None
         out = np.empty((entry.side_px, entry.side_px), np.uint8)
         self.read_into(index, {f"{kind}.b2nd": out})
+        return out
+
+    def values(self, index: int) -> np.ndarray:
+        """Return a sample's measured values, ``(H10, W10)`` float32 in the unit of :attr:`quantity`, NaN unknown.
+
+        Raises:
+            ShardError: it has none, or its bytes are not what was written.
+        """
+        out = np.empty((self.entries[index].side_px,) * 2, np.float32)
+        self.read_into(index, {VALUES: out})
         return out
 
     def read_into(self, index: int, outs: Mapping[str, np.ndarray]) -> None:

@@ -11,6 +11,7 @@ from bandloom.errors import ShardError
 
 FORMAT_VERSION = 2  # 2 seals the manifest and lists the sha256 of every file; 1 is read without these checks
 MANIFEST, INDEX = "manifest.json", "samples.jsonl"
+VALUES = "value.b2nd"  # the member that holds measured values, float32
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Entry:
     members: dict[str, tuple[int, int]] = field(default_factory=dict)  # suffix -> offset, size in the tar
     xxh3: dict[str, str] = field(default_factory=dict)  # suffix -> checksum of the raw array
     captions: tuple[str, ...] = ()  # what is to be seen, in words
+    value: float | None = None  # of a chip: the measured quantity that the manifest names
 
     @property
     def time(self) -> clock.datetime | None:
@@ -46,6 +48,8 @@ class Entry:
         record = asdict(self)
         if not self.captions:
             del record["captions"]
+        if self.value is None:
+            del record["value"]
         return json.dumps(record, separators=(",", ":"))
 
     @classmethod

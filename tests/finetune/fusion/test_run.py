@@ -137,7 +137,7 @@ def test_a_network_that_trains_is_saved_and_comes_back(tmp_path, chip_shards, to
     said = fused.logits(stacked, [study.texts[row] for row in test]).argmax(1).numpy()
     with np.load(tmp_path / "run" / "fits" / "concatenate-0.npz") as held:
         assert (said == held["concatenate, real text"]).all()
-    assert report["image"] == {"network": network, "mode": "full", "weights": "random"}
+    assert report.image == {"network": network, "mode": "full", "weights": "random"}
     np.savez(told / "other.npz", texts=np.array(NOTES), vectors=np.ones((len(NOTES), 16)))
     with pytest.raises(TextError, match="another text model"):
         load_fusion(tmp_path / "run", str(told / "other.npz"))

@@ -9,6 +9,9 @@ from bandloom.finetune.training.losses import (
     binary_cross_entropy,
     cross_entropy,
     dice,
+    huber,
+    l1,
+    l2,
 )
 
 
@@ -71,3 +74,42 @@ def test_binary_cross_entropy_is_torchs_and_the_asymmetric_loss_forgets_easy_abs
         assert nothing == 0
         assert logits.grad is not None
         assert (logits.grad == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        (l1, lambda e: e.abs().mean()),
+        (l2, lambda e: e.square().mean()),
+        (huber, lambda e: torch.where(e.abs() < 1, 0.5 * e.square(), e.abs() - 0.5).mean()),
+    ],
+)
+@pytest.mark.parametrize("shape", [(6,), (6, 4, 4)])
+def test_losses_of_values_are_means_over_known_ones(loss, expected, shape):
+    torch.manual_seed(0)
+    output, target = torch.randn(shape[0], 1, *shape[1:], requires_grad=True), 2 * torch.randn(shape)
+    target[0] = float("nan")
+    found = loss(output, target)
+    assert torch.allclose(found, expected((output[1:, 0] - target[1:]).detach()))
+    found.backward()
+    assert torch.isfinite(output.grad).all()
+    assert (output.grad[0] == 0).all()
+
+
+def test_a_batch_without_a_value_costs_nothing():
+    output = torch.randn(3, 1, 2, 2, requires_grad=True)
+    found = l2(output, torch.full((3, 2, 2), float("nan")))
+    found.backward()
+    assert found.item() == 0.0
+    assert (output.grad == 0).all()
+
+
+@pytest.mark.parametrize("loss", [l1, l2, huber])
+def test_losses_of_values_may_be_summed_in_any_parts(loss):
+    torch.manual_seed(0)
+    output, target = torch.randn(6, 1, 4, 4), torch.randn(6, 4, 4)
+    target[:2, 1:] = float("nan")  # so that the parts have other counts
+    parts = [slice(0, 2), slice(2, 6)]
+    sums = torch.stack([loss.sums(output[part], target[part]) for part in parts]).sum(0)
+    counts = torch.stack([loss.counts(target[part], 1) for part in parts]).sum(0)
+    assert torch.allclose(loss.value(sums, counts), loss(output, target))

@@ -1,0 +1,85 @@
+"""Baselines of regression: the training mean, and scikit-learn's ridge, random forest and gradient boosting."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bandloom.console import track
+from bandloom.finetune.baselines.classic import FIT_PIXELS, Features, Table, check_names, tables_of
+from bandloom.finetune.baselines.classifiers import filled
+from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.scores.row import Row
+from bandloom.finetune.scores.values import ValueRow, block_sums
+from bandloom.scores import RowKind
+
+
+@dataclass(frozen=True)
+class ValueBaseline:
+    """What a regressor sees, how it is made from a seed, and how many labels it is fitted on at most."""
+
+    features: Features
+    make: Callable[[int], Any]
+    most: int = FIT_PIXELS
+    kind: RowKind = "classic"
+
+
+def run_values(names: Sequence[str], data: TaskData, seed: int, known: Mapping[str, Any]) -> list[Row]:
+    """Fit and score the named baselines on the split's own training and test values.
+
+    Raises:
+        ConfigError: a name is unknown.
+    """
+    check_names(names, data.task, known)
+    rows: list[Row] = []
+    tables: dict[Features, tuple[Table, Table]] = {}
+    for name in track(list(names), "baselines"):
+        baseline: ValueBaseline = known[name]
+        if baseline.features not in tables:
+            tables[baseline.features] = tables_of(data, baseline.features, seed)
+        rows.append(_score(name, baseline, seed, tables[baseline.features]))
+    return rows
+
+
+def _score(name: str, baseline: ValueBaseline, seed: int, tables: tuple[Table, Table]) -> ValueRow:
+    train, test = tables[0].some(baseline.most, seed), tables[1]
+    start = time.monotonic()
+    fitted = baseline.make(seed).fit(train.features, train.labels)
+    sums = block_sums(test.labels, fitted.predict(test.features), test.blocks)
+    return ValueRow(
+        name=name,
+        kind=baseline.kind,
+        seeds=(seed,),
+        sums=sums,
+        fitted_on=len(train.labels),
+        seconds=time.monotonic() - start,
+    )
+
+
+def mean(seed: int) -> Any:
+    """Always the mean of the training values: an R2 of about 0."""
+    from sklearn.dummy import DummyRegressor
+
+    return DummyRegressor(strategy="mean")
+
+
+def ridge(seed: int) -> Any:
+    """A linear regression with a penalty chosen by cross-validation, on standardised features."""
+    import numpy as np
+    from sklearn.linear_model import RidgeCV
+
+    return filled(RidgeCV(np.logspace(-3, 4, 8)), scale=True)
+
+
+def forest(seed: int) -> Any:
+    """A random forest of 100 trees."""
+    from sklearn.ensemble import RandomForestRegressor
+
+    return filled(RandomForestRegressor(100, min_samples_leaf=2, random_state=seed, n_jobs=-1), scale=False)
+
+
+def boosting(seed: int) -> Any:
+    """Gradient boosting on histograms (scikit-learn's, in the manner of LightGBM)."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    return filled(HistGradientBoostingRegressor(random_state=seed), scale=False)

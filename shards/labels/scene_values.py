@@ -1,0 +1,96 @@
+"""Measured values of a scene's ground as float32 with NaN where nothing is known; and values of chips from a table."""
+
+import csv
+import math
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from bandloom.errors import LabelError, nearest
+from bandloom.shards.labels.label_raster import LabelRaster
+from bandloom.shards.labels.open_labels import label_path
+from bandloom.shards.labels.reading import Ground, LabelReading
+from bandloom.shards.labels.stored_raster import PRESENT
+from bandloom.shards.scenes import Scene, WindowM
+
+TABLE_SUFFIX = ".csv"
+NAMES = ("key", "path", "file", "name", "scene")  # columns that say which chip a row is about
+
+
+class SceneValues:
+    """A raster of values, read by the windows of a scene; its nodata, masks and NaN are unknown."""
+
+    def __init__(self, pattern: str, source: str, scene: Scene, reading: LabelReading) -> None:
+        """Open the raster of a scene; see :func:`bandloom.shards.labels.open_labels.label_path` for where it lies.
+
+        Raises:
+            LabelError: there is none, it has several bands or no coordinate system, or lies elsewhere.
+            SceneError: it cannot be opened.
+        """
+        try:
+            path = label_path(pattern, source, scene.name)
+        except LabelError as cause:
+            raise LabelError(str(cause).replace("--labels", "--values").replace("labels", "values")) from cause
+        self._raster = LabelRaster(path, Ground.of(scene), reading, scaled=True)
+
+    def read(self, window_m: WindowM) -> np.ndarray:
+        """Return ``(H10, W10)`` float32 of a window, the file's scale and offset applied, NaN where unknown."""
+        stored, why = self._raster.read(window_m)
+        scale, offset = self._raster.stored.scale
+        values = (stored.astype(np.float64) * scale + offset).astype(np.float32)
+        values[(why != PRESENT) | ~np.isfinite(values)] = np.nan
+        return values
+
+    def close(self) -> None:
+        """Close the file."""
+        self._raster.close()
+
+
+@cache
+def read_value_table(path: Path, field: str) -> MappingProxyType[str, float]:
+    """Return values by chip of a CSV: one column names the chip (its key, path or name), another holds the value.
+
+    Rows without a value are left out.
+
+    Raises:
+        LabelError: the file or a column is missing, a value is no finite number, or a chip has two values.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as cause:
+        raise LabelError(f"the table {path} cannot be read ({cause}); give a CSV with a header.") from cause
+    held = [key for key in (rows[0] if rows else {}) if key is not None]
+    named = next((each for each in NAMES if each in held), None)
+    if named is None or field not in held:
+        missing = f"no column {field!r}" if named else f"none of the columns {', '.join(NAMES)}"
+        raise LabelError(
+            f"the table {path} has {missing} (it has {', '.join(held) or 'no row'}); name the values' column with"
+            f" --label-field.{nearest(field, held)}"
+        )
+    found: dict[str, float] = {}
+    for number, row in enumerate(rows, 2):
+        key, text = stem_of(row[named] or ""), (row[field] or "").strip()
+        if not text:
+            continue
+        if key in found:
+            raise LabelError(f"{path} line {number}: {key!r} has a value already; keep one row a chip.")
+        found[key] = _number(text, f"{path} line {number}")
+    return MappingProxyType(found)
+
+
+def stem_of(text: str) -> str:
+    """Return a chip's name: without folders and without the suffix of a raster."""
+    return Path(text.strip()).name.rsplit(".", 1)[0] if "." in Path(text.strip()).name else Path(text.strip()).name
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise LabelError(f"{where}: {text!r} is no number; leave the cell empty where nothing was measured.")
+    return value
