@@ -27,7 +27,7 @@ LossName = Literal[
 
 
 class PerturbConfig(Config):
-    """How far training chips are moved from what was measured; all are 0 by default."""
+    """Sensor perturbations of training chips; all are 0 by default."""
 
     gain: float = Field(default=0.0, ge=0, lt=1, description="a chip's reflectance times 1 +- up to this")
     band_gain: float = Field(default=0.0, ge=0, lt=1, description="each band's times 1 +- up to this, by itself")
@@ -38,7 +38,7 @@ class PerturbConfig(Config):
         default=0.0, ge=0, le=1, description="chance of a chip to keep the bands of Landsat, L2A, 10 m or RGB alone"
     )
     mix: Literal["none", "mixup", "cutmix"] = Field(
-        default="none", description="chips mixed in pairs, labels with them"
+        default="none", description="mixup or cutmix of chips in pairs, with their labels"
     )
     mix_share: float = Field(default=0.5, ge=0, le=1, description="chance of a batch to be mixed")
 
@@ -74,7 +74,7 @@ class FinetuneConfig(Config):
     checkpoint: Path | None = Field(default=None, description="pretrained encoder or its run; null: random weights")
     mode: Mode = Field(default="full", description="what trains beside the head: frozen, last, lora or full")
     last_blocks: int = Field(default=2, gt=0, description="mode last: how many of the encoder's blocks train")
-    lora_rank: int = Field(default=8, gt=0, description="mode lora: inner width of what is learnt beside each matrix")
+    lora_rank: int = Field(default=8, gt=0, description="mode lora: rank of the low-rank matrices")
     sensor: str | None = Field(default=None, description="which of the shards' sensors; null: the only one")
     bands: BandsKept = Field(
         default="all", description="train and score with these bands alone, as if there were no more"
@@ -102,8 +102,8 @@ class FinetuneConfig(Config):
     seeds: int | None = Field(
         default=None,
         gt=0,
-        description="trainings from weights and orders of their own; null: 3 where there is little to train on",
+        description="number of trainings with seeds of their own; null: 3 where there is little to train on",
     )
-    curve_points: int = Field(default=5, ge=0, description="looks at validation ground on the way, for the curve")
+    curve_points: int = Field(default=5, ge=0, description="validation scores during training, for the learning curve")
     bootstrap: int = Field(default=1000, ge=0, description="draws of blocks behind the intervals")
     trainer: FinetuneTrainerConfig = Field(default_factory=FinetuneTrainerConfig)

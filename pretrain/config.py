@@ -26,7 +26,7 @@ class DecoderConfig(Config):
 
 
 class ObjectiveConfig(Config):
-    """What is hidden and what is paid for."""
+    """The objective: masking and loss."""
 
     target: Literal["pixels", "latent"] = Field(
         default="pixels", description="native samples, or a frozen random projection of them"
@@ -36,7 +36,7 @@ class ObjectiveConfig(Config):
     band_dropout: float = Field(default=0.4, ge=0, le=1, description="share of samples whose encoder misses bands")
     beta: float = Field(default=0.1, gt=0, description="where SmoothL1 turns from square to straight (OlmoEarth)")
     target_norm: Literal["none", "group", "token"] = Field(
-        default="none", description="normalise targets by their own token"
+        default="none", description="normalise targets by mean and deviation of their own band group or token"
     )
     latent_dim: int = Field(default=128, gt=0, description="width of the latent target")
     temperature: float = Field(default=0.1, gt=0, description="of the latent target's choice among a chip's tokens")
@@ -56,7 +56,9 @@ class PretrainConfig(Config):
     """``bandloom pretrain CONFIG``."""
 
     shards: Path = Field(description="folder of shards that `bandloom shards build` or `synth` wrote")
-    size: Literal["demo", "tiny", "S", "B", "L", "H", "g"] = Field(default="tiny", description="the one dial")
+    size: Literal["demo", "tiny", "S", "B", "L", "H", "g"] = Field(
+        default="tiny", description="model size: it decides width, depth and heads"
+    )
     token_m: int = Field(default=60, gt=0, description="metres of ground a token covers, a multiple of 60")
     drop_path: float = Field(default=0.0, ge=0, lt=1, description="stochastic depth")
     crop_px: int | None = Field(

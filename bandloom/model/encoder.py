@@ -36,7 +36,7 @@ class EncoderConfig(Config):
     num_heads: int = Field(default=3, gt=0, description="attention heads a block")
     mlp_ratio: float = Field(default=4.0, gt=0, description="width of a block's MLP over embed_dim")
     token_m: int = Field(
-        default=60, gt=0, description="metres of ground a token covers; any multiple of 60, fixed for life"
+        default=60, gt=0, description="metres of ground a token covers; any multiple of 60, fixed in a checkpoint"
     )
     drop_path: float = Field(
         default=0.0, ge=0, lt=1, description="stochastic depth of the last block, rising linearly to it"

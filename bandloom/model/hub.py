@@ -30,9 +30,7 @@ def push(
     send: Annotated[
         bool, typer.Option("--send", help="Really send it; without it nothing leaves this machine.")
     ] = False,
-    public: Annotated[
-        bool, typer.Option("--public", help="Let everybody see it; else the repository is private.")
-    ] = False,
+    public: Annotated[bool, typer.Option("--public", help="Make the repository public; private by default.")] = False,
 ) -> None:
     """Show what would be published, card and all; with --send, publish it."""
     from bandloom.console import console, logger

@@ -10,7 +10,7 @@ import torch
 from bandloom.console import table
 from bandloom.finetune.captioner.model import IGNORED, Captioner
 from bandloom.finetune.captioner.pairs import Exchange, Pairs
-from bandloom.finetune.text.samples import middle
+from bandloom.finetune.text.samples import centre_crop
 from bandloom.shards.read.shard_set import ShardSet
 
 CAPTION, SHOWN = "caption", 8
@@ -88,11 +88,11 @@ def _one(model: Captioner, shards: ShardSet, index: int, each: Exchange, *, spea
     device = next(model.project.parameters()).device
     groups = {
         gsd: torch.from_numpy(np.ascontiguousarray(group[None])).to(device)
-        for gsd, group in middle(shards.read(index).groups, model.chip_px).items()
+        for gsd, group in centre_crop(shards.read(index).groups, model.chip_px).items()
     }
     ids, targets, _ = model.encode([(each.prompt, each.answer)])
     loss = float(model(groups, ids.to(device), targets.to(device))) / max(1, int((targets != IGNORED).sum()))
-    return model.say(groups, each.prompt)[0] if speak else "", loss
+    return model.generate(groups, each.prompt)[0] if speak else "", loss
 
 
 def _by_type(answered: Sequence[tuple[Exchange, str, str]]) -> dict[str, Any]:

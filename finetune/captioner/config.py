@@ -35,7 +35,7 @@ class LanguageConfig(Config):
     mode: Literal["frozen", "lora", "full"] = Field(
         default="frozen", description="what of it trains beside the projector; LLaVA's first stage is frozen"
     )
-    lora_rank: int = Field(default=16, gt=0, description="mode lora: inner width of what is learnt beside each matrix")
+    lora_rank: int = Field(default=16, gt=0, description="mode lora: rank of the low-rank matrices")
     lora_scale: float = Field(default=32.0, gt=0, description="mode lora: how much it counts, over the rank")
     lora_modules: list[str] = Field(
         default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
@@ -60,7 +60,9 @@ class CaptionerConfig(Config):
         default="tiny", description="encoder when there is no checkpoint"
     )
     token_m: int = Field(default=60, gt=0, description="metres a token covers when there is no checkpoint")
-    image_tokens: int = Field(default=64, gt=0, description="most tokens an image is shown as, a square grid of means")
+    image_tokens: int = Field(
+        default=64, gt=0, description="most image tokens that the language model reads: a square grid of mean tokens"
+    )
     language: LanguageConfig = Field(description="model and mode")
     captions: CaptionConfig | None = Field(default=None, description="captions to learn; null: none, questions alone")
     questions: Path | None = Field(

@@ -72,6 +72,6 @@ def _answers(captioner: SavedCaptioner, images: Sequence[Image], prompts: Sequen
             some = rows[first : first + BATCH]
             chips = [images[row].groups for row in some]
             groups = {gsd: torch.from_numpy(np.stack([chip[gsd] for chip in chips])).to(device) for gsd in chips[0]}
-            for row, answer in zip(some, captioner.model.say(groups, prompt, most), strict=True):
+            for row, answer in zip(some, captioner.model.generate(groups, prompt, most), strict=True):
                 found[row] = answer
     return found

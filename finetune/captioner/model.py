@@ -113,7 +113,7 @@ class Captioner(nn.Module):
         return ids, targets, cut
 
     @torch.no_grad()
-    def say(self, groups: Mapping[int, Tensor], prompt: str, most_new: int | None = None) -> list[str]:
+    def generate(self, groups: Mapping[int, Tensor], prompt: str, most_new: int | None = None) -> list[str]:
         """Return the likeliest answer, token by token, to one prompt about each image."""
         device = next(self.project.parameters()).device
         asked = self.tokenizer(prompt, add_special_tokens=False)["input_ids"][: self.most_tokens]

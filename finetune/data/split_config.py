@@ -13,5 +13,5 @@ class SplitConfig(Config):
     block_m: int | None = Field(default=None, gt=0, description="side of a block; null: the largest that serves")
     buffer_m: int = Field(default=60, ge=0, description="ground dropped between blocks of different roles")
     val: float = Field(default=0.15, gt=0, lt=1, description="share for validation")
-    test: float = Field(default=0.25, gt=0, lt=1, description="share for the test, which is looked at once")
+    test: float = Field(default=0.25, gt=0, lt=1, description="share for the test, which is scored once, at the end")
     seed: int = Field(default=0, ge=0, description="another seed deals the blocks anew")

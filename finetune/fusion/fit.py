@@ -144,7 +144,7 @@ def predict(model: nn.Module, images: Images, sentences: np.ndarray, rows: np.nd
     return np.concatenate(parts)
 
 
-def whole(model: nn.Module, images: Images) -> FusionModel:
+def image_and_head(model: nn.Module, images: Images) -> FusionModel:
     """Return a fitted row as image network and head."""
     if isinstance(model, FusionModel):
         return model

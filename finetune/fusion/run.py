@@ -17,7 +17,7 @@ from bandloom.finetune.data.splits import TEST, TRAIN
 from bandloom.finetune.fusion.checkpoint import save_fusion
 from bandloom.finetune.fusion.config import FusionConfig
 from bandloom.finetune.fusion.context import context_vectors, read_context, shuffled
-from bandloom.finetune.fusion.fit import Chips, Images, chips_of, fit, predict, whole
+from bandloom.finetune.fusion.fit import Chips, Images, chips_of, fit, image_and_head, predict
 from bandloom.finetune.fusion.leaks import Leaks, find_leaks
 from bandloom.finetune.fusion.model import Kind
 from bandloom.finetune.fusion.table import IMAGE, fusion_table, gains, rows_of, seed_scores, summed_row, verdict
@@ -161,7 +161,7 @@ def _predictions(study: Study, images: Images, folder: Path, kind: Kind, seed: i
             return {name: held[name] for name in held.files}
     model, found = _fitted_rows(study, images, kind, seed)
     if kind == study.config.fusion[0] and seed == 0:
-        save_fusion(folder / "checkpoint", whole(model, images), study.config, study.data, study.source)
+        save_fusion(folder / "checkpoint", image_and_head(model, images), study.config, study.data, study.source)
     with new_output(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **found)  # pyright: ignore[reportArgumentType]
     return found

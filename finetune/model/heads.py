@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bandloom.finetune.model.joined import Beside
 from bandloom.finetune.model.pixel_part import PixelPart
+from bandloom.finetune.model.samples_beside import SamplesBeside
 
 PIXEL_M = 10  # maps are made on the 10 m grid
 
@@ -155,7 +155,7 @@ class ClassifyHead(nn.Module):
 
     def __init__(self, embed_dim: int, classes: int, samples: int = 0) -> None:
         super().__init__()
-        self.beside = Beside(samples) if samples else None
+        self.beside = SamplesBeside(samples) if samples else None
         self.norm = nn.LayerNorm(embed_dim + samples)
         self.classify = nn.Linear(embed_dim + samples, classes)
 

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from bandloom.errors import ConfigError
 from bandloom.finetune.model.heads import PIXEL_M, ChangeHead, ClassifyHead, DptHead, FpnHead, SegmentHead
-from bandloom.finetune.model.joined import tokens_of
 from bandloom.finetune.model.lora import add_lora
+from bandloom.finetune.model.samples_beside import tokens_of
 from bandloom.label_set import LabelSet
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.sensors import SLOTS, Sensor

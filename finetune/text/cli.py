@@ -46,7 +46,7 @@ def zeroshot(
     from bandloom.finetune.text.captions.words import TEMPLATES
     from bandloom.finetune.text.search.similarity_map import map_words
     from bandloom.finetune.text.zeroshot import bake as write
-    from bandloom.finetune.text.zeroshot import choose_classes, say
+    from bandloom.finetune.text.zeroshot import choose_classes, print_scores
     from bandloom.finetune.text.zeroshot import zeroshot as classify
 
     if images is None and bake is None and scene is None:
@@ -65,7 +65,7 @@ def zeroshot(
         write(aligned, chosen, run, bake)
         logger.info("the classifier is in %s; `bandloom export` makes a bundle of it", bake)
     if images is not None:
-        say(classify(aligned, chosen, images, out), out)
+        print_scores(classify(aligned, chosen, images, out), out)
 
 
 def search(

@@ -61,7 +61,7 @@ class AlignConfig(Config):
     mode: Literal["frozen", "lora", "full"] = Field(
         default="frozen", description="what of the encoder trains; lora and full want engine.lr a tenth"
     )
-    lora_rank: int = Field(default=8, gt=0, description="mode lora: inner width of what is learnt beside each matrix")
+    lora_rank: int = Field(default=8, gt=0, description="mode lora: rank of the low-rank matrices")
     image: Literal["joined", "tokens"] = Field(
         default="joined", description="an image's vector: its mean token beside its mean native samples, or alone"
     )
@@ -72,13 +72,15 @@ class AlignConfig(Config):
     token_m: int = Field(default=60, gt=0, description="metres a token covers when there is no checkpoint")
     captions: CaptionConfig = Field(default_factory=CaptionConfig)
     text: TextConfig = Field(default_factory=TextConfig)
-    loss: Literal["infonce", "sigmoid"] = Field(default="infonce", description="both know repeated captions")
+    loss: Literal["infonce", "sigmoid"] = Field(
+        default="infonce", description="contrastive loss; both take repeated captions as positives"
+    )
     positives: Literal["label", "caption"] = Field(
         default="label",
-        description="which pairs of a batch belong together: of one class or caption, or of one caption",
+        description="positive pairs of a batch: of one class or caption, or of one caption alone",
     )
     holdout_classes: list[str] = Field(
-        default_factory=list, description="classes that training never sees, to measure what is said of new ones"
+        default_factory=list, description="classes kept out of training, to measure zero-shot accuracy on them"
     )
     augment: bool = Field(default=True, description="turn and mirror images (D4); directions leave the captions then")
     split: SplitConfig = Field(default_factory=SplitConfig, description="kind block or given")

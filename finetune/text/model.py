@@ -1,11 +1,11 @@
 """The alignment model: images and texts as unit vectors of one space; a class's cosine is an ordinary linear head.
 
-The image's vector is the mean token, beside it the mean of the native samples (finetune/model/joined.py), after a norm
-without weights: its length is constant, so that a cosine with it is a plain product, and any text side, however deep,
-ends as one row of a matrix. Texts are brought into the image's space, not images into the text's: regression in that
-direction makes fewer hubs (Zhang et al. 2017, arXiv 1611.05088), and it is how LiT is set up in big_vision. Features
-are standardised first, by statistics that are folded into the encoder's last norm and into what joins the samples,
-since raw features of a frozen encoder share one large direction.
+The image's vector is the mean token, beside it the mean of the native samples (finetune/model/samples_beside.py),
+after a norm without weights: its length is constant, so that a cosine with it is a plain product, and any text side,
+however deep, ends as one row of a matrix. Texts are brought into the image's space, not images into the text's:
+regression in that direction makes fewer hubs (Zhang et al. 2017, arXiv 1611.05088), and it is how LiT is set up in
+big_vision. Features are standardised first, by statistics that are folded into the encoder's last norm and into what
+joins the samples, since raw features of a frozen encoder share one large direction.
 """
 
 import math
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bandloom.finetune.model.joined import Beside, tokens_of
 from bandloom.finetune.model.lora import add_lora
+from bandloom.finetune.model.samples_beside import SamplesBeside, tokens_of
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.sensors import Sensor
 
@@ -59,7 +59,7 @@ class AlignModel(nn.Module):
         self.text_dim, self.projection = text_dim, projection
         self.image_kind: ImageKind = image
         samples = encoder.samples_per_token(sensor) if image == "joined" else 0
-        self.beside = Beside(samples).requires_grad_(False) if samples else None
+        self.beside = SamplesBeside(samples).requires_grad_(False) if samples else None
         self.image_dim = width = encoder.embed_dim + samples
         hidden = 2 * width
         self.project = (

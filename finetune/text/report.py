@@ -13,7 +13,7 @@ from bandloom.finetune.text.captions.words import sentences
 from bandloom.finetune.text.few_shot import SHOTS, choose, few_shot
 from bandloom.finetune.text.retrieval import retrieval
 from bandloom.finetune.text.samples import image_batches
-from bandloom.finetune.text.word_scores import three_numbers
+from bandloom.finetune.text.word_scores import word_accuracies
 from bandloom.shards.read.shard_set import ShardSet
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _numbers(alignment: "Alignment", aligned: Aligned, indices: np.ndarray, imag
     vectors = partial(aligned.classes, apart=False)  # a text model that learnt nothing yet scores like chance
     keys = [alignment.shards.entries[int(i)].key for i in alignment.of(TRAIN)]
     trained = sorted({captions.class_of[key] for key in keys if key in captions.class_of})
-    return three_numbers(
+    return word_accuracies(
         image, classes, captions.words, trained, alignment.held_out, vectors, alignment.config.captions.templates
     )
 

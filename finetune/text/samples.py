@@ -71,7 +71,7 @@ def chip_side(shards: ShardSet, indices: np.ndarray, token_m: int) -> int:
     return side
 
 
-def middle(groups: dict[int, np.ndarray], chip_px: int) -> dict[int, np.ndarray]:
+def centre_crop(groups: dict[int, np.ndarray], chip_px: int) -> dict[int, np.ndarray]:
     """Cut the middle of native groups ``(C, H, W)``, on the 60 m grid."""
     cut = {}
     for gsd_m, group in groups.items():
@@ -84,7 +84,7 @@ def middle(groups: dict[int, np.ndarray], chip_px: int) -> dict[int, np.ndarray]
 def image_batches(shards: ShardSet, indices: Sequence[int], chip_px: int, size: int) -> Iterator[dict[int, Tensor]]:
     """Yield the middles of samples as tensors, ``{gsd_m: (B, C, H, W)}``."""
     for first in range(0, len(indices), size):
-        chips = [middle(shards.read(int(i)).groups, chip_px) for i in indices[first : first + size]]
+        chips = [centre_crop(shards.read(int(i)).groups, chip_px) for i in indices[first : first + size]]
         yield {gsd: torch.from_numpy(np.stack([chip[gsd] for chip in chips])) for gsd in chips[0]}
 
 

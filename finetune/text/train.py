@@ -14,8 +14,8 @@ from bandloom.finetune.text.aligned_model import save_aligned
 from bandloom.finetune.text.captions.words import sentences
 from bandloom.finetune.text.config import AlignConfig
 from bandloom.finetune.text.contrastive import CONTRASTIVE
+from bandloom.finetune.text.image_cache import ImageCache
 from bandloom.finetune.text.model import AlignModel, standardise
-from bandloom.finetune.text.remembered import RememberedImages
 from bandloom.finetune.text.report import alignment_report, report_table
 from bandloom.finetune.text.samples import pooled_features
 from bandloom.finetune.text.setting import Alignment, aligned_of, prepare, tower_trains
@@ -94,7 +94,7 @@ class CaptionLoss(JointLoss):
         self.table = None if vectors is None else torch.from_numpy(vectors).to(self.device)
         config = alignment.config
         frozen = config.mode == "frozen" and config.trainer.engine.kind == "torch"  # ZeRO parts weights among the ranks
-        self.remembered = RememberedImages(model, turned=config.augment) if frozen else None
+        self.image_cache = ImageCache(model, turned=config.augment) if frozen else None
 
     def prepare(self, batch: DeviceBatch) -> tuple[Any, Any, Tensor]:
         """Return images or their vectors, texts or theirs, and which caption and class each is of."""
@@ -102,8 +102,8 @@ class CaptionLoss(JointLoss):
         by_label = self.config.positives == "label"
         classes = [self.captions.class_of.get(key, -1) if by_label else -1 for key in batch.keys]
         ids = torch.tensor([numbers, classes], device=self.device).T.contiguous()
-        if self.remembered is not None:
-            return self.remembered.of(batch), self._text(numbers, batch), ids
+        if self.image_cache is not None:
+            return self.image_cache.of(batch), self._text(numbers, batch), ids
         return (d4(batch) if self.config.augment else batch).groups, self._text(numbers, batch), ids
 
     def parts(self, module: nn.Module, batch: tuple[Any, Any, Tensor]) -> tuple[Tensor, ...]:

@@ -15,7 +15,7 @@ from bandloom.finetune.text.captions.words import TEMPLATES, ClassWords, readabl
 ClassVectors = Callable[[Mapping[str, Sequence[str]]], np.ndarray]
 
 
-def three_numbers(
+def word_accuracies(
     image: np.ndarray,
     classes: np.ndarray,
     words: Sequence[ClassWords],

@@ -141,7 +141,7 @@ def write_scores(out: Path, images: Sequence[Image], scores: np.ndarray, names: 
             )
 
 
-def say(report: Mapping[str, Any], out: Path) -> None:
+def print_scores(report: Mapping[str, Any], out: Path) -> None:
     """Print what was found."""
     rows = [[name, count] for name, count in report["counts"].items()]
     console.print(table(f"{report['chips']} chips by words", ["class", "chips"], rows))

@@ -10,7 +10,7 @@ import torch
 
 from bandloom.finetune.data.splits import PIXEL_M
 from bandloom.finetune.text.aligned_model import Aligned
-from bandloom.finetune.text.samples import ALIGN_PX, middle
+from bandloom.finetune.text.samples import ALIGN_PX, centre_crop
 from bandloom.sensors import Sensor
 from bandloom.shards.build.sources import find_sources
 from bandloom.shards.read.shard_set import ShardSet
@@ -87,7 +87,7 @@ def image_at(image: "Image | dict[str, object]", chip_px: int) -> dict[int, np.n
     if (source / MANIFEST).is_file():
         shards = ShardSet(source)
         row = next(i for i, entry in enumerate(shards.entries) if entry.key == record["key"])
-        return middle(shards.read(row).groups, chip_px)
+        return centre_crop(shards.read(row).groups, chip_px)
     with open_scene(source) as scene:
         side = chip_px * PIXEL_M
         left, top = scene.transform.c, scene.transform.f
@@ -131,7 +131,7 @@ def _of_shards(shards: ShardSet, sensor: Sensor, chip_px: int) -> Iterator[Image
             chip_px * PIXEL_M,
             entry.datetime or "",
             name,
-            middle(shards.read(index).groups, chip_px),
+            centre_crop(shards.read(index).groups, chip_px),
         )
 
 

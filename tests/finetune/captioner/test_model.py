@@ -41,7 +41,7 @@ def test_eight_captions_are_learnt_by_heart_and_said_of_their_own_images(tmp_pat
     groups = chips(batch=8)
     losses = learn(model, [("Describe the image:", text) for text in WORDS[:8]], groups, 100, 1e-2)
     assert losses[-1] < 0.02 < losses[0]
-    assert model.say(groups, "Describe the image:", 12) == WORDS[:8]
+    assert model.generate(groups, "Describe the image:", 12) == WORDS[:8]
 
 
 def test_a_frozen_language_model_learns_through_its_projector_alone_and_stays_as_it_was(tmp_path):

@@ -88,12 +88,12 @@ def test_a_captioner_trains_says_its_scores_comes_back_and_answers(tmp_path, chi
     assert snapshot < 3.5 * held + 2**16  # weights and two moments of what trains, no language model
     saved = load_captioner(run)
     groups = chips(batch=3)
-    said = saved.model.say(groups, "Describe the image:", 4)
+    said = saved.model.generate(groups, "Describe the image:", 4)
     (tmp_path / "llama").rename(tmp_path / "moved")
     with pytest.raises(TextError, match=r"moved|no folder with a config\.json"):
         load_captioner(run)
     again = load_captioner(run, tmp_path / "moved")
-    assert again.model.say(groups, "Describe the image:", 4) == said
+    assert again.model.generate(groups, "Describe the image:", 4) == said
     out = tmp_path / "answers.jsonl"
     common = [
         "caption",

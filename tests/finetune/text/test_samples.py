@@ -4,7 +4,7 @@ import pytest
 from bandloom.errors import ConfigError, ShardError
 from bandloom.finetune.data.split_config import SplitConfig
 from bandloom.finetune.data.splits import TEST, TRAIN
-from bandloom.finetune.text.samples import chip_side, middle, sample_roles
+from bandloom.finetune.text.samples import centre_crop, chip_side, sample_roles
 from bandloom.shards.read.shard_set import ShardSet
 
 
@@ -39,7 +39,7 @@ def test_a_split_that_leaves_nothing_to_test_with_is_refused(chip_shards):
 
 def test_the_middle_lies_on_the_60_m_grid():
     groups = {10: np.arange(30 * 30).reshape(1, 30, 30), 60: np.arange(25).reshape(1, 5, 5)}
-    cut = middle(groups, 12)
+    cut = centre_crop(groups, 12)
     assert cut[60].tolist() == [[[6, 7], [11, 12]]]
     assert cut[10][0, 0, 0] == 6 * 30 + 6
     assert cut[10].shape == (1, 12, 12)

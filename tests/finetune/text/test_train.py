@@ -8,8 +8,8 @@ from bandloom.cli import main
 from bandloom.errors import TextError
 from bandloom.finetune.text.aligned_model import load_aligned
 from bandloom.finetune.text.captions.words import class_words, sentences
+from bandloom.finetune.text.image_cache import ImageCache
 from bandloom.finetune.text.model import AlignModel, standardise, unit
-from bandloom.finetune.text.remembered import RememberedImages
 from bandloom.finetune.text.train import noise
 from bandloom.finetune.training.augment import d4
 from bandloom.model.checkpoint import load_encoder
@@ -175,7 +175,7 @@ def test_a_remembered_image_is_the_encoded_one_turned_the_same_way():
     original = model.image
     model.image = lambda groups: seen.append(len(groups[10])) or original(groups)
     for turned in (False, True):
-        remembered = RememberedImages(model, turned=turned)
+        remembered = ImageCache(model, turned=turned)
         expected = original((d4(batch) if turned else batch).groups)
         for again in range(2):
             assert torch.allclose(remembered.of(batch), expected, atol=1e-6), again

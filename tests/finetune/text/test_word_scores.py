@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bandloom.finetune.text.captions.words import ClassWords
-from bandloom.finetune.text.word_scores import class_mean, three_numbers
+from bandloom.finetune.text.word_scores import class_mean, word_accuracies
 
 WORDS = (
     ClassWords("lake", ("lake", "pond"), ("tarn",)),
@@ -30,7 +30,7 @@ def test_each_question_is_asked_of_its_own_samples_and_classes():
         return np.stack([TRUE[[w.name for w in WORDS].index(name)] for name in prompts])
 
     classes = np.array([0, 0, 1, 2, 3, -1])
-    found = three_numbers(TRUE[[0, 1, 1, 2, 3, 0]], classes, WORDS, [0, 1], [2, 3], vectors, ["{}"])
+    found = word_accuracies(TRUE[[0, 1, 1, 2, 3, 0]], classes, WORDS, [0, 1], [2, 3], vectors, ["{}"])
     assert asked == [
         (("lake", "pond"), ("wood", "trees")),
         (("tarn",), ("grove",)),
@@ -49,7 +49,7 @@ def test_a_model_that_never_says_a_new_class_is_shown_to():
     knows = {"lake": 0, "wood": 1, "tarn": 0, "grove": 1, "road": 2, "snow": 3}
     # new ground looks like wood first, and only then like what it is
     image = np.array([[0, 1, 0.5, 0], [0, 1, 0, 0.5]], np.float32)
-    found = three_numbers(image, np.array([2, 3]), WORDS, [0, 1], [2, 3], vectors_that(knows), ["{}"])
+    found = word_accuracies(image, np.array([2, 3]), WORDS, [0, 1], [2, 3], vectors_that(knows), ["{}"])
     assert found["held-out classes among themselves"]["mean_recall"] == 1.0
     assert found["held-out classes among all"] == {
         "classes": 4,

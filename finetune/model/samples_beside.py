@@ -12,7 +12,7 @@ from bandloom.model.any_encoder import AnyEncoder
 from bandloom.sensors import Sensor
 
 
-class Beside(nn.Module):
+class SamplesBeside(nn.Module):
     """Joins tokens ``(B, T, D)`` and their normalised samples ``(B, T, S)`` into ``(B, T, D + S)``.
 
     Args:
@@ -28,7 +28,9 @@ class Beside(nn.Module):
         return torch.cat([tokens, samples * self.weight + self.bias], dim=-1)
 
 
-def tokens_of(encoder: AnyEncoder, groups: Mapping[int, Tensor], sensor: Sensor, beside: Beside | None) -> Tensor:
+def tokens_of(
+    encoder: AnyEncoder, groups: Mapping[int, Tensor], sensor: Sensor, beside: SamplesBeside | None
+) -> Tensor:
     """Return the tokens of chips ``{gsd_m: (B, C, H, W)}``, joined with their samples where there is a ``beside``."""
     if beside is None:
         return encoder.forward_features(groups, sensor)

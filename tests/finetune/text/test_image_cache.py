@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from bandloom.finetune.text import remembered
+from bandloom.finetune.text import image_cache
+from bandloom.finetune.text.image_cache import ImageCache
 from bandloom.finetune.text.model import AlignModel
-from bandloom.finetune.text.remembered import RememberedImages
 from bandloom.finetune.training.augment import d4
 from bandloom.training.device_batch import DeviceBatch
 from tests.finetune.models import S2, chips, encoder
@@ -25,7 +25,7 @@ def with_counted_images(monkeypatch):
 
 def test_an_image_is_encoded_once(model):
     own, seen = model
-    images, batch = RememberedImages(own, turned=False), batch_of([1, 2, 3])
+    images, batch = ImageCache(own, turned=False), batch_of([1, 2, 3])
     first = images.of(batch)
     assert torch.equal(images.of(batch), first)
     assert seen == [3]
@@ -34,7 +34,7 @@ def test_an_image_is_encoded_once(model):
 
 def test_a_new_key_among_known_ones_is_encoded_alone_and_stands_in_its_place(model):
     own, seen = model
-    images = RememberedImages(own, turned=False)
+    images = ImageCache(own, turned=False)
     images.of(batch_of([1, 2]))
     batch = batch_of([1, 2, 3])
     assert torch.allclose(images.of(batch), own.image(batch.groups), atol=1e-6)
@@ -43,7 +43,7 @@ def test_a_new_key_among_known_ones_is_encoded_alone_and_stands_in_its_place(mod
 
 def test_turned_images_are_those_of_the_turned_batch_and_kept_by_turn(model):
     own, seen = model
-    images = RememberedImages(own, turned=True)
+    images = ImageCache(own, turned=True)
     for draws in ([1, 2, 3], [4, 5, 6], [1, 2, 3]):
         batch = batch_of(draws)
         assert torch.allclose(images.of(batch), own.image(d4(batch).groups), atol=1e-6)
@@ -53,8 +53,8 @@ def test_turned_images_are_those_of_the_turned_batch_and_kept_by_turn(model):
 
 def test_what_is_kept_is_bounded(model, monkeypatch):
     own, seen = model
-    monkeypatch.setattr(remembered, "MOST", 2)
-    images, batch = RememberedImages(own, turned=False), batch_of([1, 2, 3])
+    monkeypatch.setattr(image_cache, "MOST", 2)
+    images, batch = ImageCache(own, turned=False), batch_of([1, 2, 3])
     first = images.of(batch)
     assert torch.allclose(images.of(batch), first, atol=1e-6)
     assert seen == [3, 1]

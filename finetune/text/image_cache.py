@@ -10,7 +10,7 @@ from bandloom.training.device_batch import DeviceBatch
 MOST = 500_000  # vectors kept; later images are encoded each time
 
 
-class RememberedImages:
+class ImageCache:
     """Vectors of training images by key and turn.
 
     Args:
