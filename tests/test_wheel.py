@@ -80,7 +80,7 @@ def test_an_installed_wheel_works_in_a_folder_of_files_with_our_names(built: tup
     user.mkdir()
     for name in ("export.py", "view.py", "slurm.py"):
         (user / name).write_text("raise SystemExit('a file of the user was imported')\n")
-    environment = {**os.environ, "PYTHONPATH": f"{user}{os.pathsep}{place}"}
+    environment = {**os.environ, "PYTHONPATH": f"{user}{os.pathsep}{place}", "PATH": str(user)}  # no sbatch, no git
 
     def run(*words: str) -> str:
         command = [sys.executable, "-m", "bandloom.cli", *words]
