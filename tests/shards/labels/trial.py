@@ -124,7 +124,8 @@ class Mask:
         on = (i >= 0) & (i < height) & (j >= 0) & (j < width)
         out = np.full(u.shape, 255)
         out[on] = meanings[i[on], j[on]]
-        out[(abs(u - np.round(u)) < 1e-6) | (abs(v - np.round(v)) < 1e-6)] = TIE
+        near = 1e-6 if crs == GROUND.crs else 1e-3 / self.pixel_m  # in another system a reader is true to a millimetre
+        out[(abs(u - np.round(u)) < near) | (abs(v - np.round(v)) < near)] = TIE
         return out.reshape(GROUND.height, GROUND.width)
 
     def meanings(self) -> np.ndarray:
