@@ -1,4 +1,4 @@
-"""``bandloom doctor``: versions, hardware and installed extras, to paste into an issue."""
+"""``bandloom doctor``: what an issue reporter should paste; of a scene, what the program makes of it."""
 
 import importlib.util
 import os
@@ -8,7 +8,7 @@ import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,20 +19,47 @@ PACKAGE_MODULES = {"scikit-learn": "sklearn"}  # packages whose module has anoth
 EXTRAS = ("shards", "train", "deepspeed", "text", "serve", "openvino", "tensorrt", "tensorrt-rtx", "dev")
 
 
-# where the checks of the GPU box live: a string, as the verbs' are, since this folder imports no room above it
+# where the checks of the GPU box live: a string, as the verbs' are, since this floor imports no room above it
 GPU_CHECKS = "bandloom.export.runtimes.gpu_checks:gpu_checks"
+SCENES = "bandloom.shards.scenes.inspection"
 
 
 def doctor(
+    source: Annotated[str | None, typer.Argument(help="A scene: say what the program makes of it.")] = None,
     torch: Annotated[bool, typer.Option(help="Ask torch about the card too; imports it.")] = True,
     gpu: Annotated[bool, typer.Option("--gpu", help="Try what a GPU box needs, pass or fail line by line.")] = False,
     bundle: Annotated[Path | None, typer.Option(help="With --gpu: try this bundle's engines too.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Of a scene: write a small picture.")] = None,
+    sensor: Annotated[str | None, typer.Option(help="Of a scene: sensor name or YAML.")] = None,
+    band_order: Annotated[str | None, typer.Option(help="Of a scene: l1c, l2a, eurosat, or names with commas.")] = None,
+    offset: Annotated[int | None, typer.Option(help="Of a scene: 0 or -1000, when the files do not say.")] = None,
+    scale: Annotated[str | None, typer.Option(help="Of a scene: GAIN or GAIN,OFFSET to reflectance.")] = None,
+    nodata: Annotated[str | None, typer.Option(help="Of a scene: the value that stands for absent, or none.")] = None,
+    bands: Annotated[str | None, typer.Option(help="Of a scene: bands to read; -QA60 leaves it out.")] = None,
 ) -> None:
-    """Print versions, builds, extras, the GPU, and files here that hide what this program imports."""
+    """Print versions, extras, the GPU, files here that hide imports; or what is known of a scene and who says so.
+
+    A scene of which something is only assumed ends with exit code 2.
+    """
+    if source is not None:
+        told = (sensor, band_order, offset, scale, nodata, bands)
+        raise typer.Exit(_look_at(source, told, png))
     if gpu or bundle:
         raise typer.Exit(_try_gpu(bundle))
     for name, value in _facts(ask_torch=torch):
         typer.echo(f"{name:<14} {value}")
+
+
+def _look_at(source: str, told: tuple[Any, ...], picture: Path | None) -> int:
+    """Print what a scene holds, and return the exit code: 2 when something of it is only assumed."""
+    scenes = import_module(SCENES)
+    found = scenes.inspect(source, scenes.SceneOptions(*told), picture)
+    for each in found:
+        typer.echo(each.line())
+    assumed = [each.name for each in found if each.assumed]
+    if assumed:
+        typer.echo(f"assumed, said by nobody: {', '.join(assumed)}; say it with --offset or --scale")
+    return 2 if assumed else 0
 
 
 def _try_gpu(bundle: Path | None) -> int:

@@ -11,10 +11,8 @@ from bandloom.label_set import LabelClass, LabelSet
 from bandloom.shards.scenes import is_scene
 from bandloom.shards.scenes.litter import is_litter
 from bandloom.shards.scenes.plain import RASTER_SUFFIXES
-from bandloom.shards.scenes.product import names_inside
+from bandloom.shards.scenes.product import PACKED, names_inside
 from bandloom.shards.scenes.stac import items_of
-
-_PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 
 
 @dataclass(frozen=True)
@@ -50,10 +48,10 @@ def find_sources(paths: Sequence[str], class_folders: bool = False, sensor: str 
 def _nothing_in(path: Path) -> SceneError:
     """Say what a path without a scene is, where its name or its files tell, and what makes a scene of it."""
     inside = names_inside(path)
-    packed = next((name for name in inside if name.lower().endswith(_PACKED)), None)
+    packed = next((name for name in inside if name.lower().endswith(PACKED)), None)
     if packed and not path.is_dir():
         return SceneError(f"{path} was packed twice: it holds {packed}; unpack it once and name what comes out.")
-    if path.name.lower().endswith(_PACKED):
+    if path.name.lower().endswith(PACKED):
         return SceneError(
             f"{path} holds no Sentinel-2 or Landsat product ({len(inside)} files); unpack it and name the folder."
         )

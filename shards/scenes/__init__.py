@@ -13,6 +13,7 @@ from bandloom.shards.scenes.hls import is_hls, open_hls
 from bandloom.shards.scenes.landsat import is_landsat, open_landsat
 from bandloom.shards.scenes.options import SceneOptions
 from bandloom.shards.scenes.plain import RASTER_SUFFIXES, band_files, open_band_folder, open_stack
+from bandloom.shards.scenes.product import PACKED
 from bandloom.shards.scenes.safe import is_safe, open_safe
 from bandloom.shards.scenes.scene import ALIGN_M, Scene, WalkedScene, WindowM
 from bandloom.shards.scenes.stac import open_stac, stac_file
@@ -83,6 +84,8 @@ def _open(path: str | Path, options: SceneOptions) -> Scene:
         if not band_files(local, told):
             raise SceneError(f"{path} is a folder without band rasters (B02.tif, ..._B8A.jp2); name the scene itself.")
         return open_band_folder(local, options)
+    if local.is_file() and local.name.lower().endswith(PACKED):
+        raise SceneError(f"{path} holds no Sentinel-2 or Landsat product; unpack it and name the folder.")
     return open_stack(path, options)
 
 

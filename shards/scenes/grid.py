@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform, transform_bounds
 from rasterio.windows import Window
 
+from bandloom.console import logger
 from bandloom.errors import SceneError
+from bandloom.shards.scenes.antimeridian import reaches_beyond_180, seen_from_180
 from bandloom.shards.scenes.checksums import check_beside
 from bandloom.shards.scenes.masked import with_masks_as_nodata
 from bandloom.shards.scenes.scene import ALIGN_M, WindowM
@@ -45,7 +48,11 @@ def open_raster(path: str | Path) -> Any:
         if local.is_file():
             check_beside(local)
     try:
-        return rasterio.open(path)
+        raster = rasterio.open(path)
+        if not reaches_beyond_180(raster):
+            return raster
+        with raster:
+            return seen_from_180(raster)
     except (RasterioError, ValueError) as cause:
         raise SceneError(
             f"{path} cannot be opened as a raster ({cause}); it may be truncated: fetch it again."
@@ -161,7 +168,7 @@ def _utm_of_points(points: Sequence[Any], crs: CRS | None) -> int | str:
 
 def _bounds(raster: Any) -> tuple[float, float, float, float]:
     left, bottom, right, top = array_bounds(raster.height, raster.width, raster.transform)
-    return left, bottom, right, top
+    return min(left, right), min(bottom, top), max(left, right), max(bottom, top)
 
 
 def nominal_gsd_m(pixel_m: float, path: str | Path) -> float:
@@ -217,6 +224,8 @@ class GridReader:
             off = max(abs(raster.transform.c - frame.x_m), abs(raster.transform.f - frame.y_m))
             if off > pixel_m / 2:
                 raise SceneError(f"{path} lies {off:.1f} m off its scene's corner; align the bands' corners first.")
+            if off > _EXACT_PX * pixel_m:
+                _say_off(str(path), f"{off:.1f}")
         self.raster, self.pixel_m = raster, pixel_m
 
     def read(self, window_m: WindowM) -> np.ndarray:
@@ -260,20 +269,14 @@ class GridReader:
                 f"{self.path} has another nodata value in each band ({', '.join(map(str, self._validity.nodata))});"
                 " give all one, or name it with --nodata."
             )
-        if not self._validity.by_values_alone:
-            raster = self._owned.enter_context(with_masks_as_nodata(raster, self.path, told))
         floats = raster.dtypes[self.indexes[0] - 1].startswith("float")
-        absent = told if told is not None else math.nan if floats else NODATA
-        seen = self._owned.enter_context(
-            _warp(
-                raster,
-                self.gsd_m,
-                self.frame,
-                nearest,
-                absent,
-                NODATA if self.zero_is_absent and not floats else absent,
-            )
-        )
+        told = NODATA if told is None and self.zero_is_absent else told
+        absent = math.nan if floats else NODATA if told is None else told
+        masked = not self._validity.by_values_alone
+        if masked or floats:
+            raster = self._owned.enter_context(with_masks_as_nodata(raster, told, absent, masked))
+        fill = NODATA if self.zero_is_absent and not floats else absent
+        seen = self._owned.enter_context(_warp(raster, self.gsd_m, self.frame, nearest, absent, fill))
         self._validity = Validity(seen, self.indexes)
         return seen
 
@@ -302,6 +305,11 @@ class GridReader:
         self._owned.close()
 
 
+@lru_cache  # a scene is opened by every thread that reads it
+def _say_off(path: str, off_m: str) -> None:
+    logger.warning("%s lies %s m off its scene's corner; its samples are taken as if they began there", path, off_m)
+
+
 def _zero_is_absent(raster: Any, validity: Validity, told: float | str | None) -> bool:
     """Tell whether 0 means no data, as in every product of unsigned numbers, and where nobody says what else does."""
     if told == NO_NODATA:
@@ -325,6 +333,7 @@ def _warp(raster: Any, gsd_m: int, frame: Frame, nearest: bool, absent: float, f
         tolerance=_EXACT_PX,
         src_nodata=absent,
         nodata=fill,
+        UNIFIED_SRC_NODATA="NO",  # a band's absent sample stays out though another band was measured there
     )
 
 

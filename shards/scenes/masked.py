@@ -2,42 +2,35 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
 import rasterio
 
-from bandloom.errors import SceneError
 from bandloom.validity import alpha_bands
-from bandloom.values import NODATA
 
 
 @contextmanager
-def with_masks_as_nodata(raster: Any, path: str | Path, nodata: float | None) -> Iterator[Any]:
-    """Open a virtual copy of a raster in which every masked pixel holds ``nodata``, or 0 where there is none.
+def with_masks_as_nodata(raster: Any, nodata: float | None, fill: float, masked: bool) -> Iterator[Any]:
+    """Open a virtual copy of a raster in which every masked pixel holds ``fill``, and so does every ``nodata``.
 
-    Raises:
-        SceneError: it has a nodata value and an alpha band, of which GDAL follows the first alone.
+    GDAL follows either in one step, so that masks become ``nodata`` first, where a raster has both.
     """
-    if nodata is not None and alpha_bands(raster):
-        raise SceneError(
-            f"{path} has a nodata value ({nodata:g}) and an alpha band, and is not in UTM; warp it first with gdalwarp"
-            " -dstnodata."
-        )
-    with rasterio.open(_description(raster, nodata)) as virtual:
+    source = raster.name
+    if masked:
+        source = _through(raster, source, "<UseMaskBand>true</UseMaskBand>", fill if nodata is None else nodata)
+    if nodata is not None and repr(float(nodata)) != repr(float(fill)):
+        source = _through(raster, source, f"<NODATA>{nodata!r}</NODATA>", fill)
+    with rasterio.open(source) as virtual:
         yield virtual
 
 
-def _description(raster: Any, nodata: float | None) -> str:
-    """Return a VRT of the raster's bands, each read through its mask."""
-    fill = NODATA if nodata is None else nodata
+def _through(raster: Any, source: str, rule: str, fill: float) -> str:
+    """Return a VRT of the raster's bands, each read by a rule that leaves ``fill`` where it says so."""
     alphas = alpha_bands(raster)
-    source = _with_mask_band(raster, alphas[0]) if alphas else raster.name
-    absent = "" if nodata is None else f"<NODATA>{nodata!r}</NODATA>"
+    source = _with_mask_band(raster, alphas[0]) if alphas and source == raster.name else source
     bands = (
-        f"<NoDataValue>{fill!r}</NoDataValue><ComplexSource>{_source(source, index)}{absent}"
-        "<UseMaskBand>true</UseMaskBand></ComplexSource>"
+        f"<NoDataValue>{fill!r}</NoDataValue><ComplexSource>{_source(source, index)}{rule}</ComplexSource>"
         for index in raster.indexes
     )
     return _dataset(raster, bands)

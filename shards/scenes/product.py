@@ -15,6 +15,7 @@ from bandloom.shards.scenes.checksums import check_beside, glancing
 from bandloom.shards.scenes.litter import is_litter
 from bandloom.shards.scenes.remote_file import address_of, gdal_name, is_remote, open_remote
 
+PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 _XML_LIMIT_BYTES = 64 * 2**20  # the largest real metadata file has 24 MB
 _MEMBER_LIMIT_BYTES = 4 * 2**30  # a Sentinel-2 band has 0.15 GB at most
 _RATIO_LIMIT = 200  # unpacked over packed size; JP2 and TIFF do not shrink further

@@ -48,10 +48,12 @@ class ScaledScene(RasterScene):
             names, layers = [band.name for band in group.bands], []
             for grid in self._grids[group.gsd_m]:
                 values = grid.read(window_m)
-                inside, known = grid.inside(window_m), grid.measured(values, window_m)
+                known = grid.measured(values, window_m)
+                if known is None:  # the files say nothing: 0 is absent, or else the product's own value
+                    known = values != 0 if self._absent is None else grid.inside(window_m)
                 here, names = names[: len(values)], names[len(values) :]
                 dn = np.stack([self._to_dn(band, name) for band, name in zip(values, here, strict=True)])
-                layers.append(block_means(np.where(inside if known is None else known, dn, NODATA), grid.factor))
+                layers.append(block_means(np.where(known, dn, NODATA), grid.factor))
             groups[group.gsd_m] = np.concatenate(layers)
         return groups
 
