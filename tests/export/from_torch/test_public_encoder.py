@@ -139,9 +139,9 @@ def test_the_real_flood_scene_is_mapped_with_real_weights_and_an_engine_is_built
     }
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
     assert run("finetune", tmp_path / "c.yaml", "--out", tmp_path / "run") == 0
-    assert run("export", tmp_path / "run", "--out", tmp_path / "b", "--precision", "fp32,fp16,int8") == 0
+    assert run("export", tmp_path / "run", "--out", tmp_path / "b", "--precision", "fp32,bf16,int8") == 0
     record = json.loads((tmp_path / "b" / "bundle.json").read_text())
-    assert [m["precision"] for m in record["models"]] == ["fp32", "fp16", "int8"]
+    assert [m["precision"] for m in record["models"]] == ["fp32", "bf16", "int8"]
     assert record["models"][0]["parity"]["max_abs"] < 1e-4
     assert record["provenance"]["encoder_licence"]["hub"] == "mit"
     assert run("predict", tmp_path / "b", scene / "S2Hand.tif", "--out", tmp_path / "map.tif") == 0
@@ -151,7 +151,7 @@ def test_the_real_flood_scene_is_mapped_with_real_weights_and_an_engine_is_built
         options = ("--backend", "tensorrt-rtx", "--compute-capability", "sm_86", "--batches", "1,2,4")
         assert run("bundle", "build", tmp_path / "b", *options) == 0
         engines = json.loads((tmp_path / "b" / "bundle.json").read_text())["engines"]
-        assert [engine["precision"] for engine in engines] == ["fp32", "fp16", "int8"]
+        assert [engine["precision"] for engine in engines] == ["fp32", "bf16", "int8"]
     capsys.readouterr()
 
 
