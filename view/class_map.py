@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import rasterio
 from rasterio.errors import RasterioError
-from rasterio.warp import transform, transform_bounds
+from rasterio.warp import transform
 
 from bandloom.errors import SceneError
+from bandloom.footprint import footprint
+from bandloom.view.headline import about, title_of
+from bandloom.web_tiles import view_bounds
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,9 @@ class ClassMap:
                     held = f"{source.count} bands of {source.dtypes[0]}"
                     raise SceneError(f"{path} has {held}; a map of classes has one band of uint8.")
                 self.crs, self.transform, self.shape = source.crs, source.transform, source.shape
-                self.bounds = transform_bounds(source.crs, "EPSG:4326", *source.bounds, densify_pts=21)
+                self.bounds = view_bounds(footprint(source.crs, source.transform, source.shape))
                 self.tags: dict[str, str] = source.tags()
+                self.title = title_of(self.tags, source.descriptions[0], path.stem)
                 self._read(source)
         except RasterioError as cause:
             raise SceneError(f"{path} cannot be read as a raster ({cause}); name a GeoTIFF.") from cause
@@ -97,15 +101,24 @@ class ClassMap:
 
     def record(self) -> dict[str, Any]:
         """Return what the page needs to know, as JSON types."""
-        return {"name": self.path.stem, "bounds": list(self.bounds), "classes": [vars(each) for each in self.classes]}
+        return {
+            "name": self.path.stem,
+            "title": self.title,
+            "about": about(self.tags, self.path.name),
+            "bounds": list(self.bounds),
+            "classes": [vars(each) for each in self.classes],
+        }
 
 
 def place_of(longitude: float, latitude: float, crs: Any, grid: Any, shape: tuple[int, int]) -> tuple[int, int] | None:
     """Return the row and column of a place on a grid, or None outside of it."""
-    (x, *_), (y, *_) = transform("EPSG:4326", crs, [longitude], [latitude])[:2]
-    column, row = ~grid * (x, y)
-    inside = 0 <= row < shape[0] and 0 <= column < shape[1]
-    return (int(row), int(column)) if inside else None
+    turns = [(longitude + 180) % 360 - 180 + 360 * turn for turn in (0, -1, 1)]  # grids in degrees may begin anywhere
+    xs, ys = transform("EPSG:4326", crs, turns, [latitude] * 3)[:2]
+    for x, y in zip(xs, ys, strict=True):
+        column, row = ~grid * (x, y)
+        if 0 <= row < shape[0] and 0 <= column < shape[1]:
+            return int(row), int(column)
+    return None
 
 
 def _listed(text: str) -> list[dict[str, Any]]:

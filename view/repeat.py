@@ -46,7 +46,10 @@ def export_command(path: Path, record: Mapping[str, Any]) -> list[str]:
 
 
 def predict_command(path: Path, tags: Mapping[str, str]) -> list[str]:
-    """Return the prediction of a map, or of what changed between two."""
+    """Return the prediction of a map, or of what changed between two: as it was given, where the map says."""
+    typed = _list(tags.get("COMMAND", "[]"))
+    if typed:
+        return typed
     dates = [_record(tags[name]) for name in ("BEFORE", "AFTER") if name in tags]
     scenes = ["--change", *map(_scene, dates)] if len(dates) == 2 else [_scene(tags)]
     return ["bandloom", "predict", tags.get("BUNDLE", "BUNDLE"), *scenes, "--out", str(path)]
@@ -62,3 +65,11 @@ def _record(text: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _list(text: str) -> list[str]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return []
+    return [str(word) for word in found] if isinstance(found, list) else []

@@ -80,10 +80,11 @@ def compare(records: Sequence[Record]) -> list[Section]:
     """Return what sets several records apart: their configs' differences and their curves in one chart."""
     if len(records) < 2:
         return []
-    flat = [_flat(record.config) for record in records]
-    keys = sorted({key for each in flat for key in each if len({str(other.get(key)) for other in flat}) > 1})
-    rows = [[key, *(each.get(key, "") for each in flat)] for key in keys]
     names = [f"{index + 1}: {record.name}" for index, record in enumerate(records)]
+    flat = {name: _flat(record.config) for name, record in zip(names, records, strict=True) if record.config}
+    known = {key for each in flat.values() for key in each}
+    keys = sorted(key for key in known if len({str(each.get(key)) for each in flat.values()}) > 1)
+    rows = [[key, *(each.get(key, "") for each in flat.values())] for key in keys]
     curves = {name: record.curve("train", "loss") for name, record in zip(names, records, strict=True)}
     chart = line_chart(curves, "loss", log=True)
     figure = [f"<figure><figcaption>Loss</figcaption>{chart}</figure>"] if chart else []
@@ -91,7 +92,7 @@ def compare(records: Sequence[Record]) -> list[Section]:
     held = list(dict.fromkeys(score for row in first.values() for score in row.scores))
     scores = [[name, *(row.scores.get(score) for score in held)] for name, row in first.items()]
     found = [
-        Section("Where the configs differ", tables=table(["", *names], rows)),
+        Section("Where the configs differ", tables=table(["", *flat], rows)),
         Section("Scores", _ground(records), tables=table(["", *(TITLES.get(score, score) for score in held)], scores)),
         Section("Losses", charts=figure),
     ]

@@ -1,6 +1,5 @@
 """The scene under a map: its band files, as the map's tags name them, or else by names of files and bands."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +9,14 @@ from typing import Any
 import numpy as np
 import rasterio
 from rasterio.errors import RasterioError
-from rasterio.warp import transform_bounds
 
 from bandloom.errors import SceneError
+from bandloom.footprint import footprint
 from bandloom.sensors import SENSORS, SLOTS, named_in
 from bandloom.validity import measured
 from bandloom.values import SATURATED
 from bandloom.view.class_map import place_of
+from bandloom.web_tiles import Degrees, beside, view_bounds
 
 SENTINEL2 = [
     {"name": band.name, "slot": band.slot, "centre_nm": band.centre_nm} for band in SENSORS["sentinel2-l1c"].bands
@@ -51,7 +51,7 @@ class SceneBands:
         """
         self.name, self.path = path.stem, path
         self.bands: dict[str, BandAt] = {}
-        self.bounds = (math.inf, math.inf, -math.inf, -math.inf)  # degrees
+        self.bounds: Degrees | None = None
         if not path.exists():
             raise SceneError(f"the scene {path} does not exist; name the scene that was mapped.")
         if not self._as_told(told):
@@ -100,8 +100,9 @@ class SceneBands:
             return
         name = str(band["name"])
         self.bands[name] = BandAt(name, str(band["slot"]), float(band["centre_nm"]), file, index)
-        west, south, east, north = transform_bounds(source.crs, "EPSG:4326", *source.bounds)
-        own = self.bounds
+        bounds = view_bounds(footprint(source.crs, source.transform, source.shape))
+        own = self.bounds or bounds
+        west, south, east, north = beside(own, bounds)
         self.bounds = min(own[0], west), min(own[1], south), max(own[2], east), max(own[3], north)
 
     def composites(self) -> dict[str, tuple[str, str, str]]:

@@ -17,7 +17,7 @@ from bandloom.view.class_map import ClassMap
 from bandloom.view.fetch_maplibre import VENDOR
 from bandloom.view.scene_bands import SceneBands
 from bandloom.view.tiles import class_means, class_picture, scene_picture
-from bandloom.web_tiles import TILE_PX, tile_bounds
+from bandloom.web_tiles import MOST_NORTH, TILE_PX, Degrees, beside, tile_bounds
 
 DEEPEST_ZOOM = 22
 PAGE = Path(__file__).parent / "page"
@@ -39,12 +39,17 @@ class Views:
         """Check that the maps can be compared.
 
         Raises:
-            SceneError: two maps do not overlap.
+            SceneError: two maps do not overlap, or one lies where a web map has ended.
         """
+        for each in maps:
+            if each.bounds[1] == each.bounds[3]:
+                raise SceneError(
+                    f"{each.path} lies beyond {MOST_NORTH:.2f} degrees, where web maps end; look at it in QGIS."
+                )
         self.maps, self.scene = maps, scene
         self.picture = lru_cache(maxsize=2048)(self._picture)
         self.class_means = cache(self._class_means)
-        if scene is not None and not _overlap(maps[0].bounds, scene.bounds):
+        if scene is not None and (scene.bounds is None or not _overlap(maps[0].bounds, scene.bounds)):
             raise SceneError(
                 f"{scene.path} does not cover the ground of {maps[0].path}; name the scene that was mapped."
             )
@@ -58,8 +63,11 @@ class Views:
         composites = list(self.scene.composites()) if self.scene else []
         sizes = {each.shape for each in self.maps}
         note = "The two maps differ in size: each area is that of its own map." if len(sizes) > 1 else ""
+        records = [each.record() for each in self.maps]
+        for each in records[1:]:  # on the first one's side of the antimeridian
+            each["bounds"] = list(beside(self.maps[0].bounds, each["bounds"]))
         return {
-            "maps": [each.record() for each in self.maps],
+            "maps": records,
             "composites": composites,
             "note": note,
             "scene": self.scene.name if self.scene else None,
@@ -173,5 +181,6 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: a page asks for hundreds of tiles."""
 
 
-def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
+def _overlap(a: Degrees, b: Degrees) -> bool:
+    b = beside(a, b)
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

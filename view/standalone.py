@@ -4,12 +4,11 @@ import base64
 import json
 from pathlib import Path
 
-from rasterio.warp import transform_bounds
-
 from bandloom.output import new_output
 from bandloom.png import png
 from bandloom.view.server import FILES, Views
 from bandloom.view.tiles import class_picture, scene_picture
+from bandloom.web_tiles import mercator_of
 
 MOST_PX = 2048  # of a picture's longer side
 PICTURES = ("true colour", "false colour", "SWIR")
@@ -56,7 +55,7 @@ def view_of(
     degrees: tuple[float, float, float, float], longest_px: int = MOST_PX
 ) -> tuple[tuple[float, float, float, float], tuple[int, int]]:
     """Return a map's window in metres of web Mercator, and the ``(H, W)`` of its picture."""
-    left, bottom, right, top = transform_bounds("EPSG:4326", "EPSG:3857", *degrees)
+    left, bottom, right, top = mercator_of(degrees)
     scale = longest_px / max(right - left, top - bottom)
     return (left, bottom, right, top), (max(1, round((top - bottom) * scale)), max(1, round((right - left) * scale)))
 

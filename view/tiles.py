@@ -9,11 +9,11 @@ from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.transform import from_bounds
 from rasterio.vrt import WarpedVRT
-from rasterio.warp import transform_bounds
 
 from bandloom.values import SATURATED
 from bandloom.view.class_map import ClassMap
 from bandloom.view.scene_bands import SceneBands
+from bandloom.web_tiles import mercator_of
 
 WEB_MERCATOR = CRS.from_epsg(3857)
 Bounds = tuple[float, float, float, float]
@@ -40,7 +40,7 @@ def scene_picture(scene: SceneBands, names: Sequence[str], bounds: Bounds, size:
 
 def class_means(class_map: ClassMap, scene: SceneBands, side: int = 256) -> dict[int, dict[str, float]]:
     """Return the mean digital number of each band over each class, from ``side * side`` places of the map."""
-    bounds = transform_bounds("EPSG:4326", WEB_MERCATOR, *class_map.bounds)
+    bounds = mercator_of(class_map.bounds)
     codes = class_map.keys(_window(class_map.path, 1, bounds, (side, side), Resampling.nearest, class_map.nodata))
     means: dict[int, dict[str, float]] = {each.value: {} for each in class_map.classes}
     for band in scene.bands.values():

@@ -13,6 +13,7 @@ from rasterio.transform import Affine
 from bandloom import __version__
 from bandloom.errors import OutputError
 from bandloom.export.bundle.bundle import Bundle
+from bandloom.footprint import bbox_of, footprint
 from bandloom.label_set import LabelSet
 
 if TYPE_CHECKING:
@@ -41,14 +42,14 @@ def item_of_map(
 
     Args:
         out: the map.
-        scene: what was mapped: its place and time.
+        scene: what was mapped, and when.
         bundle: what mapped it: its classes.
         sides: the files beside the map, by suffix.
-        grid: the map's own CRS, transform and ``(H, W)``.
+        grid: the map's own CRS, transform and ``(H, W)``; the geometry is its outline, in two parts where it crosses
+            the antimeridian (the west of ``bbox`` is then greater than its east, RFC 7946, 5.2).
         shifted: the share of pixels that change class when tiles are shifted, where it was measured.
     """
-    west, south, east, north = map(float, scene.footprint)
-    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    geometry = footprint(*grid)
     when = scene.datetime
     # a time that nobody knows is null with an interval around it: the specification wants both ends
     span = {} if when else {"start_datetime": "1970-01-01T00:00:00Z", "end_datetime": "9999-12-31T23:59:59Z"}
@@ -69,8 +70,8 @@ def item_of_map(
         "stac_version": STAC_VERSION,
         "stac_extensions": list(EXTENSIONS),
         "id": out.stem,
-        "geometry": {"type": "Polygon", "coordinates": [ring]},
-        "bbox": [west, south, east, north],
+        "geometry": geometry,
+        "bbox": list(bbox_of(geometry)),
         "properties": properties,
         "links": [],
         "assets": {"map": _map_asset(out, bundle.contract.get_label_set()), **assets},

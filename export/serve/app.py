@@ -104,7 +104,7 @@ def _add_tiles(app: FastAPI, layers: Mapping[str, Layer]) -> None:
             {
                 "tilejson": "3.0.0",
                 "name": layer.name,
-                "bounds": layer.bounds,
+                "bounds": layer.tilejson_bounds,
                 "minzoom": 0,
                 "maxzoom": MAX_ZOOM,
                 "tiles": [f"{request.base_url}tiles/{layer.name}/{{z}}/{{x}}/{{y}}.png"],

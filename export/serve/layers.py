@@ -10,11 +10,11 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
 from rasterio.transform import from_bounds
 from rasterio.vrt import WarpedVRT
-from rasterio.warp import transform_bounds
 
 from bandloom.errors import SceneError
+from bandloom.footprint import footprint
 from bandloom.png import png
-from bandloom.web_tiles import TILE_PX, tile_bounds
+from bandloom.web_tiles import TILE_PX, Degrees, mercator_of, tile_bounds, view_bounds
 
 MAX_ZOOM = 18
 
@@ -25,8 +25,14 @@ class Layer:
 
     name: str
     path: Path
-    bounds: tuple[float, float, float, float]  # west, south, east, north in degrees
+    bounds: Degrees  # west, south, east, north; east above 180 across the antimeridian
     colours: np.ndarray | None  # (256, 4) uint8 of a map of codes; None: the bands are red, green and blue
+
+    @property
+    def tilejson_bounds(self) -> Degrees:
+        """The same as TileJSON wants it: no wider than the world, which a layer across the antimeridian spans."""
+        west, south, east, north = self.bounds
+        return (-180.0, south, 180.0, north) if east > 180 else (west, south, east, north)
 
     def tile(self, zoom: int, x: int, y: int) -> bytes | None:
         """Return a PNG of a tile of the world, or None where the layer has nothing."""
@@ -55,9 +61,9 @@ class Layer:
 
     def _overview(self, metres: float) -> dict[str, Any]:
         """Say which overview is fine enough for pixels of ``metres`` at the equator."""
+        left, _, right, _ = mercator_of(self.bounds)
         with rasterio.open(self.path) as source:
-            own = transform_bounds(source.crs, "EPSG:3857", *source.bounds)
-            pixel_m = (own[2] - own[0]) / source.width
+            pixel_m = (right - left) / source.width
             fitting = [level for level, factor in enumerate(source.overviews(1)) if factor * pixel_m <= metres]
         return {"overview_level": fitting[-1]} if fitting else {}
 
@@ -75,7 +81,7 @@ def open_layer(name: str, path: Path) -> Layer:
                     f"{path} is no layer: it needs a coordinate system and one, three or four bands of bytes; serve a"
                     " map of bandloom predict, or a scene with --scene."
                 )
-            bounds = transform_bounds(raster.crs, "EPSG:4326", *raster.bounds)
+            bounds = view_bounds(footprint(raster.crs, raster.transform, raster.shape))
             colours = _colour_table(raster) if raster.count == 1 else None
     except RasterioError as cause:
         raise SceneError(f"{path} cannot be read ({cause}); name a GeoTIFF.") from cause

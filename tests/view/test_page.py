@@ -154,7 +154,7 @@ def maplibre() -> None:
 def test_a_person_can_use_the_page(address: str, page: Any):
     page.goto(address)
     page.wait_for_selector("body[data-ready]", timeout=120_000)
-    assert page.locator("#legend li").count() > 3
+    assert page.locator("#legend li, #empty li").count() > 3
     assert "ha" in page.locator("#legend .area").first.inner_text()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -169,13 +169,34 @@ def test_a_person_can_use_the_page(address: str, page: Any):
     page.wait_for_selector("#here svg", timeout=30_000)
     assert page.locator("#here circle").count() == 13
     shown = page.locator("#here polyline").count()  # the pixel, and the means of the classes that are not hidden
-    assert 2 < shown <= page.locator("#legend li").count()
+    assert 2 < shown <= page.locator("#legend li, #empty li").count()
     page.locator("#map canvas").focus()
     page.keyboard.press("Enter")  # without a mouse too
     page.wait_for_selector("#here strong")
     page.set_viewport_size({"width": 380, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert page.locator("#trouble").is_hidden()
+
+
+@pytest.mark.usefixtures("maplibre")
+def test_the_heading_says_what_the_map_is_and_empty_classes_are_folded_away(chain: Path, page: Any):
+    with rasterio.open(chain / "map.tif") as source:
+        found, tags = set(np.unique(source.read(1)).tolist()), source.tags()
+    classes = json.loads(tags["CLASSES"])
+    with make_server(Views([ClassMap(chain / "map.tif")], None), 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page.goto(f"http://127.0.0.1:{server.server_address[1]}")
+        page.wait_for_selector("body[data-ready]", timeout=120_000)
+        assert page.locator("h1").inner_text().endswith(f" of {tags['SCENE']}")
+        assert page.locator("h1").inner_text() in page.title()
+        assert f"mapped by {tags['BUNDLE']}" in page.locator("#about").inner_text()
+        for place, there in (("#legend", True), ("#empty", False)):
+            names = {name for each in page.locator(f"{place} li").all() if (name := each.text_content())}
+            wanted = {each["name"] for each in classes if (each["value"] in found) == there}
+            assert len(names) == len(wanted)
+            assert all(any(name in line for line in names) for name in wanted)
+        assert page.locator("#empty").is_visible() == (len(classes) > len(found - {255}))
+        server.shutdown()
 
 
 @pytest.mark.usefixtures("maplibre")
@@ -233,9 +254,11 @@ def test_one_code_of_two_classes_is_two_lines_of_the_legend(chain: Path, tmp_pat
         threading.Thread(target=server.serve_forever, daemon=True).start()
         page.goto(f"http://127.0.0.1:{server.server_address[1]}")
         page.wait_for_selector("body[data-ready]", timeout=120_000)
-        lines = page.locator("#legend li").all_inner_texts()
+        lines = page.locator("#legend li, #empty li").all_text_contents()
         assert len(lines) == len(classes) + 1
-        assert [line for line in lines if "none" in line] == [lines[0], lines[-1]]
+        one_sided = {line for line in lines if "none" in line}
+        assert len(one_sided) == 2
+        assert all(any(name in line for line in one_sided) for name in (classes[0]["name"], "another"))
         with page.expect_request(lambda request: "/map/1/" in request.url) as asked:
             page.locator("#legend input").last.uncheck()
         assert set(asked.value.url.partition("show=")[2].split(",")) == {str(each["value"]) for each in classes[1:]}
@@ -250,7 +273,7 @@ def test_a_browser_that_cannot_draw_is_told_and_shows_the_classes(address: str, 
     page.goto(address)
     page.wait_for_selector("#trouble", state="visible", timeout=30_000)
     assert page.locator("#trouble").inner_text().startswith("this browser draws no WebGL")
-    assert page.locator("#legend li").count() > 3
+    assert page.locator("#legend li, #empty li").count() > 3
     page.close()
 
 
@@ -305,7 +328,7 @@ def test_a_page_to_send_needs_no_server(chain: Path, scene: Path, tmp_path: Path
     page.on("request", lambda request: outside.append(request.url) if request.url.startswith("http") else None)
     page.goto(out.as_uri())
     page.wait_for_selector("body[data-ready]", timeout=120_000)
-    assert page.locator("#legend li").count() > 3
+    assert page.locator("#legend li, #empty li").count() > 3
     assert outside == []
     page.locator("#map canvas").click(position={"x": 400, "y": 450})
     page.wait_for_selector("#here strong")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bandloom.view.records import read_record
-from bandloom.view.report import cell, render
+from bandloom.view.report import cell, compare, render
 from tests.view.command import run
 
 
@@ -231,3 +231,18 @@ def test_cells_are_short(tmp_path: Path):
 def _file(path: Path, content: str) -> Path:
     path.write_text(content)
     return path.parent
+
+
+def test_records_of_different_kinds_are_compared_by_those_that_have_a_config(tmp_path: Path):
+    """A run, another, and something without a config: no column stands empty, and two without share no table."""
+    for name, size in (("one", 1), ("two", 2)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(f"size: {size}\nseed: 0\n")
+    (tmp_path / "three").mkdir()
+    (tmp_path / "three" / "metrics.json").write_text(json.dumps({"schema": 1}))
+    records = [read_record(tmp_path / name) for name in ("one", "three", "two")]
+    [section] = compare(records)
+    [differing] = section.tables
+    assert list(differing.head) == ["", "1: one", "3: two"]
+    assert [list(row) for row in differing.rows] == [["size", 1, 2]]
+    assert compare(records[:2]) == []

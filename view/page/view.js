@@ -4,6 +4,14 @@
 const at = (id) => document.getElementById(id);
 const inside = window.RECORD; // present in a page that was written to be sent
 
+// pictures across the antimeridian are not drawn: a page without a server shows such ground half a turn further west
+let turned = 0;
+function turn({ maps }) {
+  if (!inside || maps[0].bounds[2] <= 180) return;
+  turned = 180;
+  for (const { bounds } of maps) [bounds[0], bounds[2]] = [bounds[0] - turned, bounds[2] - turned];
+}
+
 function trouble(text) {
   at("trouble").textContent = text;
   at("trouble").hidden = !text;
@@ -24,7 +32,11 @@ const keyOf = ({ value, name }) => `${value} ${name}`;
 // the sources and layers of one map widget: the scene's composites, then one map of classes
 function addLayers(map, record, number, composite, shown, opacity) {
   const { classes, bounds } = record.maps[number];
-  const tiles = (path) => ({ type: "raster", tiles: [`${location.origin}/tiles/${path}`], tileSize: 256, bounds, maxzoom: 17 });
+  const [, south, east, north] = bounds;
+  const reach = east > 180 ? [-180, south, 180, north] : bounds; // across the antimeridian tiles lie on both of its sides
+  const tiles = (path) => ({
+    type: "raster", tiles: [`${location.origin}/tiles/${path}`], tileSize: 256, bounds: reach, maxzoom: 17,
+  });
   const put = (id, source, paint) => {
     map.addSource(id, source);
     map.addLayer({ id, type: "raster", source: id, paint: { "raster-fade-duration": 0, ...paint } });
@@ -107,6 +119,11 @@ function escaped(text) {
   return text.replace(/[&<>"]/g, (each) => `&#${each.charCodeAt(0)};`);
 }
 
+function degrees(place) {
+  const { lng, lat } = new maplibregl.LngLat(place.lng + turned, place.lat).wrap(); // panned, it counts on beyond 180
+  return `${lat.toFixed(5)}, ${lng.toFixed(5)}`;
+}
+
 function element(tag, text) {
   const made = document.createElement(tag);
   made.textContent = text;
@@ -118,7 +135,7 @@ const opened = new Map();
 async function classAt(number, { bounds, classes }, { lng, lat }) {
   const mercator = (degrees) => Math.log(Math.tan(Math.PI / 4 + (degrees * Math.PI) / 360));
   const [west, south, east, north] = bounds;
-  const x = (lng - west) / (east - west);
+  const x = ((((lng - west) % 360) + 360) % 360) / (east - west); // the place may be on another copy of the world
   const y = (mercator(north) - mercator(lat)) / (mercator(north) - mercator(south));
   if (!(x >= 0 && x < 1 && y >= 0 && y < 1)) return null;
   for (const each of classes) {
@@ -147,7 +164,7 @@ async function show(record, state, place) {
   const here = at("here");
   const turn = (state.turn = (state.turn ?? 0) + 1);
   state.mark(place);
-  here.replaceChildren(element("p", `${place.lat.toFixed(5)}, ${place.lng.toFixed(5)}`));
+  here.replaceChildren(element("p", degrees(place)));
   try {
     const { maps, spectrum: points, class_means } = await found(record, place);
     if (turn !== state.turn) return; // another place was asked for meanwhile
@@ -175,11 +192,16 @@ async function show(record, state, place) {
 function legend(record, state, redraw) {
   const areas = new Map();
   record.maps.forEach((map, number) => map.classes.forEach((each) => {
-    if (!areas.has(keyOf(each))) areas.set(keyOf(each), { ...each, hectares: [] });
+    if (!areas.has(keyOf(each))) areas.set(keyOf(each), { ...each, pixels: 0, hectares: [] });
     areas.get(keyOf(each)).hectares[number] = each.hectares;
+    areas.get(keyOf(each)).pixels += each.pixels;
   }));
-  const list = at("legend");
+  const empty = [...areas.values()].filter((each) => !each.pixels);
+  at("empty").hidden = !empty.length;
+  at("empty").querySelector("summary").textContent =
+    `${empty.length} ${empty.length === 1 ? "class" : "classes"} with nothing here`;
   for (const each of areas.values()) {
+    const list = each.pixels ? at("legend") : at("empty").querySelector("ul");
     const [item, label, box, swatch] = ["li", "label", "input", "i"].map((tag) => document.createElement(tag));
     Object.assign(box, { type: "checkbox", checked: true, value: each.value });
     box.addEventListener("change", () => {
@@ -196,7 +218,7 @@ function legend(record, state, redraw) {
     list.append(item);
   }
   const all = (on) => {
-    for (const box of list.querySelectorAll("input")) box.checked = on;
+    for (const box of document.querySelectorAll("#legend input, #empty input")) box.checked = on;
     state.shown = new Set(on ? areas.keys() : []);
     redraw();
   };
@@ -207,9 +229,11 @@ function legend(record, state, redraw) {
 
 async function start() {
   const record = inside ?? (await ask("record.json"));
-  const names = record.maps.map((map) => map.name);
-  at("name").textContent = names.join(" and ");
-  document.title = `${names.join(" and ")} · bandloom`;
+  turn(record);
+  const titles = [...new Set(record.maps.map((map) => map.title))];
+  at("name").textContent = titles.join(" beside ");
+  at("about").textContent = record.maps.map((map) => map.about).join(" → ");
+  document.title = `${titles.join(" beside ")} · bandloom`;
   const state = { composite: record.composites[0] ?? null, opacity: 0.7, shown: new Set() };
   const maps = [];
   const redraw = () => maps.forEach((map, number) => map.loaded_once && draw(map, record, number, state));
@@ -231,7 +255,7 @@ async function start() {
   maps[0].addControl(new maplibregl.ScaleControl({ maxWidth: 140 }));
   const marks = maps.map(() => new maplibregl.Marker({ color: "#0b6e99", scale: 0.7 }));
   state.mark = (place) => marks.forEach((mark, number) => mark.setLngLat(place).addTo(maps[number]));
-  const pointed = ({ lng, lat }) => { at("pointed").textContent = `${lat.toFixed(5)}, ${lng.toFixed(5)}`; };
+  const pointed = (place) => { at("pointed").textContent = degrees(place); };
   pointed(maps[0].getCenter());
   for (const map of maps) map.on("mousemove", (event) => pointed(event.lngLat));
   maps[0].on("moveend", () => pointed(maps[0].getCenter()));
