@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+from rasterio.crs import CRS
+
 from bandloom.footprint import bbox_of
 
 TILE_PX = 256
@@ -51,3 +53,15 @@ def beside(bounds: Degrees, other: Degrees) -> Degrees:
     """Return ``other`` moved by whole turns to where its middle is nearest to that of ``bounds``."""
     turns = round((bounds[0] + bounds[2] - other[0] - other[2]) / 720)
     return other[0] + 360 * turns, other[1], other[2] + 360 * turns, other[3]
+
+
+def warped_crs(raster: Any) -> CRS:
+    """Return the coordinate system that a raster is warped from.
+
+    It is the raster's own; of one in degrees that goes beyond 180 (0 to 360, say) longitudes are counted about its own
+    middle, or the ground on one side of the antimeridian would not be found.
+    """
+    west, _, east, _ = raster.bounds
+    if not raster.crs.is_geographic or (west >= -180 and east <= 180):
+        return raster.crs
+    return CRS.from_string(f"{raster.crs.to_proj4()} +lon_wrap={(west + east) / 2}")

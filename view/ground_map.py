@@ -69,7 +69,7 @@ def world_map(places: Sequence[Place]) -> str:
     """Draw the middle of every place on a net of longitude and latitude, a dot the larger the more samples."""
     if not places:
         return ""
-    centres = [place.centre for place in places]
+    centres = _near_together([place.centre for place in places])
     (west, east), (south, north) = (_span([c[k] for c in centres], least=4.0) for k in (0, 1))
     shrink = max(0.2, math.cos(math.radians((south + north) / 2)))
     scale = (WIDTH - 2 * MARGIN) / (east - west)
@@ -151,5 +151,14 @@ def _open(height: float, label: str, role: str = "img") -> str:
     return f'<svg class="chart" viewBox="0 0 {WIDTH} {height:.0f}" role="{role}" aria-label="{escape(label)}">'
 
 
+def _near_together(centres: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the same places, counted on beyond 180 degrees east where that brings them nearer to each other."""
+    turned = [(longitude % 360, latitude) for longitude, latitude in centres]
+    plain, wide = ([longitude for longitude, _ in each] for each in (centres, turned))
+    return turned if max(wide) - min(wide) < max(plain) - min(plain) else list(centres)
+
+
 def _degrees(value: float, signs: str) -> str:
+    if value > 180:
+        value -= 360
     return f"{abs(value):g}°{'' if value == 0 else signs[value < 0]}"

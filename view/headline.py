@@ -36,8 +36,10 @@ def _when(tags: Mapping[str, str]) -> str:
 
 
 def _day(tags: Mapping[str, str]) -> str:
+    written = tags.get("TIFFTAG_DATETIME", "") if "SCENE" in tags else ""  # of a map of ours the scene's, too
     try:
-        time = datetime.strptime(tags.get("TIFFTAG_DATETIME", ""), TIME)
+        seen = tags.get("ACQUISITION_DATETIME")
+        time = datetime.fromisoformat(seen.replace("Z", "+00:00")) if seen else datetime.strptime(written, TIME)
     except ValueError:
         return ""
     return f"{time.day} {time:%B %Y}"

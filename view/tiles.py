@@ -13,7 +13,7 @@ from rasterio.vrt import WarpedVRT
 from bandloom.values import SATURATED
 from bandloom.view.class_map import ClassMap
 from bandloom.view.scene_bands import SceneBands
-from bandloom.web_tiles import mercator_of
+from bandloom.web_tiles import mercator_of, warped_crs
 
 WEB_MERCATOR = CRS.from_epsg(3857)
 Bounds = tuple[float, float, float, float]
@@ -64,6 +64,7 @@ def _window(
             absent = int(source.nodata or 0)
         with WarpedVRT(
             source,
+            src_crs=warped_crs(source),
             crs=WEB_MERCATOR,
             transform=grid,
             width=width,

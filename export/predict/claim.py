@@ -4,12 +4,14 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bandloom.errors import BusyOutputError
+from bandloom.errors import BusyOutputError, OutputError
+from bandloom.export.predict.partial_map import partial_folder
 from bandloom.output import require_absent, write_errors
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # a file system that keeps none
@@ -30,15 +32,23 @@ def claimed(out: Path) -> Iterator[None]:
     lock = lock_of(out)
     with write_errors(out, lock):
         out.parent.mkdir(parents=True, exist_ok=True)
-        require_absent([out])
         descriptor = _take(lock, out)
     try:
-        require_absent([out])  # the other process may have finished between the two lines
+        if out.is_file():  # whoever made it may have been killed before it had tidied up
+            shutil.rmtree(partial_folder(out), ignore_errors=True)
+        require_absent([out])
         yield
     finally:
         with contextlib.suppress(OSError):
             lock.unlink()
         os.close(descriptor)
+
+
+def tidy(out: Path) -> None:
+    """Remove what a killed process left beside a finished output, unless another is at work there."""
+    if lock_of(out).exists() or partial_folder(out).exists():
+        with contextlib.suppress(OutputError), claimed(out):
+            pass
 
 
 def lock_of(out: Path) -> Path:

@@ -25,6 +25,7 @@ def tags_of(bundle: Bundle, scene: "Scene", options: PredictOptions) -> dict[str
         "SCENE_BANDS": json.dumps(bands_of(scene)),
     }
     if scene.datetime is not None:
+        tags["ACQUISITION_DATETIME"] = scene.datetime.isoformat()
         tags["TIFFTAG_DATETIME"] = scene.datetime.strftime("%Y:%m:%d %H:%M:%S")
     return tags
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bandloom.errors import OutputError
 from bandloom.export.bundle.bundle import Bundle
+from bandloom.export.predict.claim import tidy
 from bandloom.export.predict.embeddings import write_embeddings
 from bandloom.export.predict.map_job import side_files
 from bandloom.export.predict.map_scene import map_scene
@@ -40,6 +41,7 @@ def predict_missing(bundle: Bundle, runner: Runner, scene: str, out: Path, optio
         yield from predict_one(bundle, runner, scene, out, options)
         return
     require_same_outputs(bundle, scene, out, options)
+    tidy(out)
     yield f"{out}: there already, left alone"
     if options.embeddings and not os.path.lexists(_embeddings_of(out)):
         yield _embed(bundle, scene, out, options)

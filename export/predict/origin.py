@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,12 +56,12 @@ class Origin:
         """Say what the record of a finished output names instead of this; None where it is the same."""
         model = made.get("model") or {}
         if model != self.model:
-            return f"by another model, {_model(model)}, while this command's is {_model(self.model)}"
+            return f"made by another model, {_model(model)}, while this command's is {_model(self.model)}"
         if made.get("reading") != self.reading:
-            return f"with other options for reading the scene, {made.get('reading') or 'none'}"
+            return f"made with other options for reading the scene, {made.get('reading') or 'none'}"
         scenes = made.get("scenes") or []
         if len(scenes) != len(self.scenes):
-            return "of another number of scenes"
+            return "made of another number of scenes"
         found = (ours.difference(theirs) for ours, theirs in zip(self.scenes, scenes, strict=True))
         return next((each for each in found if each), None)
 
@@ -89,19 +90,19 @@ class SceneOrigin:
 
     def difference(self, made: Mapping[str, Any]) -> str | None:
         """Say how the scene of a finished output differs from this one."""
-        other = f"of another scene, {made.get('source') or made.get('name')}"
+        other = f"made of another scene, {made.get('source') or made.get('name')}"
         if any(made.get(name) != self.facts[name] for name in ("name", "time", "grid")):
             return other
         files: Mapping[str, list[Any]] = made.get("files") or {}
         if set(files) != set(self.paths) or (not files and made.get("source") != self.facts["source"]):
             return other
         if changed := self._changed(files):
-            return f"before {changed} was changed" if made.get("source") == self.facts["source"] else other
+            return f"made before {changed} was changed" if made.get("source") == self.facts["source"] else other
         read, ours = made.get("read as") or {}, self.facts["read as"]
         how = [
             f"{key} {read.get(key)}, now {ours.get(key)}" for key in {**read, **ours} if read.get(key) != ours.get(key)
         ]
-        return f"reading the scene in another way: {'; '.join(how)}" if how else None
+        return f"made by reading the scene in another way: {'; '.join(how)}" if how else None
 
     def _changed(self, files: Mapping[str, list[Any]]) -> Path | None:
         """Return a file that is not what it was: its size or time differ, and then its checksum."""
@@ -190,12 +191,14 @@ def _model(model: Mapping[str, Any]) -> str:
 
 
 def read_origin(path: Path) -> dict[str, Any] | None:
-    """Return what a finished map or table says it was made from; None where it does not say."""
+    """Return what a finished map or table says it was made from; None where it does not say, or is cut off."""
     try:
         if path.suffix.lower() in TABLES:
             found = json.loads(path.read_text()).get(MEMBER)
         else:
-            with rasterio.open(path) as raster:
+            with warnings.catch_warnings(action="ignore"), rasterio.open(path) as raster:
+                last = ((raster.height - 1, raster.height), (raster.width - 1, raster.width))
+                raster.read(window=last)  # a map's last pixels are the last bytes of its file
                 found = json.loads(raster.tags().get(TAG, "null"))
     except (OSError, ValueError, AttributeError, RasterioError):
         return None
@@ -206,9 +209,9 @@ def require_same(path: Path, origin: Origin) -> None:
     """Check that a finished output is what this command would make.
 
     Raises:
-        OutputError: it was made from something else, or does not say from what.
+        OutputError: it was made from something else, is damaged, or does not say from what.
     """
     made = read_origin(path)
-    how = origin.difference(made) if made else "by something that does not say what it was made from"
-    if how:
-        raise OutputError(f"{path} is there already, made {how}; remove it, or choose another --out.")
+    why = origin.difference(made) if made else "and does not say what it was made from, or is damaged"
+    if why:
+        raise OutputError(f"{path} is there already, {why}; remove it, or choose another --out.")

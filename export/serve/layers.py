@@ -14,7 +14,7 @@ from rasterio.vrt import WarpedVRT
 from bandloom.errors import SceneError
 from bandloom.footprint import footprint
 from bandloom.png import png
-from bandloom.web_tiles import TILE_PX, Degrees, mercator_of, tile_bounds, view_bounds
+from bandloom.web_tiles import TILE_PX, Degrees, mercator_of, tile_bounds, view_bounds, warped_crs
 
 MAX_ZOOM = 18
 
@@ -42,6 +42,7 @@ class Layer:
             rasterio.open(self.path, **self._overview((bounds[2] - bounds[0]) / TILE_PX)) as source,
             WarpedVRT(
                 source,
+                src_crs=warped_crs(source),
                 crs="EPSG:3857",
                 transform=place,
                 width=TILE_PX,

@@ -41,7 +41,7 @@ def write_stack(
     rng = np.random.default_rng(seed)
     with rasterio.open(path, "w", **profile) as file:
         file.descriptions = names
-        file.update_tags(RADIO_ADD_OFFSET="-1000", TIFFTAG_DATETIME="2024:01:02 03:04:05")
+        file.update_tags(RADIO_ADD_OFFSET="-1000", ACQUISITION_DATETIME="2024-01-02T03:04:05Z")
         for top in range(0, height, block_px):
             rows = min(block_px, height - top)
             coarse = rng.integers(1010, 1900, (len(names), -(-rows // 6), -(-width // 6)))

@@ -113,6 +113,38 @@ def test_tiles_on_both_sides_have_the_maps_colours(mapped: Path):
                 assert pixel[3] == 255
 
 
+@pytest.mark.parametrize("west", [179.85, -180.15])
+def test_a_map_in_degrees_may_count_beyond_180_either_way(tmp_path: Path, west: float):
+    codes = np.kron(np.random.default_rng(0).choice(list(COLOURS), (10, 10)), np.ones((30, 30))).astype(np.uint8)
+    profile = {"driver": "GTiff", "height": 300, "width": 300, "count": 1, "dtype": "uint8", "crs": "EPSG:4326"}
+    place = rasterio.Affine(0.001, 0, west, 0, -0.001, -17)
+    with rasterio.open(tmp_path / "map.tif", "w", **profile, nodata=255, transform=place) as file:
+        file.write(codes, 1)
+        classes = [{"value": code, "name": f"class {code}", "colour": colour} for code, colour in COLOURS.items()]
+        file.update_tags(CLASSES=json.dumps(classes))
+        file.write_colormap(1, {code: tuple(bytes.fromhex(c[1:])) for code, c in COLOURS.items()})
+    found, layer = ClassMap(tmp_path / "map.tif"), open_layer("map", tmp_path / "map.tif")
+    assert found.bounds == pytest.approx((179.85, -17.3, 180.15, -17.0))
+    for row in range(0, 10):
+        for column in range(10):
+            longitude = (west + 0.03 * column + 0.015 + 180) % 360 - 180
+            latitude = -17 - 0.03 * row - 0.015
+            answer = found.at(longitude, latitude)
+            assert answer is not None
+            assert answer["value"] == codes[30 * row + 15, 30 * column + 15]
+            (x,), (y,) = transform("EPSG:4326", "EPSG:3857", [longitude], [latitude])[:2]
+            side = 2 * HALF_WORLD_M / 2**11
+            tile = int((x + HALF_WORLD_M) // side), int((HALF_WORLD_M - y) // side)
+            left, _, _, top = tile_bounds(11, *tile)
+            at = int((top - y) / side * 256), int((x - left) / side * 256)
+            served = layer.tile(11, *tile)
+            assert served is not None
+            ours = class_picture(found, tile_bounds(11, *tile), (256, 256))
+            for drawn in (ours, np.array(Image.open(io.BytesIO(served)))):
+                assert "#{:02x}{:02x}{:02x}".format(*drawn[at][:3]) == answer["colour"]
+                assert drawn[at][3] == 255
+
+
 def test_the_whole_view_is_one_picture_of_the_map(mapped: Path):
     found = ClassMap(mapped)
     (left, bottom, right, top), (height, width) = view_of(found.bounds, 600)

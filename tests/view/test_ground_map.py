@@ -39,3 +39,18 @@ def test_a_world_map_has_a_dot_a_place():
     found = places_of([square(500_000, 5_000_000), square(900_000, 5_000_000), square(500_000, 5_000_000, epsg=32733)])
     assert world_map(found).count("<circle") == 3
     assert world_map([]) == ""
+
+
+def test_places_on_both_sides_of_the_antimeridian_lie_near_each_other():
+    sides = [
+        {"epsg": epsg, "x_m": x, "y_m": 8_100_000.0, "side_px": 240}
+        for epsg, x in ((32760, 800_000.0), (32701, 200_000.0))
+    ]
+    places = places_of(sides)
+    assert {place.centre[0] > 0 for place in places} == {True, False}
+    drawn = world_map(places)
+    dots = [float(x) for x in re.findall(r'<circle cx="([\d.]+)"', drawn)]
+    assert 0 < abs(dots[0] - dots[1]) < 150, "a third of the drawing, not its whole width"
+    ticks = re.findall(r">(\d+(?:\.\d+)?)°([EW]?)<", drawn)
+    assert {side for _, side in ticks} >= {"E", "W"}
+    assert all(float(value) <= 180 for value, _ in ticks)

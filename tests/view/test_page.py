@@ -156,14 +156,11 @@ def test_a_person_can_use_the_page(address: str, page: Any):
     page.wait_for_selector("body[data-ready]", timeout=120_000)
     assert page.locator("#legend li, #empty li").count() > 3
     assert "ha" in page.locator("#legend .area").first.inner_text()
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
     page.locator("#legend input").first.uncheck()
-    page.locator("#composite").select_option("SWIR")
+    with page.expect_request(lambda request: "scene/SWIR" in request.url, timeout=120_000):
+        page.locator("#composite").select_option("SWIR")
     page.locator("#opacity").fill("40")
     page.locator("#swipe").fill("250")
-    page.wait_for_timeout(1500)
-    assert any("scene/SWIR" in url for url in asked)
     assert page.locator("#other").evaluate("each => each.style.getPropertyValue('--at')") == "25%"
     page.locator("#map canvas").click(position={"x": 100, "y": 450})
     page.wait_for_selector("#here svg", timeout=30_000)

@@ -34,8 +34,19 @@ def test_the_command_of_a_map_is_the_one_that_was_given(tmp_path: Path):
             (),
             ("--confidence", "--png"),
             ("--probabilities", "--shift-check", "--offset", "-1000"),
-            ("--bands", names, "--sensor", "sentinel2-l1c", "--batch", "3", "--threads", "1", "--precision", "fp32"),
-            ("--bands", "l1c"),
+            (
+                "--band-order",
+                names,
+                "--sensor",
+                "sentinel2-l1c",
+                "--batch",
+                "3",
+                "--threads",
+                "1",
+                "--precision",
+                "fp32",
+            ),
+            ("--band-order", "l1c"),
         )
     ):
         out = tmp_path / f"v{number}.tif"

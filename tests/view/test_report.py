@@ -138,7 +138,7 @@ def test_the_first_score_row_is_the_models(chain: Path, tmp_path: Path, page: An
     page.goto((tmp_path / "r.html").as_uri())
     row = page.locator("tr.strong").first.locator("td").all_inner_texts()
     scores = json.loads((chain / "finetune" / "metrics.json").read_text())["rows"][0]
-    assert row[:2] == [scores["name"], f"{scores['overall']:.3f}"]
+    assert row[:3] == [scores["name"], scores["kind"], f"{scores['scores']['overall']:.3f}"]
 
 
 def test_calibration_and_bands_are_shown_as_they_were_measured(chain: Path, tmp_path: Path, page: Any):

@@ -124,6 +124,11 @@ function degrees(place) {
   return `${lat.toFixed(5)}, ${lng.toFixed(5)}`;
 }
 
+// products' names have no spaces: a line may end behind an underscore
+function breakable(text) {
+  return text.split(/(?<=_)/).flatMap((part, number) => (number ? [document.createElement("wbr"), part] : [part]));
+}
+
 function element(tag, text) {
   const made = document.createElement(tag);
   made.textContent = text;
@@ -231,8 +236,8 @@ async function start() {
   const record = inside ?? (await ask("record.json"));
   turn(record);
   const titles = [...new Set(record.maps.map((map) => map.title))];
-  at("name").textContent = titles.join(" beside ");
-  at("about").textContent = record.maps.map((map) => map.about).join(" → ");
+  at("name").replaceChildren(...breakable(titles.join(" beside ")));
+  at("about").replaceChildren(...record.maps.flatMap((map, number) => [...(number ? [element("br", "")] : []), map.about]));
   document.title = `${titles.join(" beside ")} · bandloom`;
   const state = { composite: record.composites[0] ?? null, opacity: 0.7, shown: new Set() };
   const maps = [];

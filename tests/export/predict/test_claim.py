@@ -82,6 +82,34 @@ def test_the_claim_of_a_killed_process_is_nobodys(bundle, tmp_path):
     assert left_in(tmp_path) == ["map.qml", "map.stac.json", "map.tif", "scene.tif"]
 
 
+KILLED_AFTER = """
+import os
+import bandloom.export.predict.publish as publish
+move, moved = publish.move_new, []
+def killing(source, final):
+    move(source, final)
+    moved.append(final)
+    if len(moved) == {count}:
+        os.kill(os.getpid(), 9)
+publish.move_new = killing
+"""
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_process_killed_while_files_get_their_names_is_taken_up(bundle, tmp_path, count):
+    """The style, the item, and last the map."""
+    scene = write_stack(tmp_path / "scene.tif", (60, 60))
+    words = ["predict", str(bundle), str(scene), "--out", str(tmp_path / "maps")]
+    killing = [sys.executable, "-c", KILLED_AFTER.format(count=count) + PROGRAM, *words]
+    assert subprocess.run(killing, capture_output=True, check=False).returncode == -signal.SIGKILL
+    visible = [name for name in left_in(tmp_path / "maps") if not name.startswith(".")]
+    assert visible == ["scene.qml", "scene.stac.json", "scene.tif"][:count]
+    again = subprocess.run([sys.executable, "-c", PROGRAM, *words], capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert ("left alone" if count == 3 else "going on from row") in again.stdout
+    assert left_in(tmp_path / "maps") == ["scene.qml", "scene.stac.json", "scene.tif"]
+
+
 @pytest.mark.parametrize("kind", ["table", "change"])
 def test_other_outputs_have_one_writer_too(tmp_path, capsys, kind):
     from tests.export.predict.test_map_scene import run

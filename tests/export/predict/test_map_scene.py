@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -328,3 +329,46 @@ def _doctor_on_a_box(box, bundle):
 
 
 VERDICTS = ("pass", "fail", "abse")
+
+
+@pytest.mark.parametrize("length", [228, 240, 248, 255, 300])
+def test_a_name_that_leaves_no_room_for_what_lies_beside_it_is_refused_at_once(bundle, scene, tmp_path, capsys, length):
+    out = tmp_path / ("x" * (length - 4) + ".tif")
+    assert run("predict", bundle, scene, "--out", out) == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"error: the output's name .* is too long: .* choose a shorter one\.\n", said)
+    assert left_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["map.png", "map.confidence.tif", "map.qml", "map.stac.json", "map.tif"])
+def test_a_folder_where_a_file_should_be_is_left_alone(bundle, scene, tmp_path, capsys, name):
+    (tmp_path / name).mkdir()
+    assert run("predict", bundle, scene, "--out", tmp_path / "map.tif", "--png", "--confidence") == 2
+    assert f"{name} exists already" in capsys.readouterr().err
+    assert left_in(tmp_path) == [name]
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="mounting a read-only disk needs root")
+def test_a_read_only_disk_is_not_called_full(bundle, scene, tmp_path, capsys):
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,ro", "tmpfs", tmp_path], check=False).returncode:
+        pytest.skip("this root may not mount")
+    try:
+        for out in ("map.tif", "deep/map.tif", "tiles"):
+            assert run("predict", bundle, scene, "--out", tmp_path / out) == 2
+            said = capsys.readouterr()
+            assert "read-only" in said.err + said.out
+            assert "Traceback" not in said.err
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)
+
+
+def test_a_list_that_is_no_text_is_a_sentence(bundle, scene, tmp_path, capsys):
+    (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00scene")
+    assert run("predict", bundle, tmp_path / "list.txt", "--out", tmp_path / "maps") == 2
+    assert "list.txt cannot be read" in capsys.readouterr().err
+
+
+def test_the_byte_order_mark_of_a_list_is_no_part_of_its_first_path(bundle, scene, tmp_path):
+    (tmp_path / "list.txt").write_text(f"{scene}\n", encoding="utf-8-sig")
+    assert run("predict", bundle, tmp_path / "list.txt", "--out", tmp_path / "maps") == 0
+    assert (tmp_path / "maps" / "scene.tif").exists()

@@ -39,7 +39,7 @@ def place(bundles, tmp_path):
 
 
 def bytes_in(folder: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in folder.iterdir()}
+    return {each.name: each.read_bytes() for each in folder.iterdir() if each.is_file()}
 
 
 def touch(place, bundles):
@@ -126,6 +126,18 @@ def an_empty_file(place, bundles):
     return ["predict", bundles / "map0", place / "scenes"]
 
 
+def one_that_is_cut_off(place, bundles):
+    whole = (place / "maps" / "a.tif").read_bytes()
+    (place / "maps" / "a.tif").write_bytes(whole[: len(whole) - 100])
+    return ["predict", bundles / "map0", place / "scenes"]
+
+
+def a_folder(place, bundles):
+    (place / "maps" / "a.tif").unlink()
+    (place / "maps" / "a.tif").mkdir()
+    return ["predict", bundles / "map0", place / "scenes"]
+
+
 def a_map_of_before_origins_were_written(place, bundles):
     with rasterio.open(place / "maps" / "a.tif", "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
         file.update_tags(**{TAG: ""})
@@ -145,6 +157,8 @@ def a_map_of_before_origins_were_written(place, bundles):
         (with_probabilities, "but a.probabilities.tif is not"),
         (somebodys_own_raster, "does not say what it was made from"),
         (an_empty_file, "does not say what it was made from"),
+        (one_that_is_cut_off, "or is damaged"),
+        (a_folder, "or is damaged"),
         (a_map_of_before_origins_were_written, "does not say what it was made from"),
     ],
 )
