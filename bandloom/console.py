@@ -12,6 +12,8 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from bandloom.pulse import pulse
+
 console = Console(highlight=False, markup=False)  # a bracket in a name or a log is a bracket
 logger = logging.getLogger("bandloom")
 T = TypeVar("T")
@@ -49,6 +51,7 @@ def track(
     """
     if total is None and isinstance(items, Sequence):
         total = len(items)
+    items = _heard(items, what)
     if not is_main_rank():
         yield from items
     elif console.is_terminal:
@@ -66,6 +69,14 @@ def track(
                 left = f", {(said - began) * (total - count) / count / 60:.0f} min left" if total else ""
                 more = f", {note()}" if note else ""
                 logger.info("%s: %d%s%s%s", what, count, f" of {total}" if total else "", more, left)
+
+
+def _heard(items: Iterable[T], what: str) -> Iterator[T]:
+    """Beat and listen at every item."""
+    for item in items:
+        pulse(what)
+        yield item
+    pulse(what)
 
 
 def progress_bar() -> Progress:

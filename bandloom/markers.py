@@ -8,7 +8,7 @@ successor's::
     RUN/saved                          the newest whole checkpoint: step and seconds it took
     RUN/KILL                           end the run after a save
     RUN/DONE                           the run is complete
-    RUN/attempts/ATTEMPT/heartbeat     rank 0's step, time, rate, loss (other ranks: heartbeat.RANK)
+    RUN/attempts/ATTEMPT/heartbeat     rank 0's step, stage, time, rate, loss (other ranks: heartbeat.RANK)
     RUN/attempts/ATTEMPT/STOP          end this attempt after a save
     RUN/attempts/ATTEMPT/end           how the attempt ended, written before teardown
 
@@ -23,6 +23,7 @@ import socket
 import statistics
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,7 +34,22 @@ EXIT_DONE = 0
 EXIT_STOPPED = 75  # EX_TEMPFAIL: saved, run me again
 BEAT_EVERY_S = 1.0
 OTHER_RANKS_BEAT_EVERY_S = 5.0
+LIVE_S = 60.0  # an attempt that beat this lately, and has not ended, is at work
+TRAINING = "training"
 MEDIAN_OVER_STEPS = 50
+
+
+STOPPING = (signal.SIGTERM, signal.SIGUSR1)
+_SIGNALLED: set[int] = set()  # this process, once it was asked by a signal
+_LISTENS: list[int] = []  # the process that listens
+
+
+def _remember(number: int, frame: FrameType | None) -> None:
+    if os.getpid() == _LISTENS[0]:
+        _SIGNALLED.add(_LISTENS[0])
+    else:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
 
 class RunMarkers:
@@ -52,10 +68,10 @@ class RunMarkers:
         self.launched = "BANDLOOM_ATTEMPT" in os.environ
         self.outer = None if inside is None else RunMarkers(inside)
         self.attempt = attempt or os.environ.get("BANDLOOM_ATTEMPT") or f"{socket.gethostname()}-{os.getpid()}"
-        self._signalled = False
         self._beaten = (0, 0.0)
         self._written_at: float | None = None
         self._step_s: deque[float] = deque(maxlen=MEDIAN_OVER_STEPS)
+        self._last: dict[str, Any] = {"loss": None, "total": None}
 
     @property
     def attempt(self) -> str:
@@ -123,7 +139,33 @@ class RunMarkers:
                 "nothing more is written here: let this process end."
             )
 
+    def check_free(self) -> None:
+        """Refuse a run that another attempt is at work on; one that a launcher started has been told that it is not.
+
+        Raises:
+            RunFolderError: the owner's process lives on this machine, or beat a moment ago from another.
+        """
+        owner = self.owner()
+        if self.launched or owner in (None, self.attempt):
+            return
+        folder = self.folder / "attempts" / str(owner)
+        beat = read_marker(folder / "heartbeat")
+        host, _, process = str(owner).rpartition("-")
+        gone = host == socket.gethostname() and process.isdecimal() and not _lives(int(process))
+        if beat is None or gone or (folder / "end").exists() or time.time() - float(beat["time"]) > LIVE_S:
+            return
+        raise RunFolderError(
+            f"attempt {owner} is at work on {self.folder} (step {beat['step']},"
+            f" {time.time() - float(beat['time']):.0f} s ago); wait for it, end it with"
+            f" `touch {folder / 'STOP'}`, or choose another --out."
+        )
+
     # ---- what the trainer says
+
+    @property
+    def step(self) -> int:
+        """The steps finished when this attempt last beat."""
+        return self._beaten[0]
 
     def beat(
         self,
@@ -152,6 +194,21 @@ class RunMarkers:
             self._step_s.append(step_s)
         elif last_time and step > last_step:
             self._step_s.append((now - last_time) / (step - last_step))
+        self._last = {"loss": loss, "total": total}
+        self._write_beat(TRAINING, rank, force=force)
+
+    def resumed(self, step: int, total: int) -> None:
+        """Say where an attempt goes on."""
+        self._beaten = (step, 0.0)
+        self._last = {"loss": None, "total": total}
+
+    def beat_stage(self, stage: str, rank: int = 0) -> None:
+        """Say that a stage between or after the steps is at work: the step stays, the time goes on."""
+        self._beaten = (self._beaten[0], time.time())
+        self._write_beat(stage, rank, force=False)
+
+    def _write_beat(self, stage: str, rank: int, *, force: bool) -> None:
+        step, now = self._beaten
         every_s = BEAT_EVERY_S if rank == 0 else OTHER_RANKS_BEAT_EVERY_S
         if not force and self._written_at is not None and now - self._written_at < every_s:
             return
@@ -159,11 +216,11 @@ class RunMarkers:
         median_s = statistics.median(self._step_s) if self._step_s else None
         record = {
             "step": step,
+            "stage": stage,
             "time": round(now, 3),
             "rank": rank,
             "node": _node(),
-            "loss": loss,
-            "total": total,
+            **self._last,
             "rate": round(1 / median_s, 4) if median_s else None,
             "step_s": median_s,
         }
@@ -192,6 +249,12 @@ class RunMarkers:
         if reason == "done" and self.is_owner():
             _write(self.folder / "DONE", json.dumps({"step": step, "attempt": self.attempt}) + "\n")
 
+    def fail(self, cause: BaseException) -> None:
+        """Say why, unless a rank that fell first has said so: the others then only see their connections close."""
+        if not (self.attempt_folder / "end").exists():
+            with contextlib.suppress(OSError):
+                self.write_end("failed", self.step, 1, f"{type(cause).__name__}: {cause}")
+
     def done(self) -> bool:
         """Tell whether the run is complete."""
         return (self.folder / "DONE").exists()
@@ -199,21 +262,26 @@ class RunMarkers:
     # ---- what the trainer is asked
 
     def listen(self) -> None:
-        """Take SIGTERM as a request to stop; forked children (data workers) keep dying of it."""
-        mine = os.getpid()
+        """Take SIGTERM and SIGUSR1 as requests to stop; forked children (data workers) keep dying of them."""
+        _LISTENS[:] = [os.getpid()]
+        for number in STOPPING:
+            signal.signal(number, _remember)
 
-        def remember(number: int, frame: FrameType | None) -> None:
-            if os.getpid() == mine:
-                self._signalled = True
-            else:
-                signal.signal(number, signal.SIG_DFL)
-                os.kill(os.getpid(), number)
-
-        signal.signal(signal.SIGTERM, remember)
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Listen for a while, and then leave the signals to whoever had them before."""
+        before = {number: signal.getsignal(number) for number in STOPPING}
+        self.listen()
+        try:
+            yield
+        finally:
+            _SIGNALLED.clear()
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def stop_requested(self) -> bool:
         """Tell whether this attempt shall save and end; combine it over the ranks before acting on it."""
-        if self._signalled or (self.attempt_folder / "STOP").exists() or self.kill_requested():
+        if os.getpid() in _SIGNALLED or (self.attempt_folder / "STOP").exists() or self.kill_requested():
             return True
         return self.outer is not None and self.outer.stop_requested()
 
@@ -229,6 +297,16 @@ def read_marker(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _node() -> str:

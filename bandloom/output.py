@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import secrets
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bandloom.console import logger
 from bandloom.errors import OutputError
 
 LONGEST_NAME = 255  # bytes, where a file system does not say
@@ -175,3 +177,20 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def full_disk_said(consequence: str) -> Iterator[None]:
+    """Let a full disk cost what was to be written, and not the run."""
+    try:
+        yield
+    except (OSError, OutputError) as cause:
+        inner = cause if isinstance(cause, OSError) else cause.__cause__
+        if not isinstance(inner, OSError) or inner.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _say_once(consequence)
+
+
+@functools.cache
+def _say_once(consequence: str) -> None:
+    logger.warning("the disk is full: %s; training goes on", consequence)

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ import yaml
 from bandloom import __version__
 from bandloom.config import Config, load_config
 from bandloom.errors import MissingExtraError, RunFolderError
+from bandloom.markers import RunMarkers
 from bandloom.output import new_output, write_json
 
 REPORTED_PACKAGES = (
@@ -55,6 +57,11 @@ class RunFolder:
         self._board: Any = None
         self._board_from: int | None = None
         self._wandb: Any = None
+
+    @cached_property
+    def markers(self) -> RunMarkers:
+        """What this attempt says to a launcher, and hears from it."""
+        return RunMarkers(self.path, inside=self.inside.path if self.inside else None)
 
     @property
     def checkpoint(self) -> Path:
@@ -101,6 +108,12 @@ class RunFolder:
             raise
         if self._wandb is not None and numbers:
             self._wandb.log({"step": step} | {f"{kind}/{name}": value for name, value in numbers.items()})
+
+    def log_once(self, step: int, kind: str, **values: Any) -> None:
+        """Append a line, unless an attempt that ended before it could say so has written it already."""
+        written = [line for line in self.metrics(kind) if line["step"] == step]
+        if not any(values.keys() <= line.keys() for line in written):
+            self.log(step, kind, **values)
 
     def report_to(self, project: str) -> None:
         """Send what :meth:`log` gets to Weights & Biases too; every attempt at this run goes on with one run there.
@@ -208,6 +221,12 @@ _MAY_CHANGE = (
 )
 
 
+def what_is_computed(config: Config) -> dict[str, Any]:
+    """Return the keys of a config that decide what a run computes, by dotted name."""
+    changed = _differences({}, config.model_dump(mode="json"))
+    return {key: new for key, (_, new) in changed.items() if not _may_change(key)}
+
+
 def _may_change(key: str) -> bool:
     return any(key == free or key.startswith(free + ".") for free in _MAY_CHANGE)
 
@@ -230,8 +249,8 @@ def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = ""
     found: dict[str, tuple[Any, Any]] = {}
     for key in sorted(before.keys() | after.keys()):
         old, new = before.get(key), after.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            found |= _differences(old, new, f"{prefix}{key}.")
+        if isinstance(new, dict) and isinstance(old, dict | None):
+            found |= _differences(old or {}, new, f"{prefix}{key}.")
         elif old != new:
             found[prefix + key] = (old, new)
     return found

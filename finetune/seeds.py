@@ -3,6 +3,7 @@
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.splits import TRAIN
 from bandloom.finetune.model.task_model import TaskModel
+from bandloom.finetune.scores.kept import KeptScorer
 from bandloom.finetune.setting import Setting
 
 SMALL_CHIPS = 1_000  # a training ground of fewer chips is trained on from three seeds
@@ -34,5 +35,5 @@ def with_seed(config: FinetuneConfig, seed: int) -> FinetuneConfig:
 def headline_scores(setting: Setting, model: TaskModel) -> dict[str, float]:
     """Return a model's headline scores on the test labels."""
     data, batch = setting.data, setting.config.trainer.batch_size
-    found = setting.task.scorer.other("", model, data, batch).scores(data.label_set.names)
+    found = KeptScorer(setting.task.scorer).other("", model, data, batch).scores(data.label_set.names)
     return {name: found[name] for name in setting.task.scorer.headlines}

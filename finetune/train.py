@@ -24,9 +24,11 @@ from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.encoder import count_parameters
 from bandloom.run_folder import RunFolder
 from bandloom.scores import MODEL_ROW
+from bandloom.training.attempt import Attempt
 from bandloom.training.engine import Engine
 from bandloom.training.make_engine import make_engine
 from bandloom.training.ranks import Ranks
+from bandloom.training.snapshots import Snapshots
 from bandloom.training.trainer import Task, Trainer
 
 CURVE_SAMPLES = 24  # validation samples that a point of the learning curve is measured on
@@ -43,17 +45,11 @@ def finetune(config: FinetuneConfig, run: RunFolder, *, from_scratch: bool = Fal
         BandloomError: the shards, the labels, the checkpoint, the config or the run folder cannot be used; nothing was
             written then.
     """
-    ranks = Ranks.from_environment()
-    ranks.start(SCORING_TIMEOUT_S)
-    try:
-        setting, model = _prepare(config, ranks)
-        if ranks.rank == 0:
-            run.start(config, from_scratch=from_scratch)
-        ranks.barrier()
-        return _train_and_score(setting, model, run)
-    finally:
-        run.close()
-        ranks.stop()
+    with Attempt(run, SCORING_TIMEOUT_S) as attempt:
+        setting, model = _prepare(config, attempt.ranks)
+        attempt.open(config, from_scratch=from_scratch, made_of=setting.data.shards.manifest)
+        attempt.code = _train_and_score(setting, model, attempt)
+    return attempt.code
 
 
 def _prepare(config: FinetuneConfig, ranks: Ranks) -> tuple[Setting, TaskModel]:
@@ -68,7 +64,7 @@ def _prepare(config: FinetuneConfig, ranks: Ranks) -> tuple[Setting, TaskModel]:
 def _task_model(setting: Setting, encoder: AnyEncoder) -> TaskModel:
     torch.manual_seed(setting.config.trainer.seed + 1)  # the same head whatever the encoder
     config = setting.config
-    model = TaskModel(
+    return TaskModel(
         encoder,
         setting.data.sensor,
         setting.data.label_set,
@@ -77,40 +73,31 @@ def _task_model(setting: Setting, encoder: AnyEncoder) -> TaskModel:
         config.head,
         setting.data.target,
     )
-    warm_start(model, setting.data, config)
-    set_trainable(model, config.mode, blocks=config.last_blocks, rank=config.lora_rank)
-    return model
 
 
-def _train_and_score(setting: Setting, model: TaskModel, run: RunFolder) -> int:
-    config, ranks = setting.config, setting.ranks
-    if ranks.rank == 0:
-        logger.info(
-            "%s: %s of %s parameters train",
-            config.mode,
-            f"{count_parameters(model, trainable=True):,}",
-            f"{count_parameters(model):,}",
-        )
-    parameters = {"trainable": count_parameters(model, trainable=True), "total": count_parameters(model)}
+def _train_and_score(setting: Setting, model: TaskModel, attempt: Attempt) -> int:
+    config, run = setting.config, attempt.run
     trainer = _trainer(setting, model, run, curve_points=config.curve_points)
+    parameters = {"trainable": count_parameters(model, trainable=True), "total": count_parameters(model)}
+    if setting.ranks.rank == 0:
+        logger.info("%s: %s of %s parameters train", config.mode, *(f"{each:,}" for each in parameters.values()))
     code = trainer.train()
     if code != EXIT_DONE:
         return code
     model = cast(TaskModel, trainer.engine.whole_model())
     merge_lora(model.encoder)
     compared = config.compare_random and config.checkpoint is not None
-    untrained, code = _beside(setting, run, model, "random", random=True) if compared else (None, EXIT_DONE)
+    untrained, code = _beside(setting, attempt, model, "random", random=True) if compared else (None, EXIT_DONE)
     if code != EXIT_DONE:
         return code
-    others, code = _from_other_seeds(setting, run, model)
+    others, code = _from_other_seeds(setting, attempt, model)
     if code != EXIT_DONE:
         return code
-    if ranks.rank == 0:
-        write_results(setting, Trained(model, untrained, parameters, others), run)
+    attempt.alone(lambda: write_results(setting, Trained(model, untrained, parameters, others), run))
     return trainer.finish()
 
 
-def _from_other_seeds(setting: Setting, run: RunFolder, model: TaskModel) -> tuple[list[SeedScores], int]:
+def _from_other_seeds(setting: Setting, attempt: Attempt, model: TaskModel) -> tuple[list[SeedScores], int]:
     """Train again from every further seed; returns their scores, and the exit code."""
     records: list[SeedScores] = []
     seeds = seeds_of(setting)
@@ -123,15 +110,15 @@ def _from_other_seeds(setting: Setting, run: RunFolder, model: TaskModel) -> tup
                 seed,
             )
         own = replace(setting, config=with_seed(setting.config, seed))
-        other, code = _beside(own, run, model, f"seed-{seed}", random=False)
+        other, code = _beside(own, attempt, model, f"seed-{seed}", random=False)
         if code != EXIT_DONE:
             return records, code
-        if setting.ranks.rank == 0:
-            records.append(SeedScores(MODEL_ROW, seed, headline_scores(own, other)))
+        found = attempt.alone(lambda own=own, other=other: headline_scores(own, other))
+        records.append(SeedScores(MODEL_ROW, seed, found or {}))
     return records, EXIT_DONE
 
 
-def _beside(setting: Setting, run: RunFolder, model: TaskModel, name: str, *, random: bool) -> tuple[TaskModel, int]:
+def _beside(setting: Setting, attempt: Attempt, model: TaskModel, name: str, *, random: bool) -> tuple[TaskModel, int]:
     """Train the same network from other weights, in a run folder of its own inside the run's.
 
     Returns:
@@ -145,8 +132,9 @@ def _beside(setting: Setting, run: RunFolder, model: TaskModel, name: str, *, ra
         encoder = model.encoder.untrained()
     else:
         encoder = pretrained_or_random(config, model.encoder.statistics)
-    other = _task_model(replace(setting, config=config), encoder)
-    with RunFolder(run.path / name, inside=run) as folder:
+    setting = replace(setting, config=config)
+    other = _task_model(setting, encoder)
+    with RunFolder(attempt.run.path / name, inside=attempt.run) as folder:
         if setting.ranks.rank == 0:
             folder.start(config)
         setting.ranks.barrier()
@@ -158,7 +146,11 @@ def _beside(setting: Setting, run: RunFolder, model: TaskModel, name: str, *, ra
 
 
 def _trainer(setting: Setting, model: TaskModel, run: RunFolder, *, curve_points: int = 0) -> Trainer:
-    config = setting.config.trainer
+    """Fit the head, unless a snapshot says what has become of it, and make what trains."""
+    config, whole = setting.config.trainer, setting.config
+    if not Snapshots(run.path / "snapshots", setting.ranks).latest():
+        warm_start(model, setting.data, whole)
+    set_trainable(model, whole.mode, blocks=whole.last_blocks, rank=whole.lora_rank)
     engine = make_engine(model, config.engine, setting.ranks, config.steps, model.encoder.config.depth)
     looks = curve_points if setting.task.scorer.curve else 0
     hooks = [(max(1, config.steps // looks), _validation(setting, engine, run))] if looks else []
@@ -175,6 +167,5 @@ def _validation(setting: Setting, engine: Engine, run: RunFolder) -> Callable[[i
             row = scorer.shown("validation", model, few, VAL, setting.config.trainer.batch_size)
             found = row.scores(few.label_set.names)
             run.log(step, "score", **{key: found[name] for key, name in scorer.curve.items()})
-        setting.ranks.barrier()
 
     return look

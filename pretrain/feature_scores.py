@@ -13,6 +13,7 @@ from bandloom.label_set import IGNORE_INDEX, majority_classes
 from bandloom.model.encoder import Encoder
 from bandloom.pretrain.config import ProbeConfig
 from bandloom.probes import ProbeScores, probe
+from bandloom.pulse import alive, pulse
 from bandloom.sensors import Sensor
 from bandloom.shards.read.shard_set import ShardSet
 
@@ -72,7 +73,8 @@ class FeatureScores:
         return {"floor_raw": raw.ridge, "floor_random": random.ridge, "floor_majority": float(majority)}
 
     def _probe(self, train: np.ndarray, test: np.ndarray) -> ProbeScores:
-        return probe(train, _labelled(self.train.classes), test, _labelled(self.test.classes), self.classes)
+        known = _labelled(self.train.classes), _labelled(self.test.classes)
+        return alive(lambda: probe(train, known[0], test, known[1], self.classes), "probes")
 
 
 def read_labelled_tokens(shards: ShardSet, split: str, tokens: int, token_m: int) -> LabelledTokens:
@@ -141,6 +143,7 @@ def _batches(groups: Mapping[int, np.ndarray], encoder: Encoder) -> Iterator[dic
     device = encoder.norm.weight.device
     count = len(next(iter(groups.values())))
     for start in range(0, count, _BATCH):
+        pulse("features for probes")
         yield {
             gsd: torch.from_numpy(np.ascontiguousarray(g[start : start + _BATCH])).to(device)
             for gsd, g in groups.items()

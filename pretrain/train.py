@@ -18,9 +18,11 @@ from bandloom.pretrain.feature_scores import FeatureScores, say
 from bandloom.pretrain.loss import MaskedLoss
 from bandloom.pretrain.mae import MaskedAutoencoder
 from bandloom.pretrain.pictures import save_reconstructions
+from bandloom.pulse import spoken
 from bandloom.run_folder import RunFolder, commit
 from bandloom.shards.read.loader import Loader, LoaderState
 from bandloom.shards.read.shard_set import ShardSet
+from bandloom.training.attempt import Attempt
 from bandloom.training.device_batch import DeviceBatch
 from bandloom.training.engine import Engine
 from bandloom.training.make_engine import make_engine
@@ -41,19 +43,14 @@ def pretrain(config: PretrainConfig, run: RunFolder, *, from_scratch: bool = Fal
     Raises:
         BandloomError: the shards, the config or the run folder cannot be used.
     """
-    ranks = Ranks.from_environment()
-    ranks.start()
-    try:
-        if ranks.rank == 0:
-            run.start(config, from_scratch=from_scratch)
-        ranks.barrier()
-        return _train(config, run, ranks, profile=profile)
-    finally:
-        run.close()
-        ranks.stop()
+    with Attempt(run) as attempt:
+        attempt.open(config, from_scratch=from_scratch)
+        attempt.code = _train(config, attempt, profile=profile)
+    return attempt.code
 
 
-def _train(config: PretrainConfig, run: RunFolder, ranks: Ranks, *, profile: bool) -> int:
+def _train(config: PretrainConfig, attempt: Attempt, *, profile: bool) -> int:
+    run, ranks = attempt.run, attempt.ranks
     shards = ShardSet(config.shards)
     model = build_model(config, shards)
     if ranks.rank == 0:
@@ -82,8 +79,8 @@ def _train(config: PretrainConfig, run: RunFolder, ranks: Ranks, *, profile: boo
     if code != EXIT_DONE:
         return code
     whole_model = engine.whole_model()
-    if ranks.rank == 0:
-        saver.save(run.checkpoint, whole_model, trainer.step)
+    with spoken("saving the encoder"):
+        attempt.alone(lambda: saver.save(run.checkpoint, whole_model, trainer.step))
     return trainer.finish()
 
 
@@ -174,19 +171,17 @@ class _Loaders:
             **options,
         )
 
-    def open(self, state: dict[str, int] | None) -> Iterator[LoadedStep]:
+    def open(self, state: LoaderState) -> Iterator[LoadedStep]:
         """Yield steps from a loader's state on."""
-        start = LoaderState(**state) if state else LoaderState(epoch=0, position=0)
         loader = self._loader(
             self.config.trainer.batch_size,
             rank=self.ranks.rank,
             world=self.ranks.world,
-            start=start,
+            start=state,
             micro_batches=self.config.trainer.engine.accumulate,
         )
         for batch in loader:
-            after = {"epoch": batch.state.epoch, "position": batch.state.position}
-            yield LoadedStep(DeviceBatch.of(batch, self.ranks.device), after)
+            yield LoadedStep(DeviceBatch.of(batch, self.ranks.device), batch.state)
 
     def fixed(self) -> Iterator[DeviceBatch]:
         """Yield the few samples whose reconstructions are drawn all along."""

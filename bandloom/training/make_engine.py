@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from bandloom.pulse import spoken
 from bandloom.training.engine import Engine, EngineConfig
 from bandloom.training.precision import resolve_precision
 from bandloom.training.ranks import Ranks
@@ -17,6 +18,11 @@ def make_engine(model: nn.Module, config: EngineConfig, ranks: Ranks, steps: int
         steps: length of the learning rate's schedule.
         depth: number of encoder blocks, for layer decay.
     """
+    with spoken("making the engine"):
+        return _make(model, config, ranks, steps, depth)
+
+
+def _make(model: nn.Module, config: EngineConfig, ranks: Ranks, steps: int, depth: int) -> Engine:
     config = config.with_changes(precision=resolve_precision(config.precision, ranks.device))
     if config.kind == "deepspeed":
         from bandloom.training.deepspeed_engine import DeepSpeedEngine

@@ -1,12 +1,10 @@
 """The training loop of every stage: steps, snapshots, markers, metrics; a stage brings its loss and its hooks."""
 
 import contextlib
-import errno
-import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +14,14 @@ from torch import nn
 
 from bandloom.config import Config
 from bandloom.console import console, logger, progress_bar
-from bandloom.errors import OutputError, TrainingError
-from bandloom.markers import EXIT_DONE, EXIT_STOPPED, RunMarkers
+from bandloom.errors import TrainingError
+from bandloom.markers import EXIT_DONE, EXIT_STOPPED
+from bandloom.output import full_disk_said
+from bandloom.pulse import StopRequested, spoken
 from bandloom.run_folder import RunFolder
 from bandloom.training.device_batch import DeviceBatch
 from bandloom.training.engine import Engine, EngineConfig, StepReport
+from bandloom.training.loader_state import BEGINNING, LoaderState
 from bandloom.training.profiling import StepProfiler
 from bandloom.training.ranks import Ranks
 from bandloom.training.snapshots import Snapshots, require_clean
@@ -47,10 +48,10 @@ class TrainerConfig(Config):
 
 @dataclass(frozen=True)
 class LoadedStep:
-    """What one step trains on: this rank's batch, and the loader's state after it (three integers)."""
+    """What one step trains on: this rank's batch, and the loader's state after it."""
 
     batch: DeviceBatch
-    state: dict[str, int]
+    state: LoaderState
 
 
 @dataclass
@@ -59,7 +60,7 @@ class Task:
 
     Args:
         loss: what a step minimises, of micro batches that are :class:`DeviceBatch`.
-        open_loader: called with the loader's state (None: the beginning), yields steps without end.
+        open_loader: called with the loader's state, yields steps without end.
         hooks: ``(every, hook)``: ``hook(step)`` runs on all ranks after each ``every`` steps and after the last. What
             it returns, where that is a number, is the model's score, larger is better: its best snapshot is kept.
         save_beside: rank 0 calls it with each snapshot's folder and the whole model, to put the finished part there.
@@ -67,7 +68,7 @@ class Task:
     """
 
     loss: StepLoss
-    open_loader: Callable[[dict[str, int] | None], Iterator[LoadedStep]]
+    open_loader: Callable[[LoaderState], Iterator[LoadedStep]]
     hooks: Sequence[tuple[int, Callable[[int], float | None]]] = field(default_factory=tuple)
     save_beside: Callable[[Path, nn.Module], None] | None = None
     flops_per_sample: float | None = None
@@ -81,10 +82,11 @@ class Trainer:
     ) -> None:
         self.run, self.config, self.engine, self.task = run, config, engine, task
         self.ranks: Ranks = engine.ranks
-        self.markers = RunMarkers(run.path, inside=run.inside.path if run.inside else None)
+        self.markers = run.markers
         self.snapshots = Snapshots(run.path / "snapshots", self.ranks, config.keep_last, config.keep_every)
         self.step = 0
-        self._loader_state: dict[str, int] | None = None
+        self._loader_state = BEGINNING
+        self._due: list[int] = []  # hooks of this step that a stop cut short, by number
         self._saved_step: int | None = None
         self._skipped_in_a_row = 0
         self._throughput = Throughput(config.batch_size, self.ranks.world, self.ranks.device, task.flops_per_sample)
@@ -101,18 +103,25 @@ class Trainer:
             if self.config.wandb and self.ranks.rank == 0:
                 self.run.report_to(self.config.wandb)
             self._loader_state = self._resume()
-            steps = self.task.open_loader(self._loader_state)
+            steps, first = self.task.open_loader(self._loader_state), True
             with _ProgressLine(self.config.steps, self.step, self.ranks.rank == 0) as line, self._profiler:
-                while self.step < self.config.steps:
-                    self._one_step(steps, line)
+                self._run_hooks(self._due)
+                while self.step < self.config.steps and not self._due:
+                    with spoken("first step") if first else contextlib.nullcontext():
+                        self._one_step(steps, line)
+                    first = False
                     if self.ranks.any(self.markers.stop_requested()):
                         return self._stop()
                     if self.step % self.config.snapshot_every == 0 and self.step < self.config.steps:
                         self._snapshot()
+            if self._due:
+                return self._stop()
             if self._saved_step != self.step:
                 self._snapshot()
+        except StopRequested:
+            raise
         except BaseException as cause:
-            self._fail(cause)
+            self.markers.fail(cause)
             raise
         finally:
             self.run.end_report()
@@ -129,23 +138,25 @@ class Trainer:
         self.ranks.barrier()
         self.markers.listen()
 
-    def _resume(self) -> dict[str, int] | None:
+    def _resume(self) -> LoaderState:
         latest = self.snapshots.latest()
         if latest is None:
             require_clean(self.snapshots)
             self._forget_after(0)
-            return None
+            return BEGINNING
         self.engine.load_state(latest.load())
         self.step = self._saved_step = latest.step
         self._forget_after(self.step)
         self._throughput.start(self.step)
+        self.markers.resumed(self.step, self.config.steps)
+        self._due = list(latest.trainer.get("due", ()))
         logger.info("resumed from step %d of %d", self.step, self.config.steps)
-        return latest.trainer["loader"]
+        return LoaderState(**latest.trainer["loader"])
 
     def _forget_after(self, step: int) -> None:
         """Take out of the metrics what an attempt that died wrote about steps that are now done again."""
         if self.ranks.rank == 0:
-            with _full_disk_said("the metrics of steps that are done again stay"):
+            with full_disk_said("the metrics of steps that are done again stay"):
                 self.run.forget_after(step)
         self.ranks.barrier()
 
@@ -161,19 +172,32 @@ class Trainer:
         self._loader_state = loaded.state
         self._profiler.step()
         self._check_finite(report, loaded)
-        with _full_disk_said("the heartbeat and the metrics are not written"):
+        with full_disk_said("the heartbeat and the metrics are not written"):
             self.markers.beat(self.step, self.ranks.rank, loss=report.loss, total=self.config.steps)
             if self.ranks.rank == 0 and (self.step % self.config.log_every == 0 or self.step == self.config.steps):
                 self._log(report)
         line.advance(self.step, report.loss)
-        for every, hook in self.task.hooks:
-            if self.step % every == 0 or self.step == self.config.steps:
-                self._run(hook)
+        last = self.step == self.config.steps
+        self._run_hooks([n for n, (every, _) in enumerate(self.task.hooks) if last or self.step % every == 0])
 
-    def _run(self, hook: Callable[[int], float | None]) -> None:
-        score = None
-        with _full_disk_said("what this step shows is not written"):
-            score = hook(self.step)
+    def _run_hooks(self, numbers: Sequence[int]) -> None:
+        """Run hooks one after the other; those that a stop leaves out are due when the run goes on."""
+        for place, number in enumerate(numbers):
+            self._due = list(numbers[place + 1 :])
+            if not self._run(self.task.hooks[number][1]):
+                self._due = list(numbers[place:])
+                return
+
+    def _run(self, hook: Callable[[int], float | None]) -> bool:
+        """Run one hook; returns False where rank 0 was asked to stop in the middle of it."""
+        score, stopped = None, False
+        with full_disk_said("what this step shows is not written"):
+            try:
+                score = hook(self.step)
+            except StopRequested:
+                stopped = True
+        if self.ranks.any(stopped):
+            return False
         best = self.snapshots.best() if self.ranks.rank == 0 else None
         better = score is not None and (best is None or score > best["score"])
         # rank 0 decides: the others may have no score
@@ -181,8 +205,9 @@ class Trainer:
             if self._saved_step != self.step:
                 self._snapshot()
             if self._saved_step == self.step and score is not None:
-                with _full_disk_said("the best snapshot is not marked"):
+                with full_disk_said("the best snapshot is not marked"):
                     self.snapshots.mark_best(self.step, score)
+        return True
 
     def _check_finite(self, report: StepReport, loaded: LoadedStep) -> None:
         if not report.skipped:
@@ -195,7 +220,7 @@ class Trainer:
         keys = "; ".join(at_fault or self.ranks.gather_texts(", ".join(loaded.batch.all_keys)))
         if self.ranks.rank == 0:
             logger.warning("step %d was not finite and changed nothing; it held the samples %s", self.step, keys)
-            with _full_disk_said("the skipped step is not noted"):
+            with full_disk_said("the skipped step is not noted"):
                 self.run.log(self.step, "event", event="skipped", keys=keys, in_a_row=self._skipped_in_a_row)
         if self._skipped_in_a_row >= self.config.engine.max_skipped:
             raise TrainingError(
@@ -218,11 +243,17 @@ class Trainer:
         if self.ranks.any(not self.markers.is_owner()):
             self.markers.check_owner()
             raise TrainingError("another rank found that this run belongs to another attempt; let this process end.")
-        trainer: dict[str, Any] = {"loader": self._loader_state, "config": self.config.model_dump(mode="json")}
-        if self.snapshots.save(self.step, self.engine.state(), trainer, self._beside()):
+        trainer: dict[str, Any] = {
+            "loader": asdict(self._loader_state),
+            "config": self.config.model_dump(mode="json"),
+            "due": self._due,
+        }
+        with spoken("saving a snapshot"):
+            saved = self.snapshots.save(self.step, self.engine.state(), trainer, self._beside())
+        if saved:
             self._saved_step = self.step
             if self.ranks.rank == 0:
-                with _full_disk_said("the launcher is not told of this snapshot"):
+                with full_disk_said("the launcher is not told of this snapshot"):
                     self.markers.saved(self.step, time.monotonic() - began)
 
     def _beside(self) -> Callable[[Path], None] | None:
@@ -242,7 +273,7 @@ class Trainer:
 
     def _end(self, reason: str, code: int, message: str = "") -> int:
         if self.ranks.rank == 0:
-            with _full_disk_said("how this attempt ended is not noted"):
+            with full_disk_said("how this attempt ended is not noted"):
                 self.markers.write_end(reason, self.step, code, message)
         self.ranks.barrier()
         if code == EXIT_STOPPED:
@@ -250,29 +281,6 @@ class Trainer:
         if message:
             logger.warning("%s", message)
         return code
-
-    def _fail(self, cause: BaseException) -> None:
-        """Say why, unless a rank that fell first has said so: the others then only see their connections close."""
-        if not (self.markers.attempt_folder / "end").exists():
-            with contextlib.suppress(OSError):
-                self.markers.write_end("failed", self.step, 1, f"{type(cause).__name__}: {cause}")
-
-
-@contextlib.contextmanager
-def _full_disk_said(consequence: str) -> Iterator[None]:
-    """Let a full disk cost what was to be written, and not the run."""
-    try:
-        yield
-    except (OSError, OutputError) as cause:
-        inner = cause if isinstance(cause, OSError) else cause.__cause__
-        if not isinstance(inner, OSError) or inner.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        _say_once(consequence)
-
-
-@functools.cache
-def _say_once(consequence: str) -> None:
-    logger.warning("the disk is full: %s; training goes on", consequence)
 
 
 class _ProgressLine:

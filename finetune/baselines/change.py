@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 
+from bandloom.console import track
 from bandloom.finetune.baselines.classifiers import forest
 from bandloom.finetune.data.change import ChangeData, changed
 from bandloom.finetune.data.labelled import Labelled, TaskData
@@ -12,6 +13,7 @@ from bandloom.finetune.data.splits import TEST, TRAIN
 from bandloom.finetune.model.task_model import split_dates
 from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions
 from bandloom.label_set import IGNORE_INDEX
+from bandloom.pulse import alive
 
 FIT_PIXELS = 20_000
 
@@ -32,9 +34,9 @@ def post_classification(name: str, data: TaskData, seed: int) -> ConfusionRow:
     start = time.monotonic()
     spectra, classes = training_pixels(data, seed)
     classifier = forest(seed)
-    classifier.fit(spectra, classes)
+    alive(lambda: classifier.fit(spectra, classes), f"fitting {name}")
     total: dict[int, np.ndarray] = {}
-    for found in data.samples(TEST):
+    for found in track(data.samples(TEST), f"scoring {name}", total=len(data.indices_of(TEST))):
         known = found.label != IGNORE_INDEX
         maps = [
             classifier.predict(pixel_bands(groups, data.sensor)[:, known].T) for groups in split_dates(found.groups)
@@ -64,7 +66,7 @@ def training_pixels(data: ChangeData, seed: int) -> tuple[np.ndarray, np.ndarray
     indices = data.indices_of(TRAIN)
     each = max(1, FIT_PIXELS // (2 * max(1, len(indices))))
     spectra, classes = [], []
-    for index in indices.tolist():
+    for index in track(indices.tolist(), "pixels of both dates"):
         found = data.labelled(index, TRAIN)
         if found is None:
             continue

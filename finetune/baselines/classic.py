@@ -8,6 +8,7 @@ all bands; what was subsampled for speed is stated in the row. Which of them a t
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from bandloom.finetune.data.splits import TEST, TRAIN
 from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions
 from bandloom.finetune.scores.row import Row
 from bandloom.label_set import known_labels
+from bandloom.pieces import kept
+from bandloom.pulse import alive, pulse
 from bandloom.scores import RowKind
 
 FIT_PIXELS, SCORE_PIXELS = 20_000, 50_000
@@ -87,17 +90,21 @@ def run_baselines(names: Sequence[str], data: TaskData, seed: int, known: Known)
         ConfigError: a name is unknown.
     """
     check_names(names, data.task, known)
-    rows: list[Row] = []
     tables: dict[Features, tuple[Table, Table]] = {}
-    for name in track(list(names), "baselines"):
+
+    def score(name: str) -> Row:
         baseline = known[name]
         if isinstance(baseline, OwnBaseline):
-            rows.append(baseline.score(name, data, seed))
-            continue
+            return baseline.score(name, data, seed)
         if baseline.features not in tables:
             tables[baseline.features] = tables_of(data, baseline.features, seed)
-        rows.append(_score(name, baseline, seed, tables[baseline.features], len(data.label_set)))
-    return rows
+        return _score(name, baseline, seed, tables[baseline.features], len(data.label_set))
+
+    made_of = [seed, data.describe()]
+    return [
+        kept(f"baseline {name}", made_of, partial(score, name), *Row.__subclasses__())
+        for name in track(list(names), "baselines")
+    ]
 
 
 def check_names(names: Sequence[str], task: str, known: Sequence[str] | Mapping[str, object]) -> None:
@@ -131,8 +138,9 @@ def _score(name: str, baseline: Baseline, seed: int, tables: tuple[Table, Table]
     train, test = tables[0].some(baseline.most, seed), tables[1]
     classifier = baseline.make(seed)
     start = time.monotonic()
-    classifier.fit(train.features, train.labels)
-    confusions = block_confusions(test.labels, classifier.predict(test.features), test.blocks, classes)
+    alive(lambda: classifier.fit(train.features, train.labels), f"fitting {name}")
+    predicted = alive(lambda: classifier.predict(test.features), f"scoring {name}")
+    confusions = block_confusions(test.labels, predicted, test.blocks, classes)
     return ConfusionRow(
         name=name,
         kind=baseline.kind,
@@ -156,6 +164,7 @@ def _collect(data: TaskData, role: int, of: Features, most: int, seed: int) -> T
 
 def _found(data: TaskData, indices: np.ndarray, role: int) -> Iterator[Labelled]:
     for index in indices.tolist():
+        pulse("features of baselines")
         found = data.labelled(index, role)
         if found is not None:
             yield found

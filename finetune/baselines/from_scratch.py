@@ -13,6 +13,7 @@ from bandloom.finetune.data.splits import TRAIN
 from bandloom.finetune.scores.row import Row
 from bandloom.finetune.setting import Setting
 from bandloom.finetune.training.batches import make_loss, training_steps
+from bandloom.training.loader_state import BEGINNING
 
 PEAK_LR, WARMUP = 1e-3, 0.05  # AdamW's usual rate for networks from scratch; share of the steps that warms up
 
@@ -36,7 +37,7 @@ def fit(name: str, model: nn.Module, setting: Setting) -> None:
     """Train with AdamW and a cosine, as long and on as many chips a step as the config says."""
     steps, loss_of = setting.config.trainer.steps, make_loss(setting)
     optimizer = torch.optim.AdamW(model.to(setting.ranks.device).parameters(), lr=PEAK_LR, weight_decay=0.05)
-    batches = training_steps(setting, None)
+    batches = training_steps(setting, BEGINNING)
     model.train()
     for step in track(range(steps), f"training {name}"):
         for group in optimizer.param_groups:

@@ -3,16 +3,20 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from bandloom.console import track
 from bandloom.finetune.baselines.classifiers import forest, logistic
 from bandloom.finetune.baselines.features import chip_statistics
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TEST, TRAIN, VAL
 from bandloom.finetune.scores.multilabel import MultilabelRow, tune_thresholds
 from bandloom.finetune.scores.row import Row
+from bandloom.pieces import kept
+from bandloom.pulse import alive
 from bandloom.scores import RowKind
 
 Scored = Callable[[np.ndarray], np.ndarray]  # probabilities (N, K) of features (N, F)
@@ -31,29 +35,32 @@ def run_several(names: Sequence[str], data: TaskData, seed: int, known: Mapping[
     if not names:
         return []
     parts = {role: _statistics(data, role) for role in (TRAIN, VAL, TEST)}
-    rows: list[Row] = []
-    for name in names:
+
+    def score(name: str) -> MultilabelRow:
         start = time.monotonic()
         scored = known[name].fit(*parts[TRAIN][:2], seed)
         features, truth, blocks = parts[TEST]
-        rows.append(
-            MultilabelRow(
-                name=name,
-                kind=known[name].kind,
-                seeds=(seed,),
-                truth=truth,
-                score=scored(features),
-                block_of=blocks,
-                thresholds=tune_thresholds(parts[VAL][1], scored(parts[VAL][0])),
-                fitted_on=len(parts[TRAIN][1]),
-                seconds=time.monotonic() - start,
-            )
+        return MultilabelRow(
+            name=name,
+            kind=known[name].kind,
+            seeds=(seed,),
+            truth=truth,
+            score=scored(features),
+            block_of=blocks,
+            thresholds=tune_thresholds(parts[VAL][1], scored(parts[VAL][0])),
+            fitted_on=len(parts[TRAIN][1]),
+            seconds=time.monotonic() - start,
         )
-    return rows
+
+    def spoken_for(name: str) -> MultilabelRow:
+        return alive(partial(score, name), f"fitting {name}")
+
+    made_of = [seed, data.describe()]
+    return [kept(f"baseline {name}", made_of, partial(spoken_for, name), MultilabelRow) for name in names]
 
 
 def _statistics(data: TaskData, role: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    found = list(data.samples(role))
+    found = list(track(data.samples(role), "features of baselines", total=len(data.indices_of(role))))
     features = np.nan_to_num(np.stack([chip_statistics(each.groups, data.sensor) for each in found]))
     return features, np.stack([each.label for each in found]), np.array([int(f.blocks) for f in found], np.uint64)
 

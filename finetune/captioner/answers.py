@@ -12,6 +12,7 @@ from bandloom.finetune.captioner.model import IGNORED, Captioner
 from bandloom.finetune.captioner.pairs import Exchange, Pairs
 from bandloom.finetune.text.samples import centre_crop
 from bandloom.shards.read.shard_set import ShardSet
+from bandloom.pulse import pulse
 
 CAPTION, SHOWN = "caption", 8
 
@@ -85,6 +86,7 @@ class _Commonest:
 @torch.no_grad()
 def _one(model: Captioner, shards: ShardSet, index: int, each: Exchange, *, speak: bool = True) -> tuple[str, float]:
     """Return what the model says to a prompt, and its loss of the true answer."""
+    pulse("asking")
     device = next(model.project.parameters()).device
     groups = {
         gsd: torch.from_numpy(np.ascontiguousarray(group[None])).to(device)

@@ -25,10 +25,12 @@ from bandloom.markers import EXIT_DONE
 from bandloom.model.encoder import count_parameters
 from bandloom.model.statistics import Statistics
 from bandloom.output import write_json
+from bandloom.pulse import spoken
 from bandloom.run_folder import RunFolder
 from bandloom.sensors import Sensor
 from bandloom.shards.read.loader import Loader, LoaderState
 from bandloom.shards.read.shard_set import ShardSet
+from bandloom.training.attempt import Attempt
 from bandloom.training.device_batch import DeviceBatch
 from bandloom.training.make_engine import make_engine
 from bandloom.training.ranks import Ranks
@@ -67,17 +69,11 @@ def train_captioner(config: CaptionerConfig, run: RunFolder, *, from_scratch: bo
         BandloomError: the shards, the texts, the language model, the config or the run folder cannot be used; nothing
             was written then.
     """
-    ranks = Ranks.from_environment()
-    ranks.start(TIMEOUT_S)
-    try:
-        conversation, model = prepare(config, ranks)
-        if ranks.rank == 0:
-            run.start(config, from_scratch=from_scratch)
-        ranks.barrier()
-        return _train(conversation, model, run)
-    finally:
-        run.close()
-        ranks.stop()
+    with Attempt(run, TIMEOUT_S) as attempt:
+        conversation, model = prepare(config, attempt.ranks)
+        attempt.open(config, from_scratch=from_scratch, made_of=conversation.shards.manifest)
+        attempt.code = _train(conversation, model, attempt)
+    return attempt.code
 
 
 def prepare(config: CaptionerConfig, ranks: Ranks) -> tuple[Conversation, Captioner]:
@@ -130,10 +126,9 @@ class AnswerLoss(MeanLoss):
         return (batch[2] != IGNORED).sum()[None]
 
 
-def image_steps(conversation: Conversation, state: dict[str, int] | None) -> Iterator[LoadedStep]:
+def image_steps(conversation: Conversation, state: LoaderState) -> Iterator[LoadedStep]:
     """Yield training images without end."""
     config, ranks = conversation.config.trainer, conversation.ranks
-    start = LoaderState(**state) if state else LoaderState(epoch=0, position=0)
     loader = Loader(
         conversation.shards,
         conversation.of(TRAIN),
@@ -143,16 +138,15 @@ def image_steps(conversation: Conversation, state: dict[str, int] | None) -> Ite
         world=ranks.world,
         crop_px=conversation.chip_px,
         workers=config.workers,
-        start=start,
+        start=state,
         augment=False,
     )
     for batch in loader:
-        after = {"epoch": batch.state.epoch, "position": batch.state.position}
-        yield LoadedStep(DeviceBatch.of(batch, ranks.device), after)
+        yield LoadedStep(DeviceBatch.of(batch, ranks.device), batch.state)
 
 
-def _train(conversation: Conversation, model: Captioner, run: RunFolder) -> int:
-    config, ranks = conversation.config, conversation.ranks
+def _train(conversation: Conversation, model: Captioner, attempt: Attempt) -> int:
+    config, ranks, run = conversation.config, conversation.ranks, attempt.run
     said = describe(config.language.model, model.language)
     if ranks.rank == 0:
         _say_sizes(conversation, model)
@@ -164,20 +158,25 @@ def _train(conversation: Conversation, model: Captioner, run: RunFolder) -> int:
     if code != EXIT_DONE:
         return code
     trained = cast(Captioner, engine.whole_model()).eval()
-    if ranks.rank == 0:
-        report = answer_report(
-            trained,
-            conversation.shards,
-            conversation.of(TEST),
-            conversation.pairs,
-            conversation.of(TRAIN),
-            config.test_pairs,
-        )
-        save_captioner(run.checkpoint, trained, config, said)
-        write_json(run.path / "metrics.json", report | {"language_model": said, "seed": config.trainer.seed})
-        console.print(answer_table(report))
-    ranks.barrier()
+    attempt.alone(lambda: _finish(conversation, trained, run, said))
     return trainer.finish()
+
+
+def _finish(conversation: Conversation, trained: Captioner, run: RunFolder, said: dict[str, Any]) -> None:
+    """Save the captioner and write what it knows."""
+    config = conversation.config
+    report = answer_report(
+        trained,
+        conversation.shards,
+        conversation.of(TEST),
+        conversation.pairs,
+        conversation.of(TRAIN),
+        config.test_pairs,
+    )
+    with spoken("saving the model"):
+        save_captioner(run.checkpoint, trained, config, said)
+    write_json(run.path / "metrics.json", report | {"language_model": said, "seed": config.trainer.seed})
+    console.print(answer_table(report))
 
 
 def _say_sizes(conversation: Conversation, model: Captioner) -> None:

@@ -13,10 +13,12 @@ from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.report.record import metrics_record, score_row, write_blocks, write_evidence, write_report
 from bandloom.finetune.report.tables import class_table, model_card, result_lines, score_table, split_line
 from bandloom.finetune.scores.band_drops import band_drops
+from bandloom.finetune.scores.kept import KeptScorer
 from bandloom.finetune.scores.over_seeds import SeedScores, summary_of
 from bandloom.finetune.scores.row import Row
 from bandloom.finetune.scores.scorer import Look, Scorer
 from bandloom.finetune.setting import Setting
+from bandloom.pulse import alive, spoken
 from bandloom.run_folder import RunFolder, commit
 from bandloom.scores import MODEL_ROW, RANDOM_ROW, ScoreRecord
 
@@ -52,11 +54,12 @@ def write_results(setting: Setting, trained: Trained, run: RunFolder) -> None:
     """Calibrate on validation labels, score once on test labels beside the baselines, and write the run's report."""
     scorer, config = setting.task.scorer, setting.config
     found = score(setting, trained)
-    write_report(run.path, found.record)
-    write_blocks(run.path, [*found.rows, *found.dropped], found.record.split["hash"])
-    write_evidence(run.path, scorer, found.tested, setting.data, run.metrics())
-    _save(setting, trained.model, run, found.record)
-    run.log(config.trainer.steps, "score", **{name: found.record.rows[0].scores[name] for name in scorer.table})
+    with spoken("writing the report"):
+        write_report(run.path, found.record)
+        write_blocks(run.path, [*found.rows, *found.dropped], found.record.split["hash"])
+        write_evidence(run.path, scorer, found.tested, setting.data, run.metrics())
+        _save(setting, trained.model, run, found.record)
+    run.log_once(config.trainer.steps, "score", **{name: found.record.rows[0].scores[name] for name in scorer.table})
     say(found.record, scorer)
     logger.info("scores, pictures and the model lie in %s", run.path)
 
@@ -65,31 +68,28 @@ def score(setting: Setting, trained: Trained) -> Results:
     """Calibrate on validation labels and score once on test labels, beside the baselines."""
     config, data, task, model = setting.config, setting.data, setting.task, trained.model
     scorer, batch, seed = task.scorer, config.trainer.batch_size, config.trainer.seed
-    fitted_on, names = data.labels_in(TRAIN), data.label_set.names
-    validation = scorer.calibrate(model, data, batch)
-    tested = scorer.look(MODEL_ROW, model, data, TEST, batch)
+    fitted_on, names, looks = data.labels_in(TRAIN), data.label_set.names, KeptScorer(scorer)
+    validation = looks.calibrate(model, data, batch)
+    tested = looks.look(MODEL_ROW, model, data, TEST, batch)
     own = replace(tested.row, seeds=(seed,), fitted_on=fitted_on)
     rows: list[Row] = [own]
     if trained.untrained is not None:
-        other = scorer.other(RANDOM_ROW, trained.untrained, data, batch)
+        other = looks.other(RANDOM_ROW, trained.untrained, data, batch)
         rows.append(replace(other, kind="random weights", seeds=(seed,), fitted_on=fitted_on))
     wanted = chosen(config.baselines, data, task.standard, task.baselines)
     rows += task.run_baselines(wanted, data, seed, task.baselines)
-    dropped = band_drops(scorer, model, data, batch) if config.band_drops else []
-    record = metrics_record(
-        rows,
-        data,
-        scorer,
-        config.bootstrap,
-        calibration=tested.calibration(),
-        validation=score_row(replace(validation, seeds=(seed,), fitted_on=fitted_on), names),
-        mode=config.mode,
-        parameters=trained.parameters,
-        seed=seed,
-        chip_px=setting.chip_px,
-        bands=[score_row(row, names) for row in [own, *dropped]] if dropped else [],
-        leakage=leakage_gap(config) if config.split.kind == "random" else None,
-    )
+    dropped = band_drops(looks, model, data, batch) if config.band_drops else []
+    told: dict[str, Any] = {
+        "calibration": tested.calibration(),
+        "validation": score_row(replace(validation, seeds=(seed,), fitted_on=fitted_on), names),
+        "mode": config.mode,
+        "parameters": trained.parameters,
+        "seed": seed,
+        "chip_px": setting.chip_px,
+        "bands": [score_row(row, names) for row in [own, *dropped]] if dropped else [],
+        "leakage": leakage_gap(config) if config.split.kind == "random" else None,
+    }
+    record = alive(lambda: metrics_record(rows, data, scorer, config.bootstrap, **told), "intervals")
     over_seeds = summary_of(record, trained.others, seed, scorer.headlines)
     return Results(record.model_copy(update={"over_seeds": over_seeds}), rows, dropped, tested)
 

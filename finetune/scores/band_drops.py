@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 
@@ -11,15 +12,25 @@ from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TEST
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.scores.row import Row
-from bandloom.finetune.scores.scorer import Scorer
-from bandloom.finetune.scores.scoring import Groups
+from bandloom.finetune.scores.scoring import Groups, Seen
 from bandloom.sensors import Sensor
 from bandloom.values import NODATA
+
+
+class Shows(Protocol):
+    """The part of a scorer that is used here."""
+
+    def shown(
+        self, name: str, model: TaskModel, data: TaskData, role: int, batch_size: int, seen: Seen | None = None
+    ) -> Row:
+        """Return the row of a model on a role, shown a part of each sample."""
+        ...
+
 
 SUBSETS = ("10m", "RGB")
 
 
-def band_drops(scorer: Scorer, model: TaskModel, data: TaskData, batch_size: int = 16) -> list[Row]:
+def band_drops(scorer: Shows, model: TaskModel, data: TaskData, batch_size: int = 16) -> list[Row]:
     """Score a model on the test labels with the 10 m bands alone and with RGB alone, where the sensor has more."""
     if not model.encoder.knows_absent_bands:
         logger.info("not scored on fewer bands: this encoder reads all bands of its sensor or refuses")

@@ -13,6 +13,7 @@ from bandloom.finetune.scores.calibration import fit_temperature
 from bandloom.finetune.scores.confusion import HEADLINES, ConfusionRow, top_confusions
 from bandloom.finetune.scores.evaluation import Evaluation, evaluate
 from bandloom.finetune.scores.scoring import Seen, score_model
+from bandloom.pulse import alive
 from bandloom.scores import MODEL_ROW
 
 
@@ -31,7 +32,7 @@ class ClassScorer:
     def calibrate(self, model: TaskModel, data: TaskData, batch_size: int) -> ConfusionRow:
         """Fit the temperature on validation labels; returns the model's row on them."""
         found = evaluate(MODEL_ROW, model, data, VAL, batch_size=batch_size)
-        model.temperature = fit_temperature(found.logits, found.labels)
+        model.temperature = alive(lambda: fit_temperature(found.logits, found.labels), "calibration")
         return found.row
 
     def look(self, name: str, model: TaskModel, data: TaskData, role: int, batch_size: int) -> Evaluation:

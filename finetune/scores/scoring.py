@@ -14,6 +14,7 @@ from bandloom.finetune.data.own_bands import cut
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions
 from bandloom.label_set import known_labels
+from bandloom.pulse import pulse
 
 Groups = Mapping[int, np.ndarray]
 Seen = Callable[[Groups], Groups]  # what a model is shown of a sample
@@ -95,6 +96,7 @@ def run(model: TaskModel, chips: list[dict[int, np.ndarray]], batch_size: int) -
         device = next(model.parameters()).device
         parts = []
         for start in range(0, len(chips), batch_size):
+            pulse("scoring")
             batch = chips[start : start + batch_size]
             stacked = {gsd: torch.from_numpy(np.stack([c[gsd] for c in batch])).to(device) for gsd in batch[0]}
             parts.append(model(stacked).float().cpu().numpy())

@@ -14,6 +14,7 @@ from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.scores.calibration import Reliability, fit_temperature
 from bandloom.finetune.scores.multilabel import HEADLINES, MultilabelRow, tune_thresholds
 from bandloom.finetune.scores.scoring import Seen, predict_role
+from bandloom.pulse import alive
 from bandloom.scores import MODEL_ROW
 
 
@@ -57,9 +58,9 @@ class SeveralScorer:
         """Fit the temperature and the thresholds on validation chips; returns the model's row on them."""
         found = self.look(MODEL_ROW, model, data, VAL, batch_size)
         truth, logits = found.row.truth, found.logits
-        model.temperature = fit_temperature(*binary(logits, truth))
+        model.temperature = alive(lambda: fit_temperature(*binary(logits, truth)), "calibration")
         score = sigmoid(logits / model.temperature)
-        model.thresholds = tuple(tune_thresholds(truth, score).tolist())
+        model.thresholds = tuple(alive(lambda: tune_thresholds(truth, score), "thresholds").tolist())
         return replace(found.row, score=score, thresholds=np.array(model.thresholds))
 
     def look(

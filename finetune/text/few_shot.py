@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional
 
 from bandloom.finetune.text.word_scores import class_mean
+from bandloom.pulse import pulse
 
 SHOTS, DRAWS, STEPS, LR = (0, 1, 5, 10), 5, 100, 0.02
 SCALE = 20.0  # of the cosines in the softmax; the aligned model's own scale is near it
@@ -44,6 +45,7 @@ def few_shot(
     for count in shots:
         found: dict[str, list[float]] = {"from words": [], "from random": []}
         for draw in range(draws):
+            pulse("few-shot heads")
             rng = np.random.default_rng([seed, count, draw])
             rows = choose(labels, count, rng)
             chance = rng.standard_normal(words.shape).astype(np.float32)

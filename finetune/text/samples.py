@@ -12,6 +12,7 @@ from bandloom.finetune.data.split_config import SplitConfig
 from bandloom.finetune.data.splits import BUFFER, PIXEL_M, TEST, TRAIN, BlockSplit, Split, extent_role, given_split
 from bandloom.finetune.text.model import AlignModel
 from bandloom.shards.read.shard_set import ShardSet
+from bandloom.pulse import pulse
 
 BLOCK_SIDES_M = (9600, 4800, 2400, 1200, 600, 300)
 ALIGN_PX = 6  # crops begin on the 60 m grid
@@ -84,6 +85,7 @@ def centre_crop(groups: dict[int, np.ndarray], chip_px: int) -> dict[int, np.nda
 def image_batches(shards: ShardSet, indices: Sequence[int], chip_px: int, size: int) -> Iterator[dict[int, Tensor]]:
     """Yield the middles of samples as tensors, ``{gsd_m: (B, C, H, W)}``."""
     for first in range(0, len(indices), size):
+        pulse("image vectors")
         chips = [centre_crop(shards.read(int(i)).groups, chip_px) for i in indices[first : first + size]]
         yield {gsd: torch.from_numpy(np.stack([chip[gsd] for chip in chips])) for gsd in chips[0]}
 

@@ -25,8 +25,10 @@ from bandloom.markers import EXIT_DONE
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.encoder import count_parameters
 from bandloom.output import write_json
+from bandloom.pulse import spoken
 from bandloom.run_folder import RunFolder
 from bandloom.shards.read.loader import Loader, LoaderState
+from bandloom.training.attempt import Attempt
 from bandloom.training.device_batch import DeviceBatch, rng_of
 from bandloom.training.make_engine import make_engine
 from bandloom.training.ranks import Ranks
@@ -49,23 +51,16 @@ def align(config: AlignConfig, run: RunFolder, *, from_scratch: bool = False) ->
         BandloomError: the shards, the captions, the text model, the config or the run folder cannot be used; nothing
             was written then.
     """
-    ranks = Ranks.from_environment()
-    ranks.start(TIMEOUT_S)
-    try:
-        alignment, encoder = prepare(config, ranks)
-        if ranks.rank == 0:
-            run.start(config, from_scratch=from_scratch)
-        ranks.barrier()
-        return _train(alignment, encoder, run)
-    finally:
-        run.close()
-        ranks.stop()
+    with Attempt(run, TIMEOUT_S) as attempt:
+        alignment, encoder = prepare(config, attempt.ranks)
+        attempt.open(config, from_scratch=from_scratch, made_of=alignment.shards.manifest)
+        attempt.code = _train(alignment, encoder, attempt)
+    return attempt.code
 
 
-def caption_batches(alignment: Alignment, state: dict[str, int] | None) -> Iterator[LoadedStep]:
+def caption_batches(alignment: Alignment, state: LoaderState) -> Iterator[LoadedStep]:
     """Yield training images without end; which caption each has is a function of its draw."""
     config, ranks = alignment.config.trainer, alignment.ranks
-    start = LoaderState(**state) if state else LoaderState(epoch=0, position=0)
     loader = Loader(
         alignment.shards,
         alignment.of(TRAIN),
@@ -75,13 +70,11 @@ def caption_batches(alignment: Alignment, state: dict[str, int] | None) -> Itera
         world=ranks.world,
         crop_px=alignment.chip_px,
         workers=config.workers,
-        start=start,
+        start=state,
         augment=False,
     )
     for batch in loader:
-        yield LoadedStep(
-            DeviceBatch.of(batch, ranks.device), {"epoch": batch.state.epoch, "position": batch.state.position}
-        )
+        yield LoadedStep(DeviceBatch.of(batch, ranks.device), batch.state)
 
 
 class CaptionLoss(JointLoss):
@@ -130,9 +123,9 @@ def noise(draws: np.ndarray, dim: int, length: float) -> Tensor:
     return torch.from_numpy(np.stack(rows) * np.float32(length / dim**0.5))
 
 
-def _train(alignment: Alignment, encoder: AnyEncoder, run: RunFolder) -> int:
-    config, ranks = alignment.config, alignment.ranks
-    kept = _kept_vectors(alignment, run)
+def _train(alignment: Alignment, encoder: AnyEncoder, attempt: Attempt) -> int:
+    config, ranks, run = alignment.config, alignment.ranks, attempt.run
+    kept = _kept_vectors(alignment, attempt)
     model = _model(alignment, encoder)
     if ranks.rank == 0:
         logger.info(
@@ -152,9 +145,7 @@ def _train(alignment: Alignment, encoder: AnyEncoder, run: RunFolder) -> int:
         return code
     model = cast(AlignModel, engine.whole_model())
     merge_lora(model.encoder)
-    if ranks.rank == 0:
-        _finish(alignment, model, kept, run)
-    ranks.barrier()
+    attempt.alone(lambda: _finish(alignment, model, kept, run))
     return trainer.finish()
 
 
@@ -168,7 +159,8 @@ def _finish(alignment: Alignment, model: AlignModel, kept: KeptVectors, run: Run
     scores = {name: str(row.get("mean_recall")) for name, row in report["three_numbers"].items()}
     config = alignment.config
     aligned.record["provenance"] = {"shards": str(config.shards), "checkpoint": str(config.checkpoint), **scores}
-    save_aligned(run.checkpoint, aligned, overwrite=True)
+    with spoken("saving the model"):
+        save_aligned(run.checkpoint, aligned, overwrite=True)
     write_json(run.path / "metrics.json", report)
     console.print(report_table(report))
 
@@ -189,22 +181,29 @@ def _look(alignment: Alignment, kept: KeptVectors, run: RunFolder, engine: Any) 
             model.train()
             if score is not None:
                 run.log(step, "score", validation_mean_recall=score)
-        alignment.ranks.barrier()
         return score
 
     return look
 
 
-def _kept_vectors(alignment: Alignment, run: RunFolder) -> KeptVectors:
-    """Encode the captions once, on rank 0, and read them on the others; a text model that trains keeps none."""
+def _kept_vectors(alignment: Alignment, attempt: Attempt) -> KeptVectors:
+    """Encode the captions once, on rank 0, and read them on the others; a text model that trains keeps none.
+
+    What was encoded when a stop comes is kept.
+    """
     if tower_trains(alignment.config):
         return KeptVectors("training")
-    path = run.path / KEPT
+    path = attempt.run.path / KEPT
     kept = KeptVectors.read(path, alignment.source.digest)
-    if alignment.ranks.rank == 0 and kept.missing(alignment.captions.texts):
-        kept.of(alignment.captions.texts, alignment.source)
-        kept.write(path)
-    alignment.ranks.barrier()
+
+    def encode() -> None:
+        if kept.missing(alignment.captions.texts):
+            try:
+                kept.of(alignment.captions.texts, alignment.source)
+            finally:
+                kept.write(path)
+
+    attempt.alone(encode)
     return KeptVectors.read(path, alignment.source.digest)
 
 

@@ -16,14 +16,13 @@ def make_loss(setting: Setting) -> StepLoss:
     return label_loss(setting.config, setting.task.loss(setting.config.loss))
 
 
-def training_steps(setting: Setting, state: dict[str, int] | None) -> Iterator[LoadedStep]:
+def training_steps(setting: Setting, state: LoaderState) -> Iterator[LoadedStep]:
     """Yield training batches without end; labels outside the training ground are 255 in them.
 
     Raises:
         LabelError: a segmenter's samples carry no label raster.
     """
     config, data, ranks = setting.config.trainer, setting.data, setting.ranks
-    start = LoaderState(**state) if state else LoaderState(epoch=0, position=0)
     loader = Loader(
         data.shards,
         data.indices_of(TRAIN),
@@ -33,8 +32,7 @@ def training_steps(setting: Setting, state: dict[str, int] | None) -> Iterator[L
         world=ranks.world,
         crop_px=setting.chip_px,
         workers=config.workers,
-        start=start,
+        start=state,
     )
     for batch in loader:
-        after = {"epoch": batch.state.epoch, "position": batch.state.position}
-        yield LoadedStep(DeviceBatch.of(data.training_batch(batch), ranks.device), after)
+        yield LoadedStep(DeviceBatch.of(data.training_batch(batch), ranks.device), batch.state)

@@ -54,7 +54,8 @@ def fit_classifier(model: TaskModel, head: ClassifyHead, data: TaskData) -> None
     was_training = model.training
     model.eval()
     features, labels = [], []
-    for found in data.some(TRAIN, CHIPS).samples(TRAIN):
+    chips = data.some(TRAIN, CHIPS)
+    for found in track(chips.samples(TRAIN), "chips of the first head", total=len(chips.indices)):
         groups = {gsd: torch.from_numpy(group.astype(np.int32))[None] for gsd, group in found.groups.items()}
         features.append(head.pool(model.chip_tokens(groups))[0])
         labels.append(found.label)
@@ -158,7 +159,7 @@ def training_pixels(model: TaskModel, data: TaskData, seed: int) -> tuple[Tensor
     rng = np.random.default_rng([seed, 11])
     planes, labels = [], []
     each = max(1, PIXELS // max(1, len(data.indices_of(TRAIN))))
-    for found in data.samples(TRAIN):
+    for found in track(data.samples(TRAIN), "single pixels", total=len(data.indices_of(TRAIN))):
         known = np.flatnonzero(known_labels(found.label))
         picks = rng.choice(known, min(each, len(known)), replace=False)
         groups = {gsd: torch.from_numpy(group.astype(np.int32))[None] for gsd, group in found.groups.items()}

@@ -20,9 +20,10 @@ from bandloom.label_set import IGNORE_INDEX
 from bandloom.sensors import Sensor
 from bandloom.shards.read.buffers import Buffers
 from bandloom.shards.read.fetch_ahead import FetchAhead
-from bandloom.shards.read.order import WINDOW_BYTES, LoaderState, Order, Place, mix, mix_one
+from bandloom.shards.read.order import WINDOW_BYTES, Order, Place, mix, mix_one
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.shards.store.index import Entry
+from bandloom.training.loader_state import BEGINNING, LoaderState
 
 __all__ = ["Batch", "Loader", "LoaderState"]
 
@@ -60,7 +61,7 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         workers: int = 2,
-        start: LoaderState = LoaderState(epoch=0, position=0),
+        start: LoaderState = BEGINNING,
         shuffle: bool = True,
         augment: bool = True,
         micro_batches: int = 1,

@@ -6,18 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from bandloom.shards.store.index import Entry
+from bandloom.training.loader_state import LoaderState
 
 _MIX_1, _MIX_2, _STEP = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB), np.uint64(0x9E3779B97F4A7C15)
 _ALL = 2**64 - 1
 WINDOW_BYTES = 8 * 2**30  # samples are shuffled among those of about this many bytes of tars
-
-
-@dataclass(frozen=True)
-class LoaderState:
-    """Where a loader stands: whole epochs done, and global samples of this epoch done."""
-
-    epoch: int
-    position: int
 
 
 @dataclass(frozen=True)

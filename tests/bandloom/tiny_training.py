@@ -20,6 +20,7 @@ from bandloom.run_folder import RunFolder
 from bandloom.sensors import SENSORS
 from bandloom.training.device_batch import DeviceBatch, rng_of
 from bandloom.training.engine import EngineConfig
+from bandloom.training.loader_state import BEGINNING, LoaderState
 from bandloom.training.make_engine import make_engine
 from bandloom.training.ranks import Ranks
 from bandloom.training.step_loss import PlainLoss
@@ -79,10 +80,10 @@ def order(seed: int, epoch: int) -> np.ndarray:
 
 
 def memory_loader(
-    batch_size: int, ranks: Ranks, state: dict[str, int] | None, poisoned: frozenset[str] = frozenset()
+    batch_size: int, ranks: Ranks, state: LoaderState = BEGINNING, poisoned: frozenset[str] = frozenset()
 ) -> Iterator[LoadedStep]:
     """Yield this rank's share of each global batch; the order depends on seed, epoch and position alone."""
-    epoch, position = (state["epoch"], state["position"]) if state else (0, 0)
+    epoch, position = state.epoch, state.position
     share = batch_size // ranks.world
     while True:
         if position + batch_size > SAMPLES:
@@ -94,7 +95,7 @@ def memory_loader(
             group = batch.groups[60].float()
             group[[key in poisoned for key in batch.keys]] = torch.nan
             batch.groups[60] = group
-        yield LoadedStep(batch, {"epoch": epoch, "position": position})
+        yield LoadedStep(batch, LoaderState(epoch, position))
 
 
 def _mean(module: nn.Module, batch: DeviceBatch) -> Tensor:
@@ -128,7 +129,7 @@ def follow(
     try:
         engine_ = make_engine(tiny_net(), config, ranks, steps)
         losses, norms, states = [], [], {}
-        loader = memory_loader(batch_size, ranks, None)
+        loader = memory_loader(batch_size, ranks)
         for step in range(steps):
             micro = next(loader).batch.split(config.accumulate)
             report = engine_.train_step(micro, loss_of, step)
@@ -158,7 +159,7 @@ def follow_from(engine: dict[str, Any], state: str, first: int, steps: int, batc
         engine_ = make_engine(TinyNet(), config, ranks, steps)
         engine_.load_state(torch.load(state))
         loaded = engine_.state()
-        loader = memory_loader(batch_size, ranks, None)
+        loader = memory_loader(batch_size, ranks)
         losses = []
         for step in range(steps):
             micro = next(loader).batch.split(config.accumulate)
@@ -195,7 +196,7 @@ def train(
         engine = make_engine(tiny_net(), settings.engine, ranks, settings.steps)
         holder: dict[str, Any] = {}
 
-        def logged(state: dict[str, int] | None) -> Iterator[LoadedStep]:
+        def logged(state: LoaderState) -> Iterator[LoadedStep]:
             for loaded in memory_loader(settings.batch_size, ranks, state, frozenset(poisoned)):
                 holder["keys"] = loaded.batch.keys
                 time.sleep(step_s)
@@ -241,7 +242,9 @@ def train(
 
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.bandloom.tiny_training", "tests.pretrain.pretraining_process"])
+_SERVER.set_forkserver_preload(
+    ["tests.bandloom.tiny_training", "tests.pretrain.pretraining_process", "tests.finetune.finetune_process"]
+)
 
 
 def free_port() -> int:

@@ -19,6 +19,7 @@ from bandloom.scores import read_scores
 from bandloom.sensors import get_sensor
 from bandloom.shards.read.loader import Loader
 from bandloom.shards.read.shard_set import ShardSet
+from bandloom.training.loader_state import BEGINNING
 from bandloom.training.ranks import Ranks
 from tests.finetune.models import S2, encoder
 
@@ -120,7 +121,7 @@ def test_the_loader_and_the_sample_give_identical_inputs(scene_shards):
     config = load_config(FinetuneConfig, None, [f"shards={scene_shards}", "size=demo", "chip_px=120", *FEW[:3]])
     ranks = Ranks(0, 0, 1, torch.device("cpu"))
     setting, _ = _prepare(config, ranks)
-    step = next(iter(training_steps(setting, None)))
+    step = next(iter(training_steps(setting, BEGINNING)))
     places = {entry.key: i for i, entry in enumerate(setting.data.shards.entries)}
     for row, key in enumerate(step.batch.keys):
         sample = setting.data.shards.read(places[key])

@@ -10,6 +10,9 @@ import numpy as np
 from bandloom.console import logger
 from bandloom.finetune.text.text_model.sources import TextSource
 from bandloom.output import new_output
+from bandloom.pulse import pulse
+
+AT_ONCE = 256  # texts between two heartbeats
 
 
 class KeptVectors:
@@ -56,7 +59,9 @@ class KeptVectors:
 
     def of(self, texts: Sequence[str], source: TextSource | None = None) -> np.ndarray:
         """Return vectors ``(N, D)``; the source is asked for those that are not known, which are kept then."""
-        wanted = self.missing(texts)
-        if wanted and source is not None:
-            self.vectors |= dict(zip(wanted, source.encode(wanted), strict=True))
+        wanted = self.missing(texts) if source is not None else []
+        for first in range(0, len(wanted), AT_ONCE):
+            pulse("encoding captions")
+            some = wanted[first : first + AT_ONCE]
+            self.vectors |= dict(zip(some, source.encode(some), strict=True))  # pyright: ignore[reportOptionalMemberAccess]
         return np.stack([self.vectors[text] for text in texts])

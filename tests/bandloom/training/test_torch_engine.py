@@ -24,7 +24,7 @@ def naive_losses(config: EngineConfig, steps: int) -> tuple[list[float], list[to
     rest = [p for p in model.parameters() if p.ndim == 1]
     order = [{"params": decayed, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(order, lr=1e-2, betas=(0.9, 0.95), fused=True)
-    loader = memory_loader(8, ONE, None)
+    loader = memory_loader(8, ONE)
     losses = []
     for step in range(steps):
         for group in optimizer.param_groups:
@@ -42,7 +42,7 @@ def test_one_process_follows_a_naive_loop_to_the_bit():
     config = EngineConfig(**SETTINGS)
     expected, weights = naive_losses(config, 20)
     engine = make_engine(tiny_net(), config, ONE, 20)
-    loader = memory_loader(8, ONE, None)
+    loader = memory_loader(8, ONE)
     reports = [engine.train_step([next(loader).batch], loss_of, step) for step in range(20)]
     assert [report.loss for report in reports] == expected
     assert max(report.grad_norm for report in reports) > config.clip_grad_norm  # the clip binds
@@ -87,7 +87,7 @@ def test_a_restart_changes_no_bit(precision: str, tmp_path: Path):
     straight = follow(settings, save_at=9)
     engine = make_engine(tiny_net(), EngineConfig(**settings), ONE, 20)
     engine.load_state({name: value.clone() for name, value in straight["state"].items()})
-    loader = memory_loader(8, ONE, None)
+    loader = memory_loader(8, ONE)
     batches = [next(loader).batch for _ in range(20)]
     again = [engine.train_step([batches[step]], loss_of, step).loss for step in range(9, 20)]
     assert again == straight["losses"][9:]

@@ -1,0 +1,125 @@
+"""One attempt at a run: ranks joined, the folder opened and claimed, stop requests heard, and how it ended noted.
+
+Every stage that trains has this skeleton::
+
+    with Attempt(run, timeout_s=...) as attempt:
+        setting = prepare(config, attempt.ranks)        # nothing is written yet
+        attempt.open(config, from_scratch=from_scratch)
+        attempt.code = train_and_score(setting, attempt)
+    return attempt.code
+"""
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from bandloom import __version__
+from bandloom.config import Config
+from bandloom.console import logger
+from bandloom.markers import EXIT_DONE, EXIT_STOPPED
+from bandloom.output import full_disk_said
+from bandloom.pieces import Pieces, kept_in
+from bandloom.pulse import EVERY_S, StopRequested, heard_by
+from bandloom.run_folder import RunFolder, what_is_computed
+from bandloom.training.ranks import Ranks
+
+T = TypeVar("T")
+PIECES = "pieces"  # results of stages that are not all done yet
+
+
+class Attempt:
+    """See the module's first lines.
+
+    Args:
+        run: the run's folder.
+        timeout_s: how long the other ranks wait while rank 0 works alone.
+    """
+
+    def __init__(self, run: RunFolder, timeout_s: float = 600.0) -> None:
+        self.run, self.ranks, self.code = run, Ranks.from_environment(), EXIT_DONE
+        self.markers = run.markers
+        self._timeout_s, self._open, self._heard_at = timeout_s, ExitStack(), 0.0
+        self._claimed = False
+
+    def __enter__(self) -> Self:
+        self.ranks.start(self._timeout_s)
+        return self
+
+    def open(self, config: Config, *, from_scratch: bool = False, made_of: Any = None) -> None:
+        """Open the run folder, make this attempt its owner, and listen from now on; all ranks call it.
+
+        Args:
+            config: of the run.
+            from_scratch: throw away what the folder holds.
+            made_of: what results depend on beside the config, as plain JSON types: the shards' manifest, say.
+
+        Raises:
+            RunFolderError: the folder holds another run, or belongs to an attempt that is still at work.
+        """
+        self.markers.attempt = self.ranks.broadcast_text(self.markers.attempt)
+        if self.ranks.rank == 0:
+            self.markers.check_free()
+            self.run.start(config, from_scratch=from_scratch)
+            self.markers.claim()
+        self.ranks.barrier()
+        self._claimed = True
+        self._open.enter_context(self.markers.listening())
+        self._open.enter_context(heard_by(self))
+        pieces = Pieces(self.run.path / PIECES, [__version__, what_is_computed(config), made_of])
+        self._open.enter_context(kept_in(pieces))
+
+    def alone(self, work: Callable[[], T]) -> T | None:
+        """Let rank 0 work while the others wait; None on them.
+
+        Raises:
+            StopRequested: on all ranks, where rank 0 was asked to stop meanwhile.
+        """
+        result, stopped = None, False
+        if self.ranks.rank == 0:
+            try:
+                result = work()
+            except StopRequested:
+                stopped = True
+        if self.ranks.any(stopped):
+            raise StopRequested
+        return result
+
+    def speak(self, stage: str) -> None:
+        """Beat."""
+        with full_disk_said("the heartbeat is not written"):
+            self.markers.beat_stage(stage, self.ranks.rank)
+
+    def hear(self, stage: str) -> None:
+        """Beat and listen, a few times a second at most."""
+        now = time.monotonic()
+        if now - self._heard_at < EVERY_S:
+            return
+        self._heard_at = now
+        self.speak(stage)
+        if self.markers.stop_requested():
+            raise StopRequested
+
+    def __exit__(
+        self, kind: type[BaseException] | None, cause: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        try:
+            if isinstance(cause, StopRequested):
+                self._stopped()
+            elif cause is not None and self._claimed:
+                self.markers.fail(cause)
+            elif cause is None and self.code == EXIT_DONE and self.ranks.rank == 0:
+                shutil.rmtree(self.run.path / PIECES, ignore_errors=True)
+        finally:
+            self._open.close()
+            self.run.close()
+            self.ranks.stop()
+        return isinstance(cause, StopRequested)
+
+    def _stopped(self) -> None:
+        self.code = EXIT_STOPPED
+        if self.ranks.rank == 0:
+            self.markers.write_end("stopped", self.markers.step, EXIT_STOPPED)
+            logger.info("stopped on request after the last step; the same command goes on with what is not done yet")

@@ -1,0 +1,143 @@
+"""A whole fine-tuning stopped or killed at any moment: it ends soon, goes on where it was, and scores what it would have."""
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bandloom.markers import read_marker
+from tests.bandloom.tiny_training import Ranked
+
+CONFIG: dict[str, Any] = {
+    "chip_px": 24,
+    "bootstrap": 200,
+    "warm_steps": 40,
+    "seeds": 2,
+    "compare_random": True,
+    "baselines": ["majority", "pixel_logistic", "pixel_rf", "context_rf", "pixel_knn", "pixel_svm", "random_conv"],
+    "trainer": {
+        "steps": 6,
+        "batch_size": 4,
+        "workers": 0,
+        "log_every": 1,
+        "snapshot_every": 2,
+        "engine": {"precision": "fp32", "warmup_steps": 1},
+    },
+}
+WITHIN_S = 20.0
+
+
+def start(run: Path, config: dict[str, Any]) -> Ranked:
+    return Ranked("tests.finetune.finetune_process:finetune", 1, run.parent / "process", run=str(run), config=config)
+
+
+def outcome(run: Path) -> tuple[Any, Any, Any]:
+    """Return the scores, the blocks' matrices and the lines of the metrics, without times."""
+    record = json.loads((run / "metrics.json").read_text())
+    for row in [*record["rows"], *record["bands"]]:
+        row.pop("seconds")
+    record["validation"].pop("seconds")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    kept = [(each["step"], each["kind"], each.get("loss"), each.get("validation_macro_f1")) for each in lines]
+    return record, json.loads((run / "blocks.json").read_text()), kept
+
+
+def stop(how: str, run: Path, ranked: Ranked) -> None:
+    (process,) = ranked.processes
+    assert process.pid
+    if how == "STOP":
+        (run / "attempts" / (run / "owner").read_text().strip() / "STOP").touch()
+    else:
+        os.kill(process.pid, {"TERM": signal.SIGTERM, "USR1": signal.SIGUSR1, "KILL": signal.SIGKILL}[how])
+
+
+def listens(run: Path) -> bool:
+    """Tell whether the newest attempt has beaten."""
+    try:
+        owner = (run / "owner").read_text().strip()
+    except OSError:
+        return False
+    return (run / "attempts" / owner / "heartbeat").exists() and not (run / "attempts" / owner / "end").exists()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, scene_shards, encoder_folder) -> tuple[dict[str, Any], Any, float]:
+    config = CONFIG | {"shards": str(scene_shards), "checkpoint": str(encoder_folder)}
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    began = time.monotonic()
+    (result,) = start(run, config).outcome(900)
+    assert result == {"code": 0}
+    assert not (run / "pieces").exists()
+    return config, outcome(run), time.monotonic() - began
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("how", ["TERM", "USR1", "STOP"])
+def test_a_stop_while_baselines_are_fitted_ends_soon_and_what_was_scored_is_kept(how: str, undisturbed, tmp_path: Path):
+    config, expected, _ = undisturbed
+    run = tmp_path / "run"
+    ranked = start(run, config)
+    ranked.wait_until(lambda: len(list((run / "pieces").glob("baseline-*"))) >= 2, 900)
+    began = time.monotonic()
+    stop(how, run, ranked)
+    (result,) = ranked.outcome(WITHIN_S + 60)
+    assert time.monotonic() - began < WITHIN_S
+    assert result == {"code": 75}
+    end = read_marker(run / "attempts" / (run / "owner").read_text().strip() / "end")
+    assert end
+    assert (end["reason"], end["code"], end["step"]) == ("stopped", 75, 6)
+    before = {file: file.stat().st_mtime_ns for file in (run / "pieces").iterdir()}
+    ranked = start(run, config)
+    ranked.wait_until(lambda: len(list((run / "pieces").iterdir())) > len(before) or (run / "DONE").exists(), 900)
+    for file, written in before.items():
+        assert not file.exists() or file.stat().st_mtime_ns == written  # taken as it was
+    (result,) = ranked.outcome(900)
+    assert result == {"code": 0}
+    assert outcome(run) == expected
+
+
+@pytest.mark.drill
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_thirty_disturbances_at_random_moments_change_no_number(undisturbed, tmp_path: Path):
+    config, expected, whole_s = undisturbed
+    rng = random.Random(5)
+    slowest, count, runs, told = 0.0, 0, 0, []
+    while count < int(os.environ.get("BANDLOOM_DRILL", "30")):
+        run = tmp_path / f"run-{runs}" / "run"
+        runs += 1
+        while True:
+            ranked = start(run, config)
+            (process,) = ranked.processes
+            due = time.monotonic() + rng.uniform(0.0, 0.6 * whole_s)
+            while time.monotonic() < due and process.is_alive():
+                time.sleep(0.02)
+            how = rng.choice(["KILL", "TERM", "USR1"])
+            if not process.is_alive() or (how != "KILL" and not listens(run)):
+                break
+            beat = (
+                read_marker(next(iter(sorted((run / "attempts").glob("*/heartbeat"), key=os.path.getmtime)), Path()))
+                or {}
+            )
+            began = time.monotonic()
+            stop(how, run, ranked)
+            process.join(WITHIN_S + 60)
+            took_s = time.monotonic() - began
+            count += 1
+            told.append(f"{how} in {beat.get('stage')}: {took_s:.1f} s, {process.exitcode}")
+            if how != "KILL":
+                slowest = max(slowest, took_s)
+                assert process.exitcode == 0
+                code = torch.load(ranked.results[0])["code"]
+                assert code == 75 or (run / "DONE").exists()
+        (result,) = ranked.outcome(900)
+        assert result == {"code": 0}
+        assert outcome(run) == expected
+    print(f"{count} disturbances over {runs} runs of {whole_s:.0f} s; the slowest stop took {slowest:.1f} s", told)
+    assert slowest < WITHIN_S
