@@ -1,13 +1,62 @@
 """Typed configs from YAML and the command line; a key that is not known is an error that names the nearest one."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, model_validator
 
 from bandloom.errors import ConfigError, nearest
+
+
+@dataclass(frozen=True)
+class MayChange:
+    """Marks a field, or a section, that a run may have otherwise when it goes on.
+
+    Args:
+        recorded: it changes what is computed from then on: only with ``--resume``, and noted with its step. Else it
+            says how a run is computed and kept.
+    """
+
+    recorded: bool = False
+
+
+ANY_TIME, WHEN_RESUMED = MayChange(), MayChange(recorded=True)
+
+
+class _Set:
+    """Stands for any value but null."""
+
+    def __str__(self) -> str:
+        return "something"
+
+
+SET = _Set()
+
+
+@dataclass(frozen=True)
+class ReadWhen:
+    """Marks a field that is read under certain values of another field alone; elsewhere another value is refused.
+
+    Args:
+        key: the other field of the same section.
+        values: under which it is read; :data:`SET` is any but null. Of a list, one of its items is enough.
+        also: values that are accepted in any case, since they ask for what happens anyway.
+    """
+
+    key: str
+    values: tuple[Any, ...]
+    also: tuple[Any, ...] = ()
+
+    def reads(self, other: Any) -> bool:
+        """Tell whether the field is read under the other's value."""
+        held = other if isinstance(other, list) else [other]
+        return any(each in self.values or (SET in self.values and each is not None) for each in held)
+
+
+HELD = {"held": True}  # validation context of a config that ran: it is taken as it is
 
 
 class Config(BaseModel):
@@ -18,11 +67,29 @@ class Config(BaseModel):
     other values would lose all of them as soon as one key of the section is named.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     def with_changes(self, **changes: Any) -> Self:
         """Return a validated copy with some fields replaced."""
-        return self.model_validate(self.model_dump() | changes)
+        return self.model_validate(self.model_dump() | changes, context=HELD)
+
+    @model_validator(mode="after")
+    def _nothing_without_effect(self, info: ValidationInfo) -> Self:
+        """Refuse a value that nothing reads under the other choices of its section."""
+        if info.context == HELD:
+            return self
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            for mark in (mark for mark in field.metadata if isinstance(mark, ReadWhen)):
+                usual = (field.get_default(call_default_factory=True), *mark.also)  # pyright: ignore[reportCallIssue]
+                if value not in usual and not mark.reads(getattr(self, mark.key)):
+                    wanted = " or ".join(str(each) for each in mark.values)
+                    raise ValueError(
+                        f"{name} is {value}, which nothing reads where {mark.key} is"
+                        f" {'null' if getattr(self, mark.key) is None else getattr(self, mark.key)}; set {mark.key} to"
+                        f" {wanted.replace('None', 'null')}, or leave {name} out"
+                    )
+        return self
 
     def to_yaml(self) -> str:
         """Return the resolved config as YAML, every default written out."""
@@ -32,8 +99,10 @@ class Config(BaseModel):
 C = TypeVar("C", bound=Config)
 
 
-def load_config(kind: type[C], path: Path | None, overrides: Sequence[str] = ()) -> C:
+def load_config(kind: type[C], path: Path | None, overrides: Sequence[str] = (), *, held: bool = False) -> C:
     """Read ``path`` (YAML; None means defaults alone), apply ``key.sub=value`` overrides, and validate.
+
+    ``held`` says that the file is the config of a run that was accepted once: it is not judged again.
 
     Override values are YAML, so ``lr=1e-3``, ``bands=[B02,B03]`` and ``name=null`` mean what they look like.
 
@@ -48,9 +117,49 @@ def load_config(kind: type[C], path: Path | None, overrides: Sequence[str] = ())
             raise ConfigError(f"the override {override!r} has no value; write it as key=value, such as steps=1000.")
         _assign(data, key.split("."), _parse(text), override)
     try:
-        return kind.model_validate(data)
+        return kind.model_validate(data, context=HELD if held else None)
     except ValidationError as cause:
         raise ConfigError(_explain(kind, cause, where)) from cause
+
+
+def config_of_run(
+    kind: type[C], config: Path | None, overrides: Sequence[str], out: Path, resume: Path | None
+) -> tuple[C, Path]:
+    """Return the config and the folder of a run, from a file or, with ``resume``, from the run that goes on.
+
+    Raises:
+        ConfigError: neither a config nor a run is given, or it does not fit.
+    """
+    if resume is None:
+        if config is None:
+            raise ConfigError("no config is given; pass a YAML file, or --resume RUN to go on with a run.")
+        return load_config(kind, config, overrides), out
+    # with --resume the first argument, where there is one, is an override
+    given = [] if config is None else [str(config)]
+    held = resume / "config.yaml"
+    if not held.is_file():
+        raise ConfigError(f"{resume} holds no run (no config.yaml); pass a run folder to --resume.")
+    try:
+        load_config(kind, held)
+    except ConfigError:
+        return load_config(kind, held, [*given, *overrides], held=True), resume
+    return load_config(kind, held, [*given, *overrides]), resume
+
+
+def mark_of(kind: type[BaseModel], key: str) -> MayChange | None:
+    """Return how a run may change a dotted key, or a section around it, when it goes on; None: not at all."""
+    for part in key.split("."):
+        field = kind.model_fields.get(part)
+        if field is None:
+            return None
+        for mark in field.metadata:
+            if isinstance(mark, MayChange):
+                return mark
+        inner = [each for each in (field.annotation, *get_args(field.annotation)) if _is_model(each)]
+        if not inner:
+            return None
+        kind = inner[0]  # pyright: ignore[reportAssignmentType]
+    return None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -98,6 +207,8 @@ def _explain(kind: type[BaseModel], error: ValidationError, where: str) -> str:
         return f"{where} has the unknown key {key!r}{more}.{hint}"
     if first["type"] == "missing":
         return f"{where} lacks the key {key!r}{more}; add it to the config or pass {key}=VALUE."
+    if first["type"] == "value_error":
+        return f"{where}: {key + '.' if key else ''}{str(first['msg']).removeprefix('Value error, ')}{more}."
     return f"{where}: {key or 'the config'} is {first['input']!r}{more}: {first['msg']}."
 
 

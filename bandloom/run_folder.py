@@ -20,7 +20,8 @@ from typing import Any, Self
 import yaml
 
 from bandloom import __version__
-from bandloom.config import Config, load_config
+from bandloom.config import Config, load_config, mark_of
+from bandloom.console import logger
 from bandloom.errors import MissingExtraError, RunFolderError
 from bandloom.markers import RunMarkers
 from bandloom.output import new_output, write_json
@@ -49,10 +50,12 @@ class RunFolder:
     Args:
         path: the folder.
         inside: the run that this one is a part of, when it is one; a launcher knows only that.
+        goes_on: the user asked for this run to go on (``--resume``), with what may change changed.
     """
 
-    def __init__(self, path: Path, inside: "RunFolder | None" = None) -> None:
+    def __init__(self, path: Path, inside: "RunFolder | None" = None, *, goes_on: bool = False) -> None:
         self.path, self.inside = path, inside
+        self.goes_on = goes_on or (inside is not None and inside.goes_on)
         self._metrics: Any = None
         self._board: Any = None
         self._board_from: int | None = None
@@ -181,15 +184,39 @@ class RunFolder:
         return self._board
 
     def _check_same(self, config: Config, held: Path) -> None:
-        before = load_config(type(config), held)
+        before = load_config(type(config), held, held=True)
         changed = _differences(before.model_dump(mode="json"), config.model_dump(mode="json"))
-        changed = {key: values for key, values in changed.items() if not _may_change(key)}
-        if changed:
-            key, (old, new) = next(iter(changed.items()))
+        marks = {key: mark_of(type(config), key) for key in changed}
+        later = {key: values for key, values in changed.items() if (mark := marks[key]) and mark.recorded}
+        for key, (old, new) in changed.items():
+            if marks[key] is None:
+                raise RunFolderError(
+                    f"{self.path} holds a run with another config ({key} was {old!r}, is {new!r}), and {key} cannot"
+                    " change on the way; choose another --out, or pass --from-scratch to replace it."
+                )
+            if key in later and not self.goes_on:
+                raise RunFolderError(
+                    f"{self.path} holds a run with another config ({key} was {old!r}, is {new!r}); go on with the"
+                    f" change by --resume {self.path} {key}={_text(new)}, choose another --out, or pass"
+                    " --from-scratch to replace it."
+                )
+        if later:
+            self._note_changes(later)
+
+    def _note_changes(self, changed: dict[str, tuple[Any, Any]]) -> None:
+        """Append to ``changes.jsonl`` what is otherwise from the newest snapshot on; the run is not complete then."""
+        step = max((int(each.name.rpartition("-")[2]) for each in self.path.glob("snapshots/step-*")), default=0)
+        steps = changed.get("trainer.steps") or changed.get("steps")
+        if steps and steps[1] < step:
             raise RunFolderError(
-                f"{self.path} holds a run with another config ({key} was {old!r}, is {new!r});"
-                " choose another --out, or pass --from-scratch to replace it."
+                f"{self.path} has done {step} steps, more than trainer.steps={steps[1]}; set it to {step} or more."
             )
+        with (self.path / "changes.jsonl").open("a") as file:
+            for key, (old, new) in changed.items():
+                line = {"time": round(time.time(), 3), "step": step, "key": key, "was": old, "is": new}
+                file.write(json.dumps(line) + "\n")
+                logger.info("from step %d on %s is %r (it was %r)", step, key, new, old)
+        (self.path / "DONE").unlink(missing_ok=True)
 
     def _clear(self) -> None:
         """Remove what a run wrote; a launcher's own files stay."""
@@ -202,33 +229,17 @@ class RunFolder:
                 each.unlink()
 
 
-# how a run is computed and kept, not what it computes: a resumed run may have it otherwise
-_MAY_CHANGE = (
-    "trainer.workers",
-    "trainer.log_every",
-    "trainer.snapshot_every",
-    "trainer.keep_last",
-    "trainer.keep_every",
-    "trainer.wandb",
-    "trainer.engine.kind",
-    "trainer.engine.zero_stage",
-    "trainer.engine.deepspeed",
-    "trainer.engine.accumulate",
-    "trainer.engine.activation_checkpointing",
-    "trainer.engine.compile",
-    "pictures_every",
-    "probe",
-)
-
-
 def what_is_computed(config: Config) -> dict[str, Any]:
     """Return the keys of a config that decide what a run computes, by dotted name."""
     changed = _differences({}, config.model_dump(mode="json"))
-    return {key: new for key, (_, new) in changed.items() if not _may_change(key)}
+    return {
+        key: new for key, (_, new) in changed.items() if (mark := mark_of(type(config), key)) is None or mark.recorded
+    }
 
 
-def _may_change(key: str) -> bool:
-    return any(key == free or key.startswith(free + ".") for free in _MAY_CHANGE)
+def _text(value: Any) -> str:
+    """Return a value as an override has it."""
+    return json.dumps(value).strip('"')
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

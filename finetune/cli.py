@@ -5,30 +5,37 @@ from typing import Annotated
 
 import typer
 
+ConfigOrOverride = Annotated[
+    Path | None, typer.Argument(help="YAML config; `shards` is the one key it must have. Not with --resume.")
+]
+Resume = Annotated[
+    Path | None, typer.Option(help="A run folder: go on with its config; learning rate, steps and the like may change.")
+]
 ConfigFile = Annotated[Path, typer.Argument(help="YAML config; `shards` is the one key it must have.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.sub=value, each wins over the file.")]
 
 
 def finetune(
-    config: ConfigFile,
+    config: ConfigOrOverride = None,
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Run folder; an unfinished run in it goes on.")] = Path("runs/finetune"),
+    resume: Resume = None,
     from_scratch: Annotated[bool, typer.Option(help="Throw away what the run folder holds.")] = False,
 ) -> None:
     """Train a segmenter or classifier on labels, and score it beside baselines."""
-    from bandloom.config import load_config
+    from bandloom.config import config_of_run, load_config
     from bandloom.finetune.config import FinetuneConfig
     from bandloom.finetune.fusion.config import FusionConfig, is_fusion
     from bandloom.finetune.train import finetune as train
     from bandloom.run_folder import RunFolder
 
-    if is_fusion(config, overrides or []):
+    if resume is None and config is not None and is_fusion(config, overrides or []):
         from bandloom.finetune.fusion.run import fusion
 
         fusion(load_config(FusionConfig, config, overrides or []), RunFolder(out), from_scratch=from_scratch)
         return
-    resolved = load_config(FinetuneConfig, config, overrides or [])
-    raise typer.Exit(train(resolved, RunFolder(out), from_scratch=from_scratch))
+    resolved, folder = config_of_run(FinetuneConfig, config, overrides or [], out, resume)
+    raise typer.Exit(train(resolved, RunFolder(folder, goes_on=resume is not None), from_scratch=from_scratch))
 
 
 def probe(

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from bandloom.config import Config
+from bandloom.config import Config, ReadWhen
 from bandloom.finetune.data.split_config import SplitConfig
 from bandloom.finetune.model.task_model import ChangeLabels, HeadKind, Mode
 from bandloom.tasks import TaskName
@@ -40,7 +40,9 @@ class PerturbConfig(Config):
     mix: Literal["none", "mixup", "cutmix"] = Field(
         default="none", description="mixup or cutmix of chips in pairs, with their labels"
     )
-    mix_share: float = Field(default=0.5, ge=0, le=1, description="chance of a batch to be mixed")
+    mix_share: Annotated[float, ReadWhen("mix", ("mixup", "cutmix"))] = Field(
+        default=0.5, ge=0, le=1, description="chance of a batch to be mixed"
+    )
 
 
 class FinetuneEngineConfig(EngineConfig):
@@ -68,26 +70,38 @@ class FinetuneConfig(Config):
         description="segment: a class a 10 m pixel; classify: one a chip; multilabel: any number; change: two dates;"
         " regress: a value a pixel; regress_chips: a value a chip",
     )
-    change_labels: ChangeLabels = Field(
+    change_labels: Annotated[ChangeLabels, ReadWhen("task", ("change",))] = Field(
         default="classes", description="change: where the classes of two dates differ; mask: the later date's raster"
     )
     checkpoint: Path | None = Field(default=None, description="pretrained encoder or its run; null: random weights")
     mode: Mode = Field(default="full", description="what trains beside the head: frozen, last, lora or full")
-    last_blocks: int = Field(default=2, gt=0, description="mode last: how many of the encoder's blocks train")
-    lora_rank: int = Field(default=8, gt=0, description="mode lora: rank of the low-rank matrices")
+    last_blocks: Annotated[int, ReadWhen("mode", ("last",))] = Field(
+        default=2, gt=0, description="mode last: how many of the encoder's blocks train"
+    )
+    lora_rank: Annotated[int, ReadWhen("mode", ("lora",))] = Field(
+        default=8, gt=0, description="mode lora: rank of the low-rank matrices"
+    )
     sensor: str | None = Field(default=None, description="which of the shards' sensors; null: the only one")
     bands: BandsKept = Field(
         default="all", description="train and score with these bands alone, as if there were no more"
     )
-    size: Literal["demo", "tiny", "S", "B", "L", "H", "g"] = Field(
+    size: Annotated[Literal["demo", "tiny", "S", "B", "L", "H", "g"], ReadWhen("checkpoint", (None,))] = Field(
         default="tiny", description="encoder when there is no checkpoint"
     )
-    token_m: int = Field(default=60, gt=0, description="metres a token covers when there is no checkpoint")
+    token_m: Annotated[int, ReadWhen("checkpoint", (None,))] = Field(
+        default=60, gt=0, description="metres a token covers when there is no checkpoint"
+    )
     chip_px: int | None = Field(default=None, gt=0, description="side of a chip in 10 m pixels; null: derived")
-    presence: float = Field(default=0.02, gt=0, le=1, description="multilabel: share of a raster that makes a class")
-    chip_labels: Path | None = Field(default=None, description="multilabel: JSON of class names by scene")
+    presence: Annotated[float, ReadWhen("task", ("multilabel",))] = Field(
+        default=0.02, gt=0, le=1, description="multilabel: share of a raster that makes a class"
+    )
+    chip_labels: Annotated[Path | None, ReadWhen("task", ("multilabel",))] = Field(
+        default=None, description="multilabel: JSON of class names by scene"
+    )
     loss: LossName | None = Field(default=None, description="what training minimises; null: the task's own first")
-    warm_steps: int = Field(default=600, ge=0, description="segment: steps on single pixels before the first chip")
+    warm_steps: Annotated[int, ReadWhen("task", ("segment", "regress"), also=(0,))] = Field(
+        default=600, ge=0, description="segment: steps on single pixels before the first chip"
+    )
     augment: bool = Field(default=True, description="turn and mirror chips (D4)")
     perturb: PerturbConfig = Field(default_factory=PerturbConfig)
     head: HeadKind = Field(
@@ -104,6 +118,8 @@ class FinetuneConfig(Config):
         gt=0,
         description="number of trainings with seeds of their own; null: 3 where there is little to train on",
     )
-    curve_points: int = Field(default=5, ge=0, description="validation scores during training, for the learning curve")
+    curve_points: Annotated[int, ReadWhen("task", ("segment", "classify", "change", "regress", "regress_chips"), also=(0,))] = Field(
+        default=5, ge=0, description="looks at validation ground on the way, for the curve"
+    )
     bootstrap: int = Field(default=1000, ge=0, description="draws of blocks behind the intervals")
     trainer: FinetuneTrainerConfig = Field(default_factory=FinetuneTrainerConfig)

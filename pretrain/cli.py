@@ -1,12 +1,9 @@
 """``bandloom pretrain``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from bandloom.pretrain.config import PretrainConfig
 
 
 def pretrain(
@@ -21,9 +18,11 @@ def pretrain(
     profile: Annotated[bool, typer.Option(help="Write a trace of steps 10 to 20 into RUN/profile.")] = False,
 ) -> None:
     """Pretrain an encoder by masked autoencoding; the same command resumes it."""
+    from bandloom.config import config_of_run
+    from bandloom.pretrain.config import PretrainConfig
     from bandloom.run_folder import RunFolder
 
-    resolved, folder = _resolve(config, overrides or [], out, resume)
+    resolved, folder = config_of_run(PretrainConfig, config, overrides or [], out, resume)
     if dry_run:
         from bandloom.pretrain.dry_run import dry_run as show
         from bandloom.training.ranks import Ranks
@@ -32,7 +31,9 @@ def pretrain(
         return
     from bandloom.pretrain.train import pretrain as train
 
-    raise typer.Exit(train(resolved, RunFolder(folder), from_scratch=from_scratch, profile=profile))
+    raise typer.Exit(
+        train(resolved, RunFolder(folder, goes_on=resume is not None), from_scratch=from_scratch, profile=profile)
+    )
 
 
 def embed(
@@ -46,23 +47,3 @@ def embed(
     from bandloom.pretrain.embed import embed as write
 
     logger.info("embeddings are in %s", write(checkpoint, source, out, batch_size=batch_size))
-
-
-def _resolve(
-    config: Path | None, overrides: list[str], out: Path, resume: Path | None
-) -> tuple["PretrainConfig", Path]:
-    """Return the config and the run folder, from a file or from a run."""
-    from bandloom.config import load_config
-    from bandloom.errors import ConfigError
-    from bandloom.pretrain.config import PretrainConfig
-
-    if resume is None:
-        if config is None:
-            raise ConfigError("no config is given; pass a YAML file, or --resume RUN to go on with a run.")
-        return load_config(PretrainConfig, config, overrides), out
-    # with --resume the first argument, where there is one, is an override
-    given = [] if config is None else [str(config)]
-    held = resume / "config.yaml"
-    if not held.is_file():
-        raise ConfigError(f"{resume} holds no run (no config.yaml); pass a run folder to --resume.")
-    return load_config(PretrainConfig, held, [*given, *overrides]), resume

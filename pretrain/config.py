@@ -1,11 +1,11 @@
 """The config of a pretraining run."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from bandloom.config import Config
+from bandloom.config import ANY_TIME, Config, ReadWhen
 from bandloom.model.encoder import EncoderConfig
 from bandloom.training.trainer import TrainerConfig
 
@@ -34,12 +34,18 @@ class ObjectiveConfig(Config):
     mask_ratio: float = Field(default=0.75, gt=0, lt=1, description="share of tokens hidden from the encoder (MAE)")
     mask_block: int = Field(default=1, gt=0, description="tokens are hidden in blocks of this side")
     band_dropout: float = Field(default=0.4, ge=0, le=1, description="share of samples whose encoder misses bands")
-    beta: float = Field(default=0.1, gt=0, description="where SmoothL1 turns from square to straight (OlmoEarth)")
-    target_norm: Literal["none", "group", "token"] = Field(
-        default="none", description="normalise targets by mean and deviation of their own band group or token"
+    beta: Annotated[float, ReadWhen("target", ("pixels",))] = Field(
+        default=0.1, gt=0, description="where SmoothL1 turns from square to straight (OlmoEarth)"
     )
-    latent_dim: int = Field(default=128, gt=0, description="width of the latent target")
-    temperature: float = Field(default=0.1, gt=0, description="of the latent target's choice among a chip's tokens")
+    target_norm: Annotated[Literal["none", "group", "token"], ReadWhen("target", ("pixels",))] = Field(
+        default="none", description="normalise targets by their own token"
+    )
+    latent_dim: Annotated[int, ReadWhen("target", ("latent",))] = Field(
+        default=128, gt=0, description="width of the latent target"
+    )
+    temperature: Annotated[float, ReadWhen("target", ("latent",))] = Field(
+        default=0.1, gt=0, description="of the latent target's choice among a chip's tokens"
+    )
 
 
 class ProbeConfig(Config):
@@ -68,8 +74,10 @@ class PretrainConfig(Config):
     decoder: DecoderConfig | None = Field(default=None, description="null: derived from size")
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
     trainer: TrainerConfig = Field(default_factory=TrainerConfig)
-    probe: ProbeConfig | None = Field(default=None, description="null: no probes")
-    pictures_every: int = Field(default=1000, gt=0, description="steps between reconstructions of a fixed set")
+    probe: Annotated[ProbeConfig | None, ANY_TIME] = Field(default=None, description="null: no probes")
+    pictures_every: Annotated[int, ANY_TIME] = Field(
+        default=1000, gt=0, description="steps between reconstructions of a fixed set"
+    )
 
     def encoder(self) -> EncoderConfig:
         """Return the encoder's shape."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from bandloom.console import logger
-from bandloom.errors import ShardError
+from bandloom.errors import ConfigError, ShardError
 from bandloom.markers import EXIT_DONE
 from bandloom.model.checkpoint import save_encoder
 from bandloom.model.encoder import Encoder, count_parameters
@@ -151,10 +151,28 @@ def build_model(config: PretrainConfig, shards: ShardSet) -> MaskedAutoencoder:
     return MaskedAutoencoder(encoder, config.decoder_or_default(), config.objective)
 
 
+def check_hidden(config: PretrainConfig, side_px: int) -> None:
+    """Check that a chip has tokens to hide, and some to see.
+
+    Raises:
+        ConfigError: its tokens are so few that there is nothing to learn.
+    """
+    tokens = ((config.crop_px or side_px) * 10 // config.token_m) ** 2
+    hidden = tokens - max(1, round(tokens * (1 - config.objective.mask_ratio)))
+    least = 2 if config.objective.target == "latent" else 1  # a single one has nothing to be told apart from
+    if hidden < least:
+        raise ConfigError(
+            f"a chip of {config.crop_px or side_px} pixels is {tokens} tokens of {config.token_m} m, of which {hidden}"
+            f" would be hidden, and {least} must be; use larger chips (crop_px), smaller tokens (token_m), or a higher"
+            " objective.mask_ratio."
+        )
+
+
 class _Loaders:
     def __init__(self, config: PretrainConfig, shards: ShardSet, ranks: Ranks) -> None:
         self.config, self.shards, self.ranks = config, shards, ranks
         self.indices = shards.indices(config.split)
+        check_hidden(config, shards.side_px)
         if not len(self.indices):
             raise ShardError(
                 f"{config.shards} has no sample in the split {config.split!r}; pass split=null to train on all of them."

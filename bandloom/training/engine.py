@@ -8,12 +8,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from bandloom.config import Config
+from bandloom.config import ANY_TIME, WHEN_RESUMED, Config, ReadWhen
 from bandloom.training.precision import Precision
 from bandloom.training.ranks import Ranks
 from bandloom.training.step_loss import StepLoss
@@ -22,33 +22,45 @@ from bandloom.training.step_loss import StepLoss
 class EngineConfig(Config):
     """How the weights are trained."""
 
-    kind: Literal["torch", "deepspeed"] = Field(
+    kind: Annotated[Literal["torch", "deepspeed"], ANY_TIME] = Field(
         default="torch", description="plain torch (DDP over the ranks) or DeepSpeed"
     )
-    lr: float = Field(default=1.5e-3, gt=0, description="peak learning rate")
-    min_lr_ratio: float = Field(default=0.01, ge=0, le=1, description="last learning rate over the peak")
-    warmup_steps: int = Field(default=100, ge=0, description="steps of linear warm-up before the cosine")
-    weight_decay: float = Field(default=0.05, ge=0, description="AdamW's decay, on matrices alone")
-    betas: tuple[float, float] = Field(default=(0.9, 0.95), description="AdamW's betas; 0.95 is MAE's for pretraining")
-    clip_grad_norm: float = Field(default=1.0, gt=0, description="gradients are scaled down to this norm")
-    precision: Precision = Field(
+    lr: Annotated[float, WHEN_RESUMED] = Field(default=1.5e-3, gt=0, description="peak learning rate")
+    min_lr_ratio: Annotated[float, WHEN_RESUMED] = Field(
+        default=0.01, ge=0, le=1, description="last learning rate over the peak"
+    )
+    warmup_steps: Annotated[int, WHEN_RESUMED] = Field(
+        default=100, ge=0, description="steps of linear warm-up before the cosine"
+    )
+    weight_decay: Annotated[float, WHEN_RESUMED] = Field(
+        default=0.05, ge=0, description="AdamW's decay, on matrices alone"
+    )
+    betas: Annotated[tuple[float, float], WHEN_RESUMED] = Field(
+        default=(0.9, 0.95), description="AdamW's betas; 0.95 is MAE's for pretraining"
+    )
+    clip_grad_norm: Annotated[float, WHEN_RESUMED] = Field(
+        default=1.0, gt=0, description="gradients are scaled down to this norm"
+    )
+    precision: Annotated[Precision, WHEN_RESUMED] = Field(
         default="auto", description="autocast type; auto: bf16 where the hardware has it. Weights and moments stay fp32"
     )
-    accumulate: int = Field(default=1, gt=0, description="micro batches an optimizer step")
-    activation_checkpointing: bool = Field(
+    accumulate: Annotated[int, ANY_TIME] = Field(default=1, gt=0, description="micro batches an optimizer step")
+    activation_checkpointing: Annotated[bool, ANY_TIME] = Field(
         default=False, description="compute blocks again on the way back: a third more time, far less memory"
     )
-    compile: bool = Field(default=False, description="torch.compile the model; compare the losses before you trust it")
-    layer_decay: float | None = Field(
+    compile: Annotated[bool, ANY_TIME] = Field(
+        default=False, description="torch.compile the model; compare the losses before you trust it"
+    )
+    layer_decay: Annotated[float | None, WHEN_RESUMED] = Field(
         default=None, gt=0, le=1, description="learning rate factor a block, towards the input"
     )
-    max_skipped: int = Field(
+    max_skipped: Annotated[int, WHEN_RESUMED] = Field(
         default=5, gt=0, description="steps in a row that may be skipped as not finite before the run stops"
     )
-    zero_stage: Literal[0, 1, 2, 3] = Field(
+    zero_stage: Annotated[Literal[0, 1, 2, 3], ANY_TIME, ReadWhen("kind", ("deepspeed",))] = Field(
         default=0, description="DeepSpeed's sharding: 0 for S and B, 1 for L, H and g; more only when memory is short"
     )
-    deepspeed: dict[str, Any] | Path = Field(
+    deepspeed: Annotated[dict[str, Any] | Path, ANY_TIME, ReadWhen("kind", ("deepspeed",))] = Field(
         default_factory=dict, description="merged into DeepSpeed's config: keys, or the path of a ds_config.json"
     )
 

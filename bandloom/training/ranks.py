@@ -12,8 +12,6 @@ import torch.distributed as dist
 
 from bandloom.errors import ConfigError
 
-# how many processes Slurm's srun, Open MPI and MPICH started beside this one
-TOGETHER = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 _LEFT: list[Any] = []  # groups that were left, kept until the process ends
 
 
@@ -40,13 +38,6 @@ class Ranks:
             missing = ", ".join(name for name in names if name not in given)
             has = "WORLD_SIZE" if "WORLD_SIZE" in given else "RANK"
             raise ConfigError(f"{has} is set but {missing} is not; the launcher must set all of {', '.join(names)}.")
-        started = next((name for name in TOGETHER if _number(name, 1) > 1), None)
-        if not given and started:
-            raise ConfigError(
-                f"{started} says that {os.environ[started]} processes were started together, but RANK and WORLD_SIZE"
-                " are not set, so that each would train alone into one folder; start them with `bandloom slurm"
-                " submit` or torchrun, or pass -n 1."
-            )
         if not given:
             _refuse_unnamed_tasks()
         rank, local, world = _number("RANK", 0), _number("LOCAL_RANK", 0), _number("WORLD_SIZE", 1)

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import nn
 
-from bandloom.config import Config
+from bandloom.config import ANY_TIME, WHEN_RESUMED, Config
 from bandloom.console import console, logger, progress_bar
 from bandloom.errors import TrainingError
 from bandloom.markers import EXIT_DONE, EXIT_STOPPED
@@ -32,17 +32,23 @@ from bandloom.training.throughput import Throughput
 class TrainerConfig(Config):
     """How long, how much and how often."""
 
-    steps: int = Field(default=2000, gt=0, description="optimizer steps")
-    batch_size: int = Field(
+    steps: Annotated[int, WHEN_RESUMED] = Field(default=2000, gt=0, description="optimizer steps")
+    batch_size: Annotated[int, WHEN_RESUMED] = Field(
         default=32, gt=0, description="samples a step over all ranks; a multiple of ranks x accumulate"
     )
     seed: int = Field(default=0, ge=0, description="of the weights, the order, the masks and the augmentation")
-    workers: int = Field(default=2, ge=0, description="loader workers a rank")
-    log_every: int = Field(default=20, gt=0, description="steps between lines of metrics.jsonl")
-    snapshot_every: int = Field(default=500, gt=0, description="steps between snapshots; the last step always has one")
-    keep_last: int = Field(default=2, gt=0, description="snapshots kept")
-    keep_every: int | None = Field(default=None, gt=0, description="snapshots of these multiples are kept for good")
-    wandb: str | None = Field(default=None, description="project at Weights & Biases to report to; null: none")
+    workers: Annotated[int, ANY_TIME] = Field(default=2, ge=0, description="loader workers a rank")
+    log_every: Annotated[int, ANY_TIME] = Field(default=20, gt=0, description="steps between lines of metrics.jsonl")
+    snapshot_every: Annotated[int, ANY_TIME] = Field(
+        default=500, gt=0, description="steps between snapshots; the last step always has one"
+    )
+    keep_last: Annotated[int, ANY_TIME] = Field(default=2, gt=0, description="snapshots kept")
+    keep_every: Annotated[int | None, ANY_TIME] = Field(
+        default=None, gt=0, description="snapshots of these multiples are kept for good"
+    )
+    wandb: Annotated[str | None, ANY_TIME] = Field(
+        default=None, description="project at Weights & Biases to report to; null: none"
+    )
     engine: EngineConfig = Field(default_factory=EngineConfig)
 
 
@@ -100,6 +106,7 @@ class Trainer:
         """
         self._claim()
         try:
+            self._say_short()
             if self.config.wandb and self.ranks.rank == 0:
                 self.run.report_to(self.config.wandb)
             self._loader_state = self._resume()
@@ -137,6 +144,18 @@ class Trainer:
             self.markers.claim()
         self.ranks.barrier()
         self.markers.listen()
+
+    def _say_short(self) -> None:
+        """Say where a run ends before its warm-up does."""
+        warmup, steps = self.config.engine.warmup_steps, self.config.steps
+        if warmup > steps and self.ranks.rank == 0:
+            logger.warning(
+                "the warm-up of %d steps is longer than the run of %d, whose learning rate reaches %.0f %% of its peak;"
+                " lower trainer.engine.warmup_steps",
+                warmup,
+                steps,
+                100 * steps / warmup,
+            )
 
     def _resume(self) -> LoaderState:
         latest = self.snapshots.latest()
@@ -225,7 +244,8 @@ class Trainer:
         if self._skipped_in_a_row >= self.config.engine.max_skipped:
             raise TrainingError(
                 f"{self._skipped_in_a_row} steps in a row were not finite, the last with the samples {keys}; look at"
-                " these samples, or lower trainer.engine.lr."
+                f" these samples, or go on with a lower rate: --resume {self.run.path}"
+                f" trainer.engine.lr={self.config.engine.lr / 10:g}."
             )
 
     def _log(self, report: StepReport) -> None:

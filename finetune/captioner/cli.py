@@ -12,19 +12,26 @@ app = typer.Typer(
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="YAML config; `shards` and `language.model` it must have.")],
+    config: Annotated[
+        Path | None, typer.Argument(help="YAML config; `shards` and `language.model` it must have. Not with --resume.")
+    ] = None,
     overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, each wins over the file.")] = None,
     out: Annotated[Path, typer.Option(help="Run folder; an unfinished run in it goes on.")] = Path("runs/caption"),
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="A run folder: go on with its config; learning rate, steps and the like may change."),
+    ] = None,
     from_scratch: Annotated[bool, typer.Option(help="Throw away what the run folder holds.")] = False,
 ) -> None:
     """Show a language model images, with captions and questions to learn from."""
-    from bandloom.config import load_config
+    from bandloom.config import config_of_run
     from bandloom.finetune.captioner.config import CaptionerConfig
     from bandloom.finetune.captioner.train import train_captioner
     from bandloom.run_folder import RunFolder
 
-    resolved = load_config(CaptionerConfig, config, overrides or [])
-    raise typer.Exit(train_captioner(resolved, RunFolder(out), from_scratch=from_scratch))
+    resolved, folder = config_of_run(CaptionerConfig, config, overrides or [], out, resume)
+    run = RunFolder(folder, goes_on=resume is not None)
+    raise typer.Exit(train_captioner(resolved, run, from_scratch=from_scratch))
 
 
 @app.command()

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from bandloom.config import Config
+from bandloom.config import SET, Config, ReadWhen
 from bandloom.finetune.data.split_config import SplitConfig
 from bandloom.finetune.text.captions.captions import CaptionConfig
 from bandloom.training.engine import EngineConfig
@@ -35,14 +35,18 @@ class LanguageConfig(Config):
     mode: Literal["frozen", "lora", "full"] = Field(
         default="frozen", description="what of it trains beside the projector; LLaVA's first stage is frozen"
     )
-    lora_rank: int = Field(default=16, gt=0, description="mode lora: rank of the low-rank matrices")
-    lora_scale: float = Field(default=32.0, gt=0, description="mode lora: how much it counts, over the rank")
-    lora_modules: list[str] = Field(
+    lora_rank: Annotated[int, ReadWhen("mode", ("lora",))] = Field(
+        default=16, gt=0, description="mode lora: rank of the low-rank matrices"
+    )
+    lora_scale: Annotated[float, ReadWhen("mode", ("lora",))] = Field(
+        default=32.0, gt=0, description="mode lora: how much it counts, over the rank"
+    )
+    lora_modules: Annotated[list[str], ReadWhen("mode", ("lora",))] = Field(
         default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
         min_length=1,
         description="mode lora: names of linear maps; Llama's, Mistral's and Qwen's by default",
     )
-    dtype: Literal["float32", "bfloat16"] = Field(
+    dtype: Annotated[Literal["float32", "bfloat16"], ReadWhen("mode", ("frozen", "lora"))] = Field(
         default="float32", description="of the weights that do not train; bfloat16 halves a 7B model's 28 GB"
     )
     gradient_checkpointing: bool = Field(
@@ -56,10 +60,12 @@ class CaptionerConfig(Config):
     shards: Path = Field(description="folder of shards")
     checkpoint: Path | None = Field(default=None, description="pretrained encoder or its run; null: random weights")
     sensor: str | None = Field(default=None, description="which of the shards' sensors; null: the only one")
-    size: Literal["demo", "tiny", "S", "B", "L", "H", "g"] = Field(
+    size: Annotated[Literal["demo", "tiny", "S", "B", "L", "H", "g"], ReadWhen("checkpoint", (None,))] = Field(
         default="tiny", description="encoder when there is no checkpoint"
     )
-    token_m: int = Field(default=60, gt=0, description="metres a token covers when there is no checkpoint")
+    token_m: Annotated[int, ReadWhen("checkpoint", (None,))] = Field(
+        default=60, gt=0, description="metres a token covers when there is no checkpoint"
+    )
     image_tokens: int = Field(
         default=64, gt=0, description="most image tokens that the language model reads: a square grid of mean tokens"
     )
@@ -68,8 +74,12 @@ class CaptionerConfig(Config):
     questions: Path | None = Field(
         default=None, description="JSON lines with image, question and answer (and type), as RSVQA's; null: none"
     )
-    prompt: str = Field(default="Describe the image:", min_length=1, description="what stands before a caption")
-    question_prompt: str = Field(default="Question: {} Answer:", description="with {}; what stands before an answer")
+    prompt: Annotated[str, ReadWhen("captions", (SET,))] = Field(
+        default="Describe the image:", min_length=1, description="what stands before a caption"
+    )
+    question_prompt: Annotated[str, ReadWhen("questions", (SET,))] = Field(
+        default="Question: {} Answer:", description="with {}; what stands before an answer"
+    )
     most_tokens: int = Field(default=128, gt=0, description="of a prompt and of an answer; the rest is cut and counted")
     augment: bool = Field(
         default=False, description="turn and mirror images (D4); directions leave the captions, and questions with them"

@@ -1,8 +1,10 @@
 """The config of a split: which ground trains, validates and tests."""
 
+from typing import Annotated
+
 from pydantic import Field
 
-from bandloom.config import Config
+from bandloom.config import Config, ReadWhen
 from bandloom.finetune.data.splits import SplitKind
 
 
@@ -10,7 +12,9 @@ class SplitConfig(Config):
     """Which ground trains, validates and tests."""
 
     kind: SplitKind = Field(default="block", description="block by default; random leaks and is warned of")
-    block_m: int | None = Field(default=None, gt=0, description="side of a block; null: the largest that serves")
+    block_m: Annotated[int | None, ReadWhen("kind", ("block",))] = Field(
+        default=None, gt=0, description="side of a block; null: the largest that serves"
+    )
     buffer_m: int = Field(default=60, ge=0, description="ground dropped between blocks of different roles")
     val: float = Field(default=0.15, gt=0, lt=1, description="share for validation")
     test: float = Field(default=0.25, gt=0, lt=1, description="share for the test, which is scored once, at the end")

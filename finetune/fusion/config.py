@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import Field
 
-from bandloom.config import Config
+from bandloom.config import Config, ReadWhen
 from bandloom.finetune.data.split_config import SplitConfig
 
 Fusion = Literal["concatenate", "film", "cross_attention"]
@@ -26,10 +26,12 @@ class ImageConfig(Config):
     mode: Literal["frozen", "full"] = Field(
         default="frozen", description="frozen: features are computed once; full: the network trains in every fit"
     )
-    size: Literal["demo", "tiny", "S", "B", "L", "H", "g"] = Field(
-        default="tiny", description="encoder when there is no checkpoint"
+    size: Annotated[
+        Literal["demo", "tiny", "S", "B", "L", "H", "g"], ReadWhen("checkpoint", (None,)), ReadWhen("network", ("vit",))
+    ] = Field(default="tiny", description="encoder when there is no checkpoint")
+    token_m: Annotated[int, ReadWhen("checkpoint", (None,)), ReadWhen("network", ("vit",))] = Field(
+        default=60, gt=0, description="metres a token covers when there is no checkpoint"
     )
-    token_m: int = Field(default=60, gt=0, description="metres a token covers when there is no checkpoint")
 
 
 class ContextConfig(Config):
@@ -38,7 +40,9 @@ class ContextConfig(Config):
     source: Literal["csv", "sidecar", "metadata"] = Field(
         description="csv: columns key and context; sidecar: FOLDER/KEY.txt, or the scene's; metadata: when and where"
     )
-    path: Path | None = Field(default=None, description="the CSV, or the folder of text files")
+    path: Annotated[Path | None, ReadWhen("source", ("csv", "sidecar"))] = Field(
+        default=None, description="the CSV, or the folder of text files"
+    )
     words: str | None = Field(
         default=None, description="label set with synonyms for the check of leaks; null: the one of the shards' name"
     )

@@ -7,19 +7,25 @@ import typer
 
 
 def align(
-    config: Annotated[Path, typer.Argument(help="YAML config; `shards` is the one key it must have.")],
+    config: Annotated[
+        Path | None, typer.Argument(help="YAML config; `shards` is the one key it must have. Not with --resume.")
+    ] = None,
     overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, each wins over the file.")] = None,
     out: Annotated[Path, typer.Option(help="Run folder; an unfinished run in it goes on.")] = Path("runs/align"),
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="A run folder: go on with its config; learning rate, steps and the like may change."),
+    ] = None,
     from_scratch: Annotated[bool, typer.Option(help="Throw away what the run folder holds.")] = False,
 ) -> None:
     """Align an encoder with words, and say what it knows of them."""
-    from bandloom.config import load_config
+    from bandloom.config import config_of_run
     from bandloom.finetune.text.config import AlignConfig
     from bandloom.finetune.text.train import align as train
     from bandloom.run_folder import RunFolder
 
-    resolved = load_config(AlignConfig, config, overrides or [])
-    raise typer.Exit(train(resolved, RunFolder(out), from_scratch=from_scratch))
+    resolved, folder = config_of_run(AlignConfig, config, overrides or [], out, resume)
+    raise typer.Exit(train(resolved, RunFolder(folder, goes_on=resume is not None), from_scratch=from_scratch))
 
 
 Run = Annotated[Path, typer.Argument(help="A run of `bandloom align`, or its checkpoint folder.")]

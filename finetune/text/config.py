@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from bandloom.config import Config
+from bandloom.config import Config, ReadWhen
 from bandloom.finetune.data.split_config import SplitConfig
 from bandloom.finetune.text.captions.captions import CaptionConfig
 from bandloom.training.engine import EngineConfig
@@ -43,14 +43,18 @@ class TextConfig(Config):
     projection: Literal["linear", "mlp"] = Field(
         default="linear", description="from the text's space to the image's; linear keeps more of unseen words"
     )
-    noise: float = Field(
+    noise: Annotated[float, ReadWhen("mode", ("frozen",))] = Field(
         default=0.5,
         ge=0,
         description="length of what is drawn and added to a caption's vector of length 1 while"
         " training, so that words near by are learnt too; not where the text model trains",
     )
-    width: int = Field(default=128, gt=0, description="scratch: width of its tokens, a multiple of 32")
-    depth: int = Field(default=2, gt=0, description="scratch: number of its layers")
+    width: Annotated[int, ReadWhen("model", (SCRATCH,))] = Field(
+        default=128, gt=0, description="scratch: width of its tokens, a multiple of 32"
+    )
+    depth: Annotated[int, ReadWhen("model", (SCRATCH,))] = Field(
+        default=2, gt=0, description="scratch: number of its layers"
+    )
 
 
 class AlignConfig(Config):
@@ -61,15 +65,19 @@ class AlignConfig(Config):
     mode: Literal["frozen", "lora", "full"] = Field(
         default="frozen", description="what of the encoder trains; lora and full want engine.lr a tenth"
     )
-    lora_rank: int = Field(default=8, gt=0, description="mode lora: rank of the low-rank matrices")
+    lora_rank: Annotated[int, ReadWhen("mode", ("lora",))] = Field(
+        default=8, gt=0, description="mode lora: rank of the low-rank matrices"
+    )
     image: Literal["joined", "tokens"] = Field(
         default="joined", description="an image's vector: its mean token beside its mean native samples, or alone"
     )
     sensor: str | None = Field(default=None, description="which of the shards' sensors; null: the only one")
-    size: Literal["demo", "tiny", "S", "B", "L", "H", "g"] = Field(
+    size: Annotated[Literal["demo", "tiny", "S", "B", "L", "H", "g"], ReadWhen("checkpoint", (None,))] = Field(
         default="tiny", description="encoder when there is no checkpoint"
     )
-    token_m: int = Field(default=60, gt=0, description="metres a token covers when there is no checkpoint")
+    token_m: Annotated[int, ReadWhen("checkpoint", (None,))] = Field(
+        default=60, gt=0, description="metres a token covers when there is no checkpoint"
+    )
     captions: CaptionConfig = Field(default_factory=CaptionConfig)
     text: TextConfig = Field(default_factory=TextConfig)
     loss: Literal["infonce", "sigmoid"] = Field(

@@ -1,11 +1,11 @@
 """Configs say which key is wrong, where, and what was meant."""
 
-from typing import Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pytest
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 
-from bandloom.config import Config, load_config
+from bandloom.config import Config, ReadWhen, load_config
 from bandloom.errors import ConfigError
 
 
@@ -62,6 +62,11 @@ def test_the_resolved_config_reads_back_as_itself(tmp_path) -> None:
 
 def every_config() -> list[type[Config]]:
     """Return all config classes of the product."""
+    import bandloom.finetune.captioner.config
+    import bandloom.finetune.config
+    import bandloom.finetune.fusion.config
+    import bandloom.finetune.text.config
+    import bandloom.pretrain.config
     import bandloom.slurm.profile  # noqa: F401
 
     kinds, found = [Config], []
@@ -120,3 +125,66 @@ def test_a_readers_first_config_keeps_the_stages_own_defaults(tmp_path) -> None:
     assert (config.trainer.steps, config.trainer.batch_size) == (200, 16)
     assert (config.trainer.engine.lr, config.trainer.engine.betas) == (1e-3, (0.9, 0.999))
     assert load_config(FinetuneConfig, path, ["trainer.engine.lr=0.1"]).trainer.engine.warmup_steps == 50
+
+
+MARKED = [
+    (kind, name, mark)
+    for kind in every_config()
+    for name, field in kind.model_fields.items()
+    for mark in field.metadata
+    if isinstance(mark, ReadWhen)
+]
+OTHER = {int: 3, float: 0.123, str: "other", bool: True}  # of each type, a value that is no default
+
+
+def other_value(kind: type[Config], name: str) -> Any:
+    """Return a value of a field that is not its default."""
+    field = kind.model_fields[name]
+    default = field.get_default(call_default_factory=True)  # type: ignore[call-arg]
+    options = [each for inner in (field.annotation, *get_args(field.annotation)) for each in get_args(inner)]
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    for value in (*choices, *options, *OTHER.values(), {"steps_per_print": 1}, ["other"]):
+        if value != default and not isinstance(value, type) and fits(kind, name, value):
+            return value
+    raise AssertionError(f"no value for {kind.__name__}.{name}")
+
+
+def fits(kind: type[Config], name: str, value: Any) -> bool:
+    """Tell whether a field alone takes a value."""
+    field = kind.model_fields[name]
+    try:
+        TypeAdapter(Annotated[field.annotation, field]).validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("kind", "name", "mark"), MARKED, ids=[f"{kind.__name__}.{name}" for kind, name, _ in MARKED])
+def test_a_key_of_another_choice_is_refused_and_of_its_own_choice_taken(kind, name, mark):
+    needed = {key: some_value(f.annotation) for key, f in kind.model_fields.items() if f.is_required()}
+    value = other_value(kind, name)
+    others = [each for each in [None, *candidates(kind, mark.key)] if fits(kind, mark.key, each)]
+    for other in others:
+        given = needed | {name: value, mark.key: other}
+        if mark.reads(other):
+            continue
+        with pytest.raises(ValidationError, match=f"{name} is .* nothing reads where"):
+            kind.model_validate(given)
+        kind.model_validate(given, context={"held": True})  # a run that has it goes on
+    assert not all(mark.reads(other) for other in others)
+
+
+def candidates(kind: type[Config], key: str) -> list[Any]:
+    """Return values of a field: all of a choice, one of a list or path."""
+    annotation = kind.model_fields[key].annotation
+    return [*get_args(annotation), "somewhere", ["labels"], {"sources": ["labels"]}]
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), "inf"])
+@pytest.mark.parametrize("kind", every_config(), ids=lambda kind: kind.__name__)
+def test_no_number_of_a_config_is_infinite_or_none(kind, value):
+    for name, field in kind.model_fields.items():
+        if field.annotation is float:
+            needed = {key: some_value(f.annotation) for key, f in kind.model_fields.items() if f.is_required()}
+            with pytest.raises(ValidationError, match="finite"):
+                kind.model_validate(needed | {name: value})

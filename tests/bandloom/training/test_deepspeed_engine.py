@@ -38,7 +38,7 @@ def test_a_users_file_is_merged(tmp_path: Path):
         '{"zero_optimization": {"stage": "auto", "overlap_comm": true, "reduce_bucket_size": 5e8}'
         ', "gradient_clipping": 0.5, "bf16": {"enabled": "auto"}, "wall_clock_breakdown": true}'
     )
-    merged = deepspeed_config(EngineConfig(**SETTINGS, zero_stage=1, deepspeed=file))
+    merged = deepspeed_config(EngineConfig(**deepspeed(1, deepspeed=file)))
     assert merged["zero_optimization"] == {"stage": 1, "overlap_comm": True, "reduce_bucket_size": 5e8}
     assert merged["wall_clock_breakdown"] is True
     assert merged["gradient_clipping"] == 0.5
@@ -57,17 +57,77 @@ def test_a_users_file_is_merged(tmp_path: Path):
         ({"scheduler": {"type": "WarmupLR"}}, "warmup_steps"),
         ({"train_batch_size": 8}, "trainer.batch_size"),
         ({"zero_optimization": {"offload_optimizer": {"device": "cpu"}}}, "take it out"),
+        ({"zero_optimization": {"cpu_offload": True}}, "take it out"),
+        ({"zero_optimization": True}, "zero_optimization.stage to 1"),
+        ({"zero_optimization": "3"}, "expected a section"),
+        ({"zero_optimization": {"zero_quantized_gradients": True}}, "rounds what travels"),
+        ({"communication_data_type": "bf16"}, "the type they are computed in"),
+        ({"data_types": {"grad_accum_dtype": "bf16"}}, "add up in fp32"),
+        ({"progressive_layer_drop": {"enabled": True, "theta": 0.5}}, "drop_path"),
+        ({"amp": {"enabled": True, "opt_level": "O1"}}, "precision: bf16"),
+        ({"gradient_predivide_factor": 2.0}, "averaged over the ranks"),
+        ({"a_key_of_next_year": 1}, "not known here"),
     ],
 )
 def test_what_contradicts_is_refused_with_the_place_to_set_it(given: dict[str, Any], said: str):
     with pytest.raises(ConfigError, match=said):
-        deepspeed_config(EngineConfig(**SETTINGS, deepspeed=given))
+        deepspeed_config(EngineConfig(**deepspeed(0, deepspeed=given)))
+
+
+HUGGING_FACE = """{
+    "fp16": {"enabled": "auto", "loss_scale": 0, "loss_scale_window": 1000, "initial_scale_power": 16, "hysteresis": 2},
+    "bf16": {"enabled": "auto"},
+    "optimizer": {"type": "AdamW", "params": {"lr": "auto", "betas": "auto", "eps": "auto", "weight_decay": "auto"}},
+    "scheduler": {"type": "WarmupLR", "params": {"warmup_min_lr": "auto", "warmup_max_lr": "auto"}},
+    "zero_optimization": {"stage": 2, "offload_optimizer": {"device": "none", "pin_memory": true},
+        "allgather_partitions": true, "allgather_bucket_size": 2e8, "overlap_comm": true, "reduce_scatter": true,
+        "reduce_bucket_size": "auto", "contiguous_gradients": true},
+    "gradient_accumulation_steps": "auto", "gradient_clipping": "auto", "steps_per_print": 2000,
+    "train_batch_size": "auto", "train_micro_batch_size_per_gpu": "auto", "wall_clock_breakdown": false
+}"""
+
+
+def test_the_file_of_hugging_faces_documentation_is_read_as_its_authors_mean_it(tmp_path: Path):
+    (tmp_path / "ds.json").write_text(HUGGING_FACE)
+    merged = deepspeed_config(EngineConfig(**deepspeed(2, deepspeed=tmp_path / "ds.json")))
+    assert merged["zero_optimization"] == {
+        "stage": 2,
+        "allgather_partitions": True,
+        "allgather_bucket_size": 2e8,
+        "overlap_comm": True,
+        "reduce_scatter": True,
+        "contiguous_gradients": True,
+    }
+    assert merged["steps_per_print"] is None
+    assert not {"fp16", "bf16", "optimizer", "scheduler", "train_batch_size"} & merged.keys()
+
+
+@pytest.mark.parametrize(
+    "off",
+    [
+        {"fp16": {"enabled": False, "loss_scale": 0}},
+        {"fp16": {"enabled": "auto", "loss_scale": 0}},
+        {"amp": {"enabled": False}},
+        {"zero_optimization": {"offload_optimizer": None, "offload_param": {"device": "none"}}},
+        {"zero_optimization": {"offload_optimizer": {"device": None}, "cpu_offload": False}},
+        {"zero_optimization": False},
+        {"zero_optimization": None},
+        {"optimizer": None},
+        {"sparse_gradients": False, "prescale_gradients": False, "curriculum_learning": {"enabled": False}},
+        {"steps_per_print": 2000},
+        {"//": "a comment", "_comment": "another"},
+    ],
+)
+def test_what_is_off_says_nothing(off: dict[str, Any]):
+    assert deepspeed_config(EngineConfig(**deepspeed(0, deepspeed=off))) == deepspeed_config(
+        EngineConfig(**deepspeed(0))
+    )
 
 
 def test_a_file_that_is_no_json_is_refused(tmp_path: Path):
     (tmp_path / "ds.json").write_text("{")
     with pytest.raises(ConfigError, match="cannot be read as JSON"):
-        deepspeed_config(EngineConfig(**SETTINGS, deepspeed=tmp_path / "ds.json"))
+        deepspeed_config(EngineConfig(**deepspeed(0, deepspeed=tmp_path / "ds.json")))
 
 
 # ---- the build
