@@ -1,11 +1,11 @@
-"""The config of a pretraining run."""
+"""The config of a pretraining run: encoder and decoder, what is hidden and paid for, and the probes on the way."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from bandloom.config import ANY_TIME, Config, ReadWhen
+from bandloom.config import ANY_TIME, SET, Config, ReadWhen
 from bandloom.model.encoder import EncoderConfig
 from bandloom.training.trainer import TrainerConfig
 
@@ -38,7 +38,7 @@ class ObjectiveConfig(Config):
         default=0.1, gt=0, description="where SmoothL1 turns from square to straight (OlmoEarth)"
     )
     target_norm: Annotated[Literal["none", "group", "token"], ReadWhen("target", ("pixels",))] = Field(
-        default="none", description="normalise targets by their own token"
+        default="none", description="normalise targets by mean and deviation of their own band group or token"
     )
     latent_dim: Annotated[int, ReadWhen("target", ("latent",))] = Field(
         default=128, gt=0, description="width of the latent target"
@@ -63,9 +63,16 @@ class PretrainConfig(Config):
 
     shards: Path = Field(description="folder of shards that `bandloom shards build` or `synth` wrote")
     size: Literal["demo", "tiny", "S", "B", "L", "H", "g"] = Field(
-        default="tiny", description="model size: it decides width, depth and heads"
+        default="tiny", description="width, depth and heads of the encoder, and of the decoder where it is null"
     )
     token_m: int = Field(default=60, gt=0, description="metres of ground a token covers, a multiple of 60")
+    checkpoint: Path | None = Field(
+        default=None,
+        description="weights to start from: a pretraining run, decoder included, or an encoder; null: random weights",
+    )
+    keep_optimizer: Annotated[bool, ReadWhen("checkpoint", (SET,))] = Field(
+        default=False, description="go on with the moments of the run that the weights are from"
+    )
     drop_path: float = Field(default=0.0, ge=0, lt=1, description="stochastic depth")
     crop_px: int | None = Field(
         default=None, gt=0, description="side of the crop of a sample in 10 m pixels; null: all of it"

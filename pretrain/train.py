@@ -10,7 +10,7 @@ from bandloom.console import logger
 from bandloom.errors import ConfigError, ShardError
 from bandloom.markers import EXIT_DONE
 from bandloom.model.checkpoint import save_encoder
-from bandloom.model.encoder import Encoder, count_parameters
+from bandloom.model.encoder import count_parameters
 from bandloom.model.statistics import Statistics
 from bandloom.pretrain.config import PretrainConfig, ProbeConfig
 from bandloom.pretrain.cost import cost_of
@@ -18,6 +18,7 @@ from bandloom.pretrain.feature_scores import FeatureScores, say
 from bandloom.pretrain.loss import MaskedLoss
 from bandloom.pretrain.mae import MaskedAutoencoder
 from bandloom.pretrain.pictures import save_reconstructions
+from bandloom.pretrain.start import random_model, start_of
 from bandloom.pulse import spoken
 from bandloom.run_folder import RunFolder, commit
 from bandloom.shards.read.loader import Loader, LoaderState
@@ -52,7 +53,8 @@ def pretrain(config: PretrainConfig, run: RunFolder, *, from_scratch: bool = Fal
 def _train(config: PretrainConfig, attempt: Attempt, *, profile: bool) -> int:
     run, ranks = attempt.run, attempt.ranks
     shards = ShardSet(config.shards)
-    model = build_model(config, shards)
+    start = start_of(config, shards)
+    model = start.model
     if ranks.rank == 0:
         inside, whole = count_parameters(model.encoder), count_parameters(model)
         logger.info(
@@ -60,6 +62,8 @@ def _train(config: PretrainConfig, attempt: Attempt, *, profile: bool) -> int:
         )
     depth = model.encoder.config.depth
     engine = make_engine(model, config.trainer.engine, ranks, config.trainer.steps, depth)
+    if start.state is not None:
+        engine.load_state(start.state)
     loaders = _Loaders(config, shards, ranks)
     saver = _Saver(config, shards)
     hooks: list[tuple[int, Callable[[int], float | None]]] = [
@@ -106,7 +110,8 @@ class _Probes:
         self.engine, self.run = engine, run
         self.scores = None
         if engine.ranks.rank == 0:
-            untrained = build_model(config, shards).encoder.to(engine.ranks.device)
+            statistics = Statistics.from_mapping(shards.statistics)
+            untrained = random_model(config, statistics).encoder.to(engine.ranks.device)
             self.scores = FeatureScores(probe, untrained)
 
     def __call__(self, step: int) -> float | None:
@@ -142,13 +147,6 @@ class _Saver:
 def _flops_per_sample(config: PretrainConfig, shards: ShardSet) -> float:
     sensor = max(shards.sensors.values(), key=lambda sensor: len(sensor.slots))
     return cost_of(config, sensor, shards.side_px).train_flops
-
-
-def build_model(config: PretrainConfig, shards: ShardSet) -> MaskedAutoencoder:
-    """Return the autoencoder with weights drawn from the config's seed, the same on all ranks."""
-    torch.manual_seed(config.trainer.seed)
-    encoder = Encoder(config.encoder(), Statistics.from_mapping(shards.statistics))
-    return MaskedAutoencoder(encoder, config.decoder_or_default(), config.objective)
 
 
 def check_hidden(config: PretrainConfig, side_px: int) -> None:

@@ -10,7 +10,8 @@ from bandloom.errors import ConfigError
 from bandloom.label_set import IGNORE_INDEX
 from bandloom.pretrain.config import PretrainConfig, ProbeConfig
 from bandloom.pretrain.feature_scores import FeatureScores, read_labelled_tokens, token_features
-from bandloom.pretrain.train import build_model, pretrain
+from bandloom.pretrain.start import start_of
+from bandloom.pretrain.train import pretrain
 from bandloom.probes import nearest_neighbours
 from bandloom.run_folder import RunFolder
 from bandloom.shards.read.shard_set import ShardSet
@@ -33,7 +34,7 @@ def config_of(shards: Path, **changes: object) -> PretrainConfig:
 
 def test_features_of_fewer_bands_are_those_of_absent_bands(shards: Path):
     config = config_of(shards)
-    encoder = build_model(config, ShardSet(shards)).encoder
+    encoder = start_of(config, ShardSet(shards)).model.encoder
     tokens = read_labelled_tokens(ShardSet(shards), splits_of(shards)["train_split"], 400, 60)
     absent = {gsd: group.copy() for gsd, group in tokens.groups.items()}
     for group in tokens.sensor.groups:
@@ -48,7 +49,7 @@ def test_features_of_fewer_bands_are_those_of_absent_bands(shards: Path):
 
 def test_the_floors_are_those_of_scikit_learn(shards: Path):
     config, probe = config_of(shards), ProbeConfig.model_validate({"shards": shards, "tokens": 800} | splits_of(shards))
-    encoder = build_model(config, ShardSet(shards)).encoder
+    encoder = start_of(config, ShardSet(shards)).model.encoder
     scores = FeatureScores(probe, encoder)
     train, test = (each.classes[each.classes != IGNORE_INDEX] for each in (scores.train, scores.test))
     dummy = DummyClassifier().fit(np.zeros((len(train), 1)), train)

@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from bandloom.cli import main
-from bandloom.config import config_of_run
-from bandloom.errors import ConfigError, RunFolderError
+from bandloom.config import config_of_run, load_config
+from bandloom.errors import CheckpointError, ConfigError, RunFolderError
 from bandloom.model.checkpoint import load_encoder
 from bandloom.pretrain.config import PretrainConfig
+from bandloom.pretrain.start import ALONE, start_of
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.training.snapshots import Snapshots
 from tests.bandloom.tiny_training import Ranked
 from tests.pretrain.pretraining_process import pretrain
 
@@ -148,6 +152,33 @@ def test_a_run_that_has_ended_goes_on_to_more_steps(shards: Path, tmp_path: Path
     noted = [json.loads(line) for line in (run / "changes.jsonl").read_text().splitlines()]
     assert {(line["key"], line["step"]) for line in noted} == {(each.partition("=")[0], 2) for each in changes}
     assert (run / "DONE").exists()
+
+
+def test_pretraining_starts_from_a_run_with_its_decoder_and_moments_or_from_an_encoder(shards: Path, tmp_path: Path):
+    before, config = tmp_path / "before", tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(config_of(shards, steps=2)))
+    assert bandloom("pretrain", str(config), "--out", str(before)) == 0
+    shard_set = ShardSet(shards)
+    started = start_of(load_config(PretrainConfig, config, [f"checkpoint={before}", "keep_optimizer=true"]), shard_set)
+    held = Snapshots(before / "snapshots", ALONE).latest()
+    assert held
+    state = held.load()
+    for name, value in started.model.state_dict().items():
+        assert torch.equal(value, state[f"model.{name}"])
+    assert started.state
+    assert started.state.keys() == state.keys()
+    encoder = start_of(load_config(PretrainConfig, config, [f"checkpoint={before / 'checkpoint'}"]), shard_set).model
+    assert torch.equal(encoder.encoder.norm.weight, started.model.encoder.norm.weight)
+    assert not torch.equal(encoder.decoder_pred.weight, started.model.decoder_pred.weight)
+    after = ("--out", str(tmp_path / "after"))
+    assert bandloom("pretrain", str(config), f"checkpoint={before}", "keep_optimizer=true", *after) == 0
+    for wrong, said in (
+        ([f"checkpoint={before / 'checkpoint'}", "keep_optimizer=true"], "no optimiser's state"),
+        ([f"checkpoint={before}", "size=tiny"], "embed_dim=128"),
+        ([f"checkpoint={before}", "decoder.depth=1"], "another decoder"),
+    ):
+        with pytest.raises(CheckpointError, match=said):
+            start_of(load_config(PretrainConfig, config, wrong), shard_set)
 
 
 @pytest.mark.drill
