@@ -9,6 +9,7 @@ import torch
 from bandloom.band_subsets import BAND_SUBSETS, take_slots
 from bandloom.console import logger
 from bandloom.errors import ConfigError
+from bandloom.evenly import evenly
 from bandloom.label_set import IGNORE_INDEX, majority_classes
 from bandloom.model.encoder import Encoder
 from bandloom.pretrain.config import ProbeConfig
@@ -94,7 +95,7 @@ def read_labelled_tokens(shards: ShardSet, split: str, tokens: int, token_m: int
     side = shards.side_px * 10 // token_m
     by_chip = shards.entries[indices[0]].class_index is not None
     wanted = tokens if by_chip else max(1, tokens // side**2)
-    some = indices[np.linspace(0, len(indices) - 1, min(wanted, len(indices))).astype(int)]
+    some = indices[evenly(len(indices), wanted)]
     samples = [sample for sample in map(shards.read, some) if sample.sensor == sensor]
     classes = []
     for sample in samples:

@@ -76,11 +76,8 @@ def _encoder(config: PretrainConfig, shards: ShardSet, folder: Path) -> Encoder:
         raise CheckpointError(f"{folder} is a public encoder, which is not pretrained here; pass one of bandloom's.")
     held, wanted = encoder.config, config.encoder().with_changes(drop_path=encoder.config.drop_path)
     if held != wanted:
-        differing = [
-            f"{key}={getattr(held, key)}"
-            for key in type(held).model_fields
-            if getattr(held, key) != getattr(wanted, key)
-        ]
+        told, own = held.model_dump(), wanted.model_dump()
+        differing = [f"{key}={value}" for key, value in told.items() if value != own[key]]
         raise CheckpointError(
             f"the encoder of {folder} has {', '.join(differing)}, unlike size={config.size} and"
             f" token_m={config.token_m}; set these to the checkpoint's."
@@ -90,7 +87,7 @@ def _encoder(config: PretrainConfig, shards: ShardSet, folder: Path) -> Encoder:
     )
     if missing:
         raise CheckpointError(
-            f"the encoder of {folder} was trained without {', '.join(missing)}, which {config.shards} brings; start from"
-            " random weights, or from an encoder that knows these bands."
+            f"the encoder of {folder} was trained without {', '.join(missing)}, which {config.shards} brings; start"
+            " from random weights, or from an encoder that knows these bands."
         )
     return encoder

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bandloom.errors import CheckpointError, MissingExtraError, OutputError
+from bandloom.model.checkpoint import checkpoint_folder
 from bandloom.model.model_card import published_card, without_paths
 
 CARD, CONFIG, WEIGHTS = "README.md", "config.json", "model.safetensors"
@@ -54,7 +55,7 @@ def stage(run: Path, folder: Path, licence: str, data_licence: str) -> None:
     Raises:
         CheckpointError: ``run`` holds no finished checkpoint.
     """
-    checkpoint = run / "checkpoint" if (run / "checkpoint").is_dir() else run
+    checkpoint = checkpoint_folder(run)
     for name in (CARD, CONFIG, WEIGHTS):
         if not (checkpoint / name).is_file():
             raise CheckpointError(

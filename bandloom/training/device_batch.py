@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bandloom.errors import ConfigError
 from bandloom.sensors import Sensor
+from bandloom.splitmix import GOLDEN, mix64
 
 
 class LoadedBatch(Protocol):
@@ -131,14 +132,7 @@ def uniforms(draws: np.ndarray, purpose: int, count: int) -> np.ndarray:
         purpose: tells apart what the numbers are for.
         count: numbers a sample.
     """
-    golden = np.uint64(0x9E3779B97F4A7C15)
     with np.errstate(over="ignore"):
-        keys = _mix64(np.asarray(draws, np.uint64) + _mix64(np.array([purpose], np.uint64) + golden))
-        bits = _mix64(keys[:, None] + np.arange(1, count + 1, dtype=np.uint64) * golden)
+        keys = mix64(np.asarray(draws, np.uint64) + mix64(np.array([purpose], np.uint64) + GOLDEN))
+        bits = mix64(keys[:, None] + np.arange(1, count + 1, dtype=np.uint64) * GOLDEN)
     return (bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
-
-
-def _mix64(z: np.ndarray) -> np.ndarray:
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))

@@ -19,6 +19,11 @@ def learning_rate(config: "EngineConfig", step: int, steps: int) -> float:
     return config.lr * (config.min_lr_ratio + (1 - config.min_lr_ratio) * cosine)
 
 
+def warm_cosine(step: int, steps: int, warmup_steps: float, peak: float = 1.0) -> float:
+    """Return the rate of a small fit at step ``step`` (0 is the first): a linear rise under half a cosine."""
+    return peak * min(1.0, (step + 1) / max(1, warmup_steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
 def parameter_groups(
     named: Iterable[tuple[str, nn.Parameter]], config: "EngineConfig", depth: int = 0
 ) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from bandloom.console import logger
 from bandloom.errors import BandloomError
+from bandloom.evenly import evenly
 from bandloom.export.bundle.native_groups import Groups
 from bandloom.export.bundle.record import Contract
 from bandloom.label_set import IGNORE_INDEX
@@ -135,7 +136,7 @@ def _unlabelled(contract: Contract, ground: Ground, roles: Sequence[str], count:
     for role in (*roles, None):
         found = [int(i) for i in shards.indices(role) if shards.entries[int(i)].sensor == sensor.name]
         if found:
-            picked = [found[i] for i in np.linspace(0, len(found) - 1, min(count, len(found))).astype(int)]
+            picked = [found[i] for i in evenly(len(found), count)]
             return _read(contract, shards, picked, f"{ground.shards.name}, {role or 'all'} split")
     logger.warning("chips are drawn from the statistics: %s has none of %s", ground.shards, sensor.name)
     return None

@@ -1,6 +1,5 @@
 """Networks from scratch on the same split, the same chips and as many steps as the fine-tuned model."""
 
-import math
 import time
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from bandloom.finetune.scores.row import Row
 from bandloom.finetune.setting import Setting
 from bandloom.finetune.training.batches import make_loss, training_steps
 from bandloom.training.loader_state import BEGINNING
+from bandloom.training.schedule import warm_cosine
 
 PEAK_LR, WARMUP = 1e-3, 0.05  # AdamW's usual rate for networks from scratch; share of the steps that warms up
 
@@ -41,14 +41,9 @@ def fit(name: str, model: nn.Module, setting: Setting) -> None:
     model.train()
     for step in track(range(steps), f"training {name}"):
         for group in optimizer.param_groups:
-            group["lr"] = PEAK_LR * learning_rate(step, steps)
+            group["lr"] = PEAK_LR * warm_cosine(step, steps, WARMUP * steps)
         optimizer.zero_grad()
         loss_of(model, next(batches).batch).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
     batches.close()  # pyright: ignore[reportAttributeAccessIssue]  (a generator)
-
-
-def learning_rate(step: int, steps: int) -> float:
-    """Return the share of the peak at a step: a linear rise, then half a cosine."""
-    return min(1.0, (step + 1) / max(1, WARMUP * steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from bandloom.console import table
+from bandloom.evenly import evenly
 from bandloom.finetune.captioner.model import IGNORED, Captioner
 from bandloom.finetune.captioner.pairs import Exchange, Pairs
 from bandloom.finetune.text.samples import centre_crop
@@ -26,7 +27,8 @@ def answer_report(
     ``accuracy`` is of questions, by type, beside ``commonest``: the answer that this question, or else its type, has
     most often in training, which is what can be said without looking.
     """
-    asked = _some([(int(i), each) for i in test for each in pairs.of_key[shards.entries[int(i)].key]], most)
+    known = [(int(i), each) for i in test for each in pairs.of_key[shards.entries[int(i)].key]]
+    asked = [known[i] for i in evenly(len(known), most)]
     if not asked:
         return {"schema": 1, "task": "caption", "exchanges": 0, "loss": {}, "questions": {}, "examples": []}
     blind = _Commonest([each for i in train for each in pairs.of_key[shards.entries[int(i)].key]])
@@ -112,9 +114,3 @@ def _by_type(answered: Sequence[tuple[Exchange, str, str]]) -> dict[str, Any]:
                 "commonest": float(np.mean([other for _, other in own])),
             }
     return found
-
-
-def _some(items: list[Any], most: int) -> list[Any]:
-    if not items or not most:
-        return []
-    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, min(most, len(items))).astype(int))]

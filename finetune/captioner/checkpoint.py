@@ -14,6 +14,7 @@ from bandloom.model.checkpoint import (
     CARD,
     CONFIG,
     WEIGHTS,
+    checkpoint_folder,
     encoder_from_record,
     encoder_record,
     load_weights,
@@ -80,7 +81,7 @@ def load_captioner(path: Path, language: Path | None = None) -> SavedCaptioner:
         CheckpointError: there is no captioner.
         TextError: the language model is not here, or is another one.
     """
-    folder = path / "checkpoint" if (path / "checkpoint").is_dir() else path
+    folder = checkpoint_folder(path)
     record, weights = read_folder(folder)
     if record["model_type"] != MODEL_TYPE:
         raise CheckpointError(

@@ -11,6 +11,7 @@ import numpy as np
 
 from bandloom.console import logger
 from bandloom.errors import LabelError, ShardError
+from bandloom.evenly import evenly
 from bandloom.finetune.data.own_bands import own_bands
 from bandloom.finetune.data.splits import ROLES, TEST, TRAIN, Split
 from bandloom.label_set import LabelSet
@@ -117,11 +118,8 @@ class TaskData(ABC):
     def some(self, role: int, most: int) -> Self:
         """Return a view of at most ``most`` samples that have labels of ``role``, evenly picked."""
         indices = self.indices_of(role)
-        picked = (
-            np.unique(np.linspace(0, len(indices) - 1, min(most, len(indices))).astype(int)) if len(indices) else []
-        )
         view = copy.copy(self)
-        rows = np.searchsorted(self.indices, indices[picked])
+        rows = np.searchsorted(self.indices, indices[evenly(len(indices), most)])
         view.indices, view.counts = self.indices[rows], self.counts[rows]
         return view
 

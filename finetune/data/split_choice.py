@@ -9,6 +9,7 @@ import numpy as np
 
 from bandloom.console import logger
 from bandloom.errors import ConfigError
+from bandloom.evenly import evenly
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.split_config import SplitConfig
 from bandloom.finetune.data.splits import (
@@ -139,7 +140,7 @@ class _Subset:
 
     def __init__(self, shards: ShardSet, kind: type[TaskData]) -> None:
         labelled = [i for i, entry in enumerate(shards.entries) if kind.usable(entry)]
-        picked = np.unique(np.linspace(0, len(labelled) - 1, min(LOOKED_AT, len(labelled))).astype(int))
+        picked = evenly(len(labelled), LOOKED_AT)
         self._indices = [labelled[i] for i in picked]
         self._shards, self.path, self.label_set, self.sensors = shards, shards.path, shards.label_set, shards.sensors
         self.entries = [shards.entries[i] for i in self._indices]

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from bandloom.errors import ConfigError
+from bandloom.splitmix import GOLDEN, mix64
 
 TRAIN, VAL, TEST, BUFFER = 0, 1, 2, 255
 ROLES = ("train", "val", "test")
@@ -213,7 +214,7 @@ def stable_hash(seed: int, *values: int | np.ndarray) -> np.ndarray:
     """Hash integers (broadcast against each other) to uint64, the same on every machine and in every version."""
     state = np.asarray(_mix(np.asarray(seed, np.int64).astype(np.uint64)))
     for value in values:
-        state = _mix(state ^ (np.asarray(value, np.int64).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)))
+        state = _mix(state ^ (np.asarray(value, np.int64).astype(np.uint64) * GOLDEN))
     return state
 
 
@@ -223,12 +224,9 @@ def unit(hashed: np.ndarray) -> np.ndarray:
 
 
 def _mix(state: np.ndarray) -> np.ndarray:
-    """The finaliser of splitmix64 (Steele, Lea and Flood 2014); wrapping is what it is for."""
+    """Return the next state of splitmix64; wrapping is what it is for."""
     with np.errstate(over="ignore"):
-        state = state + np.uint64(0x9E3779B97F4A7C15)
-        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return state ^ (state >> np.uint64(31))
+        return mix64(state + GOLDEN)
 
 
 def _centres(corner_m: tuple[float, float], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

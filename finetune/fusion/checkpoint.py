@@ -22,6 +22,7 @@ from bandloom.model.checkpoint import (
     CARD,
     CONFIG,
     WEIGHTS,
+    checkpoint_folder,
     encoder_from_record,
     encoder_record,
     load_weights,
@@ -96,7 +97,7 @@ def load_fusion(path: Path, text: str | None = None) -> Fused:
         CheckpointError: there is no fused model.
         TextError: the text model is not here, or is another one.
     """
-    folder = path / "checkpoint" if (path / "checkpoint").is_dir() else path
+    folder = checkpoint_folder(path)
     record, weights = read_folder(folder)
     if record["model_type"] != MODEL_TYPE:
         raise CheckpointError(f"{folder} holds a {record['model_type']}; run `bandloom finetune` with task: fusion.")

@@ -1,6 +1,5 @@
 """One fit of a fusion model: a head on kept tokens, or image network and head together on chips as they are read."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from bandloom.finetune.fusion.config import FusionConfig
 from bandloom.finetune.fusion.model import FusionHead, FusionModel, Kind
 from bandloom.finetune.fusion.towers import make_tower
 from bandloom.finetune.scores.scoring import evaluating
+from bandloom.training.schedule import warm_cosine
 
 A_BATCH, WARMUP = 32, 0.05  # chips at once without gradients; share of the steps that warms up
 
@@ -124,7 +124,7 @@ def fit(
     for step in range(config.steps):
         rows = rng.choice(train, min(config.batch_size, len(train)), replace=False)
         for group in optimizer.param_groups:
-            group["lr"] = config.lr * _schedule(step, config.steps)
+            group["lr"] = config.lr * warm_cosine(step, config.steps, WARMUP * config.steps)
         logits = model(images.of(rows, model), _tensor(sentences[rows], images))
         loss = functional.cross_entropy(logits, torch.from_numpy(chips.labels[rows]).to(images.device))
         optimizer.zero_grad()
@@ -169,8 +169,3 @@ def _tensor(values: np.ndarray, images: Images) -> Tensor:
 
 def _batches(rows: np.ndarray) -> Sequence[np.ndarray]:
     return [rows[first : first + A_BATCH] for first in range(0, len(rows), A_BATCH)]
-
-
-def _schedule(step: int, steps: int) -> float:
-    """Return the share of the peak rate: a linear rise, then half a cosine."""
-    return min(1.0, (step + 1) / max(1, WARMUP * steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bandloom.training.schedule import warm_cosine
+
 HEADS, STEPS, BATCH, PEAK_LR = 4, 400, 256, 1e-2
 
 
@@ -37,7 +39,7 @@ def attention_probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, cla
     inputs, targets = torch.from_numpy(((train - mean) / std).astype(np.float32)), torch.from_numpy(labels)
     for step in range(STEPS):
         for group in optimizer.param_groups:
-            group["lr"] = PEAK_LR * min(1.0, (step + 1) / 20) * 0.5 * (1 + np.cos(np.pi * step / STEPS))
+            group["lr"] = warm_cosine(step, STEPS, 20, PEAK_LR)
         picks = torch.randint(len(labels), (min(BATCH, len(labels)),))
         loss = functional.cross_entropy(model(inputs[picks]), targets[picks])
         optimizer.zero_grad()

@@ -18,6 +18,7 @@ from bandloom.model.checkpoint import (
     CARD,
     CONFIG,
     WEIGHTS,
+    checkpoint_folder,
     encoder_from_record,
     encoder_record,
     load_weights,
@@ -142,7 +143,7 @@ def load_aligned(path: Path, text: str | None = None) -> Aligned:
         CheckpointError: there is no aligned model.
         TextError: ``text`` is another model than the one it was aligned with.
     """
-    folder = path / "checkpoint" if (path / "checkpoint").is_dir() else path
+    folder = checkpoint_folder(path)
     record, weights = read_folder(folder)
     if record["model_type"] != MODEL_TYPE:
         raise CheckpointError(

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from bandloom.errors import ConfigError, ShardError
+from bandloom.finetune.data.split_choice import BLOCK_SIDES_M
 from bandloom.finetune.data.split_config import SplitConfig
 from bandloom.finetune.data.splits import BUFFER, PIXEL_M, TEST, TRAIN, BlockSplit, Split, extent_role, given_split
 from bandloom.finetune.text.model import AlignModel
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.pulse import pulse
 
-BLOCK_SIDES_M = (9600, 4800, 2400, 1200, 600, 300)
 ALIGN_PX = 6  # crops begin on the 60 m grid
 FEWEST_TESTS = 8
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bandloom.console import console, logger
+from bandloom.evenly import evenly
 from bandloom.finetune.data.splits import TEST, TRAIN, VAL
 from bandloom.finetune.model.lora import merge_lora
 from bandloom.finetune.text.aligned_model import save_aligned
@@ -170,7 +171,7 @@ def _look(alignment: Alignment, kept: KeptVectors, run: RunFolder, engine: Any) 
     from bandloom.finetune.text.report import seen_score
 
     few = alignment.of(VAL)
-    few = few[np.unique(np.linspace(0, len(few) - 1, min(len(few), LOOKED_AT)).astype(int))] if len(few) else few
+    few = few[evenly(len(few), LOOKED_AT)]
 
     def look(step: int) -> float | None:
         model = cast(AlignModel, engine.whole_model())
@@ -222,7 +223,7 @@ def _model(alignment: Alignment, encoder: AnyEncoder) -> AlignModel:
         config.image,
     )
     train = alignment.of(TRAIN)
-    some = train[np.unique(np.linspace(0, len(train) - 1, min(len(train), STANDARDISED_ON)).astype(int))]
+    some = train[evenly(len(train), STANDARDISED_ON)]
     standardise(model, pooled_features(model, alignment.shards, some.tolist()))
     model.set_trainable(config.mode, config.lora_rank)
     return model

@@ -23,6 +23,7 @@ from bandloom.finetune.training.perturb import lost_of
 from bandloom.label_set import known_labels
 from bandloom.probes import fit_ridge
 from bandloom.sensors import Sensor
+from bandloom.training.schedule import warm_cosine
 
 PIXELS, BATCH = 60_000, 4096
 VALUES_LR, CODED_LR, NEAR_LR = 3e-2, 1e-2, 1e-2  # peaks; as steps and dropout, chosen on training ground
@@ -136,7 +137,7 @@ def _fit(layers: nn.Module, pixels: _Pixels, seed: int, steps: int, peak_lr: flo
     loss = torch.zeros(())
     for step in track(range(steps), "single pixels first"):
         for group in optimizer.param_groups:
-            group["lr"] = peak_lr * min(1.0, (step + 1) / 20) * 0.5 * (1 + np.cos(np.pi * step / steps))
+            group["lr"] = warm_cosine(step, steps, 20, peak_lr)
         inputs, labels = pixels.draw(generator)
         logits = layers(inputs.T[None, :, None])  # (1, K, 1, N)
         loss = _pixel_loss(logits[0, :, 0].T, labels)

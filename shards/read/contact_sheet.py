@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from bandloom.errors import OutputError
+from bandloom.evenly import evenly
 from bandloom.png import png
 from bandloom.shards.read.picture import panels
 from bandloom.shards.read.shard_set import ShardSet
@@ -40,7 +41,7 @@ def write_page(shards: ShardSet, page: Path, most: int) -> int:
 
 def draw_thumbnails(shards: ShardSet, folder: Path, most: int) -> int:
     """Write ``NUMBER.png`` for at most ``most`` samples, true colour and label side by side; return how many."""
-    chosen = np.unique(np.linspace(0, len(shards) - 1, min(most, len(shards))).astype(int)).tolist()
+    chosen = evenly(len(shards), most).tolist()
     for index in chosen:
         (folder / f"{index}.png").write_bytes(png(thumbnail(shards, index)))
     return len(chosen)

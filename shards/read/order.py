@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bandloom.shards.store.index import Entry
+from bandloom.splitmix import GOLDEN, mix64, mix64_one
 from bandloom.training.loader_state import LoaderState
 
-_MIX_1, _MIX_2, _STEP = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB), np.uint64(0x9E3779B97F4A7C15)
 _ALL = 2**64 - 1
 WINDOW_BYTES = 8 * 2**30  # samples are shuffled among those of about this many bytes of tars
 
@@ -26,10 +26,7 @@ def mix(*parts: np.ndarray | int) -> np.ndarray:
     state = np.zeros((), np.uint64)
     with np.errstate(over="ignore"):
         for part in parts:
-            state = (state + np.asarray(part, np.uint64) + np.uint64(1)) * _STEP
-            state = (state ^ (state >> np.uint64(30))) * _MIX_1
-            state = (state ^ (state >> np.uint64(27))) * _MIX_2
-            state = state ^ (state >> np.uint64(31))
+            state = mix64((state + np.asarray(part, np.uint64) + np.uint64(1)) * GOLDEN)
     return state
 
 
@@ -37,10 +34,7 @@ def mix_one(*parts: int) -> int:
     """Hash integers to one key, as :func:`mix` does; far quicker for a single one."""
     state = 0
     for part in parts:
-        state = ((state + part + 1) * int(_STEP)) & _ALL
-        state = ((state ^ (state >> 30)) * int(_MIX_1)) & _ALL
-        state = ((state ^ (state >> 27)) * int(_MIX_2)) & _ALL
-        state ^= state >> 31
+        state = mix64_one(((state + part + 1) * int(GOLDEN)) & _ALL)
     return state
 
 

@@ -1,4 +1,6 @@
+import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -164,3 +166,65 @@ def test_a_damaged_marker_reads_as_none(tmp_path):
     (tmp_path / "end").write_text('{"reason": "do')
     assert read_marker(tmp_path / "end") is None
     assert read_marker(tmp_path / "absent") is None
+
+
+def test_a_run_that_another_process_is_at_work_on_is_refused_until_it_is_gone(tmp_path):
+    code = f"""
+import time
+from bandloom.markers import RunMarkers
+markers = RunMarkers({str(tmp_path)!r})
+markers.claim()
+markers.beat(3, total=10)
+print("working", flush=True)
+time.sleep(60)
+"""
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout
+        assert other.stdout.readline() == "working\n"
+        with pytest.raises(RunFolderError, match=r"is at work on .* \(step 3, \d+ s ago\)"):
+            RunMarkers(tmp_path, "me").check_free()
+    finally:
+        other.kill()
+        other.wait()
+        if other.stdout:
+            other.stdout.close()
+    RunMarkers(tmp_path, "me").check_free()  # what was killed is at work no more
+
+
+def test_an_attempt_that_ended_or_beat_long_ago_on_another_machine_is_in_nobodys_way(tmp_path):
+    other, mine = RunMarkers(tmp_path, "node7-12"), RunMarkers(tmp_path, "me")
+    other.claim()
+    other.beat(3)
+    with pytest.raises(RunFolderError, match="node7-12 is at work"):
+        mine.check_free()
+    beat = other.attempt_folder / "heartbeat"
+    record = read_marker(beat)
+    beat.write_text(json.dumps(record | {"time": record["time"] - 61}))
+    mine.check_free()
+    beat.write_text(json.dumps(record))
+    other.write_end("failed", 3, 1)
+    mine.check_free()
+
+
+def test_a_stage_between_the_steps_beats_with_the_step_it_follows(tmp_path):
+    markers = RunMarkers(tmp_path, "1.0")
+    markers.beat(6, loss=0.5, total=6, force=True)
+    first = read_marker(markers.attempt_folder / "heartbeat")
+    markers._written_at = None
+    markers.beat_stage("scoring")
+    second = read_marker(markers.attempt_folder / "heartbeat")
+    assert (first["stage"], second["stage"]) == ("training", "scoring")
+    assert (second["step"], second["total"]) == (6, 6)
+    assert second["time"] >= first["time"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_listening_takes_the_signals_for_a_while_and_gives_them_back(tmp_path, number):
+    markers, before = RunMarkers(tmp_path, "1.0"), signal.getsignal(number)
+    with markers.listening():
+        assert not markers.stop_requested()
+        os.kill(os.getpid(), number)
+        assert markers.stop_requested()
+    assert not markers.stop_requested()
+    assert signal.getsignal(number) == before
