@@ -54,3 +54,12 @@ def test_a_band_that_is_absent_in_training_too_breaks_nothing():
     classifier = logistic(0)
     classifier.fit(features, labels)
     assert set(classifier.predict(features)) <= {0, 1, 2}
+
+
+def test_a_forest_gives_the_same_answer_whenever_it_is_asked():
+    """Threads that add up its trees in the order of their ends flipped a few of 20,000 pixels each time."""
+    rng = np.random.default_rng(0)
+    features, labels, asked = rng.normal(size=(2000, 13)), rng.integers(0, 13, 2000), rng.normal(size=(20_000, 13))
+    fitted = [classifiers.forest(0).fit(features, labels) for _ in range(2)]
+    first, *others = [each.predict(asked) for each in fitted for _ in range(3)]
+    assert all((first == other).all() for other in others)
