@@ -8,6 +8,7 @@ from typing import Any, Self, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, model_validator
 
+from bandloom.console import logger
 from bandloom.errors import ConfigError, nearest
 
 
@@ -44,11 +45,13 @@ class ReadWhen:
         key: the other field of the same section.
         values: under which it is read; :data:`SET` is any but null. Of a list, one of its items is enough.
         also: values that are accepted in any case, since they ask for what happens anyway.
+        refused: else it is said in a warning: a key that people leave in a file while they change the other.
     """
 
     key: str
     values: tuple[Any, ...]
     also: tuple[Any, ...] = ()
+    refused: bool = True
 
     def reads(self, other: Any) -> bool:
         """Tell whether the field is read under the other's value."""
@@ -83,12 +86,12 @@ class Config(BaseModel):
             for mark in (mark for mark in field.metadata if isinstance(mark, ReadWhen)):
                 usual = (field.get_default(call_default_factory=True), *mark.also)  # pyright: ignore[reportCallIssue]
                 if value not in usual and not mark.reads(getattr(self, mark.key)):
-                    wanted = " or ".join(str(each) for each in mark.values)
-                    raise ValueError(
-                        f"{name} is {value}, which nothing reads where {mark.key} is"
-                        f" {'null' if getattr(self, mark.key) is None else getattr(self, mark.key)}; set {mark.key} to"
-                        f" {wanted.replace('None', 'null')}, or leave {name} out"
-                    )
+                    wanted = " or ".join(str(each) for each in mark.values).replace("None", "null")
+                    held = "null" if getattr(self, mark.key) is None else getattr(self, mark.key)
+                    unread = f"{name} is {value}, which nothing reads where {mark.key} is {held}"
+                    if mark.refused:
+                        raise ValueError(f"{unread}; set {mark.key} to {wanted}, or leave {name} out")
+                    logger.warning("%s", unread)
         return self
 
     def to_yaml(self) -> str:

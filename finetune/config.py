@@ -85,10 +85,10 @@ class FinetuneConfig(Config):
     bands: BandsKept = Field(
         default="all", description="train and score with these bands alone, as if there were no more"
     )
-    size: Annotated[Literal["demo", "tiny", "S", "B", "L", "H", "g"], ReadWhen("checkpoint", (None,))] = Field(
-        default="tiny", description="encoder when there is no checkpoint"
-    )
-    token_m: Annotated[int, ReadWhen("checkpoint", (None,))] = Field(
+    size: Annotated[
+        Literal["demo", "tiny", "S", "B", "L", "H", "g"], ReadWhen("checkpoint", (None,), refused=False)
+    ] = Field(default="tiny", description="encoder when there is no checkpoint")
+    token_m: Annotated[int, ReadWhen("checkpoint", (None,), refused=False)] = Field(
         default=60, gt=0, description="metres a token covers when there is no checkpoint"
     )
     chip_px: int | None = Field(default=None, gt=0, description="side of a chip in 10 m pixels; null: derived")
@@ -99,7 +99,7 @@ class FinetuneConfig(Config):
         default=None, description="multilabel: JSON of class names by scene"
     )
     loss: LossName | None = Field(default=None, description="what training minimises; null: the task's own first")
-    warm_steps: Annotated[int, ReadWhen("task", ("segment", "regress"), also=(0,))] = Field(
+    warm_steps: Annotated[int, ReadWhen("task", ("segment", "regress"), also=(0,), refused=False)] = Field(
         default=600, ge=0, description="segment: steps on single pixels before the first chip"
     )
     augment: bool = Field(default=True, description="turn and mirror chips (D4)")
@@ -118,8 +118,8 @@ class FinetuneConfig(Config):
         gt=0,
         description="number of trainings with seeds of their own; null: 3 where there is little to train on",
     )
-    curve_points: Annotated[int, ReadWhen("task", ("segment", "classify", "change", "regress", "regress_chips"), also=(0,))] = Field(
-        default=5, ge=0, description="looks at validation ground on the way, for the curve"
-    )
+    curve_points: Annotated[
+        int, ReadWhen("task", ("segment", "classify", "change", "regress", "regress_chips"), also=(0,), refused=False)
+    ] = Field(default=5, ge=0, description="looks at validation ground on the way, for the curve")
     bootstrap: int = Field(default=1000, ge=0, description="draws of blocks behind the intervals")
     trainer: FinetuneTrainerConfig = Field(default_factory=FinetuneTrainerConfig)

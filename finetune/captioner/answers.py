@@ -12,8 +12,8 @@ from bandloom.evenly import evenly
 from bandloom.finetune.captioner.model import IGNORED, Captioner
 from bandloom.finetune.captioner.pairs import Exchange, Pairs
 from bandloom.finetune.text.samples import centre_crop
-from bandloom.shards.read.shard_set import ShardSet
 from bandloom.pulse import pulse
+from bandloom.shards.read.shard_set import ShardSet
 
 CAPTION, SHOWN = "caption", 8
 

@@ -60,10 +60,10 @@ class CaptionerConfig(Config):
     shards: Path = Field(description="folder of shards")
     checkpoint: Path | None = Field(default=None, description="pretrained encoder or its run; null: random weights")
     sensor: str | None = Field(default=None, description="which of the shards' sensors; null: the only one")
-    size: Annotated[Literal["demo", "tiny", "S", "B", "L", "H", "g"], ReadWhen("checkpoint", (None,))] = Field(
-        default="tiny", description="encoder when there is no checkpoint"
-    )
-    token_m: Annotated[int, ReadWhen("checkpoint", (None,))] = Field(
+    size: Annotated[
+        Literal["demo", "tiny", "S", "B", "L", "H", "g"], ReadWhen("checkpoint", (None,), refused=False)
+    ] = Field(default="tiny", description="encoder when there is no checkpoint")
+    token_m: Annotated[int, ReadWhen("checkpoint", (None,), refused=False)] = Field(
         default=60, gt=0, description="metres a token covers when there is no checkpoint"
     )
     image_tokens: int = Field(

@@ -27,11 +27,13 @@ class ImageConfig(Config):
         default="frozen", description="frozen: features are computed once; full: the network trains in every fit"
     )
     size: Annotated[
-        Literal["demo", "tiny", "S", "B", "L", "H", "g"], ReadWhen("checkpoint", (None,)), ReadWhen("network", ("vit",))
+        Literal["demo", "tiny", "S", "B", "L", "H", "g"],
+        ReadWhen("checkpoint", (None,), refused=False),
+        ReadWhen("network", ("vit",), refused=False),
     ] = Field(default="tiny", description="encoder when there is no checkpoint")
-    token_m: Annotated[int, ReadWhen("checkpoint", (None,)), ReadWhen("network", ("vit",))] = Field(
-        default=60, gt=0, description="metres a token covers when there is no checkpoint"
-    )
+    token_m: Annotated[
+        int, ReadWhen("checkpoint", (None,), refused=False), ReadWhen("network", ("vit",), refused=False)
+    ] = Field(default=60, gt=0, description="metres a token covers when there is no checkpoint")
 
 
 class ContextConfig(Config):

@@ -72,10 +72,10 @@ class AlignConfig(Config):
         default="joined", description="an image's vector: its mean token beside its mean native samples, or alone"
     )
     sensor: str | None = Field(default=None, description="which of the shards' sensors; null: the only one")
-    size: Annotated[Literal["demo", "tiny", "S", "B", "L", "H", "g"], ReadWhen("checkpoint", (None,))] = Field(
-        default="tiny", description="encoder when there is no checkpoint"
-    )
-    token_m: Annotated[int, ReadWhen("checkpoint", (None,))] = Field(
+    size: Annotated[
+        Literal["demo", "tiny", "S", "B", "L", "H", "g"], ReadWhen("checkpoint", (None,), refused=False)
+    ] = Field(default="tiny", description="encoder when there is no checkpoint")
+    token_m: Annotated[int, ReadWhen("checkpoint", (None,), refused=False)] = Field(
         default=60, gt=0, description="metres a token covers when there is no checkpoint"
     )
     captions: CaptionConfig = Field(default_factory=CaptionConfig)

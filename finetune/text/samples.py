@@ -12,8 +12,8 @@ from bandloom.finetune.data.split_choice import BLOCK_SIDES_M
 from bandloom.finetune.data.split_config import SplitConfig
 from bandloom.finetune.data.splits import BUFFER, PIXEL_M, TEST, TRAIN, BlockSplit, Split, extent_role, given_split
 from bandloom.finetune.text.model import AlignModel
-from bandloom.shards.read.shard_set import ShardSet
 from bandloom.pulse import pulse
+from bandloom.shards.read.shard_set import ShardSet
 
 ALIGN_PX = 6  # crops begin on the 60 m grid
 FEWEST_TESTS = 8
