@@ -160,7 +160,7 @@ def parse_label_yaml(text: str, source: str) -> dict[str, Any]:
 class _WordLoader(yaml.SafeLoader):
     """Reads decimal whole numbers and null as such, and everything else as text: YAML 1.1 takes 0111 for 73."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # pyright: ignore
 
 
 _WordLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))

@@ -22,18 +22,18 @@ class ValueMap(ClassMap):
 
     dtypes = ("float32",)
 
-    def codes(self, values: np.ndarray) -> np.ndarray:
+    def codes(self, pixels: np.ndarray) -> np.ndarray:
         """Return the level of the ramp of each value, uint8; :data:`NOTHING` where there is none.
 
         What lies beyond the range of the ramp has the colour of its end.
         """
-        share = (values - self.target.low) / self.span
+        share = (pixels - self.target.low) / self.span
         level = np.clip(np.nan_to_num(share) * LEVELS, 0, LEVELS - 1).astype(np.uint8)
-        return np.where(np.isfinite(values), level, np.uint8(NOTHING))
+        return np.where(np.isfinite(pixels), level, np.uint8(NOTHING))
 
-    def keys(self, values: np.ndarray) -> np.ndarray:
+    def keys(self, pixels: np.ndarray) -> np.ndarray:
         """Return the legend's entry of each value; :data:`NOTHING` where there is none."""
-        codes = self.codes(values)
+        codes = self.codes(pixels)
         return np.where(codes == NOTHING, codes, codes // (LEVELS // STEPS))
 
     def palette(self, shown: set[int] | None = None) -> np.ndarray:

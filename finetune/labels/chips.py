@@ -50,7 +50,7 @@ def from_table(source: Path, taxonomy: Taxonomy, problems: Problems, encoding: s
             problems.add(where, f"{row['path']!r} is no raster beside the table; paths count from {source.parent}.")
             continue
         with problems.gather(where):
-            chips.append(Chip(path, taxonomy.find(row["label"])))
+            chips.append(Chip(path, taxonomy.find(row["label"] or "")))
     return chips
 
 

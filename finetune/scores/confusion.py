@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class ConfusionRow(Row):
         """Return 95 % intervals of the headlines by drawing blocks with replacement."""
         return intervals(list(self.confusions.values()), draws) if draws else {}
 
-    def margins(self, other: Self, draws: int) -> dict[str, list[float]]:
+    def margins(self, other: "ConfusionRow", draws: int) -> dict[str, list[float]]:
         """Return 95 % intervals of how far it is ahead of another, the same blocks drawn for both."""
         return margins(self.confusions, other.confusions, draws) if draws else {}
 

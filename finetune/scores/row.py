@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from bandloom.scores import RowKind
 
@@ -44,7 +44,7 @@ class Row(ABC):
     def intervals(self, draws: int) -> dict[str, list[float]]:
         """Return 95 % intervals of its scores by drawing blocks with replacement; empty without draws or blocks."""
 
-    def margins(self, other: Self, draws: int) -> dict[str, list[float]]:
+    def margins(self, other: Any, draws: int) -> dict[str, list[float]]:
         """Return 95 % intervals of how far it is ahead of another, the same blocks drawn for both; empty if unknown."""
         return {}
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class ValueRow(Row):
         drawn = scores_of_sums(_drawn(np.stack(list(self.sums.values())), draws))
         return {name: np.percentile(drawn[name], (2.5, 97.5)).tolist() for name in HEADLINES}
 
-    def margins(self, other: Self, draws: int) -> dict[str, list[float]]:
+    def margins(self, other: "ValueRow", draws: int) -> dict[str, list[float]]:
         """Return 95 % intervals of its score less another's, the same blocks drawn for both; of errors less is better.
 
         Blocks that one of the two lacks are left out.

@@ -6,6 +6,7 @@ network fed with chips learns spectra slowly; shuffled pixels teach them at once
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,7 +83,7 @@ def _ridge(rows: np.ndarray, known: np.ndarray, model: TaskModel) -> np.ndarray:
         return fit_ridge(rows, known.astype(int), len(model.label_set))
     from sklearn.linear_model import RidgeCV
 
-    fitted = RidgeCV(np.logspace(-2, 5, 15)).fit(rows, model.target.to_output(known))
+    fitted: Any = RidgeCV(np.logspace(-2, 5, 15)).fit(rows, model.target.to_output(known))
     return np.append(np.ravel(fitted.coef_), fitted.intercept_)[:, None]
 
 

@@ -140,8 +140,10 @@ def bounds_of(xy: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
 
 def _usable(bounds: np.ndarray, crs: CRS) -> np.ndarray:
-    finite = np.isfinite(bounds).all(1)
-    return finite & (np.abs(bounds) <= (180, 90, 180, 90)).all(1) if crs.is_geographic else finite
+    finite: np.ndarray = np.asarray(np.isfinite(bounds).all(1))
+    if not crs.is_geographic:
+        return finite
+    return np.logical_and(finite, (np.abs(bounds) <= (180, 90, 180, 90)).all(1))
 
 
 def _why(bounds: np.ndarray) -> str:

@@ -152,7 +152,8 @@ def _say_255(drawing: Drawing, classes: np.ndarray, taxonomy: Taxonomy, problems
         return
     found = [k for k in np.flatnonzero(classes == IGNORE_INDEX) if whole_number(drawing.values[k]) == IGNORE_INDEX]
     if found:
-        what = f"{len(found)} features hold {IGNORE_INDEX}, which means no label (the first: {drawing.where(found[0])})"
+        first = drawing.where(int(found[0]))
+        what = f"{len(found)} features hold {IGNORE_INDEX}, which means no label (the first: {first})"
         mend = f"if it is a class, give that class another code and id: {IGNORE_INDEX} in the label set."
         problems.add(str(drawing.path), f"{what}; {mend}", "warning")
 

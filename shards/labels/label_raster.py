@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from rasterio.windows import Window
@@ -120,7 +120,11 @@ class LabelRaster:
         left, top, right, bottom = box
         x, y = np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5
         if self._raster.crs == self._ground.crs:
-            columns, rows = ~self._raster.transform * (self._ground.transform * (x[None, :], y[:, None]))
+            to_ground, to_raster = (
+                cast(Any, self._ground.transform),
+                cast(Any, ~self._raster.transform),
+            )  # of arrays too
+            columns, rows = to_raster * (to_ground * (x[None, :], y[:, None]))
             shape = len(y), len(x)
             return np.broadcast_to(rows, shape), np.broadcast_to(columns, shape)
         knots_x, knots_y = (np.arange(a // _STEP_PX, -(-b // _STEP_PX) + 1) for a, b in ((left, right), (top, bottom)))
@@ -131,7 +135,7 @@ class LabelRaster:
     def _placed(self, columns: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return where scene pixels lie, in rows and columns of the raster; NaN where its projection does not reach."""
         raster = self._raster
-        xs, ys = self._ground.transform * (columns.ravel(), rows.ravel())
+        xs, ys = cast(Any, self._ground.transform) * (columns.ravel(), rows.ravel())
         placed = moved(np.column_stack([xs, ys]), self._ground.crs, raster.crs)
         x, y = np.where(np.isfinite(placed), placed, np.nan).T
         if raster.crs.is_geographic:  # on the raster's own side of the antimeridian

@@ -128,7 +128,10 @@ class Ground:
 class Labels(Protocol):
     """Labels of one scene, read by windows."""
 
-    unlabelled: Counter[str]  # pixels read so far without a label, by the reason
+    @property
+    def unlabelled(self) -> Counter[str]:
+        """Pixels read so far without a label, by the reason."""
+        ...
 
     @property
     def meets_scene(self) -> bool:

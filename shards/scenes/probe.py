@@ -76,7 +76,7 @@ def check_reflectance(
             " 0.01 for percent, --scale 0.0001 if they are right; a picture's values cannot be used."
         )
     blue = next((band.name for band in sensor.bands if band.slot == "B02"), None)
-    if sensor.reflectance == "toa" and blue in reflectance:
+    if sensor.reflectance == "toa" and blue is not None and blue in reflectance:
         seen = float(np.median(reflectance[blue]))
         if seen < _AIR:
             raise SceneError(
