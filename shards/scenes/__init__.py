@@ -70,15 +70,20 @@ def open_scene(
 def _open(path: str | Path, options: SceneOptions) -> Scene:
     local, told = Path(path), get_sensor(options.sensor) if options.sensor else None
     if is_safe(local):
+        _require_unsaid(options, path, "a Sentinel-2 product")
         return open_safe(path)
     if is_landsat(local):
+        _require_unsaid(options, path, "a Landsat product")
         return open_landsat(local)
     if is_hls(local):
+        _require_unsaid(options, path, "an HLS product")
         return open_hls(local)
     if dimap_file(local) is not None:
+        _require_unsaid(options, path, "a THEOS product")
         order = None if options.band_map is None else expand_order(options.band_map, told)
         return open_dimap(local, options.sensor, order)
     if stac_file(local) is not None:
+        _require_unsaid(options, path, "a STAC item")
         return open_stac(local, options.offset)
     if local.is_dir():
         if not band_files(local, told):
@@ -87,6 +92,22 @@ def _open(path: str | Path, options: SceneOptions) -> Scene:
     if local.is_file() and local.name.lower().endswith(PACKED):
         raise SceneError(f"{path} holds no Sentinel-2 or Landsat product; unpack it and name the folder.")
     return open_stack(path, options)
+
+
+def _require_unsaid(options: SceneOptions, path: str | Path, what: str) -> None:
+    """Refuse options that would change values or bands of a product, which states its own.
+
+    A sensor, an order of bands or an offset may be said of many scenes at once, for those of them that do not say.
+
+    Raises:
+        SceneError: one of them was given.
+    """
+    for name in ("scale", "nodata", "bands"):
+        if getattr(options, name) is not None:
+            raise SceneError(
+                f"{path} is {what}, which states its own values and bands: leave --{name} out, or name its rasters as"
+                " plain files."
+            )
 
 
 def _told(sensor: str | None) -> Sensor | None:
