@@ -26,9 +26,9 @@ KINDS = {
     "run": "Run",
 }
 KNOWN_SCHEMAS = {
-    "metrics.json": ("schema_version", SCHEMA_VERSION),
-    "bundle.json": ("schema_version", 2),
-    "manifest.json": ("version", 2),
+    "metrics.json": (("schema_version", SCHEMA_VERSION), ("schema", 1)),  # of scored rows; of other stages and before
+    "bundle.json": (("schema_version", 2),),
+    "manifest.json": (("version", 2),),
 }
 
 
@@ -158,10 +158,10 @@ def _map_record(path: Path) -> Record:
 def _known(path: Path) -> dict[str, Any]:
     """Return a record whose version this program knows."""
     found = _json(path)
-    key, known = KNOWN_SCHEMAS[path.name]
-    version = found.get(key, known)
-    if not isinstance(version, int) or version > known:
-        raise RunFolderError(f"{path} has {key} {version}, this version knows up to {known}; update bandloom.")
+    for key, known in KNOWN_SCHEMAS[path.name]:
+        version = found.get(key, known)
+        if not isinstance(version, int) or version > known:
+            raise RunFolderError(f"{path} has {key} {version}, this version knows up to {known}; update bandloom.")
     return found
 
 

@@ -108,7 +108,7 @@ def test_a_model_is_scored_again_on_its_own_test_ground(tmp_path, config, chip_s
     ("words", "said"),
     [
         (("baselines", "CONFIG", "--only", "resnet5O"), r"no baseline 'resnet5O'.*Did you mean 'resnet50'"),
-        (("baselines", "CONFIG", "--external", "nowhere"), r"nowhere/external\.yaml cannot be used"),
+        (("baselines", "CONFIG", "--external", "nowhere"), r"nowhere is no checkpoint"),
         (("probe", "CONFIG", "checkpoint=nowhere"), r"nowhere is no checkpoint"),
         (("evaluate", "nowhere", "SHARDS"), r"nowhere is no checkpoint"),
         (("evaluate", "ENCODER", "SHARDS"), r"not a fine-tuned model"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bandloom.slurm.snapshot import PACKAGES, project_root
+from bandloom.slurm.snapshot import ROOMS, project_root
 
 DOCKERFILE = project_root() / "slurm" / "Dockerfile"
 
@@ -13,7 +13,7 @@ DOCKERFILE = project_root() / "slurm" / "Dockerfile"
 def test_the_image_holds_every_package_and_everything_it_copies_exists():
     copied = re.findall(r"^COPY (.*) \./\S*$", DOCKERFILE.read_text(), re.M)
     sources = [source for line in copied for source in line.split()]
-    assert set(PACKAGES) <= set(sources)
+    assert set(ROOMS) <= set(sources)
     assert all((project_root() / source).exists() for source in sources)
 
 

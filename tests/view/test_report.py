@@ -186,7 +186,7 @@ def test_reports_are_accessible(chain: Path, tmp_path: Path, page: Any):
         (lambda place: _file(place / "manifest.json", '{"schema": 1, "form": "mask"}'), "is no folder of shards"),
         (
             lambda place: (_file(place / "config.yaml", "a: 1"), _file(place / "metrics.json", '{"rows": [{}]}'))[0],
-            "was written by another version of bandloom, or was edited",
+            "cannot be read as scores",
         ),
         (lambda place: _file(place / "map.tif", "x") / "map.tif", "has no STAC item map.stac.json"),
     ],

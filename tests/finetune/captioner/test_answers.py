@@ -1,6 +1,6 @@
 import pytest
 
-from bandloom.finetune.captioner.answers import _by_type, _Commonest, _some, answer_table, same_answer
+from bandloom.finetune.captioner.answers import _by_type, _Commonest, answer_table, same_answer
 from bandloom.finetune.captioner.pairs import Exchange
 
 
@@ -39,12 +39,6 @@ def test_accuracies_are_by_type_and_of_all():
         "all": {"count": 3, "accuracy": pytest.approx(2 / 3), "commonest": pytest.approx(2 / 3)},
     }
     assert _by_type([]) == {}
-
-
-def test_some_are_evenly_picked_with_both_ends():
-    assert _some(list(range(10)), 4) == [0, 3, 6, 9]
-    assert _some(list(range(3)), 9) == [0, 1, 2]
-    assert _some([], 3) == _some([1], 0) == []
 
 
 def test_the_table_has_a_line_a_type_and_one_of_the_loss():

@@ -132,7 +132,10 @@ def test_a_whole_language_model_that_trained_is_saved_with_the_captioner(tmp_pat
         ((), "neither captions nor questions"),
         (("captions={sources: [labels]}", "language.model=/none"), "nothing is fetched from a hub"),
         (("captions={sources: [labels]}", "trainer.batch_size=10000"), "lower it, or use more ground"),
-        (("captions={sources: [labels]}", "trainer.engine.zero_stage=3"), "use 0, 1 or 2"),
+        (
+            ("captions={sources: [labels]}", "trainer.engine.kind=deepspeed", "trainer.engine.zero_stage=3"),
+            "use 0, 1 or 2",
+        ),
         (("questions=/none.jsonl",), "cannot be read"),
     ],
 )

@@ -7,6 +7,7 @@ from bandloom.finetune.data.pixels import PixelData
 from bandloom.finetune.data.splits import TEST, BlockSplit
 from bandloom.finetune.model.pixel_part import Near, PixelPart
 from bandloom.finetune.scores.band_drops import band_drops
+from bandloom.finetune.scores.class_scorer import ClassScorer
 from bandloom.finetune.scores.scoring import score_model
 from bandloom.finetune.training.warm_start import fit_pixels
 from tests.finetune.fake_shards import FakeShards
@@ -70,7 +71,7 @@ def test_networks_that_lost_bands_while_fitted_still_tell_fields_apart_by_three(
     for share in (0.0, 0.8):
         data, model = PixelData(FakeShards(2), BlockSplit(300, 0), S2), task_model()
         fit_pixels(model, model.head.pixel, data, 0, 100, PerturbConfig(other_sensor=share))
-        (rgb,) = band_drops(model, data)
+        (rgb,) = band_drops(ClassScorer(), model, data)
         every = score_model("all", model, data, TEST)
         found[share] = tuple(np.trace(row.confusion) / row.confusion.sum() for row in (every, rgb))
     assert found[0.8][1] > found[0.0][1] + 0.1

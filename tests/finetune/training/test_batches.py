@@ -22,7 +22,8 @@ def setting(**changes) -> Setting:
 
 @pytest.mark.parametrize("mix", ["none", "mixup", "cutmix"])
 def test_perturbed_and_mixed_batches_give_a_finite_loss_that_teaches(mix):
-    perturb = PerturbConfig(gain=0.1, offset=0.01, noise=0.01, drop_band=0.3, other_sensor=0.3, mix=mix, mix_share=1.0)
+    mixed = {} if mix == "none" else {"mix": mix, "mix_share": 1.0}
+    perturb = PerturbConfig(gain=0.1, offset=0.01, noise=0.01, drop_band=0.3, other_sensor=0.3, **mixed)
     model = task_model()
     loss = make_loss(setting(perturb=perturb, loss="cross_entropy_dice"))(model, batch())
     loss.backward()
