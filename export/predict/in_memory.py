@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bandloom.errors import BundleError
+from bandloom.errors import BundleError, SceneError
 from bandloom.export.bundle.answers import probabilities, thresholds, values
 from bandloom.export.bundle.bundle import read_bundle
 from bandloom.export.bundle.record import Contract
@@ -123,6 +123,12 @@ def predict_arrays(
 def _opener(source: Source, contract: Contract, options: PredictOptions) -> Callable[[], "Scene"]:
     if isinstance(source, str | Path):
         return scene_opener(str(source), options)
+    for name in ("band_map", "offset", "scale", "nodata", "bands"):
+        if getattr(options, name) is not None:
+            raise SceneError(
+                f"{name} says how a file is read, and this scene is open already or given as arrays; leave it out, or"
+                " pass the file's path."
+            )
     return opener_of(source, options.sensor or contract.get_sensor())
 
 
