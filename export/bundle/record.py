@@ -150,10 +150,25 @@ class EngineFile(Config):
     backend: Literal["tensorrt", "tensorrt-rtx"]
     backend_version: str
     precision: Precision
-    compute_capabilities: tuple[str, ...] = Field(description="such as sm_89")
+    compute_capabilities: tuple[str, ...] = Field(description="the GPUs it was built for, such as sm_89; none: any")
     batch: tuple[int, int, int] = Field(description="smallest, usual and largest batch of its profile")
     built_without_gpu: bool
     executed: bool = Field(False, description="whether its parity was measured by running it")
+    version_compatible: bool = Field(False, description="runs on later versions of TensorRT too")
+    hardware_compatible: bool = Field(False, description="runs on every GPU from Ampere (sm_80) on")
+
+    def runs_on(self, capability: str) -> bool | None:
+        """Tell whether it was built for GPUs of this compute capability; None where nothing says so.
+
+        A TensorRT engine of a bundle of before 2026-12 does not say for which GPU it was built.
+        """
+        if capability in self.compute_capabilities:
+            return True
+        if self.hardware_compatible:
+            return int(capability.removeprefix("sm_")) >= 80
+        if self.compute_capabilities:
+            return False
+        return True if self.backend == "tensorrt-rtx" else None
 
 
 class BundleRecord(Config):

@@ -5,11 +5,13 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bandloom.console import logger
 from bandloom.errors import BundleError
 from bandloom.export.bundle.bundle import Bundle, read_bundle, seal
 from bandloom.export.bundle.record import BundleRecord, EngineFile
 from bandloom.export.bundle.tiling import MAP_PIXEL_M
 from bandloom.export.runtimes.engine_builder import BuildOptions, build_engine, load_backend, trtexec_line
+from bandloom.export.runtimes.onnx_runner import Unavailable
 from bandloom.export.runtimes.verify import check_files, check_meaning
 from bandloom.output import new_output
 
@@ -27,17 +29,20 @@ def add_engines(bundle: Bundle, backend: str, precisions: Sequence[str], options
     check_files(bundle)
     check_meaning(bundle)
     trt = load_backend(backend)
+    built_for = options.compute_capabilities or _this_gpu(backend)
     made = []
     for precision in precisions or [model.precision for model in bundle.record.models]:
         plan = build_engine(trt, bundle.path / bundle.model(precision).file, options)
         engine = EngineFile(
-            file=_name(backend, trt.__version__, precision, options),
+            file=_name(backend, trt.__version__, precision, built_for),
             backend=backend,
             backend_version=trt.__version__,  # type: ignore[arg-type]
             precision=precision,
-            compute_capabilities=options.compute_capabilities,
+            compute_capabilities=built_for,
             batch=options.batches,  # type: ignore[arg-type]
             built_without_gpu=not has_gpu(),
+            version_compatible=options.version_compatible,
+            hardware_compatible=options.hardware_compatible,
         )
         made.append((engine, plan))
     replaced = {engine.file for engine, _ in made}
@@ -90,12 +95,29 @@ def has_gpu() -> bool:
     return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidia0").exists()
 
 
+def _this_gpu(backend: str) -> tuple[str, ...]:
+    """Return the GPU that full TensorRT builds for: the one of this machine."""
+    if backend != "tensorrt":
+        return ()
+    from bandloom.export.runtimes.choose import find_cuda
+
+    try:
+        return (find_cuda().compute_capability(),)
+    except Unavailable as cause:
+        raise BundleError(f"tensorrt builds an engine for the GPU of this machine, and {cause}.") from cause
+
+
 def _fits(engine: EngineFile, target: str) -> bool:
-    return target in engine.compute_capabilities or not engine.compute_capabilities
+    if target == "cpu":
+        return False
+    fits = engine.runs_on(target)
+    if fits is None:
+        logger.warning("%s is left out: it does not say for which GPU it was built; build it anew", engine.file)
+    return bool(fits)
 
 
-def _name(backend: str, version: str, precision: str, options: BuildOptions) -> str:
-    where = "-".join(options.compute_capabilities) or ("any" if backend == "tensorrt-rtx" else "here")
+def _name(backend: str, version: str, precision: str, built_for: Sequence[str]) -> str:
+    where = "-".join(built_for) or "any"
     return f"engines/{backend}-{version}-{where}-{precision}.engine"
 
 

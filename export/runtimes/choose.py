@@ -105,7 +105,7 @@ def _open_engine(backend: str, bundle: "Bundle", model: ModelFile, _: int) -> Ru
         raise NotBrought(f"the bundle holds no {backend} engine of {model.precision}")
     trt, cuda = load_backend(backend), find_cuda()
     here = cuda.compute_capability()
-    fitting = [e for e in engines if not e.compute_capabilities or here in e.compute_capabilities]
+    fitting = [e for e in engines if e.runs_on(here) is not False]  # an old record does not say: the backend will
     if not fitting:
         built_for = sorted({name for e in engines for name in e.compute_capabilities})
         raise Unavailable(f"this GPU is {here}, the engines are for {', '.join(built_for)}")

@@ -53,8 +53,22 @@ API_NAMES = (
     "clear_flag",
     "TF32",
     "ILogger",
+    "engine_host_code_allowed",
+    "is_stream_capturable",
 )
-RTX_NAMES = ("num_compute_capabilities", "set_compute_capability", "ComputeCapability")
+RTX_NAMES = (
+    "num_compute_capabilities",
+    "set_compute_capability",
+    "ComputeCapability",
+    "create_runtime_config",
+    "create_runtime_cache",
+    "set_runtime_cache",
+    "serialize",
+    "deserialize",
+    "cuda_graph_strategy",
+    "CudaGraphStrategy",
+    "WHOLE_GRAPH_CAPTURE",
+)
 
 
 @dataclass(frozen=True)
@@ -138,7 +152,7 @@ def _target(trt: Any, config: Any, options: BuildOptions) -> None:
 
 
 class Said:
-    """Keeps the first error of a backend's logger, for our own sentence."""
+    """Keeps a backend's first error since :meth:`clear` was last called, for our own sentence."""
 
     def __init__(self, trt: Any) -> None:
         outer = self
@@ -154,6 +168,10 @@ class Said:
                 logger.debug("%s: %s", trt.__name__, message)
 
         self.logger = _Logger()
+
+    def clear(self) -> None:
+        """Forget what was said before: a reason belongs to the call that failed."""
+        self.last = ""
 
 
 def trtexec_line(model: str, inputs: Sequence[tuple[str, tuple[int, ...]]], batches: tuple[int, int, int]) -> str:

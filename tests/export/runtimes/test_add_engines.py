@@ -108,6 +108,48 @@ def test_the_trtexec_line_names_every_input():
         assert name in line
 
 
+def engine(**changes):
+    fields = {
+        "file": "e.engine",
+        "backend": "tensorrt",
+        "backend_version": "11.4",
+        "precision": "fp32",
+        "compute_capabilities": (),
+        "batch": (1, 4, 8),
+        "built_without_gpu": False,
+    }
+    return EngineFile(**(fields | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "answers"),
+    [
+        ({"compute_capabilities": ("sm_89",)}, {"sm_89": True, "sm_90": False}),
+        ({"compute_capabilities": ("sm_80",), "hardware_compatible": True}, {"sm_75": False, "sm_90": True}),
+        ({"backend": "tensorrt-rtx"}, {"sm_86": True, "sm_120": True}),
+        ({}, {"sm_89": None}),
+    ],
+)
+def test_an_engine_says_where_it_runs(changes, answers):
+    assert {name: engine(**changes).runs_on(name) for name in answers} == answers
+
+
+def test_an_engine_of_full_tensorrt_says_for_which_gpu_it_was_built(tmp_path, monkeypatch):
+    """The bindings and the device are stand-ins: the real ones need a GPU to build at all."""
+    from bandloom.export.runtimes import add_engines, choose
+
+    path = write_tiny_bundle(tmp_path / "tiny")
+    monkeypatch.setattr(add_engines, "load_backend", lambda _: SimpleNamespace(__version__="11.4"))
+    monkeypatch.setattr(add_engines, "build_engine", lambda *_: b"plan")
+    monkeypatch.setattr(choose, "find_cuda", lambda: Cuda(FakeCudart((9, 0))))
+    (made,) = add_engines.add_engines(read_bundle(path), "tensorrt", ["fp32"], BuildOptions())
+    assert made.compute_capabilities == ("sm_90",)
+    assert made.file == "engines/tensorrt-11.4-sm_90-fp32.engine"
+    assert add_engines.prune(read_bundle(path), tmp_path / "small", "sm_90").record.engines == (made,)
+    with pytest.raises(BundleError, match=r"holds no engine for sm_89 \(it has sm_90\)"):
+        add_engines.prune(read_bundle(path), tmp_path / "other", "sm_89")
+
+
 def read_bundle_of(contract):
     import tempfile
     from pathlib import Path
@@ -142,16 +184,16 @@ def test_every_name_that_is_used_is_in_the_published_bindings(tmp_path, wheel, n
 
 
 def test_every_name_that_is_asked_of_the_bindings_is_among_those_that_are_looked_up():
-    from bandloom.export.runtimes import engine_builder, engine_runner
+    from bandloom.export.runtimes import engine_builder, engine_lane, engine_runner, rtx_kernels
 
-    owners = "trt|builder|network|parser|config|profile|context|ILogger|BuilderFlag|_engine|_runtime"
+    owners = "trt|builder|network|parser|config|profile|context|handle|ILogger|BuilderFlag|_engine|_runtime|_cache"
     owners += "|HardwareCompatibilityLevel|NetworkDefinitionCreationFlag"
     used = set()
-    for source in (engine_builder, engine_runner):
+    for source in (engine_builder, engine_lane, engine_runner, rtx_kernels):
         text = Path(source.__file__).read_text()
         used |= set(re.findall(rf"\b(?:{owners})\.([A-Za-z]\w+)", text))
     assert len(used) > 25
-    assert used - {"__name__", "__version__", "py"} <= {*API_NAMES, *RTX_NAMES}
+    assert used - {"__name__", "__version__", "py", "handle", "ran", "batch"} <= {*API_NAMES, *RTX_NAMES}
 
 
 SLOW = (pytest.param(each, marks=pytest.mark.slow) for each in ("multilabel", "change"))

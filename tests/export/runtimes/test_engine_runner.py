@@ -19,15 +19,16 @@ from tests.export.fake_gpu import FakeContext, FakeCudart, FakeTrt
 from tests.export.tiny_model import TILING, random_chips, tiny_contract, write_tiny_model
 
 
-def engine_file(batch=(1, 4, 6)):
+def engine_file(batch=(1, 4, 6), backend="tensorrt", **changes):
     return EngineFile(
         file="engines/e.engine",
-        backend="tensorrt",
+        backend=backend,
         backend_version="0.0",
         precision="fp32",
         compute_capabilities=("sm_89",),
         batch=batch,
         built_without_gpu=False,
+        **changes,
     )
 
 
@@ -60,6 +61,35 @@ def test_the_usual_batch_becomes_a_graph_and_others_between_do_not_disturb_it(mo
         chips = random_chips(tiny_contract(), count, seed)
         np.testing.assert_allclose(runner.run(chips), plain.run(chips), atol=1e-6)
     assert cudart.launched == 4
+
+
+def test_a_version_compatible_engine_may_run_the_code_that_it_brings(model):
+    cudart = FakeCudart()
+    trt = FakeTrt(cudart, model, shapes_of(tiny_contract()))
+    with pytest.raises(Unavailable, match="host code is not allowed"):
+        EngineRunner(trt, b"lean", engine_file(), tiny_contract(), Cuda(cudart))
+    EngineRunner(trt, b"lean", engine_file(version_compatible=True), tiny_contract(), Cuda(cudart))
+
+
+def test_memory_that_the_backend_refuses_is_a_sentence(model, monkeypatch):
+    monkeypatch.setattr(FakeContext, "set_tensor_address", lambda self, name, address: name != "g20")
+    with pytest.raises(Unavailable, match="takes no memory for g20: it gave no reason"):
+        loaded(model, FakeCudart())
+
+
+def test_a_reason_belongs_to_the_call_that_failed(model, monkeypatch):
+    runner = loaded(model, FakeCudart())
+    reasons = iter(["out of memory", "", "illegal address"])
+
+    def fails(self, stream):
+        if reason := next(reasons):
+            self._logger.log(1, reason)
+        return False
+
+    monkeypatch.setattr(FakeContext, "execute_async_v3", fails)
+    for expected in ("out of memory", "it gave no reason", "illegal address"):
+        with pytest.raises(CudaError, match=rf"failed \({expected}\)"):
+            runner.run(random_chips(tiny_contract(), 4))
 
 
 def test_an_engine_that_cannot_be_captured_runs_plainly(model, monkeypatch):
