@@ -26,7 +26,7 @@ from bandloom.export.from_torch.export_run import (
 )
 from bandloom.export.from_torch.held_chips import Chips, held_chips
 from bandloom.export.from_torch.parity import BUDGETS, measure, torch_logits
-from bandloom.export.from_torch.write_model import FILES, write_file
+from bandloom.export.from_torch.write_model import FILES, layers_in_fp32, write_file
 from bandloom.export.runtimes.onnx_runner import Runner, Unavailable
 from bandloom.export.runtimes.openvino_runner import OpenVinoRunner
 from bandloom.finetune.model.task_model import TaskModel
@@ -46,10 +46,12 @@ def run() -> list[Figure]:
         if chips.labels is None:
             raise SystemExit(f"{trained} has no labelled ground here: its shards must be where its config.yaml says.")
         expected = torch_logits(model, chips.groups)
-        largest = max(audit_ranges(model, chips).values())
+        largest = max(audit_ranges(model, [chips]).values())
         figures = []
         for precision in PRECISIONS:
-            plain = write_file(Path(folder), model, contract, precision, ground)
+            half = precision in ("fp16", "bf16")
+            wide = layers_in_fp32(model, contract, [chips], precision, ground) if half else ()
+            plain = write_file(Path(folder), model, contract, precision, ground, wide)
             for runner in (plain, *_openvino(Path(folder) / FILES[precision], precision)):
                 try:
                     parity = measure(runner, expected, chips, precision, contract)

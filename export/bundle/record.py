@@ -131,6 +131,9 @@ class ModelFile(Config):
     precision: Precision
     opset: int
     parity: Parity
+    fp32_layers: tuple[str, ...] = Field(
+        default=(), description="of a 16-bit model: layers that stay in fp32, for what they reach on real chips"
+    )
 
 
 class FeatureFile(Config):

@@ -1,10 +1,12 @@
-"""Overflow audit for 16 bits: every intermediate of real chips is checked before an fp16 model is written.
+"""Range audit for 16 bits: measures every layer on real chips; one that reaches too far stays in fp32.
 
 A residual channel that passes 65504 turns an fp16 engine's whole answer into NaN, and parity on a machine that
-secretly computes wider does not show it; the range of each layer in fp32 does.
+secretly computes wider does not show it; the range of each layer in fp32 does. Attention scores are held to a closer
+limit: softmax turns their absolute error into a relative one of the weights, in bf16 as well.
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -13,22 +15,28 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bandloom.errors import BundleError
 from bandloom.export.bundle.native_groups import byte_pairs
-from bandloom.export.from_torch.half_precision import WIDE_NORMS, CastGraph
+from bandloom.export.from_torch.half_precision import (
+    DTYPES,
+    WIDE_NORMS,
+    CastGraph,
+    HalfPrecision,
+    WideSoftmaxAttention,
+)
 from bandloom.export.from_torch.held_chips import Chips
 from bandloom.finetune.model.task_model import TaskModel
 
-FP16_MAX = 65504.0
 HEADROOM = 4.0  # other scenes reach further than the audited chips
+MOST_SCORE_ERROR = 0.5  # of an attention score, from its rounding to 16 bits: exp(0.5) is 1.65 of a weight
 
 
-def audit_ranges(model: TaskModel, chips: Chips) -> dict[str, float]:
+def audit_ranges(model: TaskModel, chips: Iterable[Chips]) -> dict[str, float]:
     """Return the largest magnitude that each layer of the 16-bit part reaches in fp32, by its name in the model."""
     graph = CastGraph(model, "fp32")
     watched = _Ranges()
     handles = [hook for name, module in graph.named_modules() for hook in watched.follow(name, module)]
     try:
         with torch.no_grad(), watched:
-            for groups in chips.batches():
+            for groups in (part for some in chips for part in some.batches()):
                 graph(*(torch.from_numpy(byte_pairs(groups[gsd_m])) for gsd_m in graph.gsds_m))
     finally:
         for handle in handles:
@@ -36,18 +44,29 @@ def audit_ranges(model: TaskModel, chips: Chips) -> dict[str, float]:
     return dict(watched.largest)
 
 
-def require_fp16(ranges: dict[str, float]) -> None:
-    """Refuse fp16 when a layer comes too near its end.
+def wide_layers(model: TaskModel, ranges: dict[str, float], precision: HalfPrecision) -> tuple[str, ...]:
+    """Return the names of the layers that stay in fp32 within a 16-bit model.
+
+    Args:
+        model: in fp32.
+        ranges: what :func:`audit_ranges` measured of it.
+        precision: of the model that is written.
 
     Raises:
-        BundleError: names the layer that reaches furthest, and offers bf16.
+        BundleError: a layer is not finite in fp32 either.
     """
-    layer, reached = max(ranges.items(), key=lambda item: item[1] if item[1] == item[1] else float("inf"))
-    if not reached <= FP16_MAX / HEADROOM:
-        raise BundleError(
-            f"fp16 would overflow: layer {layer} reaches {reached:.4g} on the audited chips, more than"
-            f" {FP16_MAX / HEADROOM:.0f} (a quarter of fp16's largest number); use --precision bf16 instead."
-        )
+    graph, kind = CastGraph(model, "fp32"), torch.finfo(DTYPES[precision])
+    wide = []
+    for name, reached in ranges.items():
+        if not reached < float("inf"):
+            raise BundleError(
+                f"layer {name} reaches {reached} on the audited chips, in fp32 too; train the model again."
+            )
+        attention = isinstance(graph.model.get_submodule(name), WideSoftmaxAttention)
+        score = MOST_SCORE_ERROR / (kind.eps / 2)  # rounding errs by half of the last place
+        if reached > (min(score, kind.max / HEADROOM) if attention else kind.max / HEADROOM):
+            wide += [name, f"{name}.qkv"] if attention else [name]  # scores multiply what rounds in queries and keys
+    return tuple(dict.fromkeys(wide))
 
 
 class _Ranges(TorchDispatchMode):
@@ -76,8 +95,8 @@ class _Ranges(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if len(self._inside) > 2 and not any(isinstance(module, WIDE_NORMS) for _, module in self._inside):
-            for each in result if isinstance(result, tuple | list) else (result,):
-                if isinstance(each, Tensor) and each.is_floating_point() and each.numel():
-                    name = self._inside[-1][0]
-                    self.largest[name] = max(self.largest[name], float(each.detach().abs().max()))
+            for tensor in result if isinstance(result, tuple | list) else (result,):
+                if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.numel():
+                    name, reached = self._inside[-1][0], float(tensor.detach().abs().max())
+                    self.largest[name] = reached if reached != reached else max(self.largest[name], reached)
         return result

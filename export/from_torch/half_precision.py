@@ -1,11 +1,11 @@
 """16-bit models, cast in torch: normalisation of samples, layer norms, softmax and outputs stay in fp32.
 
-TensorRT 11 takes precision from the types of the graph alone, and full casts are where fp16 engines lose their
-accuracy (NVIDIA/TensorRT issues 2564, 4493, 4723: layer norms and attention).
+So do the layers that the overflow audit names. TensorRT 11 takes precision from the types of the graph alone, and full
+casts are where fp16 engines lose their accuracy (NVIDIA/TensorRT issues 2564, 4493, 4723: layer norms and attention).
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, Literal
 
@@ -22,19 +22,24 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 class CastGraph(DeployGraph):
     """A deploy graph whose linear layers, convolutions and attention compute in 16 bits."""
 
-    def __init__(self, model: TaskModel, precision: str) -> None:
-        """Copy ``model`` and cast the copy; fp32 gives the same graph without casts, for the audit."""
+    def __init__(self, model: TaskModel, precision: str, wide: Collection[str] = ()) -> None:
+        """Copy ``model`` and cast the copy; fp32 gives the same graph without casts, for the audit.
+
+        Args:
+            model: in fp32; it stays as it is.
+            precision: fp32, fp16 or bf16.
+            wide: names of modules in the model whose own operations stay in fp32. What they give stays in fp32 too, up
+                to the next layer with weights of 16 bits.
+        """
         copied = copy.deepcopy(model).eval()
-        statistics = copied.encoder.embed.mean.clone(), copied.encoder.embed.std.clone()
+        statistics = copied.encoder.embed.mean, copied.encoder.embed.std
         _widen(copied)
-        copied.to(DTYPES[precision])
+        for name, module in list(copied.named_modules()):
+            _cast(module, torch.float32 if name in wide else DTYPES[precision], always=name in wide or name == "head")
         copied.encoder.embed.mean, copied.encoder.embed.std = statistics
-        for module in copied.modules():
-            if isinstance(module, WIDE_NORMS):
-                module.float()
-        copied.head = CastInputs(copied.head, DTYPES[precision])
+        embedding = any(name == "encoder.embed" or name.startswith("encoder.embed.") for name in wide)
         encoder: Any = copied.encoder
-        encoder.samples = partial(_cast_samples, encoder.samples, DTYPES[precision])
+        encoder.samples = partial(_cast_samples, encoder.samples, torch.float32 if embedding else DTYPES[precision])
         encoder.positions = partial(_cast_positions, encoder.positions, DTYPES[precision])
         super().__init__(copied)
 
@@ -56,18 +61,23 @@ def _cast_positions(plain: Callable[..., Tensor], dtype: torch.dtype, *grid: int
     return plain(*grid).to(dtype)
 
 
-class CastInputs(nn.Module):
-    """A module in 16 bits among callers in fp32."""
+def _cast(module: nn.Module, dtype: torch.dtype, *, always: bool) -> None:
+    """Cast a module's own weights, and its inputs where it has some or ``always``; norms stay as they are."""
+    if isinstance(module, WIDE_NORMS):
+        return
+    for parameter in module.parameters(recurse=False):
+        parameter.data = parameter.data.to(dtype)
+    for name, buffer in list(module.named_buffers(recurse=False)):
+        if buffer.is_floating_point():
+            setattr(module, name, buffer.to(dtype))
+    if always or next(module.parameters(recurse=False), None) is not None:
+        module.forward = partial(_on_cast_inputs, module.forward, dtype)
 
-    def __init__(self, inner: nn.Module, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.inner, self.dtype = inner, dtype
-        self.beside: nn.Module | None = getattr(inner, "beside", None)  # a joined head's, which its model asks for
 
-    def forward(self, *inputs: Any) -> Tensor:
-        """Call the module with its floating-point inputs cast."""
-        cast = (x.to(self.dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs)
-        return self.inner(*cast)
+def _on_cast_inputs(plain: Callable[..., Any], dtype: torch.dtype, *inputs: Any, **named: Any) -> Any:
+    """Call a module's forward pass with its floating-point inputs cast."""
+    cast = (x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs)
+    return plain(*cast, **named)
 
 
 class WideNorm(nn.LayerNorm):
@@ -112,7 +122,7 @@ class WideSoftmaxAttention(nn.Module):
         qkv = self.qkv(x).reshape(b, t, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)  # (3, B, heads, T, D / heads)
         query, key, value = qkv.unbind(0)
         scores = (query * self.scale) @ key.transpose(-2, -1)  # (B, heads, T, T)
-        mixed = scores.float().softmax(dim=-1).to(x.dtype) @ value
+        mixed = scores.float().softmax(dim=-1).to(value.dtype) @ value
         return self.proj(mixed.transpose(1, 2).reshape(b, t, -1))
 
 

@@ -1,6 +1,8 @@
 """Writes one precision of a model and measures it; a file over its budget is an error, so it is never in a bundle."""
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -8,8 +10,8 @@ import torch
 from bandloom.console import logger
 from bandloom.export.bundle.native_groups import Groups, byte_pairs
 from bandloom.export.bundle.record import Contract, ModelFile
-from bandloom.export.from_torch.audit_fp16 import audit_ranges, require_fp16
-from bandloom.export.from_torch.half_precision import CastGraph
+from bandloom.export.from_torch.audit_fp16 import audit_ranges, wide_layers
+from bandloom.export.from_torch.half_precision import CastGraph, HalfPrecision
 from bandloom.export.from_torch.held_chips import Chips, Ground, calibration_chips
 from bandloom.export.from_torch.parity import measure, require
 from bandloom.export.from_torch.quantise import write_int8
@@ -32,23 +34,47 @@ def write_precision(
 ) -> ModelFile:
     """Write ``model`` in ``precision`` into ``folder`` and gate it on ``chips``, whose fp32 answer is ``expected``.
 
-    ``ground`` is where int8 finds chips to be calibrated on.
+    ``ground`` is where int8 finds chips to be calibrated on, and 16 bits more chips to measure ranges on.
 
     Raises:
-        BundleError: fp16 would overflow, the export fails, or the parity gate does.
+        BundleError: a layer is not finite, the export fails, or the parity gate does.
     """
-    if precision == "fp16":
-        require_fp16(audit_ranges(model, chips))
-    runner = write_file(folder, model, contract, precision, ground)
+    half = precision in ("fp16", "bf16")
+    wide = layers_in_fp32(model, contract, [chips], cast(HalfPrecision, precision), ground) if half else ()
+    runner = write_file(folder, model, contract, precision, ground, wide)
     parity = measure(runner, expected, chips, precision, contract)
     require(parity, precision)
     if precision == "int8":
         require_exact(folder / FILES[precision], runner, chips.groups, expected)
-    return ModelFile(file=FILES[precision], precision=precision, opset=OPSET, parity=parity)  # type: ignore[arg-type]
+    return ModelFile(
+        file=FILES[precision],
+        precision=precision,  # type: ignore[arg-type]
+        opset=OPSET,
+        parity=parity,
+        fp32_layers=wide,
+    )
 
 
-def write_file(folder: Path, model: TaskModel, contract: Contract, precision: str, ground: Ground) -> Runner:
+def layers_in_fp32(
+    model: TaskModel, contract: Contract, chips: Sequence[Chips], precision: HalfPrecision, ground: Ground
+) -> tuple[str, ...]:
+    """Return which layers a 16-bit model keeps in fp32, by what they reach on ``chips`` and calibration chips.
+
+    Raises:
+        BundleError: a layer is not finite in fp32 either.
+    """
+    wide = wide_layers(model, audit_ranges(model, [*chips, calibration_chips(contract, ground)]), precision)
+    if wide:
+        logger.info("%s keeps in fp32, for what they reach on real chips: %s", precision, ", ".join(wide))
+    return wide
+
+
+def write_file(
+    folder: Path, model: TaskModel, contract: Contract, precision: str, ground: Ground, wide: Collection[str] = ()
+) -> Runner:
     """Write one precision, good or bad, and return what runs it here; int8 is made of the fp32 file beside it.
+
+    ``wide`` names the layers that a 16-bit model keeps in fp32.
 
     Raises:
         BundleError: the model cannot be exported.
@@ -58,7 +84,7 @@ def write_file(folder: Path, model: TaskModel, contract: Contract, precision: st
     if precision == "int8":
         write_int8(folder / FILES["fp32"], path, calibration_chips(contract, ground))
         return OnnxRunner(path)
-    graph = DeployGraph(model) if precision == "fp32" else CastGraph(model, precision)
+    graph = DeployGraph(model) if precision == "fp32" else CastGraph(model, precision, wide)
     write_onnx(graph, contract, path)
     # ONNX Runtime's CPU has no bf16 kernels; torch runs the very graph that was exported
     return _TorchRunner(graph) if precision == "bf16" else OnnxRunner(path)

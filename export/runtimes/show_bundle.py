@@ -49,11 +49,12 @@ def tables(bundle: Bundle) -> list[Table]:
         ),
         table(
             "Models",
-            ("file", "precision", "max difference", "classes agree", "chips", "runtime"),
+            ("file", "precision", "kept in fp32", "max difference", "classes agree", "chips", "runtime"),
             [
                 (
                     m.file,
                     m.precision,
+                    " ".join(m.fp32_layers) or "-",
                     f"{m.parity.max_abs:.2g}",
                     f"{m.parity.argmax_agreement:.5f}",
                     m.parity.chips,

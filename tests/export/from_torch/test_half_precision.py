@@ -1,5 +1,7 @@
 """16-bit and 8-bit models, and the audit that stands before them."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -7,15 +9,17 @@ import torch
 
 from bandloom.errors import BundleError
 from bandloom.export.bundle.native_groups import byte_pairs
-from bandloom.export.from_torch.audit_fp16 import audit_ranges, require_fp16
+from bandloom.export.from_torch.audit_fp16 import audit_ranges, wide_layers
 from bandloom.export.from_torch.export_run import contract_of_model, default_tiling
 from bandloom.export.from_torch.half_precision import CastGraph
 from bandloom.export.from_torch.held_chips import Ground, held_chips
 from bandloom.export.from_torch.parity import torch_logits
 from bandloom.export.from_torch.quantise import write_int8
 from bandloom.export.from_torch.to_onnx import DeployGraph, write_onnx
+from bandloom.export.from_torch.write_model import write_precision
 from bandloom.export.runtimes.onnx_runner import OnnxRunner
 from bandloom.export.runtimes.replay import compare
+from bandloom.export.runtimes.show_bundle import tables
 from bandloom.export.runtimes.verify import verify
 from tests.export.from_torch.test_export_run import task_model, write_run
 from tests.export.predict.test_map_scene import run
@@ -80,29 +84,80 @@ def plant_overflow(model):
     return model
 
 
-def test_a_planted_overflow_is_nan_in_fp16_and_the_audit_names_its_layer():
+def sharpen_attention(model, factor=60.0):
+    """Make queries and keys of the first block large, as Galileo-nano's are, so that its scores reach thousands."""
+    with torch.no_grad():
+        attention = model.encoder.blocks[0].attn.qkv
+        attention.weight[: 2 * attention.in_features] *= factor
+    return model
+
+
+def test_a_planted_overflow_is_nan_in_fp16_unless_the_layers_that_the_audit_names_stay_in_fp32():
     model = plant_overflow(task_model())
     chips = held(model)
-    assert np.isfinite(torch_logits(model, chips.groups)).all()
+    expected = torch_logits(model, chips.groups)
     assert np.isnan(answer(CastGraph(model, "fp16"), chips)).mean() == 1.0
-    with pytest.raises(BundleError, match=r"layer encoder.blocks.1.*reaches.*use --precision bf16"):
-        require_fp16(audit_ranges(model, chips))
-    assert np.isfinite(answer(CastGraph(model, "bf16"), chips)).all()
+    wide = wide_layers(model, audit_ranges(model, [chips]), "fp16")
+    assert "encoder.blocks.1.mlp.fc2" in wide
+    assert "encoder.blocks.1" in wide  # the sum that the layer goes into
+    assert "encoder.blocks.0.mlp.fc2" not in wide
+    np.testing.assert_allclose(answer(CastGraph(model, "fp16", wide), chips), expected, atol=0.02)
+    assert wide_layers(model, audit_ranges(model, [chips]), "bf16") == ()
 
 
-def test_a_plain_model_passes_the_audit():
+def test_attention_whose_scores_are_too_large_for_16_bits_stays_in_fp32_and_is_nearer():
+    model = sharpen_attention(task_model(task="classify"))
+    chips = held(model)
+    expected = torch_logits(model, chips.groups)
+    wide = wide_layers(model, audit_ranges(model, [chips]), "fp16")
+    assert wide == ("encoder.blocks.0.attn", "encoder.blocks.0.attn.qkv")
+    plain, kept = (np.abs(answer(CastGraph(model, "fp16", names), chips) - expected).max() for names in ((), wide))
+    assert kept < plain / 2
+
+
+@pytest.mark.parametrize(("precision", "limit"), [("fp16", 1024.0), ("bf16", 128.0)])
+def test_a_score_may_err_by_half_and_any_other_value_reach_a_quarter_of_the_range(precision, limit):
     model = task_model()
-    ranges = audit_ranges(model, held(model))
-    require_fp16(ranges)
+    attention, linear = "encoder.blocks.0.attn", "encoder.blocks.0.mlp.fc1"
+    quarter = torch.finfo({"fp16": torch.float16, "bf16": torch.bfloat16}[precision]).max / 4
+    assert wide_layers(model, {attention: limit, linear: quarter}, precision) == ()
+    assert wide_layers(model, {attention: limit * 1.01}, precision) == (attention, f"{attention}.qkv")
+    assert wide_layers(model, {linear: quarter * 1.01}, precision) == (linear,)
+
+
+def test_a_layer_that_is_not_finite_is_refused():
+    with pytest.raises(BundleError, match=r"layer encoder.norm reaches nan on the audited chips, in fp32 too"):
+        wide_layers(task_model(), {"encoder.norm": float("nan")}, "fp16")
+
+
+def test_a_plain_model_keeps_no_layer_in_fp32():
+    model = task_model()
+    ranges = audit_ranges(model, [held(model)])
+    assert wide_layers(model, ranges, "fp16") == ()
     assert "encoder.blocks.0.mlp.fc1" in ranges
     assert 0 < max(ranges.values()) < 1000
 
 
-def test_an_fp16_bundle_of_a_model_that_overflows_is_not_written(tmp_path, capsys):
-    write_run(tmp_path / "run", plant_overflow(task_model()))
-    assert run("export", tmp_path / "run", "--out", tmp_path / "bundle", "--precision", "fp32,fp16") == 2
-    assert "fp16 would overflow" in capsys.readouterr().err
-    assert [each.name for each in tmp_path.iterdir()] == ["run"]
+def test_an_fp16_file_of_a_model_that_overflows_keeps_layers_in_fp32_and_passes_its_gate(tmp_path):
+    model = plant_overflow(task_model())
+    contract = contract_of_model(model, default_tiling(model))
+    chips = held(model)
+    expected = torch_logits(model, chips.groups)
+    written = write_precision(tmp_path, model, contract, chips, expected, "fp16", Ground())
+    assert "encoder.blocks.1.mlp.fc2" in written.fp32_layers
+    assert written.parity.runtime.startswith("onnxruntime")
+    assert written.parity.max_abs < 0.02
+    proto = onnx.load(tmp_path / written.file)
+    weights = [tensor for tensor in proto.graph.initializer if np.prod(tensor.dims) >= 1024]
+    assert {tensor.data_type for tensor in weights} == {onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT}
+
+
+def test_inspect_names_the_layers_that_stay_in_fp32(exported):
+    _, bundle = exported
+    models = tuple(model.model_copy(update={"fp32_layers": ("encoder.norm",)}) for model in bundle.record.models)
+    changed = replace(bundle, record=bundle.record.model_copy(update={"models": models}))
+    shown = [cell for table in tables(changed) for column in table.columns for cell in column.cells]
+    assert shown.count("encoder.norm") == len(models)
 
 
 def test_an_unknown_precision_is_refused(tmp_path, capsys):

@@ -10,14 +10,17 @@ import torch
 import yaml
 
 from bandloom.export.bundle.bundle import read_bundle
+from bandloom.export.from_torch.audit_fp16 import audit_ranges, wide_layers
 from bandloom.export.from_torch.export_run import export_run
 from bandloom.export.from_torch.half_precision import CastGraph
+from bandloom.export.from_torch.held_chips import Chips
 from bandloom.export.runtimes.show_bundle import tables
 from bandloom.finetune.model.checkpoint import load_task_model, save_task_model
 from bandloom.finetune.model.lora import merge_lora
 from bandloom.finetune.model.task_model import TaskModel, set_trainable
 from bandloom.model.checkpoint import load_encoder
 from bandloom.model.statistics import Statistics
+from bandloom.public_encoders.golden import native_groups
 from bandloom.shards.synth.write import write_scenes
 from tests.export.predict.test_map_scene import run
 from tests.finetune.models import LABELS, S2, chips
@@ -82,6 +85,32 @@ def test_sixteen_bits_leave_the_normalisation_in_fp32(folder):
     samples, _ = own.encoder.samples(chips(), S2)
     cast, _ = graph.model.encoder.samples(chips(), S2)
     assert torch.equal(cast, samples.bfloat16())
+
+
+def test_the_real_galileo_keeps_its_first_attention_in_fp32_and_loses_little_in_fp16():
+    """Its scores reach thousands on real ground (19,240 on chips16): 16 bits round them by whole units."""
+    folder = real_galileo()
+    own = model(folder, "classify")
+    bands = own.encoder.family.bands
+    own.sensor = S2.subset([band.name for band in S2.bands if band.slot in bands])
+    with np.load(folder / "golden.npz") as held:
+        window = next(name for name in held.files if name.endswith("_dn")).removesuffix("_dn")
+        side = held[f"{window}_dn"].shape[0] // 6 * 6
+        groups = native_groups(held[f"{window}_dn"][:side, :side], bands, 10, own.sensor)
+    chips_of_window = Chips({gsd_m: dn.numpy().astype(np.uint16) for gsd_m, dn in groups.items()}, "a real window")
+    wide = wide_layers(own, audit_ranges(own, [chips_of_window]), "fp16")
+    assert wide == ("encoder.blocks.0.attn", "encoder.blocks.0.attn.qkv")
+    with torch.no_grad():
+        expected = own.encoder.forward_features(groups, own.sensor)
+        plain, kept = (
+            (CastGraph(own, "fp16", names).model.encoder.forward_features(groups, own.sensor) - expected)
+            .square()
+            .mean()
+            .sqrt()
+            for names in ((), wide)
+        )
+    assert kept < 3e-4
+    assert kept < plain
 
 
 @pytest.mark.parametrize("mode", ["frozen", "last", "lora", "full"])
