@@ -340,7 +340,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tuned", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--token-m", type=int, default=60)
-    parser.add_argument("--target", default="pixels")
+    parser.add_argument("--kind", default="pixels")
     parser.add_argument("--target-norm", default="none")
     parser.add_argument("--mask-ratio", type=float, default=0.75)
     parser.add_argument("--mask-block", type=int, default=1)

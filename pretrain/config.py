@@ -1,9 +1,9 @@
 """The config of a pretraining run: encoder and decoder, what is hidden and paid for, and the probes on the way."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bandloom.config import ANY_TIME, SET, Config, ReadWhen
 from bandloom.model.encoder import EncoderConfig
@@ -28,24 +28,57 @@ class DecoderConfig(Config):
 class ObjectiveConfig(Config):
     """The objective: masking and loss."""
 
-    target: Literal["pixels", "latent"] = Field(
-        default="pixels", description="native samples, or a frozen random projection of them"
+    kind: Literal["pixels", "latent", "distil"] = Field(
+        default="pixels",
+        description="native samples, a frozen random projection of them, or the tokens of a teacher",
     )
     mask_ratio: float = Field(default=0.75, gt=0, lt=1, description="share of tokens hidden from the encoder (MAE)")
     mask_block: int = Field(default=1, gt=0, description="tokens are hidden in blocks of this side")
     band_dropout: float = Field(default=0.4, ge=0, le=1, description="share of samples whose encoder misses bands")
-    beta: Annotated[float, ReadWhen("target", ("pixels",))] = Field(
-        default=0.1, gt=0, description="where SmoothL1 turns from square to straight (OlmoEarth)"
+    beta: Annotated[float, ReadWhen("kind", ("pixels", "distil"))] = Field(
+        default=0.1, gt=0, description="where SmoothL1 on samples turns from square to straight (OlmoEarth)"
     )
-    target_norm: Annotated[Literal["none", "group", "token"], ReadWhen("target", ("pixels",))] = Field(
+    target_norm: Annotated[Literal["none", "group", "token"], ReadWhen("kind", ("pixels", "distil"))] = Field(
         default="none", description="normalise targets by mean and deviation of their own band group or token"
     )
-    latent_dim: Annotated[int, ReadWhen("target", ("latent",))] = Field(
+    latent_dim: Annotated[int, ReadWhen("kind", ("latent",))] = Field(
         default=128, gt=0, description="width of the latent target"
     )
-    temperature: Annotated[float, ReadWhen("target", ("latent",))] = Field(
+    temperature: Annotated[float, ReadWhen("kind", ("latent",))] = Field(
         default=0.1, gt=0, description="of the latent target's choice among a chip's tokens"
     )
+    teacher: Annotated[Path | None, ReadWhen("kind", ("distil",))] = Field(
+        default=None, description="distil: folder of a public encoder, or of a checkpoint or run of bandloom"
+    )
+    whitening: Annotated[Literal["channels", "full"], ReadWhen("kind", ("distil",))] = Field(
+        default="channels",
+        description="distil: each channel of the teacher's tokens by itself, or all of them together",
+    )
+    distance: Annotated[Literal["smooth_l1", "cosine"], ReadWhen("kind", ("distil",))] = Field(
+        default="smooth_l1", description="distil: between predicted and whitened tokens"
+    )
+    pixel_weight: Annotated[float, ReadWhen("kind", ("distil",))] = Field(
+        default=0.0, ge=0, description="distil: weight of the pixel loss beside the tokens'; 0: tokens alone"
+    )
+    untaught: Annotated[Literal["refuse", "pixels"], ReadWhen("kind", ("distil",))] = Field(
+        default="refuse", description="distil: of sensors that the teacher does not take, learn from pixels alone"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_name(cls, data: Any) -> Any:
+        """Take ``target``, as ``kind`` was called in runs of before."""
+        if isinstance(data, dict) and "target" in data and "kind" not in data:
+            return {"kind" if key == "target" else key: value for key, value in data.items()}
+        return data
+
+    @model_validator(mode="after")
+    def _check_teacher(self) -> "ObjectiveConfig":
+        if self.kind == "distil" and self.teacher is None:
+            raise ValueError("distil needs a teacher; set teacher to the folder of a public encoder or of a run")
+        if self.untaught == "pixels" and not self.pixel_weight:
+            raise ValueError("untaught is pixels where pixel_weight is 0; set pixel_weight, such as to 1")
+        return self
 
 
 class ProbeConfig(Config):

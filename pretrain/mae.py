@@ -7,8 +7,7 @@ from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
 from bandloom.model.encoder import Encoder, drop_slots, take_tokens
 from bandloom.pretrain.config import DecoderConfig, ObjectiveConfig
 from bandloom.pretrain.masking import dropped_slots, random_masking
-from bandloom.pretrain.objectives import Decoded, NativePixels, make_objective
-from bandloom.pretrain.objectives.pixels import Prediction
+from bandloom.pretrain.objectives import Decoded, Prediction, make_objective
 from bandloom.training.device_batch import DeviceBatch
 
 
@@ -34,6 +33,8 @@ class MaskedAutoencoder(nn.Module):
         self.decoder_norm = nn.LayerNorm(decoder.embed_dim, eps=1e-6)
         self.decoder_pred = nn.Linear(decoder.embed_dim, self.objective.outputs)
         nn.init.normal_(self.mask_token, std=0.02)
+        asked = self.objective.visible_outputs
+        self.visible_pred = nn.Linear(encoder.embed_dim, asked) if asked else None
 
     def forward(self, batch: DeviceBatch) -> tuple[Tensor, Tensor]:
         """Return the sums and counts of a batch's loss; what they are of is the objective's."""
@@ -59,12 +60,13 @@ class MaskedAutoencoder(nn.Module):
         dropped = dropped_slots(batch.draws, sensor, self.config).to(valid.device)
         seen = drop_slots(take_tokens(valid, ids_keep), sensor, self.encoder.config.token_m, dropped)
         latent = self.encoder.forward_tokens(take_tokens(samples, ids_keep), seen, sensor, positions[ids_keep])
-        return Decoded(self.forward_decoder(latent, ids_restore, rows, columns), samples, valid, mask, sensor)
+        outputs = self.forward_decoder(latent, ids_restore, rows, columns)
+        visible = None if self.visible_pred is None else in_place(self.visible_pred(latent), ids_restore)
+        return Decoded(outputs, samples, valid, mask, sensor, visible, batch)
 
     def predict(self, batch: DeviceBatch) -> Prediction | None:
         """Return predicted samples of all tokens beside the true ones; None where the objective predicts none."""
-        objective = self.objective
-        return objective.predict(self.decode(batch)) if isinstance(objective, NativePixels) else None
+        return self.objective.predict(self.decode(batch))
 
     def forward_decoder(self, latent: Tensor, ids_restore: Tensor, rows: int, columns: int) -> Tensor:
         """Decode visible tokens ``(B, V, D)`` into the objective's numbers for all tokens ``(B, T, P)``."""
@@ -79,3 +81,9 @@ class MaskedAutoencoder(nn.Module):
         for block in self.decoder_blocks:
             tokens = block(tokens)
         return self.decoder_pred(self.decoder_norm(tokens))
+
+
+def in_place(visible: Tensor, ids_restore: Tensor) -> Tensor:
+    """Put what is said of visible tokens ``(B, V, X)`` where they were cut, ``(B, T, X)``, 0 where hidden."""
+    b, v, x = visible.shape
+    return take_tokens(torch.cat([visible, visible.new_zeros(b, ids_restore.shape[1] - v, x)], dim=1), ids_restore)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from bandloom.model.embedding import unpatchify
 from bandloom.pretrain.mae import MaskedAutoencoder
-from bandloom.pretrain.objectives.pixels import Prediction, normalise_target
+from bandloom.pretrain.objectives.objective import Prediction
+from bandloom.pretrain.objectives.pixels import normalise_target
 from bandloom.training.device_batch import DeviceBatch
 
 _TRUE_COLOUR, _SWIR = ("B04", "B03", "B02"), ("B12", "B8A", "B04")

@@ -13,6 +13,7 @@ from bandloom.model.encoder import Encoder
 from bandloom.model.statistics import Statistics
 from bandloom.pretrain.config import PretrainConfig
 from bandloom.pretrain.mae import MaskedAutoencoder
+from bandloom.pretrain.objectives import Distillation
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.training.ranks import Ranks
 from bandloom.training.snapshots import Snapshots
@@ -44,6 +45,8 @@ def start_of(config: PretrainConfig, shards: ShardSet) -> Start:
     )
     model = random_model(config, encoder.statistics)
     model.encoder.load_state_dict(encoder.state_dict())
+    if model.encoder.licence() != encoder.licence():
+        model.encoder.owe(encoder.licence())
     if snapshot is None:
         if config.keep_optimizer:
             raise CheckpointError(
@@ -67,7 +70,10 @@ def random_model(config: PretrainConfig, statistics: Statistics) -> MaskedAutoen
     """Return the autoencoder with weights drawn from the config's seed, the same on all ranks."""
     torch.manual_seed(config.trainer.seed)
     encoder = Encoder(config.encoder(), statistics)
-    return MaskedAutoencoder(encoder, config.decoder_or_default(), config.objective)
+    model = MaskedAutoencoder(encoder, config.decoder_or_default(), config.objective)
+    if isinstance(model.objective, Distillation):
+        encoder.owe(model.objective.teacher.licence())
+    return model
 
 
 def _encoder(config: PretrainConfig, shards: ShardSet, folder: Path) -> Encoder:

@@ -17,8 +17,10 @@ from bandloom.pretrain.cost import cost_of
 from bandloom.pretrain.feature_scores import FeatureScores, say
 from bandloom.pretrain.loss import MaskedLoss
 from bandloom.pretrain.mae import MaskedAutoencoder
+from bandloom.pretrain.objectives import Distillation
 from bandloom.pretrain.pictures import save_reconstructions
 from bandloom.pretrain.start import random_model, start_of
+from bandloom.pretrain.teacher_statistics import prepare_teacher
 from bandloom.pulse import spoken
 from bandloom.run_folder import RunFolder, commit
 from bandloom.shards.read.loader import Loader, LoaderState
@@ -65,6 +67,9 @@ def _train(config: PretrainConfig, attempt: Attempt, *, profile: bool) -> int:
     if start.state is not None:
         engine.load_state(start.state)
     loaders = _Loaders(config, shards, ranks)
+    if isinstance(model.objective, Distillation):
+        with spoken("reading the teacher's tokens"):
+            prepare_teacher(model.objective, shards, loaders.indices, config.crop_px)
     saver = _Saver(config, shards)
     hooks: list[tuple[int, Callable[[int], float | None]]] = [
         (config.pictures_every, _Reconstructions(engine, loaders, run))
@@ -141,7 +146,11 @@ class _Saver:
             "commit": commit(),
             "config": self.config.model_dump(mode="json"),
         }
-        save_encoder(folder, model.encoder, self.sensors, provenance, overwrite=True)
+        more = None
+        if isinstance(model.objective, Distillation):
+            provenance["teacher"] = model.objective.teacher.title()
+            more = {"centre": model.objective.centre, "whiten": model.objective.whiten}
+        save_encoder(folder, model.encoder, self.sensors, provenance, overwrite=True, teacher=more)
 
 
 def _flops_per_sample(config: PretrainConfig, shards: ShardSet) -> float:
@@ -157,7 +166,7 @@ def check_hidden(config: PretrainConfig, side_px: int) -> None:
     """
     tokens = ((config.crop_px or side_px) * 10 // config.token_m) ** 2
     hidden = tokens - max(1, round(tokens * (1 - config.objective.mask_ratio)))
-    least = 2 if config.objective.target == "latent" else 1  # a single one has nothing to be told apart from
+    least = 2 if config.objective.kind == "latent" else 1  # a single one has nothing to be told apart from
     if hidden < least:
         raise ConfigError(
             f"a chip of {config.crop_px or side_px} pixels is {tokens} tokens of {config.token_m} m, of which {hidden}"

@@ -222,7 +222,7 @@ assert made.texts == ("ground of 360 metres",)
             "    def counts(self, valid, mask, sensor) -> torch.Tensor:\n        return mask.sum()[None]\n"
         },
         [
-            ("pretrain/config.py", 'target: Literal["pixels", ', '"mean", '),
+            ("pretrain/config.py", 'kind: Literal["pixels", ', '"mean", '),
             (
                 "pretrain/objectives/__init__.py",
                 "import LatentTarget\n",
@@ -230,8 +230,8 @@ assert made.texts == ("ground of 360 metres",)
             ),
             (
                 "pretrain/objectives/__init__.py",
-                '"""Return the objective that ``config.target`` names."""\n',
-                '    if config.target == "mean":\n        return MeanTarget()\n',
+                '"""Return the objective that ``config.kind`` names."""\n',
+                '    if config.kind == "mean":\n        return MeanTarget()\n',
             ),
         ],
         """
@@ -240,7 +240,7 @@ from bandloom.pretrain.config import ObjectiveConfig
 from bandloom.pretrain.objectives import make_objective
 from bandloom.sensors import SLOTS
 statistics = Statistics(mean=dict.fromkeys(SLOTS, 0.2), std=dict.fromkeys(SLOTS, 0.1))
-assert type(make_objective(ObjectiveConfig(target="mean"), 60, statistics)).__name__ == "MeanTarget"
+assert type(make_objective(ObjectiveConfig(kind="mean"), 60, statistics)).__name__ == "MeanTarget"
 """,
     ),
     "verb": (

@@ -85,6 +85,10 @@ class AnyEncoder(nn.Module):
         """Return what it was trained on, in words, where no sensor is named."""
         return "not said"
 
+    def licence(self) -> dict[str, str] | None:
+        """Return whose work its weights are, or were learnt from, and under which conditions; None of our own alone."""
+        return None
+
     def licence_lines(self) -> list[str]:
         """Return what a model card says of whose encoder this is, as Markdown; nothing of our own."""
         return []

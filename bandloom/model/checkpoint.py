@@ -18,6 +18,7 @@ from bandloom.public_encoders.load import is_public, public_from_record, read_pu
 from bandloom.sensors import Sensor
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+TEACHER = "teacher.safetensors"  # statistics of a teacher's tokens, of an encoder that was taught
 
 
 def save_encoder(
@@ -27,6 +28,7 @@ def save_encoder(
     provenance: Mapping[str, Any],
     *,
     overwrite: bool = False,
+    teacher: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Write an encoder as a folder in Hugging Face's layout, whole or not at all.
 
@@ -36,13 +38,15 @@ def save_encoder(
         sensors: the sensors it was trained on, for the card and for checks downstream.
         provenance: plain JSON types: shards, config, seed, steps, commit.
         overwrite: replace an existing folder.
+        teacher: statistics that its teacher's tokens were whitened by, where it had one.
     """
     record = encoder_record(encoder) | {
         "model_type": "bandloom-encoder",
         "sensors": [sensor.to_dict() for sensor in sensors],
         "provenance": dict(provenance),
     }
-    save_folder(folder, encoder, record, _card(encoder, sensors, provenance), overwrite=overwrite)
+    more = {TEACHER: teacher} if teacher else {}
+    save_folder(folder, encoder, record, _card(encoder, sensors, provenance), overwrite=overwrite, more=more)
 
 
 def load_encoder(folder: Path) -> AnyEncoder:
@@ -72,20 +76,29 @@ def encoder_from_record(record: Mapping[str, Any], folder: Path) -> AnyEncoder:
         statistics = Statistics(**record["statistics"])
         if "family" in record["encoder"]:
             return public_from_record(record["encoder"], statistics)
-        return Encoder(EncoderConfig(**record["encoder"]), statistics)
+        encoder = Encoder(EncoderConfig(**record["encoder"]), statistics)
+        encoder.owe(record.get("encoder_licence"))
+        return encoder
     except (KeyError, TypeError, ValidationError) as cause:
         raise CheckpointError(f"{folder / CONFIG} does not describe a bandloom encoder ({cause}).") from cause
 
 
 def save_folder(
-    folder: Path, model: nn.Module, record: Mapping[str, Any], card: str, *, overwrite: bool = False
+    folder: Path,
+    model: nn.Module,
+    record: Mapping[str, Any],
+    card: str,
+    *,
+    overwrite: bool = False,
+    more: Mapping[str, Mapping[str, torch.Tensor]] | None = None,
 ) -> None:
-    """Write ``config.json``, ``model.safetensors`` and the card, atomically."""
+    """Write ``config.json``, ``model.safetensors``, the card and ``more`` tensors by file name, atomically."""
     from safetensors.torch import save_file
 
     with new_output(folder, folder=True, overwrite=overwrite) as temporary:
-        weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-        save_file(weights, temporary / WEIGHTS, metadata={"format": "pt"})
+        for name, tensors in ({WEIGHTS: model.state_dict()} | dict(more or {})).items():
+            held = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+            save_file(held, temporary / name, metadata={"format": "pt"})
         (temporary / CONFIG).write_text(json.dumps(record, indent=1) + "\n")
         (temporary / CARD).write_text(card)
 

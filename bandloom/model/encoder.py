@@ -94,6 +94,36 @@ class Encoder(AnyEncoder):
         )
         self.norm = nn.LayerNorm(config.embed_dim, eps=1e-6)
         self.blocks.apply(_init_linear)
+        self._licence: dict[str, str] | None = None
+
+    def owe(self, licence: Mapping[str, str] | None) -> None:
+        """Note under which conditions its teacher's weights stand; they go with its own from then on.
+
+        Args:
+            licence: as :meth:`licence` of the teacher returns it; a second one is added to the first.
+        """
+        if licence and self._licence:
+            before = self._licence
+            joined = {key: dict.fromkeys((before.get(key, ""), licence.get(key, ""))) for key in before | licence}
+            self._licence = {key: "; ".join(filter(None, values)) for key, values in joined.items()}
+        elif licence:
+            self._licence = dict(licence)
+
+    def licence(self) -> dict[str, str] | None:
+        """Return under which conditions its teacher's weights stand; None where it had no teacher of others."""
+        return self._licence
+
+    def licence_lines(self) -> list[str]:
+        """Return what a model card says of its teacher's licence, as Markdown."""
+        if self._licence is None:
+            return []
+        of = self._licence
+        return [
+            "",
+            "## The teacher's licence",
+            "",
+            f"The encoder learnt from {of['encoder']}, {of['source']}, under {of['name']}. {of['conditions']}",
+        ]
 
     def untrained(self) -> "Encoder":
         """Return the same network with weights drawn anew."""
@@ -101,11 +131,12 @@ class Encoder(AnyEncoder):
 
     def to_record(self) -> dict[str, Any]:
         """Return what ``config.json`` says of it."""
-        return {
+        record = {
             "bandloom_version": __version__,
             "encoder": self.config.model_dump(mode="json"),
             "statistics": self.statistics.model_dump(mode="json"),
         }
+        return record | ({"encoder_licence": self._licence} if self._licence else {})
 
     def samples_per_token(self, sensor: Sensor) -> int:
         """Return S, the native samples of a token of this sensor."""

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from bandloom.model.token_layout import TokenLayout
 from bandloom.sensors import Sensor
+from bandloom.training.device_batch import DeviceBatch
 from bandloom.training.step_loss import LossSums
 
 
@@ -19,6 +21,8 @@ class Decoded:
         valid: ``(B, T, S)`` bool, True where a sample was measured.
         mask: ``(B, T)`` bool, True where a token was hidden.
         sensor: whose samples they are.
+        visible: ``(B, T, Q)``, what is said of visible tokens without the decoder, 0 of hidden ones; where asked for.
+        batch: the samples themselves.
     """
 
     outputs: Tensor
@@ -26,12 +30,26 @@ class Decoded:
     valid: Tensor
     mask: Tensor
     sensor: Sensor
+    visible: Tensor | None = None
+    batch: DeviceBatch | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predicted and true samples of all tokens, ``(B, T, S)``; ``valid`` alike, ``mask`` ``(B, T)`` is True hidden."""
+
+    samples: Tensor
+    target: Tensor
+    valid: Tensor
+    mask: Tensor
+    layout: TokenLayout
 
 
 class Objective(nn.Module, ABC):
     """Turns what was decoded into sums and counts of a loss; what it holds is never trained."""
 
     outputs: int  # P, numbers that the decoder has to give for a token
+    visible_outputs: int = 0  # Q, numbers that are read from a visible token itself, by a linear map
 
     @abstractmethod
     def forward(self, decoded: Decoded) -> LossSums:
@@ -44,3 +62,7 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def counts(self, valid: Tensor, mask: Tensor, sensor: Sensor) -> Tensor:
         """Return the counts of :meth:`forward` from what was measured ``(B, T, S)`` and hidden ``(B, T)`` alone."""
+
+    def predict(self, decoded: Decoded) -> Prediction | None:
+        """Return predicted samples of all tokens beside the true ones; None where none are predicted."""
+        return None

@@ -1,27 +1,14 @@
 """The pixel objective, the default: SmoothL1 on native samples of hidden tokens by band group, valid samples alone."""
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from bandloom.model.token_layout import TokenLayout, area_overlap, reference_layout, token_layout
 from bandloom.pretrain.config import ObjectiveConfig
-from bandloom.pretrain.objectives.objective import Decoded, Objective
+from bandloom.pretrain.objectives.objective import Decoded, Objective, Prediction
 from bandloom.sensors import Sensor
 from bandloom.training.step_loss import LossSums
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Predicted and true samples of all tokens, ``(B, T, S)``; ``valid`` alike, ``mask`` ``(B, T)`` is True hidden."""
-
-    samples: Tensor
-    target: Tensor
-    valid: Tensor
-    mask: Tensor
-    layout: TokenLayout
 
 
 class NativePixels(Objective):

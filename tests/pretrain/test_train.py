@@ -13,17 +13,24 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from bandloom.cli import main
 from bandloom.config import config_of_run, load_config
 from bandloom.errors import CheckpointError, ConfigError, RunFolderError
+from bandloom.export.from_torch.export_run import load_model
+from bandloom.finetune.model.checkpoint import save_task_model
+from bandloom.finetune.model.task_model import TaskModel
 from bandloom.model.checkpoint import load_encoder
 from bandloom.pretrain.config import PretrainConfig
 from bandloom.pretrain.start import ALONE, start_of
+from bandloom.sensors import get_sensor
 from bandloom.shards.read.shard_set import ShardSet
+from bandloom.shards.synth import label_set
 from bandloom.training.snapshots import Snapshots
 from tests.bandloom.tiny_training import Ranked
 from tests.pretrain.pretraining_process import pretrain
+from tests.public_encoder_folders import tiny_galileo
 
 pytestmark = pytest.mark.timeout(1200)  # processes start slowly on a busy machine
 PRETRAIN = "tests.pretrain.pretraining_process:pretrain"
@@ -179,6 +186,59 @@ def test_pretraining_starts_from_a_run_with_its_decoder_and_moments_or_from_an_e
     ):
         with pytest.raises(CheckpointError, match=said):
             start_of(load_config(PretrainConfig, config, wrong), shard_set)
+
+
+def distilled(shards: Path, folder: Path, **trainer: Any) -> dict[str, Any]:
+    """Return the config of a distillation from a tiny public teacher, on samples that are cropped."""
+    teacher = folder / "galileo"
+    if not teacher.exists():
+        tiny_galileo(teacher)
+    objective = {"kind": "distil", "teacher": str(teacher), "mask_ratio": 0.5, "pixel_weight": 0.5}
+    return config_of(shards, **trainer) | {"objective": objective, "drop_path": 0.0}  # which ranks draw otherwise
+
+
+def test_a_student_carries_its_teacher_s_licence_and_statistics(shards: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    config = distilled(shards, tmp_path, steps=2, engine={"precision": "fp32", "accumulate": 2, "warmup_steps": 1})
+    assert pretrain(str(run), config, str(tmp_path)) == {"code": 0}
+    record = json.loads((run / "checkpoint" / "config.json").read_text())
+    assert record["encoder_licence"]["name"] == "MIT"
+    assert "Galileo" in record["provenance"]["teacher"]
+    assert record["encoder_licence"]["conditions"] in (run / "checkpoint" / "README.md").read_text()
+    statistics = load_file(run / "checkpoint" / "teacher.safetensors")
+    assert statistics["whiten"].shape == (32, 32)
+    newest = Snapshots(run / "snapshots", ALONE).latest()
+    assert newest
+    held = newest.load()
+    assert torch.equal(held["model.objective.centre"], statistics["centre"])
+    assert not [name for name in held if "teacher" in name]
+    student = load_encoder(run / "checkpoint")
+    assert (student.licence() or {})["hub"] == "mit"
+    model = TaskModel(student, get_sensor("sentinel2-l1c"), label_set(), "segment", 36)
+    save_task_model(tmp_path / "fine-tuned", model, {})
+    assert record["encoder_licence"]["conditions"] in (tmp_path / "fine-tuned" / "README.md").read_text()
+    _, provenance = load_model(tmp_path / "fine-tuned")
+    assert provenance["encoder_licence"] == record["encoder_licence"]  # as the bundle has it
+    assert student.untrained().licence() is None
+    again = PretrainConfig(**config_of(shards), checkpoint=run / "checkpoint")  # pixels alone, from the student
+    assert start_of(again, ShardSet(shards)).model.encoder.licence() == student.licence()
+
+
+@pytest.mark.slow
+def test_a_kill_and_two_ranks_change_no_loss_of_a_distillation(shards: Path, tmp_path: Path):
+    config = distilled(shards, tmp_path)
+    assert pretrain(str(tmp_path / "straight"), config, str(tmp_path / "expected")) == {"code": 0}
+    expected = notes_of(tmp_path / "expected")
+    arguments = {"run": str(tmp_path / "run"), "config": config, "notes": str(tmp_path / "notes")}
+    ranked = Ranked(PRETRAIN, 1, tmp_path, step_s=0.05, **arguments)
+    wait_for_step(ranked, tmp_path / "notes", 5)
+    ranked.kill()
+    assert Ranked(PRETRAIN, 1, tmp_path, **arguments).outcome() == [{"code": 0}]
+    assert notes_of(tmp_path / "notes") == expected
+    both = {"run": str(tmp_path / "two"), "config": config, "notes": str(tmp_path / "of-two")}
+    assert Ranked(PRETRAIN, 2, tmp_path, **both).outcome() == [{"code": 0}, {"code": 0}]
+    for step, record in notes_of(tmp_path / "of-two").items():
+        assert record["loss"] == pytest.approx(expected[step]["loss"], rel=1e-4)
 
 
 @pytest.mark.drill

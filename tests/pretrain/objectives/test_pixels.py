@@ -75,7 +75,7 @@ def test_normalised_targets_have_zero_mean_and_unit_deviation_over_valid_samples
 
 def latent_case(valid: torch.Tensor | None = None) -> tuple[LatentTarget, Decoded]:
     torch.manual_seed(0)
-    config = ObjectiveConfig(target="latent", latent_dim=16, temperature=0.2)
+    config = ObjectiveConfig(kind="latent", latent_dim=16, temperature=0.2)
     target = LatentTarget(config, 60, Statistics(mean=dict.fromkeys(SLOTS, 0.2), std=dict.fromkeys(SLOTS, 0.1)))
     found = random_prediction()
     outputs = torch.randn(2, 9, 16, requires_grad=True)
