@@ -26,17 +26,22 @@ def synth(
     acquisitions: Annotated[int, typer.Option(help="How many days each place is seen.")] = 1,
     clouds: Annotated[float, typer.Option(help="Share of each scene under cloud.")] = 0.02,
     chips: Annotated[int | None, typer.Option(help="Write class folders of chips of this side instead.")] = None,
+    ground: Annotated[
+        str, typer.Option(help="land-cover, or surroundings: classes by what lies a few hundred metres away.")
+    ] = "land-cover",
 ) -> None:
     """Write synthetic 13-band Sentinel-2 scenes with land-cover labels: OUT/scenes, OUT/labels, OUT/label_set.yaml."""
     from bandloom.console import logger
+    from bandloom.shards.synth import ground_kind
     from bandloom.shards.synth.chips import write_chips
     from bandloom.shards.synth.write import write_scenes
 
+    kind = ground_kind(ground)
     if chips is not None:
-        counts = write_chips(out, scenes, size, seed, chips)
+        counts = write_chips(out, scenes, size, seed, chips, ground=kind)
         logger.info("%d chips of %d classes in %s", sum(counts.values()), len(counts), out)
         return
-    write_scenes(out, scenes, size, seed, acquisitions=acquisitions, cloud_fraction=clouds)
+    write_scenes(out, scenes, size, seed, acquisitions=acquisitions, cloud_fraction=clouds, ground=kind)
     logger.info("%d scenes of %d x %d pixels in %s", scenes * acquisitions, size, size, out)
 
 

@@ -8,15 +8,18 @@ import yaml
 from rasterio.transform import from_origin
 
 from bandloom.console import track
+from bandloom.label_set import LabelSet
 from bandloom.output import new_output
-from bandloom.shards.synth import SENSOR, SyntheticScene, label_set, synthesise
+from bandloom.shards.synth import SENSOR, GroundKind, SyntheticScene, label_set, synthesise
 from bandloom.shards.synth.write import place
 from bandloom.values import OFFSET
 
 _SHARE = 0.6  # a chip belongs to the class that covers this much of it
 
 
-def write_chips(out: Path, scenes: int, size_px: int, seed: int, chip_px: int) -> dict[str, int]:
+def write_chips(
+    out: Path, scenes: int, size_px: int, seed: int, chip_px: int, *, ground: GroundKind = "land-cover"
+) -> dict[str, int]:
     """Write ``OUT/CLASS/CLASS_N.tif`` (13 bands stacked at 10 m) and ``label_set.yaml``; returns chips by class.
 
     A chip is kept when one class covers 60 % of it; the others would be noise.
@@ -25,13 +28,14 @@ def write_chips(out: Path, scenes: int, size_px: int, seed: int, chip_px: int) -
         OutputError: ``out`` exists.
     """
     counts: dict[str, int] = {}
+    classes = label_set(ground)
     with new_output(out, folder=True) as folder:
-        (folder / "label_set.yaml").write_text(yaml.safe_dump(label_set().to_dict(), sort_keys=False))
+        (folder / "label_set.yaml").write_text(yaml.safe_dump(classes.to_dict(), sort_keys=False))
         for place_seed in track(range(seed, seed + scenes), "synthetic chips"):
-            scene = synthesise(size_px, place_seed)
+            scene = synthesise(size_px, place_seed, ground=ground)
             for y in range(0, size_px - chip_px + 1, chip_px):
                 for x in range(0, size_px - chip_px + 1, chip_px):
-                    name = _class_of(scene.label[y : y + chip_px, x : x + chip_px])
+                    name = _class_of(scene.label[y : y + chip_px, x : x + chip_px], classes)
                     if name is not None:
                         counts[name] = counts.get(name, 0) + 1
                         path = folder / "chips" / name / f"{name}_{counts[name]}.tif"
@@ -39,10 +43,10 @@ def write_chips(out: Path, scenes: int, size_px: int, seed: int, chip_px: int) -
     return counts
 
 
-def _class_of(label: np.ndarray) -> str | None:
-    indices = label_set().index_of(label)
-    votes = np.bincount(indices.ravel(), minlength=256)[: len(label_set())]
-    return label_set().names[int(votes.argmax())] if votes.max() >= _SHARE * label.size else None
+def _class_of(label: np.ndarray, classes: LabelSet) -> str | None:
+    indices = classes.index_of(label)
+    votes = np.bincount(indices.ravel(), minlength=256)[: len(classes)]
+    return classes.names[int(votes.argmax())] if votes.max() >= _SHARE * label.size else None
 
 
 def _write_chip(path: Path, scene: SyntheticScene, seed: int, corner: tuple[int, int], chip_px: int) -> None:

@@ -5,6 +5,7 @@ some share their matter and differ only by arrangement (orchard rows from shrubl
 street grids, rivers from lakes): those need the pixels around.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -39,6 +40,9 @@ class Ground:
     crop_phase: np.ndarray  # (4096,) float32 in 0..1: when in the year each parcel is green
     row_period_px: float
     street_period_px: float
+
+
+Arrangement = Callable[[Ground, np.ndarray, int, float], np.ndarray]
 
 
 def draw_ground(rng: np.random.Generator, size_px: int, warmth: float) -> Ground:
@@ -77,15 +81,22 @@ def _map(
 
 def abundances(ground: Ground, season: float) -> np.ndarray:
     """Say what every pixel is made of on a day of the year, ``(E, H, W)`` float32 summing to one over endmembers."""
+    return abundances_of(ground, season, _MATTER, _SHARES)
+
+
+def abundances_of(
+    ground: Ground, season: float, matter: Mapping[int, tuple[str, ...]], shares_of: Mapping[int, Arrangement]
+) -> np.ndarray:
+    """Say what every pixel is made of, by tables of endmembers and of their arrangement by code of ``ground.label``."""
     names = list(spectra()["endmembers_x1000"])
     out = np.zeros((len(names), *ground.label.shape), np.float32)
-    for code, matter in _MATTER.items():
+    for code, parts in matter.items():
         where = ground.label == code
         if not where.any():
             continue
-        shares = _SHARES.get(code, _blotchy)(ground, where, len(matter), season)
+        shares = shares_of.get(code, blotchy)(ground, where, len(parts), season)
         shares /= shares.sum(0)
-        for name, share in zip(matter, shares, strict=True):
+        for name, share in zip(parts, shares, strict=True):
             out[names.index(name)][where] = share
     return out
 
@@ -106,7 +117,7 @@ _MATTER: dict[int, tuple[str, ...]] = {
 }
 
 
-def _blotchy(ground: Ground, where: np.ndarray, count: int, season: float) -> np.ndarray:
+def blotchy(ground: Ground, where: np.ndarray, count: int, season: float) -> np.ndarray:
     """Mix by smooth random fields, the first endmember most, each next one e^-0.6 times as much."""
     one, two, three = (texture[where] for texture in ground.textures)
     fields = (one, two, three, -one)[:count]
@@ -114,7 +125,7 @@ def _blotchy(ground: Ground, where: np.ndarray, count: int, season: float) -> np
 
 
 def _wet(ground: Ground, where: np.ndarray, count: int, season: float) -> np.ndarray:
-    return _blotchy(ground, where, count, season) * np.exp(-np.arange(count, dtype=np.float32))[:, None]
+    return blotchy(ground, where, count, season) * np.exp(-np.arange(count, dtype=np.float32))[:, None]
 
 
 def _canopy(cover: np.ndarray, texture: np.ndarray) -> np.ndarray:
@@ -123,7 +134,8 @@ def _canopy(cover: np.ndarray, texture: np.ndarray) -> np.ndarray:
     return np.stack([cover, dry, 1 - cover - dry])
 
 
-def _scattered(ground: Ground, where: np.ndarray, count: int, season: float) -> np.ndarray:
+def scattered(ground: Ground, where: np.ndarray, count: int, season: float) -> np.ndarray:
+    """Scatter trees over dry soil and grass."""
     one, two, three = (texture[where] for texture in ground.textures)
     cover = np.clip(0.42 + 0.08 * one + 0.30 * np.tanh(three + 0.5 * two), 0.02, 0.95)
     return _canopy(cover, two)
@@ -144,7 +156,7 @@ def _parcelled(ground: Ground, where: np.ndarray, count: int, season: float) -> 
     return np.exp(-((away / np.float32(0.13)) ** 2)) + 0.03 * np.exp(0.7 * ground.textures[1][where])
 
 
-def _streets(ground: Ground, where: np.ndarray, count: int, season: float) -> np.ndarray:
+def streets(ground: Ground, where: np.ndarray, count: int, season: float) -> np.ndarray:
     """A street grid of asphalt around blocks of roofs, yards and gardens, block by block."""
     y, x = (axis.astype(np.float32) for axis in np.nonzero(where))
     angle = np.float32(0.7 * ground.row_period_px)
@@ -160,4 +172,4 @@ def _streets(ground: Ground, where: np.ndarray, count: int, season: float) -> np
     return shares.astype(np.float32)
 
 
-_SHARES = {20: _scattered, 40: _parcelled, 45: _rows, 50: _streets, 80: _wet, 85: _wet, 90: _wet, 95: _wet}
+_SHARES = {20: scattered, 40: _parcelled, 45: _rows, 50: streets, 80: _wet, 85: _wet, 90: _wet, 95: _wet}

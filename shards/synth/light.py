@@ -29,6 +29,8 @@ class Sky:
     shadow: np.ndarray  # (H, W) float32
     cirrus: np.ndarray  # (H, W) float32, reflectance it adds
     tint: np.ndarray  # (13,) float32, slow spectral drift of this day's surfaces and calibration
+    psf_sigma_px: float = PSF_SIGMA_PX
+    noise: float = 1.0  # times the specified noise
 
 
 def draw_sky(rng: np.random.Generator, size_px: int, cloud_fraction: float) -> Sky:
@@ -47,17 +49,32 @@ def draw_sky(rng: np.random.Generator, size_px: int, cloud_fraction: float) -> S
 
 def measure(rng: np.random.Generator, ground: Ground, sky: Sky) -> dict[int, np.ndarray]:
     """Image the ground through the sky: ``{gsd_m: (C, H_g, W_g)}`` float32 top-of-atmosphere reflectance with noise."""
+    shade = shading(ground, np.isin(ground.label, (80, 85)), sky)
+    return image(rng, abundances(ground, sky.season), shade, sky)
+
+
+def image(rng: np.random.Generator, shares: np.ndarray, shade: np.ndarray, sky: Sky) -> dict[int, np.ndarray]:
+    """Image matter through the sky.
+
+    Args:
+        rng: of the noise.
+        shares: of endmembers, ``(E, H, W)``.
+        shade: light on the slopes, ``(H, W)``, as :func:`shading` returns it.
+        sky: the acquisition.
+
+    Returns:
+        Top-of-atmosphere reflectance with noise, ``{gsd_m: (C, H_g, W_g)}`` float32.
+    """
     table = spectra()
     endmembers = np.array(list(table["endmembers_x1000"].values()), np.float32) / 1000 * sky.tint
-    shares = abundances(ground, sky.season)
-    shade = _shading(ground, sky) * (1 - np.float32(0.65) * sky.shadow)
+    shade = shade * (1 - np.float32(0.65) * sky.shadow)
     rows = {name: row for row, name in enumerate(table["bands"])}
     groups = {}
     for group in SENSOR.groups:
         chosen = [rows[slot] for slot in group.slots]
         surface = np.tensordot(endmembers[:, chosen].T, shares, 1) * shade
         if group.gsd_m == 10:
-            surface = _blur(surface)
+            surface = _blur(surface, sky.psf_sigma_px)
         factor = group.gsd_m // 10
         groups[group.gsd_m] = _through_air(rng, group, chosen, block_mean(surface, factor), sky)
     return groups
@@ -71,20 +88,20 @@ def block_mean(pixels: np.ndarray, factor: int) -> np.ndarray:
     return pixels.reshape(*lead, height // factor, factor, width // factor, factor).mean((-3, -1))
 
 
-def _shading(ground: Ground, sky: Sky) -> np.ndarray:
-    """Lambert's cosine law on slopes, still water excepted, and a fine brightness texture."""
+def shading(ground: Ground, still: np.ndarray, sky: Sky) -> np.ndarray:
+    """Light slopes by Lambert's cosine law, ``still`` water ``(H, W)`` excepted, with a fine brightness texture."""
     relief = ground.height * np.float32(12)
     down, right = np.gradient(relief)
     toward = right * np.cos(sky.sun_azimuth) + down * np.sin(sky.sun_azimuth)
     sine = np.sqrt(1 - sky.sun_cosine**2)
     cosine = (sky.sun_cosine - sine * toward / 10) / np.sqrt(1 + (right**2 + down**2) / 100)
-    lit = np.where(np.isin(ground.label, (80, 85)), 1.0, np.clip(0.2 + 0.8 * cosine / sky.sun_cosine, 0.15, 1.6))
+    lit = np.where(still, 1.0, np.clip(0.2 + 0.8 * cosine / sky.sun_cosine, 0.15, 1.6))
     return (lit * np.exp(0.06 * ground.textures[0] + 0.012 * ground.textures[2])).astype(np.float32)
 
 
-def _blur(bands: np.ndarray) -> np.ndarray:
+def _blur(bands: np.ndarray, sigma_px: float) -> np.ndarray:
     """Blur ``(C, H, W)`` by the sensor's point spread, so that neighbours mix at every border."""
-    kernel = np.exp(-(np.arange(-2, 3, dtype=np.float32) ** 2) / (2 * PSF_SIGMA_PX**2))
+    kernel = np.exp(-(np.arange(-2, 3, dtype=np.float32) ** 2) / (2 * sigma_px**2))
     kernel /= kernel.sum()
     for axis in (1, 2):
         bands = np.sum([weight * np.roll(bands, shift - 2, axis) for shift, weight in enumerate(kernel)], 0)
@@ -108,7 +125,7 @@ def _through_air(
         toa = (gas * (1 - opacity) + above * opacity) * (path + transmittance * rho / (1 - albedo * rho))
         toa = toa + cirrus * np.float32(1.0 if wave_um < 1.5 else 0.6)
         reference = table["reference_x1000"][row] / 1000
-        sigma = 0.7 * reference / table["snr"][row] * np.sqrt(np.maximum(toa, 0.01) / reference)
+        sigma = sky.noise * 0.7 * reference / table["snr"][row] * np.sqrt(np.maximum(toa, 0.01) / reference)
         out[index] = toa + sigma * rng.standard_normal(toa.shape, dtype=np.float32)
     return out
 

@@ -9,7 +9,7 @@ from rasterio.transform import from_origin
 
 from bandloom.console import track
 from bandloom.output import new_output
-from bandloom.shards.synth import SENSOR, VERSION, SyntheticScene, label_set, synthesise
+from bandloom.shards.synth import SENSOR, VERSION, GroundKind, SyntheticScene, label_set, synthesise
 from bandloom.values import OFFSET
 
 _ZONES = 60
@@ -24,20 +24,27 @@ def place(seed: int) -> tuple[int, float, float]:
 
 
 def write_scenes(
-    out: Path, scenes: int, size_px: int, seed: int, *, acquisitions: int = 1, cloud_fraction: float = 0.02
+    out: Path,
+    scenes: int,
+    size_px: int,
+    seed: int,
+    *,
+    acquisitions: int = 1,
+    cloud_fraction: float = 0.02,
+    ground: GroundKind = "land-cover",
 ) -> None:
     """Write ``scenes`` folders of thirteen rasters, ``labels/NAME.tif`` for each, and ``label_set.yaml``.
 
     Raises:
         OutputError: ``out`` exists.
-        SceneError: the size is no multiple of 6.
+        SceneError: the size is no multiple of 6, or the kind of ground not known.
     """
     with new_output(out, folder=True) as folder:
         (folder / "labels").mkdir()
-        (folder / "label_set.yaml").write_text(yaml.safe_dump(label_set().to_dict(), sort_keys=False))
+        (folder / "label_set.yaml").write_text(yaml.safe_dump(label_set(ground).to_dict(), sort_keys=False))
         jobs = [(seed + index, day) for index in range(scenes) for day in range(acquisitions)]
         for place_seed, day in track(jobs, "synthetic scenes"):
-            scene = synthesise(size_px, place_seed, acquisition=day, cloud_fraction=cloud_fraction)
+            scene = synthesise(size_px, place_seed, acquisition=day, cloud_fraction=cloud_fraction, ground=ground)
             write_scene(
                 folder, f"scene_{place_seed:05d}" + (f"_day{day}" if acquisitions > 1 else ""), scene, place_seed, day
             )
