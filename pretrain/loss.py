@@ -47,5 +47,5 @@ class MaskedLoss(MeanLoss):
     def _placed(self, terms: Tensor, batch: DeviceBatch, samples: int) -> Tensor:
         place = self.slices[batch.sensor.name]
         return nn.functional.pad(
-            torch.cat([terms, terms.new_tensor([samples])]), (place.start, self.width - place.stop)
+            torch.cat([terms, terms.new_full((1,), samples)]), (place.start, self.width - place.stop)
         )

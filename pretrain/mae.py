@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from bandloom.device_memory import constant
 from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
-from bandloom.model.encoder import Encoder, drop_slots, take_tokens
+from bandloom.model.encoder import Encoder, drop_slots, position_embedding, take_tokens
 from bandloom.pretrain.config import DecoderConfig, ObjectiveConfig
 from bandloom.pretrain.masking import dropped_slots, random_masking
 from bandloom.pretrain.objectives import Decoded, Prediction, make_objective
@@ -57,7 +58,7 @@ class MaskedAutoencoder(nn.Module):
         positions = self.encoder.positions(*self.encoder.grid(batch.groups))  # (T, D)
         rows, columns = self.encoder.grid(batch.groups)
         ids_keep, ids_restore, mask = random_masking(batch.draws, valid.any(-1), self.config, (rows, columns))
-        dropped = dropped_slots(batch.draws, sensor, self.config).to(valid.device)
+        dropped = dropped_slots(batch.draws, sensor, self.config, valid.device)
         seen = drop_slots(take_tokens(valid, ids_keep), sensor, self.encoder.config.token_m, dropped)
         latent = self.encoder.forward_tokens(take_tokens(samples, ids_keep), seen, sensor, positions[ids_keep])
         outputs = self.forward_decoder(latent, ids_restore, rows, columns)
@@ -70,14 +71,12 @@ class MaskedAutoencoder(nn.Module):
 
     def forward_decoder(self, latent: Tensor, ids_restore: Tensor, rows: int, columns: int) -> Tensor:
         """Decode visible tokens ``(B, V, D)`` into the objective's numbers for all tokens ``(B, T, P)``."""
-        from bandloom.model.encoder import position_embedding
-
         tokens = self.decoder_embed(latent)
         b, v, d = tokens.shape
         hidden = self.mask_token.to(tokens.dtype).expand(b, ids_restore.shape[1] - v, d)
         tokens = take_tokens(torch.cat([tokens, hidden], dim=1), ids_restore)  # (B, T, D), back in place
-        positions = position_embedding(rows, columns, self.decoder_dim, self.encoder.config.token_m)
-        tokens = tokens + positions.to(tokens.device)
+        of = (rows, columns, self.decoder_dim, self.encoder.config.token_m)
+        tokens = tokens + constant(tokens.device, position_embedding, *of)
         for block in self.decoder_blocks:
             tokens = block(tokens)
         return self.decoder_pred(self.decoder_norm(tokens))

@@ -5,10 +5,12 @@ import torch
 from torch import Tensor
 
 from bandloom.band_subsets import BAND_SUBSETS
+from bandloom.device_memory import to_device
 from bandloom.pretrain.config import ObjectiveConfig
 from bandloom.sensors import SLOTS, Sensor
 from bandloom.training.device_batch import uniforms
 
+CPU = torch.device("cpu")
 _MASK, _BANDS = 1, 2  # purposes of a sample's random draws
 _OUTSIDE = np.array(
     [[slot not in BAND_SUBSETS[name] for slot in SLOTS] for name in ("L2A-12", "RGB", "10m", "Landsat")]
@@ -31,7 +33,7 @@ def random_masking(
     """
     b, t = measured.shape
     visible = max(1, round(t * (1 - objective.mask_ratio)))
-    order = _noise_of(draws, objective, grid).to(measured.device) + (~measured) * 2.0  # noise lies in 0..1
+    order = _noise_of(draws, objective, grid, measured.device) + (~measured) * 2.0  # noise lies in 0..1
     ids_shuffle = order.argsort(dim=1, stable=True)
     ids_restore = ids_shuffle.argsort(dim=1)
     mask = torch.ones(b, t, dtype=torch.bool, device=measured.device)
@@ -40,22 +42,22 @@ def random_masking(
 
 
 @torch.compiler.disable()  # drawn on the host by numpy: no compiler should look into it
-def _noise_of(draws: np.ndarray, objective: ObjectiveConfig, grid: tuple[int, int]) -> Tensor:
+def _noise_of(draws: np.ndarray, objective: ObjectiveConfig, grid: tuple[int, int], device: torch.device) -> Tensor:
     """Return ``(B, T)`` float32 noise in 0..1, shared by blocks of tokens where the objective hides blocks."""
     (rows, columns), block = grid, objective.mask_block
     down, across = -(-rows // block), -(-columns // block)
     noise = uniforms(draws, _MASK, rows * columns + (down * across if block > 1 else 0))
     fine, coarse = noise[:, : rows * columns], noise[:, rows * columns :]
     if block == 1:
-        return torch.from_numpy(fine)
+        return to_device(fine, device)
     shared = coarse.reshape(-1, down, across).repeat(block, 1).repeat(block, 2)[:, :rows, :columns]
     # the fine part cuts the last block to the exact count
-    return torch.from_numpy(shared.reshape(len(draws), -1) * np.float32(0.999) + fine * np.float32(0.001))
+    return to_device(shared.reshape(len(draws), -1) * np.float32(0.999) + fine * np.float32(0.001), device)
 
 
 @torch.compiler.disable()
-def dropped_slots(draws: np.ndarray, sensor: Sensor, objective: ObjectiveConfig) -> Tensor:
-    """Choose the bands that the encoder does not see, ``(B, 13)`` bool, True removed.
+def dropped_slots(draws: np.ndarray, sensor: Sensor, objective: ObjectiveConfig, device: torch.device = CPU) -> Tensor:
+    """Choose the bands that the encoder does not see, ``(B, 13)`` bool on ``device``, True removed.
 
     A sample keeps all bands with probability ``1 - band_dropout``; otherwise, in equal parts, single bands fall out at
     a rate drawn from 0 to 0.5, or those of a real sensor or product alone remain. At least one band always remains.
@@ -65,4 +67,4 @@ def dropped_slots(draws: np.ndarray, sensor: Sensor, objective: ObjectiveConfig)
     alone = _OUTSIDE[(at[:, 2] * len(_OUTSIDE)).astype(int)]
     dropped = np.where(at[:, 1:2] < 0.5, by_rate, alone) & (at[:, :1] < objective.band_dropout)
     own = [SLOTS.index(slot) for slot in sensor.slots]
-    return torch.from_numpy(dropped & ~dropped[:, own].all(1, keepdims=True))
+    return to_device(dropped & ~dropped[:, own].all(1, keepdims=True), device)

@@ -18,6 +18,8 @@ WHOLE = {
     "shards/scenes/test_delivered_products.py": "reads products as they were delivered",
     "shards/scenes/test_trial_of_sources.py": "draws scenes of every layout and reads them by a second way",
     "shards/scenes/test_validity_of_scenes.py": "holds every reader to one rule of validity",
+    "card/test_pretend_card.py": "tries the pretended card itself",
+    "card/test_steps.py": "takes training steps of every task on a pretended card",
     "finetune/test_stopped_anywhere.py": "stops a whole fine-tuning at random moments",
     "finetune/captioner/test_real_questions.py": "reads a public set of questions",
     "finetune/labels/test_malformed.py": "reads every kind of malformed labels",

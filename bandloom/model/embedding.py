@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bandloom.device_memory import constant
 from bandloom.errors import SceneError
 from bandloom.model.statistics import Statistics
 from bandloom.model.token_layout import TokenLayout, area_overlap, reference_layout, token_layout
@@ -49,7 +51,7 @@ def carry_over(weight: Tensor, given: TokenLayout, wanted: TokenLayout) -> Tenso
         own = source[slot.slot]
         square = weight[:, own.start : own.stop].reshape(-1, own.side, own.side)
         if own.side != slot.side:
-            overlap = torch.from_numpy(area_overlap(own.side, slot.side)).to(weight)  # (own, arriving)
+            overlap = constant(weight.device, area_overlap, own.side, slot.side).to(weight)  # (own, arriving)
             square = overlap.T @ square @ overlap
         parts.append(square.reshape(weight.shape[0], -1))
     return torch.cat(parts, dim=1)
@@ -103,7 +105,7 @@ class TokenEmbedding(nn.Module):
         check_groups({gsd: tuple(group.shape) for gsd, group in groups.items()}, sensor, self.token_m)
         dn = torch.cat([patchify(groups[g.gsd_m].float(), self.token_m // g.gsd_m) for g in sensor.groups], dim=-1)
         valid = (dn > NODATA) & (dn < SATURATED)
-        slot = self._slots(sensor)
+        slot = constant(self.mean.device, slot_of_sample, sensor, self.token_m)
         value = ((dn - OFFSET) / SCALE - self.mean[slot]) / (2 * self.std[slot])
         return torch.where(valid, value, 0.0), valid
 
@@ -111,24 +113,36 @@ class TokenEmbedding(nn.Module):
         """Embed samples ``(B, T, S)`` with their validity ``(B, T, S)`` into tokens ``(B, T, D)``."""
         layout = token_layout(sensor, self.token_m)
         weight = carry_over(self.weight, self.layout, layout)
-        share = valid.to(samples.dtype) @ self._share_matrix(layout, samples)  # (B, T, 13), 1 where a slot is complete
-        reference = torch.zeros(len(SLOTS), dtype=samples.dtype, device=samples.device)
-        for slot in self.layout.slots:
-            reference[SLOTS.index(slot.slot)] = slot.side**2
+        matrix, reference = (
+            constant(samples.device, make, of).to(samples.dtype)
+            for make, of in ((_share_matrix, layout), (_samples_of_slots, self.layout))
+        )
+        share = valid.to(samples.dtype) @ matrix  # (B, T, 13), 1 where a slot is complete
         present = (share * reference).sum(-1, keepdim=True)  # (B, T, 1) in reference samples
         scale = (self.layout.samples / present.clamp(min=1.0)).sqrt()
         absent = (share == 0).to(samples.dtype)
         return nn.functional.linear(torch.where(valid, samples, 0.0), weight) * scale + absent @ self.absent
 
-    def _slots(self, sensor: Sensor) -> Tensor:
-        return torch.from_numpy(token_layout(sensor, self.token_m).slot_of_sample()).to(self.mean.device)
 
-    def _share_matrix(self, layout: TokenLayout, like: Tensor) -> Tensor:
-        """Return ``(S, 13)``: what each sample adds to the share of its slot that is present."""
-        matrix = torch.zeros(layout.samples, len(SLOTS), dtype=like.dtype)
-        for slot in layout.slots:
-            matrix[slot.start : slot.stop, SLOTS.index(slot.slot)] = 1.0 / slot.side**2
-        return matrix.to(like.device)
+def slot_of_sample(sensor: Sensor, token_m: int) -> np.ndarray:
+    """Return the index into ``SLOTS`` of every sample of a token, ``(S,)`` int64."""
+    return token_layout(sensor, token_m).slot_of_sample()
+
+
+def _share_matrix(layout: TokenLayout) -> Tensor:
+    """Return ``(S, 13)`` float32: what each sample adds to the share of its slot that is present."""
+    matrix = torch.zeros(layout.samples, len(SLOTS))
+    for slot in layout.slots:
+        matrix[slot.start : slot.stop, SLOTS.index(slot.slot)] = 1.0 / slot.side**2
+    return matrix
+
+
+def _samples_of_slots(layout: TokenLayout) -> Tensor:
+    """Return how many samples of a token each slot has, ``(13,)`` float32."""
+    counts = torch.zeros(len(SLOTS))
+    for slot in layout.slots:
+        counts[SLOTS.index(slot.slot)] = slot.side**2
+    return counts
 
 
 def check_groups(shapes: Mapping[int, tuple[int, ...]], sensor: Sensor, token_m: int) -> None:

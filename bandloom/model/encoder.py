@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from bandloom import __version__
 from bandloom.config import Config
+from bandloom.device_memory import constant
 from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
 from bandloom.model.any_encoder import AnyEncoder
-from bandloom.model.embedding import TokenEmbedding
+from bandloom.model.embedding import TokenEmbedding, slot_of_sample
 from bandloom.model.statistics import Statistics
 from bandloom.model.token_layout import token_layout
 from bandloom.sensors import REFERENCE_TOKEN_M, Sensor
@@ -144,7 +145,8 @@ class Encoder(AnyEncoder):
 
     def positions(self, rows: int, columns: int) -> Tensor:
         """Return the position embedding of a token grid on the encoder's device, ``(T, D)``."""
-        return position_embedding(rows, columns, self.embed_dim, self.config.token_m).to(self.norm.weight.device)
+        of = (rows, columns, self.embed_dim, self.config.token_m)
+        return constant(self.norm.weight.device, position_embedding, *of)
 
     def samples(self, groups: Mapping[int, Tensor], sensor: Sensor) -> tuple[Tensor, Tensor]:
         """Return normalised samples ``(B, T, S)`` and their validity; see :meth:`TokenEmbedding.samples`."""
@@ -173,7 +175,7 @@ class Encoder(AnyEncoder):
 
 def drop_slots(valid: Tensor, sensor: Sensor, token_m: int, dropped: Tensor) -> Tensor:
     """Return the validity ``(B, T, S)`` with whole slots removed; ``dropped`` is ``(B, 13)`` bool, True removed."""
-    slot = torch.from_numpy(token_layout(sensor, token_m).slot_of_sample()).to(valid.device)
+    slot = constant(valid.device, slot_of_sample, sensor, token_m)
     return valid & ~dropped[:, None, slot]
 
 

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from bandloom.errors import MissingExtraError
-from bandloom.training.activation_checkpointing import checkpoint_blocks
+from bandloom.training.blocks import checkpoint_blocks
 from bandloom.training.deepspeed_build import prepare_build
 from bandloom.training.deepspeed_config import deepspeed_config
 from bandloom.training.engine import Engine, EngineConfig, StepReport, own_share
@@ -48,7 +48,7 @@ class DeepSpeedEngine(Engine):
         if config.compile:
             self.engine.compile()
 
-    def train_step(self, micro_batches: Sequence[Any], loss: StepLoss, step: int) -> StepReport:
+    def train_step(self, micro_batches: Sequence[Any], loss: StepLoss, step: int, *, stop: bool = False) -> StepReport:
         """Take one step; a step that is not finite anywhere changes no weight on any rank."""
         lr = set_learning_rate(self.engine.optimizer, self.config, step, self.steps)
         own = torch.zeros((), device=self.ranks.device)
@@ -59,9 +59,8 @@ class DeepSpeedEngine(Engine):
             own += share.detach().float()
             if index < len(micro_batches) - 1:
                 self.engine.step()
-        norm, finite_here = self._finish_step(), math.isfinite(float(own))
-        mean, finite = agree(self.ranks, float(own), norm)
-        return StepReport(mean, norm, lr, skipped=not finite, finite_here=finite_here)
+        norm = self._finish_step()
+        return agree(self.ranks, float(own), norm, lr, stop=stop)
 
     def state(self) -> dict[str, Tensor]:
         """Return this rank's share; every rank takes part in putting each sharded tensor together."""

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bandloom.device_memory import to_device
 from bandloom.errors import ConfigError
 from bandloom.sensors import Sensor
 from bandloom.splitmix import GOLDEN, mix64
@@ -72,9 +73,9 @@ class DeviceBatch:
         """Move a loader's batch to ``device``."""
 
         def move(array: Any) -> Tensor | None:
-            return None if array is None else torch.from_numpy(np.ascontiguousarray(array)).to(device)
+            return None if array is None else to_device(array, device)
 
-        groups = {gsd: torch.from_numpy(group).to(device, non_blocking=True) for gsd, group in batch.groups.items()}
+        groups = {gsd: to_device(group, device) for gsd, group in batch.groups.items()}
         rest = tuple(cls.of(each, device) for each in batch.rest)
         return cls(
             batch.sensor,

@@ -5,7 +5,7 @@ to be the same on all ranks (loss, gradient norm, whether the step was finite) i
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -49,7 +49,10 @@ class EngineConfig(Config):
         default=False, description="compute blocks again on the way back: a third more time, far less memory"
     )
     compile: Annotated[bool, ANY_TIME] = Field(
-        default=False, description="torch.compile the model; compare the losses before you trust it"
+        default=False, description="torch.compile every transformer block; compare the losses before you trust it"
+    )
+    ddp: Annotated[Literal["several", "always"], ANY_TIME, ReadWhen("kind", ("torch",))] = Field(
+        default="several", description="always: DDP and its process group with one process too, to try them on one GPU"
     )
     layer_decay: Annotated[float | None, WHEN_RESUMED] = Field(
         default=None, gt=0, le=1, description="learning rate factor a block, towards the input"
@@ -74,6 +77,29 @@ class StepReport:
     lr: float
     skipped: bool
     finite_here: bool = True  # this rank's own loss, to find the samples at fault
+    stop: bool = False  # whether any rank was asked to stop before this step
+
+    def read(self) -> "StepReport":
+        """Return itself; see :class:`LateReport`."""
+        return self
+
+
+class LateReport:
+    """The report of a step that a GPU still computes: reading it waits for the step.
+
+    Args:
+        wait: returns the report when the step is done.
+    """
+
+    def __init__(self, wait: Callable[[], StepReport]) -> None:
+        self._wait = wait
+        self._report: StepReport | None = None
+
+    def read(self) -> StepReport:
+        """Wait for the step, the first time, and return what it did."""
+        if self._report is None:
+            self._report = self._wait()
+        return self._report
 
 
 class Engine(ABC):
@@ -85,13 +111,19 @@ class Engine(ABC):
     steps: int
 
     @abstractmethod
-    def train_step(self, micro_batches: Sequence[Any], loss: StepLoss, step: int) -> StepReport:
-        """Take optimizer step ``step`` on this rank's micro batches.
+    def train_step(
+        self, micro_batches: Sequence[Any], loss: StepLoss, step: int, *, stop: bool = False
+    ) -> StepReport | LateReport:
+        """Take optimizer step ``step`` on this rank's micro batches; one that is not finite changes no weight.
 
         Args:
             micro_batches: ``config.accumulate`` of them, what ``loss`` understands.
             loss: what the step minimises, the same number however the batch is cut.
             step: 0 is the first; decides the learning rate.
+            stop: whether this rank was asked to stop; the report tells every rank whether any was.
+
+        Returns:
+            What the step did; of a GPU's step it may be read later, so that the next one is prepared meanwhile.
         """
 
     @abstractmethod

@@ -12,6 +12,7 @@ import torch.distributed as dist
 
 from bandloom.errors import ConfigError
 
+_HOST_GROUPS: list[Any] = []  # gloo's group beside NCCL's, while there is one
 _LEFT: list[Any] = []  # groups that were left, kept until the process ends
 
 
@@ -51,11 +52,24 @@ class Ranks:
             device = torch.device("cpu")
         return cls(rank, local, world, device)
 
-    def start(self, timeout_s: float = 600.0) -> None:
-        """Join the other processes (NCCL on CUDA, gloo elsewhere); nothing to do for one process."""
-        if self.world > 1 and not dist.is_initialized():
-            backend = "nccl" if self.device.type == "cuda" else "gloo"
-            dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+    def start(self, timeout_s: float = 600.0, *, alone: bool = False) -> None:
+        """Join the other processes: NCCL on CUDA, gloo elsewhere.
+
+        Args:
+            timeout_s: how long a process waits for the others.
+            alone: make a group of one process too; else there is nothing to do for one.
+        """
+        if dist.is_initialized() or (self.world == 1 and not alone):
+            return
+        on_card = self.device.type == "cuda"
+        given: dict[str, Any] = {"timeout": timedelta(seconds=timeout_s)}
+        if self.world == 1:
+            given |= {"store": dist.HashStore(), "rank": 0, "world_size": 1}
+        if on_card:
+            given["device_id"] = self.device
+        dist.init_process_group("nccl" if on_card else "gloo", **given)
+        if on_card and self.world > 1:  # numbers and texts of the host need not wait for the card
+            _HOST_GROUPS.append(dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout_s)))
 
     def stop(self) -> None:
         """Leave the group."""
@@ -65,8 +79,8 @@ class Ranks:
         """Return the sums of some numbers over all ranks, in float64 and in one exchange."""
         if self.world == 1:
             return list(values)
-        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
-        dist.all_reduce(tensor)
+        tensor = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(tensor, group=_host_group())
         return tensor.tolist()
 
     def total(self, value: float) -> float:
@@ -91,7 +105,7 @@ class Ranks:
         if self.world == 1:
             return text
         box = [text]
-        dist.broadcast_object_list(box, src=0, device=self.device)
+        dist.broadcast_object_list(box, src=0, group=_host_group())
         return box[0]
 
     def gather_texts(self, text: str) -> list[str]:
@@ -99,8 +113,13 @@ class Ranks:
         if self.world == 1:
             return [text]
         texts: list[Any] = [None] * self.world
-        dist.all_gather_object(texts, text)
+        dist.all_gather_object(texts, text, group=_host_group())
         return texts
+
+
+def _host_group() -> Any:
+    """Return the group that exchanges what lies on the host; None is the default one, gloo's where there is no card."""
+    return _HOST_GROUPS[-1] if _HOST_GROUPS else None
 
 
 def leave_group() -> None:
@@ -111,7 +130,8 @@ def leave_group() -> None:
     which aborts the process. So the group is kept, and the thread gets its time.
     """
     if dist.is_initialized():
-        _LEFT.append(dist.group.WORLD)
+        _LEFT.extend([dist.group.WORLD, *_HOST_GROUPS])
+        _HOST_GROUPS.clear()
         dist.destroy_process_group()
         time.sleep(0.5)
 

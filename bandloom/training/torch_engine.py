@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
-from bandloom.training.activation_checkpointing import checkpoint_blocks
-from bandloom.training.engine import Engine, EngineConfig, StepReport, own_share
+from bandloom.training.blocks import checkpoint_blocks, compile_blocks
+from bandloom.training.engine import Engine, EngineConfig, LateReport, StepReport, own_share
 from bandloom.training.ranks import Ranks
 from bandloom.training.schedule import learning_rate, parameter_groups
 from bandloom.training.step_loss import StepLoss
@@ -27,15 +28,21 @@ class TorchEngine(Engine):
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if config.activation_checkpointing:
             checkpoint_blocks(self.model)
-        module: Any = torch.compile(self.model) if config.compile else self.model
-        if ranks.world > 1:
+        if config.compile:
+            compile_blocks(self.model)
+        module: Any = self.model
+        self._grouped = ranks.world > 1 or config.ddp == "always"
+        if self._grouped:
+            ranks.start(alone=True)
             on_card = [ranks.device.index] if ranks.device.type == "cuda" else None
             # else DDP sorts its buckets anew after its first step, and with them the order in which ranks are summed:
             # the first step after a resume would differ in the last bit from the one that never stopped
             module = nn.parallel.DistributedDataParallel(module, device_ids=on_card, find_unused_parameters=True)
         self.module: nn.Module = module
 
-    def train_step(self, micro_batches: Sequence[Any], loss: StepLoss, step: int) -> StepReport:
+    def train_step(
+        self, micro_batches: Sequence[Any], loss: StepLoss, step: int, *, stop: bool = False
+    ) -> StepReport | LateReport:
         """Take one step; a step that is not finite anywhere changes no weight on any rank."""
         lr = set_learning_rate(self.optimizer, self.config, step, self.steps)
         self.optimizer.zero_grad(set_to_none=True)
@@ -47,11 +54,35 @@ class TorchEngine(Engine):
                     share = next(shares)
                 share.backward()
             own += share.detach()
-        norm = float(nn.utils.clip_grad_norm_(self.trained, self.config.clip_grad_norm))
-        mean, finite = agree(self.ranks, float(own), norm)
-        if finite:
+        norm = nn.utils.clip_grad_norm_(self.trained, self.config.clip_grad_norm)
+        if self.ranks.device.type == "cuda":
+            return self._finish_on_card(own, norm, lr, stop)
+        report = agree(self.ranks, float(own), float(norm), lr, stop=stop)
+        if not report.skipped:
             self.optimizer.step()
-        return StepReport(mean, norm, lr, skipped=not finite, finite_here=math.isfinite(float(own)))
+        return report
+
+    def _finish_on_card(self, own: Tensor, norm: Tensor, lr: float, stop: bool) -> LateReport:
+        """Update the weights unless a number is not finite, all on the device: the host need not wait for the step."""
+        wrong = ~(own.isfinite() & norm.isfinite())
+        sums = torch.stack([own.double(), wrong.double(), torch.full_like(own, float(stop), dtype=torch.float64)])
+        if self._grouped:
+            dist.all_reduce(sums)
+        optimizer: Any = self.optimizer
+        optimizer.grad_scale, optimizer.found_inf = None, (sums[1] > 0).float()  # fused AdamW changes nothing then
+        optimizer.step()
+        told = torch.cat([sums, torch.stack([own.double(), norm.double()])]).to("cpu", non_blocking=True)
+        done = torch.cuda.Event()
+        done.record()
+
+        def wait() -> StepReport:
+            done.synchronize()
+            total, wrong_on, stopped, loss, of_gradients = told.tolist()
+            return StepReport(
+                total / self.ranks.world, of_gradients, lr, wrong_on > 0, math.isfinite(loss), stopped > 0
+            )
+
+        return LateReport(wait)
 
     def state(self) -> dict[str, Tensor]:
         """Return this rank's share of weights, buffers and AdamW's moments."""
@@ -83,10 +114,11 @@ def make_optimizer(groups: list[dict[str, Any]], config: EngineConfig) -> torch.
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
 
 
-def agree(ranks: Ranks, loss: float, norm: float) -> tuple[float, bool]:
-    """Return the mean loss over the ranks, and whether loss and gradient norm are finite on all of them."""
-    total, wrong = ranks.totals([loss, float(not (math.isfinite(loss) and math.isfinite(norm)))])
-    return total / ranks.world, wrong == 0
+def agree(ranks: Ranks, loss: float, norm: float, lr: float, *, stop: bool) -> StepReport:
+    """Return the same report on all ranks: the mean loss, whether all numbers are finite, whether any is to stop."""
+    wrong = not (math.isfinite(loss) and math.isfinite(norm))
+    total, wrong_on, stopped = ranks.totals([loss, float(wrong), float(stop)])
+    return StepReport(total / ranks.world, norm, lr, wrong_on > 0, math.isfinite(loss), stopped > 0)
 
 
 def set_learning_rate(optimizer: Any, config: EngineConfig, step: int, steps: int) -> float:

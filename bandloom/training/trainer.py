@@ -3,6 +3,7 @@
 import contextlib
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from bandloom.output import full_disk_said
 from bandloom.pulse import StopRequested, spoken
 from bandloom.run_folder import RunFolder
 from bandloom.training.device_batch import DeviceBatch
-from bandloom.training.engine import Engine, EngineConfig, StepReport
+from bandloom.training.engine import Engine, EngineConfig, LateReport, StepReport
 from bandloom.training.loader_state import BEGINNING, LoaderState
 from bandloom.training.profiling import StepProfiler
 from bandloom.training.ranks import Ranks
@@ -95,6 +96,8 @@ class Trainer:
         self._due: list[int] = []  # hooks of this step that a stop cut short, by number
         self._saved_step: int | None = None
         self._skipped_in_a_row = 0
+        self._stop_agreed = False  # the same on all ranks
+        self._unread: deque[tuple[int, StepReport | LateReport, LoadedStep]] = deque()
         self._throughput = Throughput(config.batch_size, self.ranks.world, self.ranks.device, task.flops_per_sample)
         self._profiler = StepProfiler(run.path / "profile" if profile and self.ranks.rank == 0 else None)
 
@@ -117,9 +120,10 @@ class Trainer:
                     with spoken("first step") if first else contextlib.nullcontext():
                         self._one_step(steps, line)
                     first = False
-                    if self.ranks.any(self.markers.stop_requested()):
+                    if self._stop_agreed:
+                        self._read_reports(line)
                         return self._stop()
-                    if self.step % self.config.snapshot_every == 0 and self.step < self.config.steps:
+                    if self._snapshot_due():
                         self._snapshot()
             if self._due:
                 return self._stop()
@@ -186,18 +190,34 @@ class Trainer:
         # stochastic depth draws from torch's generator: seeded by the step, it needs no state in a snapshot
         torch.manual_seed((self.config.seed * 1_000_003 + self.step) * 65_537 + self.ranks.rank)
         micro = loaded.batch.split(self.config.engine.accumulate)
-        report = self.engine.train_step(micro, self.task.loss, self.step)
+        report = self.engine.train_step(micro, self.task.loss, self.step, stop=self.markers.stop_requested())
         self.step += 1
         self._loader_state = loaded.state
         self._profiler.step()
-        self._check_finite(report, loaded)
-        with full_disk_said("the heartbeat and the metrics are not written"):
-            self.markers.beat(self.step, self.ranks.rank, loss=report.loss, total=self.config.steps)
-            if self.ranks.rank == 0 and (self.step % self.config.log_every == 0 or self.step == self.config.steps):
-                self._log(report)
-        line.advance(self.step, report.loss)
+        self._unread.append((self.step, report, loaded))
         last = self.step == self.config.steps
-        self._run_hooks([n for n, (every, _) in enumerate(self.task.hooks) if last or self.step % every == 0])
+        due = [n for n, (every, _) in enumerate(self.task.hooks) if last or self.step % every == 0]
+        late = isinstance(report, LateReport) and not (last or due or self._snapshot_due())
+        self._read_reports(line, leave=1 if late else 0)  # of a GPU's step only when the next one is on its way
+        self._run_hooks(due)
+        if self.ranks.world == 1:  # several ranks learn of it together, by the next step's report
+            self._stop_agreed |= self.markers.stop_requested()
+
+    def _snapshot_due(self) -> bool:
+        return self.step % self.config.snapshot_every == 0 and self.step < self.config.steps
+
+    def _read_reports(self, line: "_ProgressLine", leave: int = 0) -> None:
+        """Check, note and show the steps whose reports were not read yet, but for the last ``leave`` of them."""
+        while len(self._unread) > leave:
+            step, unread, loaded = self._unread.popleft()
+            report = unread.read()
+            self._stop_agreed |= report.stop
+            self._check_finite(step, report, loaded)
+            with full_disk_said("the heartbeat and the metrics are not written"):
+                self.markers.beat(step, self.ranks.rank, loss=report.loss, total=self.config.steps)
+                if self.ranks.rank == 0 and (step % self.config.log_every == 0 or step == self.config.steps):
+                    self._log(step, report)
+            line.advance(step, report.loss)
 
     def _run_hooks(self, numbers: Sequence[int]) -> None:
         """Run hooks one after the other; those that a stop leaves out are due when the run goes on."""
@@ -228,7 +248,7 @@ class Trainer:
                     self.snapshots.mark_best(self.step, score)
         return True
 
-    def _check_finite(self, report: StepReport, loaded: LoadedStep) -> None:
+    def _check_finite(self, step: int, report: StepReport, loaded: LoadedStep) -> None:
         if not report.skipped:
             self._skipped_in_a_row = 0
             return
@@ -238,9 +258,9 @@ class Trainer:
         # a gradient that overflows has a finite loss on every rank: then all samples are named
         keys = "; ".join(at_fault or self.ranks.gather_texts(", ".join(loaded.batch.all_keys)))
         if self.ranks.rank == 0:
-            logger.warning("step %d was not finite and changed nothing; it held the samples %s", self.step, keys)
+            logger.warning("step %d was not finite and changed nothing; it held the samples %s", step, keys)
             with full_disk_said("the skipped step is not noted"):
-                self.run.log(self.step, "event", event="skipped", keys=keys, in_a_row=self._skipped_in_a_row)
+                self.run.log(step, "event", event="skipped", keys=keys, in_a_row=self._skipped_in_a_row)
         if self._skipped_in_a_row >= self.config.engine.max_skipped:
             raise TrainingError(
                 f"{self._skipped_in_a_row} steps in a row were not finite, the last with the samples {keys}; look at"
@@ -248,14 +268,14 @@ class Trainer:
                 f" trainer.engine.lr={self.config.engine.lr / 10:g}."
             )
 
-    def _log(self, report: StepReport) -> None:
+    def _log(self, step: int, report: StepReport) -> None:
         self.run.log(
-            self.step,
+            step,
             "train",
             loss=report.loss if math.isfinite(report.loss) else None,
             lr=report.lr,
             grad_norm=report.grad_norm if math.isfinite(report.grad_norm) else None,
-            **self._throughput.report(self.step, self.config.steps),
+            **self._throughput.report(step, self.config.steps),
         )
 
     def _snapshot(self) -> None:

@@ -1,6 +1,6 @@
 """The fine-tuned model: an encoder, a head, and the meaning of its outputs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bandloom.device_memory import constant
 from bandloom.errors import ConfigError
 from bandloom.finetune.model.heads import PIXEL_M, ChangeHead, ClassifyHead, DptHead, FpnHead, SegmentHead
 from bandloom.finetune.model.lora import add_lora
@@ -163,12 +164,17 @@ def normalised_pixels(groups: Mapping[int, Tensor], sensor: Sensor, mean: Tensor
     planes = []
     for group in sensor.groups:
         dn = groups[group.gsd_m].float()
-        slots = [SLOTS.index(slot) for slot in group.slots]
-        of_group = [each[slots][:, None, None] for each in (mean, std)]
+        slots = constant(mean.device, slot_indices, group.slots)
+        of_group = [by_slot[slots][:, None, None] for by_slot in (mean, std)]
         value = ((dn - OFFSET) / SCALE - of_group[0]) / (2 * of_group[1])
         value = torch.where((dn > NODATA) & (dn < SATURATED), value, 0.0)
         planes.append(value if group.gsd_m == PIXEL_M else functional.interpolate(value, side, mode="nearest"))
     return torch.cat(planes, dim=1)
+
+
+def slot_indices(slots: Sequence[str]) -> np.ndarray:
+    """Return the place of each slot among the thirteen, ``(C,)`` int64."""
+    return np.array([SLOTS.index(slot) for slot in slots], np.int64)
 
 
 def set_trainable(model: TaskModel, mode: Mode, *, blocks: int = 2, rank: int = 8) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bandloom.console import console, logger
+from bandloom.device_memory import to_device
 from bandloom.evenly import evenly
 from bandloom.finetune.data.splits import TEST, TRAIN, VAL
 from bandloom.finetune.model.lora import merge_lora
@@ -95,7 +96,7 @@ class CaptionLoss(JointLoss):
         numbers = [self.captions.draw(key, draw) for key, draw in zip(batch.keys, batch.draws, strict=True)]
         by_label = self.config.positives == "label"
         classes = [self.captions.class_of.get(key, -1) if by_label else -1 for key in batch.keys]
-        ids = torch.tensor([numbers, classes], device=self.device).T.contiguous()
+        ids = to_device(torch.tensor([numbers, classes]).T.contiguous(), self.device)
         if self.image_cache is not None:
             return self.image_cache.of(batch), self._text(numbers, batch), ids
         return (d4(batch) if self.config.augment else batch).groups, self._text(numbers, batch), ids
@@ -113,9 +114,9 @@ class CaptionLoss(JointLoss):
     def _text(self, numbers: list[int], batch: DeviceBatch) -> Any:
         if self.table is None:
             tokens, mask = self.tower.tokenize([self.captions.texts[number] for number in numbers])
-            return tokens.to(self.device), mask.to(self.device)
+            return to_device(tokens, self.device), to_device(mask, self.device)
         noisy = noise(batch.draws, self.table.shape[1], self.config.text.noise)
-        return self.table[torch.tensor(numbers, device=self.device)] + noisy.to(self.device)
+        return self.table[to_device(torch.tensor(numbers), self.device)] + to_device(noisy, self.device)
 
 
 def noise(draws: np.ndarray, dim: int, length: float) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from bandloom.device_memory import to_device
 from bandloom.errors import LabelError
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.training.augment import d4
@@ -71,7 +72,7 @@ class JointOverLabels(JointLoss):
         logits = module(batch.groups).float()
         sums = torch.stack([self.of_labels.sums(logits, target) for target, _ in batch.targets])
         counts = torch.stack([self.of_labels.counts(target, logits.shape[1]) for target, _ in batch.targets])
-        weights = torch.tensor([weight for _, weight in batch.targets], device=sums.device)
+        weights = to_device(torch.tensor([weight for _, weight in batch.targets]), sums.device)
         missing = (2 if self.config.perturb.mix != "none" else 1) - len(weights)  # a batch that was not mixed
         return tuple(
             nn.functional.pad(each, (0, 0) * (each.ndim - 1) + (0, missing)) for each in (sums, counts, weights)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bandloom.band_subsets import BAND_SUBSETS
+from bandloom.device_memory import to_device
 from bandloom.finetune.config import PerturbConfig
 from bandloom.sensors import BandGroup, Sensor
 from bandloom.training.device_batch import DeviceBatch, rng_of, uniforms
@@ -80,7 +81,7 @@ def _relit(groups: dict[int, Tensor], draws: np.ndarray, config: PerturbConfig) 
     for gsd, dn in groups.items():
         own = slice(first, first + dn.shape[1])
         first = own.stop
-        scale, add = (torch.from_numpy(each[:, own, None, None]).to(dn.device) for each in (factor, shift))
+        scale, add = (to_device(each[:, own, None, None], dn.device) for each in (factor, shift))
         reflectance = (dn - OFFSET) / SCALE * scale + add
         if config.noise:
             reflectance = reflectance + config.noise * _noise(draws, gsd, dn)
@@ -93,14 +94,14 @@ def _noise(draws: np.ndarray, gsd: int, like: Tensor) -> Tensor:
     """Return standard normal noise, each sample's own."""
     shape = tuple(like.shape[1:])
     rows = [rng_of(draw, _NOISE + gsd).standard_normal(shape, np.float32) for draw in draws]
-    return torch.from_numpy(np.stack(rows)).to(like.device)
+    return to_device(np.stack(rows), like.device)
 
 
 def _without(dn: Tensor, group: BandGroup, sensor: Sensor, lost: np.ndarray) -> Tensor:
     """Make each chip's lost slots of ``(B, C, H, W)`` absent, at every date that is stacked in it."""
     own = lost[:, [sensor.slots.index(slot) for slot in group.slots]]
     gone = np.tile(own, (1, dn.shape[1] // len(group.slots)))
-    return torch.where(torch.from_numpy(gone).to(dn.device)[:, :, None, None], float(NODATA), dn)
+    return torch.where(to_device(gone, dn.device)[:, :, None, None], float(NODATA), dn)
 
 
 def _mixup(batch: DeviceBatch, target: Tensor, rng: np.random.Generator) -> Mixed:

@@ -11,6 +11,8 @@ from bandloom.pretrain.objectives.objective import Decoded, Objective
 from bandloom.sensors import Sensor
 from bandloom.training.step_loss import LossSums
 
+IGNORED = -100  # the target of a row that does not count
+
 
 class LatentTarget(Objective):
     """Predict a token's projection so well that it is picked among the hidden tokens of its own chip.
@@ -34,10 +36,10 @@ class LatentTarget(Objective):
         counted = decoded.mask & decoded.valid.any(-1)  # (B, T)
         said, true = F.normalize(decoded.outputs.float(), dim=-1), F.normalize(target, dim=-1)
         logits = said @ true.transpose(1, 2) / self.temperature  # (B, T, T): row a token, column a candidate
-        logits = logits.masked_fill(~counted[:, None, :], float("-inf"))
+        logits = logits.masked_fill(counted[:, :, None] & ~counted[:, None, :], float("-inf"))
         own = torch.arange(logits.shape[1], device=logits.device).expand(logits.shape[:2])
-        chosen = logits[counted], own[counted]
-        total = F.cross_entropy(*chosen, reduction="sum") if counted.any() else decoded.outputs.sum() * 0.0
+        chosen = torch.where(counted, own, IGNORED)  # all rows stay: picking some out would make the host wait
+        total = F.cross_entropy(logits.flatten(0, 1), chosen.flatten(), ignore_index=IGNORED, reduction="sum")
         return LossSums(total[None], counted.sum()[None])
 
     def terms(self, sensor: Sensor) -> int:

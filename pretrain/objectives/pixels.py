@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bandloom.device_memory import constant
 from bandloom.model.token_layout import TokenLayout, area_overlap, reference_layout, token_layout
 from bandloom.pretrain.config import ObjectiveConfig
 from bandloom.pretrain.objectives.objective import Decoded, Objective, Prediction
@@ -51,7 +52,7 @@ class NativePixels(Objective):
             own = source[slot.slot]
             square = samples[..., own.start : own.stop].unflatten(-1, (own.side, own.side))
             if own.side != slot.side:
-                overlap = torch.from_numpy(area_overlap(slot.side, own.side)).to(samples)  # (wanted, own)
+                overlap = constant(samples.device, area_overlap, slot.side, own.side).to(samples)  # (wanted, own)
                 square = overlap @ square @ overlap.T
             parts.append(square.flatten(-2))
         return torch.cat(parts, dim=-1)

@@ -211,8 +211,8 @@ def train(
 
         step_of = engine.train_step
 
-        def remember(*args: Any) -> Any:
-            report = step_of(*args)
+        def remember(*args: Any, **rest: Any) -> Any:
+            report = step_of(*args, **rest)
             holder["loss"] = report.loss
             return report
 

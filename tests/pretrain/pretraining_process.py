@@ -22,9 +22,9 @@ def pretrain(run: str, config: dict[str, Any], notes: str, step_s: float = 0.0) 
     log = (Path(notes) / f"steps-{rank}.jsonl").open("a")
     step_of = TorchEngine.train_step
 
-    def noted(self: TorchEngine, micro_batches: Any, loss: Any, step: int) -> Any:
+    def noted(self: TorchEngine, micro_batches: Any, loss: Any, step: int, **rest: Any) -> Any:
         keys = [key for batch in micro_batches for key in batch.keys]
-        report = step_of(self, micro_batches, loss, step)
+        report = step_of(self, micro_batches, loss, step, **rest)
         log.write(json.dumps({"step": step + 1, "loss": report.loss, "keys": keys}) + "\n")
         log.flush()
         time.sleep(step_s)

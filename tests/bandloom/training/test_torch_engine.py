@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bandloom.training.activation_checkpointing import checkpoint_blocks
 from bandloom.training.engine import EngineConfig
 from bandloom.training.make_engine import make_engine
-from bandloom.training.ranks import Ranks
+from bandloom.training.ranks import Ranks, leave_group
 from bandloom.training.schedule import learning_rate
 from bandloom.training.step_loss import PlainLoss
 from tests.bandloom.tiny_training import Ranked, batch_of, follow, loss_of, memory_loader, run_ranks, tiny_net, whole
@@ -127,17 +126,19 @@ def test_activation_checkpointing_changes_no_number():
     assert follow(SETTINGS | {"activation_checkpointing": True})["losses"] == follow(SETTINGS)["losses"]
 
 
-def test_checkpointed_blocks_keep_only_their_input():
-    model = tiny_net()
-    kept: list[int] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
-        model(batch_of(torch.arange(8).numpy()))
-    plain = sum(kept)
-    kept.clear()
-    assert checkpoint_blocks(model) == 2
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
-        model(batch_of(torch.arange(8).numpy()))
-    assert sum(kept) < 0.7 * plain
+def test_one_process_may_take_the_way_of_several():
+    """DDP and its process group, so that they can be tried on one GPU: the same numbers to the bit."""
+    config = EngineConfig(**SETTINGS, ddp="always")
+    expected, _ = naive_losses(config, 6)
+    try:
+        engine = make_engine(tiny_net(), config, ONE, 6)
+        assert isinstance(engine.module, torch.nn.parallel.DistributedDataParallel)
+        loader = memory_loader(8, ONE)
+        assert [engine.train_step([next(loader).batch], loss_of, step).loss for step in range(6)] == expected
+        assert not any(name.startswith("model.module.") for name in engine.state())
+    finally:
+        leave_group()
+    assert not torch.distributed.is_initialized()
 
 
 def test_ranks_leave_while_gloo_still_frees_its_last_exchange(tmp_path: Path):

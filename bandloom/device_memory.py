@@ -1,0 +1,59 @@
+"""Copies to a device that do not make the host wait, and constants that are made and copied once."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_MOST = 512  # constants kept; the longest unused go first
+_KEPT: OrderedDict[Hashable, Tensor] = OrderedDict()
+_LOCK = Lock()
+
+
+def to_device(values: np.ndarray | Tensor, device: torch.device | str) -> Tensor:
+    """Return ``values`` on ``device``; the host goes on while a GPU still copies.
+
+    To a GPU the copy starts from page-locked memory, which torch gives back when the copy is done. On the CPU the
+    tensor shares the array's memory.
+    """
+    tensor = torch.from_numpy(np.ascontiguousarray(values)) if isinstance(values, np.ndarray) else values
+    if torch.device(device).type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    pinned = tensor if tensor.is_pinned() else tensor.pin_memory()
+    return pinned.to(device, non_blocking=True)
+
+
+def constant(device: torch.device, make: Callable[..., np.ndarray | Tensor], *of: Any) -> Tensor:
+    """Return ``make(*of)`` on ``device``, made at the first call: nobody may write to it.
+
+    Where a graph is traced or exported it is made anew, so that the graph holds it as its own.
+
+    Args:
+        device: where it is to lie.
+        make: a function of its arguments alone.
+        of: its arguments, hashable.
+    """
+    if torch.compiler.is_compiling() or torch._guards.active_fake_mode() is not None:
+        return _made(make, of).to(device)
+    key = (device, make, of)
+    with _LOCK:
+        kept = _KEPT.get(key)
+        if kept is not None:
+            _KEPT.move_to_end(key)
+            return kept
+    with torch.inference_mode(False), torch.no_grad():
+        kept = to_device(_made(make, of), device)
+    with _LOCK:
+        _KEPT[key] = kept
+        while len(_KEPT) > _MOST:
+            _KEPT.popitem(last=False)
+    return kept
+
+
+def _made(make: Callable[..., np.ndarray | Tensor], of: tuple[Any, ...]) -> Tensor:
+    made = make(*of)
+    return torch.from_numpy(np.ascontiguousarray(made)) if isinstance(made, np.ndarray) else made
