@@ -19,6 +19,7 @@ VERBS = {
     "pretrain": ("bandloom.pretrain.cli:pretrain", "Pretrain an encoder by masked autoencoding."),
     "embed": ("bandloom.pretrain.cli:embed", "Write the embeddings of a scene or of shards."),
     "finetune": ("bandloom.finetune.cli:finetune", "Train a segmenter or classifier on labels, beside baselines."),
+    "distil": ("bandloom.distil:distil", "Make a small model of a large fine-tuned one."),
     "probe": (
         "bandloom.finetune.cli:probe",
         "Score a frozen encoder's features beside baselines.",

@@ -46,6 +46,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "bandloom finetune my.yaml --out runs/landcover",
         "bandloom finetune my.yaml checkpoint=runs/encoder mode=lora --out runs/better",
     ),
+    "distil": (
+        "bandloom distil runs/landcover --out runs/small",
+        "bandloom distil runs/landcover --out runs/small --size tiny --shards shards --token-steps 4000",
+    ),
     "probe": (
         "bandloom probe my.yaml checkpoint=runs/encoder --out runs/probe",
         "bandloom probe my.yaml checkpoint=runs/encoder --few-shot",

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -83,14 +84,27 @@ def tokens(encoder: AnyEncoder, chips: Chips) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def each_chip(chips: Chips, features: Callable[[dict[int, np.ndarray]], np.ndarray]) -> np.ndarray:
+class LabelledChips(Protocol):
+    """Chips with a class each, of this table or another."""
+
+    @property
+    def groups(self) -> dict[int, torch.Tensor]: ...
+    @property
+    def labels(self) -> np.ndarray: ...
+    @property
+    def sensor(self) -> Sensor: ...
+    @property
+    def statistics(self) -> Statistics: ...
+
+
+def each_chip(chips: LabelledChips, features: Callable[[dict[int, np.ndarray]], np.ndarray]) -> np.ndarray:
     """Return features of every chip's native groups, ``(N, F)``, 0 where a band is absent."""
     native = {gsd: group.numpy().astype(np.uint16) for gsd, group in chips.groups.items()}
     rows = [features({gsd: group[i] for gsd, group in native.items()}) for i in range(len(chips.labels))]
     return np.nan_to_num(np.stack(rows)).astype(np.float32)
 
 
-def random_filters(chips: Chips, seed: int) -> np.ndarray:
+def random_filters(chips: LabelledChips, seed: int) -> np.ndarray:
     """Return mean responses of 512 random 3 x 3 filters, rectified both ways, ``(N, 1024)``."""
     rng = np.random.default_rng([seed, 17])
     slots = [slot for group in chips.sensor.groups for slot in group.slots]

@@ -45,6 +45,14 @@ class PerturbConfig(Config):
     )
 
 
+class SoftLabelConfig(Config):
+    """Soft labels: what another fine-tuned model says of the same chips, learnt beside the labels."""
+
+    teacher: Path = Field(description="run or checkpoint of a fine-tuned model of the same task, classes and sensor")
+    weight: float = Field(default=0.5, gt=0, le=1, description="share of the soft labels in the loss")
+    temperature: float = Field(default=2.0, gt=0, description="divides both models' logits before they are compared")
+
+
 class FinetuneEngineConfig(EngineConfig):
     """How the weights are trained on labels."""
 
@@ -99,6 +107,7 @@ class FinetuneConfig(Config):
         default=None, description="multilabel: JSON of class names by scene"
     )
     loss: LossName | None = Field(default=None, description="what training minimises; null: the task's own first")
+    soft: SoftLabelConfig | None = Field(default=None, description="null: learn from labels alone")
     warm_steps: Annotated[int, ReadWhen("task", ("segment", "regress"), also=(0,), refused=False)] = Field(
         default=600, ge=0, description="segment: steps on single pixels before the first chip"
     )

@@ -18,6 +18,7 @@ from bandloom.finetune.seeds import headline_scores, seeds_of, with_seed
 from bandloom.finetune.setting import Setting, open_setting, pretrained_or_random
 from bandloom.finetune.tasks.registry import get_task
 from bandloom.finetune.training.batches import make_loss, training_steps
+from bandloom.finetune.training.soft_labels import soft_teacher
 from bandloom.finetune.training.warm_start import warm_start
 from bandloom.markers import EXIT_DONE
 from bandloom.model.any_encoder import AnyEncoder
@@ -58,12 +59,16 @@ def _prepare(config: FinetuneConfig, ranks: Ranks) -> tuple[Setting, TaskModel]:
     check_names(config.baselines or (), task.name, task.baselines)
     task.loss(config.loss)
     setting, encoder = open_setting(config, ranks)
+    if config.soft is not None:
+        soft_teacher(config.soft, setting)
     return setting, _task_model(setting, encoder)
 
 
 def _task_model(setting: Setting, encoder: AnyEncoder) -> TaskModel:
     torch.manual_seed(setting.config.trainer.seed + 1)  # the same head whatever the encoder
     config = setting.config
+    if config.soft is not None:
+        encoder.owe(soft_teacher(config.soft, setting).encoder.licence())
     return TaskModel(
         encoder,
         setting.data.sensor,

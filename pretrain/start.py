@@ -45,8 +45,7 @@ def start_of(config: PretrainConfig, shards: ShardSet) -> Start:
     )
     model = random_model(config, encoder.statistics)
     model.encoder.load_state_dict(encoder.state_dict())
-    if model.encoder.licence() != encoder.licence():
-        model.encoder.owe(encoder.licence())
+    model.encoder.owe(encoder.licence())
     if snapshot is None:
         if config.keep_optimizer:
             raise CheckpointError(

@@ -89,6 +89,21 @@ class AnyEncoder(nn.Module):
         """Return whose work its weights are, or were learnt from, and under which conditions; None of our own alone."""
         return None
 
+    def owe(self, licence: Mapping[str, str] | None) -> None:
+        """Note under which conditions a teacher's weights stand; they go with this encoder's from then on.
+
+        Args:
+            licence: as :meth:`licence` of the teacher returns it.
+
+        Raises:
+            CheckpointError: the encoder has conditions of its own, and these are others.
+        """
+        if licence is not None and licence != self.licence():
+            raise CheckpointError(
+                f"{self.title()} is under conditions of its own, and its teacher is {licence['encoder']}; teach one of"
+                " bandloom's own encoders instead."
+            )
+
     def licence_lines(self) -> list[str]:
         """Return what a model card says of whose encoder this is, as Markdown; nothing of our own."""
         return []

@@ -103,7 +103,7 @@ class Encoder(AnyEncoder):
         Args:
             licence: as :meth:`licence` of the teacher returns it; a second one is added to the first.
         """
-        if licence and self._licence:
+        if licence and self._licence and licence != self._licence:
             before = self._licence
             joined = {key: dict.fromkeys((before.get(key, ""), licence.get(key, ""))) for key in before | licence}
             self._licence = {key: "; ".join(filter(None, values)) for key, values in joined.items()}

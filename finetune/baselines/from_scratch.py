@@ -35,7 +35,8 @@ def run_networks(names: list[str], setting: Setting) -> list[Row]:
 
 def fit(name: str, model: nn.Module, setting: Setting) -> None:
     """Train with AdamW and a cosine, as long and on as many chips a step as the config says."""
-    steps, loss_of = setting.config.trainer.steps, make_loss(setting)
+    plainly = replace(setting, config=setting.config.with_changes(soft=None))  # a baseline has no teacher
+    steps, loss_of = setting.config.trainer.steps, make_loss(plainly)
     optimizer = torch.optim.AdamW(model.to(setting.ranks.device).parameters(), lr=PEAK_LR, weight_decay=0.05)
     batches = training_steps(setting, BEGINNING)
     model.train()

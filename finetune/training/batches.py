@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from bandloom.finetune.data.splits import TRAIN
 from bandloom.finetune.setting import Setting
 from bandloom.finetune.training.label_loss import label_loss
+from bandloom.finetune.training.soft_labels import SoftLabelLoss, soft_teacher
 from bandloom.shards.read.loader import Loader, LoaderState
 from bandloom.training.device_batch import DeviceBatch
 from bandloom.training.step_loss import StepLoss
@@ -12,8 +13,11 @@ from bandloom.training.trainer import LoadedStep
 
 
 def make_loss(setting: Setting) -> StepLoss:
-    """Return a step's loss as the config says: augmented on the device, then the chosen loss."""
-    return label_loss(setting.config, setting.task.loss(setting.config.loss))
+    """Return a step's loss as the config says: augmented on the device, then the chosen loss, and soft labels."""
+    loss = setting.task.loss(setting.config.loss)
+    if setting.config.soft is None:
+        return label_loss(setting.config, loss)
+    return SoftLabelLoss(setting.config, loss, soft_teacher(setting.config.soft, setting))
 
 
 def training_steps(setting: Setting, state: LoaderState) -> Iterator[LoadedStep]:
