@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 
 from bandloom.band_subsets import BAND_SUBSETS
+from bandloom.console import logger
 from bandloom.errors import ConfigError
 from bandloom.finetune.config import BandsKept, FinetuneConfig
 from bandloom.finetune.data.labelled import TaskData, pick_sensor
@@ -132,4 +133,25 @@ def default_chip_px(data: TaskData, encoder: AnyEncoder) -> int:
     side_m = min(int(data.shards.entries[i].side_px) for i in data.indices) * PIXEL_M
     wanted_m = min(side_m, DEFAULT_CHIP_M) if data.answer.per_pixel else side_m
     wanted_m, step_m = min(wanted_m, encoder.longest_chip_m or wanted_m), encoder.chip_step_m
-    return max(1, wanted_m // step_m) * step_m // PIXEL_M
+    side_px = max(1, wanted_m // step_m) * step_m // PIXEL_M
+    if not data.answer.per_pixel:
+        say_cropped(side_px, side_m // PIXEL_M, encoder)
+    return side_px
+
+
+def say_cropped(chip_px: int, sample_px: int, encoder: AnyEncoder) -> None:
+    """Warn where one answer for a sample is given from a part of it, with the way out."""
+    if chip_px >= sample_px:
+        return
+    longest = encoder.longest_chip_m
+    why = f"tokens of {encoder.config.token_m} m do not tile more"
+    if longest is not None and longest < sample_px * PIXEL_M:
+        why = f"the encoder was pretrained on at most {longest // PIXEL_M}"
+    logger.warning(
+        "of samples of %d pixels the model sees %d (%s), and labels or captions speak of all; build the shards with"
+        " --side %d",
+        sample_px,
+        chip_px,
+        why,
+        chip_px,
+    )

@@ -10,7 +10,7 @@ from bandloom.errors import MissingExtraError
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.checkpoint import load_encoder
 from bandloom.output import new_output
-from bandloom.pretrain.features import chip_features, default_device, scene_features, token_grid, token_transform
+from bandloom.pretrain.features import default_device, sample_features, scene_features, token_grid, token_transform
 
 
 def embed(checkpoint: Path, source: Path, out: Path, *, batch_size: int = 8) -> Path:
@@ -74,7 +74,7 @@ def _embed_shards(encoder: AnyEncoder, source: Path, out: Path, batch_size: int)
     for index in track(range(len(shards)), "embedding", len(shards)):
         sample = shards.read(index)
         entry = shards.entries[index]
-        [features] = chip_features(encoder, [sample.groups], shards.sensors[entry.sensor])
+        features = sample_features(encoder, sample.groups, shards.sensors[entry.sensor])
         rows.append(
             {
                 "key": entry.key,
@@ -82,7 +82,7 @@ def _embed_shards(encoder: AnyEncoder, source: Path, out: Path, batch_size: int)
                 "epsg": entry.epsg,
                 "x_m": entry.x_m,
                 "y_m": entry.y_m,
-                "embedding": np.nanmean(features, (1, 2)).astype(np.float32).tolist(),
+                "embedding": features.astype(np.float32).tolist(),
             }
         )
     with new_output(out) as temporary:

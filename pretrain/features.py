@@ -15,6 +15,7 @@ from bandloom.model.checkpoint import load_encoder as read_encoder
 from bandloom.sensors import Sensor
 from bandloom.shards.scenes import Scene
 from bandloom.shards.scenes.in_memory import Source, opener_of
+from bandloom.values import NODATA
 
 CHIP_TOKENS = 20  # tokens a side of the chips that a scene is read in, at most
 
@@ -104,6 +105,31 @@ def chip_tokens(encoder: AnyEncoder) -> int:
     token_m, step_m = encoder.config.token_m, encoder.chip_step_m
     most_m = min(CHIP_TOKENS * token_m, encoder.longest_chip_m or CHIP_TOKENS * token_m)
     return max(1, most_m // step_m) * step_m // token_m
+
+
+def sample_features(encoder: AnyEncoder, groups: Mapping[int, np.ndarray], sensor: Sensor) -> np.ndarray:
+    """Return the mean feature of a sample ``{gsd_m: (C, H, W)}`` over its measured tokens, ``(D,)``.
+
+    A sample that is longer than what the encoder was pretrained on, or that its tokens do not tile, is cut into chips;
+    what a last one lacks is absent samples, whose tokens do not count.
+    """
+    gsd_m, first = next(iter(groups.items()))
+    side_m = max(first.shape[-2:]) * gsd_m
+    if encoder.longest_chip_m is None or (side_m <= encoder.longest_chip_m and side_m % encoder.chip_step_m == 0):
+        return np.nanmean(next(chip_features(encoder, [dict(groups)], sensor)), (1, 2))
+    chip_m = chip_tokens(encoder) * encoder.config.token_m
+    starts = range(0, side_m, chip_m)
+    chips = [
+        {gsd: _cut(dn, y // gsd, x // gsd, chip_m // gsd) for gsd, dn in groups.items()} for y in starts for x in starts
+    ]
+    return np.nanmean(np.stack(list(chip_features(encoder, chips, sensor))), (0, 2, 3))
+
+
+def _cut(dn: np.ndarray, y: int, x: int, side: int) -> np.ndarray:
+    """Cut ``(C, H, W)`` at a place; beyond its end samples are absent."""
+    part = dn[:, y : y + side, x : x + side]
+    missing = ((0, 0), (0, side - part.shape[1]), (0, side - part.shape[2]))
+    return np.pad(part, missing, constant_values=NODATA)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from bandloom.errors import CheckpointError, TextError
 from bandloom.finetune.captioner.config import CaptionerConfig, LanguageConfig
 from bandloom.finetune.captioner.language import open_language
 from bandloom.finetune.captioner.model import Captioner
+from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.checkpoint import (
     CARD,
     CONFIG,
@@ -67,7 +68,7 @@ def save_captioner(folder: Path, model: Captioner, config: CaptionerConfig, said
             model.tokenizer.save_pretrained(temporary / LANGUAGE)
         save_file(own, temporary / WEIGHTS, metadata={"format": "pt"})
         (temporary / CONFIG).write_text(json.dumps(record, indent=1) + "\n")
-        (temporary / CARD).write_text(_card(record))
+        (temporary / CARD).write_text(_card(record, model.encoder))
 
 
 def load_captioner(path: Path, language: Path | None = None) -> SavedCaptioner:
@@ -115,7 +116,7 @@ def load_captioner(path: Path, language: Path | None = None) -> SavedCaptioner:
     return SavedCaptioner(model.eval(), record)
 
 
-def _card(record: Mapping[str, Any]) -> str:
+def _card(record: Mapping[str, Any], encoder: AnyEncoder) -> str:
     said = record["language_model"]
     lines = [
         "---",
@@ -129,5 +130,6 @@ def _card(record: Mapping[str, Any]) -> str:
         "",
         "What it says may be wrong and sound right. The run's metrics.json has its scores beside those of the commonest"
         " answer and of another image.",
+        *encoder.licence_lines(),
     ]
     return "\n".join(lines) + "\n"

@@ -89,7 +89,7 @@ def prepare(config: CaptionerConfig, ranks: Ranks) -> tuple[Conversation, Captio
     pairs = make_pairs(config, shards, indices)
     _, roles = sample_roles(config.split, shards, indices)
     encoder = pretrained_or_random(config, Statistics.from_mapping(shards.statistics))
-    side = chip_side(shards, indices, encoder.chip_step_m)
+    side = chip_side(shards, indices, encoder)
     conversation = Conversation(config, ranks, shards, sensor, pairs, indices, roles, side)
     few = len(conversation.of(TRAIN))
     if few < config.trainer.batch_size:

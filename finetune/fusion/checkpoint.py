@@ -142,5 +142,6 @@ def _card(model: FusionModel, record: Mapping[str, Any]) -> str:
         "",
         "Whether the words help, and whether they give the class away, is in the run's metrics.json; read its"
         " verdicts.",
+        *(model.tower.encoder.licence_lines() if isinstance(model.tower, EncoderTower) else ()),
     ]
     return "\n".join(lines) + "\n"

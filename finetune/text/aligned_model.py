@@ -207,5 +207,6 @@ def _card(model: AlignModel, record: Mapping[str, Any]) -> str:
         "## Provenance",
         "",
         *(f"- {key}: {value}" for key, value in record.get("provenance", {}).items()),
+        *model.encoder.licence_lines(),
     ]
     return "\n".join(lines) + "\n"

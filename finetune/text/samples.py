@@ -11,7 +11,9 @@ from bandloom.errors import ConfigError, ShardError
 from bandloom.finetune.data.split_choice import BLOCK_SIDES_M
 from bandloom.finetune.data.split_config import SplitConfig
 from bandloom.finetune.data.splits import BUFFER, PIXEL_M, TEST, TRAIN, BlockSplit, Split, extent_role, given_split
+from bandloom.finetune.setting import say_cropped
 from bandloom.finetune.text.model import AlignModel
+from bandloom.model.any_encoder import AnyEncoder
 from bandloom.pulse import pulse
 from bandloom.shards.read.shard_set import ShardSet
 
@@ -56,19 +58,22 @@ def sample_roles(config: SplitConfig, shards: ShardSet, indices: np.ndarray) -> 
     )
 
 
-def chip_side(shards: ShardSet, indices: np.ndarray, token_m: int) -> int:
-    """Return the largest side in pixels that tokens tile and every sample has.
+def chip_side(shards: ShardSet, indices: np.ndarray, encoder: AnyEncoder) -> int:
+    """Return the largest side in pixels that tokens tile, every sample has, and the encoder was pretrained on.
 
     Raises:
         ShardError: samples are smaller than a token.
     """
-    least = min(int(shards.entries[int(i)].side_px) for i in indices)
-    side = least * PIXEL_M // token_m * token_m // PIXEL_M
+    least, step_m = min(int(shards.entries[int(i)].side_px) for i in indices), encoder.chip_step_m
+    most_m = min(least * PIXEL_M, encoder.longest_chip_m or least * PIXEL_M)
+    side = most_m // step_m * step_m // PIXEL_M
     if not side:
         raise ShardError(
-            f"samples of {shards.path} are {least} pixels wide, less than a token of {token_m} m; build"
+            f"samples of {shards.path} are {least} pixels wide, less than a token of {step_m} m; build"
             " the shards with a larger --side."
         )
+    if encoder.longest_chip_m is not None:
+        say_cropped(side, least, encoder)
     return side
 
 

@@ -61,7 +61,7 @@ def prepare(config: AlignConfig, ranks: Ranks) -> tuple[Alignment, AnyEncoder]:
     source = _text_source(config, captions)
     _, roles = sample_roles(config.split, shards, indices)
     encoder = pretrained_or_random(config, Statistics.from_mapping(shards.statistics))
-    side = chip_side(shards, indices, encoder.chip_step_m)
+    side = chip_side(shards, indices, encoder)
     alignment = Alignment(
         config, ranks, shards, sensor, captions, indices, roles, _held_out(config, captions), source, side
     )

@@ -9,12 +9,15 @@ import rasterio
 import torch
 
 from bandloom.errors import MissingExtraError, OutputError
+from bandloom.model.checkpoint import load_encoder as read_encoder
 from bandloom.model.checkpoint import save_encoder
 from bandloom.model.encoder import Encoder, EncoderConfig
 from bandloom.model.statistics import Statistics
 from bandloom.pretrain.embed import embed
+from bandloom.pretrain.features import sample_features
 from bandloom.sensors import SENSORS, SLOTS
 from bandloom.shards.scenes import open_scene
+from tests.public_encoder_folders import tiny_galileo
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +63,36 @@ def test_shards_become_a_table_or_a_sentence(shards: Path, encoder: tuple[Path, 
 
     table = pq.read_table(embed(encoder[0], shards, tmp_path / "table.parquet"))
     assert len(table["embedding"][0]) == 16
+
+
+def test_a_sample_longer_than_a_public_encoder_was_pretrained_on_is_cut_into_chips(tmp_path: Path):
+    """The mean over the tokens of four chips; what lies beyond the sample does not count."""
+    public = read_encoder(tiny_galileo(tmp_path / "galileo")).eval()
+    sensor, rng = SENSORS["sentinel2-l1c"], np.random.default_rng(0)
+    groups = {
+        group.gsd_m: rng.integers(1000, 6000, (len(group.bands), 960 // group.gsd_m, 960 // group.gsd_m)).astype(
+            "uint16"
+        )
+        for group in sensor.groups
+    }
+    padded = {gsd: np.pad(dn, ((0, 0), (0, 480 // gsd), (0, 480 // gsd))).astype("int32") for gsd, dn in groups.items()}
+    tokens = []
+    for y, x in ((0, 0), (0, 720), (720, 0), (720, 720)):
+        chip = {
+            gsd: torch.from_numpy(dn[None, :, y // gsd : (y + 720) // gsd, x // gsd : (x + 720) // gsd])
+            for gsd, dn in padded.items()
+        }
+        with torch.no_grad():
+            features = public.forward_features(chip, sensor)[0].unflatten(0, (12, 12))
+        tokens.append(features[: (960 - y) // 60, : (960 - x) // 60].flatten(0, 1))
+    expected = torch.cat(tokens)
+    assert len(expected) == 16 * 16
+    np.testing.assert_allclose(sample_features(public, groups, sensor), expected.mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_a_public_encoder_embeds_a_scene(shards: Path, tmp_path: Path):
+    source = sorted((shards.parent / "synth" / "scenes").iterdir())[0]
+    out = embed(tiny_galileo(tmp_path / "galileo"), source, tmp_path / "embedding.tif")
+    with rasterio.open(out) as raster:
+        assert (raster.count, raster.height, raster.width) == (32, 40, 40)
+        assert np.isfinite(raster.read(1)).mean() > 0.9

@@ -1,6 +1,7 @@
 """Every kind of text model, offline: built, trained with for a few steps, saved, loaded, asked."""
 
 import importlib.util
+import json
 
 import numpy as np
 import pytest
@@ -12,8 +13,11 @@ from bandloom.finetune.text.contrastive import CONTRASTIVE
 from bandloom.finetune.text.model import AlignModel
 from bandloom.finetune.text.text_model.sources import open_text
 from bandloom.finetune.text.text_model.vectors import KeptVectors
+from bandloom.model.checkpoint import load_encoder
 from tests.finetune.models import S2, chips, encoder
+from tests.finetune.text.aligned_models import aligned
 from tests.finetune.text.text_models import TEXTS, write_model
+from tests.public_encoder_folders import tiny_galileo
 
 
 @pytest.mark.parametrize("kind", ["minilm", "bert", "clip_text", "siglip_text", "modernbert"])
@@ -54,3 +58,15 @@ def test_a_text_model_is_aligned_with_saved_and_loaded_offline(tmp_path, kind):
     assert np.allclose(
         load_aligned(tmp_path / "saved", str(tmp_path / "moved")).text(asked), aligned.text(asked), atol=1e-5
     )
+
+
+def test_the_card_and_config_of_a_public_encoder_aligned_with_words_carry_its_licence(tmp_path):
+    own = aligned(load_encoder(tiny_galileo(tmp_path / "galileo")))
+    save_aligned(tmp_path / "saved", own)
+    conditions = own.model.encoder.family.licence.conditions
+    assert conditions in (tmp_path / "saved" / "README.md").read_text()
+    assert json.loads((tmp_path / "saved" / "config.json").read_text())["encoder_licence"]["conditions"] == conditions
+    again = load_aligned(tmp_path / "saved")
+    np.testing.assert_array_equal(again.text(["water"]), own.text(["water"]))
+    with torch.no_grad():
+        assert torch.equal(again.model.image(chips()), own.model.image(chips()))

@@ -1,3 +1,5 @@
+import logging
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,10 @@ from bandloom.errors import ConfigError, ShardError
 from bandloom.finetune.data.split_config import SplitConfig
 from bandloom.finetune.data.splits import TEST, TRAIN
 from bandloom.finetune.text.samples import centre_crop, chip_side, sample_roles
+from bandloom.model.checkpoint import load_encoder
 from bandloom.shards.read.shard_set import ShardSet
+from tests.finetune.models import encoder
+from tests.public_encoder_folders import tiny_galileo
 
 
 def test_samples_of_one_block_have_one_role(chip_shards):
@@ -47,7 +52,16 @@ def test_the_middle_lies_on_the_60_m_grid():
 
 def test_a_chip_is_what_tokens_tile(chip_shards):
     shards = ShardSet(chip_shards)
-    assert chip_side(shards, np.arange(3), 60) == 24
-    assert chip_side(shards, np.arange(3), 180) == 18
+    assert chip_side(shards, np.arange(3), encoder()) == 24
+    assert chip_side(shards, np.arange(3), encoder(token_m=180)) == 18
     with pytest.raises(ShardError, match="less than a token of 300 m"):
-        chip_side(shards, np.arange(3), 300)
+        chip_side(shards, np.arange(3), encoder(token_m=300))
+
+
+def test_a_chip_is_no_longer_than_a_public_encoder_was_pretrained_on_and_that_is_said(chip_shards, tmp_path, caplog):
+    public = load_encoder(tiny_galileo(tmp_path / "galileo"))
+    public.family = public.family.model_copy(update={"side_tokens": (1, 3)})
+    with caplog.at_level(logging.WARNING):
+        assert chip_side(ShardSet(chip_shards), np.arange(3), public) == 18
+    assert "of samples of 24 pixels the model sees 18 (the encoder was pretrained on at most 18)" in caplog.text
+    assert "--side 18" in caplog.text
