@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch._guards import active_fake_mode
 
 _MOST = 512  # constants kept; the longest unused go first
 _KEPT: OrderedDict[Hashable, Tensor] = OrderedDict()
@@ -37,7 +38,7 @@ def constant(device: torch.device, make: Callable[..., np.ndarray | Tensor], *of
         make: a function of its arguments alone.
         of: its arguments, hashable.
     """
-    if torch.compiler.is_compiling() or torch._guards.active_fake_mode() is not None:
+    if torch.compiler.is_compiling() or active_fake_mode() is not None:
         return _made(make, of).to(device)
     key = (device, make, of)
     with _LOCK:

@@ -12,9 +12,14 @@ from bandloom.pretrain.mae import MaskedAutoencoder
 from bandloom.sensors import SLOTS, Sensor
 from bandloom.training.flops import TRAIN_FACTOR, block_flops, linear_flops
 
-# bytes that a block keeps for its backward pass, a token and unit of width, in bf16 with fused attention: 2 for each of
-# the input, the two norms, q, k, v, the attention's output and projection, and 4 x for the MLP before and after GELU
-ACTIVATION_BYTES = 34.0
+# bytes kept for the backward pass, fitted to what torch keeps of real steps (a test counts it for S, B and L): of a
+# block, a token and unit of width (with bf16 the residual stream stays fp32); and of a token, a native sample
+BLOCK_BYTES = {"bf16": 37.2, "fp32": 65.7}
+SAMPLE_BYTES = {"bf16": 14.9, "fp32": 16.4}
+BLOCK_INPUT_BYTES = 4.0  # all that a block keeps with activation checkpointing
+# the share of an H100's peak, by the encoder's width, that kernels' times predict for steps without compilation; norms,
+# casts and residuals take 60, 45 and 40 % of a step of S, B and L. No card has measured it yet.
+PREDICTED_MFU = ((384, 0.18), (768, 0.27), (1 << 30, 0.33))
 DEFAULT_SIDE_PX = 240  # of a sample, where no shards say otherwise
 
 
@@ -58,7 +63,7 @@ def cost_of(config: PretrainConfig, sensor: Sensor, side_px: int = DEFAULT_SIDE_
         parameters=parameters,
         forward_flops=forward_flops(config, sensor, tokens, visible),
         weights_bytes=parameters * bytes_a_parameter(config, world),
-        activation_bytes=micro * _activation_bytes(config, tokens, visible),
+        activation_bytes=micro * _activation_bytes(config, sensor, tokens, visible),
         sample_bytes=sum(
             2 * len(group.bands) * ((config.crop_px or side_px) * 10 // group.gsd_m) ** 2 for group in sensor.groups
         ),
@@ -102,15 +107,22 @@ def bytes_a_parameter(config: PretrainConfig, world: int) -> float:
     return spread[0] / world + spread[1] + cast
 
 
-def _activation_bytes(config: PretrainConfig, tokens: int, visible: int) -> float:
-    """Return what one sample keeps for the backward pass."""
+def _activation_bytes(config: PretrainConfig, sensor: Sensor, tokens: int, visible: int) -> float:
+    """Return what one sample keeps for the backward pass; precision ``auto`` is bf16, as on a card."""
     encoder, decoder = config.encoder(), config.decoder_or_default()
+    precision = "fp32" if config.trainer.engine.precision == "fp32" else "bf16"
     inside = encoder.depth * visible * encoder.embed_dim + decoder.depth * tokens * decoder.embed_dim
+    ends = SAMPLE_BYTES[precision] * tokens * token_layout(sensor, config.token_m).samples
     if not config.trainer.engine.activation_checkpointing:
-        return ACTIVATION_BYTES * inside
+        return BLOCK_BYTES[precision] * inside + ends
     # the input of every block, and the inside of one at a time
     one = max(visible * encoder.embed_dim, tokens * decoder.embed_dim)
-    return 2.0 * inside + ACTIVATION_BYTES * one
+    return BLOCK_INPUT_BYTES * inside + BLOCK_BYTES[precision] * one + ends
+
+
+def predicted_mfu(embed_dim: int) -> float:
+    """Return the share of an H100's bf16 peak that a step without compilation is expected to reach."""
+    return next(share for width, share in PREDICTED_MFU if embed_dim <= width)
 
 
 def needed_samples_per_s(cost: Cost, peak_flops: float, mfu: float) -> float:

@@ -3,12 +3,12 @@
 from bandloom.console import console, table
 from bandloom.errors import BandloomError
 from bandloom.pretrain.config import PretrainConfig
-from bandloom.pretrain.cost import DEFAULT_SIDE_PX, Cost, cost_of, needed_samples_per_s
+from bandloom.pretrain.cost import DEFAULT_SIDE_PX, Cost, cost_of, needed_samples_per_s, predicted_mfu
 from bandloom.sensors import SENSORS, Sensor
 from bandloom.training.flops import PEAK_BF16_TFLOPS, peak_flops
 from bandloom.training.ranks import Ranks
 
-ASSUMED_CARD, ASSUMED_MFU = "H100", 0.35  # where no card is at hand; docs/recipes.md says why 35 %
+ASSUMED_CARD = "H100"  # where no card is at hand
 
 
 def dry_run(config: PretrainConfig, ranks: Ranks) -> None:
@@ -31,7 +31,8 @@ def rows(config: PretrainConfig, cost: Cost, ranks: Ranks, samples: str) -> list
     peak, card = peak_flops(ranks.device), ""
     if peak is None:
         peak, card = PEAK_BF16_TFLOPS[ASSUMED_CARD] * 1e12, f" on an {ASSUMED_CARD}"
-    rate = needed_samples_per_s(cost, peak, ASSUMED_MFU)
+    mfu = predicted_mfu(config.encoder().embed_dim)
+    rate = needed_samples_per_s(cost, peak, mfu)
     total_s = config.trainer.steps * batch / (rate * ranks.world)
     memory = cost.weights_bytes + cost.activation_bytes
     return [
@@ -44,7 +45,7 @@ def rows(config: PretrainConfig, cost: Cost, ranks: Ranks, samples: str) -> list
         ("memory a GPU, together", f"{memory / 1e9:.2f} GB"),
         ("FLOPs of a step", f"{cost.train_flops * batch:.3e}"),
         ("FLOPs of a step a GPU", f"{cost.train_flops * batch / ranks.world:.3e}"),
-        (f"samples a second a GPU{card} at {ASSUMED_MFU:.0%} MFU", f"{rate:,.0f}"),
+        (f"samples a second a GPU{card} at {mfu:.0%} MFU", f"{rate:,.0f}"),
         ("which takes tokens a second from the loader", f"{rate * cost.tokens:,.0f}"),
         ("and megabytes a second", f"{rate * cost.sample_bytes / 1e6:,.0f}"),
         ("hours for the run, at that rate", f"{total_s / 3600:.2f}"),

@@ -105,7 +105,7 @@ class Encoder(AnyEncoder):
         """
         if licence and self._licence and licence != self._licence:
             before = self._licence
-            joined = {key: dict.fromkeys((before.get(key, ""), licence.get(key, ""))) for key in before | licence}
+            joined = {key: dict.fromkeys((before.get(key, ""), licence.get(key, ""))) for key in {**before, **licence}}
             self._licence = {key: "; ".join(filter(None, values)) for key, values in joined.items()}
         elif licence:
             self._licence = dict(licence)

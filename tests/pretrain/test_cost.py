@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from bandloom.model.encoder import Encoder
@@ -75,6 +76,46 @@ def test_sharding_spreads_what_it_says():
     assert of(kind="deepspeed", zero_stage=1) == 12 / 8 + 8
     assert of(kind="deepspeed", zero_stage=2) == 16 / 8 + 4
     assert of(kind="deepspeed", zero_stage=3) == 20 / 8
+
+
+def kept_bytes(config: PretrainConfig) -> int:
+    """Return the bytes that autograd keeps of a step's forward pass: shapes are followed, nothing is computed."""
+    kept: dict[int, torch.Tensor] = {}
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        statistics = Statistics(mean=dict.fromkeys(SLOTS, 0.1), std=dict.fromkeys(SLOTS, 0.1))
+        model = MaskedAutoencoder(
+            Encoder(config.encoder(), statistics), config.decoder_or_default(), config.objective
+        ).train()
+        weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            if storage._cdata not in weights:
+                kept.setdefault(storage._cdata, tensor)
+            return tensor
+
+        batch, side = config.trainer.batch_size, config.crop_px or 0
+        shapes = {g.gsd_m: (batch, len(g.bands), side * 10 // g.gsd_m, side * 10 // g.gsd_m) for g in L1C.groups}
+        groups = {gsd: torch.empty(shape, dtype=torch.uint16) for gsd, shape in shapes.items()}
+        given = DeviceBatch(L1C, groups, tuple("k" * batch), np.arange(batch, dtype=np.uint64), None, None)
+        bf16 = config.trainer.engine.precision == "bf16"
+        with (
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+            torch.autocast("cpu", torch.bfloat16, enabled=bf16),
+        ):
+            model(given)
+        return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+@pytest.mark.parametrize(
+    ("size", "precision"), [("demo", "bf16"), ("S", "bf16"), ("B", "bf16"), ("L", "bf16"), ("S", "fp32")]
+)
+def test_activations_are_what_autograd_keeps(size: str, precision: str):
+    trainer = {"batch_size": 16, "engine": {"precision": precision}}
+    config = PretrainConfig(shards=os.devnull, size=size, crop_px=120, trainer=trainer)  # type: ignore[arg-type]
+    cost = cost_of(config, L1C)
+    casts = 2 * cost.parameters if precision == "bf16" else 0  # counted with the weights
+    assert cost.activation_bytes == pytest.approx(kept_bytes(config) - casts, rel=0.05)
 
 
 def test_activation_checkpointing_saves_most_of_the_activations():

@@ -9,14 +9,14 @@ import pytest
 from bandloom.config import load_config
 from bandloom.model.encoder import EncoderConfig
 from bandloom.pretrain.config import DecoderConfig, PretrainConfig
-from bandloom.pretrain.cost import cost_of, meta_model, needed_samples_per_s
+from bandloom.pretrain.cost import cost_of, meta_model, needed_samples_per_s, predicted_mfu
 from bandloom.sensors import SENSORS
 from bandloom.training.deepspeed_config import deepspeed_config
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "pretrain" / "recipes").glob("*.yaml"))
 L1C = SENSORS["sentinel2-l1c"]
-H100_FLOPS, MFU = 989e12, 0.35
+H100_FLOPS = 989e12
 
 
 BASE_LR = 1.5e-4  # for 256 samples a step: He et al. 2022 (MAE), table 8
@@ -106,7 +106,7 @@ def figures(recipe: Path) -> str:
     config, gpus = load_config(PretrainConfig, recipe), gpus_of(recipe)
     cost = cost_of(config, L1C, world=gpus)
     seen = config.trainer.steps * config.trainer.batch_size
-    rate = needed_samples_per_s(cost, H100_FLOPS, MFU)
+    rate = needed_samples_per_s(cost, H100_FLOPS, predicted_mfu(config.encoder().embed_dim))
     parts = [
         f"`{recipe.stem}`",
         str(gpus),
