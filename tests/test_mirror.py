@@ -31,6 +31,7 @@ WHOLE = {
     "export/serve/test_schema.py": "requests drawn from the published interface",
     "view/test_antimeridian.py": "maps ground on both sides of 180 degrees, in every page and tile",
     "view/test_first_tile.py": "opens the map of a whole granule",
+    "bandloom/public_encoders/test_authors_code.py": "runs every family of public encoders by its authors' code",
     "bandloom/test_completion.py": "asks the command line as shells do",
     "slurm/test_array_drills.py": "array jobs on a real Slurm",
     "slurm/test_bare_srun.py": "several processes on a real Slurm that know nothing of each other",

@@ -91,6 +91,9 @@ def import_encoder(
         int | None, typer.Option("--patch", help="Pixels a side of a token, else the record's.")
     ] = None,
     month: Annotated[int | None, typer.Option(help="The constant month, 1 to 12; else the record's.")] = None,
+    family: Annotated[
+        str | None, typer.Option(help="Where two share their files, such as terramind_l1c; else by the files.")
+    ] = None,
 ) -> None:
     """Write a public encoder as a checkpoint of this project, with another patch or month than the record's."""
     from bandloom.console import logger
@@ -101,8 +104,8 @@ def import_encoder(
 
     if month is not None and not 1 <= month <= 12:
         raise CheckpointError(f"month is {month}; use 1 (January) to 12.")
-    found = read_public(folder, patch_px, None if month is None else month - 1)
-    weights = next(iter(found.family.sizes.values())).files
+    found = read_public(folder, patch_px, None if month is None else month - 1, family)
+    weights = sorted({name for size in found.family.sizes.values() for name in size.files})
     origin = {f"sha256 of {name}": sha256_of(folder / name) for name in weights if (folder / name).is_file()}
     save_encoder(to, found, [], {"made_of": found.family.title} | origin)
     logger.info("written to %s: tokens of %d m", to, found.config.token_m)

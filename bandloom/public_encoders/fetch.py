@@ -9,8 +9,7 @@ from bandloom.console import logger
 from bandloom.errors import CheckpointError, MissingExtraError
 from bandloom.output import new_output
 from bandloom.public_encoders.family import Download, Family
-
-ORIGIN = "origin.json"
+from bandloom.public_encoders.load import ORIGIN
 
 
 def fetch_encoder(family: Family, size: str, to: Path, revision: str | None = None) -> Path:
@@ -52,8 +51,12 @@ def check_files(folder: Path, family: Family) -> dict[str, str]:
         family: whose record names them.
     """
     found = {}
-    for name in next(iter(family.sizes.values())).files:
-        if not (folder / name).is_file():
+    names = {name: None for download in family.sizes.values() for name in download.files}
+    here = [name for name in names if (folder / name).is_file()]
+    # sizes of a family bear one set of names, or each its own
+    own = next((set(each.files) for each in family.sizes.values() if set(here) & set(each.files)), set(names))
+    for name in (name for name in names if name in own or name in here):
+        if name not in here:
             found[name] = "absent"
             continue
         digest = sha256_of(folder / name)

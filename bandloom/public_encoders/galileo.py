@@ -18,6 +18,7 @@ from bandloom.errors import CheckpointError
 from bandloom.model.statistics import Statistics
 from bandloom.public_encoders.family import Family, get_family
 from bandloom.public_encoders.public_encoder import PublicConfig, PublicEncoder, SlotStatistics, own_statistics
+from bandloom.public_encoders.published import require_fixed
 from bandloom.sensors import Sensor
 
 FAMILY = "galileo"
@@ -140,8 +141,7 @@ def read(folder: Path, patch_px: int | None = None, month: int | None = None) ->
 
 
 def _config(folder: Path, family: Family, patch_px: int, month: int | None) -> PublicConfig:
-    if patch_px not in family.patches_px:
-        raise CheckpointError(f"patch_px is {patch_px}; {FAMILY} takes {', '.join(map(str, family.patches_px))}.")
+    require_fixed(family, patch_px, month)
     shape = _json(folder / SHAPE)
     numbers = _json(folder / NORMALISATION)
     try:

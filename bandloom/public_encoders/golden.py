@@ -13,7 +13,7 @@ import torch
 
 from bandloom.errors import CheckpointError
 from bandloom.public_encoders.load import read_public
-from bandloom.sensors import SENSORS, Sensor
+from bandloom.sensors import SENSORS, Reflectance, Sensor
 from bandloom.values import OFFSET
 
 GOLDEN = "golden.npz"
@@ -59,12 +59,30 @@ def _compared(folder: Path, name: str, arrays: dict[str, np.ndarray]) -> Answer:
     patch_px = int(arrays[f"{name}_patch"])
     encoder = read_public(folder, patch_px, None if month is None else int(month)).eval()
     bands = encoder.family.bands
-    sensor = next(s for s in SENSORS.values() if s.reflectance == encoder.family.level and set(bands) <= set(s.slots))
-    sensor = sensor.subset([band.name for band in sensor.bands if band.slot in bands])
+    sensor = native_sensor(encoder.family.level, bands, encoder.config.gsd_m)
     groups = native_groups(arrays[f"{name}_dn"], bands, encoder.config.gsd_m, sensor)
     expected = arrays[f"{name}_tokens"]
     found = encoder.forward_features(groups, sensor)[0].numpy()
     return Answer(name, patch_px, len(expected), float(np.abs(found - expected).max()))
+
+
+def native_sensor(level: Reflectance, bands: tuple[str, ...], gsd_m: int) -> Sensor:
+    """Return a sensor of these bands alone, none of them finer than the pixels of windows.
+
+    Args:
+        level: its product level.
+        bands: slots.
+        gsd_m: metres a pixel of the windows.
+
+    Raises:
+        CheckpointError: no shipped sensor fits.
+    """
+    for sensor in SENSORS.values():
+        if sensor.reflectance == level and set(bands) <= set(sensor.slots):
+            own = sensor.subset([band.name for band in sensor.bands if band.slot in bands])
+            if all(group.gsd_m % gsd_m == 0 for group in own.groups):
+                return own
+    raise CheckpointError(f"no sensor has {', '.join(bands)} on pixels of {gsd_m} m or coarser ones.")
 
 
 def native_groups(pixels: np.ndarray, bands: tuple[str, ...], gsd_m: int, sensor: Sensor) -> dict[int, torch.Tensor]:

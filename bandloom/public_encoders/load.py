@@ -1,5 +1,6 @@
 """From a folder of a public encoder, as its authors publish it or as we store it, to the encoder."""
 
+import json
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
@@ -12,10 +13,20 @@ from bandloom.model.statistics import Statistics
 from bandloom.public_encoders.family import families, get_family
 from bandloom.public_encoders.public_encoder import PublicConfig, PublicEncoder
 
-CODE = {  # family: where its network is
+CODE = {  # family: where its network is; the first one whose files a folder holds is taken
     "galileo": ("bandloom.public_encoders.galileo", "Galileo"),
+    "olmoearth": ("bandloom.public_encoders.olmoearth", "OlmoEarth"),
+    "terramind": ("bandloom.public_encoders.terramind", "TerraMind"),
+    "terramind_l1c": ("bandloom.public_encoders.terramind_l1c", "TerraMindL1C"),
+    "prithvi": ("bandloom.public_encoders.prithvi", "Prithvi"),
+    "clay": ("bandloom.public_encoders.clay", "Clay"),
+    "dofa": ("bandloom.public_encoders.dofa", "Dofa"),
+    "croma": ("bandloom.public_encoders.croma", "Croma"),
+    "dinov3": ("bandloom.public_encoders.dinov3", "Dinov3"),
     "ssl4eo": ("bandloom.public_encoders.ssl4eo", "Ssl4eo"),
+    "ssl4eo_resnet": ("bandloom.public_encoders.ssl4eo_resnet", "Ssl4eoResnet"),
 }
+ORIGIN = "origin.json"  # what fetching leaves beside the files
 
 
 def is_public(folder: Path) -> bool:
@@ -24,22 +35,36 @@ def is_public(folder: Path) -> bool:
 
 
 def family_of(folder: Path) -> str | None:
-    """Return the family whose files a folder holds, or None."""
+    """Return the family whose files a folder holds, or None; the one that was fetched where ``origin.json`` says it."""
+    told = _fetched_family(folder)
+    if told is not None:
+        return told
     return next((family for family, (module, _) in CODE.items() if import_module(module).is_folder(folder)), None)
 
 
-def read_public(folder: Path, patch_px: int | None = None, month: int | None = None) -> PublicEncoder:
+def _fetched_family(folder: Path) -> str | None:
+    try:
+        told = json.loads((folder / ORIGIN).read_text()).get("family")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return told if told in CODE else None
+
+
+def read_public(
+    folder: Path, patch_px: int | None = None, month: int | None = None, family: str | None = None
+) -> PublicEncoder:
     """Read a public encoder from its authors' files, and say once under which licence.
 
     Args:
         folder: that holds them.
         patch_px: pixels a side of a token; None: the record's.
         month: the constant month of families that have one, 0 is January; None: the record's.
+        family: where several share their files, as ``terramind`` and ``terramind_l1c``; None: by the files.
 
     Raises:
         CheckpointError: no family is recognised, or the files cannot be used.
     """
-    family = family_of(folder)
+    family = get_family(family).family if family is not None else family_of(folder)
     if family is None:
         known = "; ".join(f"{name}: {', '.join(_file_names(name))}" for name in CODE)
         raise CheckpointError(

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from bandloom import __version__
 from bandloom.config import Config
+from bandloom.device_memory import constant
+from bandloom.errors import CheckpointError
 from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.embedding import check_groups, patchify
@@ -40,7 +42,12 @@ class PublicConfig(Config):
     std: tuple[float, ...] = Field(description="by band, in the family's units: by which heads normalise")
     shift: tuple[float, ...] = Field(description="by band: the input is (value - shift) / divide")
     divide: tuple[float, ...] = Field(description="by band")
+    low: tuple[float, ...] = Field(default=(), description="by band, in the family's units: values are clipped to it")
+    high: tuple[float, ...] = Field(default=(), description="likewise, from above; both empty: nothing is clipped")
     month: int | None = Field(default=None, ge=0, le=11, description="the constant month, 0 is January")
+    options: dict[str, int | float | str] = Field(
+        default_factory=dict, description="numbers of the network that one family alone has"
+    )
 
     @property
     def token_m(self) -> int:
@@ -82,24 +89,36 @@ class PublicEncoder(AnyEncoder):
         self, config: PublicConfig, statistics: Statistics | None, embedding: SlotStatistics, norm_eps: float = 1e-5
     ) -> None:
         super().__init__()
-        from timm.models.vision_transformer import Block
-
         self.config = config
         self.embed_dim = config.embed_dim
         self.family: Family = get_family(config.family)
+        _require_scale(config, self.family)
         self.embed = embedding
         self.embed.take(statistics or own_statistics(config, self.family))
         width = config.embed_dim
-        self.blocks = nn.ModuleList(
-            Block(width, config.num_heads, config.mlp_ratio, qkv_bias=True) for _ in range(config.depth)
-        )
+        self.blocks = nn.ModuleList(self.make_blocks())
         self.norm = nn.LayerNorm(width, eps=norm_eps)
         for module in self.blocks.modules():
             if isinstance(module, nn.LayerNorm):
                 module.eps = norm_eps
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def make_blocks(self) -> list[nn.Module]:
+        """Return all blocks, first to last, with random weights."""
+        return [self.make_block() for _ in range(self.config.depth)]
+
+    def make_block(self) -> nn.Module:
+        """Return one block with random weights."""
+        from timm.models.vision_transformer import Block
+
+        return Block(self.config.embed_dim, self.config.num_heads, self.config.mlp_ratio, qkv_bias=True)
+
+    def step(self, index: int, sequence: Tensor, positions: Tensor) -> Tensor:
+        """Return what the block of that index makes of ``(B, N, D)``; ``positions`` are those of :meth:`positions`."""
+        return self.blocks[index](sequence)
 
     @abstractmethod
     def to_sequence(self, samples: Tensor, sensor: Sensor, positions: Tensor) -> Tensor:
@@ -108,6 +127,14 @@ class PublicEncoder(AnyEncoder):
     @abstractmethod
     def to_tokens(self, sequence: Tensor, tokens: int) -> Tensor:
         """Return one vector a token of ground, ``(B, T, D)``, of the normalised sequence ``(B, N, D)``."""
+
+    def finish(self, sequence: Tensor, tokens: int, positions: Tensor) -> Tensor:
+        """Return one normalised vector a token of ground, ``(B, T, D)``, of the last block's ``(B, N, D)``."""
+        return self.to_tokens(self.norm(sequence), tokens)
+
+    def at_depth(self, sequence: Tensor, tokens: int, positions: Tensor) -> Tensor:
+        """Return the same of what an earlier block gives."""
+        return self.finish(sequence, tokens, positions)
 
     @property
     def longest_chip_m(self) -> int | None:
@@ -175,9 +202,14 @@ class PublicEncoder(AnyEncoder):
             f"The encoder is {own['encoder']}, {own['source']}, under {own['name']}. {own['conditions']}",
         ]
 
+    @property
+    def samples_px(self) -> int:
+        """Pixels a side of the samples of a token: the patch's, unless the input is resized."""
+        return self.config.patch_px
+
     def samples_per_token(self, sensor: Sensor) -> int:
         """Return S, the pixels of a token on the encoder's grid, all its bands."""
-        return len(self.family.bands_of(sensor)) * self.config.patch_px**2
+        return len(self.family.bands_of(sensor)) * self.samples_px**2
 
     def samples(self, groups: Mapping[int, Tensor], sensor: Sensor) -> tuple[Tensor, Tensor]:
         """Return the encoder's input cut into tokens.
@@ -200,7 +232,7 @@ class PublicEncoder(AnyEncoder):
         check_groups({gsd: tuple(group.shape) for gsd, group in groups.items()}, sensor, config.token_m)
         dn, valid = on_one_grid(groups, sensor, slots, config.gsd_m)
         shift, divide, absent = (self._of_bands(each, slots, dn) for each in self._normalisation())
-        pixels = ((dn - OFFSET) * self._unit() - shift[:, None, None]) / divide[:, None, None]
+        pixels = (self._clipped((dn - OFFSET) * self._unit(), slots) - shift[:, None, None]) / divide[:, None, None]
         side, shape = config.patch_px, (len(slots), config.patch_px**2)
         value = patchify(torch.where(valid, pixels, 0.0), side).unflatten(2, shape)  # (B, T, C, p * p)
         there = patchify(valid.float(), side).unflatten(2, shape)
@@ -211,21 +243,23 @@ class PublicEncoder(AnyEncoder):
     def forward_tokens(self, samples: Tensor, valid: Tensor, sensor: Sensor, positions: Tensor) -> Tensor:
         """Encode samples ``(B, T, S)`` at positions ``(T, D)`` into features ``(B, T, D)``."""
         sequence = self.to_sequence(samples, sensor, positions)
-        for block in self.blocks:
-            sequence = block(sequence)
-        return self.to_tokens(self.norm(sequence), samples.shape[1])
+        for index in range(len(self.blocks)):
+            sequence = self.step(index, sequence, positions)
+        return self.finish(sequence, samples.shape[1], positions)
 
     def forward_intermediates(
         self, groups: Mapping[int, Tensor], sensor: Sensor, indices: Sequence[int]
     ) -> list[Tensor]:
         """Return the outputs of the blocks at ``indices`` (0 is the first), normalised, ``(B, T, D)`` each."""
         samples, _ = self.samples(groups, sensor)
-        sequence = self.to_sequence(samples, sensor, self.positions(*self.grid(groups)))
+        positions = self.positions(*self.grid(groups))
+        sequence = self.to_sequence(samples, sensor, positions)
         kept = {}
-        for index, block in enumerate(self.blocks):
-            sequence = block(sequence)
+        for index in range(len(self.blocks)):
+            sequence = self.step(index, sequence, positions)
             if index in indices:
-                kept[index] = self.to_tokens(self.norm(sequence), samples.shape[1])
+                of = self.finish if index + 1 == len(self.blocks) else self.at_depth
+                kept[index] = of(sequence, samples.shape[1], positions)
         return [kept[index] for index in indices]
 
     def _unit(self) -> float:
@@ -236,10 +270,31 @@ class PublicEncoder(AnyEncoder):
         absent = [(m - s) / d for m, s, d in zip(config.mean, config.shift, config.divide, strict=True)]
         return config.shift, config.divide, absent
 
+    def _clipped(self, values: Tensor, slots: Sequence[str]) -> Tensor:
+        config = self.config
+        if not config.low:
+            return values
+        low, high = (self._of_bands(each, slots, values)[:, None, None] for each in (config.low, config.high))
+        return torch.minimum(torch.maximum(values, low), high)
+
     def _of_bands(self, values: Sequence[float], slots: Sequence[str], like: Tensor) -> Tensor:
         """Return the values of some bands ``(C,)`` in float32: constants, which a cast to 16 bits leaves alone."""
-        chosen = [values[self.family.bands.index(slot)] for slot in slots]
-        return torch.tensor(chosen, dtype=torch.float32, device=like.device)
+        chosen = tuple(values[self.family.bands.index(slot)] for slot in slots)
+        return constant(like.device, _float32, chosen)
+
+
+def _float32(values: tuple[float, ...]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def _require_scale(config: PublicConfig, family: Family) -> None:
+    numbers = (config.mean, config.std, config.shift, config.divide)
+    limits = (config.low, config.high) if config.low or config.high else ()
+    if any(len(each) != len(family.bands) for each in (*numbers, *limits)) or min(config.divide) <= 0:
+        raise CheckpointError(
+            f"the scale of {config.family}'s input is unknown: mean, std, shift and divide need one number for each of"
+            f" {', '.join(family.bands)}, divide above 0; use a checkpoint whose config.json was not edited."
+        )
 
 
 def own_statistics(config: PublicConfig, family: Family) -> Statistics:

@@ -24,8 +24,10 @@ from bandloom.export.from_torch.half_precision import (
 )
 from bandloom.export.from_torch.held_chips import Chips
 from bandloom.finetune.model.task_model import TaskModel
+from bandloom.public_encoders.positioned_block import PositionedAttention
 
 HEADROOM = 4.0  # other scenes reach further than the audited chips
+ATTENTION = (WideSoftmaxAttention, PositionedAttention)  # modules whose own operations are attention scores
 MOST_SCORE_ERROR = 0.5  # of an attention score, from its rounding to 16 bits: exp(0.5) is 1.65 of a weight
 
 
@@ -62,7 +64,7 @@ def wide_layers(model: TaskModel, ranges: dict[str, float], precision: HalfPreci
             raise BundleError(
                 f"layer {name} reaches {reached} on the audited chips, in fp32 too; train the model again."
             )
-        attention = isinstance(graph.model.get_submodule(name), WideSoftmaxAttention)
+        attention = isinstance(graph.model.get_submodule(name), ATTENTION)
         score = MOST_SCORE_ERROR / (kind.eps / 2)  # rounding errs by half of the last place
         if reached > (min(score, kind.max / HEADROOM) if attention else kind.max / HEADROOM):
             wide += [name, f"{name}.qkv"] if attention else [name]  # scores multiply what rounds in queries and keys

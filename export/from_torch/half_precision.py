@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bandloom.export.from_torch.to_onnx import DeployGraph
 from bandloom.finetune.model.task_model import TaskModel
+from bandloom.public_encoders.positioned_block import KeptWide
 
 HalfPrecision = Literal["fp16", "bf16"]
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -63,7 +64,7 @@ def _cast_positions(plain: Callable[..., Tensor], dtype: torch.dtype, *grid: int
 
 def _cast(module: nn.Module, dtype: torch.dtype, *, always: bool) -> None:
     """Cast a module's own weights, and its inputs where it has some or ``always``; norms stay as they are."""
-    if isinstance(module, WIDE_NORMS):
+    if isinstance(module, (*WIDE_NORMS, KeptWide)):
         return
     for parameter in module.parameters(recurse=False):
         parameter.data = parameter.data.to(dtype)

@@ -61,11 +61,15 @@ def write_int8(source: Path, target: Path, chips: Chips) -> None:
 def _linear_layers(model) -> list[str]:  # noqa: ANN001  (onnx.ModelProto)
     constants = {each.name for each in model.graph.initializer}
     nodes = list(model.graph.node)
-    embedded = next((i for i, node in enumerate(nodes) if node.op_type == "LayerNormalization"), 0)
+    embedded = next((i for i, node in enumerate(nodes) if node.op_type == "LayerNormalization"), None)
+    kinds = ("MatMul", "Gemm")
+    if embedded is None:  # a convolutional encoder: its first convolution embeds the samples
+        kinds = (*kinds, "Conv")
+        embedded = next((i + 1 for i, node in enumerate(nodes) if node.op_type == "Conv"), 0)
     layers = [
         node.name
         for node in nodes[embedded:]
-        if node.op_type in ("MatMul", "Gemm") and any(name in constants for name in node.input[1:2])
+        if node.op_type in kinds and any(name in constants for name in node.input[1:2])
     ]
     if len(layers) < 2:
         raise BundleError("the model has too few linear layers to quantise; leave int8 out.")

@@ -64,6 +64,7 @@ ALLOWED_OPS = frozenset(
         "Constant",
         "Reciprocal",
         "Max",
+        "MaxPool",
         "Min",
         "Neg",
         "Pad",

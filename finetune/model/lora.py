@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from bandloom.errors import ConfigError
 from bandloom.model.any_encoder import AnyEncoder
 
 ADAPTED = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")  # every matrix of a block; the paper's best at equal size
@@ -43,7 +44,13 @@ class LoraLinear(nn.Module):
 
 
 def add_lora(encoder: AnyEncoder, rank: int) -> None:
-    """Freeze the encoder and put a trainable product beside every matrix of its blocks."""
+    """Freeze the encoder and put a trainable product beside every matrix of its blocks.
+
+    Raises:
+        ConfigError: its blocks have no such matrices, as a convolutional encoder's.
+    """
+    if not hasattr(encoder.blocks[0], "attn"):
+        raise ConfigError(f"{encoder.title()} has no attention to put LoRA beside; use mode=last or mode=full.")
     encoder.requires_grad_(False)
     for block in encoder.blocks:
         for name in ADAPTED:
@@ -55,6 +62,8 @@ def add_lora(encoder: AnyEncoder, rank: int) -> None:
 
 def merge_lora(encoder: AnyEncoder) -> None:
     """Make the encoder plain again, with what was learnt in its matrices; nothing happens without LoRA."""
+    if not hasattr(encoder.blocks[0], "attn"):
+        return
     for block in encoder.blocks:
         for name in ADAPTED:
             parent, attribute = block.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,10 +21,12 @@ from bandloom.finetune.model.lora import merge_lora
 from bandloom.finetune.model.task_model import TaskModel, set_trainable
 from bandloom.model.checkpoint import load_encoder
 from bandloom.model.statistics import Statistics
+from bandloom.public_encoders.family import families
 from bandloom.public_encoders.golden import native_groups
 from bandloom.shards.synth.write import write_scenes
 from tests.export.predict.test_map_scene import run
 from tests.finetune.models import LABELS, S2, chips
+from tests.public_encoder_families import tiny_family
 from tests.public_encoder_folders import real_galileo, tiny_galileo
 
 CHAIN = {  # as short as a run can be
@@ -185,29 +188,39 @@ def test_the_real_flood_scene_is_mapped_with_real_weights_and_an_engine_is_built
 
 
 @pytest.mark.slow
-def test_ssl4eo_of_random_weights_goes_through_the_whole_chain(tmp_path, scenes_of_the_chain, capsys):
-    """At its real shape: shards, finetune, export, predict."""
-    import timm
-
-    torch.manual_seed(0)
-    network = timm.create_model("vit_small_patch16_224", in_chans=13, num_classes=0)
-    (tmp_path / "ssl4eo").mkdir()
-    torch.save(network.state_dict(), tmp_path / "ssl4eo" / "B13_vits16_mae_ep99_enc.pth")
-    scenes, shards = scenes_of_the_chain
-    config = CHAIN | {"shards": str(shards), "checkpoint": str(tmp_path / "ssl4eo"), "chip_px": 48}
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+@pytest.mark.parametrize("family", sorted(set(families()) - {"galileo"}))
+def test_a_family_of_random_weights_goes_through_the_whole_chain(family, tmp_path, capsys):
+    """Small, as a user types it: shards, finetune, export in three precisions, predict."""
+    encoder = load_encoder(tiny_family(family, tmp_path / "encoder"))
+    scenes, options = chain_scenes(tmp_path, encoder.family.level)
+    side = encoder.chip_step_m // 10
+    config = CHAIN | {"shards": str(tmp_path / "shards"), "checkpoint": str(tmp_path / "encoder"), "chip_px": side}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config | {"mode": "full"}))
     assert run("finetune", tmp_path / "c.yaml", "--out", tmp_path / "run") == 0
-    assert run("export", tmp_path / "run", "--out", tmp_path / "b", "--precision", "fp32,fp16") == 0
-    contract = read_bundle(tmp_path / "b").record.contract
-    assert (contract.token_m, contract.tile_px) == (160, 48)
-    assert run("predict", tmp_path / "b", next((scenes / "scenes").iterdir()), "--out", tmp_path / "map.tif") == 0
+    assert run("export", tmp_path / "run", "--out", tmp_path / "b", "--precision", "fp32,fp16,int8") == 0
+    bundle = read_bundle(tmp_path / "b").record
+    assert (bundle.contract.token_m, bundle.contract.tile_px) == (encoder.config.token_m, side)
+    assert [g.name for g in bundle.contract.groups] == ["g10", "g20", "g60"]
+    assert [m.precision for m in bundle.models] == ["fp32", "fp16", "int8"]
+    assert bundle.models[0].parity.max_abs < 1e-4
+    assert bundle.provenance["encoder_licence"]["conditions"] == encoder.family.licence.conditions
+    scene = next(scenes.iterdir())
+    for precision in ("fp32", "fp16", "int8"):
+        out = tmp_path / f"{precision}.tif"
+        assert run("predict", tmp_path / "b", scene, "--out", out, "--precision", precision, *options) == 0
+        with rasterio.open(out) as file:
+            assert file.shape == (240, 240)
     capsys.readouterr()
 
 
-@pytest.fixture
-def scenes_of_the_chain(tmp_path):
-    """A generated scene with its labels, and its shards."""
-    write_scenes(tmp_path / "data", 1, 240, 5, cloud_fraction=0.0)
-    labels = ("--labels", tmp_path / "data" / "labels", "--label-set", tmp_path / "data" / "label_set.yaml")
-    assert run("shards", "build", tmp_path / "data" / "scenes", *labels, "--side", 120, "--out", tmp_path / "s") == 0
-    return tmp_path / "data", tmp_path / "s"
+def chain_scenes(folder: Path, level: str) -> tuple[Path, tuple[str, ...]]:
+    """Write a generated scene and its shards; of Level-2A where it is wanted, which has no B10."""
+    write_scenes(folder / "data", 1, 240, 5, cloud_fraction=0.0)
+    options = ("--sensor", "sentinel2-l2a") if level == "surface" else ()
+    scenes = folder / "data" / "scenes"
+    if options:
+        for file in scenes.rglob("B10.tif"):
+            file.unlink()
+    labels = ("--labels", folder / "data" / "labels", "--label-set", folder / "data" / "label_set.yaml")
+    assert run("shards", "build", scenes, *labels, *options, "--side", 120, "--out", folder / "shards") == 0
+    return scenes, options
