@@ -25,20 +25,24 @@ class DecoderConfig(Config):
         return cls(embed_dim=encoder.embed_dim // 2, depth=2, num_heads=max(1, encoder.embed_dim // 64))
 
 
+PIXELS = ("pixels", "distil", "context", "moving_teacher")  # kinds that may pay for samples
+
+
 class ObjectiveConfig(Config):
     """The objective: masking and loss."""
 
-    kind: Literal["pixels", "latent", "distil"] = Field(
+    kind: Literal["pixels", "latent", "distil", "context", "moving_teacher"] = Field(
         default="pixels",
-        description="native samples, a frozen random projection of them, or the tokens of a teacher",
+        description="native samples; a frozen random projection of them; the tokens of a teacher; samples and what"
+        " surrounds a token; or the tokens of the encoder's own moving average",
     )
     mask_ratio: float = Field(default=0.75, gt=0, lt=1, description="share of tokens hidden from the encoder (MAE)")
     mask_block: int = Field(default=1, gt=0, description="tokens are hidden in blocks of this side")
     band_dropout: float = Field(default=0.4, ge=0, le=1, description="share of samples whose encoder misses bands")
-    beta: Annotated[float, ReadWhen("kind", ("pixels", "distil"))] = Field(
+    beta: Annotated[float, ReadWhen("kind", PIXELS)] = Field(
         default=0.1, gt=0, description="where SmoothL1 on samples turns from square to straight (OlmoEarth)"
     )
-    target_norm: Annotated[Literal["none", "group", "token"], ReadWhen("kind", ("pixels", "distil"))] = Field(
+    target_norm: Annotated[Literal["none", "group", "token"], ReadWhen("kind", PIXELS)] = Field(
         default="none", description="normalise targets by mean and deviation of their own band group or token"
     )
     latent_dim: Annotated[int, ReadWhen("kind", ("latent",))] = Field(
@@ -57,11 +61,22 @@ class ObjectiveConfig(Config):
     distance: Annotated[Literal["smooth_l1", "cosine"], ReadWhen("kind", ("distil",))] = Field(
         default="smooth_l1", description="distil: between predicted and whitened tokens"
     )
-    pixel_weight: Annotated[float, ReadWhen("kind", ("distil",))] = Field(
-        default=0.0, ge=0, description="distil: weight of the pixel loss beside the tokens'; 0: tokens alone"
+    pixel_weight: Annotated[float, ReadWhen("kind", ("distil", "moving_teacher"))] = Field(
+        default=0.0,
+        ge=0,
+        description="distil, moving_teacher: weight of the pixel loss beside the tokens'; 0: tokens alone",
     )
     untaught: Annotated[Literal["refuse", "pixels"], ReadWhen("kind", ("distil",))] = Field(
         default="refuse", description="distil: of sensors that the teacher does not take, learn from pixels alone"
+    )
+    context_weight: Annotated[float, ReadWhen("kind", ("context",))] = Field(
+        default=0.75, gt=0, description="context: weight of either term of the surroundings beside one of the pixels"
+    )
+    textures: Annotated[bool, ReadWhen("kind", ("context",))] = Field(
+        default=True, description="context: also the log power of windows by radius and direction"
+    )
+    momentum: Annotated[float, ReadWhen("kind", ("moving_teacher",))] = Field(
+        default=0.99, gt=0, lt=1, description="moving_teacher: share of it that the first step keeps; rises to 1"
     )
 
     @model_validator(mode="before")
@@ -118,6 +133,13 @@ class PretrainConfig(Config):
     pictures_every: Annotated[int, ANY_TIME] = Field(
         default=1000, gt=0, description="steps between reconstructions of a fixed set"
     )
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> "PretrainConfig":
+        engine = self.trainer.engine
+        if self.objective.kind == "moving_teacher" and engine.kind == "deepspeed" and engine.zero_stage == 3:
+            raise ValueError("objective.kind=moving_teacher needs whole weights on every rank; set zero_stage to 2")
+        return self
 
     def encoder(self) -> EncoderConfig:
         """Return the encoder's shape."""

@@ -10,6 +10,7 @@ from bandloom.pretrain.config import DecoderConfig, ObjectiveConfig
 from bandloom.pretrain.masking import dropped_slots, random_masking
 from bandloom.pretrain.objectives import Decoded, Prediction, make_objective
 from bandloom.training.device_batch import DeviceBatch
+from bandloom.training.ranks import Ranks
 
 
 class MaskedAutoencoder(nn.Module):
@@ -25,6 +26,7 @@ class MaskedAutoencoder(nn.Module):
 
         self.encoder, self.config = encoder, objective
         self.objective = make_objective(objective, encoder.config.token_m, encoder.statistics)
+        self.objective.follow(encoder)
         self.decoder_dim = decoder.embed_dim
         self.decoder_embed = nn.Linear(encoder.embed_dim, decoder.embed_dim)
         self.mask_token = nn.Parameter(torch.zeros(decoder.embed_dim))
@@ -44,6 +46,10 @@ class MaskedAutoencoder(nn.Module):
         with torch.autocast(decoded.samples.device.type, enabled=False):
             sums, counts = self.objective(decoded)
         return sums, counts
+
+    def after_step(self, progress: float, ranks: Ranks) -> None:
+        """Let the objective go along with a step that was taken; engines call it."""
+        self.objective.after_step(self.encoder, progress, ranks)
 
     def counts(self, batch: DeviceBatch) -> Tensor:
         """Return the counts of a batch's loss without running a layer."""

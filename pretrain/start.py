@@ -46,6 +46,7 @@ def start_of(config: PretrainConfig, shards: ShardSet) -> Start:
     model = random_model(config, encoder.statistics)
     model.encoder.load_state_dict(encoder.state_dict())
     model.encoder.owe(encoder.licence())
+    model.objective.follow(model.encoder)
     if snapshot is None:
         if config.keep_optimizer:
             raise CheckpointError(

@@ -20,7 +20,7 @@ from bandloom.errors import MissingExtraError
 from bandloom.training.blocks import checkpoint_blocks
 from bandloom.training.deepspeed_build import prepare_build
 from bandloom.training.deepspeed_config import deepspeed_config
-from bandloom.training.engine import Engine, EngineConfig, StepReport, own_share
+from bandloom.training.engine import Engine, EngineConfig, StepReport, after_step, own_share
 from bandloom.training.ranks import Ranks
 from bandloom.training.schedule import parameter_groups
 from bandloom.training.step_loss import StepLoss
@@ -60,6 +60,7 @@ class DeepSpeedEngine(Engine):
             if index < len(micro_batches) - 1:
                 self.engine.step()
         norm = self._finish_step()
+        after_step(self.model, step, self.steps, self.ranks)
         return agree(self.ranks, float(own), norm, lr, stop=stop)
 
     def state(self) -> dict[str, Tensor]:

@@ -142,6 +142,13 @@ class Engine(ABC):
         """Return the model with all its weights, to save or to look at; all ranks call it, each may run it alone."""
 
 
+def after_step(model: nn.Module, step: int, steps: int, ranks: Ranks) -> None:
+    """Tell a model that asks for it that a step is over, taken or skipped: what moves between steps moves now."""
+    told: Any = getattr(model, "after_step", None)
+    if told is not None:
+        told((step + 1) / steps, ranks)
+
+
 def own_share(sizes: Mapping[str, int], ranks: Ranks) -> set[str]:
     """Return the names that this rank writes: largest first, each to the rank that has least, the same on all ranks."""
     load = [0] * ranks.world

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from bandloom.training.blocks import checkpoint_blocks, compile_blocks
-from bandloom.training.engine import Engine, EngineConfig, LateReport, StepReport, own_share
+from bandloom.training.engine import Engine, EngineConfig, LateReport, StepReport, after_step, own_share
 from bandloom.training.ranks import Ranks
 from bandloom.training.schedule import learning_rate, parameter_groups
 from bandloom.training.step_loss import StepLoss
@@ -56,13 +56,14 @@ class TorchEngine(Engine):
             own += share.detach()
         norm = nn.utils.clip_grad_norm_(self.trained, self.config.clip_grad_norm)
         if self.ranks.device.type == "cuda":
-            return self._finish_on_card(own, norm, lr, stop)
+            return self._finish_on_card(own, norm, lr, stop, step)
         report = agree(self.ranks, float(own), float(norm), lr, stop=stop)
         if not report.skipped:
             self.optimizer.step()
+        after_step(self.model, step, self.steps, self.ranks)
         return report
 
-    def _finish_on_card(self, own: Tensor, norm: Tensor, lr: float, stop: bool) -> LateReport:
+    def _finish_on_card(self, own: Tensor, norm: Tensor, lr: float, stop: bool, step: int) -> LateReport:
         """Update the weights unless a number is not finite, all on the device: the host need not wait for the step."""
         wrong = ~(own.isfinite() & norm.isfinite())
         sums = torch.stack([own.double(), wrong.double(), torch.full_like(own, float(stop), dtype=torch.float64)])
@@ -71,6 +72,7 @@ class TorchEngine(Engine):
         optimizer: Any = self.optimizer
         optimizer.grad_scale, optimizer.found_inf = None, (sums[1] > 0).float()  # fused AdamW changes nothing then
         optimizer.step()
+        after_step(self.model, step, self.steps, self.ranks)
         told = torch.cat([sums, torch.stack([own.double(), norm.double()])]).to("cpu", non_blocking=True)
         done = torch.cuda.Event()
         done.record()

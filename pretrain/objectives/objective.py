@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from bandloom.model.encoder import Encoder
 from bandloom.model.token_layout import TokenLayout
 from bandloom.sensors import Sensor
 from bandloom.training.device_batch import DeviceBatch
+from bandloom.training.ranks import Ranks
 from bandloom.training.step_loss import LossSums
 
 
@@ -50,6 +52,12 @@ class Objective(nn.Module, ABC):
 
     outputs: int  # P, numbers that the decoder has to give for a token
     visible_outputs: int = 0  # Q, numbers that are read from a visible token itself, by a linear map
+
+    def follow(self, encoder: Encoder) -> None:
+        """Take from the encoder, as it starts, what the objective needs of it; nothing as a rule."""
+
+    def after_step(self, encoder: Encoder, progress: float, ranks: Ranks) -> None:
+        """Go along with a step that was taken; ``progress`` is the share of the run that is done. Nothing as a rule."""
 
     @abstractmethod
     def forward(self, decoded: Decoded) -> LossSums:

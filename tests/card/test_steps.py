@@ -21,7 +21,8 @@ from tests.card.pretend_card import CARD, TORCH, pretended_card
 pytestmark = pytest.mark.skipif(not torch.__version__.startswith(TORCH), reason=f"pretended for torch {TORCH} alone")
 
 HOST = torch.device("cpu")
-MOST_WAITS = {"pixels": 2, "latent": 2}  # a step, whatever accumulate is; one of them is the late look at its report
+WITHIN_A_STEP = ("pixels", "latent", "context", "moving teacher")
+MOST_WAITS = dict.fromkeys(WITHIN_A_STEP, 2)  # a step, whatever accumulate is; one is the late look at its report
 MOST_WAITS_ELSEWHERE = 4
 SLOW = {
     *("answers", "segment cross_entropy_dice", "change dice", "segment focal", "segment tversky"),

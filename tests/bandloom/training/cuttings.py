@@ -107,6 +107,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "pixels": of_pixels,
     "pixels by token": lambda: of_pixels(target_norm="token"),
     "latent": lambda: of_pixels(target="latent", latent_dim=16),
+    "context": lambda: of_pixels(kind="context"),
+    "moving teacher": lambda: of_pixels(kind="moving_teacher", pixel_weight=0.5),
     **{
         f"{loss} {mode}": lambda n=loss, m=mode: of_captions(n, m)
         for loss in ("infonce", "sigmoid")
