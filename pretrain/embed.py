@@ -8,7 +8,7 @@ import numpy as np
 from bandloom.console import track
 from bandloom.errors import MissingExtraError
 from bandloom.model.any_encoder import AnyEncoder
-from bandloom.model.checkpoint import load_encoder
+from bandloom.model.checkpoint import checkpoint_folder, load_encoder
 from bandloom.output import new_output
 from bandloom.pretrain.features import default_device, sample_features, scene_features, token_grid, token_transform
 
@@ -17,7 +17,7 @@ def embed(checkpoint: Path, source: Path, out: Path, *, batch_size: int = 8) -> 
     """Embed a scene (GeoTIFF, one pixel a token, one band a dimension) or a shard set (Parquet, one row a sample).
 
     Args:
-        checkpoint: an encoder's folder.
+        checkpoint: an encoder's folder, or a run that holds one.
         source: a scene, or a folder of shards.
         out: the new file; it must not exist.
         batch_size: chips or samples a forward pass.
@@ -25,7 +25,7 @@ def embed(checkpoint: Path, source: Path, out: Path, *, batch_size: int = 8) -> 
     Raises:
         BandloomError: the checkpoint or the source cannot be read, or the output exists.
     """
-    encoder = load_encoder(checkpoint).eval().to(default_device())
+    encoder = load_encoder(checkpoint_folder(checkpoint)).eval().to(default_device())
     if (source / "manifest.json").is_file():
         return _embed_shards(encoder, source, out, batch_size)
     return _embed_scene(encoder, source, out, batch_size)

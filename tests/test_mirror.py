@@ -20,6 +20,7 @@ WHOLE = {
     "shards/scenes/test_validity_of_scenes.py": "holds every reader to one rule of validity",
     "card/test_pretend_card.py": "tries the pretended card itself",
     "card/test_steps.py": "takes training steps of every task on a pretended card",
+    "finetune/test_on_a_card.py": "runs whole stages on a pretended card",
     "finetune/test_stopped_anywhere.py": "stops a whole fine-tuning at random moments",
     "finetune/captioner/test_real_questions.py": "reads a public set of questions",
     "finetune/labels/test_malformed.py": "reads every kind of malformed labels",

@@ -27,7 +27,7 @@ from bandloom.finetune.data.splits import PIXEL_M
 from bandloom.finetune.scores.scoring import cut
 from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
 from bandloom.model.any_encoder import AnyEncoder
-from bandloom.model.checkpoint import load_encoder
+from bandloom.model.checkpoint import checkpoint_folder, load_encoder
 from bandloom.sensors import SLOTS, Sensor
 
 RECORD = "external.yaml"
@@ -59,7 +59,7 @@ def external_baseline(folder: Path, sensor: Sensor) -> tuple[str, Baseline]:
             band or is of another level.
     """
     if not (folder / RECORD).is_file():
-        encoder = load_encoder(folder / "checkpoint" if (folder / "checkpoint").is_dir() else folder).eval()
+        encoder = load_encoder(checkpoint_folder(folder)).eval()
         encoder.check_sensor(sensor)
         return f"{encoder.title()} ({folder.name})", _baseline(lambda groups: encoder_planes(encoder, groups, sensor))
     config = _read(folder)

@@ -1,0 +1,72 @@
+"""Whole runs on a pretended card: pretraining with a resume, fine-tuning, embeddings and probes, equal to the CPU's."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from bandloom.cli import main
+from bandloom.scores import read_scores
+from tests.card.pretend_card import TORCH, pretended_card
+from tests.finetune.test_train import FEW
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not torch.__version__.startswith(TORCH), reason=f"pretended for torch {TORCH} alone"),
+]
+
+
+def losses(folder: Path) -> list[float]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines if line["kind"] == "train"]
+
+
+def run(verb: str, *arguments: object) -> None:
+    """Run a verb as a user types it; it must end well."""
+    with pytest.raises(SystemExit) as end:
+        main([verb, *map(str, arguments)])
+    assert (end.value.code or 0) == 0
+
+
+def config(folder: Path, **keys: object) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(keys))
+    return path
+
+
+def pretrained(shards: Path, folder: Path) -> list[float]:
+    """Pretrain for six steps, then go on to nine."""
+    folder.mkdir()
+    engine = {"precision": "fp32", "warmup_steps": 2}
+    trainer = {"batch_size": 4, "log_every": 1, "workers": 1, "steps": 6, "engine": engine}
+    given = config(folder, shards=str(shards), size="demo", crop_px=60, pictures_every=3, trainer=trainer)
+    run("pretrain", given, "--out", folder / "run")
+    run("pretrain", "--resume", folder / "run", "trainer.steps=9")
+    return losses(folder / "run")
+
+
+def finetuned(shards: Path, checkpoint: Path, folder: Path) -> tuple[list[float], list[str]]:
+    folder.mkdir()
+    given = config(folder, shards=str(shards), checkpoint=str(checkpoint), baselines=["majority"], mode="full")
+    run("finetune", given, *FEW, "--out", folder / "run")
+    return losses(folder / "run"), [row.name for row in read_scores(folder / "run" / "metrics.json").rows]
+
+
+def test_a_whole_chain_on_the_card_is_the_cpus(tmp_path, scene_shards, scenes_folder):
+    cpu, card = tmp_path / "cpu", tmp_path / "card"
+    expected = pretrained(scene_shards, cpu)
+    tuned, rows = finetuned(scene_shards, cpu / "run", tmp_path / "cpu-tuned")
+    scene = next(path for path in sorted((scenes_folder / "scenes").iterdir()))
+    run("embed", cpu / "run", scene, "--out", tmp_path / "cpu.tif")
+    with pretended_card() as watch:
+        assert pretrained(scene_shards, card) == pytest.approx(expected, rel=1e-4)
+        assert finetuned(scene_shards, cpu / "run", tmp_path / "card-tuned") == (pytest.approx(tuned, rel=1e-4), rows)
+        run("embed", cpu / "run", scene, "--out", tmp_path / "card.tif")
+        assert watch.notes  # it was on the card
+    import rasterio
+
+    with rasterio.open(tmp_path / "cpu.tif") as one, rasterio.open(tmp_path / "card.tif") as two:
+        np.testing.assert_allclose(one.read(), two.read(), atol=1e-4)
