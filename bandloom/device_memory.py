@@ -1,6 +1,6 @@
 """Copies to a device that do not make the host wait, and constants that are made and copied once."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from threading import Lock
 from typing import Any
@@ -12,20 +12,41 @@ from torch._guards import active_fake_mode
 
 _MOST = 512  # constants kept; the longest unused go first
 _KEPT: OrderedDict[Hashable, Tensor] = OrderedDict()
+_IN_FLIGHT: deque[tuple[Any, Tensor]] = deque()  # host memory that a GPU may still read
 _LOCK = Lock()
 
 
 def to_device(values: np.ndarray | Tensor, device: torch.device | str) -> Tensor:
     """Return ``values`` on ``device``; the host goes on while a GPU still copies.
 
-    To a GPU the copy starts from page-locked memory, which torch gives back when the copy is done. On the CPU the
-    tensor shares the array's memory.
+    To a GPU the copy starts from page-locked memory: the array's own where it was made by :func:`page_locked`, and then
+    it is held until the copy is done. On the CPU the tensor shares the array's memory.
     """
     tensor = torch.from_numpy(np.ascontiguousarray(values)) if isinstance(values, np.ndarray) else values
     if torch.device(device).type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
-    pinned = tensor if tensor.is_pinned() else tensor.pin_memory()
-    return pinned.to(device, non_blocking=True)
+    if not tensor.is_pinned():
+        return tensor.pin_memory().to(device, non_blocking=True)  # torch holds this memory itself
+    moved = tensor.to(device, non_blocking=True)
+    _hold_until_copied(tensor)
+    return moved
+
+
+def page_locked(device: torch.device) -> Callable[[tuple[int, ...]], np.ndarray] | None:
+    """Return what makes uint16 arrays that a GPU copies while the host goes on; None where there is no GPU."""
+    if device.type != "cuda":
+        return None
+    return lambda shape: torch.empty(shape, dtype=torch.uint16, pin_memory=True).numpy()
+
+
+def _hold_until_copied(tensor: Tensor) -> None:
+    """Keep a reference until the copies that were asked for so far are done: a loader reuses arrays nobody holds."""
+    copied = torch.cuda.Event()
+    copied.record()
+    with _LOCK:
+        _IN_FLIGHT.append((copied, tensor))
+        while _IN_FLIGHT and _IN_FLIGHT[0][0].query():
+            _IN_FLIGHT.popleft()
 
 
 def constant(device: torch.device, make: Callable[..., np.ndarray | Tensor], *of: Any) -> Tensor:

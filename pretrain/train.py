@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from bandloom.console import logger
+from bandloom.device_memory import page_locked
 from bandloom.errors import ConfigError, ShardError
 from bandloom.markers import EXIT_DONE
 from bandloom.model.checkpoint import save_encoder
@@ -193,6 +194,7 @@ class _Loaders:
             seed=self.config.trainer.seed,
             crop_px=self.config.crop_px,
             workers=self.config.trainer.workers,
+            allocate=page_locked(self.ranks.device),
             **options,
         )
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bandloom.console import console, logger
+from bandloom.device_memory import page_locked
 from bandloom.errors import ConfigError
 from bandloom.finetune.captioner.answers import answer_report, answer_table
 from bandloom.finetune.captioner.checkpoint import save_captioner
@@ -138,6 +139,7 @@ def image_steps(conversation: Conversation, state: LoaderState) -> Iterator[Load
         world=ranks.world,
         crop_px=conversation.chip_px,
         workers=config.workers,
+        allocate=page_locked(ranks.device),
         start=state,
         augment=False,
     )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bandloom.console import console, logger
-from bandloom.device_memory import to_device
+from bandloom.device_memory import page_locked, to_device
 from bandloom.evenly import evenly
 from bandloom.finetune.data.splits import TEST, TRAIN, VAL
 from bandloom.finetune.model.lora import merge_lora
@@ -72,6 +72,7 @@ def caption_batches(alignment: Alignment, state: LoaderState) -> Iterator[Loaded
         world=ranks.world,
         crop_px=alignment.chip_px,
         workers=config.workers,
+        allocate=page_locked(ranks.device),
         start=state,
         augment=False,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from bandloom.device_memory import page_locked
 from bandloom.finetune.data.splits import TRAIN
 from bandloom.finetune.setting import Setting
 from bandloom.finetune.training.label_loss import label_loss
@@ -36,6 +37,7 @@ def training_steps(setting: Setting, state: LoaderState) -> Iterator[LoadedStep]
         world=ranks.world,
         crop_px=setting.chip_px,
         workers=config.workers,
+        allocate=page_locked(ranks.device),
         start=state,
     )
     for batch in loader:

@@ -3,6 +3,7 @@
 import sys
 import threading
 from collections import defaultdict, deque
+from collections.abc import Callable
 
 import numpy as np
 
@@ -12,8 +13,9 @@ _OWN_REFERENCES = 3  # of a free array: the pool's, the local variable's, and th
 class Buffers:
     """Hands out arrays of native samples; whoever holds one, or a view or tensor of it, keeps it to himself."""
 
-    def __init__(self, most: int) -> None:
-        """Remember at most ``most`` arrays of each shape."""
+    def __init__(self, most: int, allocate: Callable[[tuple[int, ...]], np.ndarray] | None = None) -> None:
+        """Remember at most ``most`` arrays of each shape, made by ``allocate``, or ordinary ones."""
+        self._allocate = allocate or _ordinary
         self._known: defaultdict[tuple[int, ...], deque[np.ndarray]] = defaultdict(lambda: deque(maxlen=most))
         self._lock = threading.Lock()
 
@@ -24,6 +26,10 @@ class Buffers:
             for array in known:
                 if sys.getrefcount(array) == _OWN_REFERENCES:
                     return array
-            array = np.empty(shape, np.uint16)
+            array = self._allocate(shape)
             known.append(array)
             return array
+
+
+def _ordinary(shape: tuple[int, ...]) -> np.ndarray:
+    return np.empty(shape, np.uint16)

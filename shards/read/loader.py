@@ -7,7 +7,7 @@ cores for it: the calls are short, and handing the lock over costs.
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -66,6 +66,7 @@ class Loader:
         augment: bool = True,
         micro_batches: int = 1,
         window_bytes: int = WINDOW_BYTES,
+        allocate: Callable[[tuple[int, ...]], np.ndarray] | None = None,
     ) -> None:
         """Prepare batches of ``indices``.
 
@@ -85,6 +86,7 @@ class Loader:
                 all ranks' of the same, and sensors take turns in proportion to their samples (:class:`Order`).
             window_bytes: samples are shuffled among those of about this many bytes of tars, one such window after the
                 other, so that a bucket's cache, and a disk's, need not hold more than two.
+            allocate: makes the uint16 arrays that batches lie in, such as page-locked ones for copies to a GPU.
 
         Raises:
             ShardError: no samples, sizes that do not divide, or a crop that does not fit.
@@ -109,7 +111,7 @@ class Loader:
         self._has_label = any("label.b2nd" in shards.entries[i].members for i in self._indices)
         self._has_class = any(shards.entries[i].class_index is not None for i in self._indices)
         self._lock = threading.Lock()
-        self._buffers = Buffers(most=2 * micro_batches * (workers + 2))
+        self._buffers = Buffers(2 * micro_batches * (workers + 2), allocate)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield batches without end, decoding ahead in ``workers`` threads."""

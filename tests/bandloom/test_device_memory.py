@@ -1,6 +1,9 @@
 """Constants are made once a device, and are nobody's by accident: not of an inference, not of a trace."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 import torch
 
 from bandloom import device_memory
@@ -52,3 +55,29 @@ def test_only_so_many_are_kept(monkeypatch):
     for count in range(100, 110):
         constant(CPU, squares, count)
     assert len(device_memory._KEPT) == 3
+
+
+def test_only_a_gpu_asks_for_page_locked_arrays():
+    assert device_memory.page_locked(CPU) is None
+
+
+def test_an_array_that_a_gpu_still_copies_is_not_given_to_a_decoder():
+    """On a pretended card whose copies end when the test says so: loaders' arrays are reused once nobody holds them."""
+    from bandloom.shards.read.buffers import Buffers
+    from tests.card.pretend_card import CARD, pretended_card
+
+    done = []
+    with pretended_card() as watch, pytest.MonkeyPatch.context() as patch:
+        event = SimpleNamespace(record=lambda: None, query=lambda: bool(done))
+        patch.setattr(torch.cuda, "Event", lambda: event)
+        buffers = Buffers(8, device_memory.page_locked(CARD))
+        array = buffers.take((2, 3))
+        address = array.ctypes.data
+        to_device(array, CARD)
+        del array
+        assert buffers.take((2, 3)).ctypes.data != address
+        assert not watch.blocking()
+        done.append(True)
+        to_device(np.zeros(1, np.uint16), CARD)
+        to_device(buffers.take((1, 1)), CARD)  # looks through what was in flight
+        assert address in {buffers.take((2, 3)).ctypes.data for _ in range(2)}

@@ -148,6 +148,7 @@ def pretended_card(name="NVIDIA H100 80GB HBM3"):
         put(F, "scaled_dot_product_attention", _attention)
         put(torch.Tensor, "numpy", _numpy)
         put(torch.Tensor, "tolist", lambda self: _TOLIST(self.cpu() if isinstance(self, CardTensor) else self))
+        put(torch.Tensor, "is_pinned", lambda self, device=None: watch.holds_pinned(self))
         put(torch.Tensor, "pin_memory", lambda self, device=None: _pinned(self, watch))
         put(_foreach_utils, "_foreach_supported_types", [*_foreach_utils._foreach_supported_types, CardTensor])
         # C++ groups gradients by the device that it was told

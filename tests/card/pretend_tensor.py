@@ -49,9 +49,6 @@ class CardTensor(torch.Tensor):
     is_cpu = property(lambda self: False)
     is_meta = property(lambda self: False)
 
-    def is_pinned(self, device=None):
-        return False
-
     def __repr__(self, **_):
         return f"CardTensor({tuple(self.shape)}, {self.dtype})"
 
@@ -86,6 +83,10 @@ class Watch(TorchDispatchMode):
     def blocking(self, *files):
         """Return the notes that make the host wait, of these files or of all."""
         return [note for note in self.notes if note.blocks and (not files or note.where.startswith(files))]
+
+    def holds_pinned(self, tensor):
+        """Tell whether a host tensor lies in page-locked memory."""
+        return not isinstance(tensor, CardTensor) and tensor.untyped_storage().data_ptr() in self.pinned
 
     def note(self, kind, call, tensor=None, blocks=True):
         size = 0 if tensor is None else tensor.numel() * tensor.element_size()
@@ -161,7 +162,7 @@ class Watch(TorchDispatchMode):
 
     def _moved(self, name, *, to_host, given, later):
         """Note a copy. One that is to happen later still blocks if its host memory is pageable."""
-        pinned = to_host or given.untyped_storage().data_ptr() in self.pinned
+        pinned = to_host or self.holds_pinned(given)
         self.note("to host" if to_host else "to card", name, given, blocks=not (later and pinned))
 
     def _computed(self, func, name, args, kwargs, on_card, wanted):
