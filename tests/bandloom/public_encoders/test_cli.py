@@ -14,6 +14,7 @@ from bandloom.model.checkpoint import load_encoder
 from bandloom.public_encoders import fetch as fetching
 from bandloom.public_encoders.family import Download, get_family
 from bandloom.public_encoders.fetch import fetch_encoder
+from tests.public_encoder_families import tiny_family as tiny_encoder
 from tests.public_encoder_folders import real_galileo, tiny_galileo
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -136,6 +137,16 @@ def test_check_compares_with_the_golden_answers_and_says_where_there_are_none(tm
     said = capsys.readouterr().out
     assert "encoder.pt: not known to the record" in said
     assert "no golden answers lie beside it" in said
+
+
+def test_import_takes_the_family_that_is_named_where_two_share_their_files(tmp_path):
+    folder = tiny_encoder("terramind", tmp_path / "t")
+    assert load_encoder(folder).config.family == "terramind"
+    assert run("import", folder, "--to", tmp_path / "c", "--family", "terramind_l1c") == 0
+    encoder = load_encoder(tmp_path / "c")
+    assert (encoder.config.family, len(encoder.family.bands)) == ("terramind_l1c", 13)
+    (folder / fetching.ORIGIN).write_text(json.dumps({"family": "terramind_l1c"}))
+    assert load_encoder(folder).config.family == "terramind_l1c"
 
 
 def test_import_fixes_patch_and_month_for_life(tmp_path, capsys):

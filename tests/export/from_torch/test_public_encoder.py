@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from math import lcm
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import rasterio
 import torch
 import yaml
 
+from bandloom.errors import ConfigError
 from bandloom.export.bundle.bundle import read_bundle
 from bandloom.export.from_torch.audit_fp16 import audit_ranges, wide_layers
 from bandloom.export.from_torch.export_run import export_run
@@ -23,6 +25,7 @@ from bandloom.model.checkpoint import load_encoder
 from bandloom.model.statistics import Statistics
 from bandloom.public_encoders.family import families
 from bandloom.public_encoders.golden import native_groups
+from bandloom.sensors import get_sensor
 from bandloom.shards.synth.write import write_scenes
 from tests.export.predict.test_map_scene import run
 from tests.finetune.models import LABELS, S2, chips
@@ -116,6 +119,22 @@ def test_the_real_galileo_keeps_its_first_attention_in_fp32_and_loses_little_in_
     assert kept < plain
 
 
+def test_sixteen_bits_leave_rates_of_turning_in_fp32(tmp_path):
+    encoder = load_encoder(tiny_family("olmoearth", tmp_path / "o"))
+    l2a = get_sensor("sentinel2-l2a")
+    graph = CastGraph(TaskModel(encoder, l2a, LABELS, "classify", 24), "fp16")
+    assert torch.equal(graph.model.encoder.rates.value, encoder.rates.value)
+    assert graph.model.encoder.positions(3, 3).dtype == torch.float16
+    with torch.no_grad():
+        assert graph.model(chips(l2a)).isfinite().all()
+
+
+def test_lora_is_refused_where_no_attention_is(tmp_path):
+    own = TaskModel(load_encoder(tiny_family("ssl4eo_resnet", tmp_path / "r")), S2, LABELS, "classify", 96)
+    with pytest.raises(ConfigError, match="mode=last or mode=full"):
+        set_trainable(own, "lora")
+
+
 @pytest.mark.parametrize("mode", ["frozen", "last", "lora", "full"])
 def test_every_mode_trains_what_it_says(folder, mode):
     own = model(folder)
@@ -193,7 +212,7 @@ def test_a_family_of_random_weights_goes_through_the_whole_chain(family, tmp_pat
     """Small, as a user types it: shards, finetune, export in three precisions, predict."""
     encoder = load_encoder(tiny_family(family, tmp_path / "encoder"))
     scenes, options = chain_scenes(tmp_path, encoder.family.level)
-    side = encoder.chip_step_m // 10
+    side = lcm(encoder.chip_step_m, 480) // 10
     config = CHAIN | {"shards": str(tmp_path / "shards"), "checkpoint": str(tmp_path / "encoder"), "chip_px": side}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config | {"mode": "full"}))
     assert run("finetune", tmp_path / "c.yaml", "--out", tmp_path / "run") == 0
