@@ -43,7 +43,7 @@ FULL = DemoSize(
     side_px=480,
     map_px=960,
     pretrain_steps=400,
-    warm_steps=600,
+    warm_steps=1500,
     segment_steps=100,
     classify_steps=150,
 )

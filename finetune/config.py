@@ -109,7 +109,9 @@ class FinetuneConfig(Config):
     loss: LossName | None = Field(default=None, description="what training minimises; null: the task's own first")
     soft: SoftLabelConfig | None = Field(default=None, description="null: learn from labels alone")
     warm_steps: Annotated[int, ReadWhen("task", ("segment", "regress"), also=(0,), refused=False)] = Field(
-        default=600, ge=0, description="segment: steps on single pixels before the first chip"
+        default=2000,
+        ge=0,
+        description="segment: steps on single pixels before the first chip, fewer where validation stops gaining",
     )
     augment: bool = Field(default=True, description="turn and mirror chips (D4)")
     perturb: PerturbConfig = Field(default_factory=PerturbConfig)

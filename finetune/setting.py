@@ -1,8 +1,8 @@
 """Common start of every training on labels: shards under a split, an encoder, the chip size, and the ranks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -29,12 +29,13 @@ DEFAULT_CHIP_M = 1200
 
 @dataclass(frozen=True)
 class Setting:
-    """What all networks of a run share: the data, the chip and the ranks."""
+    """What all networks of a run share: the data, the chip, the ranks, and heads fitted before, by seed."""
 
     config: FinetuneConfig
     data: TaskData
     chip_px: int
     ranks: Ranks
+    fitted: dict[int, dict[str, Any]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def task(self) -> FinetuneTask:

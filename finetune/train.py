@@ -1,5 +1,6 @@
 """A fine-tuning run: labelled shards and an encoder in; a model, its scores and its baselines out."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
@@ -154,12 +155,27 @@ def _trainer(setting: Setting, model: TaskModel, run: RunFolder, *, curve_points
     """Fit the head, unless a snapshot says what has become of it, and make what trains."""
     config, whole = setting.config.trainer, setting.config
     if not Snapshots(run.path / "snapshots", setting.ranks).latest():
-        warm_start(model, setting.data, whole)
+        _fit_head(setting, model, run)
     set_trainable(model, whole.mode, blocks=whole.last_blocks, rank=whole.lora_rank)
     engine = make_engine(model, config.engine, setting.ranks, config.steps, model.encoder.config.depth)
     looks = curve_points if setting.task.scorer.curve else 0
     hooks = [(max(1, config.steps // looks), _validation(setting, engine, run))] if looks else []
     return Trainer(run, config, engine, Task(make_loss(setting), lambda state: training_steps(setting, state), hooks))
+
+
+def _fit_head(setting: Setting, model: TaskModel, run: RunFolder) -> None:
+    """Fit the head, or take a map's from a training of this run with the same seed: it sees no encoder."""
+    seed = setting.config.trainer.seed
+    if seed in setting.fitted:
+        model.head.pixel.load_state_dict(setting.fitted[seed])
+        return
+    fit = warm_start(model, setting.data, setting.config)
+    if fit is None:
+        return
+    setting.fitted[seed] = copy.deepcopy(model.head.pixel.state_dict())
+    if setting.ranks.rank == 0:
+        weights = {f"{name}_weight": weight for name, weight in fit.weights.items()}
+        run.log(0, "fit", loss=fit.loss, fit_seconds=fit.fit_seconds, **weights)
 
 
 def _validation(setting: Setting, engine: Engine, run: RunFolder) -> Callable[[int], None]:

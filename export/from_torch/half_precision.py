@@ -6,6 +6,7 @@ casts are where fp16 engines lose their accuracy (NVIDIA/TensorRT issues 2564, 4
 
 import copy
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bandloom.export.from_torch.to_onnx import DeployGraph
+from bandloom.finetune.model.native_bands import BandGroup
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.public_encoders.positioned_block import KeptWide
 
@@ -77,8 +79,16 @@ def _cast(module: nn.Module, dtype: torch.dtype, *, always: bool) -> None:
 
 def _on_cast_inputs(plain: Callable[..., Any], dtype: torch.dtype, *inputs: Any, **named: Any) -> Any:
     """Call a module's forward pass with its floating-point inputs cast."""
-    cast = (x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs)
-    return plain(*cast, **named)
+    return plain(*(_as_type(given, dtype) for given in inputs), **named)
+
+
+def _as_type(given: Any, dtype: torch.dtype) -> Any:
+    """Return an input with its floating-point tensors cast: a tensor, groups of bands, or several of them."""
+    if isinstance(given, BandGroup):
+        return replace(given, values=_as_type(given.values, dtype))
+    if isinstance(given, list | tuple):
+        return type(given)(_as_type(each, dtype) for each in given)
+    return given.to(dtype) if isinstance(given, Tensor) and given.is_floating_point() else given
 
 
 class WideNorm(nn.LayerNorm):

@@ -64,10 +64,16 @@ def load_task_model(folder: Path) -> TaskModel:
         raise CheckpointError(f"{folder}/config.json does not describe a fine-tuned model ({cause!r}).") from cause
     encoder = encoder_from_record(record, folder)
     model = TaskModel(encoder, sensor, label_set, task, chip_px, record.get("head", "linear"), target)
-    load_weights(model, weights, folder)
+    load_weights(model, _weighted(model, weights), folder)
     model.temperature = temperature
     model.thresholds = tuple(float(each) for each in record.get("thresholds", ()))
     return model.eval()
+
+
+def _weighted(model: TaskModel, weights: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give a model from before a head's networks had weights their plain mean, as it was fitted."""
+    part = getattr(model.head, "pixel", None)
+    return weights if part is None else {"head.pixel.weights": part.weights} | dict(weights)
 
 
 def short_card(model: TaskModel) -> str:

@@ -1,15 +1,15 @@
 """Heads from tokens to classes: plain convolutions, all exportable, none with batch statistics or fixed sizes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bandloom.finetune.model.native_bands import PIXEL_M, BandGroup
 from bandloom.finetune.model.pixel_part import PixelPart
 from bandloom.finetune.model.samples_beside import SamplesBeside
-
-PIXEL_M = 10  # maps are made on the 10 m grid
 
 
 class SegmentHead(nn.Module):
@@ -40,15 +40,15 @@ class SegmentHead(nn.Module):
         nn.init.zeros_(self.correct.weight)
         nn.init.zeros_(self.correct.bias)
 
-    def forward(self, tokens: Tensor, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
+    def forward(self, tokens: Tensor, bands: Tensor | Sequence[BandGroup], grid: tuple[int, int]) -> Tensor:
         """Return logits ``(B, K, H, W)``.
 
         Args:
             tokens: ``(B, T, D)``.
-            pixels: normalised bands on the 10 m grid, ``(B, C, H, W)``.
+            bands: normalised, each group on its own grid, or all on the 10 m grid, ``(B, C, H, W)``.
             grid: token rows and columns.
         """
-        logits, spectrum = self.pixel(pixels)
+        logits, spectrum = self.pixel(bands)
         mixed = functional.gelu(self.mix(torch.cat([self.open_tokens(tokens, grid), spectrum], dim=1)))
         return logits + self.correct(mixed)
 
@@ -133,15 +133,15 @@ class ChangeHead(SegmentHead):
         super().__init__(embed_dim, token_m, classes, 2 * bands)
         self.join = nn.Linear(3 * embed_dim, embed_dim)
 
-    def forward(self, tokens: Tensor, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
+    def forward(self, tokens: Tensor, bands: Tensor | Sequence[BandGroup], grid: tuple[int, int]) -> Tensor:
         """Return logits ``(B, K, H, W)``.
 
         Args:
             tokens: earlier, later and their difference, ``(B, T, 3 D)``.
-            pixels: normalised bands of the earlier date and the difference, ``(B, 2 C, H, W)``.
+            bands: of the earlier date and the difference, normalised, likewise.
             grid: token rows and columns.
         """
-        return super().forward(functional.gelu(self.join(tokens)), pixels, grid)
+        return super().forward(functional.gelu(self.join(tokens)), bands, grid)
 
 
 class ClassifyHead(nn.Module):

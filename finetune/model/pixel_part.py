@@ -1,63 +1,25 @@
 """Per-pixel networks: class logits from a pixel's spectrum and its nearest surroundings, fitted in seconds."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bandloom.finetune.model.native_bands import BandGroup, repeated, stacked
+from bandloom.finetune.model.near import PLANES, Near
 from bandloom.finetune.model.quantile_code import STEPS, QuantileCode
 
-WINDOWS_PX = (3, 9)
-PLANES = 1 + 2 * len(WINDOWS_PX)  # a band's value, and its mean and deviation over each window
-LEAST_DEVIATION = 0.01  # of a plane that never changes, in normalised units
-
-
-class Near(nn.Module):
-    """Each band's value and its mean and deviation over the windows around a pixel, brought to one scale.
-
-    Windows end at the chip's edge. Average pooling and plain arithmetic, so that it exports anywhere.
-
-    Args:
-        bands: C.
-    """
-
-    def __init__(self, bands: int) -> None:
-        super().__init__()
-        self.centre: Any
-        self.scale: Any
-        self.register_buffer("centre", torch.zeros(bands * PLANES))
-        self.register_buffer("scale", torch.ones(bands * PLANES))
-
-    @staticmethod
-    def planes(pixels: Tensor) -> Tensor:
-        """Return ``(B, C * PLANES, H, W)`` of normalised bands ``(B, C, H, W)``; the first C are the bands.
-
-        In fp32 whatever the model is cast to: a deviation is a small difference of squares.
-        """
-        exact = pixels.float()
-        planes = [exact]
-        for side in WINDOWS_PX:
-            mean = _window_mean(exact, side)
-            planes += [mean, (_window_mean(exact.square(), side) - mean.square()).clamp_min(0).sqrt()]
-        return torch.cat(planes, dim=1).to(pixels.dtype)
-
-    @torch.no_grad()
-    def fit(self, planes: Tensor) -> None:
-        """Take centre and scale from planes of training pixels ``(N, C * PLANES)``."""
-        self.centre.copy_(planes.mean(0))
-        self.scale.copy_(0.5 / planes.std(0).clamp_min(LEAST_DEVIATION))
-
-    def forward(self, planes: Tensor) -> Tensor:
-        """Return planes ``(B, C * PLANES, H, W)`` about 0 and at two deviations a unit."""
-        return (planes - self.centre[:, None, None]) * self.scale[:, None, None]
+NETWORKS = ("values", "coded", "near")
 
 
 class PixelPart(nn.Module):
-    """A pixel's class logits: the mean of three small networks, which err differently.
+    """A pixel's class logits: the weighted mean of three small networks, which err differently.
 
     ``values`` sees the pixel's bands, ``coded`` how far each has climbed through its quantiles, ``near`` what
-    :class:`Near` tells.
+    :class:`Near` tells. ``weights`` says how much each counts; one at weight 0 is left out of a model that
+    does not train. Bands of 20 and 60 m are coded, and meet their weights, on the grid that they were measured on.
 
     Args:
         bands: C, the bands of a pixel.
@@ -72,20 +34,55 @@ class PixelPart(nn.Module):
         self.coded = _network(bands * STEPS, classes, width)
         self.windows = Near(bands)
         self.near = _network(bands * PLANES, classes, width)
+        self.weights: Any
+        self.register_buffer("weights", torch.full((len(NETWORKS),), 1 / len(NETWORKS)))
+        self._left_out: frozenset[str] = frozenset()
+        self._register_load_state_dict_pre_hook(self._read_weights)
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits ``(B, K, H, W)`` and features of the spectrum ``(B, width, H, W)`` of normalised bands."""
+    def forward(self, bands: Tensor | Sequence[BandGroup]) -> tuple[Tensor, Tensor]:
+        """Return logits ``(B, K, H, W)`` and features of the spectrum ``(B, width, H, W)`` of normalised bands.
+
+        Args:
+            bands: every group on its own grid, or all of them on the 10 m grid, ``(B, C, H, W)``.
+        """
+        groups = [BandGroup(bands)] if isinstance(bands, Tensor) else bands
+        pixels = stacked(groups)
         spectrum = self.values[:-1](pixels)
-        coded = self.coded(self.code(pixels))
-        near = self.near(self.windows(Near.planes(pixels)))
-        return (self.values[-1](spectrum) + coded + near) / 3, spectrum
+        logits = self.weights[0] * self.values[-1](spectrum)
+        if self._counts("coded"):
+            logits = logits + self.weights[1] * self.coded[1:](self._coded_first(groups))
+        if self._counts("near"):
+            logits = logits + self.weights[2] * self.near(self.windows(Near.planes(pixels)))
+        return logits, spectrum
+
+    @torch.no_grad()
+    def weigh(self, weights: Sequence[float]) -> None:
+        """Set how much each of :data:`NETWORKS` counts; the weights of a mean sum to 1."""
+        self.weights.copy_(torch.tensor(weights))
+        self._left_out = _of_no_weight(weights)
+
+    def _counts(self, name: str) -> bool:
+        return self.training or name not in self._left_out  # while it trains, every network has a gradient
+
+    def _coded_first(self, groups: Sequence[BandGroup]) -> Tensor:
+        """Return the coded network's first layer ``(B, width, H, W)``: a sum over groups, each at its own grid."""
+        layer: Any = self.coded[0]
+        total, first = layer.bias[:, None, None], 0
+        for group in groups:
+            last = first + group.values.shape[1]
+            planes = self.code(group.values, slice(first, last))
+            share = functional.conv2d(planes, layer.weight[:, first * STEPS : last * STEPS])
+            total, first = total + repeated(share, group.factor), last
+        return total
+
+    def _read_weights(self, state: dict[str, Any], prefix: str, *_: Any) -> None:
+        """Read the weights of a state; one from before there were any gets the plain mean it was fitted with."""
+        weights = state.setdefault(f"{prefix}weights", torch.full((len(NETWORKS),), 1 / len(NETWORKS)))
+        self._left_out = _of_no_weight(weights.tolist())
 
 
-def _window_mean(pixels: Tensor, side: int) -> Tensor:
-    """Average down the columns and then along the rows: a square window's mean in far fewer sums."""
-    half = side // 2
-    down = functional.avg_pool2d(pixels, (side, 1), stride=1, padding=(half, 0), count_include_pad=False)
-    return functional.avg_pool2d(down, (1, side), stride=1, padding=(0, half), count_include_pad=False)
+def _of_no_weight(weights: Sequence[float]) -> frozenset[str]:
+    return frozenset(name for name, weight in zip(NETWORKS, weights, strict=True) if not weight)
 
 
 def _network(inputs: int, classes: int, width: int) -> nn.Sequential:

@@ -30,12 +30,12 @@ class QuantileCode(nn.Module):
     @torch.no_grad()
     def fit(self, pixels: Tensor) -> None:
         """Take the steps from training pixels ``(N, C)``, normalised."""
-        levels = torch.linspace(0.002, 0.998, STEPS + 1)  # the last thousandths are outliers
+        levels = torch.linspace(0.002, 0.998, STEPS + 1, dtype=pixels.dtype)  # the last thousandths are outliers
         edges = torch.quantile(pixels, levels, dim=0)  # (STEPS + 1, C)
         self.lower.copy_(edges[:-1].T)
         self.scale.copy_(1 / edges.diff(dim=0).clamp_min(LEAST_WIDTH).T)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return ``(B, C * STEPS, H, W)`` of normalised bands ``(B, C, H, W)``."""
-        climbed = (pixels.unsqueeze(2) - self.lower[:, :, None, None]) * self.scale[:, :, None, None]
-        return climbed.clamp(0, 1).flatten(1, 2)
+    def forward(self, pixels: Tensor, bands: slice = slice(None)) -> Tensor:
+        """Return ``(B, C * STEPS, H, W)`` of normalised bands ``(B, C, H, W)``; ``bands`` says which these are."""
+        lower, scale = self.lower[bands, :, None, None], self.scale[bands, :, None, None]
+        return ((pixels.unsqueeze(2) - lower) * scale).clamp(0, 1).flatten(1, 2)

@@ -1,24 +1,22 @@
 """The fine-tuned model: an encoder, a head, and the meaning of its outputs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from bandloom.device_memory import constant
 from bandloom.errors import ConfigError
 from bandloom.finetune.model.heads import PIXEL_M, ChangeHead, ClassifyHead, DptHead, FpnHead, SegmentHead
 from bandloom.finetune.model.lora import add_lora
+from bandloom.finetune.model.native_bands import BandGroup, native_bands, stacked
 from bandloom.finetune.model.samples_beside import tokens_of
 from bandloom.label_set import LabelSet
 from bandloom.model.any_encoder import AnyEncoder
-from bandloom.sensors import SLOTS, Sensor
+from bandloom.sensors import Sensor
 from bandloom.target import Target
 from bandloom.tasks import ANSWERS, Answer, TaskName
-from bandloom.values import NODATA, OFFSET, SATURATED, SCALE
 
 HeadKind = Literal["linear", "fpn", "dpt", "joined"]
 ChangeLabels = Literal["classes", "mask"]
@@ -95,7 +93,7 @@ class TaskModel(nn.Module):
             tokens: Any = self.encoder.forward_intermediates(groups, self.sensor, depths)
         else:
             tokens = self.encoder.forward_features(groups, self.sensor)
-        return self.head(tokens, self.pixel_bands(groups), self.encoder.grid(groups))
+        return self.head(tokens, self.native_bands(groups), self.encoder.grid(groups))
 
     def chip_tokens(self, groups: Mapping[int, Tensor]) -> Tensor:
         """Return what a head of chips pools, ``(B, T, D)`` or ``(B, T, D + S)``."""
@@ -108,19 +106,21 @@ class TaskModel(nn.Module):
         one, two = tokens.unflatten(0, (2, -1)).unbind(0)  # chunk would not export: the batch is not known
         return torch.cat([one, two, two - one], dim=-1)
 
-    def pixel_bands(self, groups: Mapping[int, Tensor]) -> Tensor:
-        """Return every band on the 10 m grid (nearest sample), normalised, 0 where absent, ``(B, C, H10, W10)``.
+    def native_bands(self, groups: Mapping[int, Tensor]) -> list[BandGroup]:
+        """Return every band on its own grid, normalised, 0 where absent.
 
-        The encoder's tokens never see these copies; the head's light skip does, so that a pixel keeps its own spectrum.
-        Of two dates: the earlier, then the difference, ``(B, 2 C, H10, W10)``.
+        The encoder's tokens never see single pixels; the head does, so that a pixel keeps its own spectrum.
+        Of two dates: the earlier, then the difference.
         """
-        if self.answer.dates > 1:
-            one, two = (self._planes(groups) for groups in split_dates(groups))
-            return torch.cat([one, two - one], dim=1)
-        return self._planes(groups)
+        mean, std = self.encoder.embed.mean, self.encoder.embed.std
+        if self.answer.dates == 1:
+            return native_bands(groups, self.sensor, mean, std)
+        one, two = (native_bands(date, self.sensor, mean, std) for date in split_dates(groups))
+        return one + [BandGroup(b.values - a.values, a.factor) for a, b in zip(one, two, strict=True)]
 
-    def _planes(self, groups: Mapping[int, Tensor]) -> Tensor:
-        return normalised_pixels(groups, self.sensor, self.encoder.embed.mean, self.encoder.embed.std)
+    def pixel_bands(self, groups: Mapping[int, Tensor]) -> Tensor:
+        """Return :meth:`native_bands` on the 10 m grid (nearest sample), ``(B, C, H10, W10)``, or 2 C of two dates."""
+        return stacked(self.native_bands(groups))
 
 
 PIXEL_HEADS: dict[HeadKind, type[nn.Module]] = {"linear": SegmentHead, "fpn": FpnHead, "dpt": DptHead}
@@ -153,28 +153,9 @@ def split_dates(groups: Mapping[int, Samples]) -> tuple[dict[int, Samples], dict
 def normalised_pixels(groups: Mapping[int, Tensor], sensor: Sensor, mean: Tensor, std: Tensor) -> Tensor:
     """Return every band on the 10 m grid (nearest sample), normalised, 0 where absent, ``(B, C, H10, W10)``.
 
-    Args:
-        groups: digital numbers ``{gsd_m: (B, C, H, W)}``.
-        sensor: whose groups they are.
-        mean: of reflectance by slot, ``(13,)``.
-        std: likewise; values are divided by two of it.
+    Arguments as of :func:`bandloom.finetune.model.native_bands.native_bands`.
     """
-    gsd, first = next(iter(groups.items()))
-    side = (first.shape[-2] * gsd // PIXEL_M, first.shape[-1] * gsd // PIXEL_M)
-    planes = []
-    for group in sensor.groups:
-        dn = groups[group.gsd_m].float()
-        slots = constant(mean.device, slot_indices, group.slots)
-        of_group = [by_slot[slots][:, None, None] for by_slot in (mean, std)]
-        value = ((dn - OFFSET) / SCALE - of_group[0]) / (2 * of_group[1])
-        value = torch.where((dn > NODATA) & (dn < SATURATED), value, 0.0)
-        planes.append(value if group.gsd_m == PIXEL_M else functional.interpolate(value, side, mode="nearest"))
-    return torch.cat(planes, dim=1)
-
-
-def slot_indices(slots: Sequence[str]) -> np.ndarray:
-    """Return the place of each slot among the thirteen, ``(C,)`` int64."""
-    return np.array([SLOTS.index(slot) for slot in slots], np.int64)
+    return stacked(native_bands(groups, sensor, mean, std))
 
 
 def set_trainable(model: TaskModel, mode: Mode, *, blocks: int = 2, rank: int = 8) -> None:

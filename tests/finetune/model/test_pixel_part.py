@@ -5,11 +5,12 @@ from bandloom.finetune.baselines.features import context_bands
 from bandloom.finetune.config import PerturbConfig
 from bandloom.finetune.data.pixels import PixelData
 from bandloom.finetune.data.splits import TEST, BlockSplit
-from bandloom.finetune.model.pixel_part import Near, PixelPart
+from bandloom.finetune.model.near import Near
+from bandloom.finetune.model.pixel_part import PixelPart
 from bandloom.finetune.scores.band_drops import band_drops
 from bandloom.finetune.scores.class_scorer import ClassScorer
 from bandloom.finetune.scores.scoring import score_model
-from bandloom.finetune.training.warm_start import fit_pixels
+from bandloom.finetune.training.warm_start import fit_pixel_part
 from tests.finetune.fake_shards import FakeShards
 from tests.finetune.models import S2, task_model
 
@@ -61,7 +62,7 @@ def test_fitted_networks_tell_fields_apart_and_leave_the_random_numbers_alone():
     torch.manual_seed(7)
     wanted = torch.rand(3)
     torch.manual_seed(7)
-    assert fit_pixels(model, model.head.pixel, data, 0, 60) < 0.2
+    assert fit_pixel_part(model, model.head.pixel, data, 0, 60).loss < 0.2
     assert torch.equal(torch.rand(3), wanted)
 
 
@@ -70,7 +71,7 @@ def test_networks_that_lost_bands_while_fitted_still_tell_fields_apart_by_three(
     found = {}
     for share in (0.0, 0.8):
         data, model = PixelData(FakeShards(2), BlockSplit(300, 0), S2), task_model()
-        fit_pixels(model, model.head.pixel, data, 0, 100, PerturbConfig(other_sensor=share))
+        fit_pixel_part(model, model.head.pixel, data, 0, 100, PerturbConfig(other_sensor=share))
         (rgb,) = band_drops(ClassScorer(), model, data)
         every = score_model("all", model, data, TEST)
         found[share] = tuple(np.trace(row.confusion) / row.confusion.sum() for row in (every, rgb))

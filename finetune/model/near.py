@@ -1,0 +1,75 @@
+"""Window planes: each band's value, and its mean and deviation over the pixels around it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+WINDOWS_PX = (3, 9)  # the second is three of the first wide, and its sums are made of theirs
+PLANES = 1 + 2 * len(WINDOWS_PX)  # a band's value, and its mean and deviation over each window
+LEAST_DEVIATION = 0.01  # of a plane that never changes, in normalised units
+
+
+class Near(nn.Module):
+    """Each band's value and its mean and deviation over the windows around a pixel, brought to one scale.
+
+    Windows end at the chip's edge. Slices and plain arithmetic, so that it exports anywhere.
+
+    Args:
+        bands: C.
+    """
+
+    def __init__(self, bands: int) -> None:
+        super().__init__()
+        self.centre: Any
+        self.scale: Any
+        self.register_buffer("centre", torch.zeros(bands * PLANES))
+        self.register_buffer("scale", torch.ones(bands * PLANES))
+
+    @staticmethod
+    def planes(pixels: Tensor) -> Tensor:
+        """Return ``(B, C * PLANES, H, W)`` of normalised bands ``(B, C, H, W)``; the first C are the bands.
+
+        In fp32 at least, whatever the model is cast to: a deviation is a small difference of squares.
+        """
+        exact = pixels.double() if pixels.dtype == torch.float64 else pixels.float()
+        bands, planes = exact.shape[1], [exact]
+        for mean in _window_means(torch.cat([exact, exact.square()], dim=1)):
+            planes += [mean[:, :bands], (mean[:, bands:] - mean[:, :bands].square()).clamp_min(0).sqrt()]
+        return torch.cat(planes, dim=1).to(pixels.dtype)
+
+    @torch.no_grad()
+    def fit(self, planes: Tensor) -> None:
+        """Take centre and scale from planes of training pixels ``(N, C * PLANES)``."""
+        self.centre.copy_(planes.mean(0))
+        self.scale.copy_(0.5 / planes.std(0).clamp_min(LEAST_DEVIATION))
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """Return planes ``(B, C * PLANES, H, W)`` about 0 and at two deviations a unit."""
+        return (planes - self.centre[:, None, None]) * self.scale[:, None, None]
+
+
+def _window_means(pixels: Tensor) -> list[Tensor]:
+    """Return the means of ``(B, C, H, W)`` over squares of 3 and of 9 pixels, in eight sums of three a pixel."""
+    height, width = pixels.shape[-2:]
+    small = _sums_of_three(functional.pad(pixels, (4, 4, 4, 4)), 1)  # of windows that begin beyond the edge as well
+    large = _sums_of_three(small, 3)
+    return [
+        total * (_shares(height, side, pixels)[:, None] * _shares(width, side, pixels))
+        for side, total in zip(WINDOWS_PX, (small[..., 3:-3, 3:-3], large), strict=True)
+    ]
+
+
+def _sums_of_three(pixels: Tensor, step: int) -> Tensor:
+    """Return sums of three by three values that lie ``step`` apart, ``(B, C, H - 2 step, W - 2 step)``."""
+    height, width = (side - 2 * step for side in pixels.shape[-2:])
+    down = pixels[..., :height, :] + pixels[..., step : step + height, :] + pixels[..., 2 * step :, :]
+    return down[..., :width] + down[..., step : step + width] + down[..., 2 * step :]
+
+
+def _shares(length: int, side: int, like: Tensor) -> Tensor:
+    """Return 1 / (pixels of a window that lie inside) at every position of a row, ``(length,)``."""
+    at, half = torch.arange(length, device=like.device), side // 2
+    inside = (at + half).clamp_max(length - 1) - (at - half).clamp_min(0) + 1
+    return 1 / inside.to(like.dtype)

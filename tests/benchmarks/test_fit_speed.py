@@ -1,0 +1,33 @@
+"""The fast per-pixel networks are the function that they were."""
+
+import pytest
+import torch
+
+from bandloom.finetune.model.native_bands import BandGroup, stacked
+from bandloom.finetune.model.near import Near
+from bandloom.finetune.model.pixel_part import PixelPart
+from benchmarks.fit_speed import logits_before, planes_before
+
+
+@pytest.fixture
+def groups() -> list[BandGroup]:
+    torch.manual_seed(0)
+    return [
+        BandGroup(torch.randn(2, bands, 24 // factor, 36 // factor, dtype=torch.float64), factor)
+        for bands, factor in ((4, 1), (6, 2), (3, 6))
+    ]
+
+
+def test_bands_on_their_own_grids_have_the_logits_of_bands_copied_to_10_m(groups: list[BandGroup]):
+    part = PixelPart(13, 5).double()
+    part.code.fit(torch.randn(500, 13, dtype=torch.float64))
+    part.windows.fit(torch.randn(500, 65, dtype=torch.float64))
+    with torch.no_grad():
+        assert torch.allclose(part(groups)[0], logits_before(part, groups), atol=1e-6)
+        assert torch.allclose(part(groups)[0], part(stacked(groups))[0], atol=1e-9)
+
+
+@pytest.mark.parametrize("side", [1, 3, 8, 9, 10])
+def test_windows_of_a_chip_smaller_than_they_are_end_at_its_edge(side: int):
+    pixels = torch.randn(1, 3, side, side + 2, dtype=torch.float64)
+    assert torch.allclose(Near.planes(pixels), planes_before(pixels), atol=1e-7)
