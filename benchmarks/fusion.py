@@ -91,7 +91,9 @@ def _report(path: Path, config: dict[str, Any]) -> ScoreRecord:
         "split": {"block_m": 1200},
         **config,
     }
-    return fusion(FusionConfig.model_validate(whole), RunFolder(path))
+    if fusion(FusionConfig.model_validate(whole), RunFolder(path)):
+        raise SystemExit(f"{path} was stopped; run the benchmark again")
+    return read_scores(path / "metrics.json")
 
 
 def _figures(study: str, report: ScoreRecord) -> list[Figure]:

@@ -1,25 +1,26 @@
 """``bandloom baselines``: every baseline on one split: classic classifiers, networks from scratch, public encoders."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from bandloom.finetune.baselines.classic import check_names, chosen
+from bandloom.finetune.baselines.classic import Known, check_names, chosen
 from bandloom.finetune.baselines.from_scratch import run_networks
 from bandloom.finetune.baselines.public_encoders import external_baseline
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.report.record import metrics_record, write_blocks, write_report
 from bandloom.finetune.report.results import say
-from bandloom.finetune.setting import open_setting
+from bandloom.finetune.setting import Setting, open_setting
 from bandloom.finetune.tasks.registry import get_task
+from bandloom.pulse import alive
 from bandloom.run_folder import RunFolder
-from bandloom.scores import ScoreRecord
-from bandloom.training.ranks import Ranks
+from bandloom.training.attempt import SCORING_TIMEOUT_S, Attempt
 
 
 def baselines_run(
     config: FinetuneConfig, run: RunFolder, names: Sequence[str] | None = None, external: Sequence[Path] = ()
-) -> ScoreRecord:
-    """Score baselines on the config's split and write a report; returns what ``metrics.json`` holds.
+) -> int:
+    """Score baselines on the config's split and write a report, or go on with those that a stopped call has not done.
 
     Args:
         config: shards, task and split; networks from scratch train for ``trainer.steps`` steps.
@@ -27,20 +28,34 @@ def baselines_run(
         names: which baselines, the first is the one whose confusion matrix is drawn; None: all of the task's.
         external: folders of public encoders, see :mod:`bandloom.finetune.baselines.public_encoders`.
 
+    Returns:
+        The exit code: 0 done, 75 stopped.
+
     Raises:
         BandloomError: the shards, the labels, the split, a name or an encoder cannot be used; nothing was written then.
     """
     task = get_task(config.task)
     check_names(names or (), task.name, [*task.baselines, *task.networks])
-    setting, _ = open_setting(config.with_changes(checkpoint=None), Ranks.from_environment())
-    added = dict(external_baseline(folder, setting.data.sensor) for folder in external)
-    run.start(config)
+    with Attempt(run, SCORING_TIMEOUT_S) as attempt:
+        alone = replace(attempt.ranks, rank=0, world=1)
+        setting, _ = open_setting(config.with_changes(checkpoint=None), alone)
+        added = dict(external_baseline(folder, setting.data.sensor) for folder in external)
+        attempt.open(config, made_of=[setting.data.shards.manifest, [str(folder.resolve()) for folder in external]])
+        attempt.alone(lambda: _score(setting, run, names, added))
+        attempt.code = attempt.finish()
+    return attempt.code
+
+
+def _score(setting: Setting, run: RunFolder, names: Sequence[str] | None, added: Known) -> None:
+    config, task = setting.config, setting.task
     wanted = chosen(names, setting.data, [*task.baselines, *task.networks], task.baselines)
     classic = [name for name in wanted if name not in task.networks]
     rows = task.run_baselines([*classic, *added], setting.data, config.trainer.seed, {**task.baselines, **added})
     rows += run_networks([name for name in wanted if name in task.networks], setting)
-    record = metrics_record(rows, setting.data, task.scorer, config.bootstrap, steps=config.trainer.steps)
+    record = alive(
+        lambda: metrics_record(rows, setting.data, task.scorer, config.bootstrap, steps=config.trainer.steps),
+        "intervals",
+    )
     write_report(run.path, record)
     write_blocks(run.path, rows, record.split["hash"])
     say(record, task.scorer)
-    return record

@@ -32,8 +32,8 @@ def finetune(
     if resume is None and config is not None and is_fusion(config, overrides or []):
         from bandloom.finetune.fusion.run import fusion
 
-        fusion(load_config(FusionConfig, config, overrides or []), RunFolder(out), from_scratch=from_scratch)
-        return
+        fused = load_config(FusionConfig, config, overrides or [])
+        raise typer.Exit(fusion(fused, RunFolder(out), from_scratch=from_scratch))
     resolved, folder = config_of_run(FinetuneConfig, config, overrides or [], out, resume)
     raise typer.Exit(train(resolved, RunFolder(folder, goes_on=resume is not None), from_scratch=from_scratch))
 
@@ -52,7 +52,8 @@ def probe(
     from bandloom.finetune.probe_run import probe_run
     from bandloom.run_folder import RunFolder
 
-    probe_run(load_config(FinetuneConfig, config, overrides or []), RunFolder(out), few_shot=few_shot)
+    resolved = load_config(FinetuneConfig, config, overrides or [])
+    raise typer.Exit(probe_run(resolved, RunFolder(out), few_shot=few_shot))
 
 
 def baselines(
@@ -69,7 +70,8 @@ def baselines(
     from bandloom.run_folder import RunFolder
 
     names = only.split(",") if only else None
-    baselines_run(load_config(FinetuneConfig, config, overrides or []), RunFolder(out), names, external or [])
+    resolved = load_config(FinetuneConfig, config, overrides or [])
+    raise typer.Exit(baselines_run(resolved, RunFolder(out), names, external or []))
 
 
 def evaluate(
@@ -86,10 +88,16 @@ def evaluate(
     from typing import cast, get_args
 
     from bandloom.errors import ConfigError
-    from bandloom.finetune.evaluate_run import Ground, evaluate_run
+    from bandloom.finetune.evaluate_run import EvaluateConfig, Ground, evaluate_run
+    from bandloom.run_folder import RunFolder
 
     if ground is not None and ground not in get_args(Ground):
         raise ConfigError(f"--ground {ground!r} is not known; use own or all.")
-    evaluate_run(
-        checkpoint, shards, out, ground=cast("Ground | None", ground), bootstrap=bootstrap, batch_size=batch_size
+    wanted = EvaluateConfig(
+        checkpoint=checkpoint,
+        shards=shards,
+        ground=cast("Ground | None", ground),
+        bootstrap=bootstrap,
+        batch_size=batch_size,
     )
+    raise typer.Exit(evaluate_run(wanted, RunFolder(out)))

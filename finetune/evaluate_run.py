@@ -1,9 +1,13 @@
 """``bandloom evaluate``: scores a finished model on labelled shards, its own test ground or all of another set."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bandloom.errors import CheckpointError, LabelError
+from pydantic import Field
+
+from bandloom.config import Config
+from bandloom.errors import CheckpointError, LabelError, OutputError
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.split_choice import make_split
@@ -13,42 +17,67 @@ from bandloom.finetune.model.checkpoint import load_task_model
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.report.record import metrics_record, write_blocks, write_evidence, write_report
 from bandloom.finetune.report.results import say
+from bandloom.finetune.scores.kept import KeptScorer
 from bandloom.finetune.tasks.registry import get_task
 from bandloom.model.checkpoint import checkpoint_folder, read_folder
-from bandloom.output import new_output
-from bandloom.scores import MODEL_ROW, ScoreRecord
+from bandloom.pulse import alive, spoken
+from bandloom.run_folder import RunFolder
+from bandloom.scores import MODEL_ROW
 from bandloom.shards.read.shard_set import ShardSet
+from bandloom.training.attempt import SCORING_TIMEOUT_S, Attempt
 
 Ground = Literal["own", "all"]
 
 
-def evaluate_run(
-    checkpoint: Path,
-    shards: Path,
-    out: Path,
-    *,
-    ground: Ground | None = None,
-    bootstrap: int = 1000,
-    batch_size: int = 16,
-) -> ScoreRecord:
-    """Score a fine-tuned model and write a report into a new folder; returns what ``metrics.json`` holds.
+class EvaluateConfig(Config):
+    """``bandloom evaluate CHECKPOINT SHARDS``."""
 
-    Args:
-        checkpoint: a fine-tuning run, or its checkpoint folder.
-        shards: labelled shards with the model's sensor and classes.
-        out: the new folder.
-        ground: ``own``, the test part of the split that the model was trained under; ``all``, every label. None takes
-            ``own`` for the shards it was trained on and ``all`` for others.
-        bootstrap: draws of blocks behind the intervals.
-        batch_size: chips a forward pass.
+    checkpoint: Path = Field(description="a fine-tuning run, or its checkpoint folder")
+    shards: Path = Field(description="labelled shards with the model's sensor and classes")
+    ground: Ground | None = Field(
+        default=None,
+        description="own: the test part of the split that the model was trained under; all: every label; null: own for"
+        " the shards it was trained on, all for others",
+    )
+    bootstrap: int = Field(default=1000, ge=0, description="draws of blocks behind the intervals")
+    batch_size: int = Field(default=16, gt=0, description="chips a forward pass")
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A model, the labels that it is scored on, and where both come from."""
+
+    folder: Path
+    model: TaskModel
+    data: TaskData
+    ground: Ground
+
+
+def evaluate_run(config: EvaluateConfig, run: RunFolder) -> int:
+    """Score a fine-tuned model and write a report into a new folder, or into one that a stopped call left.
+
+    Returns:
+        The exit code: 0 done, 75 stopped.
 
     Raises:
         CheckpointError: it is no fine-tuned model.
         LabelError: the shards have other classes, or no labels.
         ShardError: the shards lack the model's sensor.
-        OutputError: ``out`` exists.
+        OutputError: the folder holds a finished report.
     """
-    folder = checkpoint_folder(checkpoint)
+    if run.markers.done():
+        raise OutputError(f"{run.path} exists already: it holds a finished report; choose another --out.")
+    with Attempt(run, SCORING_TIMEOUT_S) as attempt:
+        examined = _prepare(config)
+        attempt.open(config, made_of=examined.data.shards.manifest)
+        attempt.alone(lambda: _score(examined, config, run))
+        attempt.code = attempt.finish()
+    return attempt.code
+
+
+def _prepare(wanted: EvaluateConfig) -> Examined:
+    """Check everything that can be wrong before the first file is written."""
+    folder, shards, ground = checkpoint_folder(wanted.checkpoint), wanted.shards, wanted.ground
     model, (record, _) = load_task_model(folder), read_folder(folder)
     config = record["provenance"].get("config", {})
     shard_set = ShardSet(shards)
@@ -56,25 +85,22 @@ def evaluate_run(
         ground = "own" if config and Path(config["shards"]).resolve() == shards.resolve() else "all"
     task = get_task(model.task)
     kept = {key: config[key] for key in ("change_labels", "presence") if key in config}
-    wanted = FinetuneConfig(shards=shards, task=model.task, **kept)
-    data = task.make_data(shard_set, wanted, _split(ground, config, shard_set, model, folder), model.sensor)
+    trained = FinetuneConfig(shards=shards, task=model.task, **kept)
+    data = task.make_data(shard_set, trained, _split(ground, config, shard_set, model, folder), model.sensor)
     check_classes(model, data)
-    tested = task.scorer.look(MODEL_ROW, model, data, TEST, batch_size)
-    found = metrics_record(
-        [tested.row],
-        data,
-        task.scorer,
-        bootstrap,
-        calibration=tested.calibration(),
-        checkpoint=str(folder),
-        ground=ground,
-    )
-    with new_output(out, folder=True) as temporary:
-        write_report(temporary, found)
-        write_blocks(temporary, [tested.row], found.split["hash"])
-        write_evidence(temporary, task.scorer, tested, data)
-    say(found, task.scorer)
-    return found
+    return Examined(folder, model, data, ground)
+
+
+def _score(examined: Examined, config: EvaluateConfig, run: RunFolder) -> None:
+    model, data, scorer = examined.model, examined.data, get_task(examined.model.task).scorer
+    tested = KeptScorer(scorer).look(MODEL_ROW, model, data, TEST, config.batch_size)
+    told = {"calibration": tested.calibration(), "checkpoint": str(examined.folder), "ground": examined.ground}
+    record = alive(lambda: metrics_record([tested.row], data, scorer, config.bootstrap, **told), "intervals")
+    with spoken("writing the report"):
+        write_report(run.path, record)
+        write_blocks(run.path, [tested.row], record.split["hash"])
+        write_evidence(run.path, scorer, tested, data)
+    say(record, scorer)
 
 
 def check_classes(model: TaskModel, data: TaskData) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from bandloom.finetune.baselines.classic import check_names, chosen
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.splits import TEST, TRAIN
 from bandloom.finetune.probes.attention import attention_probe
-from bandloom.finetune.probes.frozen_features import Features, frozen_features
+from bandloom.finetune.probes.frozen_features import Features, frozen_features, weights_digest
 from bandloom.finetune.report.record import metrics_record, write_report
 from bandloom.finetune.report.results import say
 from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions, confusion_matrix, scores
@@ -23,10 +24,12 @@ from bandloom.finetune.scores.row import Row
 from bandloom.finetune.setting import Setting, open_setting
 from bandloom.finetune.tasks.registry import TASKS, get_task
 from bandloom.model.any_encoder import AnyEncoder
+from bandloom.pieces import kept
 from bandloom.probes import nearest_neighbours, ridge
+from bandloom.pulse import alive
 from bandloom.run_folder import RunFolder
-from bandloom.scores import ScoreRecord
 from bandloom.sensors import Sensor
+from bandloom.training.attempt import SCORING_TIMEOUT_S, Attempt
 from bandloom.training.ranks import Ranks
 
 FIT, SCORE, NEIGHBOURS = 20_000, 50_000, 20
@@ -36,13 +39,16 @@ DRAWS = 5  # choices of the few labels that a few-shot score is the mean of
 Predict = Callable[[Features, Features, int], np.ndarray]
 
 
-def probe_run(config: FinetuneConfig, run: RunFolder, *, few_shot: bool = False) -> ScoreRecord:
-    """Probe the config's encoder on its shards and write a report; returns what ``metrics.json`` holds.
+def probe_run(config: FinetuneConfig, run: RunFolder, *, few_shot: bool = False) -> int:
+    """Probe the config's encoder on its shards and write a report, or go on with what a stopped probe has not done.
 
     Args:
         config: shards, checkpoint, task and split; its training keys are not used.
         run: where features are kept and the report goes; typed again, the features are read and not computed.
         few_shot: also score on few labels, see :data:`SHOTS`.
+
+    Returns:
+        The exit code: 0 done, 75 stopped.
 
     Raises:
         BandloomError: the shards, the labels, the split or the checkpoint cannot be used; nothing was written then.
@@ -52,8 +58,16 @@ def probe_run(config: FinetuneConfig, run: RunFolder, *, few_shot: bool = False)
         fitting = " or ".join(each.name for each in TASKS.values() if each.probed)
         raise ConfigError(f"task {task.name} has no probe; use {fitting}, or fine-tune with mode=frozen.")
     check_names(config.baselines or (), task.name, task.baselines)
-    setting, encoder = open_setting(config, Ranks(0, 0, 1, torch.device("cpu")))
-    run.start(config)
+    with Attempt(run, SCORING_TIMEOUT_S) as attempt:
+        setting, encoder = open_setting(config, Ranks(0, 0, 1, torch.device("cpu")))
+        attempt.open(config, made_of=[setting.data.shards.manifest, weights_digest(encoder)])
+        attempt.alone(lambda: _score(setting, encoder, run, few_shot))
+        attempt.code = attempt.finish()
+    return attempt.code
+
+
+def _score(setting: Setting, encoder: AnyEncoder, run: RunFolder, few_shot: bool) -> None:
+    config, task = setting.config, setting.task
     held = {name: _features(setting, encoder, run.path, name) for name in _subsets(setting, encoder)}
     untrained = _features(setting, _untrained(setting, encoder), run.path, "13", kept=False)
     rows: list[Row] = [*probe_rows(held["13"], setting)]
@@ -66,12 +80,14 @@ def probe_run(config: FinetuneConfig, run: RunFolder, *, few_shot: bool = False)
     more = (
         {"few_shot": few_shot_curve({"encoder": held["13"], "random weights": untrained}, setting)} if few_shot else {}
     )
-    record = metrics_record(rows, setting.data, task.scorer, config.bootstrap, unit=_unit(setting), **more)
+    record = alive(
+        lambda: metrics_record(rows, setting.data, task.scorer, config.bootstrap, unit=_unit(setting), **more),
+        "intervals",
+    )
     write_report(run.path, record)
     say(record, task.scorer)
     if few_shot:
         console.print(few_shot_table(record.few_shot))
-    return record
 
 
 def probe_rows(features: Features, setting: Setting) -> list[ConfusionRow]:
@@ -93,7 +109,7 @@ def few_shot_curve(sets: dict[str, Features], setting: Setting) -> list[dict[str
             for draw in range(DRAWS if shots != 1.0 else 1):
                 few = _some(train.take(few_labels(train.labels, shots, draw)), FIT, draw)
                 used = len(few.labels)
-                predicted = _linear(few, test, len(setting.data.label_set))
+                predicted = alive(partial(_linear, few, test, len(setting.data.label_set)), "few labels")
                 found.append(
                     scores(_confusion(test.labels, predicted, setting), setting.data.label_set.names)["macro_f1"]
                 )
@@ -128,13 +144,17 @@ def _shots_text(shots: int | float) -> str:
 
 
 def _row(name: str, predict: Predict, features: Features, setting: Setting) -> ConfusionRow:
+    return kept(f"probe {name}", None, partial(_fitted, name, predict, features, setting), ConfusionRow)
+
+
+def _fitted(name: str, predict: Predict, features: Features, setting: Setting) -> ConfusionRow:
     start, seed = time.monotonic(), setting.config.trainer.seed
     train, test = _some(features.of(TRAIN), FIT, seed), _some(features.of(TEST), SCORE, seed)
     if not len(train.labels) or not len(test.labels):
         raise LabelError(
             f"the split leaves no {_unit(setting)} for training or for the test; use smaller blocks (split.block_m)."
         )
-    predicted = predict(train, test, len(setting.data.label_set))
+    predicted = alive(lambda: predict(train, test, len(setting.data.label_set)), f"fitting {name}")
     confusions = block_confusions(test.labels, predicted, test.blocks, len(setting.data.label_set))
     return ConfusionRow(
         name=name,

@@ -26,7 +26,7 @@ from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.encoder import count_parameters
 from bandloom.run_folder import RunFolder
 from bandloom.scores import MODEL_ROW
-from bandloom.training.attempt import Attempt
+from bandloom.training.attempt import SCORING_TIMEOUT_S, Attempt
 from bandloom.training.engine import Engine
 from bandloom.training.make_engine import make_engine
 from bandloom.training.ranks import Ranks
@@ -34,7 +34,6 @@ from bandloom.training.snapshots import Snapshots
 from bandloom.training.trainer import Task, Trainer
 
 CURVE_SAMPLES = 24  # validation samples that a point of the learning curve is measured on
-SCORING_TIMEOUT_S = 4 * 3600.0  # the other ranks wait while rank 0 scores
 
 
 def finetune(config: FinetuneConfig, run: RunFolder, *, from_scratch: bool = False) -> int:

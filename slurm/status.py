@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bandloom.errors import RunFolderError
-from bandloom.markers import RunMarkers, read_marker
+from bandloom.markers import TRAINING, RunMarkers, read_marker
 from bandloom.slurm import cluster
 from bandloom.slurm.job import job_name
 from bandloom.slurm.records import Job
@@ -17,7 +17,9 @@ from bandloom.slurm.run_record import read_record
 from bandloom.slurm.stacks import stacks_of, suspects
 
 STRAGGLER_FACTOR = 1.3  # a node whose median step takes so much longer than the median node's holds all others up
-_RUNS = {"starting", "training", "stalled"}  # states in which the newest attempt still runs
+# states in which the newest attempt still runs
+_RUNS = {"starting", "training", "scoring", "baselines", "saving", "stalled"}
+_OF_TRAINING = ("making the engine", "chips of the first head", "first step", "saving a snapshot")  # stages of a beat
 _ACTIVE = {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "STOPPED"}
 
 
@@ -46,7 +48,7 @@ class RunStatus:
 
     Attributes:
         run: the run folder.
-        state: queued, starting, training, stalled, requeued, stopped, done, failed or lost.
+        state: queued, starting, training, scoring, baselines, saving, stalled, requeued, stopped, done, failed or lost.
         detail: one line that says more of the state.
         job_id: the newest job.
         step: steps finished.
@@ -90,7 +92,10 @@ def read_status(run: Path, *, now: float | None = None) -> RunStatus:
     beat = _newest_beat(run, attempts)
     current = attempts[-1] if attempts else None
     age_s = (now or time.time()) - float(beat.get("time", 0)) if beat else None
-    state, detail = judge(run, job, current, age_s if _beats(run, current) else None, hang_s)
+    at_work = _beats(run, current)
+    state, detail = judge(run, job, current, age_s if at_work else None, hang_s)
+    if state == TRAINING and at_work:
+        state, detail = stage_word(beat.get("stage")), stage_detail(beat.get("stage"), detail)
     if attempts and not attempts[-1].why and state not in _RUNS:
         attempts[-1] = replace(attempts[-1], why=_no_word(run))
     rate, total = beat.get("rate"), beat.get("total")
@@ -109,7 +114,7 @@ def read_status(run: Path, *, now: float | None = None) -> RunStatus:
         saved_step=(read_marker(run / "saved") or {}).get("step"),
         attempts=tuple(attempts),
         excluded=job.excluded if job else "",
-        stragglers=find_stragglers(_beats(run, current)),
+        stragglers=find_stragglers(at_work),
     )
 
 
@@ -147,6 +152,21 @@ def judge(run: Path, job: Job | None, current: Attempt | None, age_s: float | No
         said = f"Slurm says {job.state.lower()} {job.reason}".strip() if job else ""
         return "failed", why or (f"{said}; {_no_word(run)}" if current else said)
     return "lost", "no job of it is left and no attempt said why; Slurm has forgotten it"
+
+
+def stage_word(stage: str | None) -> str:
+    """Return the word for what a heartbeat says is at work: training, baselines, saving or scoring."""
+    said = stage or TRAINING
+    if said.startswith(TRAINING) or said in _OF_TRAINING:
+        return TRAINING
+    if "baseline" in said or said.startswith("fitting"):
+        return "baselines"
+    return "saving" if said.startswith(("saving", "writing")) else "scoring"
+
+
+def stage_detail(stage: str | None, detail: str) -> str:
+    """Return a running run's line with the stage's own words, where they say more than its word."""
+    return detail if not stage or stage in (TRAINING, stage_word(stage)) else f"{stage}, {detail}"
 
 
 def attempts_of(run: Path) -> list[Attempt]:

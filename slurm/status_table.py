@@ -18,7 +18,7 @@ def headline(status: RunStatus) -> list[str]:
     """Return what is said above the attempts, a line each."""
     where = f" (job {status.job_id})" if status.job_id else ""
     lines = [f"{status.run}: {status.state}{where}{': ' + status.detail if status.detail else ''}"]
-    if status.step is not None:
+    if status.step is not None and (status.step or status.total):
         parts = [f"step {status.step}{f' of {status.total}' if status.total else ''}"]
         parts += [f"{status.rate:.2f} steps/s"] if status.rate else []
         parts += [f"{_duration(status.eta_s)} left"] if status.eta_s is not None else []

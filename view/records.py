@@ -103,7 +103,7 @@ def read_record(path: Path, thumbnails: Path | None = None) -> Record:
 
 
 def _run_record(path: Path) -> Record:
-    try:  # an evaluation has scores and no config
+    try:  # an evaluation of an earlier version has scores and no config
         config = yaml.safe_load((path / "config.yaml").read_text()) or {} if (path / "config.yaml").is_file() else {}
     except (yaml.YAMLError, UnicodeDecodeError) as cause:
         raise RunFolderError(f"{path / 'config.yaml'} is damaged ({cause}); restore it, or run it again.") from cause
@@ -115,7 +115,8 @@ def _run_record(path: Path) -> Record:
     environment = _json(path / "environment.json") if (path / "environment.json").is_file() else {}
     verb = (environment.get("command") or ["", ""])[1:2]
     if kind == "finetune":  # other verbs score rows too
-        kind = "evaluate" if not config else verb[0] if verb and verb[0] in ("probe", "baselines") else kind
+        named = verb[0] if verb and verb[0] in ("probe", "baselines", "evaluate") else kind
+        kind = "evaluate" if "ground" in config or not config else named
     return Record(
         path,
         kind,

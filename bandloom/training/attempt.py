@@ -1,12 +1,15 @@
 """One attempt at a run: ranks joined, the folder opened and claimed, stop requests heard, and how it ended noted.
 
-Every stage that trains has this skeleton::
+Every stage that trains or scores has this skeleton::
 
     with Attempt(run, timeout_s=...) as attempt:
         setting = prepare(config, attempt.ranks)        # nothing is written yet
         attempt.open(config, from_scratch=from_scratch)
         attempt.code = train_and_score(setting, attempt)
     return attempt.code
+
+One that only scores lets rank 0 work, ``attempt.alone(score)``, and says so itself when it is done:
+``attempt.code = attempt.finish()``.
 """
 
 import shutil
@@ -28,6 +31,7 @@ from bandloom.training.ranks import Ranks
 
 T = TypeVar("T")
 PIECES = "pieces"  # results of stages that are not all done yet
+SCORING_TIMEOUT_S = 4 * 3600.0  # the other ranks wait while rank 0 scores
 
 
 class Attempt:
@@ -87,6 +91,13 @@ class Attempt:
             raise StopRequested
         return result
 
+    def finish(self) -> int:
+        """Mark a run that trains nothing as done, once its results are written; returns the exit code."""
+        if self.ranks.rank == 0:
+            self.markers.write_end("done", self.markers.step, EXIT_DONE)
+        self.ranks.barrier()
+        return EXIT_DONE
+
     def speak(self, stage: str) -> None:
         """Beat."""
         with full_disk_said("the heartbeat is not written"):
@@ -122,4 +133,4 @@ class Attempt:
         self.code = EXIT_STOPPED
         if self.ranks.rank == 0:
             self.markers.write_end("stopped", self.markers.step, EXIT_STOPPED)
-            logger.info("stopped on request after the last step; the same command goes on with what is not done yet")
+            logger.info("stopped on request; the same command goes on with what is not done yet")

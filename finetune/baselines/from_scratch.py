@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 from bandloom.console import track
 from bandloom.finetune.data.splits import TRAIN
+from bandloom.finetune.scores.kept import kept_scores
 from bandloom.finetune.scores.row import Row
 from bandloom.finetune.setting import Setting
 from bandloom.finetune.training.batches import make_loss, training_steps
@@ -20,17 +22,18 @@ PEAK_LR, WARMUP = 1e-3, 0.05  # AdamW's usual rate for networks from scratch; sh
 
 def run_networks(names: list[str], setting: Setting) -> list[Row]:
     """Train each named network from random weights for ``trainer.steps`` steps and score it on the test labels."""
-    rows: list[Row] = []
     seed, task = setting.config.trainer.seed, setting.task
-    for name in names:
+
+    def scored(name: str) -> Row:
         start = time.monotonic()
         torch.manual_seed(seed)
         model: Any = task.networks[name](setting.data, setting.config, setting.chip_px)  # a task model's interface
         fit(name, model, setting)
         row = task.scorer.other(name, model, setting.data, setting.config.trainer.batch_size)
         fitted_on, seconds = setting.data.labels_in(TRAIN), time.monotonic() - start
-        rows.append(replace(row, kind="network", seeds=(seed,), fitted_on=fitted_on, seconds=seconds))
-    return rows
+        return replace(row, kind="network", seeds=(seed,), fitted_on=fitted_on, seconds=seconds)
+
+    return [kept_scores(f"network {name}", [seed, setting.data.describe()], partial(scored, name)) for name in names]
 
 
 def fit(name: str, model: nn.Module, setting: Setting) -> None:

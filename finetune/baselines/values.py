@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bandloom.console import track
@@ -11,6 +12,8 @@ from bandloom.finetune.baselines.classifiers import filled
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.scores.row import Row
 from bandloom.finetune.scores.values import ValueRow, block_sums
+from bandloom.pieces import kept
+from bandloom.pulse import alive
 from bandloom.scores import RowKind
 
 
@@ -31,21 +34,26 @@ def run_values(names: Sequence[str], data: TaskData, seed: int, known: Mapping[s
         ConfigError: a name is unknown.
     """
     check_names(names, data.task, known)
-    rows: list[Row] = []
     tables: dict[Features, tuple[Table, Table]] = {}
-    for name in track(list(names), "baselines"):
+
+    def score(name: str) -> Row:
         baseline: ValueBaseline = known[name]
         if baseline.features not in tables:
             tables[baseline.features] = tables_of(data, baseline.features, seed)
-        rows.append(_score(name, baseline, seed, tables[baseline.features]))
-    return rows
+        return _score(name, baseline, seed, tables[baseline.features])
+
+    made_of = [seed, data.describe()]
+    return [
+        kept(f"baseline {name}", made_of, partial(score, name), ValueRow) for name in track(list(names), "baselines")
+    ]
 
 
 def _score(name: str, baseline: ValueBaseline, seed: int, tables: tuple[Table, Table]) -> ValueRow:
     train, test = tables[0].some(baseline.most, seed), tables[1]
     start = time.monotonic()
-    fitted = baseline.make(seed).fit(train.features, train.labels)
-    sums = block_sums(test.labels, fitted.predict(test.features), test.blocks)
+    fitted = alive(lambda: baseline.make(seed).fit(train.features, train.labels), f"fitting {name}")
+    predicted = alive(lambda: fitted.predict(test.features), f"scoring {name}")
+    sums = block_sums(test.labels, predicted, test.blocks)
     return ValueRow(
         name=name,
         kind=baseline.kind,

@@ -16,6 +16,7 @@ from bandloom.finetune.fusion.config import FusionConfig
 from bandloom.finetune.fusion.model import FusionHead, FusionModel, Kind
 from bandloom.finetune.fusion.towers import make_tower
 from bandloom.finetune.scores.scoring import evaluating
+from bandloom.pulse import pulse
 from bandloom.training.schedule import warm_cosine
 
 A_BATCH, WARMUP = 32, 0.05  # chips at once without gradients; share of the steps that warms up
@@ -122,6 +123,7 @@ def fit(
     rng = np.random.default_rng([seed, 7])
     model.train()
     for step in range(config.steps):
+        pulse(f"training {kind}")
         rows = rng.choice(train, min(config.batch_size, len(train)), replace=False)
         for group in optimizer.param_groups:
             group["lr"] = config.lr * warm_cosine(step, config.steps, WARMUP * config.steps)
@@ -137,10 +139,10 @@ def fit(
 @torch.no_grad()
 def predict(model: nn.Module, images: Images, sentences: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return predicted classes of some rows, ``(M,)``."""
-    parts = [
-        model(images.of(part, model), _tensor(sentences[part], images)).argmax(1).cpu().numpy()
-        for part in _batches(rows)
-    ]
+    parts: list[np.ndarray] = []
+    for part in _batches(rows):
+        pulse("scoring")
+        parts.append(model(images.of(part, model), _tensor(sentences[part], images)).argmax(1).cpu().numpy())
     return np.concatenate(parts)
 
 

@@ -31,8 +31,10 @@ from bandloom.finetune.text.text_model.sources import TextSource, open_text
 from bandloom.finetune.text.text_model.vectors import KeptVectors
 from bandloom.model.statistics import Statistics
 from bandloom.output import new_output, write_json
+from bandloom.pulse import alive
 from bandloom.run_folder import RunFolder
 from bandloom.scores import ScoreRecord
+from bandloom.training.attempt import SCORING_TIMEOUT_S, Attempt
 
 KEPT = "text_vectors.safetensors"
 
@@ -50,26 +52,35 @@ class Study:
     leaks: Leaks
 
 
-def fusion(config: FusionConfig, run: RunFolder, *, from_scratch: bool = False) -> ScoreRecord:
-    """Fit and score every row over the seeds, or go on with the rows that ``run`` lacks; returns ``metrics.json``.
+def fusion(config: FusionConfig, run: RunFolder, *, from_scratch: bool = False) -> int:
+    """Fit and score every row over the seeds, or go on with the rows that ``run`` lacks.
+
+    Returns:
+        The exit code: 0 done, 75 stopped.
 
     Raises:
         BandloomError: the shards, the labels, the context, the text model or the split cannot be used; nothing was
             written then.
     """
-    study = prepare(config)
-    run.start(config, from_scratch=from_scratch)
+    with Attempt(run, SCORING_TIMEOUT_S) as attempt:
+        study = prepare(config)
+        attempt.open(config, from_scratch=from_scratch, made_of=study.data.shards.manifest)
+        attempt.alone(lambda: _fit_and_score(study, run, attempt.ranks.device))
+        attempt.code = attempt.finish()
+    return attempt.code
+
+
+def _fit_and_score(study: Study, run: RunFolder, device: torch.device) -> None:
+    config = study.config
     _keep(run.path, study)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     images = Images(config, study.data, Statistics.from_mapping(study.data.shards.statistics), device)
     rows, seeds = _rows(study, images, run.path)
     baselines = CLASSIFY.run_baselines(config.baselines, study.data, 0, CLASSIFY.baselines)
-    record = fusion_record(study, rows, baselines, seeds)
+    record = alive(lambda: fusion_record(study, rows, baselines, seeds), "intervals")
     write_report(run.path, record)
     console.print(fusion_table(record))
     for line in (*study.leaks.warnings, *record.verdicts):
         logger.info("%s", line)
-    return record
 
 
 def prepare(config: FusionConfig) -> Study:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,14 @@ from bandloom.finetune.scores.scoring import evaluating
 from bandloom.label_set import IGNORE_INDEX, majority_classes
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.output import new_output
+from bandloom.pieces import kept
+from bandloom.pulse import pulse
 from bandloom.shards.store.index import MANIFEST
 
 GRID = 4  # a chip's tokens are kept as at most 4 x 4 means, which attention can choose from
 PURE = 0.5  # a token of a map has a class when one class covers this share of it
 SAMPLES_A_BATCH = 32
+BATCHES_A_PIECE = 8  # what a stopped attempt has encoded is kept in pieces of so many batches
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def frozen_features(
     digest = hashlib.sha256(named.encode()).hexdigest()
     held = _read(cache, digest)
     if held is None:
-        held = _compute(encoder, data, chip_px, slots)
+        held = _compute(encoder, data, chip_px, slots, digest)
         if cache is not None:
             _write(cache, digest, held)
     return _with_roles(held, data)
@@ -88,12 +92,26 @@ def weights_digest(encoder: AnyEncoder) -> str:
 Arrays = dict[str, np.ndarray]  # mean, tokens, labels, index (place in data.indices), row and column (of a token)
 
 
-def _compute(encoder: AnyEncoder, data: TaskData, chip_px: int, slots: Sequence[str] | None) -> Arrays:
-    parts: list[Arrays] = []
+def _compute(encoder: AnyEncoder, data: TaskData, chip_px: int, slots: Sequence[str] | None, digest: str) -> Arrays:
+    batches = list(_batches(len(data.indices)))
+    pieces = [batches[first : first + BATCHES_A_PIECE] for first in range(0, len(batches), BATCHES_A_PIECE)]
+    what = "features of a frozen encoder"
+
+    def encoded(piece: Sequence[range]) -> Arrays:
+        rows: list[Arrays] = []
+        for batch in piece:
+            pulse(what)
+            rows += _rows(encoder, data, batch, chip_px, slots)
+        return _joined(rows)
+
     with evaluating(encoder), torch.no_grad():
-        for batch in track(list(_batches(len(data.indices))), "features of a frozen encoder"):
-            parts += _rows(encoder, data, batch, chip_px, slots)
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        return _joined(
+            [kept(f"features from {each[0].start}", digest, partial(encoded, each)) for each in track(pieces, what)]
+        )
+
+
+def _joined(parts: Sequence[Arrays]) -> Arrays:
+    return {key: np.concatenate([part[key] for part in parts if part]) for key in next(filter(None, parts), {})}
 
 
 def _rows(

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -49,22 +50,25 @@ def outcome(run: Path) -> tuple[Any, Any, Any]:
     return record, json.loads((run / "blocks.json").read_text()), kept
 
 
+SIGNALS = {"TERM": signal.SIGTERM, "USR1": signal.SIGUSR1, "KILL": signal.SIGKILL}
+
+
 def stop(how: str, run: Path, ranked: Ranked) -> None:
     (process,) = ranked.processes
     assert process.pid
     if how == "STOP":
         (run / "attempts" / (run / "owner").read_text().strip() / "STOP").touch()
     else:
-        os.kill(process.pid, {"TERM": signal.SIGTERM, "USR1": signal.SIGUSR1, "KILL": signal.SIGKILL}[how])
+        os.kill(process.pid, SIGNALS[how])
 
 
-def listens(run: Path) -> bool:
-    """Tell whether the newest attempt has beaten."""
+def listens(run: Path, ranked: Ranked) -> bool:
+    """Tell whether this process owns the run and has beaten; before that a signal ends it as it ends any program."""
     try:
         owner = (run / "owner").read_text().strip()
     except OSError:
         return False
-    return (run / "attempts" / owner / "heartbeat").exists() and not (run / "attempts" / owner / "end").exists()
+    return owner.endswith(f"-{ranked.processes[0].pid}") and (run / "attempts" / owner / "heartbeat").exists()
 
 
 @pytest.fixture(scope="module")
@@ -106,35 +110,42 @@ def test_a_stop_while_baselines_are_fitted_ends_soon_and_what_was_scored_is_kept
 @pytest.mark.drill
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-def test_thirty_disturbances_at_random_moments_change_no_number(undisturbed, tmp_path: Path):
+def test_thirty_moments_each_of_kill_term_and_usr1_change_no_number(undisturbed, tmp_path: Path):
     config, expected, whole_s = undisturbed
-    rng = random.Random(5)
+    rng = random.Random(int(os.environ.get("BANDLOOM_DRILL_SEED", "5")))
+    ahead = ["KILL", "TERM", "USR1"] * int(os.environ.get("BANDLOOM_DRILL", "30"))
+    rng.shuffle(ahead)
     slowest, count, runs, told = 0.0, 0, 0, []
-    while count < int(os.environ.get("BANDLOOM_DRILL", "30")):
+    while ahead:
         run = tmp_path / f"run-{runs}" / "run"
         runs += 1
-        while True:
+        while ahead:
             ranked = start(run, config)
             (process,) = ranked.processes
             due = time.monotonic() + rng.uniform(0.0, 0.6 * whole_s)
             while time.monotonic() < due and process.is_alive():
                 time.sleep(0.02)
-            how = rng.choice(["KILL", "TERM", "USR1"])
-            if not process.is_alive() or (how != "KILL" and not listens(run)):
+            if not process.is_alive():
                 break
+            how, heard = ahead.pop(), listens(run, ranked)
             beats = sorted((run / "attempts").glob("*/heartbeat"), key=os.path.getmtime)
-            beat = (read_marker(beats[-1]) if beats else None) or {}
+            stage = (read_marker(beats[-1]) or {}).get("stage") if heard else "start-up"
             began = time.monotonic()
             stop(how, run, ranked)
             process.join(WITHIN_S + 60)
             took_s = time.monotonic() - began
             count += 1
-            told.append(f"{how} in {beat.get('stage')}: {took_s:.1f} s, {process.exitcode}")
-            if how != "KILL":
+            told.append(f"{how} in {stage}: {took_s:.1f} s, {process.exitcode}")
+            sys.stdout.write(told[-1] + "\n")
+            if how != "KILL" and process.exitcode == -SIGNALS[how]:
+                assert not heard
+            elif how != "KILL":
                 slowest = max(slowest, took_s)
                 assert process.exitcode == 0
                 code = torch.load(ranked.results[0])["code"]
                 assert code == 75 or (run / "DONE").exists()
+        else:
+            ranked = start(run, config)
         (result,) = ranked.outcome(900)
         assert result == {"code": 0}
         assert outcome(run) == expected

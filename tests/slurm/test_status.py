@@ -33,7 +33,9 @@ def slurm_says(monkeypatch: pytest.MonkeyPatch, job: Job | None) -> None:
     monkeypatch.setattr(cluster, "queued_jobs", lambda name: [])
 
 
-def attempt(run: Path, name: str, *, step: int | None = None, why: str = "", at: float = 1000.0) -> Path:
+def attempt(
+    run: Path, name: str, *, step: int | None = None, why: str = "", at: float = 1000.0, **more: object
+) -> Path:
     folder = run / "attempts" / name
     folder.mkdir(parents=True)
     (folder / "nodes").write_text("n1\nn2\n")
@@ -50,7 +52,7 @@ def attempt(run: Path, name: str, *, step: int | None = None, why: str = "", at:
             "total": 100,
             "rate": 2.0,
             "step_s": 0.5,
-        }
+        } | more
         (folder / "heartbeat").write_text(json.dumps(beat))
     return folder
 
@@ -77,6 +79,35 @@ def test_a_run_without_a_beat_starts_and_one_with_an_old_beat_is_stalled(run, mo
     stalled = read_status(run, now=1200.0)
     assert (stalled.state, stalled.detail) == ("stalled", "no heartbeat for 200 s on n1")
     assert stalled.eta_s is None
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        ("training", ("training", "on n1")),
+        ("saving a snapshot", ("training", "saving a snapshot, on n1")),
+        ("training film", ("training", "training film, on n1")),
+        ("baselines", ("baselines", "on n1")),
+        ("fitting pixel_rf", ("baselines", "fitting pixel_rf, on n1")),
+        ("scoring fine-tuned", ("scoring", "scoring fine-tuned, on n1")),
+        ("intervals", ("scoring", "intervals, on n1")),
+        ("writing the report", ("saving", "writing the report, on n1")),
+    ],
+)
+def test_a_running_run_says_which_stage_is_at_work(run, monkeypatch, stage, said):
+    slurm_says(monkeypatch, Job("4242", "RUNNING", nodes="n1"))
+    attempt(run, "4242.0", step=3, stage=stage)
+    status = read_status(run, now=1010.0)
+    assert (status.state, status.detail) == said
+    assert (status.eta_s is None) == (said[0] != "training")
+
+
+def test_a_run_without_steps_shows_none(run, monkeypatch):
+    slurm_says(monkeypatch, Job("4242", "RUNNING", nodes="n1"))
+    attempt(run, "4242.0", step=0, stage="fitting linear", total=None, rate=None, loss=None)
+    console = Console(width=200, record=True)
+    console.print(show_status(read_status(run, now=1010.0)))
+    assert "step 0" not in console.export_text()
 
 
 def test_a_waiting_run_says_why_it_waits(run, monkeypatch):
