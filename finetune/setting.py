@@ -88,7 +88,23 @@ def open_setting(config: FinetuneConfig, ranks: Ranks) -> tuple[Setting, AnyEnco
     encoder = pretrained_or_random(config, Statistics.from_mapping(data.shards.statistics))
     check_encoder(encoder, data.sensor, config)
     data.check()
+    check_pairs(config, ranks)
     return Setting(config, data, config.chip_px or default_chip_px(data, encoder), ranks), encoder
+
+
+def check_pairs(config: FinetuneConfig, ranks: Ranks) -> None:
+    """Check that chips that are to be mixed in pairs come in pairs.
+
+    Raises:
+        ConfigError: a micro batch holds an odd number of chips.
+    """
+    batch_size, parts = config.trainer.batch_size, ranks.world * config.trainer.engine.accumulate
+    if config.perturb.mix != "none" and batch_size % parts == 0 and batch_size // parts % 2:
+        raise ConfigError(
+            f"perturb.mix mixes chips in pairs, and a micro batch holds {batch_size // parts} of them (batch_size"
+            f" {batch_size} over {ranks.world} ranks and accumulate {config.trainer.engine.accumulate}); set"
+            f" trainer.batch_size to a multiple of {2 * parts}."
+        )
 
 
 def check_encoder(encoder: AnyEncoder, sensor: Sensor, config: FinetuneConfig) -> None:

@@ -39,6 +39,7 @@ def training_steps(setting: Setting, state: LoaderState) -> Iterator[LoadedStep]
         workers=config.workers,
         allocate=page_locked(ranks.device),
         start=state,
+        in_pairs=setting.config.perturb.mix != "none",
     )
     for batch in loader:
         yield LoadedStep(DeviceBatch.of(data.training_batch(batch), ranks.device), batch.state)

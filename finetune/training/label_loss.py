@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bandloom.device_memory import to_device
 from bandloom.errors import LabelError
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.training.augment import d4
 from bandloom.finetune.training.losses import Loss
-from bandloom.finetune.training.perturb import mix, perturb
+from bandloom.finetune.training.perturb import Target, mix, perturb
 from bandloom.label_set import IGNORE_INDEX
 from bandloom.tasks import ANSWERS
 from bandloom.training.device_batch import DeviceBatch
@@ -21,10 +20,18 @@ from bandloom.training.step_loss import JointLoss, LossSums, MeanLoss, StepLoss,
 
 @dataclass(frozen=True)
 class Seen:
-    """What a model sees of one micro batch, and targets with their weights: one, or two where chips are mixed."""
+    """What a model sees of one micro batch, and targets with their weights: one, or two a pair of mixed chips."""
 
     groups: dict[int, Tensor]
-    targets: list[tuple[Tensor, float]]
+    targets: list[Target]
+
+    def sums(self, loss: Loss, logits: Tensor) -> Tensor:
+        """Return a loss's sums, targets by their weights."""
+        return _added([each.weight * loss.sums(logits[each.rows], each.labels) for each in self.targets])
+
+    def counts(self, loss: Loss, classes: int) -> Tensor:
+        """Return a loss's counts, targets by their weights."""
+        return _added([each.weight * loss.counts(each.labels, classes) for each in self.targets])
 
 
 def label_loss(config: FinetuneConfig, loss: Loss) -> StepLoss:
@@ -45,12 +52,11 @@ class MeanOverLabels(MeanLoss):
     def sums(self, module: nn.Module, batch: Seen) -> LossSums:
         """Return the loss's sums, targets by their weights."""
         logits = module(batch.groups).float()
-        sums = torch.stack([weight * self.of_labels.sums(logits, target) for target, weight in batch.targets]).sum(0)
-        return LossSums(sums, self.counts(batch))
+        return LossSums(batch.sums(self.of_labels, logits), self.counts(batch))
 
     def counts(self, batch: Seen) -> Tensor:
         """Return the known labels, targets by their weights."""
-        return torch.stack([weight * self.of_labels.counts(target, 0) for target, weight in batch.targets]).sum(0)
+        return batch.counts(self.of_labels, 0)
 
     def loss(self, sums: Tensor, counts: Tensor) -> Tensor:
         """Return the loss of sums and counts."""
@@ -68,23 +74,18 @@ class JointOverLabels(JointLoss):
         return augmented(batch, self.config)
 
     def parts(self, module: nn.Module, batch: Seen) -> tuple[Tensor, ...]:
-        """Return sums ``(T, M)`` and counts ``(T, N)`` of T targets, and the targets' weights ``(T,)``."""
+        """Return sums ``(M,)`` and counts ``(N,)``; where chips are mixed, those of soft labels."""
         logits = module(batch.groups).float()
-        sums = torch.stack([self.of_labels.sums(logits, target) for target, _ in batch.targets])
-        counts = torch.stack([self.of_labels.counts(target, logits.shape[1]) for target, _ in batch.targets])
-        weights = to_device(torch.tensor([weight for _, weight in batch.targets]), sums.device)
-        missing = (2 if self.config.perturb.mix != "none" else 1) - len(weights)  # a batch that was not mixed
-        return tuple(
-            nn.functional.pad(each, (0, 0) * (each.ndim - 1) + (0, missing)) for each in (sums, counts, weights)
-        )
+        return batch.sums(self.of_labels, logits), batch.counts(self.of_labels, logits.shape[1])
 
     def whole(self, parts: Sequence[tuple[Tensor, ...]], ranks: Ranks) -> Tensor:
-        """Return the loss of all parts, each target by its mean weight."""
-        sums, counts, weights = (torch.stack(each).sum(0) for each in zip(*parts, strict=True))
-        sums, counts = added_with_gradients(sums, ranks), added(counts, ranks)
-        shares = added(weights, ranks).to(sums.dtype) / (ranks.world * len(parts))
-        values = [self.of_labels.value(*own) for own in zip(sums, counts, strict=True)]
-        return (shares * torch.stack(values)).sum()
+        """Return the loss of all parts."""
+        sums, counts = (torch.stack(each).sum(0) for each in zip(*parts, strict=True))
+        return self.of_labels.value(added_with_gradients(sums, ranks), added(counts, ranks))
+
+
+def _added(parts: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(parts)).sum(0)
 
 
 def augmented(batch: DeviceBatch, config: FinetuneConfig) -> Seen:

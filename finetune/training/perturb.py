@@ -4,7 +4,7 @@ They act on reflectance before it is normalised, and nothing clamps: a value tha
 numbers can hold stays as it was measured. Absent samples stay absent.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from bandloom.values import NODATA, OFFSET, SATURATED, SCALE
 
 _LIGHT, _BANDS, _MIX, _NOISE = 102, 103, 104, 1000  # purposes of a sample's draws; noise adds the group's gsd_m
 OTHER_SENSORS = ("L2A-12", "Landsat", "10m", "RGB")
+Pairs = dict[int, np.random.Generator]  # of chips to be mixed, by number
 GRID_M = 60  # what is cut out and pasted lies on the 60 m grid, whole samples of every band
 
 
@@ -51,24 +52,42 @@ def lost_of(at: np.ndarray, sensor: Sensor, config: PerturbConfig) -> np.ndarray
     return lost & ~lost.all(1, keepdims=True)
 
 
-Mixed = tuple[DeviceBatch, list[tuple[Tensor, float]]]
+@dataclass(frozen=True)
+class Target:
+    """Labels of some chips of a batch.
+
+    Args:
+        rows: which chips.
+        labels: class indices ``(N,)`` or ``(N, H, W)``, values, or noughts and ones ``(N, K)``.
+        weight: what they count in the loss.
+    """
+
+    rows: slice | Tensor
+    labels: Tensor
+    weight: float = 1.0
+
+
+EVERY = slice(None)
+Mixed = tuple[DeviceBatch, list[Target]]
 
 
 def mix(batch: DeviceBatch, target: Tensor, config: PerturbConfig) -> Mixed:
-    """Mix each chip with its opposite in the batch; returns what is seen, and targets with their weights.
+    """Mix neighbours in the batch, pair by pair; returns what is seen, and targets with their weights.
 
     Mixup (Zhang et al. 2018) averages reflectance and weighs both targets; cutmix (Yun et al. 2019) pastes a square of
-    the other chip, its mask with it, or weighs the targets of whole chips by area.
+    the other chip, its mask with it, or weighs the targets of whole chips by area. What a pair draws is keyed by its
+    first sample: however a step is cut into micro batches and ranks of whole pairs, it is the same step.
 
     Args:
-        batch: of at least two chips, or it stays as it is.
+        batch: the last chip of an odd number stays as it is.
         target: class indices ``(B,)`` or ``(B, H, W)``, or noughts and ones ``(B, K)``.
         config: which way, and how often.
     """
-    rng = rng_of(batch.draws[0], _MIX) if len(batch.draws) else np.random.default_rng(0)
-    if config.mix == "none" or len(batch.draws) < 2 or rng.random() >= config.mix_share:
-        return batch, [(target, 1.0)]
-    return (_mixup if config.mix == "mixup" else _cutmix)(batch, target, rng)
+    rngs = [rng_of(draw, _MIX) for draw in batch.draws[: len(batch.draws) // 2 * 2 : 2]] if config.mix != "none" else []
+    chosen = [pair for pair, rng in enumerate(rngs) if rng.random() < config.mix_share]
+    if not chosen:
+        return batch, [Target(EVERY, target)]
+    return (_mixup if config.mix == "mixup" else _cutmix)(batch, target, {pair: rngs[pair] for pair in chosen})
 
 
 def _relit(groups: dict[int, Tensor], draws: np.ndarray, config: PerturbConfig) -> dict[int, Tensor]:
@@ -104,41 +123,58 @@ def _without(dn: Tensor, group: BandGroup, sensor: Sensor, lost: np.ndarray) -> 
     return torch.where(to_device(gone, dn.device)[:, :, None, None], float(NODATA), dn)
 
 
-def _mixup(batch: DeviceBatch, target: Tensor, rng: np.random.Generator) -> Mixed:
-    share = float(rng.beta(0.8, 0.8))  # MAE's fine-tuning recipe
-    groups = {}
+def _mixup(batch: DeviceBatch, target: Tensor, pairs: Pairs) -> Mixed:
+    shares = {pair: float(rng.beta(0.8, 0.8)) for pair, rng in pairs.items()}  # MAE's fine-tuning recipe
+    mixed, own, other = np.zeros(len(target), bool), np.ones(len(target), np.float32), np.arange(len(target))
+    for pair, share in shares.items():
+        mixed[2 * pair : 2 * pair + 2], own[2 * pair : 2 * pair + 2] = True, share
+        other[2 * pair : 2 * pair + 2] = 2 * pair + 1, 2 * pair
+    flag, weight = (to_device(each[:, None, None, None], target.device) for each in (mixed, own))
+    partner, groups = to_device(other, target.device), {}
     for gsd, group in batch.groups.items():
-        one, two = group.float(), group.float().flip(0)
-        both = _valid(one) & _valid(two)
-        groups[gsd] = torch.where(both, share * one + (1 - share) * two, float(NODATA))
-    return replace(batch, groups=groups), [(target, share), (_flip(target), 1 - share)]
+        one, two = group.float(), group.float()[partner]
+        both = torch.where(_valid(one) & _valid(two), weight * one + (1 - weight) * two, float(NODATA))
+        groups[gsd] = torch.where(flag, both, one)
+    return replace(batch, groups=groups), _weighted(target, shares)
 
 
-def _cutmix(batch: DeviceBatch, target: Tensor, rng: np.random.Generator) -> Mixed:
+def _cutmix(batch: DeviceBatch, target: Tensor, pairs: Pairs) -> Mixed:
     gsd, first = next(iter(batch.groups.items()))
     cells = first.shape[-1] * gsd // GRID_M
-    side = int(np.clip(round(cells * np.sqrt(1 - rng.uniform())), 1, max(1, cells - 1)))
-    top, left = (int(rng.integers(cells - side + 1)) for _ in range(2))
-    groups = {}
-    for gsd, group in batch.groups.items():
-        scale = GRID_M // gsd
-        groups[gsd] = _pasted(group.float(), top * scale, left * scale, side * scale)
+    squares = {pair: _square(cells, rng) for pair, rng in pairs.items()}
+    groups = {gsd: _pasted(group.float(), squares, GRID_M // gsd) for gsd, group in batch.groups.items()}
     if target.ndim == 3:
-        scale = GRID_M // 10
-        return replace(batch, groups=groups), [(_pasted(target, top * scale, left * scale, side * scale), 1.0)]
-    share = side**2 / cells**2
-    return replace(batch, groups=groups), [(target, 1 - share), (_flip(target), share)]
+        return replace(batch, groups=groups), [Target(EVERY, _pasted(target, squares, GRID_M // 10))]
+    own = {pair: 1 - side**2 / cells**2 for pair, (_, _, side) in squares.items()}
+    return replace(batch, groups=groups), _weighted(target, own)
 
 
-def _pasted(pixels: Tensor, top: int, left: int, side: int) -> Tensor:
+def _square(cells: int, rng: np.random.Generator) -> tuple[int, int, int]:
+    """Draw a square's top, left and side, on a grid of ``cells`` a side."""
+    side = int(np.clip(round(cells * np.sqrt(1 - rng.uniform())), 1, max(1, cells - 1)))
+    return int(rng.integers(cells - side + 1)), int(rng.integers(cells - side + 1)), side
+
+
+def _pasted(pixels: Tensor, squares: dict[int, tuple[int, int, int]], scale: int) -> Tensor:
+    """Give both chips of each pair the other's square."""
     pasted = pixels.clone()
-    square = (..., slice(top, top + side), slice(left, left + side))
-    pasted[square] = _flip(pixels)[square]
+    for pair, (top, left, side) in squares.items():
+        own = (slice(2 * pair, 2 * pair + 2), ..., *(slice(at * scale, (at + side) * scale) for at in (top, left)))
+        pasted[own] = pixels[own].flip(0)
     return pasted
 
 
-def _flip(target: Tensor) -> Tensor:
-    return target.flip(0)
+def _weighted(target: Tensor, own: dict[int, float]) -> list[Target]:
+    """Return targets of mixed pairs by what each chip is of its own, and those of all other chips as they are."""
+    rest = np.array([row for row in range(len(target)) if row // 2 not in own], np.int64)
+    targets = []
+    if len(rest):
+        rows = to_device(rest, target.device)
+        targets.append(Target(rows, target[rows]))
+    for pair, share in own.items():
+        both = slice(2 * pair, 2 * pair + 2)
+        targets += [Target(both, target[both], share), Target(both, target[both].flip(0), 1 - share)]
+    return targets
 
 
 def _valid(dn: Tensor) -> Tensor:

@@ -67,6 +67,7 @@ class Loader:
         micro_batches: int = 1,
         window_bytes: int = WINDOW_BYTES,
         allocate: Callable[[tuple[int, ...]], np.ndarray] | None = None,
+        in_pairs: bool = False,
     ) -> None:
         """Prepare batches of ``indices``.
 
@@ -87,6 +88,7 @@ class Loader:
             window_bytes: samples are shuffled among those of about this many bytes of tars, one such window after the
                 other, so that a bucket's cache, and a disk's, need not hold more than two.
             allocate: makes the uint16 arrays that batches lie in, such as page-locked ones for copies to a GPU.
+            in_pairs: neighbours in the order stay on one rank, two and two, for what mixes them.
 
         Raises:
             ShardError: no samples, sizes that do not divide, or a crop that does not fit.
@@ -96,6 +98,7 @@ class Loader:
         self.crop_px = crop_px or shards.side_px
         self.damaged: dict[int, str] = {}
         self._rank, self._world, self._workers, self._start, self._augment = rank, world, workers, start, augment
+        self._together = 2 if in_pairs else 1
         self._indices = np.asarray(indices, np.int64)
         self._new_order = partial(
             Order,
@@ -152,7 +155,7 @@ class Loader:
         return replace(first, rest=tuple(rest)) if rest else first
 
     def _micro_batch(self, places: list[Place], state: LoaderState) -> Batch:
-        mine = places[self._rank :: self._world]
+        mine = [place for at, place in enumerate(places) if at // self._together % self._world == self._rank]
         sensor = self.shards.sensors[self.shards.entries[mine[0].index].sensor]
         groups = {}
         for group in sensor.groups:

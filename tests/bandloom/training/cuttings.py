@@ -53,8 +53,8 @@ def eight(*, dates: int = 1) -> DeviceBatch:
     return DeviceBatch(S2, groups, tuple("abcdefgh"), draws, torch.from_numpy(label), classes)
 
 
-def of_labels(task: Any, name: str) -> Case:
-    config = FinetuneConfig(shards=Path("nowhere"), task=task, loss=name)  # type: ignore[arg-type]
+def of_labels(task: Any, name: str, **perturb: Any) -> Case:
+    config = FinetuneConfig(shards=Path("nowhere"), task=task, loss=name, perturb=perturb)  # type: ignore[arg-type]
     given = eight(dates=2 if task == "change" else 1)
     if task == "multilabel":
         targets = torch.from_numpy(np.random.default_rng(2).integers(0, 2, (SAMPLES, 3)).astype(np.float32))
@@ -104,6 +104,11 @@ CASES: dict[str, Callable[[], Case]] = {
     **{f"{task} {name}": lambda t=task, n=name: of_labels(t, n) for task in ("segment", "classify") for name in LOSSES},
     **{f"change {name}": lambda n=name: of_labels("change", n) for name in ("cross_entropy", "dice")},
     **{f"multilabel {name}": lambda n=name: of_labels("multilabel", n) for name in MULTILABEL_LOSSES},
+    **{
+        f"{task} {name} {way} in pairs": lambda t=task, n=name, w=way: of_labels(t, n, mix=w, mix_share=0.7)
+        for task, name in (("segment", "cross_entropy_dice"), ("classify", "focal"), ("classify", "dice"))
+        for way in ("mixup", "cutmix")
+    },
     "pixels": of_pixels,
     "pixels by token": lambda: of_pixels(target_norm="token"),
     "latent": lambda: of_pixels(target="latent", latent_dim=16),
@@ -118,6 +123,13 @@ CASES: dict[str, Callable[[], Case]] = {
 }
 
 
+def rows_of(batch: DeviceBatch, rows: list[int]) -> DeviceBatch:
+    groups = {gsd: group[rows] for gsd, group in batch.groups.items()}
+    label, classes = (None if each is None else each[rows] for each in (batch.label, batch.class_index))
+    keys = tuple(batch.keys[row] for row in rows)
+    return DeviceBatch(batch.sensor, groups, keys, batch.draws[rows], label, classes)
+
+
 def one_step(case: str, engine: dict[str, Any], accumulate: int, ranks: Ranks) -> tuple[float, dict[str, Tensor]]:
     """Return the loss and, by a step of SGD at rate 1, the gradient of every weight."""
     model, loss, batch = CASES[case]()
@@ -126,10 +138,16 @@ def one_step(case: str, engine: dict[str, Any], accumulate: int, ranks: Ranks) -
         **engine, accumulate=accumulate, lr=1.0, warmup_steps=0, weight_decay=0.0, clip_grad_norm=1e9, precision="fp32"
     )
     made = make_engine(model.train(), config, ranks, 1)
-    own = batch[ranks.rank :: ranks.world]  # type: ignore[misc]
+    together = 2 if case.endswith("in pairs") else 1
+    own = rows_of(batch, [at for at in range(SAMPLES) if at // together % ranks.world == ranks.rank])
     report = made.train_step(own.split(accumulate), loss, 0)
     after = dict(made.whole_model().named_parameters())
     return report.loss, {name: (value - after[name]).detach() for name, value in before.items()}
+
+
+def parts_pairs(case: str, parts: int) -> bool:
+    """Tell whether a case may be cut into so many parts: mixed chips stay in pairs."""
+    return not case.endswith("in pairs") or SAMPLES // parts % 2 == 0
 
 
 def cut(cases: list[str], cuttings: list[int], engine: dict[str, Any]) -> dict[str, Any]:
@@ -145,6 +163,9 @@ def cut(cases: list[str], cuttings: list[int], engine: dict[str, Any]) -> dict[s
             patch("bandloom.training.deepspeed_engine.make_optimizer", sgd),
             patch("bandloom.training.torch_engine.make_optimizer", sgd),
         ):
-            return {case: {n: one_step(case, engine, n, ranks) for n in cuttings} for case in cases}
+            return {
+                case: {n: one_step(case, engine, n, ranks) for n in cuttings if parts_pairs(case, n * ranks.world)}
+                for case in cases
+            }
     finally:
         ranks.stop()

@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 import torch
 
-from bandloom.errors import LabelError
+from bandloom.errors import ConfigError, LabelError
 from bandloom.finetune.config import FinetuneConfig, PerturbConfig
-from bandloom.finetune.setting import Setting
+from bandloom.finetune.setting import Setting, check_pairs
 from bandloom.finetune.training.batches import make_loss
 from bandloom.training.ranks import Ranks
 from tests.finetune.models import task_model
@@ -29,6 +29,18 @@ def test_perturbed_and_mixed_batches_give_a_finite_loss_that_teaches(mix):
     loss.backward()
     assert torch.isfinite(loss)
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.head.parameters())
+
+
+def test_mixed_chips_come_in_pairs_or_are_refused():
+    def check(batch_size: int, world: int, accumulate: int, mix: str = "mixup") -> None:
+        trainer = {"batch_size": batch_size, "engine": {"accumulate": accumulate}}
+        config = FinetuneConfig(shards="none", perturb={"mix": mix}, trainer=trainer)
+        check_pairs(config, Ranks(0, 0, world, torch.device("cpu")))
+
+    check(8, 2, 2)
+    check(6, 2, 1, mix="none")
+    with pytest.raises(ConfigError, match=r"a micro batch holds 3 of them .*trainer.batch_size to a multiple of 4"):
+        check(6, 2, 1)
 
 
 def test_without_perturbation_the_loss_is_the_plain_one():

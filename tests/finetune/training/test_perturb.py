@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from bandloom.finetune.config import PerturbConfig
-from bandloom.finetune.training.perturb import lost_slots, mix, perturb
+from bandloom.finetune.training.perturb import Target, lost_slots, mix, perturb
 from bandloom.training.device_batch import DeviceBatch
 from tests.finetune.models import S2, chips
 
@@ -20,7 +20,9 @@ def batch(draws=range(4), seed: int = 0, **changes) -> DeviceBatch:
 def test_nothing_is_touched_unless_asked():
     given = batch()
     assert perturb(given, PerturbConfig()) is given
-    assert mix(given, given.label, PerturbConfig())[1] == [(given.label, 1.0)]
+    (target,) = mix(given, given.label, PerturbConfig())[1]
+    assert target.labels is given.label
+    assert target.weight == 1
 
 
 def test_light_moves_reflectance_by_the_bounds_and_leaves_absent_samples():
@@ -89,20 +91,25 @@ def test_mixup_averages_reflectance_and_weighs_both_targets():
     given, config = batch(), PerturbConfig(mix="mixup", mix_share=1.0)
     given.groups[60][0, 0, 0, 0] = 0
     mixed, targets = mix(given, given.label, config)
-    (one, share), (two, rest) = targets
-    assert share + rest == pytest.approx(1)
-    assert torch.equal(two, one.flip(0))
-    expected = share * given.groups[10].float() + rest * given.groups[10].float().flip(0)
-    assert torch.allclose(mixed.groups[10], expected)
-    assert mixed.groups[60][0, 0, 0, 0] == mixed.groups[60][3, 0, 0, 0] == 0  # half a sample is none
+    assert len(targets) == len(given.keys)  # two a pair
+    for one, two in zip(targets[::2], targets[1::2], strict=True):
+        assert one.rows == two.rows
+        assert one.weight + two.weight == pytest.approx(1)
+        assert torch.equal(one.labels, given.label[one.rows])
+        assert torch.equal(two.labels, one.labels.flip(0))
+        seen = given.groups[10][one.rows].float()
+        assert torch.allclose(mixed.groups[10][one.rows], one.weight * seen + two.weight * seen.flip(0))
+    assert len({each.weight for each in targets}) == len(targets)  # each pair's own
+    assert mixed.groups[60][0, 0, 0, 0] == mixed.groups[60][1, 0, 0, 0] == 0  # half a sample is none
 
 
 def test_cutmix_pastes_pixels_and_mask_together():
     given = batch(range(20))
     for gsd, group in given.groups.items():
         group[:] = (2000 + given.label[:, None, :: gsd // 10, :: gsd // 10].int()).to(torch.uint16)
-    mixed, ((target, share),) = mix(given, given.label, PerturbConfig(mix="cutmix", mix_share=1.0))
-    assert share == 1
+    mixed, (found,) = mix(given, given.label, PerturbConfig(mix="cutmix", mix_share=1.0))
+    target = found.labels
+    assert found.weight == 1
     assert not torch.equal(target, given.label)
     for gsd, group in mixed.groups.items():
         assert torch.equal(group[:, 0] - 2000, target[:, :: gsd // 10, :: gsd // 10].float())
@@ -113,8 +120,41 @@ def test_cutmix_weighs_the_targets_of_chips_by_area():
     for row in range(6):
         for group in given.groups.values():
             group[row] = 2000 + row
-    mixed, ((one, rest), (two, share)) = mix(given, classes, PerturbConfig(mix="cutmix", mix_share=1.0))
-    assert two.tolist() == [5, 4, 3, 2, 1, 0]
-    assert ((mixed.groups[10][0] == 2005).float().mean()).item() == pytest.approx(share)
-    assert one.tolist() == list(range(6))
-    assert rest + share == pytest.approx(1)
+    mixed, targets = mix(given, classes, PerturbConfig(mix="cutmix", mix_share=1.0))
+    for pair, (one, two) in enumerate(zip(targets[::2], targets[1::2], strict=True)):
+        assert one.labels.tolist() == [2 * pair, 2 * pair + 1]
+        assert two.labels.tolist() == [2 * pair + 1, 2 * pair]
+        pasted = (mixed.groups[10][2 * pair] == 2001 + 2 * pair).float().mean().item()
+        assert pasted == pytest.approx(two.weight)
+        assert one.weight + two.weight == pytest.approx(1)
+
+
+@pytest.mark.parametrize("way", ["mixup", "cutmix"])
+def test_pairs_are_mixed_the_same_way_in_any_company(way):
+    given, config = batch(range(8)), PerturbConfig(mix=way, mix_share=0.6)
+    classes = torch.arange(8)
+    whole, targets = mix(given, classes, config)
+    parts = [mix(part, classes[2 * at : 2 * at + 2], config) for at, part in enumerate(given.split(4))]
+    for gsd, group in whole.groups.items():
+        assert torch.equal(group.float(), torch.cat([part.groups[gsd].float() for part, _ in parts]))
+    soft = soft_labels(targets, 8)
+    assert torch.equal(soft, torch.cat([soft_labels(own, 2) for _, own in parts]))
+    assert torch.allclose(soft.sum(1), torch.ones(8))
+    own = soft.diagonal()
+    assert (own == 1).any()
+    assert ((own > 0) & (own < 1)).any()
+
+
+def soft_labels(targets: list[Target], chips: int) -> torch.Tensor:
+    soft = torch.zeros(chips, 8)
+    for each in targets:
+        soft[torch.arange(chips)[each.rows], each.labels] += each.weight
+    return soft
+
+
+def test_an_odd_last_chip_stays_as_it_is():
+    given = batch(range(3))
+    mixed, targets = mix(given, torch.arange(3), PerturbConfig(mix="mixup", mix_share=1.0))
+    assert torch.equal(mixed.groups[10][2], given.groups[10][2].float())
+    assert targets[0].labels.tolist() == [2]
+    assert targets[0].weight == 1
