@@ -89,7 +89,7 @@ def search(wanted: Search) -> list[dict[str, Any]]:
 
 
 def fetch(items: Sequence[dict[str, Any]], out: Path, assets: Sequence[str] | None = None) -> list[Path]:
-    """Download the items' bands and masks; return the folders that are whole. What is there is not fetched again.
+    """Download the items' bands and masks; return the folders that are whole. What is there unchanged is kept.
 
     Args:
         items: STAC items.
@@ -133,7 +133,9 @@ def _fetch_file(asset: dict[str, Any], folder: Path, name: str) -> None:
     sums = _read_sums(folder)
     target = folder / name
     if target.is_file() and name in sums:
-        return
+        if _is_same(asset, target, sums[name]):
+            return
+        logger.warning("%s is not what the catalogue has now; it is fetched again", target)
     temporary = folder / f".{name}.tmp"
     digest, size = hashlib.sha256(), 0
     try:
@@ -158,6 +160,21 @@ def _fetch_file(asset: dict[str, Any], folder: Path, name: str) -> None:
         temporary.unlink(missing_ok=True)
     sums[name] = digest.hexdigest()
     (folder / _SUMS).write_text("".join(f"{value}  {file}\n" for file, value in sorted(sums.items())))
+
+
+def _is_same(asset: dict[str, Any], target: Path, digest: str) -> bool:
+    """Tell whether a file is the asset's, by the checksum or size that the catalogue, or else the server, states."""
+    checksum = str(asset.get("file:checksum", ""))
+    if checksum.startswith("1220"):
+        return checksum[4:].lower() == digest
+    size = asset.get("file:size")
+    if size is None:
+        try:
+            with closing(_open(str(asset["href"]))) as source:
+                size = getattr(source, "length", None)
+        except (OSError, ValueError):
+            return True  # out of reach, and nothing says that it has changed
+    return size is None or target.stat().st_size == size
 
 
 def _open(href: str) -> IO[bytes]:

@@ -42,8 +42,8 @@ def from_table(source: Path, taxonomy: Taxonomy, problems: Problems, encoding: s
     """Read a CSV or Parquet with the columns path and label; paths count from the table's own folder."""
     chips = []
     columns, parquet = ("path", "label"), source.suffix.lower() in (".parquet", ".pq")
-    rows = read_parquet(source, columns) if parquet else read_csv(source, columns, encoding)
-    for line, row in enumerate(rows, 2):
+    rows = enumerate(read_parquet(source, columns), 2) if parquet else read_csv(source, columns, encoding)
+    for line, row in rows:
         where = f"{source.name} line {line}"
         path = source.parent / str(row["path"] or "")
         if not is_scene(path) or not path.exists():

@@ -59,10 +59,11 @@ def read_value_table(path: Path, field: str) -> MappingProxyType[str, float]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as cause:
         raise LabelError(f"the table {path} cannot be read ({cause}); give a CSV with a header.") from cause
-    held = [key for key in (rows[0] if rows else {}) if key is not None]
+    held = [key for key in (rows[0][1] if rows else {}) if key is not None]
     named = next((each for each in NAMES if each in held), None)
     if named is None or field not in held:
         missing = f"no column {field!r}" if named else f"none of the columns {', '.join(NAMES)}"
@@ -71,7 +72,7 @@ def read_value_table(path: Path, field: str) -> MappingProxyType[str, float]:
             f" --label-field.{nearest(field, held)}"
         )
     found: dict[str, float] = {}
-    for number, row in enumerate(rows, 2):
+    for number, row in rows:
         key, text = stem_of(row[named] or ""), (row[field] or "").strip()
         if not text:
             continue

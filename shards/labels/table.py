@@ -8,8 +8,10 @@ from typing import Any
 from bandloom.errors import LabelError, MissingExtraError
 
 
-def read_csv(path: Path, columns: tuple[str, ...], encoding: str | None = None) -> Iterator[dict[str, str | None]]:
-    """Yield the rows of a CSV.
+def read_csv(
+    path: Path, columns: tuple[str, ...], encoding: str | None = None
+) -> Iterator[tuple[int, dict[str, str | None]]]:
+    """Yield the rows of a CSV, each after the number of its line (its last, where a cell holds several).
 
     Args:
         path: the file.
@@ -30,7 +32,7 @@ def read_csv(path: Path, columns: tuple[str, ...], encoding: str | None = None) 
                         f"{path} line {reader.line_num} has more cells than the header; put cells that hold commas into"
                         " quotes."
                     )
-                yield row
+                yield reader.line_num, row
     except (OSError, UnicodeError, csv.Error) as cause:
         raise LabelError(
             f"{path} cannot be read as a table ({cause}); write it as CSV in UTF-8, or name its encoding with"

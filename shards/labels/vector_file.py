@@ -3,6 +3,7 @@
 import functools
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ class Drawing:
     geometries: list[Any]
     values: list[Any]
     crs: CRS
-    first_line: int | None = None  # of a table: the line of its first row
+    lines: Sequence[int] = ()  # of a table: the line of each row
 
     @functools.cached_property
     def flat(self) -> FlatGeometries:
@@ -39,8 +40,8 @@ class Drawing:
 
     def where(self, number: int) -> str:
         """Return how a person finds a feature."""
-        if self.first_line is not None:
-            return f"{self.path} line {self.first_line + number}"
+        if self.lines:
+            return f"{self.path} line {self.lines[number]}"
         return f"feature {number} of {self.path}"
 
 
@@ -81,11 +82,12 @@ def _read(path: Path, version: tuple[Any, ...], field: str, layer: str | None, e
 
 
 def _read_points(path: Path, field: str, encoding: str | None) -> Drawing:
-    geometries, values = [], []
-    for row in read_csv(path, ("lon", "lat", field), encoding):
+    geometries, values, lines = [], [], []
+    for line, row in read_csv(path, ("lon", "lat", field), encoding):
         geometries.append({"type": "Point", "coordinates": [_degrees(row["lon"]), _degrees(row["lat"])]})
         values.append(row[field])
-    return Drawing(path, geometries, values, LON_LAT, first_line=2)
+        lines.append(line)
+    return Drawing(path, geometries, values, LON_LAT, lines)
 
 
 def _degrees(text: str | None) -> float | str:

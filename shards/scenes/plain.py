@@ -1,6 +1,7 @@
 """Opens plain rasters: one multi-band file, or a folder of single-band files at their own sampling."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import lru_cache
@@ -25,6 +26,7 @@ from bandloom.validity import alpha_bands
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".gtif", ".jp2", ".vrt")
 _CLOUD_FILES = ("cloud_mask.tif",)
+_SCL = re.compile(r"(?:^|[_\-. ])SCL(?:[_\-. ]?\d\dm)?$", re.IGNORECASE)  # of a file's stem
 
 
 def open_stack(path: str | Path, options: SceneOptions) -> RasterScene:
@@ -128,12 +130,35 @@ def open_band_folder(folder: Path, options: SceneOptions) -> RasterScene:
     try:
         found = sensor_of(folder, list(files), told)
         bands = {n: (stack.enter_context(open_raster(p)), str(p), 1) for n, p in files.items()}
-        mask = next((folder / name for name in _CLOUD_FILES if (folder / name).is_file()), None)
-        cloud = RasterCloud(stack.enter_context(open_raster(mask)), str(mask), _marked) if mask else None
-        return open_bands(folder.name, str(folder), found, bands, stack, options, cloud, aws_tile_facts(folder))
+        mask, test = _cloud_file(folder)
+        cloud = RasterCloud(stack.enter_context(open_raster(mask)), str(mask), test) if mask else None
+        facts = aws_tile_facts(folder)
+        _say_masks(folder.name, mask.name if mask else "", facts is not None and (folder / "qi").is_dir())
+        return open_bands(folder.name, str(folder), found, bands, stack, options, cloud, facts)
     except BaseException:
         stack.close()
         raise
+
+
+def _cloud_file(folder: Path) -> tuple[Path | None, Callable[[np.ndarray], np.ndarray]]:
+    """Return a folder's cloud mask and what reads it: Major TOM's, or else a scene classification."""
+    for name in _CLOUD_FILES:
+        if (folder / name).is_file():
+            return folder / name, _marked
+    rasters = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in RASTER_SUFFIXES]
+    classified = [path for path in rasters if _SCL.search(path.stem) and not is_litter(path.name)]
+    return min(classified, key=lambda path: "20m" not in path.stem, default=None), scl_cloud
+
+
+@lru_cache  # a scene is opened by every thread that reads it
+def _say_masks(name: str, mask: str, unread: bool) -> None:
+    if mask and mask not in _CLOUD_FILES:
+        logger.info("%s: %s tells the clouds", name, mask)
+    if unread:
+        logger.warning(
+            "%s: the masks in its qi folder (clouds, lost and saturated samples) are not read; the SAFE product's are",
+            name,
+        )
 
 
 def _marked(mask: np.ndarray) -> np.ndarray:

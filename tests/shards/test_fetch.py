@@ -163,6 +163,32 @@ def test_a_broken_fetch_leaves_no_half_file_and_goes_on_without_fetching_twice(c
     assert len(catalogue.asked) == before
 
 
+@pytest.mark.parametrize("stated", [("file:checksum", "file:size"), ("file:size",), ()])
+def test_a_file_that_has_changed_in_the_catalogue_is_fetched_again(catalogue, tmp_path, caplog, stated):
+    (item, _), key = catalogue.items, "B02"
+    whole = dict(item["assets"][key])
+
+    def state(content: bytes) -> None:
+        told = {"file:checksum": "1220" + hashlib.sha256(content).hexdigest(), "file:size": len(content)}
+        item["assets"][key] = {name: value for name, value in whole.items() if name not in told}
+        item["assets"][key] |= {name: told[name] for name in stated}
+
+    path = catalogue.folder / "clear_B02.tif"
+    state(path.read_bytes())
+    (folder,) = fetch([item], tmp_path / "out", [key])
+    before = (folder / "clear_B02.tif").read_bytes()
+    asked = len(catalogue.asked)
+    fetch([item], tmp_path / "out", [key])
+    assert len(catalogue.asked) == asked + (not stated)
+    assert not caplog.text
+    longer = before + bytes(100)
+    path.write_bytes(longer)
+    state(longer)
+    fetch([item], tmp_path / "out", [key])
+    assert (folder / "clear_B02.tif").read_bytes() == longer
+    assert "clear_B02.tif is not what the catalogue has now; it is fetched again" in caplog.text
+
+
 def test_a_file_that_arrives_changed_is_refused_and_one_bad_item_does_not_stop_the_rest(catalogue, tmp_path):
     items = search(Search(catalogue.url, "sentinel-2-l2a", BBOX, DATES))
     path = tmp_path / "served/clear_B03.tif"

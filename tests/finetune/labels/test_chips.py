@@ -42,10 +42,10 @@ def test_folders_that_mean_nothing_or_hold_nothing_are_problems_each(tmp_path):
 def test_paths_of_a_table_count_from_the_table(tmp_path):
     chip = raster(tmp_path / "images" / "1.tif")
     table = tmp_path / "labels.csv"
-    table.write_text("path,label\nimages/1.tif,river\nimages/2.tif,river\nimages/1.tif,volcano\n")
+    table.write_text("path,label\nimages/1.tif,river\n\nimages/2.tif,river\n\n\nimages/1.tif,volcano\n")
     problems = Problems()
     assert from_table(table, EUROSAT, problems) == [Chip(chip, RIVER)]
-    assert [problem.where for problem in problems.errors] == ["labels.csv line 3", "labels.csv line 4"]
+    assert [problem.where for problem in problems.errors] == ["labels.csv line 4", "labels.csv line 7"]
 
 
 def test_chips_that_lie_there_twice_are_an_error_under_two_classes_and_a_warning_under_one(tmp_path):

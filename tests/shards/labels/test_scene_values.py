@@ -24,6 +24,7 @@ def test_names_lose_folders_and_the_suffix_alone(text, name):
         ("chip,value\na,1\n", "has none of the columns key, path"),
         ("path,valeu\na,1\n", r"no column 'value' \(it has path, valeu\).*Did you mean 'valeu'"),
         ("path,value\na,1\nb/a.tif,2\n", "line 3: 'a' has a value already"),
+        ("path,value\n\na,1\n\n\nb,tall\n", "line 6: 'tall' is no number"),
         ("path,value\na,tall\n", "line 2: 'tall' is no number"),
         ("path,value\na,nan\n", "line 2: 'nan' is no number"),
         ("path,value\na,inf\n", "line 2: 'inf' is no number"),

@@ -9,6 +9,7 @@ import rasterio
 from bandloom.errors import SceneError
 from bandloom.sensors import get_sensor
 from bandloom.shards.scenes import open_scene
+from bandloom.shards.scenes.cloud import scl_cloud
 from bandloom.values import dn_to_reflectance
 from tests.shards.conftest import L1C
 
@@ -193,6 +194,36 @@ def test_bands_beside_reflectance_are_left_out_and_scl_tells_the_clouds(stack, c
         assert scene.cloud((0, 0, 600, 600)).sum() == 36
         np.testing.assert_array_equal(scene.read((0, 0, 600, 600))[10][0], values[1] + 1000)
     assert "left out QA60, AOT, WVP, SCL" in caplog.text
+
+
+def band_folder(folder, values, beside):
+    """Write a folder of single-band rasters of Sentinel-2 L2A."""
+    folder.mkdir()
+    for name, band in [*zip(L2A, values, strict=True), *beside.items()]:
+        place = {"crs": "EPSG:32633", "transform": rasterio.transform.from_origin(5e5, 5e6, 10, 10)}
+        with rasterio.open(folder / f"{name}.tif", "w", "GTiff", 60, 60, 1, dtype=band.dtype, **place) as raster:
+            raster.write(band, 1)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["SCL", "T33UVP_20230605T103021_SCL_20m", "scl"])
+def test_the_scene_classification_beside_a_folders_bands_tells_the_clouds(tmp_path, caplog, name):
+    classes = np.full((60, 60), 4, np.uint8)
+    classes[:6, :6], classes[30:, 30:] = 9, 3  # cloud, shadow
+    folder = band_folder(tmp_path / "scene", np.rint(ground() * 1e4).astype("uint16"), {name: classes})
+    with caplog.at_level(logging.INFO, "bandloom"), open_scene(folder, offset=0) as scene:
+        np.testing.assert_array_equal(scene.cloud((0, 0, 600, 600)), scl_cloud(classes[None]))
+        assert scene.cloud((0, 0, 600, 600))[:6, :6].all()
+    assert f"scene: {name}.tif tells the clouds" in caplog.text
+
+
+def test_a_tile_of_aws_says_that_its_quality_masks_are_not_read(tmp_path, caplog):
+    folder = band_folder(tmp_path / "tile", np.rint(ground() * 1e4 + 1000).astype("uint16"), {})
+    (folder / "qi").mkdir()
+    (folder / "productInfo.json").write_text('{"name": "S2A_MSIL2A_20230605T103021_N0509_R108_T33UVP_20230605T140000"}')
+    with open_scene(folder) as scene:
+        assert scene.cloud((0, 0, 600, 600)) is None
+    assert "the masks in its qi folder (clouds, lost and saturated samples) are not read" in caplog.text
 
 
 def test_a_band_that_nobody_knows_is_named_with_the_option_that_leaves_it_out(stack):
