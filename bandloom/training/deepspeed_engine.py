@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from bandloom.errors import MissingExtraError
+from bandloom.errors import ConfigError, MissingExtraError
 from bandloom.training.blocks import checkpoint_blocks
 from bandloom.training.deepspeed_build import prepare_build
 from bandloom.training.deepspeed_config import deepspeed_config
@@ -30,9 +30,18 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class DeepSpeedEngine(Engine):
-    """A DeepSpeed engine; see the module's first lines."""
+    """A DeepSpeed engine; see the module's first lines.
+
+    Raises:
+        ConfigError: ZeRO stage 3 for a model with a weight of one number.
+    """
 
     def __init__(self, model: nn.Module, config: EngineConfig, ranks: Ranks, steps: int, depth: int = 0) -> None:
+        if config.zero_stage == 3 and (scalar := next((n for n, p in model.named_parameters() if p.ndim == 0), None)):
+            raise ConfigError(
+                f"zero_stage is 3, at which DeepSpeed cannot part a weight of one number ({scalar}); set"
+                " trainer.engine.zero_stage to 2 or less."
+            )
         deepspeed = _start(ranks)
         self.config, self.ranks, self.steps, self.stage = config, ranks, steps, config.zero_stage
         self.model = model.to(ranks.device)
@@ -42,9 +51,10 @@ class DeepSpeedEngine(Engine):
         self.trained = [parameter for group in groups for parameter in group["params"]]
         if config.activation_checkpointing:
             checkpoint_blocks(model)
-        self.engine: Any = deepspeed.initialize(
-            model=model, optimizer=make_optimizer(groups, config), config=deepspeed_config(config)
-        )[0]
+        with _scalars_sent(model, ranks):
+            self.engine: Any = deepspeed.initialize(
+                model=model, optimizer=make_optimizer(groups, config), config=deepspeed_config(config)
+            )[0]
         if config.compile:
             self.engine.compile()
 
@@ -109,7 +119,8 @@ class DeepSpeedEngine(Engine):
         if self.stage == 0:
             # no check of DeepSpeed's own here, and it must count the step all the same
             norm = _norm(self.trained)
-            with contextlib.nullcontext() if math.isfinite(norm) else _without_update(self.engine.optimizer):
+            update = contextlib.nullcontext() if math.isfinite(norm) else _without_update(self.engine.optimizer)
+            with update, _scalars_as_rows(self.engine.optimizer, self.trained):
                 self.engine.step()
             return norm
         self.engine.step()
@@ -203,6 +214,44 @@ def _start(ranks: Ranks) -> Any:
         )
     deepspeed.init_distributed(dist_backend=dist.get_backend(), auto_mpi_discovery=False, verbose=False)
     return deepspeed
+
+
+@contextlib.contextmanager
+def _scalars_sent(model: nn.Module, ranks: Ranks) -> Iterator[None]:
+    """Send weights without a dimension from rank 0: DeepSpeed views weights as bytes to send them, and fails on those.
+
+    Meanwhile they carry the mark that makes it pass them over (0.19.8).
+    """
+    scalars = [parameter for parameter in model.parameters() if parameter.ndim == 0]
+    for scalar in scalars:
+        if ranks.world > 1:
+            dist.broadcast(scalar.data, 0)
+        scalar.ds_optim_param = True  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for scalar in scalars:
+            del scalar.ds_optim_param  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def _scalars_as_rows(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Give weights without a dimension one for a step: DeepSpeed clips by a factor of shape (1,) in place (0.19.8)."""
+    scalars = [parameter for parameter in parameters if parameter.ndim == 0]
+
+    def shape(*sides: int) -> None:
+        for scalar in scalars:
+            gradient, scalar.grad = scalar.grad, None
+            scalar.data = scalar.data.view(sides)
+            scalar.grad = None if gradient is None else gradient.view(sides)
+            state = optimizer.state.get(scalar, {})
+            state.update({key: state[key].view(sides) for key in MOMENTS if key in state})
+
+    shape(1)
+    try:
+        yield
+    finally:
+        shape()
 
 
 @contextlib.contextmanager

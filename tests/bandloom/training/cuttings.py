@@ -145,6 +145,35 @@ def one_step(case: str, engine: dict[str, Any], accumulate: int, ranks: Ranks) -
     return report.loss, {name: (value - after[name]).detach() for name, value in before.items()}
 
 
+def goes_on(case: str, stage: int) -> dict[str, Any]:
+    """Return shapes of what DeepSpeed saves, and the loss of the fourth step, taken on and after setting it again."""
+    ranks = Ranks.from_environment()
+    ranks.start(60)
+    try:
+        model, loss, batch = CASES[case]()
+        shapes = {f"model.{name}": tuple(value.shape) for name, value in model.named_parameters()}
+        config = EngineConfig(kind="deepspeed", zero_stage=stage, lr=1e-3, warmup_steps=0, precision="fp32")
+        made = make_engine(model.train(), config, ranks, 10)
+        own = batch[ranks.rank :: ranks.world].split(1)  # type: ignore[misc]
+        for step in range(3):
+            made.train_step(own, loss, step)
+        parts: list[Any] = [None] * ranks.world
+        torch.distributed.all_gather_object(parts, made.state())
+        whole = {name: value for part in parts for name, value in part.items()}
+        straight = made.train_step(own, loss, 3).loss
+        made.load_state(whole)
+        again = made.train_step(own, loss, 3).loss
+        moments = {
+            name: tuple(whole[f"optimizer.exp_avg.{name}"].shape)
+            for name in ("log_scale", "bias")
+            if f"optimizer.exp_avg.{name}" in whole
+        }
+        kept = {name: tuple(value.shape) for name, value in whole.items() if name in shapes}
+        return {"same shapes": kept == shapes, "moments": moments, "straight": straight, "again": again}
+    finally:
+        ranks.stop()
+
+
 def parts_pairs(case: str, parts: int) -> bool:
     """Tell whether a case may be cut into so many parts: mixed chips stay in pairs."""
     return not case.endswith("in pairs") or SAMPLES // parts % 2 == 0

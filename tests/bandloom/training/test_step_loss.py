@@ -7,6 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from bandloom.errors import ConfigError
+from bandloom.training.engine import EngineConfig
+from bandloom.training.make_engine import make_engine
+from bandloom.training.ranks import Ranks
 from bandloom.training.step_loss import LossSums
 from tests.bandloom.tiny_training import run_ranks
 from tests.bandloom.training.cuttings import CASES, cut
@@ -52,10 +56,27 @@ def test_ranks_give_the_whole_batchs_loss_and_gradient(whole, tmp_path: Path):
 @pytest.mark.parametrize("stage", [0, 1, 2])
 def test_deepspeed_gives_the_whole_batchs_loss_and_gradient(stage: int, whole, tmp_path: Path):
     engine = {"kind": "deepspeed", "zero_stage": stage}
-    cases = [case for case in CASES if "infonce" not in case and "sigmoid" not in case]  # it broadcasts no 0-d weights
-    arguments = {"cases": cases, "cuttings": [1, 4], "engine": engine}
+    arguments = {"cases": list(CASES), "cuttings": [1, 4], "engine": engine}
     found = run_ranks("tests.bandloom.training.cuttings:cut", 2, tmp_path, **arguments)
     assert compare(found[0], whole) == {}
+
+
+@real
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_deepspeed_trains_saves_and_sets_weights_of_one_number(stage: int, tmp_path: Path):
+    found = run_ranks("tests.bandloom.training.cuttings:goes_on", 2, tmp_path, case="infonce full", stage=stage)
+    for outcome in found:
+        assert outcome["same shapes"]
+        assert set(outcome["moments"].values()) == {()}
+        assert outcome["again"] == outcome["straight"]
+
+
+def test_zero_stage_3_refuses_a_weight_of_one_number():
+    model, *_ = CASES["infonce full"]()
+    config = EngineConfig(kind="deepspeed", zero_stage=3)
+    with pytest.raises(ConfigError, match=r"zero_stage is 3, .* a weight of one number \(\w*scale\)"):
+        make_engine(model, config, Ranks(0, 0, 1, torch.device("cpu")), 1)
 
 
 def test_a_term_that_counts_nothing_is_nought():
