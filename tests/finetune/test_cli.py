@@ -5,6 +5,7 @@ import re
 import pytest
 
 from bandloom.cli import main
+from bandloom.markers import read_marker
 from bandloom.scores import read_scores
 
 FEW = (
@@ -74,6 +75,26 @@ def test_every_baseline_named_is_scored_on_the_same_labels(tmp_path, config):
     assert sorted(rows(tmp_path / "out")) == sorted(only.split(","))
     assert len({row.scored_on for row in record.rows}) == 1
     assert record.rows[0].name == "stats_linear_svm"
+
+
+def test_baselines_that_are_asked_to_stop_keep_what_is_done_and_go_on(tmp_path, config, monkeypatch):
+    monkeypatch.setenv("BANDLOOM_ATTEMPT", "1.0")
+    words = ("baselines", config, *FEW, "--only", "majority,stats_linear_svm", "--out", tmp_path / "out")
+    folder = tmp_path / "out" / "attempts" / "1.0"
+    folder.mkdir(parents=True)
+    (folder / "STOP").touch()
+    assert run(*words) == 75
+    assert read_marker(folder / "end")["reason"] == "stopped"
+    assert read_marker(folder / "heartbeat")["stage"]
+    assert not (tmp_path / "out" / "metrics.json").exists()
+    (folder / "STOP").unlink()
+    (tmp_path / "out" / "KILL").touch()
+    assert run(*words) == 2  # as `bandloom slurm stop` leaves it
+    (tmp_path / "out" / "KILL").unlink()
+    assert run(*words) == 0
+    assert sorted(rows(tmp_path / "out")) == ["majority", "stats_linear_svm"]
+    assert (tmp_path / "out" / "DONE").exists()
+    assert not (tmp_path / "out" / "pieces").exists()
 
 
 def test_a_map_has_a_u_net_among_its_baselines(tmp_path, scene_shards):

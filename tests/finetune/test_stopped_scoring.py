@@ -8,13 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.train import finetune
 from bandloom.markers import read_marker
 from bandloom.run_folder import RunFolder
+from bandloom.shards.read.shard_set import ShardSet
+from benchmarks.planted_context import write_context
 from tests.bandloom.tiny_training import Ranked
+from tests.finetune.fusion.test_run import NOTES
 from tests.finetune.test_stopped_anywhere import CONFIG, WITHIN_S
 
 Moment = Callable[[Path], bool]
@@ -37,8 +41,14 @@ def config_of(scene_shards, chip_shards, encoder_folder, tmp_path) -> Callable[[
             image = {"checkpoint": str(encoder_folder)}
             few = {"fusion": ["film"], "seeds": 1, "steps": 20, "baselines": ["majority"], "bootstrap": 50}
             split = {"block_m": 1200, "buffer_m": 0}
-            context = {"source": "metadata"}
-            return {"shards": str(chip_shards), "image": image, "split": split, "context": context, **few}
+            keys = [entry.key for entry in ShardSet(chip_shards).entries]
+            write_context(tmp_path / "notes.csv", {key: NOTES[place % 12] for place, key in enumerate(keys)})
+            vectors = np.random.default_rng(0).normal(size=(len(NOTES), 16))
+            np.savez(tmp_path / "notes.npz", texts=np.array(NOTES), vectors=vectors)
+            context = {"source": "csv", "path": str(tmp_path / "notes.csv")}
+            text = {"model": str(tmp_path / "notes.npz")}
+            some = {"shards": str(chip_shards), "image": image, "split": split}
+            return {**some, "context": context, "text": text, **few}
         if stage == "evaluate":
             finetune(FinetuneConfig(**whole), RunFolder(tmp_path / "trained"))
             return {"checkpoint": str(tmp_path / "trained"), "shards": str(scene_shards), "bootstrap": 50}
@@ -55,16 +65,17 @@ def scores(run: Path) -> dict[str, Any]:
     return record
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     ("stage", "moment", "number"),
     [
         ("baselines", holds("pieces/baseline-*"), signal.SIGTERM),
-        pytest.param("baselines", holds("pieces/network-*"), signal.SIGUSR1, marks=pytest.mark.slow),
-        pytest.param("probe", beats, signal.SIGTERM, marks=pytest.mark.slow),
-        pytest.param("probe", holds("pieces/probe-*"), signal.SIGUSR1, marks=pytest.mark.slow),
-        pytest.param("evaluate", beats, signal.SIGTERM, marks=pytest.mark.slow),
-        pytest.param("fusion", holds("fits/*.npz"), signal.SIGTERM, marks=pytest.mark.slow),
+        ("baselines", holds("pieces/network-*"), signal.SIGUSR1),
+        ("probe", beats, signal.SIGTERM),
+        ("probe", holds("pieces/probe-*"), signal.SIGUSR1),
+        ("evaluate", beats, signal.SIGTERM),
+        ("fusion", holds("fits/*.npz"), signal.SIGTERM),
     ],
 )
 def test_a_stop_ends_soon_and_the_same_call_goes_on_to_the_same_scores(stage, moment, number, config_of, tmp_path):
