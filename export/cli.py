@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bandloom.export.predict.options import PredictOptions
+from bandloom.export.runtimes.engine_builder import BuildOptions
 from bandloom.options import fills
 
 bundle = typer.Typer(help="Verify or inspect a bundle.", no_args_is_help=True, add_completion=False)
@@ -85,26 +86,17 @@ def inspect(path: BundlePath) -> None:
 
 
 @bundle.command()
+@fills
 def build(
     path: BundlePath,
+    options: BuildOptions,
     backend: Annotated[str, typer.Option(help="tensorrt or tensorrt-rtx.")] = "tensorrt",
     precision: Annotated[str, typer.Option(help="Comma-separated; all of the bundle's by default.")] = "",
-    compute_capability: Annotated[str, typer.Option(help="tensorrt-rtx: sm_86,sm_89,...; its own choice.")] = "",
-    batches: Annotated[str, typer.Option(help="Smallest, usual and largest batch.")] = "1,8,32",
-    version_compatible: Annotated[bool, typer.Option(help="Run on later versions too, perhaps slower.")] = False,
-    hardware_compatible: Annotated[bool, typer.Option(help="Run on other GPUs from Ampere on, slower.")] = False,
 ) -> None:
     """Compile engines into a bundle; tensorrt-rtx needs no GPU for it."""
-    from bandloom.errors import BundleError
     from bandloom.export.bundle.bundle import read_bundle
     from bandloom.export.runtimes.add_engines import add_engines, build_lines
-    from bandloom.export.runtimes.engine_builder import BuildOptions
 
-    sizes = tuple(int(each) if each.strip().isdigit() else 0 for each in batches.split(","))
-    if len(sizes) != 3 or not 0 < sizes[0] <= sizes[1] <= sizes[2]:
-        raise BundleError(f"--batches is {batches!r}; write smallest,usual,largest, such as 1,8,32.")
-    targets = tuple(each.strip() for each in compute_capability.split(",") if each.strip())
-    options = BuildOptions(sizes, targets, version_compatible, hardware_compatible)
     found = read_bundle(path)
     for engine in add_engines(found, backend, [each for each in precision.split(",") if each], options):
         note = "built without a GPU, never run" if engine.built_without_gpu else "built on this GPU"

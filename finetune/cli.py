@@ -5,22 +5,17 @@ from typing import Annotated
 
 import typer
 
-ConfigOrOverride = Annotated[
-    Path | None, typer.Argument(help="YAML config; `shards` is the one key it must have. Not with --resume.")
-]
-Resume = Annotated[
-    Path | None, typer.Option(help="A run folder: go on with its config; learning rate, steps and the like may change.")
-]
+from bandloom.run_options import ConfigOrOverride, FromScratch, Out, Overrides, Resume
+
 ConfigFile = Annotated[Path, typer.Argument(help="YAML config; `shards` is the one key it must have.")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="key.sub=value, each wins over the file.")]
 
 
 def finetune(
     config: ConfigOrOverride = None,
     overrides: Overrides = None,
-    out: Annotated[Path, typer.Option(help="Run folder; an unfinished run in it goes on.")] = Path("runs/finetune"),
+    out: Out = Path("runs/finetune"),
     resume: Resume = None,
-    from_scratch: Annotated[bool, typer.Option(help="Throw away what the run folder holds.")] = False,
+    from_scratch: FromScratch = False,
 ) -> None:
     """Train a segmenter or classifier on labels, and score it beside baselines."""
     from bandloom.config import config_of_run, load_config

@@ -99,7 +99,7 @@ def _score(examined: Examined, config: EvaluateConfig, run: RunFolder) -> None:
     with spoken("writing the report"):
         write_report(run.path, record)
         write_blocks(run.path, [tested.row], record.split["hash"])
-        write_evidence(run.path, scorer, tested, data)
+        write_evidence(run.path, get_task(model.task).draw, tested, data)
     say(record, scorer)
 
 

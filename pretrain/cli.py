@@ -5,15 +5,15 @@ from typing import Annotated
 
 import typer
 
+from bandloom.run_options import ConfigOrOverride, FromScratch, Out, Overrides, Resume
+
 
 def pretrain(
-    config: Annotated[
-        Path | None, typer.Argument(help="YAML config; `shards` is the one key it must have. Not with --resume.")
-    ] = None,
-    overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, each wins over the file.")] = None,
-    out: Annotated[Path, typer.Option(help="Run folder; an unfinished run in it goes on.")] = Path("runs/pretrain"),
-    resume: Annotated[Path | None, typer.Option(help="A run folder: go on with the config that it holds.")] = None,
-    from_scratch: Annotated[bool, typer.Option(help="Throw away what the run folder holds.")] = False,
+    config: ConfigOrOverride = None,
+    overrides: Overrides = None,
+    out: Out = Path("runs/pretrain"),
+    resume: Resume = None,
+    from_scratch: FromScratch = False,
     dry_run: Annotated[bool, typer.Option(help="Print the config, memory and FLOPs; train nothing.")] = False,
     profile: Annotated[bool, typer.Option(help="Write a trace of steps 10 to 20 into RUN/profile.")] = False,
 ) -> None:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from bandloom.console import logger
 from bandloom.errors import BundleError, MissingExtraError
+from bandloom.options import Option
 
 BACKENDS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 
@@ -71,14 +72,28 @@ RTX_NAMES = (
 )
 
 
+def _batches(text: str) -> tuple[int, int, int]:
+    sizes = tuple(int(each) if each.strip().isdigit() else 0 for each in text.split(","))
+    if len(sizes) != 3 or not 0 < sizes[0] <= sizes[1] <= sizes[2]:
+        raise BundleError(f"--batches is {text!r}; write smallest,usual,largest, such as 1,8,32.")
+    return sizes[0], sizes[1], sizes[2]
+
+
+def _capabilities(text: str) -> tuple[str, ...]:
+    return tuple(each.strip() for each in text.split(",") if each.strip())
+
+
 @dataclass(frozen=True)
 class BuildOptions:
     """What an engine is built for."""
 
-    batches: tuple[int, int, int] = (1, 8, 32)  # smallest, usual, largest
-    compute_capabilities: tuple[str, ...] = ()  # sm_86, ...; empty: this machine's GPU, or all that RTX offers
-    version_compatible: bool = False
-    hardware_compatible: bool = False
+    compute_capabilities: Annotated[
+        tuple[str, ...],
+        Option("tensorrt-rtx: sm_86,sm_89,...; its own choice.", "--compute-capability", parse=_capabilities),
+    ] = ()  # empty: this machine's GPU, or all that RTX offers
+    batches: Annotated[tuple[int, int, int], Option("Smallest, usual and largest batch.", parse=_batches)] = (1, 8, 32)
+    version_compatible: Annotated[bool, Option("Run on later versions too, perhaps slower.")] = False
+    hardware_compatible: Annotated[bool, Option("Run on other GPUs from Ampere on, slower.")] = False
 
 
 def load_backend(backend: str) -> Any:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from bandloom.run_options import FromScratch, Out, Overrides, Resume
+
 app = typer.Typer(
     help="Experimental: caption images and answer questions about them.", no_args_is_help=True, add_completion=False
 )
@@ -15,13 +17,10 @@ def train(
     config: Annotated[
         Path | None, typer.Argument(help="YAML config; `shards` and `language.model` it must have. Not with --resume.")
     ] = None,
-    overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, each wins over the file.")] = None,
-    out: Annotated[Path, typer.Option(help="Run folder; an unfinished run in it goes on.")] = Path("runs/caption"),
-    resume: Annotated[
-        Path | None,
-        typer.Option(help="A run folder: go on with its config; learning rate, steps and the like may change."),
-    ] = None,
-    from_scratch: Annotated[bool, typer.Option(help="Throw away what the run folder holds.")] = False,
+    overrides: Overrides = None,
+    out: Out = Path("runs/caption"),
+    resume: Resume = None,
+    from_scratch: FromScratch = False,
 ) -> None:
     """Show a language model images, with captions and questions to learn from."""
     from bandloom.config import config_of_run

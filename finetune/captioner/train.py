@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from bandloom.console import console, logger
-from bandloom.device_memory import page_locked
 from bandloom.errors import ConfigError
 from bandloom.finetune.captioner.answers import answer_report, answer_table
 from bandloom.finetune.captioner.checkpoint import save_captioner
@@ -22,6 +21,7 @@ from bandloom.finetune.data.splits import TEST, TRAIN
 from bandloom.finetune.setting import pretrained_or_random
 from bandloom.finetune.text.samples import chip_side, sample_roles
 from bandloom.finetune.training.augment import d4
+from bandloom.finetune.training.batches import loaded_steps, loader_of
 from bandloom.markers import EXIT_DONE
 from bandloom.model.encoder import count_parameters
 from bandloom.model.statistics import Statistics
@@ -29,7 +29,7 @@ from bandloom.output import write_json
 from bandloom.pulse import spoken
 from bandloom.run_folder import RunFolder
 from bandloom.sensors import Sensor
-from bandloom.shards.read.loader import Loader, LoaderState
+from bandloom.shards.read.loader import LoaderState
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.training.attempt import Attempt
 from bandloom.training.device_batch import DeviceBatch
@@ -129,22 +129,9 @@ class AnswerLoss(MeanLoss):
 
 def image_steps(conversation: Conversation, state: LoaderState) -> Iterator[LoadedStep]:
     """Yield training images without end."""
-    config, ranks = conversation.config.trainer, conversation.ranks
-    loader = Loader(
-        conversation.shards,
-        conversation.of(TRAIN),
-        config.batch_size,
-        seed=config.seed,
-        rank=ranks.rank,
-        world=ranks.world,
-        crop_px=conversation.chip_px,
-        workers=config.workers,
-        allocate=page_locked(ranks.device),
-        start=state,
-        augment=False,
-    )
-    for batch in loader:
-        yield LoadedStep(DeviceBatch.of(batch, ranks.device), batch.state)
+    trained, ranks = conversation.of(TRAIN), conversation.ranks
+    more = {"crop_px": conversation.chip_px, "start": state, "augment": False}
+    return loaded_steps(loader_of(conversation.shards, trained, conversation.config.trainer, ranks, **more), ranks)
 
 
 def _train(conversation: Conversation, model: Captioner, attempt: Attempt) -> int:

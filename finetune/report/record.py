@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from bandloom.output import new_output, write_json
 from bandloom.scores import ScoreRecord, ScoreRow, write_scores
 
 BLOCKS_SCHEMA = 1
+Draw = Callable[[Path, Any, TaskData], None]  # into a folder, what a look at the test labels shows
 
 
 def score_row(row: Row, names: Sequence[str], bootstrap: int = 0, ahead_of: Row | None = None) -> ScoreRow:
@@ -117,18 +118,19 @@ def read_blocks(folder: Path) -> dict[str, dict[int, np.ndarray]]:
 
 
 def write_evidence(
-    folder: Path, scorer: Scorer, tested: Look, data: TaskData, log: Sequence[dict[str, Any]] = ()
+    folder: Path, draw: Draw | None, tested: Look, data: TaskData, log: Sequence[dict[str, Any]] = ()
 ) -> None:
     """Write what the record leaves out: pictures of the test, every prediction, and the learning curves.
 
     Args:
         folder: the run folder.
-        scorer: of the task.
+        draw: the task's pictures.
         tested: the look at the test labels.
         data: whose labels they are.
         log: the lines of the run's ``metrics.jsonl``.
     """
-    scorer.draw(folder / "pictures", tested, data)
+    if draw is not None:
+        draw(folder / "pictures", tested, data)
     write_table(folder, "predictions", tested.table)
     training = [line for line in log if line["kind"] == "train"]
     if training:

@@ -57,7 +57,7 @@ def write_results(setting: Setting, trained: Trained, run: RunFolder) -> None:
     with spoken("writing the report"):
         write_report(run.path, found.record)
         write_blocks(run.path, [*found.rows, *found.dropped], found.record.split["hash"])
-        write_evidence(run.path, scorer, found.tested, setting.data, run.metrics())
+        write_evidence(run.path, setting.task.draw, found.tested, setting.data, run.metrics())
         _save(setting, trained.model, run, found.record)
     run.log_once(config.trainer.steps, "score", **{name: found.record.rows[0].scores[name] for name in scorer.table})
     say(found.record, scorer)

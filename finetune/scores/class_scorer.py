@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TEST, VAL
 from bandloom.finetune.model.task_model import TaskModel
-from bandloom.finetune.report.pictures import draw_worst
 from bandloom.finetune.scores.calibration import fit_temperature
 from bandloom.finetune.scores.confusion import HEADLINES, ConfusionRow, top_confusions
 from bandloom.finetune.scores.evaluation import Evaluation, evaluate
@@ -53,7 +51,3 @@ class ClassScorer:
         """Return the confusion matrix and the commonest mistakes."""
         names = data.label_set.names
         return {"confusion": row.confusion.tolist(), "top_confusions": top_confusions(row.confusion, names)}
-
-    def draw(self, folder: Path, look: Any, data: TaskData) -> None:
-        """Draw where the model did worst."""
-        draw_worst(folder / "worst.png", look.worst, data.label_set, data.sensor)

@@ -1,7 +1,6 @@
 """The scorer interface of a task: calibrates a model, evaluates a role, and scores other networks beside it."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 from bandloom.finetune.data.labelled import TaskData
@@ -76,8 +75,4 @@ class Scorer(Protocol):
 
     def extras(self, row: Any, data: TaskData) -> dict[str, Any]:
         """Return what a record holds of the first row beside its scores, as plain JSON types."""
-        ...
-
-    def draw(self, folder: Path, look: Any, data: TaskData) -> None:
-        """Draw what a look shows into a folder of pictures."""
         ...

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,9 +96,6 @@ class SeveralScorer:
     def extras(self, row: Any, data: TaskData) -> dict[str, Any]:
         """Return nothing: there is no confusion matrix of several classes."""
         return {}
-
-    def draw(self, folder: Path, look: Any, data: TaskData) -> None:
-        """Draw nothing of the chips themselves."""
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from bandloom.errors import CheckpointError
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TEST, VAL
 from bandloom.finetune.model.task_model import TaskModel
-from bandloom.finetune.report.scatter import draw_scatter
 from bandloom.finetune.scores.row import Row
 from bandloom.finetune.scores.scoring import Predicted, Seen, predict_role
 from bandloom.finetune.scores.values import HEADLINES, ValueRow, add_sums, block_sums, scores_of_sums
@@ -83,11 +81,6 @@ class ValueScorer:
     def extras(self, row: Row, data: TaskData) -> dict[str, Any]:
         """Return the quantity that is scored."""
         return {} if data.target is None else {"target": data.target.model_dump(mode="json")}
-
-    def draw(self, folder: Path, look: Any, data: TaskData) -> None:
-        """Draw predicted over true values."""
-        if data.target is not None:
-            draw_scatter(folder / "scatter.png", look.truth, look.predicted, data.target)
 
 
 def _target(model: TaskModel) -> Target:

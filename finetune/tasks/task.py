@@ -9,6 +9,7 @@ from bandloom.finetune.baselines.pixel_networks import NetworkMaker
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import Split
+from bandloom.finetune.report.record import Draw
 from bandloom.finetune.scores.row import Row
 from bandloom.finetune.scores.scorer import Scorer
 from bandloom.finetune.training.losses import Loss
@@ -34,6 +35,7 @@ class FinetuneTask:
         run_baselines: fits and scores named baselines, given the data, a seed and what is known by name.
         networks: by name: networks from scratch that `bandloom baselines` trains beside them.
         leakage: the baseline that tells how much a random split flatters; None: not measured.
+        draw: pictures of the test labels; None: none.
         probed: whether frozen features are probed for its labels.
     """
 
@@ -47,6 +49,7 @@ class FinetuneTask:
     run_baselines: RunBaselines
     networks: Mapping[str, NetworkMaker] = field(default_factory=dict)
     leakage: str | None = None
+    draw: Draw | None = None
     probed: bool = False
 
     @property

@@ -5,18 +5,15 @@ from typing import Annotated
 
 import typer
 
+from bandloom.run_options import ConfigOrOverride, FromScratch, Out, Overrides, Resume
+
 
 def align(
-    config: Annotated[
-        Path | None, typer.Argument(help="YAML config; `shards` is the one key it must have. Not with --resume.")
-    ] = None,
-    overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, each wins over the file.")] = None,
-    out: Annotated[Path, typer.Option(help="Run folder; an unfinished run in it goes on.")] = Path("runs/align"),
-    resume: Annotated[
-        Path | None,
-        typer.Option(help="A run folder: go on with its config; learning rate, steps and the like may change."),
-    ] = None,
-    from_scratch: Annotated[bool, typer.Option(help="Throw away what the run folder holds.")] = False,
+    config: ConfigOrOverride = None,
+    overrides: Overrides = None,
+    out: Out = Path("runs/align"),
+    resume: Resume = None,
+    from_scratch: FromScratch = False,
 ) -> None:
     """Align an encoder with words, and say what it knows of them."""
     from bandloom.config import config_of_run

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bandloom.console import console, logger
-from bandloom.device_memory import page_locked, to_device
+from bandloom.device_memory import to_device
 from bandloom.evenly import evenly
 from bandloom.finetune.data.splits import TEST, TRAIN, VAL
 from bandloom.finetune.model.lora import merge_lora
@@ -23,13 +23,14 @@ from bandloom.finetune.text.samples import pooled_features
 from bandloom.finetune.text.setting import Alignment, aligned_of, prepare, tower_trains
 from bandloom.finetune.text.text_model.vectors import KeptVectors
 from bandloom.finetune.training.augment import d4
+from bandloom.finetune.training.batches import loaded_steps, loader_of
 from bandloom.markers import EXIT_DONE
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.encoder import count_parameters
 from bandloom.output import write_json
 from bandloom.pulse import spoken
 from bandloom.run_folder import RunFolder
-from bandloom.shards.read.loader import Loader, LoaderState
+from bandloom.shards.read.loader import LoaderState
 from bandloom.training.attempt import Attempt
 from bandloom.training.device_batch import DeviceBatch, rng_of
 from bandloom.training.make_engine import make_engine
@@ -62,22 +63,9 @@ def align(config: AlignConfig, run: RunFolder, *, from_scratch: bool = False) ->
 
 def caption_batches(alignment: Alignment, state: LoaderState) -> Iterator[LoadedStep]:
     """Yield training images without end; which caption each has is a function of its draw."""
-    config, ranks = alignment.config.trainer, alignment.ranks
-    loader = Loader(
-        alignment.shards,
-        alignment.of(TRAIN),
-        config.batch_size,
-        seed=config.seed,
-        rank=ranks.rank,
-        world=ranks.world,
-        crop_px=alignment.chip_px,
-        workers=config.workers,
-        allocate=page_locked(ranks.device),
-        start=state,
-        augment=False,
-    )
-    for batch in loader:
-        yield LoadedStep(DeviceBatch.of(batch, ranks.device), batch.state)
+    trained, ranks = alignment.of(TRAIN), alignment.ranks
+    more = {"crop_px": alignment.chip_px, "start": state, "augment": False}
+    return loaded_steps(loader_of(alignment.shards, trained, alignment.config.trainer, ranks, **more), ranks)
 
 
 class CaptionLoss(JointLoss):

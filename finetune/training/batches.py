@@ -1,6 +1,9 @@
-"""Training batches: this rank's chips with the labels of training ground alone, and the loss on them."""
+"""Training batches: a rank's loader, its chips with the labels of training ground alone, and the loss on them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
 
 from bandloom.device_memory import page_locked
 from bandloom.finetune.data.splits import TRAIN
@@ -8,9 +11,11 @@ from bandloom.finetune.setting import Setting
 from bandloom.finetune.training.label_loss import label_loss
 from bandloom.finetune.training.soft_labels import SoftLabelLoss, soft_teacher
 from bandloom.shards.read.loader import Loader, LoaderState
+from bandloom.shards.read.shard_set import ShardSet
 from bandloom.training.device_batch import DeviceBatch
+from bandloom.training.ranks import Ranks
 from bandloom.training.step_loss import StepLoss
-from bandloom.training.trainer import LoadedStep
+from bandloom.training.trainer import LoadedStep, TrainerConfig
 
 
 def make_loss(setting: Setting) -> StepLoss:
@@ -27,19 +32,34 @@ def training_steps(setting: Setting, state: LoaderState) -> Iterator[LoadedStep]
     Raises:
         LabelError: a segmenter's samples carry no label raster.
     """
-    config, data, ranks = setting.config.trainer, setting.data, setting.ranks
-    loader = Loader(
+    data, in_pairs = setting.data, setting.config.perturb.mix != "none"
+    loader = loader_of(
         data.shards,
         data.indices_of(TRAIN),
-        config.batch_size,
-        seed=config.seed,
-        rank=ranks.rank,
-        world=ranks.world,
+        setting.config.trainer,
+        setting.ranks,
         crop_px=setting.chip_px,
-        workers=config.workers,
-        allocate=page_locked(ranks.device),
         start=state,
-        in_pairs=setting.config.perturb.mix != "none",
+        in_pairs=in_pairs,
     )
+    return loaded_steps(loader, setting.ranks, data.training_batch)
+
+
+def loader_of(shards: ShardSet, indices: np.ndarray, config: TrainerConfig, ranks: Ranks, **options: Any) -> Loader:
+    """Return this rank's loader of a training, with further options of :class:`Loader`."""
+    at = {"seed": config.seed, "rank": ranks.rank, "world": ranks.world, "workers": config.workers}
+    return Loader(shards, indices, config.batch_size, allocate=page_locked(ranks.device), **at, **options)
+
+
+def loaded_steps(
+    loader: Loader, ranks: Ranks, seen: Callable[[Any], Any] = lambda batch: batch
+) -> Iterator[LoadedStep]:
+    """Yield a loader's batches on the device, without end.
+
+    Args:
+        loader: of this rank.
+        ranks: of the run.
+        seen: what is made of each batch before.
+    """
     for batch in loader:
-        yield LoadedStep(DeviceBatch.of(data.training_batch(batch), ranks.device), batch.state)
+        yield LoadedStep(DeviceBatch.of(seen(batch), ranks.device), batch.state)
