@@ -60,7 +60,7 @@ class SoftLabelLoss(MeanLoss):
 
     def sums(self, module: nn.Module, batch: SoftlySeen) -> LossSums:
         """Return the label loss's sum, then the divergence's."""
-        logits, (target, _) = module(batch.seen.groups).float(), batch.seen.targets[0]
+        logits, target = module(batch.seen.groups).float(), batch.seen.targets[0].labels
         heat = self.soft.temperature
         told = functional.log_softmax(batch.said / heat, 1)
         apart = functional.kl_div(
@@ -71,7 +71,7 @@ class SoftLabelLoss(MeanLoss):
 
     def counts(self, batch: SoftlySeen) -> Tensor:
         """Return the known labels, twice."""
-        return self.of_labels.counts(batch.seen.targets[0][0], 0).repeat(2)
+        return self.of_labels.counts(batch.seen.targets[0].labels, 0).repeat(2)
 
     def loss(self, sums: Tensor, counts: Tensor) -> Tensor:
         """Return the weighted mean of both parts."""

@@ -64,7 +64,10 @@ def steps_of(case, device, accumulate, watch=None, precision="fp32"):
     return told, [] if watch is None else watch.blocking()
 
 
-CASES = [pytest.param(case, marks=[pytest.mark.slow] if case in SLOW else []) for case in cuttings.CASES]
+CASES = [
+    pytest.param(case, marks=[pytest.mark.slow] if case in SLOW or case.endswith("in pairs") else [])
+    for case in cuttings.CASES
+]
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -61,7 +61,7 @@ def scores(run: Path) -> dict[str, Any]:
     """Return the record without times."""
     record = json.loads((run / "metrics.json").read_text())
     for row in record["rows"]:
-        row.pop("seconds")
+        row.pop("seconds", None)
     return record
 
 

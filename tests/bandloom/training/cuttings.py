@@ -156,13 +156,13 @@ def goes_on(case: str, stage: int) -> dict[str, Any]:
         made = make_engine(model.train(), config, ranks, 10)
         own = batch[ranks.rank :: ranks.world].split(1)  # type: ignore[misc]
         for step in range(3):
-            made.train_step(own, loss, step)
+            made.train_step(own, loss, step).read()
         parts: list[Any] = [None] * ranks.world
         torch.distributed.all_gather_object(parts, made.state())
         whole = {name: value for part in parts for name, value in part.items()}
-        straight = made.train_step(own, loss, 3).loss
+        straight = made.train_step(own, loss, 3).read().loss
         made.load_state(whole)
-        again = made.train_step(own, loss, 3).loss
+        again = made.train_step(own, loss, 3).read().loss
         moments = {
             name: tuple(whole[f"optimizer.exp_avg.{name}"].shape)
             for name in ("log_scale", "bias")
