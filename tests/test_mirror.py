@@ -22,6 +22,7 @@ WHOLE = {
     "card/test_steps.py": "takes training steps of every task on a pretended card",
     "finetune/test_on_a_card.py": "runs whole stages on a pretended card",
     "finetune/test_stopped_anywhere.py": "stops a whole fine-tuning at random moments",
+    "finetune/test_stopped_scoring.py": "stops probes, baselines, evaluations and fusions, which then go on",
     "finetune/captioner/test_real_questions.py": "reads a public set of questions",
     "finetune/labels/test_malformed.py": "reads every kind of malformed labels",
     "finetune/labels/test_same_pixels.py": "reads one file through three commands",

@@ -33,6 +33,7 @@ CONFIG: dict[str, Any] = {
     },
 }
 WITHIN_S = 20.0
+MOST_A_RUN = 6  # disturbances, or the moments would gather in the longest fit, which begins again each time
 
 
 def start(run: Path, config: dict[str, Any]) -> Ranked:
@@ -119,7 +120,7 @@ def test_thirty_moments_each_of_kill_term_and_usr1_change_no_number(undisturbed,
     while ahead:
         run = tmp_path / f"run-{runs}" / "run"
         runs += 1
-        while ahead:
+        for _ in range(min(MOST_A_RUN, len(ahead))):
             ranked = start(run, config)
             (process,) = ranked.processes
             due = time.monotonic() + rng.uniform(0.0, 0.6 * whole_s)
