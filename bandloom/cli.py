@@ -42,7 +42,10 @@ VERBS = {
     "predict": ("bandloom.export.cli:predict", "Map a whole scene with a bundle; needs no torch."),
     "serve": ("bandloom.export.serve.cli:serve", "Answer map requests over HTTP with a bundle; needs no torch."),
     "encoder": ("bandloom.public_encoders.cli:app", "Fetch, check and convert encoders that others published."),
-    "checkpoint": ("bandloom.model.hub:app", "Publish a checkpoint with its model card; a dry run by default."),
+    "checkpoint": (
+        "bandloom.model.hub:app",
+        "Publish a checkpoint with its model card, or fetch one from a hub.",
+    ),
     "view": ("bandloom.view.cli:view", "Look at a map in a browser: classes over the scene, areas, spectra."),
     "report": ("bandloom.view.cli:report", "Write a page to send about a run, shards, a bundle or a map."),
     "slurm": ("bandloom.slurm.cli:app", "Run any stage on a Slurm cluster: submit, status, stop, resume."),

@@ -81,7 +81,9 @@ class FinetuneConfig(Config):
     change_labels: Annotated[ChangeLabels, ReadWhen("task", ("change",))] = Field(
         default="classes", description="change: where the classes of two dates differ; mask: the later date's raster"
     )
-    checkpoint: Path | None = Field(default=None, description="pretrained encoder or its run; null: random weights")
+    checkpoint: Path | None = Field(
+        default=None, description="encoder, its run, or hf://OWNER/NAME; null: random weights"
+    )
     mode: Mode = Field(default="full", description="what trains beside the head: frozen, last, lora or full")
     last_blocks: Annotated[int, ReadWhen("mode", ("last",))] = Field(
         default=2, gt=0, description="mode last: how many of the encoder's blocks train"

@@ -85,6 +85,10 @@ class AnyEncoder(nn.Module):
         """Return what it was trained on, in words, where no sensor is named."""
         return "not said"
 
+    def stand_ins(self, sensor: Sensor) -> str:
+        """Return which band of the sensor stands in for which that it lacks, in words; our own never needs one."""
+        return ""
+
     def licence(self) -> dict[str, str] | None:
         """Return whose work its weights are, or were learnt from, and under which conditions; None of our own alone."""
         return None

@@ -12,6 +12,7 @@ from torch import nn
 from bandloom.errors import CheckpointError
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.encoder import Encoder, EncoderConfig, count_parameters
+from bandloom.model.pull import local_folder
 from bandloom.model.statistics import Statistics
 from bandloom.output import new_output
 from bandloom.public_encoders.load import is_public, public_from_record, read_public
@@ -55,6 +56,7 @@ def load_encoder(folder: Path) -> AnyEncoder:
     Raises:
         CheckpointError: the folder is absent, incomplete, or neither a bandloom checkpoint nor a known public encoder.
     """
+    folder = local_folder(folder)
     if is_public(folder):
         return read_public(folder)
     record, weights = read_folder(folder)
@@ -143,7 +145,12 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def checkpoint_folder(run: Path) -> Path:
-    """Return a run's finished checkpoint when a run folder is given, or the path itself."""
+    """Return a run's finished checkpoint when a run folder is given, or the path itself, or where hf://... lies.
+
+    Raises:
+        CheckpointError: the address on a hub was not pulled yet.
+    """
+    run = local_folder(run)
     return run / "checkpoint" if (run / "checkpoint").is_dir() else run
 
 

@@ -1,4 +1,4 @@
-"""``bandloom checkpoint``: publishes a checkpoint on a model hub together with its model card."""
+"""``bandloom checkpoint``: publishes a checkpoint on a model hub together with its model card, or fetches one."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bandloom.errors import CheckpointError, MissingExtraError, OutputError
-from bandloom.model.checkpoint import checkpoint_folder
+from bandloom.model.checkpoint import checkpoint_folder, read_record
 from bandloom.model.model_card import published_card, without_paths
 
 CARD, CONFIG, WEIGHTS = "README.md", "config.json", "model.safetensors"
@@ -19,7 +19,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 @app.callback()
 def checkpoint() -> None:
-    """Publish a checkpoint."""
+    """Publish a checkpoint, or fetch one."""
 
 
 @app.command()
@@ -47,6 +47,33 @@ def push(
             logger.info("nothing was sent to %s; add --send to do it", repository)
             return
         logger.info("%s", send_folder(folder, repository, private=not public))
+
+
+@app.command("pull")
+def pull_checkpoint(
+    address: Annotated[str, typer.Argument(metavar="OWNER/NAME[@REVISION]", help="On the hub, such as me/encoder.")],
+    to: Annotated[Path | None, typer.Option(metavar="DIR", help="Also copy it into this new folder.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Fetch without being asked.")] = False,
+) -> None:
+    """Fetch a checkpoint after showing its commit, licence and files; then checkpoint=hf://OWNER/NAME names it."""
+    from bandloom.console import console
+    from bandloom.model.pull import copy_to, look_up, pull, read_address
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    offer = look_up(read_address(address))
+    for line in offer.lines():
+        say(line)
+    if not yes:
+        typer.confirm("Fetch it?", abort=True)
+    folder, digests = pull(offer)
+    read_record(folder)
+    for name, digest in digests.items():
+        say(f"{name}: sha256 {digest}")
+    if to is not None:
+        copy_to(folder, digests, to)
+    say(f"use it with checkpoint={f'hf://{offer.address.repository}@{offer.commit}' if to is None else to}")
 
 
 def stage(run: Path, folder: Path, licence: str, data_licence: str) -> None:

@@ -94,8 +94,12 @@ def import_encoder(
     family: Annotated[
         str | None, typer.Option(help="Where two share their files, such as terramind_l1c; else by the files.")
     ] = None,
+    nearest_slot: Annotated[
+        bool,
+        typer.Option("--nearest-slot", help="Read a band that a sensor lacks from its nearest one, within 200 nm."),
+    ] = False,
 ) -> None:
-    """Write a public encoder as a checkpoint of this project, with another patch or month than the record's."""
+    """Write a public encoder as a checkpoint of this project: another patch or month, or stand-ins for absent bands."""
     from bandloom.console import logger
     from bandloom.errors import CheckpointError
     from bandloom.model.checkpoint import save_encoder
@@ -107,5 +111,7 @@ def import_encoder(
     found = read_public(folder, patch_px, None if month is None else month - 1, family)
     weights = sorted({name for size in found.family.sizes.values() for name in size.files})
     origin = {f"sha256 of {name}": sha256_of(folder / name) for name in weights if (folder / name).is_file()}
+    found.config = found.config.model_copy(update={"nearest_slot": nearest_slot})
+    origin |= {"bands that a sensor lacks": "read from its nearest band"} if nearest_slot else {}
     save_encoder(to, found, [], {"made_of": found.family.title} | origin)
     logger.info("written to %s: tokens of %d m", to, found.config.token_m)

@@ -83,14 +83,15 @@ class Family(Config):
         Raises:
             CheckpointError: the sensor is of another product level, or lacks a band that the encoder needs.
         """
-        self._check_level(sensor)
+        self.check_level(sensor)
         missing = [slot for slot in self.bands if slot not in sensor.slots]
         if not missing:
             return self.bands
         if self.without_a_band == "refuse":
             raise CheckpointError(
                 f"{self.family} needs {', '.join(missing)}, which {sensor.name!r} lacks; a band is never made up."
-                " Use a sensor that has them, or another encoder (`bandloom encoder list`)."
+                " Use a sensor that has them, or another encoder (`bandloom encoder list`); `bandloom encoder import"
+                " --nearest-slot` lets the nearest band stand in."
             )
         for group in self.band_groups:
             lacking = [slot for slot in group if slot in missing]
@@ -104,7 +105,12 @@ class Family(Config):
             raise CheckpointError(f"{self.family} reads {', '.join(self.bands)}, of which {sensor.name!r} has none.")
         return kept
 
-    def _check_level(self, sensor: Sensor) -> None:
+    def check_level(self, sensor: Sensor) -> None:
+        """Check the product level alone.
+
+        Raises:
+            CheckpointError: the sensor is of another.
+        """
         if sensor.reflectance != self.level:
             names = {"toa": "top-of-atmosphere reflectance (L1C)", "surface": "surface reflectance (L2A)"}
             raise CheckpointError(

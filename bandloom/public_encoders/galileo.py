@@ -78,7 +78,7 @@ class Galileo(PublicEncoder):
 
     def to_sequence(self, samples: Tensor, sensor: Sensor, positions: Tensor) -> Tensor:
         """Return ``(B, T * G, D)``, G the band groups that the sensor has."""
-        return self.embed(samples, self.family.bands_of(sensor), positions)
+        return self.embed(samples, self.bands_of(sensor), positions)
 
     def to_tokens(self, sequence: Tensor, tokens: int) -> Tensor:
         """Return the mean over the band groups of each token, ``(B, T, D)``."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from bandloom import __version__
 from bandloom.config import Config
+from bandloom.console import logger
 from bandloom.device_memory import constant
 from bandloom.errors import CheckpointError
 from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
@@ -22,6 +23,7 @@ from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.embedding import check_groups, patchify
 from bandloom.model.statistics import Statistics
 from bandloom.public_encoders.family import Family, get_family
+from bandloom.public_encoders.nearest_slot import nearest_slots, said_of
 from bandloom.public_encoders.pixels import on_one_grid
 from bandloom.sensors import Sensor
 from bandloom.values import OFFSET, SCALE
@@ -47,6 +49,9 @@ class PublicConfig(Config):
     month: int | None = Field(default=None, ge=0, le=11, description="the constant month, 0 is January")
     options: dict[str, int | float | str] = Field(
         default_factory=dict, description="numbers of the network that one family alone has"
+    )
+    nearest_slot: bool = Field(
+        default=False, description="a band that a sensor lacks is read from its nearest one, as the user asked"
     )
 
     @property
@@ -152,7 +157,25 @@ class PublicEncoder(AnyEncoder):
         Raises:
             CheckpointError: the sensor is of another level, or lacks a band that the family does not do without.
         """
-        self.family.bands_of(sensor)
+        self.bands_of(sensor)
+        if said := self.stand_ins(sensor):
+            logger.warning("%s has none of its own: %s", sensor.name, said)
+
+    def bands_of(self, sensor: Sensor) -> tuple[str, ...]:
+        """Return the bands that reach the encoder, in the order of its channels; all where stand-ins are allowed.
+
+        Raises:
+            CheckpointError: the sensor is of another level, or lacks a band that the encoder needs.
+        """
+        if not self.config.nearest_slot:
+            return self.family.bands_of(sensor)
+        self.family.check_level(sensor)
+        nearest_slots(self.family.bands, sensor)
+        return self.family.bands
+
+    def stand_ins(self, sensor: Sensor) -> str:
+        """Return which band of the sensor stands in for which, in words; empty where none does."""
+        return said_of(nearest_slots(self.family.bands, sensor)) if self.config.nearest_slot else ""
 
     def learn_statistics(self, statistics: Statistics) -> None:
         """Normalise the pixels that heads read by the statistics of labelled shards; the encoder keeps its own."""
@@ -209,7 +232,7 @@ class PublicEncoder(AnyEncoder):
 
     def samples_per_token(self, sensor: Sensor) -> int:
         """Return S, the pixels of a token on the encoder's grid, all its bands."""
-        return len(self.family.bands_of(sensor)) * self.samples_px**2
+        return len(self.bands_of(sensor)) * self.samples_px**2
 
     def samples(self, groups: Mapping[int, Tensor], sensor: Sensor) -> tuple[Tensor, Tensor]:
         """Return the encoder's input cut into tokens.
@@ -228,9 +251,10 @@ class PublicEncoder(AnyEncoder):
             CheckpointError: the sensor is of another level or lacks a band.
             SceneError: a group is missing, has other bands, or does not tile into tokens.
         """
-        slots, config = self.family.bands_of(sensor), self.config
+        slots, config = self.bands_of(sensor), self.config
+        other = nearest_slots(slots, sensor)
         check_groups({gsd: tuple(group.shape) for gsd, group in groups.items()}, sensor, config.token_m)
-        dn, valid = on_one_grid(groups, sensor, slots, config.gsd_m)
+        dn, valid = on_one_grid(groups, sensor, [other.get(slot, slot) for slot in slots], config.gsd_m)
         shift, divide, absent = (self._of_bands(each, slots, dn) for each in self._normalisation())
         pixels = (self._clipped((dn - OFFSET) * self._unit(), slots) - shift[:, None, None]) / divide[:, None, None]
         side, shape = config.patch_px, (len(slots), config.patch_px**2)

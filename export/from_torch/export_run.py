@@ -22,6 +22,7 @@ from bandloom.export.from_torch.write_features import write_features
 from bandloom.export.from_torch.write_model import write_precision
 from bandloom.export.runtimes.verify import verify
 from bandloom.finetune.model.task_model import TaskModel
+from bandloom.model.pull import local_folder
 from bandloom.output import new_output
 
 GOLDEN_CHIPS = 4
@@ -110,6 +111,7 @@ def checkpoint_of(run: Path) -> Path:
     Raises:
         CheckpointError: there is none.
     """
+    run = local_folder(run)
     for folder in (run / "checkpoint", run):
         if (folder / "config.json").is_file():
             return folder
@@ -129,6 +131,8 @@ def load_model(folder: Path) -> tuple[TaskModel, dict[str, Any]]:
         "config_sha256": sha256_of(folder / CONFIG),
         "training": record.get("provenance", {}),
     }
+    if said := model.encoder.stand_ins(model.sensor):
+        provenance["encoder_bands"] = said
     if "encoder_licence" in record:
         provenance["encoder_licence"] = record["encoder_licence"]
     return model, provenance

@@ -58,7 +58,9 @@ class CaptionerConfig(Config):
     """``bandloom caption train CONFIG``."""
 
     shards: Path = Field(description="folder of shards")
-    checkpoint: Path | None = Field(default=None, description="pretrained encoder or its run; null: random weights")
+    checkpoint: Path | None = Field(
+        default=None, description="encoder, its run, or hf://OWNER/NAME; null: random weights"
+    )
     sensor: str | None = Field(default=None, description="which of the shards' sensors; null: the only one")
     size: Annotated[
         Literal["demo", "tiny", "S", "B", "L", "H", "g"], ReadWhen("checkpoint", (None,), refused=False)

@@ -94,6 +94,7 @@ def short_card(model: TaskModel) -> str:
         " `reflectance * 10000 + 1000`, 0 no data, 65535 saturated.",
         "",
         *_answers(model),
+        *_stand_ins(model),
     ]
     return "\n".join([*lines, *model.encoder.licence_lines()]) + "\n"
 
@@ -109,6 +110,11 @@ def _answers(model: TaskModel) -> list[str]:
         ]
     rows = [f"| {i} | {c.code} | {c.name} | {c.colour} |" for i, c in enumerate(model.label_set.classes)]
     return ["| index | code | class | colour |", "|---|---|---|---|", *rows]
+
+
+def _stand_ins(model: TaskModel) -> list[str]:
+    said = model.encoder.stand_ins(model.sensor)
+    return ["", f"Bands that the encoder needs and {model.sensor.name} lacks: {said}."] if said else []
 
 
 def _subject(model: TaskModel) -> str:

@@ -61,7 +61,9 @@ class AlignConfig(Config):
     """``bandloom align CONFIG``."""
 
     shards: Path = Field(description="folder of shards")
-    checkpoint: Path | None = Field(default=None, description="pretrained encoder or its run; null: random weights")
+    checkpoint: Path | None = Field(
+        default=None, description="encoder, its run, or hf://OWNER/NAME; null: random weights"
+    )
     mode: Literal["frozen", "lora", "full"] = Field(
         default="frozen", description="what of the encoder trains; lora and full want engine.lr a tenth"
     )
