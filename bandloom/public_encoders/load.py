@@ -75,13 +75,13 @@ def read_public(
 
 
 def public_from_record(record: Mapping[str, Any], statistics: Statistics) -> PublicEncoder:
-    """Build a public encoder with random weights from what ``config.json`` says of it.
+    """Build a public encoder with random weights as ``config.json`` says, and say once under which licence.
 
     Raises:
         CheckpointError: the family is not known.
     """
     config = PublicConfig(**record)
-    get_family(config.family)
+    say_licence(config.family)
     module, name = CODE[config.family]
     return getattr(import_module(module), name)(config, statistics)
 

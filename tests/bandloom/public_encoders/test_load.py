@@ -181,3 +181,12 @@ def test_the_licence_is_shown_before_use_and_the_record_can_be_read(family, capl
         main(["encoder", "show", family])
     assert ended.value.code == 0
     assert "verified:" in capsys.readouterr().out
+
+
+def test_the_licence_is_shown_before_use_of_what_was_made_of_the_authors_files(encoder, sensor, tmp_path, caplog):
+    save_encoder(tmp_path / "made", encoder, [sensor], {})
+    say_licence.cache_clear()
+    with caplog.at_level("INFO"):
+        load_encoder(tmp_path / "made")
+        load_encoder(tmp_path / "made")
+    assert caplog.text.count(encoder.family.licence.conditions) == 1

@@ -41,6 +41,7 @@ CHAIN = {  # as short as a run can be
     "bootstrap": 10,
     "trainer": {"steps": 2, "batch_size": 4},
 }
+FIRST_ATTENTION = ["encoder.blocks.0.attn", "encoder.blocks.0.attn.qkv"]
 STATISTICS = Statistics(mean=dict.fromkeys(S2.slots, 0.25), std=dict.fromkeys(S2.slots, 0.1))
 
 
@@ -190,19 +191,53 @@ def test_the_real_flood_scene_is_mapped_with_real_weights_and_an_engine_is_built
     }
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
     assert run("finetune", tmp_path / "c.yaml", "--out", tmp_path / "run") == 0
-    assert run("export", tmp_path / "run", "--out", tmp_path / "b", "--precision", "fp32,bf16,int8") == 0
+    precisions = ["fp32", "fp16", "bf16", "int8"]
+    assert run("export", tmp_path / "run", "--out", tmp_path / "b", "--precision", ",".join(precisions)) == 0
     record = json.loads((tmp_path / "b" / "bundle.json").read_text())
-    assert [m["precision"] for m in record["models"]] == ["fp32", "bf16", "int8"]
+    assert [m["precision"] for m in record["models"]] == precisions
     assert record["models"][0]["parity"]["max_abs"] < 1e-4
+    assert [m["fp32_layers"] for m in record["models"]] == [[], FIRST_ATTENTION, FIRST_ATTENTION, []]
     assert record["provenance"]["encoder_licence"]["hub"] == "mit"
-    assert run("predict", tmp_path / "b", scene / "S2Hand.tif", "--out", tmp_path / "map.tif") == 0
-    with rasterio.open(tmp_path / "map.tif") as file:
-        assert set(np.unique(file.read(1)).tolist()) <= {0, 1, 255}
+    maps = {}
+    for precision in ("fp32", "fp16", "int8"):
+        out = tmp_path / f"{precision}.tif"
+        assert run("predict", tmp_path / "b", scene / "S2Hand.tif", "--out", out, "--precision", precision) == 0
+        with rasterio.open(out) as file:
+            maps[precision] = file.read(1)
+    assert set(np.unique(maps["fp32"]).tolist()) == {0, 1, 255}
+    assert (maps["fp16"] == maps["fp32"]).mean() > 0.998
+    assert (maps["int8"] == maps["fp32"]).mean() > 0.93
     if importlib.util.find_spec("tensorrt_rtx"):
         options = ("--backend", "tensorrt-rtx", "--compute-capability", "sm_86", "--batches", "1,2,4")
         assert run("bundle", "build", tmp_path / "b", *options) == 0
         engines = json.loads((tmp_path / "b" / "bundle.json").read_text())["engines"]
-        assert [engine["precision"] for engine in engines] == ["fp32", "bf16", "int8"]
+        assert [engine["precision"] for engine in engines] == precisions
+    capsys.readouterr()
+
+
+@pytest.mark.slow
+def test_real_chips_are_classified_with_real_weights_in_every_precision(tmp_path, capsys):
+    """As a user types it, on small real chips: shards, finetune, export, predict of a scene in tiles."""
+    data = real_galileo().parents[1]
+    assert (
+        run("shards", "build", data / "lulc_chips16", "--class-folders", "--side", 18, "--out", tmp_path / "shards")
+        == 0
+    )
+    config = CHAIN | {"shards": str(tmp_path / "shards"), "checkpoint": str(real_galileo()), "task": "classify"}
+    config |= {"mode": "frozen", "trainer": {"steps": 10, "batch_size": 16}}
+    del config["warm_steps"]
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    assert run("finetune", tmp_path / "c.yaml", "--out", tmp_path / "run") == 0
+    assert run("export", tmp_path / "run", "--out", tmp_path / "b", "--precision", "fp32,fp16,int8") == 0
+    models = {m.precision: m for m in read_bundle(tmp_path / "b").record.models}
+    assert models["fp32"].parity.max_abs < 1e-4
+    assert models["fp16"].fp32_layers == tuple(FIRST_ATTENTION)
+    assert models["int8"].parity.max_abs > 1e-3  # its layers really are quantised
+    scene = data / "flood_seg" / "Spain_7370579" / "S2Hand.tif"
+    for precision in ("fp32", "int8"):
+        out = tmp_path / f"{precision}.json"
+        assert run("predict", tmp_path / "b", scene, "--out", out, "--precision", precision) == 0
+        assert json.loads(out.read_text())["features"]
     capsys.readouterr()
 
 
