@@ -70,7 +70,7 @@ class PixelPart(nn.Module):
         total, first = layer.bias[:, None, None], 0
         for group in groups:
             last = first + group.values.shape[1]
-            planes = self.code(group.values, slice(first, last))
+            planes = self.code(group.values, slice(first, last)).to(layer.weight.dtype)  # a 16-bit model mixes types
             share = functional.conv2d(planes, layer.weight[:, first * STEPS : last * STEPS])
             total, first = total + repeated(share, group.factor), last
         return total

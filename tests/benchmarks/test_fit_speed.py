@@ -3,10 +3,13 @@
 import pytest
 import torch
 
+from bandloom.export.from_torch.half_precision import CastGraph
+from bandloom.export.from_torch.to_onnx import DeployGraph
 from bandloom.finetune.model.native_bands import BandGroup, stacked
 from bandloom.finetune.model.near import Near
 from bandloom.finetune.model.pixel_part import PixelPart
 from benchmarks.fit_speed import logits_before, planes_before
+from tests.finetune.models import chips, task_model
 
 
 @pytest.fixture
@@ -31,3 +34,12 @@ def test_bands_on_their_own_grids_have_the_logits_of_bands_copied_to_10_m(groups
 def test_windows_of_a_chip_smaller_than_they_are_end_at_its_edge(side: int):
     pixels = torch.randn(1, 3, side, side + 2, dtype=torch.float64)
     assert torch.allclose(Near.planes(pixels), planes_before(pixels), atol=1e-7)
+
+
+@pytest.mark.parametrize("wide", [(), ("head.pixel",), ("head.pixel.coded.0",), ("head",)])
+def test_a_16_bit_model_reads_bands_on_their_own_grids_whatever_stays_in_fp32(wide: tuple[str, ...]):
+    model = task_model().eval()
+    pairs = [torch.stack([dn.int() % 256, dn.int() // 256], -1).to(torch.uint8) for dn in chips().values()]
+    with torch.no_grad():
+        wanted = DeployGraph(model)(*pairs)
+        assert torch.allclose(CastGraph(model, "fp16", wide)(*pairs), wanted, atol=2e-3)
