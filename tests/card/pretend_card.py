@@ -14,7 +14,7 @@ from tests.card.pretend_tensor import CARD, CardTensor, Watch
 TORCH = "2.13"  # the pretence leans on torch's insides: it is for this version alone
 F = torch.nn.functional
 _GENERATOR, _NUMPY, _TOLIST, _PIN = torch.Generator, torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.pin_memory
-_ATTENTION = F.scaled_dot_product_attention
+_EMPTY, _ATTENTION = torch.empty, F.scaled_dot_product_attention
 
 # what AutocastCUDA computes in the lower precision and in fp32; it never begins for tensors that are on meta to C++
 _LOWER = {
@@ -148,6 +148,7 @@ def pretended_card(name="NVIDIA H100 80GB HBM3"):
         put(F, "scaled_dot_product_attention", _attention)
         put(torch.Tensor, "numpy", _numpy)
         put(torch.Tensor, "tolist", lambda self: _TOLIST(self.cpu() if isinstance(self, CardTensor) else self))
+        put(torch, "empty", lambda *shape, **options: _empty(watch, shape, options))
         put(torch.Tensor, "is_pinned", lambda self, device=None: watch.holds_pinned(self))
         put(torch.Tensor, "pin_memory", lambda self, device=None: _pinned(self, watch))
         put(_foreach_utils, "_foreach_supported_types", [*_foreach_utils._foreach_supported_types, CardTensor])
@@ -157,6 +158,15 @@ def pretended_card(name="NVIDIA H100 80GB HBM3"):
         stack.enter_context(watch)
         stack.enter_context(Functions())
         yield watch
+
+
+def _empty(watch, shape, options):
+    """Take page-locked memory where it is asked for; a loader's threads do, in which no dispatch mode is on."""
+    pinned = options.pop("pin_memory", False)
+    made = _EMPTY(*shape, **options)
+    if pinned:
+        watch.pin(made)
+    return made
 
 
 def _pinned(tensor, watch):
