@@ -121,6 +121,10 @@ def pretended_card(name="NVIDIA H100 80GB HBM3"):
     }
     properties = types.SimpleNamespace(name=name, total_memory=80 << 30, multi_processor_count=132, major=9, minor=0)
     alike = torch._has_compatible_shallow_copy_type
+
+    def same_side(input: torch.Tensor, from_: torch.Tensor) -> bool:  # the signature that a compiler expects
+        return isinstance(input, CardTensor) == isinstance(from_, CardTensor) and alike(input, from_)
+
     with contextlib.ExitStack() as stack:
 
         def put(owner, key, value):
@@ -140,11 +144,7 @@ def pretended_card(name="NVIDIA H100 80GB HBM3"):
         )
         put(cuda, "synchronize", lambda *_: watch.note("wait", "torch.cuda.synchronize"))
         put(torch, "Generator", CardGenerator)
-        put(
-            torch,
-            "_has_compatible_shallow_copy_type",
-            lambda a, b: isinstance(a, CardTensor) == isinstance(b, CardTensor) and alike(a, b),
-        )
+        put(torch, "_has_compatible_shallow_copy_type", same_side)
         put(F, "scaled_dot_product_attention", _attention)
         put(torch.Tensor, "numpy", _numpy)
         put(torch.Tensor, "tolist", lambda self: _TOLIST(self.cpu() if isinstance(self, CardTensor) else self))
