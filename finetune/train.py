@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 
@@ -164,14 +164,14 @@ def _trainer(setting: Setting, model: TaskModel, run: RunFolder, *, curve_points
 
 def _fit_head(setting: Setting, model: TaskModel, run: RunFolder) -> None:
     """Fit the head, or take a map's from a training of this run with the same seed: it sees no encoder."""
-    seed = setting.config.trainer.seed
+    seed, head = setting.config.trainer.seed, cast("Any", model.head)
     if seed in setting.fitted:
-        model.head.pixel.load_state_dict(setting.fitted[seed])
+        head.pixel.load_state_dict(setting.fitted[seed])
         return
     fit = warm_start(model, setting.data, setting.config)
     if fit is None:
         return
-    setting.fitted[seed] = copy.deepcopy(model.head.pixel.state_dict())
+    setting.fitted[seed] = copy.deepcopy(head.pixel.state_dict())
     if setting.ranks.rank == 0:
         weights = {f"{name}_weight": weight for name, weight in fit.weights.items()}
         run.log(0, "fit", loss=fit.loss, fit_seconds=fit.fit_seconds, **weights)
