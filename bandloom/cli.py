@@ -40,6 +40,10 @@ VERBS = {
     "export": ("bandloom.export.cli:export", "Turn a fine-tuned run into a bundle for the GPU box."),
     "bundle": ("bandloom.export.cli:bundle", "Verify, inspect, compile or prune a bundle."),
     "predict": ("bandloom.export.cli:predict", "Map a whole scene with a bundle; needs no torch."),
+    "assess": (
+        "bandloom.export.assess.cli:app",
+        "Estimate a map's accuracy and class areas from points.",
+    ),
     "serve": ("bandloom.export.serve.cli:serve", "Answer map requests over HTTP with a bundle; needs no torch."),
     "encoder": ("bandloom.public_encoders.cli:app", "Fetch, check and convert encoders that others published."),
     "checkpoint": (

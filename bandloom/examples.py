@@ -127,6 +127,14 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "bandloom predict landcover.bundle scene --out map.tif --png",
         "bandloom predict landcover.bundle data/scenes --out maps --confidence --threads 2",
     ),
+    "assess": (
+        "bandloom assess score map.tif points.gpkg",
+        "bandloom assess score --help",
+    ),
+    "assess score": (
+        "bandloom assess score map.tif points.gpkg",
+        "bandloom assess score map.tif surveys.csv --attribute landcover --out score.json",
+    ),
     "serve": (
         "bandloom serve landcover.bundle",
         "bandloom serve landcover.bundle --port 0 --layer landcover=map.tif --limit upload_mb=64",

@@ -1,0 +1,79 @@
+"""Words of an assessment: the tables of the console and the paragraph for a methods section."""
+
+import math
+from collections.abc import Iterator
+
+from rich.table import Table
+
+from bandloom.console import table
+from bandloom.export.assess.estimates import Estimate
+from bandloom.export.assess.score import Assessment
+
+SOURCES = (
+    "stratified estimators (Olofsson et al., 2014, Remote Sensing of Environment 148, 42-57; Stehman, 2014,"
+    " International Journal of Remote Sensing 35, 4923-4939)"
+)
+MANY_HA = 10_000  # above which nobody reads the decimals
+
+
+def tables(assessment: Assessment) -> Iterator[Table]:
+    """Yield what a person reads first: accuracies and areas, then the error matrix."""
+    rows = [
+        (
+            name,
+            share(each.users_accuracy),
+            share(each.producers_accuracy),
+            f"{mapped:,.2f}",
+            f"{each.area_ha.value:,.2f}",
+            f"{each.area_ha.standard_error:,.2f}",
+            f"{each.area_ha.half_width:,.2f}",
+        )
+        for name, mapped, each in zip(assessment.classes, assessment.mapped_ha, assessment.by_class, strict=True)
+    ]
+    header = ("class", "user's", "producer's", "mapped ha", "estimated ha", "SE ha", "± ha (95 %)")
+    yield table(f"overall accuracy {share(assessment.overall)} (± is half of the 95 % interval)", header, rows)
+    cells = [
+        (name, *(f"{cell:.4f} ({count})" for cell, count in zip(*row, strict=True)))
+        for name, row in zip(
+            assessment.classes, zip(assessment.shares.tolist(), assessment.counts.tolist(), strict=True), strict=True
+        )
+    ]
+    yield table("shares of the area (points): map in rows, reference in columns", ("", *assessment.classes), cells)
+
+
+def share(estimate: Estimate) -> str:
+    """Return a share with half the width of its 95 % interval; a dash where there is nothing to estimate."""
+    return "-" if math.isnan(estimate.value) else f"{estimate.value:.3f} ± {estimate.half_width:.3f}"
+
+
+def paragraph(assessment: Assessment) -> str:
+    """Return text ready for a methods section."""
+    points = int(assessment.counts.sum())
+    strata = "the classes of the map" if assessment.same_strata else "those of the map that the sample was drawn of"
+    if assessment.recorded:
+        design = f"a stratified random sample of {points} reference points whose strata were {strata}"
+    else:
+        design = (
+            f"{points} reference points without a record of a probability sample, weighted by the mapped area of their"
+            " class"
+        )
+    digits = 0 if assessment.total_ha > MANY_HA else 2
+    areas = "; ".join(
+        f"{name} {each.area_ha.value:,.{digits}f} ± {each.area_ha.half_width:,.{digits}f} ha"
+        for name, each in zip(assessment.classes, assessment.by_class, strict=True)
+    )
+    accuracies = "; ".join(
+        f"{name} {_percent(each.users_accuracy)} and {_percent(each.producers_accuracy)}"
+        for name, each in zip(assessment.classes, assessment.by_class, strict=True)
+    )
+    return (
+        f"Accuracy and area were estimated over {assessment.total_ha:,.{digits}f} ha from {design}, with {SOURCES}."
+        f" Overall accuracy was {_percent(assessment.overall)}. User's and producer's accuracy were: {accuracies}."
+        f" Estimated areas were: {areas}. Intervals are 95 % confidence intervals."
+    )
+
+
+def _percent(estimate: Estimate) -> str:
+    if math.isnan(estimate.value):
+        return "not estimable"
+    return f"{100 * estimate.value:.1f} ± {100 * estimate.half_width:.1f} %"
