@@ -127,9 +127,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "bandloom predict landcover.bundle scene --out map.tif --png",
         "bandloom predict landcover.bundle data/scenes --out maps --confidence --threads 2",
     ),
-    "assess": (
-        "bandloom assess score map.tif points.gpkg",
-        "bandloom assess score --help",
+    "assess": ("bandloom assess sample map.tif --out points.gpkg", "bandloom assess score map.tif points.gpkg"),
+    "assess sample": (
+        "bandloom assess sample map.tif --out points.gpkg",
+        "bandloom assess sample map.tif --per-class 50 --total 600 --seed 7 --out points.csv",
     ),
     "assess score": (
         "bandloom assess score map.tif points.gpkg",

@@ -19,6 +19,7 @@ from bandloom.errors import SceneError
 EQUAL_AREA = CRS.from_epsg(6933)  # cylindrical equal-area on WGS 84: plane areas in it are areas on the ellipsoid
 MOST_DISTORTION = 0.01  # UTM stays within 0.2 % in its zone
 STRIP_PIXELS = 1 << 22
+MOST_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class ClassGrid:
         """Yield the map from the top: the first row, ``(H, W)`` codes, and where they are valid."""
         height, width = self.shape
         fitting = max(1, STRIP_PIXELS // width)
-        rows = rows or max(1, fitting // self._block_rows) * self._block_rows
+        rows = rows or fitting // self._block_rows * self._block_rows or fitting
         try:
             with rasterio.open(self.path) as source:
                 for top in range(0, height, rows):
@@ -75,7 +76,7 @@ class ClassGrid:
         """The classes that the map shows somewhere, by code.
 
         Raises:
-            SceneError: no pixel is valid, or the map cannot be read.
+            SceneError: no pixel is valid, there are too many values for classes, or the map cannot be read.
         """
         pixels: dict[int, int] = {}
         hectares: dict[int, float] = {}
@@ -86,6 +87,8 @@ class ClassGrid:
             for code, count, ha in zip(values.tolist(), counts.tolist(), areas.tolist(), strict=True):
                 pixels[code] = pixels.get(code, 0) + count
                 hectares[code] = hectares.get(code, 0.0) + ha
+            if len(pixels) > MOST_CLASSES:
+                raise SceneError(f"{self.path} holds more than {MOST_CLASSES} values; name a map of classes.")
         if not pixels:
             raise SceneError(f"the map {self.path} holds no valid pixel; check its no-data value.")
         return [GridClass(code, self.name_of(code), pixels[code], hectares[code]) for code in sorted(pixels)]

@@ -46,3 +46,30 @@ def score(
         record = {"map": str(map_path), "points_file": str(points), **assessment.record(), "methods": text}
         with new_output(out) as temporary:
             temporary.write_text(json.dumps(record, indent=1) + "\n")
+
+
+@app.command()
+def sample(
+    map_path: Map,
+    out: Annotated[Path, typer.Option(help="Points to write: .gpkg, .geojson or .csv; must not exist.")],
+    per_class: Annotated[int | None, typer.Option(help="Points of every class; with --total, at least.")] = None,
+    total: Annotated[int | None, typer.Option(help="Points in all, shared in proportion to the classes.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw: the same seed draws the same points.")] = 0,
+) -> None:
+    """Draw a stratified random sample of a map's pixels, to be labelled and scored; 50 a class unless told."""
+    from bandloom.console import console, table
+    from bandloom.export.assess.draw import draw_sample
+    from bandloom.export.assess.write_points import require_writable, write_sample
+
+    require_writable(out)
+    drawn = draw_sample(map_path, per_class, total, seed)
+    write_sample(out, drawn)
+    rows = [
+        (stratum.name, f"{stratum.hectares:,.2f}", f"{stratum.pixels:,}", points)
+        for stratum, points in zip(drawn.strata, drawn.allocated, strict=True)
+    ]
+    console.print(table(f"{len(drawn.stratum)} points", ("stratum", "mapped ha", "pixels", "points"), rows))
+    console.print(
+        f"Fill in the column class of {out} without looking at the map, then: bandloom assess score {map_path} {out}",
+        soft_wrap=True,
+    )

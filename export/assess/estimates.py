@@ -122,9 +122,11 @@ class Sample:
 
 def error_matrix(sample: Sample, classes: int) -> np.ndarray:
     """Return ``(K, K)`` shares of the area by class of the map (rows) and of the reference (columns)."""
+    strata = len(sample.stratum_ha)
+    held_ha = sample.stratum_ha / np.bincount(sample.stratum, sample.pixel_ha, strata)
     cells = sample.mapped * classes + sample.reference
-    shares = [sample.stratum_ha @ sample.means(cells == cell) for cell in range(classes**2)]
-    return np.array(shares).reshape(classes, classes) / sample.total_ha
+    shares = np.bincount(cells, held_ha[sample.stratum] * sample.pixel_ha, classes**2)
+    return shares.reshape(classes, classes) / sample.total_ha
 
 
 def overall_accuracy(sample: Sample) -> Estimate:

@@ -8,6 +8,7 @@ import numpy as np
 
 from bandloom.class_words import ClassWords, Words
 from bandloom.errors import LabelError
+from bandloom.export.assess.allocation import FEWEST
 from bandloom.export.assess.class_grid import ClassGrid
 from bandloom.export.assess.estimates import (
     ClassEstimates,
@@ -22,7 +23,6 @@ from bandloom.label_set import IGNORE_INDEX
 from bandloom.shards.labels.reading import LabelReading
 
 FORMAT = 1
-FEWEST = 2  # points a stratum: one has no variance
 SAME_AREA = 0.005
 
 
