@@ -19,7 +19,7 @@ from bandloom.errors import SceneError
 EQUAL_AREA = CRS.from_epsg(6933)  # cylindrical equal-area on WGS 84: plane areas in it are areas on the ellipsoid
 MOST_DISTORTION = 0.01  # UTM stays within 0.2 % in its zone
 STRIP_PIXELS = 1 << 22
-MOST_CLASSES = 1000
+MOST_CLASSES = 250  # as a label set
 
 
 @dataclass(frozen=True)

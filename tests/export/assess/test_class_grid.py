@@ -57,5 +57,8 @@ def test_what_is_no_map_of_classes_is_refused(tmp_path):
         ClassGrid(write_map(tmp_path / "map.tif", np.ones((4, 4), np.float32)))
     with pytest.raises(SceneError, match="cannot be read as a raster"):
         ClassGrid(tmp_path / "absent.tif")
+    many = np.arange(400, dtype=np.uint16).reshape(20, 20)
+    with pytest.raises(SceneError, match="holds more than 250 values; name a map of classes"):
+        _ = ClassGrid(write_map(tmp_path / "many.tif", many)).classes
     with pytest.raises(SceneError, match="no valid pixel"):
         _ = ClassGrid(write_map(tmp_path / "empty.tif", np.full((4, 4), 255, np.uint8))).classes
