@@ -91,10 +91,11 @@ def assess_map(map_path: Path, points_path: Path, reading: LabelReading) -> Asse
 def _assessment(grid: ClassGrid, matched: MatchedPoints, recorded: bool, warnings: list[str]) -> Assessment:
     known, sample = matched.codes, matched.sample
     names, mapped = [grid.name_of(code) for code in known], {each.code: each.hectares for each in grid.classes}
+    pixels = {each.code: each.pixels for each in grid.classes}
     counts = np.zeros((len(known), len(known)), np.int64)
     np.add.at(counts, (sample.mapped, sample.reference), 1)
     by_class = [class_estimates(sample, index) for index in range(len(known))]
-    warnings += _no_error_seen(names, counts)
+    warnings += _no_error_seen(names, counts, [pixels.get(code, 0) for code in known])
     return Assessment(
         names,
         [mapped.get(code, 0.0) for code in known],
@@ -109,12 +110,12 @@ def _assessment(grid: ClassGrid, matched: MatchedPoints, recorded: bool, warning
     )
 
 
-def _no_error_seen(names: list[str], counts: np.ndarray) -> list[str]:
+def _no_error_seen(names: list[str], counts: np.ndarray, pixels: list[int]) -> list[str]:
     """Say which accuracies have a standard error of 0 because no point shows an error, which proves little."""
     sentences = []
     for index, name in enumerate(names):
         mapped, there, right = counts[index].sum(), counts[:, index].sum(), counts[index, index]
-        if mapped and right == mapped:
+        if mapped and right == mapped < pixels[index]:  # with every pixel seen, no error is left
             sentences.append(
                 f"all {mapped} points mapped as {name!r} are right: its user's accuracy has a standard error of 0;"
                 f" so many points still leave room for an error of {min(1.0, 3 / mapped):.0%} (rule of three)."

@@ -68,3 +68,14 @@ def test_a_sample_of_a_map_in_degrees_gives_its_areas_back(tmp_path):
     assert [each.area_ha.value for each in result.by_class] == pytest.approx(result.mapped_ha)
     assert result.total_ha == pytest.approx(sum(result.mapped_ha))
     assert result.shares.sum() == pytest.approx(1)
+
+
+def test_a_class_whose_every_pixel_was_seen_leaves_no_room_for_an_error(tmp_path):
+    codes = codes_of_a_map()
+    codes[codes == 1] = 2
+    codes[50, 50:60] = 1
+    path = write_map(tmp_path / "rare.tif", codes)
+    write_sample(tmp_path / "points.csv", draw_sample(path, 20, None, 1))
+    result = assess_map(path, tmp_path / "points.csv", AS_MAPPED)
+    room = [warning for warning in result.warnings if "rule of three" in warning]
+    assert ["'crop'" in room[0], "'tree'" in room[1], len(room)] == [True, True, 2]
