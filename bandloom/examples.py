@@ -156,6 +156,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "bandloom checkpoint push runs/encoder me/encoder --licence apache-2.0 --data-licence 'Copernicus data'",
         "bandloom checkpoint push --help",
     ),
+    "checkpoint pull": (
+        "bandloom checkpoint pull me/encoder@v1 --to encoder",
+        "bandloom checkpoint pull me/encoder --yes",
+    ),
     "checkpoint push": (
         "bandloom checkpoint push runs/encoder me/encoder --licence apache-2.0 --data-licence 'Copernicus data'",
         "bandloom checkpoint push runs/encoder me/encoder --licence apache-2.0 --data-licence 'Copernicus data' --send",

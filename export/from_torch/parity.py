@@ -25,7 +25,9 @@ class Budget:
     score: float  # how much accuracy on labelled chips may fall, as a share
 
 
-# fp32: accumulated rounding of two implementations; the others are gated on classes and, where there are labels, score
+# for logits up to LOGITS, and in proportion beyond: rounding is relative. fp32: accumulated rounding of two
+# implementations; the others are gated on classes and, where there are labels, score
+LOGITS = 32.0
 BUDGETS = {
     "fp32": Budget(1e-4, 0.9999, 0.0005),
     "fp16": Budget(0.1, 0.998, 0.001),
@@ -55,7 +57,7 @@ def measure(runner: Runner, expected: np.ndarray, chips: Chips, precision: str, 
         source=chips.source,
         max_abs=min(max_abs, 1e30),
         argmax_agreement=agreement,
-        allowed_max_abs=budget.max_abs,
+        allowed_max_abs=budget.max_abs * max(1.0, float(np.abs(expected).max()) / LOGITS),
         required_agreement=needed,
         runtime=runner.name,
         score=accuracy(contract, given, chips.labels),

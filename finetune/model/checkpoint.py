@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from bandloom.errors import CheckpointError
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.label_set import LabelSet
@@ -71,9 +73,12 @@ def load_task_model(folder: Path) -> TaskModel:
 
 
 def _weighted(model: TaskModel, weights: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Give a model from before a head's networks had weights their plain mean, as it was fitted."""
+    """Give a model from before a head's networks had weights, and windows a floor, what it was fitted with."""
     part = getattr(model.head, "pixel", None)
-    return weights if part is None else {"head.pixel.weights": part.weights} | dict(weights)
+    if part is None:
+        return weights
+    earlier = {"head.pixel.weights": part.weights, "head.pixel.windows.floor": torch.tensor(0.0)}
+    return earlier | dict(weights)
 
 
 def short_card(model: TaskModel) -> str:

@@ -8,13 +8,15 @@ from torch.nn import functional
 
 WINDOWS_PX = (3, 9)  # the second is three of the first wide, and its sums are made of theirs
 PLANES = 1 + 2 * len(WINDOWS_PX)  # a band's value, and its mean and deviation over each window
-LEAST_DEVIATION = 0.01  # of a plane that never changes, in normalised units
+LEAST_DEVIATION = 0.01  # of a window or a plane in which nothing changes, in normalised units
 
 
 class Near(nn.Module):
     """Each band's value and its mean and deviation over the windows around a pixel, brought to one scale.
 
-    Windows end at the chip's edge. Slices and plain arithmetic, so that it exports anywhere.
+    Windows end at the chip's edge. Slices and plain arithmetic, so that it exports anywhere. Deviations are
+    ``sqrt(variance + floor) - sqrt(floor)``: where nothing changes, the plain root of a rounding error would be
+    hundreds of times that error, and another for every runtime. A model from before there was a floor has 0.
 
     Args:
         bands: C.
@@ -25,18 +27,21 @@ class Near(nn.Module):
         self.centre: Any
         self.scale: Any
         self.register_buffer("centre", torch.zeros(bands * PLANES))
+        self.floor: Any
         self.register_buffer("scale", torch.ones(bands * PLANES))
+        self.register_buffer("floor", torch.tensor(LEAST_DEVIATION**2))
+        self._register_load_state_dict_pre_hook(_read_floor)
 
-    @staticmethod
-    def planes(pixels: Tensor) -> Tensor:
+    def planes(self, pixels: Tensor) -> Tensor:
         """Return ``(B, C * PLANES, H, W)`` of normalised bands ``(B, C, H, W)``; the first C are the bands.
 
         In fp32 at least, whatever the model is cast to: a deviation is a small difference of squares.
         """
         exact = pixels.double() if pixels.dtype == torch.float64 else pixels.float()
-        bands, planes = exact.shape[1], [exact]
+        bands, planes, floor = exact.shape[1], [exact], self.floor.to(exact.dtype)
         for mean in _window_means(torch.cat([exact, exact.square()], dim=1)):
-            planes += [mean[:, :bands], (mean[:, bands:] - mean[:, :bands].square()).clamp_min(0).sqrt()]
+            variance = (mean[:, bands:] - mean[:, :bands].square()).clamp_min(0)
+            planes += [mean[:, :bands], (variance + floor).sqrt() - floor.sqrt()]
         return torch.cat(planes, dim=1).to(pixels.dtype)
 
     @torch.no_grad()
@@ -48,6 +53,11 @@ class Near(nn.Module):
     def forward(self, planes: Tensor) -> Tensor:
         """Return planes ``(B, C * PLANES, H, W)`` about 0 and at two deviations a unit."""
         return (planes - self.centre[:, None, None]) * self.scale[:, None, None]
+
+
+def _read_floor(state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Give a state from before there was a floor none, so that it answers as it did."""
+    state.setdefault(f"{prefix}floor", torch.tensor(0.0))
 
 
 def _window_means(pixels: Tensor) -> list[Tensor]:

@@ -52,7 +52,7 @@ class PixelPart(nn.Module):
         if self._counts("coded"):
             logits = logits + self.weights[1] * self.coded[1:](self._coded_first(groups))
         if self._counts("near"):
-            logits = logits + self.weights[2] * self.near(self.windows(Near.planes(pixels)))
+            logits = logits + self.weights[2] * self.near(self.windows(self.windows.planes(pixels)))
         return logits, spectrum
 
     @torch.no_grad()

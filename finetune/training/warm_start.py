@@ -5,7 +5,7 @@ segmenter's head the pixel's part is fitted, on shuffled pixels: chips hold thou
 network fed with chips learns spectra slowly; shuffled pixels teach them at once.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -123,12 +123,13 @@ def labelled_pixels(
     """Return about ``count`` labelled pixels of a role, spread evenly over its samples."""
     rng = np.random.default_rng([seed, 11])
     planes, labels = [], []
+    windows: Near = cast("Any", model.head).pixel.windows
     each = max(1, count // max(1, len(data.indices_of(role))))
     for sample in track(data.samples(role), "single pixels", total=len(data.indices_of(role))):
         known = np.flatnonzero(known_labels(sample.label))
         picks = rng.choice(known, min(each, len(known)), replace=False)
         groups = {gsd: torch.from_numpy(group.astype(np.int32))[None] for gsd, group in sample.groups.items()}
-        seen = Near.planes(model.pixel_bands(groups))[0].flatten(1)  # (F, H * W)
+        seen = windows.planes(model.pixel_bands(groups))[0].flatten(1)  # (F, H * W)
         planes.append(seen[:, torch.from_numpy(picks)].T)
         picked, target = sample.label.ravel()[picks], model.target
         labels.append(torch.from_numpy(picked.astype(np.int64) if target is None else target.to_output(picked)))
