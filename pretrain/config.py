@@ -89,7 +89,9 @@ class ObjectiveConfig(Config):
 
     @model_validator(mode="after")
     def _check_teacher(self) -> "ObjectiveConfig":
-        if self.kind == "distil" and self.teacher is None:
+        if self.kind != "distil":
+            return self
+        if self.teacher is None:
             raise ValueError("distil needs a teacher; set teacher to the folder of a public encoder or of a run")
         if self.untaught == "pixels" and not self.pixel_weight:
             raise ValueError("untaught is pixels where pixel_weight is 0; set pixel_weight, such as to 1")
