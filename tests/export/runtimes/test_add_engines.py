@@ -60,7 +60,7 @@ def test_an_engine_takes_seconds_to_build_and_without_a_gpu_is_refused_in_words(
     trt = rtx()
     contract = tiny_contract()
     write_tiny_model(tmp_path / "model.onnx", contract)
-    plan = build_engine(trt, tmp_path / "model.onnx", BuildOptions((1, 4, 8), ("sm_89",)))
+    plan = build_engine(trt, tmp_path / "model.onnx", BuildOptions(compute_capabilities=("sm_89",), batches=(1, 4, 8)))
     assert len(plan) > 10_000
     record = EngineFile(
         file="engines/e.engine",
