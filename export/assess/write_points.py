@@ -43,12 +43,12 @@ def write_sample(path: Path, sample: Drawn) -> None:
 
 
 def _write_gpkg(path: Path, sample: Drawn) -> None:
-    import pyogrio  # pyright: ignore[reportMissingImports]
     import shapely  # pyright: ignore[reportMissingImports]
+    from pyogrio import raw  # pyright: ignore[reportMissingImports]
 
-    columns, library, held = sample.columns(), pyogrio.raw, io.BytesIO()  # GDAL wants a name that ends in .gpkg
+    columns, held = sample.columns(), io.BytesIO()  # GDAL wants a name that ends in .gpkg
     points: Any = shapely.to_wkb(shapely.points(sample.xy))
-    library.write(
+    raw.write(
         held,
         points,
         list(columns.values()),
