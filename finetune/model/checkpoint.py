@@ -66,17 +66,17 @@ def load_task_model(folder: Path) -> TaskModel:
         raise CheckpointError(f"{folder}/config.json does not describe a fine-tuned model ({cause!r}).") from cause
     encoder = encoder_from_record(record, folder)
     model = TaskModel(encoder, sensor, label_set, task, chip_px, record.get("head", "linear"), target)
-    load_weights(model, _weighted(model, weights), folder)
+    load_weights(model, _with_earlier(model, weights), folder)
     model.temperature = temperature
     model.thresholds = tuple(float(each) for each in record.get("thresholds", ()))
     return model.eval()
 
 
-def _weighted(model: TaskModel, weights: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_earlier(model: TaskModel, weights: Mapping[str, Any]) -> Mapping[str, Any]:
     """Give a model from before a head's networks had weights, and windows a floor, what it was fitted with."""
     part = getattr(model.head, "pixel", None)
-    if part is None:
-        return weights
+    if part is None or "head.pixel.weights" in weights:
+        return weights  # of today; what it lacks was lost
     earlier = {"head.pixel.weights": part.weights, "head.pixel.windows.floor": torch.tensor(0.0)}
     return earlier | dict(weights)
 

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from bandloom.errors import BandloomError, CheckpointError, OutputError
 from bandloom.finetune.model.checkpoint import load_task_model, save_task_model
@@ -50,3 +51,18 @@ def test_an_edited_config_is_a_sentence(tmp_path, key):
     path.write_text(json.dumps(record))
     with pytest.raises(BandloomError):
         load_task_model(tmp_path / "m")
+
+
+def test_a_model_of_today_that_lost_a_tensor_is_no_earlier_one(tmp_path):
+    """An earlier model gets what it was fitted with; one that says its networks' weights has a floor of its own."""
+    save_task_model(tmp_path / "model", task_model(), {})
+    path = tmp_path / "model" / "model.safetensors"
+    weights = load_file(path)
+    floor = weights.pop("head.pixel.windows.floor")
+    assert floor > 0
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"windows\.floor"):
+        load_task_model(tmp_path / "model")
+    del weights["head.pixel.weights"]
+    save_file(weights, path, metadata={"format": "pt"})
+    assert load_task_model(tmp_path / "model").head.pixel.windows.floor == 0
