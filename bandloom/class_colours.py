@@ -28,7 +28,7 @@ def with_colours(names: Sequence[str], colours: Sequence[str]) -> list[str]:
         names: the classes' names; the first that speaks of water is blue.
         colours: as given, empty where a class has none.
     """
-    taken, found, hue = {each.lower() for each in colours}, list(colours), 0
+    taken, found, hue = {colour.lower() for colour in colours}, list(colours), 0
     for index, name in enumerate(names):
         if found[index]:
             continue

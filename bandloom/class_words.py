@@ -42,16 +42,20 @@ class ClassWords:
         Raises:
             LabelError: one word or number would mean two classes, or a class and "no label".
         """
-        self._label_set, self._names = label_set, [each.name for each in classes]
+        self._label_set, self._names = label_set, [land_class.name for land_class in classes]
         self.numbers: dict[int, int] = {}
         self._words: dict[str, int] = {}
         self._spellings: dict[str, set[int]] = {}
-        for index, each in enumerate(classes):
-            self._add_number(each.code, index, f"the code {each.code}")
+        for index, land_class in enumerate(classes):
+            self._add_number(land_class.code, index, f"the code {land_class.code}")
         for code in ignore:
             self._add_number(code, IGNORE_INDEX, f"the ignored code {code}")
-        for index, each in enumerate(classes):
-            for kind, word in (("name", each.name), ("id", each.id), *(("synonym", each) for each in each.synonyms)):
+        for index, land_class in enumerate(classes):
+            for kind, word in (
+                ("name", land_class.name),
+                ("id", land_class.id),
+                *(("synonym", synonym) for synonym in land_class.synonyms),
+            ):
                 self._add_word(word, index, f"the {kind} {word!r}")
         self.numbers.setdefault(IGNORE_INDEX, IGNORE_INDEX)
 

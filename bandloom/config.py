@@ -56,7 +56,7 @@ class ReadWhen:
     def reads(self, other: Any) -> bool:
         """Tell whether the field is read under the other's value."""
         held = other if isinstance(other, list) else [other]
-        return any(each in self.values or (SET in self.values and each is not None) for each in held)
+        return any(value in self.values or (SET in self.values and value is not None) for value in held)
 
 
 HELD = {"held": True}  # validation context of a config that ran: it is taken as it is
@@ -86,7 +86,7 @@ class Config(BaseModel):
             for mark in (mark for mark in field.metadata if isinstance(mark, ReadWhen)):
                 usual = (field.get_default(call_default_factory=True), *mark.also)  # pyright: ignore[reportCallIssue]
                 if value not in usual and not mark.reads(getattr(self, mark.key)):
-                    wanted = " or ".join(str(each) for each in mark.values).replace("None", "null")
+                    wanted = " or ".join(str(value) for value in mark.values).replace("None", "null")
                     held = "null" if getattr(self, mark.key) is None else getattr(self, mark.key)
                     unread = f"{name} is {value}, which nothing reads where {mark.key} is {held}"
                     if mark.refused:
@@ -158,7 +158,7 @@ def mark_of(kind: type[BaseModel], key: str) -> MayChange | None:
         for mark in field.metadata:
             if isinstance(mark, MayChange):
                 return mark
-        inner = [each for each in (field.annotation, *get_args(field.annotation)) if _is_model(each)]
+        inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if _is_model(kind)]
         if not inner:
             return None
         kind = inner[0]  # pyright: ignore[reportAssignmentType]

@@ -206,7 +206,7 @@ def _summary(out: Path, took_s: float) -> None:
         what = "every pixel" if ANSWERS[task].per_pixel else "every chip"
         console.print(table(f"A class for {what}, on ground held out", ["", *(TITLES[name] for name in shown)], rows))
     console.print(f"The map:      {out / 'map.tif'}  (picture: {out / 'map.png'})")
-    console.print(f"The runs:     {', '.join(str(out / each) for each in ('pretrain', 'segment', 'classify'))}")
+    console.print(f"The runs:     {', '.join(str(out / stage) for stage in ('pretrain', 'segment', 'classify'))}")
     console.print(f"The bundles:  {out / 'segment.bundle'}, {out / 'classify.bundle'}")
     scene = out / f"unseen/scenes/scene_{UNSEEN_SEED:05d}"
     program = _program()

@@ -54,9 +54,9 @@ def _look_at(source: str, told: tuple[Any, ...], picture: Path | None) -> int:
     """Print what a scene holds, and return the exit code: 2 when something of it is only assumed."""
     scenes = import_module(SCENES)
     found = scenes.inspect(source, scenes.SceneOptions(*told), picture)
-    for each in found:
-        typer.echo(each.line())
-    assumed = [each.name for each in found if each.assumed]
+    for item in found:
+        typer.echo(item.line())
+    assumed = [item.name for item in found if item.assumed]
     if assumed:
         typer.echo(f"assumed, said by nobody: {', '.join(assumed)}; say it with --offset or --scale")
     return 2 if assumed else 0
@@ -118,7 +118,7 @@ def _extra(name: str) -> str:
     except PackageNotFoundError:
         return "bandloom is not installed, only on the path"
     names = [line.split(";")[0].split(">")[0].split("=")[0].split("[")[0].strip() for line in wanted]
-    missing = [each for each in names if each != "bandloom" and _version(each) == "not installed"]
+    missing = [name for name in names if name != "bandloom" and _version(name) == "not installed"]
     return f"missing {', '.join(missing)}" if missing else "complete"
 
 
@@ -142,4 +142,4 @@ def _shadowed() -> str:
     home = Path(__file__).resolve().parent
     found = [Path(f"{name}.py") for name in names if Path(f"{name}.py").exists()]
     found += [Path(name) for name in names if Path(name, "__init__.py").exists() and Path(name).resolve() != home]
-    return "; ".join(f"./{each} hides {each.stem}: rename it" for each in found) or "nothing"
+    return "; ".join(f"./{item} hides {item.stem}: rename it" for item in found) or "nothing"

@@ -36,7 +36,7 @@ class Mapping:
         """Translate class indices; what has no target becomes 255 and is counted by name."""
         table = np.full(256, IGNORE_INDEX, np.uint8)
         table[: len(self.index)] = self.index
-        names = [each.name for each in self.source.classes]
+        names = [land_class.name for land_class in self.source.classes]
         lost = {names[i]: int((label == i).sum()) for i in np.flatnonzero(self.index == IGNORE_INDEX)}
         return table[label], {name: count for name, count in lost.items() if count}
 
@@ -114,7 +114,7 @@ def read_mapping(read: Callable[[], str], name: str, source: Taxonomy, target: T
 
 def shipped_mappings() -> list[tuple[str, str]]:
     """Return the pairs of label sets that a shipped table connects directly."""
-    names = (each.name for each in (files("bandloom") / "label_mappings").iterdir())
+    names = (path.name for path in (files("bandloom") / "label_mappings").iterdir())
     parts = (name.removesuffix(".csv").partition("--") for name in names if name.endswith(".csv"))
     return sorted((source, target) for source, _, target in parts)
 
@@ -134,5 +134,5 @@ def _chain(source: str, target: str) -> Sequence[str] | None:
             return path
         following = [b for a, b in shipped_mappings() if a == path[-1] and b not in seen]
         seen |= set(following)
-        paths += [[*path, each] for each in following]
+        paths += [[*path, step] for step in following]
     return None

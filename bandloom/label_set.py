@@ -40,8 +40,8 @@ class LabelSet:
     ignore: tuple[int, ...] = field(default=(0,))
 
     def __post_init__(self) -> None:
-        codes: list[Any] = [each.code for each in self.classes]
-        names: list[Any] = [each.name for each in self.classes]
+        codes: list[Any] = [land_class.code for land_class in self.classes]
+        names: list[Any] = [land_class.name for land_class in self.classes]
         if len(self.classes) < 2 or len(self.classes) > 250:
             raise LabelError(f"label set {self.name!r} has {len(self.classes)} classes; it needs 2 to 250.")
         for what, values in (("code", codes), ("name", names)):
@@ -57,11 +57,13 @@ class LabelSet:
         if set(codes) & set(self.ignore):
             both = sorted(set(codes) & set(self.ignore))[0]
             raise LabelError(f"label set {self.name!r} both names and ignores the code {both}; drop one of the two.")
-        colours = with_colours(names, [each.colour for each in self.classes])
+        colours = with_colours(names, [land_class.colour for land_class in self.classes])
         object.__setattr__(self, "classes", tuple(map(_in_colour, self.classes, colours)))
-        for each in self.classes:
-            if not re.fullmatch(r"#[0-9a-fA-F]{6}", each.colour):
-                raise LabelError(f"class {each.name!r} has the colour {each.colour!r}; write it as '#rrggbb'.")
+        for land_class in self.classes:
+            if not re.fullmatch(r"#[0-9a-fA-F]{6}", land_class.colour):
+                raise LabelError(
+                    f"class {land_class.name!r} has the colour {land_class.colour!r}; write it as '#rrggbb'."
+                )
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -69,12 +71,12 @@ class LabelSet:
     @property
     def names(self) -> tuple[str, ...]:
         """Class names by index."""
-        return tuple(each.name for each in self.classes)
+        return tuple(land_class.name for land_class in self.classes)
 
     @property
     def codes(self) -> tuple[int, ...]:
         """Raster codes by index."""
-        return tuple(each.code for each in self.classes)
+        return tuple(land_class.code for land_class in self.classes)
 
     @cached_property
     def rgb(self) -> np.ndarray:

@@ -224,10 +224,10 @@ class RunMarkers:
             "rate": round(1 / median_s, 4) if median_s else None,
             "step_s": median_s,
         }
-        for each in (self, self.outer):
-            if each is not None:
+        for pulse in (self, self.outer):
+            if pulse is not None:
                 name = "heartbeat" if rank == 0 else f"heartbeat.{rank}"
-                _write(each.attempt_folder / name, json.dumps(record) + "\n")
+                _write(pulse.attempt_folder / name, json.dumps(record) + "\n")
 
     def saved(self, step: int, took_s: float | None = None) -> None:
         """Say that a whole checkpoint of ``step`` is in place: the launcher counts failures without progress by it."""

@@ -108,7 +108,7 @@ def fills(command: F) -> F:
         return command(**given, **filled)
 
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    called.__annotations__ = {each.name: each.annotation for each in parameters} | {"return": None}
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": None}
     return called  # type: ignore[return-value]
 
 
@@ -143,10 +143,10 @@ def _fields(record: Any) -> Iterator[_Field]:
             described = Option(_sentence(info.description)) if info.description else None
             yield _Field(name, info.annotation, default, noted or described)
     else:
-        for each in dataclasses.fields(record):
-            kind, notes = _noted(hints[each.name])
+        for field in dataclasses.fields(record):
+            kind, notes = _noted(hints[field.name])
             noted = next((note for note in notes if isinstance(note, Option)), None)
-            yield _Field(each.name, kind, REQUIRED if each.default is dataclasses.MISSING else each.default, noted)
+            yield _Field(field.name, kind, REQUIRED if field.default is dataclasses.MISSING else field.default, noted)
 
 
 def _noted(kind: Any) -> tuple[Any, Sequence[Any]]:
@@ -163,7 +163,7 @@ def _parameter(field: _Field, record: str, choice: _Choice) -> inspect.Parameter
         *choice.names(field),
         help=option.help,
         metavar="|".join(choices) if choices else None,
-        autocompletion=(lambda incomplete: [each for each in choices if each.startswith(incomplete)])
+        autocompletion=(lambda incomplete: [choice for choice in choices if choice.startswith(incomplete)])
         if choices
         else None,
     )
@@ -175,7 +175,9 @@ def _parameter(field: _Field, record: str, choice: _Choice) -> inspect.Parameter
 def _typed(kind: Any, option: Option) -> tuple[Any, tuple[str, ...]]:
     """Return the type that typer reads a field's text as, and the words that it may be."""
     inner = (
-        [each for each in get_args(kind) if each is not type(None)] if get_origin(kind) in (Union, UnionType) else []
+        [argument for argument in get_args(kind) if argument is not type(None)]
+        if get_origin(kind) in (Union, UnionType)
+        else []
     )
     optional = bool(inner) and len(inner) < len(get_args(kind))
     if option.parse is not None:
@@ -202,7 +204,7 @@ def _fill(record: Any, name: str, choice: _Choice, given: dict[str, Any]) -> Any
         return record(**values)
     except ValidationError as cause:
         first = cause.errors()[0]
-        typed = choice.names(next(each for each in _fields(record) if each.name == first["loc"][0]))[0]
+        typed = choice.names(next(field for field in _fields(record) if field.name == first["loc"][0]))[0]
         raise ConfigError(
             f"{typed} {first['input']!r} is refused: {first['msg'].lower()}; give it another value."
         ) from cause

@@ -66,7 +66,7 @@ def require_absent(paths: list[Path]) -> None:
 
 
 def _longest_name(path: Path) -> int:
-    place = next((each for each in path.parents if each.is_dir()), Path("/"))
+    place = next((parent for parent in path.parents if parent.is_dir()), Path("/"))
     try:
         return os.pathconf(place, "PC_NAME_MAX")
     except (OSError, ValueError):
@@ -152,8 +152,8 @@ def output_error(path: Path, cause: OSError) -> OutputError:
 def sync(path: Path) -> None:
     """Flush a file, or every file of a folder and the folder itself, to the disk."""
     if path.is_dir():
-        for each in path.iterdir():
-            sync(each)
+        for entry in path.iterdir():
+            sync(entry)
     sync_entry(path)
 
 

@@ -94,22 +94,22 @@ def _encoded(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         arrays[name := f"a{len(arrays)}"] = np.asarray(value)
         return {"scalar" if isinstance(value, np.generic) else "array": name}
     if isinstance(value, list | tuple):
-        return {type(value).__name__: [_encoded(each, arrays) for each in value]}
+        return {type(value).__name__: [_encoded(item, arrays) for item in value]}
     if isinstance(value, dict):
-        return {"dict": [[_encoded(key, arrays), _encoded(each, arrays)] for key, each in value.items()]}
+        return {"dict": [[_encoded(key, arrays), _encoded(item, arrays)] for key, item in value.items()]}
     fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    return {"record": type(value).__name__, "fields": {name: _encoded(each, arrays) for name, each in fields.items()}}
+    return {"record": type(value).__name__, "fields": {name: _encoded(field, arrays) for name, field in fields.items()}}
 
 
 def _decoded(tree: Any, arrays: Any, kinds: dict[str, type]) -> Any:
     if not isinstance(tree, dict):
         return tree
     if "record" in tree:
-        return kinds[tree["record"]](**{name: _decoded(each, arrays, kinds) for name, each in tree["fields"].items()})
+        return kinds[tree["record"]](**{name: _decoded(field, arrays, kinds) for name, field in tree["fields"].items()})
     ((form, inner),) = tree.items()
     if form in ("array", "scalar"):
         return arrays[inner] if form == "array" else arrays[inner][()]
     if form == "dict":
-        return {_decoded(key, arrays, kinds): _decoded(each, arrays, kinds) for key, each in inner}
-    items = [_decoded(each, arrays, kinds) for each in inner]
+        return {_decoded(key, arrays, kinds): _decoded(item, arrays, kinds) for key, item in inner}
+    items = [_decoded(item, arrays, kinds) for item in inner]
     return tuple(items) if form == "tuple" else items

@@ -87,7 +87,7 @@ class RunFolder:
             self._clear()
         if held.exists():
             self._check_same(config, held)
-        elif self.path.is_dir() and any(each.name not in _FOREIGN for each in self.path.iterdir()) and not resume:
+        elif self.path.is_dir() and any(path.name not in _FOREIGN for path in self.path.iterdir()) and not resume:
             raise RunFolderError(f"{self.path} exists and is no run folder; choose a new name for --out.")
         self.path.mkdir(parents=True, exist_ok=True)
         self.pictures.mkdir(exist_ok=True)
@@ -205,7 +205,7 @@ class RunFolder:
 
     def _note_changes(self, changed: dict[str, tuple[Any, Any]]) -> None:
         """Append to ``changes.jsonl`` what is otherwise from the newest snapshot on; the run is not complete then."""
-        step = max((int(each.name.rpartition("-")[2]) for each in self.path.glob("snapshots/step-*")), default=0)
+        step = max((int(path.name.rpartition("-")[2]) for path in self.path.glob("snapshots/step-*")), default=0)
         steps = changed.get("trainer.steps") or changed.get("steps")
         if steps and steps[1] < step:
             raise RunFolderError(
@@ -220,13 +220,13 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Remove what a run wrote; a launcher's own files stay."""
-        for each in self.path.iterdir():
-            if each.name in _FOREIGN - {"saved", "DONE"}:
+        for path in self.path.iterdir():
+            if path.name in _FOREIGN - {"saved", "DONE"}:
                 continue
-            if each.is_dir() and not each.is_symlink():
-                shutil.rmtree(each)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
             else:
-                each.unlink()
+                path.unlink()
 
 
 def what_is_computed(config: Config) -> dict[str, Any]:

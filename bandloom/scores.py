@@ -187,9 +187,9 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
         "by_seed": {"macro_f1": row["seeds"]} if row.get("seeds") else {},
         "classes": [
             {
-                **{key: each[key] for key in _CLASS_KEYS},
-                "scores": {key: value for key, value in each.items() if key not in _CLASS_KEYS},
+                **{key: land_class[key] for key in _CLASS_KEYS},
+                "scores": {key: value for key, value in land_class.items() if key not in _CLASS_KEYS},
             }
-            for each in row.get("classes", ())
+            for land_class in row.get("classes", ())
         ],
     }

@@ -129,7 +129,7 @@ class Sensor:
 
     def subset(self, names: Iterable[str], name: str | None = None) -> "Sensor":
         """Return the same sensor with the named bands alone, under ``name`` when given."""
-        return replace(self, name=name or self.name, bands=tuple(self.band(each) for each in names))
+        return replace(self, name=name or self.name, bands=tuple(self.band(name) for name in names))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, as manifests, checkpoints and bundles store them."""

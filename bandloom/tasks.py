@@ -35,4 +35,4 @@ _ANSWERS = (
     Answer("regress", "a value for every 10 m pixel", per_pixel=True, continuous=True),
     Answer("regress_chips", "a value for every chip", per_pixel=False, continuous=True),
 )
-ANSWERS: dict[str, Answer] = {each.task: each for each in _ANSWERS}
+ANSWERS: dict[str, Answer] = {answer.task: answer for answer in _ANSWERS}

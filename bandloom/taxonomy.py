@@ -48,13 +48,16 @@ class Taxonomy:
     @cached_property
     def label_set(self) -> LabelSet:
         """The plain label set."""
-        classes = tuple(LabelClass(each.code, each.name, each.colour) for each in self.classes)
+        classes = tuple(LabelClass(land_class.code, land_class.name, land_class.colour) for land_class in self.classes)
         return LabelSet(self.id, classes, self.ignore)
 
     @cached_property
     def words(self) -> ClassWords:
         """The look-up of classes by any of their words and numbers."""
-        classes = [Words(each.code, each.name, each.id or each.name, each.synonyms) for each in self.classes]
+        classes = [
+            Words(land_class.code, land_class.name, land_class.id or land_class.name, land_class.synonyms)
+            for land_class in self.classes
+        ]
         return ClassWords(self.id, classes, self.ignore)
 
     def find(self, text: str) -> int:
@@ -79,7 +82,7 @@ class Taxonomy:
             extra = set(record) - {"id", "name", "classes", "ignore"}
             if extra:
                 raise TypeError(f"unknown key {sorted(extra)[0]!r}")
-            classes = tuple(_class(each) for each in record["classes"])
+            classes = tuple(_class(land_class) for land_class in record["classes"])
             ignore = tuple(_whole(code, "ignored code") for code in record.get("ignore", (0,)))
             taxonomy = cls(str(record.get("id", record["name"])), str(record["name"]), classes, ignore)
         except (KeyError, TypeError, ValueError, AttributeError) as cause:
@@ -92,21 +95,23 @@ class Taxonomy:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain YAML types, which :meth:`from_dict` takes; what is not given is left out."""
-        colours = [each.colour for each in self.label_set.classes]
-        classes = [_record(each, colour) for each, colour in zip(self.classes, colours, strict=True)]
+        colours = [land_class.colour for land_class in self.label_set.classes]
+        classes = [_record(land_class, colour) for land_class, colour in zip(self.classes, colours, strict=True)]
         return {"id": self.id, "name": self.name, "ignore": list(self.ignore), "classes": classes}
 
     @classmethod
     def of_label_set(cls, label_set: LabelSet) -> "Taxonomy":
         """Return a label set without further words as a taxonomy."""
-        classes = tuple(TaxonomyClass(each.code, each.name, each.colour) for each in label_set.classes)
+        classes = tuple(
+            TaxonomyClass(land_class.code, land_class.name, land_class.colour) for land_class in label_set.classes
+        )
         return cls(label_set.name, label_set.name, classes, label_set.ignore)
 
 
 def shipped() -> list[str]:
     """Return the names of the label sets in this package."""
     folder = files("bandloom") / "label_sets"
-    return sorted(each.name.removesuffix(".yaml") for each in folder.iterdir() if each.name.endswith(".yaml"))
+    return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
 
 
 def get_taxonomy(name: str) -> Taxonomy:
@@ -135,7 +140,7 @@ def _class(record: dict[str, Any]) -> TaxonomyClass:
         raise TypeError(f"the class of code {record['code']} has no name")
     given = {key: value for key, value in record.items() if key in ("colour", "parent", "description")}
     name = str(record["name"])
-    synonyms = tuple(str(each) for each in record.get("synonyms", ()))
+    synonyms = tuple(str(synonym) for synonym in record.get("synonyms", ()))
     return TaxonomyClass(
         _whole(record["code"], "code"), name, id=str(record.get("id", name)), synonyms=synonyms, **given
     )

@@ -42,8 +42,8 @@ class Validity:
         self._raster, self._indexes = raster, list(indexes)
         self.nodata = tuple(_told(raster.nodatavals[index - 1], nodata) for index in indexes)
         flags = [raster.mask_flag_enums[index - 1] for index in indexes]
-        self._masked = [bool({MaskFlags.per_dataset, MaskFlags.alpha} & set(each)) or not each for each in flags]
-        self._of_dataset = all(MaskFlags.per_dataset in each for each in flags)
+        self._masked = [bool({MaskFlags.per_dataset, MaskFlags.alpha} & set(flag)) or not flag for flag in flags]
+        self._of_dataset = all(MaskFlags.per_dataset in flag for flag in flags)
         self._alphas = [index for index in alpha_bands(raster) if index not in self._indexes]
 
     @property

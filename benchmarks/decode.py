@@ -30,8 +30,8 @@ def run() -> list[Figure]:
                     shards.read_into(index, {f"g{gsd}.b2nd": pixels for gsd, pixels in groups.items()})
 
             work = (ours, partial(unpack, native), partial(unpack, stacked))
-            times = [[best_of(1, each) for each in work] for _ in range(TURNS)]  # in turns: a busy moment hits all
-            fast, slow, slower = (count / min(each) for each in zip(*times, strict=True))
+            times = [[best_of(1, job) for job in work] for _ in range(TURNS)]  # in turns: a busy moment hits all
+            fast, slow, slower = (count / min(turn) for turn in zip(*times, strict=True))
             note = f"{count} samples of {SIDE_PX} px of {origin}, from the page cache, best of {TURNS} in turns"
             figures.append(
                 Figure(f"decode {codec}", fast, "samples/s", "npz", slow, ">= 10" if codec == "default" else "", note)

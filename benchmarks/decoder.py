@@ -43,7 +43,7 @@ def run(size: str = SIZE, seconds: float = SECONDS, seeds: tuple[int, ...] = SEE
                 print(f"seed {seed}, decoder {name}: {taken} steps, probe {accuracy:.4f}", flush=True)
     finally:
         torch.set_num_threads(threads)
-    (default, value), *rivals = ((name, float(np.mean(each))) for name, each in found.items())
+    (default, value), *rivals = ((name, float(np.mean(result))) for name, result in found.items())
     return [
         Figure(
             f"decoder {default} against {rival}",

@@ -82,7 +82,7 @@ def figures(found: Scores, student: str = "both") -> list[Figure]:
         best = max(rows, key=lambda row: mean(rows[row], "macro_f1"))
         own = found[name, student, None]
         rival = mean(rows[best], "macro_f1")
-        told = ", ".join(f"{row} {mean(each, 'macro_f1'):.3f}" for row, each in rows.items())
+        told = ", ".join(f"{row} {mean(runs, 'macro_f1'):.3f}" for row, runs in rows.items())
         note = f"seeds {sorted(own)}; {told}"
         made.append(Figure(f"distillation {name}", mean(own, "macro_f1"), "macro-F1", best, rival, ">= 1", note))
     return made

@@ -36,7 +36,7 @@ def run() -> list[Figure]:
         folder = Path(os.environ.get("FUSION_OUT", temporary))
         studies = _studies(folder)
         reports = {name: _report(folder / "runs" / name, config) for name, config in studies.items()}
-    return [each for name, report in reports.items() for each in _figures(name, report)]
+    return [figure for name, report in reports.items() for figure in _figures(name, report)]
 
 
 def _studies(folder: Path) -> dict[str, dict[str, Any]]:
@@ -100,7 +100,7 @@ def _figures(study: str, report: ScoreRecord) -> list[Figure]:
     rows = {row.name: row for row in report.rows}
     warnings = (report.leaks or {}).get("warnings", [])
     alone, leaks = rows["image only"].scores, "; ".join(warnings) or "no leak found"
-    verdicts = {each.partition(":")[0]: each for each in report.verdicts}
+    verdicts = {verdict.partition(":")[0]: verdict for verdict in report.verdicts}
     figures = []
     for name, row in rows.items():
         if name == "image only":

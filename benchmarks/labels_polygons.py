@@ -42,7 +42,7 @@ def run() -> list[Figure]:
             times["burning"].append(time.perf_counter() - placed_at)
             times["ours"].append(time.perf_counter() - began)
             began = time.perf_counter()
-            shapes = placed(path, ground, {each.name: k for k, each in enumerate(taxonomy.classes)})
+            shapes = placed(path, ground, {land_class.name: k for k, land_class in enumerate(taxonomy.classes)})
             called = time.perf_counter()
             shape = (ground.height, ground.width)
             theirs: Any = features.rasterize(shapes, shape, IGNORE_INDEX, transform=ground.transform, dtype="uint8")
@@ -50,7 +50,7 @@ def run() -> list[Figure]:
             times["call"].append(time.perf_counter() - called)
             if (ours != theirs).sum() > 100:  # of 120 million: what lies on a line within rounding
                 raise RuntimeError(f"{(ours != theirs).sum()} pixels differ")
-    seconds = {name: min(each) for name, each in times.items()}
+    seconds = {name: min(time) for name, time in times.items()}
     note = f"{PARCELS} parcels of {CORNERS} corners in degrees, {SIDE_PX} px a side; file, classes and checks included"
     return [
         Figure(
@@ -77,7 +77,7 @@ def run() -> list[Figure]:
 def write_parcels(path: Path, ground: Ground) -> Path:
     """Write round parcels of 100 to 300 m all over the ground, as GeoJSON in degrees."""
     rng = np.random.default_rng(0)
-    names = [each.name for each in get_taxonomy("worldcover11").classes]
+    names = [land_class.name for land_class in get_taxonomy("worldcover11").classes]
     rows = []
     for k in range(PARCELS):
         x, y = ground.transform * rng.uniform(0, SIDE_PX, 2)
@@ -94,5 +94,5 @@ def write_parcels(path: Path, ground: Ground) -> Path:
 def placed(path: Path, ground: Ground, classes: dict[str, int]) -> list[tuple[Any, int]]:
     """Return shapes with their values in the ground's coordinates, as a person would write it."""
     rows = json.loads(path.read_text())["features"]
-    moved: Any = transform_geom(LON_LAT, ground.crs, [each["geometry"] for each in rows])
-    return [(shape, classes[each["properties"]["class"]]) for shape, each in zip(moved, rows, strict=True)]
+    moved: Any = transform_geom(LON_LAT, ground.crs, [row["geometry"] for row in rows])
+    return [(shape, classes[row["properties"]["class"]]) for shape, row in zip(moved, rows, strict=True)]

@@ -15,9 +15,9 @@ def run() -> list[Figure]:
     blosc2.set_nthreads(1)
     scene = synthesise(240, 0).groups
     groups = [{gsd: pixels.copy() for gsd, pixels in scene.items()} for _ in range(SAMPLES)]
-    nbytes = sum(pixels.nbytes for each in groups for pixels in each.values())
-    copies = [{gsd: pixels.copy() for gsd, pixels in each.items()} for each in groups]
-    frames = [{gsd: stored(pixels) for gsd, pixels in each.items()} for each in groups]
+    nbytes = sum(pixels.nbytes for group in groups for pixels in group.values())
+    copies = [{gsd: pixels.copy() for gsd, pixels in group.items()} for group in groups]
+    frames = [{gsd: stored(pixels) for gsd, pixels in group.items()} for group in groups]
 
     def memcpy() -> None:
         for to, source in zip(copies, groups, strict=True):

@@ -80,11 +80,11 @@ def _model() -> TaskModel:
 
 def _rates(work: dict[str, Callable[[], object]]) -> dict[str, float]:
     best = dict.fromkeys(work, float("inf"))
-    for each in work.values():
-        each()  # first calls allocate and compile
+    for job in work.values():
+        job()  # first calls allocate and compile
     for _ in range(REPEATS):
-        for name, each in work.items():
+        for name, job in work.items():
             began = time.process_time()
-            each()
+            job()
             best[name] = min(best[name], time.process_time() - began)
     return {name: BATCH / seconds for name, seconds in best.items()}

@@ -111,7 +111,7 @@ def evaluate(
             TokenFeatures(*(token_features(model, part, layer) for part in parts))
             for layer in sorted({depth // 3, 2 * depth // 3, depth - 1})
         ]
-        layers |= {name: own, f"{name} + raw": [_joined_with(each, layers["raw"][0]) for each in own]}
+        layers |= {name: own, f"{name} + raw": [_joined_with(item, layers["raw"][0]) for item in own]}
     conv = TokenFeatures(*(_conv_tokens(part, encoder.config.token_m // 10) for part in parts))
     layers |= {"random conv": [conv], "random conv + raw": [_joined_with(conv, layers["raw"][0])]}
     table: dict[str, dict[str, dict[int, float]]] = {"probe": {}, "finetune": {}}

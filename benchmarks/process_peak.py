@@ -42,4 +42,4 @@ def run_python(body: str, python: str = sys.executable) -> Needed:
 
 def run_bandloom(*arguments: object) -> Needed:
     """Run a bandloom command line in a process of its own."""
-    return run_python(COMMAND_LINE.format(arguments=[str(each) for each in arguments]))
+    return run_python(COMMAND_LINE.format(arguments=[str(argument) for argument in arguments]))

@@ -200,8 +200,8 @@ def score(chips: Chips, make: Callable[[int], Predict]) -> dict[str, object]:
             test = np.flatnonzero(dealt == fold)
             predicted[test] = predict(np.flatnonzero(dealt != fold), test, seed)
         found.append(predicted)
-    accuracy = [float((each == chips.labels).mean()) for each in found]
-    macro = [float(f1_score(chips.labels, each, average="macro")) for each in found]
+    accuracy = [float((fold == chips.labels).mean()) for fold in found]
+    macro = [float(f1_score(chips.labels, fold, average="macro")) for fold in found]
     return {"accuracy": accuracy, "macro_f1": macro, "interval": interval(chips, np.stack(found))}
 
 
@@ -213,7 +213,9 @@ def interval(chips: Chips, predicted: np.ndarray) -> list[float]:
     for _ in range(DRAWS):
         rows = np.concatenate([rows_of[name] for name in rng.choice(names, len(names))])
         labels = chips.labels[rows]
-        drawn.append(np.mean([f1_score(labels, each[rows], average="macro", zero_division=0) for each in predicted]))
+        drawn.append(
+            np.mean([f1_score(labels, answer[rows], average="macro", zero_division=0) for answer in predicted])
+        )
     return [float(value) for value in np.percentile(drawn, [2.5, 97.5])]
 
 

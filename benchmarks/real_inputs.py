@@ -96,8 +96,8 @@ def scene_with_mask(folder: Path, out: Path, name: str) -> tuple[Path, Path, Pat
     with rasterio.open(folder / "LULC.tif") as raster:
         counts = np.bincount(raster.read(1).ravel(), minlength=10)
     classes = [
-        {"code": code, "name": each, "colour": colour}
-        for code, (each, colour) in enumerate(LULC.items(), 1)
+        {"code": code, "name": land_class, "colour": colour}
+        for code, (land_class, colour) in enumerate(LULC.items(), 1)
         if counts[code] >= 100
     ]
     rare = [code for code in range(1, 10) if 0 < counts[code] < 100]
@@ -107,7 +107,7 @@ def scene_with_mask(folder: Path, out: Path, name: str) -> tuple[Path, Path, Pat
 
 def from_polygons(folder: Path, out: Path) -> tuple[Path, Path, Path]:
     """Return the Amazon scene and its 25 polygons as `bandloom labels prepare` burns them."""
-    classes = [{"code": code, "name": each} for code, each in enumerate(("dryout", "forest", "village", "water"), 1)]
+    classes = [{"code": code, "name": name} for code, name in enumerate(("dryout", "forest", "village", "water"), 1)]
     label_set = write(out / "labels-amazon.yaml", {"name": "amazon", "classes": classes})
     prepared = out / "prepared-amazon"
     shutil.rmtree(prepared, ignore_errors=True)

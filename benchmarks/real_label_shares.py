@@ -60,8 +60,10 @@ def tokens_of(shards: ShardSet) -> tuple[dict[int, torch.Tensor], np.ndarray, Se
                 for gsd, group in sample.groups.items():
                     n = 60 // gsd
                     groups.setdefault(gsd, []).append(group[:, y * n : (y + CHIP) * n, x * n : (x + CHIP) * n])
-    kept = [i for i, each in enumerate(classes) if (each != IGNORE_INDEX).any()]
-    chips = {gsd: torch.from_numpy(np.stack([each[i] for i in kept]).astype(np.int32)) for gsd, each in groups.items()}
+    kept = [i for i, land_class in enumerate(classes) if (land_class != IGNORE_INDEX).any()]
+    chips = {
+        gsd: torch.from_numpy(np.stack([group[i] for i in kept]).astype(np.int32)) for gsd, group in groups.items()
+    }
     return chips, np.stack([classes[i] for i in kept]), sensor
 
 
@@ -108,7 +110,7 @@ def markdown(rows: dict[tuple[str, float, str], list[float]]) -> str:
     ]
     for contender in dict.fromkeys(contender for _, _, contender in rows):
         values = [rows[scene, share, contender] for scene, share in columns]
-        lines.append(f"| {contender} | " + " | ".join(f"{np.mean(each):.3f}" for each in values) + " |")
+        lines.append(f"| {contender} | " + " | ".join(f"{np.mean(value):.3f}" for value in values) + " |")
     return "\n".join(lines)
 
 

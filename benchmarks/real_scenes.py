@@ -156,11 +156,11 @@ def gather(out: Path, name: str, seed: int) -> dict[str, Any]:
         if part == "dropped":
             names = ("all", *(row["name"] for row in found["bands"][1:]))
             record["bands"] += [
-                {**row, "name": f"{each} of all, dropped in training"}
-                for each, row in zip(names, found["bands"], strict=True)
+                {**row, "name": f"{name} of all, dropped in training"}
+                for name, row in zip(names, found["bands"], strict=True)
             ]
             continue
-        record["bands"] += [{**each, "name": f"{each['name']} of all"} for each in found.get("bands", [])[1:]]
+        record["bands"] += [{**row, "name": f"{row['name']} of all"} for row in found.get("bands", [])[1:]]
         if part.startswith("bands"):
             record["bands"].append(found["rows"][0] | {"name": f"{part.removeprefix('bands-')} alone"})
         else:
@@ -178,7 +178,7 @@ def flat(record: ScoreRecord) -> dict[str, Any]:
     for rows in (found["rows"], found.get("bands", [])):
         for row in rows:
             row |= row.pop("scores")
-            row["classes"] = [each | each.pop("scores") for each in row.get("classes", [])]
+            row["classes"] = [land_class | land_class.pop("scores") for land_class in row.get("classes", [])]
     return found
 
 

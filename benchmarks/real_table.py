@@ -83,9 +83,11 @@ def _seeds(rows: list[Row]) -> str:
 
 
 def _water(rows: list[Row]) -> str:
-    found = [each["iou"] for row in rows for each in row["classes"] if each["name"] in ("water", "changed")]
-    known = [each for each in found if each is not None]
-    return f"{np.mean(known):.3f} ({', '.join(f'{each:.3f}' for each in known)})" if known else "-"
+    found = [
+        land_class["iou"] for row in rows for land_class in row["classes"] if land_class["name"] in ("water", "changed")
+    ]
+    known = [score for score in found if score is not None]
+    return f"{np.mean(known):.3f} ({', '.join(f'{value:.3f}' for value in known)})" if known else "-"
 
 
 def _cost(record: dict[str, Any]) -> str:

@@ -51,7 +51,7 @@ def run() -> list[Figure]:
     figures, rival = [], None
     for margin in range(0, widest + 1, CELL_PX):
         own = bundle.contract.tiling.taper_px
-        for taper in sorted({min(each, (tile - 2 * margin) // 2) for each in (0, CELL_PX, margin, own)}):
+        for taper in sorted({min(width, (tile - 2 * margin) // 2) for width in (0, CELL_PX, margin, own)}):
             tiling = Tiling(tile, margin, taper)
             if (tile / tiling.stride_px) ** 2 > MOST_TILES:
                 continue

@@ -36,7 +36,7 @@ def run() -> list[Figure]:
         folder = Path(os.environ.get("WORDS_OUT", temporary))
         shards = _shards(folder)
         reports = {source: [_report(folder, shards, source, seed) for seed in SEEDS] for source in ("labels", "masks")}
-    figures = [each for source, own in reports.items() for each in _figures(source, own)]
+    figures = [figure for source, own in reports.items() for figure in _figures(source, own)]
     return [*figures, *_compared(reports)]
 
 

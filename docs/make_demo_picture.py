@@ -26,7 +26,7 @@ def main(demo: Path, out: Path) -> None:
         axis.imshow(picture, interpolation="nearest")
         axis.set_title(title, fontsize=10)
         axis.set_axis_off()
-    patches = [Patch(color=each.colour, label=each.name) for each in labels.classes]
+    patches = [Patch(color=land_class.colour, label=land_class.name) for land_class in labels.classes]
     figure.legend(handles=patches, loc="outside lower center", ncols=12, fontsize=8, frameon=False)
     figure.savefig(out, dpi=90)
 

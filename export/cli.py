@@ -81,8 +81,8 @@ def inspect(path: BundlePath) -> None:
     from bandloom.export.bundle.bundle import read_bundle
     from bandloom.export.runtimes.show_bundle import tables
 
-    for each in tables(read_bundle(path)):
-        console.print(each)
+    for table in tables(read_bundle(path)):
+        console.print(table)
 
 
 @bundle.command()
@@ -98,7 +98,7 @@ def build(
     from bandloom.export.runtimes.add_engines import add_engines, build_lines
 
     found = read_bundle(path)
-    for engine in add_engines(found, backend, [each for each in precision.split(",") if each], options):
+    for engine in add_engines(found, backend, [part for part in precision.split(",") if part], options):
         note = "built without a GPU, never run" if engine.built_without_gpu else "built on this GPU"
         typer.echo(f"{engine.file}: {note}")
     for line in build_lines(found, options):
@@ -116,7 +116,7 @@ def prune(
     from bandloom.export.runtimes.add_engines import prune as prune_bundle
 
     made = prune_bundle(read_bundle(path), out, target)
-    size = sum(each.stat().st_size for each in out.rglob("*") if each.is_file())
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     typer.echo(f"{out}: {len(made.record.files)} files, {size / 1e6:.1f} MB")
 
 

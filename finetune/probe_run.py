@@ -55,7 +55,7 @@ def probe_run(config: FinetuneConfig, run: RunFolder, *, few_shot: bool = False)
     """
     task = get_task(config.task)
     if not task.probed:
-        fitting = " or ".join(each.name for each in TASKS.values() if each.probed)
+        fitting = " or ".join(task.name for task in TASKS.values() if task.probed)
         raise ConfigError(f"task {task.name} has no probe; use {fitting}, or fine-tune with mode=frozen.")
     check_names(config.baselines or (), task.name, task.baselines)
     with Attempt(run, SCORING_TIMEOUT_S) as attempt:

@@ -15,7 +15,7 @@ def seeds_of(setting: Setting) -> list[int]:
     config, count = setting.config, setting.config.seeds
     if count is None:
         count = OF_SMALL if training_chips(setting) < SMALL_CHIPS else 1
-    return [config.trainer.seed + each for each in range(count)]
+    return [config.trainer.seed + part for part in range(count)]
 
 
 def training_chips(setting: Setting) -> int:

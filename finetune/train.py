@@ -85,7 +85,9 @@ def _train_and_score(setting: Setting, model: TaskModel, attempt: Attempt) -> in
     trainer = _trainer(setting, model, run, curve_points=config.curve_points)
     parameters = {"trainable": count_parameters(model, trainable=True), "total": count_parameters(model)}
     if setting.ranks.rank == 0:
-        logger.info("%s: %s of %s parameters train", config.mode, *(f"{each:,}" for each in parameters.values()))
+        logger.info(
+            "%s: %s of %s parameters train", config.mode, *(f"{parameter:,}" for parameter in parameters.values())
+        )
     code = trainer.train()
     if code != EXIT_DONE:
         return code

@@ -58,17 +58,17 @@ class FeatureScores:
 
     def __call__(self, encoder: Encoder) -> dict[str, float]:
         """Return accuracies by name: ``ridge`` and ``knn`` on all bands, ``ridge_NAME`` on a subset, the baselines."""
-        everything = self._probe(*(token_features(encoder, each) for each in (self.train, self.test)))
+        everything = self._probe(*(token_features(encoder, tokens) for tokens in (self.train, self.test)))
         scores = {"ridge": everything.ridge, "knn": everything.knn}
         for name, slots in BAND_SUBSETS.items():
             if set(slots) < set(self.train.sensor.slots):
-                found = self._probe(*(token_features(encoder, each, slots) for each in (self.train, self.test)))
+                found = self._probe(*(token_features(encoder, tokens, slots) for tokens in (self.train, self.test)))
                 scores[f"ridge_{name}"] = found.ridge
         return scores | self.floors
 
     def _floors(self, untrained: Encoder) -> dict[str, float]:
-        raw = self._probe(*(_raw_samples(untrained, each) for each in (self.train, self.test)))
-        random = self._probe(*(token_features(untrained, each) for each in (self.train, self.test)))
+        raw = self._probe(*(_raw_samples(untrained, tokens) for tokens in (self.train, self.test)))
+        random = self._probe(*(token_features(untrained, tokens) for tokens in (self.train, self.test)))
         labels = _labelled(self.train.classes)
         majority = (_labelled(self.test.classes) == np.bincount(labels).argmax()).mean()
         return {"floor_raw": raw.ridge, "floor_random": random.ridge, "floor_majority": float(majority)}

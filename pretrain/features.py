@@ -70,7 +70,7 @@ def load_encoder(run: str | Path, *, device: str | None = None) -> FrozenEncoder
     record = {} if is_public(folder) else read_record(folder)
     sensors = record.get("sensors") or ([record["sensor"]] if "sensor" in record else [])
     encoder = read_encoder(folder).eval().to(device or default_device())
-    return FrozenEncoder(encoder, [Sensor.from_dict(each) for each in sensors])
+    return FrozenEncoder(encoder, [Sensor.from_dict(sensor) for sensor in sensors])
 
 
 def token_grid(encoder: AnyEncoder, scene: Scene) -> tuple[int, int]:

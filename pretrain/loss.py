@@ -40,8 +40,8 @@ class MaskedLoss(MeanLoss):
     def loss(self, sums: Tensor, counts: Tensor) -> Tensor:
         """Return the mean over the samples' sensors."""
         own = [LossSums(sums[place], counts[place]) for place in self.slices.values()]
-        samples = torch.stack([each.counts[-1] for each in own]).to(sums.dtype)
-        losses = torch.stack([LossSums(each.sums[:-1], each.counts[:-1]).loss() for each in own])
+        samples = torch.stack([item.counts[-1] for item in own]).to(sums.dtype)
+        losses = torch.stack([LossSums(item.sums[:-1], item.counts[:-1]).loss() for item in own])
         return (losses * (samples / samples.sum())).sum()
 
     def _placed(self, terms: Tensor, batch: DeviceBatch, samples: int) -> Tensor:

@@ -122,5 +122,5 @@ def read_teacher(folder: Path, token_m: int) -> Teacher:
     if not is_public(place):
         record = read_record(place)
         sensors = record.get("sensors") or ([record["sensor"]] if "sensor" in record else [])
-        levels = frozenset(Sensor.from_dict(each).reflectance for each in sensors) or None
+        levels = frozenset(Sensor.from_dict(sensor).reflectance for sensor in sensors) or None
     return Teacher(encoder, token_m, levels)

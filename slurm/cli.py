@@ -243,7 +243,7 @@ def _log_path(run: Path, rank: int | None, attempt: str | None) -> Path:
         path = folder / "slurm" / "job.log"
     else:
         found = read_status(folder).attempts
-        names = [each.name for each in found]
+        names = [run.name for run in found]
         if attempt is not None and attempt not in names:
             raise RunFolderError(f"{run} has no attempt {attempt!r}; it has {', '.join(names) or 'none yet'}.")
         chosen = attempt or (names[-1] if names else "none yet")

@@ -175,8 +175,10 @@ def attempts_of(run: Path) -> list[Attempt]:
     ordered = sorted(folders, key=lambda path: [int(n) for n in re.findall(r"\d+", path.name)] or [0])
     found = [_attempt(path) for path in ordered]
     return [
-        each if each.why or each is found[-1] else Attempt(each.name, each.nodes, each.step, _lost(each), each.suspects)
-        for each in found
+        attempt
+        if attempt.why or attempt is found[-1]
+        else Attempt(attempt.name, attempt.nodes, attempt.step, _lost(attempt), attempt.suspects)
+        for attempt in found
     ]
 
 

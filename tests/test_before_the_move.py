@@ -145,7 +145,7 @@ def test_an_old_model_has_the_scores_it_had(run: str):
 def test_an_old_multilabel_model_loads():
     model = load_task_model(Path("multilabel/checkpoint"))
     classes = json.loads(Path("multilabel/metrics.json").read_text())["label_set"]["classes"]
-    assert [each.name for each in model.label_set.classes] == [each["name"] for each in classes]
+    assert [land_class.name for land_class in model.label_set.classes] == [land_class["name"] for land_class in classes]
     assert model.thresholds is not None
 
 

@@ -82,7 +82,8 @@ def test_no_import_goes_in_a_circle() -> None:
     """Wherever in a file an import stands, and whether or not it is for types alone."""
     modules = sources()
     graph = {
-        name: {_module(each, modules) for each in imported_names(file)} - {None, name} for name, file in modules.items()
+        name: {_module(imported_name, modules) for imported_name in imported_names(file)} - {None, name}
+        for name, file in modules.items()
     }
     circles = [sorted(part) for part in strong_components(graph) if len(part) > 1]
     assert not circles, circles

@@ -45,13 +45,13 @@ def test_every_link_to_a_file_leads_somewhere(page) -> None:
 def test_every_link_to_a_heading_finds_it(page) -> None:
     for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]*)\)", page.read_text()):
         headings = re.findall(r"^#+ (.*)$", (page.parent / target if target else page).read_text(), re.M)
-        assert anchor in {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}, anchor
+        assert anchor in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}, anchor
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_file_of_the_project_named_exists(page) -> None:
     named = re.findall(rf"`((?:{'|'.join((*readme_tree.ROOMS, *readme_tree.BESIDE))})/[\w./-]+)`", page.read_text())
-    assert [each for each in named if not (ROOT / each).exists()] == []
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def test_yaml_blocks_are_yaml() -> None:

@@ -78,9 +78,9 @@ class ClassMap:
     def palette(self, shown: set[int] | None = None) -> np.ndarray:
         """Return ``(256, 4)`` uint8 colours of codes; what is not ``shown`` is clear (None: all are)."""
         table = np.zeros((256, 4), np.uint8)
-        for each in self.classes:
-            if shown is None or each.value in shown:
-                table[each.value] = [*(int(each.colour[i : i + 2], 16) for i in (1, 3, 5)), 255]
+        for land_class in self.classes:
+            if shown is None or land_class.value in shown:
+                table[land_class.value] = [*(int(land_class.colour[i : i + 2], 16) for i in (1, 3, 5)), 255]
         return table
 
     def at(self, longitude: float, latitude: float) -> dict[str, Any] | None:
@@ -89,7 +89,7 @@ class ClassMap:
         if where is None:
             return None
         code = int(pixel_at(self.path, *where)[0])
-        found = next((each for each in self.classes if each.value == code), None)
+        found = next((land_class for land_class in self.classes if land_class.value == code), None)
         answer: dict[str, Any] = {
             "value": code,
             "name": found.name if found else "no data",
@@ -106,7 +106,7 @@ class ClassMap:
             "title": self.title,
             "about": about(self.tags, self.path.name),
             "bounds": list(self.bounds),
-            "classes": [vars(each) for each in self.classes],
+            "classes": [vars(land_class) for land_class in self.classes],
         }
 
 
@@ -125,7 +125,7 @@ def _listed(text: str) -> list[dict[str, Any]]:
     """Return the bands of the scene that was mapped, as the map names them; none where it does not."""
     try:
         told = json.loads(text or "[]")
-        return [each for each in told if each["slot"] and each["name"] and each["centre_nm"] > 0]
+        return [band for band in told if band["slot"] and band["name"] and band["centre_nm"] > 0]
     except (ValueError, TypeError, KeyError):
         return []
 
@@ -142,7 +142,7 @@ def _classes(source: Any, nodata: int) -> list[MapClass]:
     for _, window in source.block_windows(1):
         counts += np.bincount(source.read(1, window=window).ravel(), minlength=256)
     pixel_ha = abs(source.transform.a * source.transform.e) / 1e4 if source.crs.is_projected else None
-    named = {each["value"]: each for each in json.loads(source.tags().get("CLASSES", "[]"))}
+    named = {land_class["value"]: land_class for land_class in json.loads(source.tags().get("CLASSES", "[]"))}
     try:
         table = source.colormap(1)
     except ValueError:

@@ -39,7 +39,7 @@ def view(
     from bandloom.view.standalone import write_page
     from bandloom.view.value_map import open_map
 
-    maps = [open_map(each) for each in (map_file, compare) if each is not None]
+    maps = [open_map(file) for file in (map_file, compare) if file is not None]
     views = Views(maps, SceneBands(scene, maps[0].scene_bands) if scene is not None else None)
     fetch()
     if export is not None:
@@ -47,7 +47,7 @@ def view(
         return
     with make_server(views, port) as server:
         address = f"http://127.0.0.1:{server.server_address[1]}/"
-        logger.info("%s shows %s; stop with Ctrl-C", address, " and ".join(str(each.path) for each in maps))
+        logger.info("%s shows %s; stop with Ctrl-C", address, " and ".join(str(shown.path) for shown in maps))
         if open_browser:
             webbrowser.open(address)
         try:

@@ -48,9 +48,11 @@ def side_m(square: Square) -> float:
 def places_of(samples: Sequence[Square]) -> list[Place]:
     """Return samples by place, the largest first; a sample without a coordinate system has none."""
     cells: dict[tuple[int, int, int], list[tuple[int, Square]]] = defaultdict(list)
-    for number, each in enumerate(samples):
-        if each.get("epsg"):
-            cells[each["epsg"], int(each["x_m"] // NEIGHBOUR_M), int(each["y_m"] // NEIGHBOUR_M)].append((number, each))
+    for number, sample in enumerate(samples):
+        if sample.get("epsg"):
+            cells[sample["epsg"], int(sample["x_m"] // NEIGHBOUR_M), int(sample["y_m"] // NEIGHBOUR_M)].append(
+                (number, sample)
+            )
     found = []
     while cells:
         start = next(iter(cells))
@@ -105,15 +107,15 @@ def world_map(places: Sequence[Place]) -> str:
 def place_map(place: Place, linked: set[int] = frozenset()) -> str:  # type: ignore[assignment]
     """Draw the squares of one place in kilometres of its zone, coloured by split, those with a picture as links."""
     west, south, east, north = place.extent_m
-    least = 3 * max(side_m(each) for _, each in place.squares)
+    least = 3 * max(side_m(square) for _, square in place.squares)
     scale = (WIDTH - 2 * MARGIN) / max(east - west, north - south, least)
     height = (north - south) * scale + 2 * MARGIN
     parts = [_open(height, title_of(place), "group" if linked else "img")]  # links within an image are lost to readers
     shown = place.squares[:: -(-len(place.squares) // MOST_SQUARES)]
-    for number, each in shown:
-        side = max(3.0, side_m(each) * scale)
-        x, y = MARGIN + (each["x_m"] - west) * scale, MARGIN + (north - each["y_m"]) * scale
-        split, key = str(each.get("split", "")), escape(str(each.get("key", number)))
+    for number, layer in shown:
+        side = max(3.0, side_m(layer) * scale)
+        x, y = MARGIN + (layer["x_m"] - west) * scale, MARGIN + (north - layer["y_m"]) * scale
+        split, key = str(layer.get("split", "")), escape(str(layer.get("key", number)))
         square = (
             f'<rect x="{x:.1f}" y="{y:.1f}" width="{side:.1f}" height="{side:.1f}" fill="{colour_of(split)}"'
             f' fill-opacity="0.5" stroke="{colour_of(split)}"><title>{key}, {escape(split)}</title></rect>'

@@ -137,7 +137,7 @@ def _shards_record(path: Path, thumbnails: Path | None) -> Record:
             f"{path} is no folder of shards: its manifest.json is of something else; name what"
             " `bandloom shards build` wrote."
         )
-    found = {int(each.stem): each for each in thumbnails.glob("*.png") if each.stem.isdigit()} if thumbnails else {}
+    found = {int(path.stem): path for path in thumbnails.glob("*.png") if path.stem.isdigit()} if thumbnails else {}
     return Record(
         path,
         "shards",

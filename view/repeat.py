@@ -25,7 +25,7 @@ def run_command(environment: Mapping[str, Any]) -> list[str]:
 
 def build_command(path: Path, manifest: Mapping[str, Any]) -> list[str]:
     """Return the build of a shard folder; more than three inputs are named as ``SCENES``."""
-    sources = [str(each["source"]) for each in (manifest.get("sources") or {}).values() if each.get("source")]
+    sources = [str(source["source"]) for source in (manifest.get("sources") or {}).values() if source.get("source")]
     options: list[str] = []
     for name, value in (manifest.get("options") or {}).items():
         flag = "--" + (RENAMED.get(name) or name).replace("_", "-")

@@ -82,13 +82,15 @@ def compare(records: Sequence[Record]) -> list[Section]:
         return []
     names = [f"{index + 1}: {record.name}" for index, record in enumerate(records)]
     flat = {name: _flat(record.config) for name, record in zip(names, records, strict=True) if record.config}
-    known = {key for each in flat.values() for key in each}
-    keys = sorted(key for key in known if len({str(each.get(key)) for each in flat.values()}) > 1)
-    rows = [[key, *(each.get(key, "") for each in flat.values())] for key in keys]
+    known = {key for record in flat.values() for key in record}
+    keys = sorted(key for key in known if len({str(record.get(key)) for record in flat.values()}) > 1)
+    rows = [[key, *(record.get(key, "") for record in flat.values())] for key in keys]
     curves = {name: record.curve("train", "loss") for name, record in zip(names, records, strict=True)}
     chart = line_chart(curves, "loss", log=True)
     figure = [f"<figure><figcaption>Loss</figcaption>{chart}</figure>"] if chart else []
-    first = {name: each.scores.rows[0] for name, each in zip(names, records, strict=True) if each.scores is not None}
+    first = {
+        name: record.scores.rows[0] for name, record in zip(names, records, strict=True) if record.scores is not None
+    }
     held = list(dict.fromkeys(score for row in first.values() for score in row.scores))
     scores = [[name, *(row.scores.get(score) for score in held)] for name, row in first.items()]
     found = [
@@ -96,12 +98,12 @@ def compare(records: Sequence[Record]) -> list[Section]:
         Section("Scores", _ground(records), tables=table(["", *(TITLES.get(score, score) for score in held)], scores)),
         Section("Losses", charts=figure),
     ]
-    return [each for each in found if each.tables or each.charts]
+    return [section for section in found if section.tables or section.charts]
 
 
 def _ground(records: Sequence[Record]) -> str:
     """Say whether scores can be compared: whether the same ground tested them."""
-    hashes = {each.scores.split.get("hash") for each in records if each.scores is not None}
+    hashes = {record.scores.split.get("hash") for record in records if record.scores is not None}
     return "" if len(hashes) < 2 else "They were tested on different ground (their splits differ): compare no digits."
 
 

@@ -57,7 +57,7 @@ class SceneBands:
         if not self._as_told(told):
             self._by_names(told or SENTINEL2)
         if not self.bands:
-            names = ", ".join(str(each["name"]) for each in told or SENTINEL2)
+            names = ", ".join(str(band["name"]) for band in told or SENTINEL2)
             raise SceneError(
                 f"{path} holds no band of the map's sensor ({names}); give the scene that was mapped, a GeoTIFF with"
                 " band descriptions, or a folder of single-band rasters named by band."
@@ -67,9 +67,9 @@ class SceneBands:
     def _as_told(self, told: Sequence[Mapping[str, Any]]) -> bool:
         """Take the files that were mapped, if this is that scene."""
         found = [
-            (each, inner_path(self.path, str(each["file"])), int(each["index"]))
-            for each in told
-            if "file" in each and "index" in each
+            (band, inner_path(self.path, str(band["file"])), int(band["index"]))
+            for band in told
+            if "file" in band and "index" in band
         ]
         try:
             for each, file, index in found:
@@ -83,7 +83,7 @@ class SceneBands:
 
     def _by_names(self, known: Sequence[Mapping[str, Any]]) -> None:
         """Take the bands whose description, or whose file's name, ends in a known name."""
-        by_name = {str(each["name"]): each for each in known}
+        by_name = {str(value["name"]): value for value in known}
         for file in _rasters(self.path, by_name):
             try:
                 with rasterio.open(file) as source:
@@ -161,8 +161,8 @@ def _rasters(path: Path, names: Mapping[str, Any]) -> list[Path]:
     """Return the rasters of a scene, those named for the finest sampling first; a product's masks and previews not."""
     if not path.is_dir():
         return [path]
-    found = [each for each in path.rglob("*") if each.suffix.lower() in RASTERS]
-    return sorted((each for each in found if named_in(each.stem, names)), key=lambda at: (_named_gsd(at.stem), at))
+    found = [entry for entry in path.rglob("*") if entry.suffix.lower() in RASTERS]
+    return sorted((file for file in found if named_in(file.stem, names)), key=lambda at: (_named_gsd(at.stem), at))
 
 
 def _named_gsd(stem: str) -> int:

@@ -41,10 +41,10 @@ class Views:
         Raises:
             SceneError: two maps do not overlap, or one lies where a web map has ended.
         """
-        for each in maps:
-            if each.bounds[1] == each.bounds[3]:
+        for shown in maps:
+            if shown.bounds[1] == shown.bounds[3]:
                 raise SceneError(
-                    f"{each.path} lies beyond {MOST_NORTH:.2f} degrees, where web maps end; look at it in QGIS."
+                    f"{shown.path} lies beyond {MOST_NORTH:.2f} degrees, where web maps end; look at it in QGIS."
                 )
         self.maps, self.scene = maps, scene
         self.picture = lru_cache(maxsize=2048)(self._picture)
@@ -61,11 +61,11 @@ class Views:
     def record(self) -> dict[str, Any]:
         """Return what the page asks for first."""
         composites = list(self.scene.composites()) if self.scene else []
-        sizes = {each.shape for each in self.maps}
+        sizes = {shown.shape for shown in self.maps}
         note = "The two maps differ in size: each area is that of its own map." if len(sizes) > 1 else ""
-        records = [each.record() for each in self.maps]
-        for each in records[1:]:  # on the first one's side of the antimeridian
-            each["bounds"] = list(beside(self.maps[0].bounds, each["bounds"]))
+        records = [shown.record() for shown in self.maps]
+        for other in records[1:]:  # on the first one's side of the antimeridian
+            other["bounds"] = list(beside(self.maps[0].bounds, other["bounds"]))
         return {
             "maps": records,
             "composites": composites,
@@ -75,7 +75,7 @@ class Views:
 
     def at(self, longitude: float, latitude: float) -> dict[str, Any]:
         """Return what lies at a place."""
-        found = [each.at(longitude, latitude) for each in self.maps]
+        found = [shown.at(longitude, latitude) for shown in self.maps]
         if self.scene is None:
             return {"maps": found, "spectrum": [], "class_means": []}
         return {"maps": found, "spectrum": self.scene.spectrum(longitude, latitude), "class_means": self.class_means()}

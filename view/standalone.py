@@ -26,10 +26,10 @@ def write_page(views: Views, out: Path) -> Path:
     """
     record = views.record()
     pictures: dict[str, str] = {}
-    for number, each in enumerate(views.maps):
-        bounds, size = view_of(each.bounds)
-        for one in each.classes:  # a picture a class, so that each can be hidden
-            pictures[f"map/{number}/{one.value}"] = _inside(png(class_picture(each, bounds, size, {one.value})))
+    for number, shown in enumerate(views.maps):
+        bounds, size = view_of(shown.bounds)
+        for one in shown.classes:  # a picture a class, so that each can be hidden
+            pictures[f"map/{number}/{one.value}"] = _inside(png(class_picture(shown, bounds, size, {one.value})))
     bounds, size = view_of(views.maps[0].bounds)
     record["composites"] = [name for name in record["composites"] if name in PICTURES] or record["composites"][:1]
     if views.scene is not None:

@@ -42,7 +42,7 @@ def class_means(class_map: ClassMap, scene: SceneBands, side: int = 256) -> dict
     """Return the mean digital number of each band over each class, from ``side * side`` places of the map."""
     bounds = mercator_of(class_map.bounds)
     codes = class_map.keys(_window(class_map.path, 1, bounds, (side, side), Resampling.nearest, class_map.nodata))
-    means: dict[int, dict[str, float]] = {each.value: {} for each in class_map.classes}
+    means: dict[int, dict[str, float]] = {land_class.value: {} for land_class in class_map.classes}
     for band in scene.bands.values():
         values = _window(band.file, band.index, bounds, (side, side), Resampling.nearest)
         seen = (values > 0) & (values < SATURATED)

@@ -71,7 +71,7 @@ class TokenEmbedding(nn.Module):
         self.layout = reference_layout(token_m)
         self.weight = nn.Parameter(torch.empty(embed_dim, self.layout.samples))
         self.absent = nn.Parameter(torch.zeros(len(SLOTS), embed_dim))
-        mean, std = (torch.from_numpy(each) for each in statistics.arrays())
+        mean, std = (torch.from_numpy(array) for array in statistics.arrays())
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
         self.reset_parameters()

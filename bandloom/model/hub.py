@@ -41,8 +41,8 @@ def push(
         stage(run, folder, licence, data_licence)
         if not send:
             console.print((folder / CARD).read_text(), markup=False, highlight=False, soft_wrap=True)
-        for each in sorted(path for path in folder.rglob("*") if path.is_file()):
-            logger.info("%s: %s bytes", each.relative_to(folder), f"{each.stat().st_size:,}")
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            logger.info("%s: %s bytes", file.relative_to(folder), f"{file.stat().st_size:,}")
         if not send:
             logger.info("nothing was sent to %s; add --send to do it", repository)
             return
@@ -125,7 +125,7 @@ def send_folder(folder: Path, repository: str, *, private: bool) -> str:
 
 def _scrubbed(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _scrubbed(each) for key, each in value.items()}
+        return {key: _scrubbed(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_scrubbed(each) for each in value]
+        return [_scrubbed(item) for item in value]
     return without_paths(value) if isinstance(value, str) else value

@@ -82,7 +82,7 @@ def _bands(record: Mapping[str, Any], lines: list[dict[str, Any]]) -> list[str]:
     if record.get("bands"):
         bands = scores_of(record).bands
         score = bands[0].headline[0]
-        rows = {"all" if each.kind == "model" else each.name: each.scores[score] for each in bands}
+        rows = {"all" if band.kind == "model" else band.name: band.scores[score] for band in bands}
         return _table(TITLES.get(score, score), rows, "The other bands absent, nothing trained again:")
     last = _last_scores(lines)
     rows = {name.removeprefix("ridge_"): value for name, value in last.items() if name.startswith("ridge_")}

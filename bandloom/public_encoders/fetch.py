@@ -54,13 +54,13 @@ def check_files(folder: Path, family: Family) -> dict[str, str]:
     names = {name: None for download in family.sizes.values() for name in download.files}
     here = [name for name in names if (folder / name).is_file()]
     # sizes of a family bear one set of names, or each its own
-    own = next((set(each.files) for each in family.sizes.values() if set(here) & set(each.files)), set(names))
+    own = next((set(size.files) for size in family.sizes.values() if set(here) & set(size.files)), set(names))
     for name in (name for name in names if name in own or name in here):
         if name not in here:
             found[name] = "absent"
             continue
         digest = sha256_of(folder / name)
-        sizes = [size for size, each in family.sizes.items() if each.files.get(name) == digest]
+        sizes = [size for size, version in family.sizes.items() if version.files.get(name) == digest]
         found[name] = f"the record's {sizes[0]}" if sizes else "not known to the record"
     return found
 

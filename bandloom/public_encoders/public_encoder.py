@@ -68,7 +68,7 @@ class SlotStatistics(nn.Module):
 
     def __init__(self, statistics: Statistics) -> None:
         super().__init__()
-        mean, std = (torch.from_numpy(each) for each in statistics.arrays())
+        mean, std = (torch.from_numpy(array) for array in statistics.arrays())
         self.statistics = statistics
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
@@ -255,7 +255,7 @@ class PublicEncoder(AnyEncoder):
         other = nearest_slots(slots, sensor)
         check_groups({gsd: tuple(group.shape) for gsd, group in groups.items()}, sensor, config.token_m)
         dn, valid = on_one_grid(groups, sensor, [other.get(slot, slot) for slot in slots], config.gsd_m)
-        shift, divide, absent = (self._of_bands(each, slots, dn) for each in self._normalisation())
+        shift, divide, absent = (self._of_bands(numbers, slots, dn) for numbers in self._normalisation())
         pixels = (self._clipped((dn - OFFSET) * self._unit(), slots) - shift[:, None, None]) / divide[:, None, None]
         side, shape = config.patch_px, (len(slots), config.patch_px**2)
         value = patchify(torch.where(valid, pixels, 0.0), side).unflatten(2, shape)  # (B, T, C, p * p)
@@ -298,7 +298,7 @@ class PublicEncoder(AnyEncoder):
         config = self.config
         if not config.low:
             return values
-        low, high = (self._of_bands(each, slots, values)[:, None, None] for each in (config.low, config.high))
+        low, high = (self._of_bands(limits, slots, values)[:, None, None] for limits in (config.low, config.high))
         return torch.minimum(torch.maximum(values, low), high)
 
     def _of_bands(self, values: Sequence[float], slots: Sequence[str], like: Tensor) -> Tensor:
@@ -314,7 +314,7 @@ def _float32(values: tuple[float, ...]) -> Tensor:
 def _require_scale(config: PublicConfig, family: Family) -> None:
     numbers = (config.mean, config.std, config.shift, config.divide)
     limits = (config.low, config.high) if config.low or config.high else ()
-    if any(len(each) != len(family.bands) for each in (*numbers, *limits)) or min(config.divide) <= 0:
+    if any(len(list_) != len(family.bands) for list_ in (*numbers, *limits)) or min(config.divide) <= 0:
         raise CheckpointError(
             f"the scale of {config.family}'s input is unknown: mean, std, shift and divide need one number for each of"
             f" {', '.join(family.bands)}, divide above 0; use a checkpoint whose config.json was not edited."

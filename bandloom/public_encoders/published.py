@@ -77,7 +77,7 @@ def _load(path: Path) -> Any:
 
 def without_prefix(weights: Mapping[str, Tensor], mark: str, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
     """Return the weights below the first prefix that stands before ``mark``, without it."""
-    prefix = next((each for each in prefixes if f"{each}{mark}" in weights), "")
+    prefix = next((prefix for prefix in prefixes if f"{prefix}{mark}" in weights), "")
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 

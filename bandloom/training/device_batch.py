@@ -76,7 +76,7 @@ class DeviceBatch:
             return None if array is None else to_device(array, device)
 
         groups = {gsd: to_device(group, device) for gsd, group in batch.groups.items()}
-        rest = tuple(cls.of(each, device) for each in batch.rest)
+        rest = tuple(cls.of(other, device) for other in batch.rest)
         return cls(
             batch.sensor,
             groups,
@@ -90,7 +90,7 @@ class DeviceBatch:
     @property
     def all_keys(self) -> tuple[str, ...]:
         """Sample keys of all micro batches."""
-        return sum((each.keys for each in self.rest), self.keys)
+        return sum((other.keys for other in self.rest), self.keys)
 
     def split(self, parts: int) -> list["DeviceBatch"]:
         """Cut into equal micro batches; a batch that mixes sensors came as such.

@@ -230,7 +230,7 @@ def require_clean(snapshots: Snapshots) -> None:
     Raises:
         CheckpointError: with what to do.
     """
-    if any(not each.name.startswith(".tmp-") for each in snapshots.folder.glob("*")):
+    if any(not path.name.startswith(".tmp-") for path in snapshots.folder.glob("*")):
         raise CheckpointError(
             f"{snapshots.folder} holds snapshots but none is valid; pass --from-scratch to start again and lose them,"
             " or choose another run folder."

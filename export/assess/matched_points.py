@@ -40,7 +40,7 @@ def match_points(grid: ClassGrid, points: ReferencePoints, warnings: list[str]) 
     codes = _codes(grid, points, warnings)
     rows, map_codes, valid = _pixels(grid, points)
     kept = _kept(points, codes, valid, warnings)
-    known = sorted({*(each.code for each in grid.classes), *codes[kept].tolist()})
+    known = sorted({*(land_class.code for land_class in grid.classes), *codes[kept].tolist()})
     stratum, names, hectares, pixels, same = _strata(grid, points, map_codes, kept, warnings)
     mapped, reference = np.searchsorted(known, map_codes[kept]), np.searchsorted(known, codes[kept])
     sample = Sample(stratum, mapped, reference, grid.row_ha[rows[kept]], hectares, pixels)
@@ -50,7 +50,7 @@ def match_points(grid: ClassGrid, points: ReferencePoints, warnings: list[str]) 
 
 def _codes(grid: ClassGrid, points: ReferencePoints, warnings: list[str]) -> np.ndarray:
     """Return ``(P,)`` the class of each point as the map codes it, -1 where it has none."""
-    codes = sorted({*grid.names, *(each.code for each in grid.classes)})
+    codes = sorted({*grid.names, *(land_class.code for land_class in grid.classes)})
     described = [Words(code, grid.name_of(code), grid.name_of(code)) for code in codes]
     words = ClassWords(grid.path.name, described, ())
     answers = np.full(len(points.drawing.values), -1, np.int64)
@@ -105,16 +105,16 @@ def _strata(
             "the points bring no record of a sample and are taken as drawn at random in each class of the map; if they"
             " were chosen otherwise they are no probability sample, and the errors given may be far too small."
         )
-        codes = np.array([each.code for each in grid.classes])
-        sizes = np.array([(each.hectares, each.pixels) for each in grid.classes])
-        names = [each.name for each in grid.classes]
+        codes = np.array([land_class.code for land_class in grid.classes])
+        sizes = np.array([(land_class.hectares, land_class.pixels) for land_class in grid.classes])
+        names = [land_class.name for land_class in grid.classes]
         return np.searchsorted(codes, map_codes[kept]), names, sizes[:, 0], sizes[:, 1], True
     record = points.record
     codes, first, places = np.unique(record["stratum"], return_index=True, return_inverse=True)
     drawn = int(record["stratum_points"][first].sum())
     if drawn != len(places):
         warnings.append(f"the sample had {drawn} points and the file holds {len(places)}.")
-    mapped_ha = sum(each.hectares for each in grid.classes)
+    mapped_ha = sum(land_class.hectares for land_class in grid.classes)
     sampled_ha = float(record["stratum_ha"][first].sum())
     if abs(mapped_ha / sampled_ha - 1) > SAME_AREA:
         warnings.append(f"the map covers {mapped_ha:,.1f} ha, the sample {sampled_ha:,.1f} ha: areas are the sample's.")

@@ -90,8 +90,11 @@ def assess_map(map_path: Path, points_path: Path, reading: LabelReading) -> Asse
 
 def _assessment(grid: ClassGrid, matched: MatchedPoints, recorded: bool, warnings: list[str]) -> Assessment:
     known, sample = matched.codes, matched.sample
-    names, mapped = [grid.name_of(code) for code in known], {each.code: each.hectares for each in grid.classes}
-    pixels = {each.code: each.pixels for each in grid.classes}
+    names, mapped = (
+        [grid.name_of(code) for code in known],
+        {land_class.code: land_class.hectares for land_class in grid.classes},
+    )
+    pixels = {land_class.code: land_class.pixels for land_class in grid.classes}
     counts = np.zeros((len(known), len(known)), np.int64)
     np.add.at(counts, (sample.mapped, sample.reference), 1)
     by_class = [class_estimates(sample, index) for index in range(len(known))]

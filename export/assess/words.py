@@ -21,14 +21,14 @@ def tables(assessment: Assessment) -> Iterator[Table]:
     rows = [
         (
             name,
-            share(each.users_accuracy),
-            share(each.producers_accuracy),
+            share(land_class.users_accuracy),
+            share(land_class.producers_accuracy),
             f"{mapped:,.2f}",
-            f"{each.area_ha.value:,.2f}",
-            f"{each.area_ha.standard_error:,.2f}",
-            f"{each.area_ha.half_width:,.2f}",
+            f"{land_class.area_ha.value:,.2f}",
+            f"{land_class.area_ha.standard_error:,.2f}",
+            f"{land_class.area_ha.half_width:,.2f}",
         )
-        for name, mapped, each in zip(assessment.classes, assessment.mapped_ha, assessment.by_class, strict=True)
+        for name, mapped, land_class in zip(assessment.classes, assessment.mapped_ha, assessment.by_class, strict=True)
     ]
     header = ("class", "user's", "producer's", "mapped ha", "estimated ha", "SE ha", "± ha (95 %)")
     yield table(f"overall accuracy {share(assessment.overall)} (± is half of the 95 % interval)", header, rows)
@@ -59,12 +59,12 @@ def paragraph(assessment: Assessment) -> str:
         )
     digits = 0 if assessment.total_ha > MANY_HA else 2
     areas = "; ".join(
-        f"{name} {each.area_ha.value:,.{digits}f} ± {each.area_ha.half_width:,.{digits}f} ha"
-        for name, each in zip(assessment.classes, assessment.by_class, strict=True)
+        f"{name} {land_class.area_ha.value:,.{digits}f} ± {land_class.area_ha.half_width:,.{digits}f} ha"
+        for name, land_class in zip(assessment.classes, assessment.by_class, strict=True)
     )
     accuracies = "; ".join(
-        f"{name} {_percent(each.users_accuracy)} and {_percent(each.producers_accuracy)}"
-        for name, each in zip(assessment.classes, assessment.by_class, strict=True)
+        f"{name} {_percent(land_class.users_accuracy)} and {_percent(land_class.producers_accuracy)}"
+        for name, land_class in zip(assessment.classes, assessment.by_class, strict=True)
     )
     return (
         f"Accuracy and area were estimated over {assessment.total_ha:,.{digits}f} ha from {design}, with {SOURCES}."

@@ -39,7 +39,7 @@ class Bundle:
         try:
             return self.record.model(precision)
         except KeyError:
-            have = ", ".join(each.precision for each in self.record.models)
+            have = ", ".join(model.precision for model in self.record.models)
             raise BundleError(
                 f"the bundle {self.path} has no {precision} model, only {have}; choose one of these, or export it with"
                 f" --precision {precision}."

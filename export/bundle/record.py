@@ -194,9 +194,9 @@ class BundleRecord(Config):
         Raises:
             KeyError: the bundle has no such precision.
         """
-        for each in self.models:
-            if precision is None or each.precision == precision:
-                return each
+        for file in self.models:
+            if precision is None or file.precision == precision:
+                return file
         raise KeyError(precision)
 
 

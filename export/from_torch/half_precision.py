@@ -87,7 +87,7 @@ def _as_type(given: Any, dtype: torch.dtype) -> Any:
     if isinstance(given, BandGroup):
         return replace(given, values=_as_type(given.values, dtype))
     if isinstance(given, list | tuple):
-        return type(given)(_as_type(each, dtype) for each in given)
+        return type(given)(_as_type(item, dtype) for item in given)
     return given.to(dtype) if isinstance(given, Tensor) and given.is_floating_point() else given
 
 

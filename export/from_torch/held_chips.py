@@ -98,7 +98,7 @@ def _labelled(contract: Contract, ground: Ground, roles: Sequence[str], count: i
                 break
         if found:
             source = f"{ground.shards.name}, {role} part of the run's split"
-            groups = {g.gsd_m: np.stack([each[g.gsd_m] for each, _ in found[:count]]) for g in contract.groups}
+            groups = {g.gsd_m: np.stack([chip[g.gsd_m] for chip, _ in found[:count]]) for g in contract.groups}
             return Chips(groups, source, np.stack([label for _, label in found[:count]]))
     return None
 
@@ -117,7 +117,7 @@ def _windows(
     ]
     cut = [(_window(groups, y, x, side), _corner(label[None, y:, x:], side, IGNORE_INDEX)[0]) for y, x in corners]
     known = [float((part != IGNORE_INDEX).mean()) for _, part in cut]
-    enough = [each for each, share in zip(cut, known, strict=True) if share >= FEWEST_KNOWN]
+    enough = [chip for chip, share in zip(cut, known, strict=True) if share >= FEWEST_KNOWN]
     return enough or [cut[int(np.argmax(known))]]
 
 
@@ -149,7 +149,7 @@ def _read(contract: Contract, shards: "ShardSet", picked: list[int], source: str
     stored = shards.sensors[sensor.name]
     samples = [own_bands(shards.read(index).groups, stored, sensor) for index in picked]
     windows = [_window(dict(groups), 0, 0, contract.tile_px) for groups in samples]
-    return Chips({g.gsd_m: np.stack([each[g.gsd_m] for each in windows]) for g in contract.groups}, source)
+    return Chips({g.gsd_m: np.stack([window[g.gsd_m] for window in windows]) for g in contract.groups}, source)
 
 
 def _window(groups: Mapping[int, np.ndarray], y_px: int, x_px: int, side_px: int) -> Groups:

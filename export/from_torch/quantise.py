@@ -59,7 +59,7 @@ def write_int8(source: Path, target: Path, chips: Chips) -> None:
 
 
 def _linear_layers(model) -> list[str]:  # noqa: ANN001  (onnx.ModelProto)
-    constants = {each.name for each in model.graph.initializer}
+    constants = {tensor.name for tensor in model.graph.initializer}
     nodes = list(model.graph.node)
     embedded = next((i for i, node in enumerate(nodes) if node.op_type == "LayerNormalization"), None)
     kinds = ("MatMul", "Gemm")

@@ -165,13 +165,13 @@ def check_ops(proto, allowed: frozenset[str] = ALLOWED_OPS) -> None:  # noqa: AN
 def _quiet() -> Iterator[None]:
     """Keep the exporter's progress and its warnings about its own future out of the run's log."""
     noisy = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [each.level for each in noisy]
-    for each in noisy:
-        each.setLevel(logging.ERROR)
+    levels = [check.level for check in noisy]
+    for check in noisy:
+        check.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for each, level in zip(noisy, levels, strict=True):
-            each.setLevel(level)
+        for check, level in zip(noisy, levels, strict=True):
+            check.setLevel(level)

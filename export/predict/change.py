@@ -95,7 +95,7 @@ def map_change(
 
 def _publish(job: ChangeJob, workspace: Path) -> Change:
     """Compare the two maps, and write what came out beside its table, style and item."""
-    items = [each.with_suffix(".stac.json") for each in job.maps]
+    items = [path.with_suffix(".stac.json") for path in job.maps]
     own = {suffix: path for suffix, path in job.sides.items() if suffix != "stac.json"}
     item = item_of_change(job.out, items[0], items[1], LEGEND, own)
     change, made = compare(job, job.maps, workspace)

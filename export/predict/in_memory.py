@@ -100,7 +100,7 @@ def predict_arrays(
 ) -> Prediction:
     """Return what a model says of a scene; see :meth:`Bundle.predict`."""
     options = PredictOptions(**reading)
-    dates = [each for each in (scene, later) if each is not None]
+    dates = [date for date in (scene, later) if date is not None]
     if len(dates) != contract.dates:
         raise BundleError(
             f"the model takes {contract.dates} date(s) of the same ground and was given {len(dates)}; pass"
@@ -108,7 +108,7 @@ def predict_arrays(
         )
     if probabilities and contract.target is not None:
         raise BundleError(f"the model predicts {contract.target.title}, which has no probabilities; leave them out.")
-    openers = [_opener(each, contract, options) for each in dates]
+    openers = [_opener(date, contract, options) for date in dates]
     opener: Callable[[], Any] = openers[0] if len(openers) == 1 else partial(open_two_dates, *openers)
     with opener() as opened:
         check_sensor(opened.sensor, contract.get_sensor(), str(opened.name))

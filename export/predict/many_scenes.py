@@ -129,7 +129,7 @@ def expand(sources: Sequence[str]) -> list[str]:
         if path.suffix.lower() == ".txt" and path.is_file():
             found += _lines(path)
         else:
-            found += [each.path for each in find_sources([source])]
+            found += [source.path for source in find_sources([source])]
     if not found:
         raise SceneError(f"{sources[0]} names no scene; list one path a line.")
     return found

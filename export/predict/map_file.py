@@ -42,7 +42,7 @@ class MapMeaning:
 def class_meaning(labels: LabelSet, crs: CRS, transform: Affine, nodata: int, tags: Mapping[str, str]) -> MapMeaning:
     """Describe a map of class codes: names as tags, colours as a colour table, overviews by majority."""
     colours: dict[int, Rgba] = {c: (*map(int, rgb), 255) for c, rgb in zip(labels.codes, labels.rgb, strict=True)}  # type: ignore[misc]
-    names = {f"CLASS_{each.code}": each.name for each in labels.classes}
+    names = {f"CLASS_{land_class.code}": land_class.name for land_class in labels.classes}
     everything = {**colours, nodata: (0, 0, 0, 0)}
     return MapMeaning(
         crs, transform, nodata, (labels.name,), {**tags, "CLASSES": listed(labels)}, names, everything, overviews="MODE"
@@ -51,7 +51,12 @@ def class_meaning(labels: LabelSet, crs: CRS, transform: Affine, nodata: int, ta
 
 def listed(labels: LabelSet) -> str:
     """Return the classes as a map's tag ``CLASSES`` holds them."""
-    return json.dumps([{"value": each.code, "name": each.name, "colour": each.colour} for each in labels.classes])
+    return json.dumps(
+        [
+            {"value": land_class.code, "name": land_class.name, "colour": land_class.colour}
+            for land_class in labels.classes
+        ]
+    )
 
 
 def make_cog(path: Path, pixels: np.ndarray | DiskRows, meaning: MapMeaning, workspace: Path) -> Path:

@@ -163,4 +163,4 @@ def _count(job: MapJob, done: PartialMap) -> dict[str, int]:
     found = np.zeros(256, np.int64)
     for top in range(0, codes.shape[0], 512):
         found += np.bincount(codes[top : top + 512].ravel(), minlength=256)
-    return {each.name: int(found[each.code]) for each in job.labels.classes}
+    return {land_class.name: int(found[land_class.code]) for land_class in job.labels.classes}

@@ -49,7 +49,7 @@ class Origin:
 
     def work(self) -> dict[str, Any]:
         """Return the same without checksums, which cost a reading: sizes and times of the files stand for them."""
-        scenes = [{**each.facts, "files": dict(each.stamps)} for each in self.scenes]
+        scenes = [{**scene.facts, "files": dict(scene.stamps)} for scene in self.scenes]
         return {"model": dict(self.model), "reading": dict(self.reading), "scenes": scenes}
 
     def difference(self, made: Mapping[str, Any]) -> str | None:
@@ -63,7 +63,7 @@ class Origin:
         if len(scenes) != len(self.scenes):
             return "made of another number of scenes"
         found = (ours.difference(theirs) for ours, theirs in zip(self.scenes, scenes, strict=True))
-        return next((each for each in found if each), None)
+        return next((line for line in found if line), None)
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def origin_of(bundle: Bundle, scene: "Scene", options: PredictOptions, *, featur
     file = record.features.file if features and record.features else bundle.model(options.precision).file
     model = {"bundle": record.name, "sha256": record.files[file], "contract": bundle.contract.digest()}
     dates = (scene.earlier, scene.later) if isinstance(scene, TwoDates) else (scene,)
-    return Origin(model, options.reading, tuple(_origin_of_scene(each) for each in dates))
+    return Origin(model, options.reading, tuple(_origin_of_scene(date) for date in dates))
 
 
 def _origin_of_scene(scene: "Scene") -> SceneOrigin:
@@ -156,10 +156,10 @@ def _beside(file: str) -> list[Path]:
     """Return what else GDAL reads of a raster: masks, and the sources of a virtual one; statistics do not count."""
     try:
         with rasterio.open(file) as raster:
-            listed = [Path(each) for each in raster.files]
+            listed = [Path(file) for file in raster.files]
     except RasterioError:
         return []
-    return [each for each in listed if each != Path(file) and not each.name.endswith((".aux.xml", ".ovr"))]
+    return [item for item in listed if item != Path(file) and not item.name.endswith((".aux.xml", ".ovr"))]
 
 
 def place_in_scene(file: str, source: str) -> str | None:

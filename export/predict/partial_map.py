@@ -38,7 +38,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 def _gdal_error(path: Path, cause: RasterioError) -> OutputError:
     """Return the sentence for an error of GDAL, which hides the operating system's number in its text."""
-    place = next((each for each in path.parents if each.is_dir()), Path("/"))
+    place = next((parent for parent in path.parents if parent.is_dir()), Path("/"))
     if not os.access(place, os.W_OK):
         return OutputError(f"{path} cannot be written: {place} is closed to writing; choose another place.")
     if shutil.disk_usage(place).free < FULL_BELOW_BYTES:

@@ -25,6 +25,6 @@ def publish(ready: Mapping[Path, Path]) -> None:
         for folder in {final.parent for final in ready}:
             sync_entry(folder)
     except Exception:
-        for each in named:
-            each.unlink(missing_ok=True)
+        for name in named:
+            name.unlink(missing_ok=True)
         raise

@@ -27,9 +27,14 @@ def style(labels: LabelSet) -> str:
     )
     xml.SubElement(renderer, "rasterTransparency")
     palette = xml.SubElement(renderer, "colorPalette")
-    for each in labels.classes:
+    for land_class in labels.classes:
         xml.SubElement(
-            palette, "paletteEntry", value=str(each.code), label=each.name, color=each.colour.lower(), alpha="255"
+            palette,
+            "paletteEntry",
+            value=str(land_class.code),
+            label=land_class.name,
+            color=land_class.colour.lower(),
+            alpha="255",
         )
     xml.SubElement(root, "blendMode").text = "0"
     xml.indent(root, " ")

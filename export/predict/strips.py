@@ -158,7 +158,7 @@ class _ColumnReader:
         self._submitted: list[Future[SceneGroups]] = []
 
     def submit(self, begin_px: int, end_px: int) -> Future[SceneGroups]:
-        self._submitted = [each for each in self._submitted if not each.done()]
+        self._submitted = [task for task in self._submitted if not task.done()]
         self._submitted.append(self._thread.submit(self._read, begin_px, end_px))
         return self._submitted[-1]
 

@@ -77,8 +77,8 @@ def _answers(
     logits = runner.run({g: np.stack([tile[g] for *_, tile in tiles]) for g in tiles[0][3]})
     if not np.isfinite(logits).all():
         raise BundleError(f"{runner.name} gave logits that are not finite; run it with --precision fp32.")
-    for (row, column, share, _), each in zip(tiles, logits, strict=True):
-        yield TileAnswer(row, column, share, _said_of(contract, each))
+    for (row, column, share, _), logit in zip(tiles, logits, strict=True):
+        yield TileAnswer(row, column, share, _said_of(contract, logit))
 
 
 def _said_of(contract: Contract, outputs: np.ndarray) -> np.ndarray:

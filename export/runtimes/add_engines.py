@@ -73,8 +73,8 @@ def prune(bundle: Bundle, out: Path, target: str) -> Bundle:
         )
     wanted = {engine.precision for engine in engines} | {"fp32"} | ({"int8"} if target == "cpu" else set())
     models = [model for model in bundle.record.models if model.precision in wanted]
-    gone = {each.file for each in (*bundle.record.models, *bundle.record.engines)}
-    gone -= {each.file for each in (*models, *engines)}
+    gone = {file.file for file in (*bundle.record.models, *bundle.record.engines)}
+    gone -= {file.file for file in (*models, *engines)}
     with new_output(out, folder=True) as temporary:
         for name in bundle.record.files.keys() - gone:
             (temporary / name).parent.mkdir(exist_ok=True)

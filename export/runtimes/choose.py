@@ -56,9 +56,9 @@ def load_runner(bundle: "Bundle", precision: str | None = None, *, runtime: str 
     for name in _wanted(runtime):
         attempt = try_runtime(bundle, name, precision, threads=threads)
         if attempt.runner is not None:
-            for each in tried:
-                log = logger.info if each.brought else logger.debug
-                log("runs on %s; not on %s", attempt.runner.name, _reasons([each]))
+            for offer in tried:
+                log = logger.info if offer.brought else logger.debug
+                log("runs on %s; not on %s", attempt.runner.name, _reasons([offer]))
             return attempt.runner
         if attempt.at_fault is not None:
             logger.warning("%s", attempt.verdict)
@@ -95,7 +95,7 @@ def _wanted(runtime: str) -> Sequence[str]:
 
 
 def _reasons(tried: Sequence[Tried]) -> str:
-    return "; ".join(f"{each.runtime} ({each.verdict.rstrip('.')})" for each in tried)
+    return "; ".join(f"{offer.runtime} ({offer.verdict.rstrip('.')})" for offer in tried)
 
 
 def _open_engine(backend: str, bundle: "Bundle", model: ModelFile, _: int) -> Runner:

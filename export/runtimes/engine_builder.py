@@ -73,14 +73,14 @@ RTX_NAMES = (
 
 
 def _batches(text: str) -> tuple[int, int, int]:
-    sizes = tuple(int(each) if each.strip().isdigit() else 0 for each in text.split(","))
+    sizes = tuple(int(part) if part.strip().isdigit() else 0 for part in text.split(","))
     if len(sizes) != 3 or not 0 < sizes[0] <= sizes[1] <= sizes[2]:
         raise BundleError(f"--batches is {text!r}; write smallest,usual,largest, such as 1,8,32.")
     return sizes[0], sizes[1], sizes[2]
 
 
 def _capabilities(text: str) -> tuple[str, ...]:
-    return tuple(each.strip() for each in text.split(",") if each.strip())
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class OnnxRunner:
     @property
     def input_shapes(self) -> dict[str, tuple[int | str, ...]]:
         """Input shapes by name; a symbolic side is a string."""
-        return {each.name: tuple(each.shape) for each in self._session.get_inputs()}
+        return {get_input.name: tuple(get_input.shape) for get_input in self._session.get_inputs()}
 
     def run(self, groups: Groups) -> np.ndarray:
         """Return float32 logits, ``(B, K, H, W)`` or ``(B, K)``, of ``{gsd_m: (B, C, H, W) uint16}``."""

@@ -29,7 +29,11 @@ def tables(bundle: Bundle) -> list[Table]:
         ("tile", f"{tiling.tile_px} px of {MAP_PIXEL_M} m, margin {tiling.margin_px}, taper {tiling.taper_px}"),
         ("values", f"dn = reflectance * {contract.values.scale} + {contract.values.offset}"),
         ("temperature", f"{contract.temperature:g}"),
-        *([("thresholds", " ".join(f"{each:.2f}" for each in contract.thresholds))] if contract.thresholds else []),
+        *(
+            [("thresholds", " ".join(f"{threshold:.2f}" for threshold in contract.thresholds))]
+            if contract.thresholds
+            else []
+        ),
         *_licence(record.provenance.get("encoder_licence")),
         ("created", record.created),
         *((name, version) for name, version in record.versions.items()),
@@ -86,6 +90,6 @@ def tables(bundle: Bundle) -> list[Table]:
         table(
             "Runtimes here, in order",
             ("runtime", "what became of it"),
-            [(each.runtime, each.verdict) for each in survey(bundle)],
+            [(offer.runtime, offer.verdict) for offer in survey(bundle)],
         ),
     ]

@@ -37,7 +37,7 @@ def check_files(bundle: Bundle) -> None:
     """
     listed = bundle.record.files
     features = [bundle.record.features] if bundle.record.features else []
-    for needed in (GOLDEN, *(each.file for each in (*bundle.record.models, *bundle.record.engines, *features))):
+    for needed in (GOLDEN, *(file.file for file in (*bundle.record.models, *bundle.record.engines, *features))):
         if needed not in listed:
             raise BundleError(f"{bundle.path / RECORD} lists no checksum of {needed}; copy the bundle again.")
     there = {str(p.relative_to(bundle.path)) for p in bundle.path.rglob("*") if p.is_file()} - {RECORD}

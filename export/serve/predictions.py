@@ -150,8 +150,8 @@ def _summary(bundle: Bundle, runner: Runner, mapped: Mapped, out: Path) -> dict[
     with rasterio.open(out) as file:
         place = {"crs": file.crs.to_string(), "transform": list(file.transform)[:6], "shape": [file.height, file.width]}
     classes = [
-        {"code": each.code, "name": each.name, "pixels": mapped.counts[each.name]}
-        for each in bundle.contract.get_label_set().classes
+        {"code": land_class.code, "name": land_class.name, "pixels": mapped.counts[land_class.name]}
+        for land_class in bundle.contract.get_label_set().classes
     ]
     return {
         "bundle": bundle.record.name,

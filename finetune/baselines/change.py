@@ -42,7 +42,7 @@ def post_classification(name: str, data: TaskData, seed: int) -> ConfusionRow:
             classifier.predict(pixel_bands(groups, data.sensor)[:, known].T) for groups in split_dates(found.groups)
         ]
         predicted = np.full(found.label.shape, IGNORE_INDEX, np.uint8)
-        predicted[known] = changed(*(each.astype(np.uint8) for each in maps))
+        predicted[known] = changed(*(codes.astype(np.uint8) for codes in maps))
         for block, matrix in block_confusions(found.label, predicted, found.blocks, 2).items():
             total[block] = total.get(block, 0) + matrix
     return ConfusionRow(

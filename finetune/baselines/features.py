@@ -54,7 +54,7 @@ def random_conv(bands: np.ndarray, mean: np.ndarray, std: np.ndarray, filters: i
     weight = rng.standard_normal((filters, len(bands), 3, 3)) / np.sqrt(9 * len(bands))
     bias = 0.5 * rng.standard_normal(filters)
     scaled = np.nan_to_num((bands - mean[:, None, None]) / std[:, None, None])
-    given = (torch.from_numpy(each.astype(np.float32)) for each in (scaled, weight, bias))
+    given = (torch.from_numpy(array.astype(np.float32)) for array in (scaled, weight, bias))
     pixels, kernel, shift = given
     padded = torch.nn.functional.pad(pixels[None], (1, 1, 1, 1), mode="replicate")
     response = torch.nn.functional.conv2d(padded, kernel, shift)[0]

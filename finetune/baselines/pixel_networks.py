@@ -49,7 +49,7 @@ class PixelNetwork(nn.Module):
         self.network, self.sensor, self.label_set, self.task, self.chip_px = network, sensor, label_set, task, chip_px
         self.target: Target | None = None
         statistics.require(sensor.slots)
-        mean, std = (torch.from_numpy(each) for each in statistics.arrays())
+        mean, std = (torch.from_numpy(array) for array in statistics.arrays())
         self.mean: Any
         self.std: Any
         self.register_buffer("mean", mean)

@@ -61,8 +61,8 @@ def run_several(names: Sequence[str], data: TaskData, seed: int, known: Mapping[
 
 def _statistics(data: TaskData, role: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     found = list(track(data.samples(role), "features of baselines", total=len(data.indices_of(role))))
-    features = np.nan_to_num(np.stack([chip_statistics(each.groups, data.sensor) for each in found]))
-    return features, np.stack([each.label for each in found]), np.array([int(f.blocks) for f in found], np.uint64)
+    features = np.nan_to_num(np.stack([chip_statistics(chip.groups, data.sensor) for chip in found]))
+    return features, np.stack([chip.label for chip in found]), np.array([int(f.blocks) for f in found], np.uint64)
 
 
 def base_rates(features: np.ndarray, truth: np.ndarray, seed: int) -> Scored:
@@ -78,8 +78,8 @@ def one_by_one(make: Callable[[int], Any]) -> Callable[[np.ndarray, np.ndarray, 
         rates = truth.mean(0)
         return lambda given: np.stack(
             [
-                np.full(len(given), rates[k]) if each is None else each.predict_proba(given)[:, 1]
-                for k, each in enumerate(fitted)
+                np.full(len(given), rates[k]) if model is None else model.predict_proba(given)[:, 1]
+                for k, model in enumerate(fitted)
             ],
             1,
         )

@@ -27,15 +27,15 @@ def answer_report(
     ``accuracy`` is of questions, by type, beside ``commonest``: the answer that this question, or else its type, has
     most often in training, which is what can be said without looking.
     """
-    known = [(int(i), each) for i in test for each in pairs.of_key[shards.entries[int(i)].key]]
+    known = [(int(i), pair) for i in test for pair in pairs.of_key[shards.entries[int(i)].key]]
     asked = [known[i] for i in evenly(len(known), most)]
     if not asked:
         return {"schema": 1, "task": "caption", "exchanges": 0, "loss": {}, "questions": {}, "examples": []}
-    blind = _Commonest([each for i in train for each in pairs.of_key[shards.entries[int(i)].key]])
-    said = [(each, *_one(model, shards, index, each)) for index, each in asked]
+    blind = _Commonest([pair for i in train for pair in pairs.of_key[shards.entries[int(i)].key]])
+    said = [(pair, *_one(model, shards, index, pair)) for index, pair in asked]
     others = np.roll([index for index, _ in asked], 1 + len(asked) // 2).tolist()
     elsewhere = [
-        _one(model, shards, other, each, speak=False)[1] for other, (_, each) in zip(others, asked, strict=True)
+        _one(model, shards, other, pair, speak=False)[1] for other, (_, pair) in zip(others, asked, strict=True)
     ]
     losses = {"own_image": float(np.mean([loss for _, _, loss in said])), "other_image": float(np.mean(elsewhere))}
     return {
@@ -43,8 +43,8 @@ def answer_report(
         "task": "caption",
         "exchanges": len(asked),
         "loss": losses,
-        "questions": _by_type([(each, answer, blind.answer(each)) for each, answer, _ in said if each.kind != CAPTION]),
-        "examples": [{"prompt": each.prompt, "said": answer, "truth": each.answer} for each, answer, _ in said[:SHOWN]],
+        "questions": _by_type([(pair, answer, blind.answer(pair)) for pair, answer, _ in said if pair.kind != CAPTION]),
+        "examples": [{"prompt": pair.prompt, "said": answer, "truth": pair.answer} for pair, answer, _ in said[:SHOWN]],
     }
 
 
@@ -76,9 +76,9 @@ class _Commonest:
 
     def __init__(self, exchanges: Sequence[Exchange]) -> None:
         self.of: dict[str, Counter[str]] = defaultdict(Counter)
-        for each in exchanges:
-            self.of["prompt " + each.prompt][each.answer] += 1
-            self.of["kind " + each.kind][each.answer] += 1
+        for exchange in exchanges:
+            self.of["prompt " + exchange.prompt][exchange.answer] += 1
+            self.of["kind " + exchange.kind][exchange.answer] += 1
 
     def answer(self, exchange: Exchange) -> str:
         held = self.of.get("prompt " + exchange.prompt) or self.of.get("kind " + exchange.kind)
@@ -101,11 +101,11 @@ def _one(model: Captioner, shards: ShardSet, index: int, each: Exchange, *, spea
 
 def _by_type(answered: Sequence[tuple[Exchange, str, str]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for kind in [*sorted({each.kind for each, _, _ in answered}), "all"]:
+    for kind in [*sorted({pair.kind for pair, _, _ in answered}), "all"]:
         own = [
-            (same_answer(said, each.answer), same_answer(blind, each.answer))
-            for each, said, blind in answered
-            if kind in (each.kind, "all")
+            (same_answer(said, pair.answer), same_answer(blind, pair.answer))
+            for pair, said, blind in answered
+            if kind in (pair.kind, "all")
         ]
         if own:
             found[kind] = {

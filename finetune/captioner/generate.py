@@ -50,7 +50,9 @@ def generate(
         asked = [(image, row["question"]) for image in images for row in own.get(image.key, [])]
     else:
         asked = [(image, question or "") for image in images]
-    prompts = [record["question_prompt"].replace("{}", each) if each else record["prompt"] for _, each in asked]
+    prompts = [
+        record["question_prompt"].replace("{}", question) if question else record["prompt"] for _, question in asked
+    ]
     answers = _answers(captioner, [image for image, _ in asked], prompts, most_new)
     with new_output(out) as temporary, temporary.open("w") as file:
         for (image, each), answer in zip(asked, answers, strict=True):
@@ -67,7 +69,7 @@ def _answers(captioner: SavedCaptioner, images: Sequence[Image], prompts: Sequen
     found = [""] * len(images)
     device = next(captioner.model.project.parameters()).device
     for prompt in dict.fromkeys(prompts):
-        rows = [row for row, each in enumerate(prompts) if each == prompt]
+        rows = [row for row, other in enumerate(prompts) if other == prompt]
         for first in range(0, len(rows), BATCH):
             some = rows[first : first + BATCH]
             chips = [images[row].groups for row in some]

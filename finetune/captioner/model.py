@@ -69,16 +69,16 @@ class Captioner(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Take the language model along to a device."""
-        for each in self._beside:
-            each._apply(fn, recurse)
+        for module in self._beside:
+            module._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
     def train(self, mode: bool = True) -> Self:
         """Let what trains train; the encoder and a frozen language model stay without dropout."""
         super().train(mode)
         self.encoder.eval()
-        for each in self._beside:  # transformers checkpoints activations in training alone
-            each.train(mode and forgets_activations(each))
+        for module in self._beside:  # transformers checkpoints activations in training alone
+            module.train(mode and forgets_activations(module))
         return self
 
     def forward(self, groups: Mapping[int, Tensor], ids: Tensor, targets: Tensor) -> Tensor:

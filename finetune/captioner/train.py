@@ -114,7 +114,7 @@ class AnswerLoss(MeanLoss):
     def prepare(self, batch: DeviceBatch) -> tuple[dict[int, Tensor], Tensor, Tensor]:
         """Return images, and ids and targets of what is said about them."""
         drawn = [self.pairs.draw(key, draw) for key, draw in zip(batch.keys, batch.draws, strict=True)]
-        ids, targets, _ = self.encode([(each.prompt, each.answer) for each in drawn])
+        ids, targets, _ = self.encode([(pair.prompt, pair.answer) for pair in drawn])
         batch = d4(batch) if self.config.augment else batch
         return batch.groups, ids.to(self.device), targets.to(self.device)
 
@@ -169,7 +169,7 @@ def _finish(conversation: Conversation, trained: Captioner, run: RunFolder, said
 
 
 def _say_sizes(conversation: Conversation, model: Captioner) -> None:
-    every = [(each.prompt, each.answer) for own in conversation.pairs.of_key.values() for each in own]
+    every = [(pair.prompt, pair.answer) for own in conversation.pairs.of_key.values() for pair in own]
     cut = model.encode(every)[2]
     if cut:
         logger.warning(

@@ -42,7 +42,7 @@ def own_bands(groups: Mapping[int, np.ndarray], stored: Sensor, sensor: Sensor) 
     for group in stored.groups:
         index = [place for place, slot in enumerate(group.slots) if slot in sensor.slots]
         dates = groups[group.gsd_m].shape[-3] // len(group.slots)
-        places = [date * len(group.slots) + each for date in range(dates) for each in index]
+        places = [date * len(group.slots) + band for date in range(dates) for band in index]
         if places:
             kept[group.gsd_m] = groups[group.gsd_m][..., places, :, :]
     return kept

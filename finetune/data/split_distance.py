@@ -23,7 +23,7 @@ def train_test_distance(data: TaskData) -> dict[str, Any] | None:
     least: dict[tuple[int, int], float] = {}
     for zone in train.keys() & test.keys():
         places, blocks = (np.concatenate(parts) for parts in zip(*test[zone], strict=True))
-        tree: Any = spatial.KDTree(np.concatenate([each for each, _ in train[zone]]))
+        tree: Any = spatial.KDTree(np.concatenate([points for points, _ in train[zone]]))
         distance, _ = tree.query(places)
         for block in np.unique(blocks).tolist():
             least[zone, block] = float(distance[blocks == block].min())

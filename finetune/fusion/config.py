@@ -90,5 +90,5 @@ def is_fusion(path: Path, overrides: Sequence[str]) -> bool:
         held = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return False
-    tasks = [each.partition("=")[2] for each in overrides if each.startswith("task=")]
+    tasks = [override.partition("=")[2] for override in overrides if override.startswith("task=")]
     return (tasks[-1] if tasks else isinstance(held, dict) and held.get("task")) == "fusion"

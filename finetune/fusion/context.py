@@ -64,7 +64,7 @@ def context_vectors(texts: Sequence[str], kept: KeptVectors, source: TextSource)
     whole = isinstance(source, FileSource)
     split = [[text] if whole and text else sentences_of(text) for text in texts]
     if any(split):
-        kept.of(sorted({each for own in split for each in own}), source)
+        kept.of(sorted({item for own in split for item in own}), source)
     rows = max(1, min(MOST_SENTENCES, max(map(len, split), default=1)))
     found = np.zeros((len(texts), rows, source.dim), np.float32)
     for place, own in enumerate(split):

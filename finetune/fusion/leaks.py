@@ -93,8 +93,8 @@ def find_leaks(
 def names_classes(texts: Sequence[str], words: Sequence[ClassWords]) -> np.ndarray:
     """Return whether each text holds a word of each class, ``(N, K)``; whole words, singular or plural."""
     patterns = [
-        re.compile("|".join(rf"\b{_stem(word)}(?:e?s)?\b" for word in (*each.seen, *each.unseen)), re.I)
-        for each in words
+        re.compile("|".join(rf"\b{_stem(word)}(?:e?s)?\b" for word in (*word.seen, *word.unseen)), re.I)
+        for word in words
     ]
     known = {text: [bool(pattern.search(text)) for pattern in patterns] for text in set(texts)}
     return np.array([known[text] for text in texts], bool).reshape(len(texts), len(words))

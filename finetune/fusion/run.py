@@ -113,7 +113,7 @@ def fusion_record(
         task="fusion",
         gains=found,
         leaks=study.leaks.to_dict(),
-        verdicts=[verdict(each, study.leaks.warnings) for each in found],
+        verdicts=[verdict(gain, study.leaks.warnings) for gain in found],
         text=study.source.describe(),
         image={
             "network": config.image.network,

@@ -104,7 +104,7 @@ def fusion_table(record: ScoreRecord) -> Any:
             f"{row.scores['macro_f1']:.3f}",
             _interval(row.interval_95.get("macro_f1"), ".3f"),
             _interval(row.over_image_95, "+.3f"),
-            ", ".join(f"{each:.3f}" for each in row.by_seed.get("macro_f1", ())),
+            ", ".join(f"{score:.3f}" for score in row.by_seed.get("macro_f1", ())),
         ]
         for row in record.rows
     ]

@@ -35,7 +35,7 @@ class EncoderTower(nn.Module):
 
     def forward(self, groups: Mapping[int, Tensor]) -> Tensor:
         """Return ``(B, G, D)`` of digital numbers ``{gsd_m: (B, C, H, W)}``; partial tokens are filled with absence."""
-        padded = {gsd: functional.pad(each.float(), self._padding(gsd, each)) for gsd, each in groups.items()}
+        padded = {gsd: functional.pad(group.float(), self._padding(gsd, group)) for gsd, group in groups.items()}
         tokens = self.encoder.forward_features(padded, self.sensor)
         planes = tokens.transpose(1, 2).unflatten(2, self.encoder.grid(padded))
         return _coarse(planes)
@@ -66,7 +66,7 @@ class ResNetTower(nn.Module):
         statistics.require(sensor.slots)
         self.sensor = sensor
         self.network: Any = timm.create_model("resnet50", pretrained=False, in_chans=len(sensor.slots), num_classes=0)
-        mean, std = (torch.from_numpy(each) for each in statistics.arrays())
+        mean, std = (torch.from_numpy(array) for array in statistics.arrays())
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", mean)

@@ -57,17 +57,17 @@ def from_bigearthnet(
 
 
 def _patches(root: Path) -> Iterator[Path]:
-    for folder in sorted(each for each in root.iterdir() if each.is_dir()):
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         if is_scene(folder):
             yield folder
         else:
-            yield from (each for each in sorted(folder.iterdir()) if each.is_dir() and is_scene(each))
+            yield from (path for path in sorted(folder.iterdir()) if path.is_dir() and is_scene(path))
 
 
 def _table(root: Path, given: Path | None, patches: set[str], problems: Problems) -> dict[str, Any] | None:
     """Return the labels of version 2 by patch, or None where there is no table."""
     places = [given] if given else [root / METADATA, root.parent / METADATA]
-    path = next((each for each in places if each.is_file()), None)
+    path = next((place for place in places if place.is_file()), None)
     if path is None:
         if given:
             raise LabelError(f"{given} does not exist; --labels takes BigEarthNet's {METADATA}.")
@@ -85,7 +85,7 @@ def _names_of(patch: Path, table: dict[str, Any] | None) -> list[str] | None:
     Raises:
         LabelError: there is neither a JSON file nor a table, or they hold no list of names.
     """
-    files = sorted(each for each in patch.glob("*.json") if not each.name.startswith("."))
+    files = sorted(path for path in patch.glob("*.json") if not path.name.startswith("."))
     if not files and table is None:
         raise LabelError(f"{patch} has no JSON file with its labels, and there is no {METADATA} beside the patches.")
     if not files and table is not None:

@@ -25,11 +25,11 @@ class Chip:
 def from_folders(source: Path, taxonomy: Taxonomy, problems: Problems) -> list[Chip]:
     """Read SOURCE/CLASS/chip.tif; the folder's name is any word of its class."""
     chips = []
-    folders = sorted(each for each in source.iterdir() if each.is_dir()) if source.is_dir() else []
+    folders = sorted(path for path in source.iterdir() if path.is_dir()) if source.is_dir() else []
     if not folders:
         problems.add(str(source), "holds no class folders; expected SOURCE/CLASS/chip.tif.")
     for folder in folders:
-        found = [each for each in sorted(folder.iterdir()) if is_scene(each)]
+        found = [path for path in sorted(folder.iterdir()) if is_scene(path)]
         if not found:
             problems.add(str(folder), "is a class without chips; add rasters, or remove the folder.")
         with problems.gather(str(folder)):

@@ -139,7 +139,7 @@ def _write_patch(patch: Path, scene: SyntheticScene, seed: int, corner: tuple[in
 
 
 def _window(pixels: np.ndarray, corner: tuple[int, int], gsd_m: int) -> np.ndarray:
-    (row, column), side = (each * 10 // gsd_m for each in corner), CHIP_PX * 10 // gsd_m
+    (row, column), side = (metres_10 * 10 // gsd_m for metres_10 in corner), CHIP_PX * 10 // gsd_m
     return pixels[:, row : row + side, column : column + side]
 
 

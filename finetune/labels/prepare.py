@@ -269,7 +269,7 @@ def _link_chips(folder: Path, chips: tuple[Chip, ...], taxonomy: Taxonomy) -> di
 def _link_patches(folder: Path, chips: tuple[Chip, ...], taxonomy: Taxonomy) -> dict[str, int]:
     """Link patches as scenes, and write the names of their classes by the key that their shards will have."""
     (folder / "scenes").mkdir()
-    names, table = [each.name for each in taxonomy.classes], {}
+    names, table = [land_class.name for land_class in taxonomy.classes], {}
     for number, chip in enumerate(chips):
         key = re.sub(r"[^A-Za-z0-9_-]+", "-", chip.path.name)  # a shard's keys have no dots
         key = f"{key}-{number}" if key in table else key
@@ -301,4 +301,4 @@ def _write_scene(folder: Path, request: Request, prepared: Prepared) -> dict[str
         compress="deflate",
     ) as raster:
         raster.write(codes, 1)
-    return {each.name: int((codes == each.code).sum()) for each in request.taxonomy.classes}
+    return {land_class.name: int((codes == land_class.code).sum()) for land_class in request.taxonomy.classes}

@@ -50,7 +50,11 @@ def map_raster(path: Path, out: Path, mapping: Mapping, reading: LabelReading) -
     profile.update(dtype="uint8", count=1, nodata=IGNORE_INDEX, driver="GTiff")
     with new_output(out) as temporary, rasterio.open(temporary, "w", **profile) as raster:
         raster.write(codes[mapped], 1)
-        raster.write_colormap(1, {each.code: tuple(target.rgb[i].tolist()) for i, each in enumerate(target.classes)})
+        raster.write_colormap(
+            1, {land_class.code: tuple(target.rgb[i].tolist()) for i, land_class in enumerate(target.classes)}
+        )
     present = set(np.unique(index).tolist())
-    lossy = [each.name for i, each in enumerate(mapping.source.classes) if i in present and mapping.lossy[i]]
+    lossy = [
+        land_class.name for i, land_class in enumerate(mapping.source.classes) if i in present and mapping.lossy[i]
+    ]
     return Mapped(lost, lossy, table.warnings())

@@ -68,7 +68,7 @@ def load_task_model(folder: Path) -> TaskModel:
     model = TaskModel(encoder, sensor, label_set, task, chip_px, record.get("head", "linear"), target)
     load_weights(model, _with_earlier(model, weights), folder)
     model.temperature = temperature
-    model.thresholds = tuple(float(each) for each in record.get("thresholds", ()))
+    model.thresholds = tuple(float(threshold) for threshold in record.get("thresholds", ()))
     return model.eval()
 
 

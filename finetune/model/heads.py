@@ -77,7 +77,7 @@ class FpnHead(SegmentHead):
     def open_tokens(self, tokens: Any, grid: tuple[int, int]) -> Tensor:
         """Return what surrounds each pixel, ``(B, width, H, W)``, of four ``(B, T, D)``."""
         half = self.side // 2
-        third, last = (linear(each) for linear, each in zip(self.to_tokens, tokens[2:], strict=True))
+        third, last = (linear(token) for linear, token in zip(self.to_tokens, tokens[2:], strict=True))
         deep = self.smooth[0](_planes(third + last, grid))
         middle = functional.pixel_shuffle(_planes(self.to_half(tokens[1]), grid), half)
         middle = self.smooth[1](middle + functional.interpolate(deep, scale_factor=float(half), mode="nearest"))
@@ -103,8 +103,8 @@ class DptHead(SegmentHead):
     def open_tokens(self, tokens: Any, grid: tuple[int, int]) -> Tensor:
         """Return what surrounds each pixel, ``(B, width, H, W)``, of four ``(B, T, D)``."""
         fused: Any = 0.0
-        for project, fuse, each in zip(self.project, self.fuse, reversed(tokens), strict=True):
-            plane = _planes(project(each), grid) + fused
+        for project, fuse, token in zip(self.project, self.fuse, reversed(tokens), strict=True):
+            plane = _planes(project(token), grid) + fused
             fused = plane + fuse(plane)
         half = functional.pixel_shuffle(self.to_half(fused), self.side // 2)
         return self.smooth(functional.interpolate(half, scale_factor=2.0, mode="nearest"))

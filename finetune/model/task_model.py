@@ -137,7 +137,7 @@ def heads_of(answer: Answer) -> dict[HeadKind, type[nn.Module]]:
 
 def taps(depth: int, count: int = 4) -> list[int]:
     """Return the blocks whose tokens a head of several depths reads, evenly spaced, the last one last."""
-    return [max(0, round((each + 1) * depth / count) - 1) for each in range(count)]
+    return [max(0, round((part + 1) * depth / count) - 1) for part in range(count)]
 
 
 Samples = TypeVar("Samples", np.ndarray, Tensor)

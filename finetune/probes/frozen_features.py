@@ -106,7 +106,7 @@ def _compute(encoder: AnyEncoder, data: TaskData, chip_px: int, slots: Sequence[
 
     with evaluating(encoder), torch.no_grad():
         return _joined(
-            [kept(f"features from {each[0].start}", digest, partial(encoded, each)) for each in track(pieces, what)]
+            [kept(f"features from {piece[0].start}", digest, partial(encoded, piece)) for piece in track(pieces, what)]
         )
 
 
@@ -160,7 +160,8 @@ def _encode(
     device = next(encoder.parameters()).device
     tensors = {gsd: torch.from_numpy(group).to(device) for gsd, group in groups.items()}
     tensors = {
-        gsd: functional.pad(each.float(), _padding(gsd, each, encoder.chip_step_m)) for gsd, each in tensors.items()
+        gsd: functional.pad(tensor.float(), _padding(gsd, tensor, encoder.chip_step_m))
+        for gsd, tensor in tensors.items()
     }
     return encoder.forward_features(tensors, sensor).float().cpu(), encoder.grid(tensors)
 

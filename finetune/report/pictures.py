@@ -123,8 +123,8 @@ def draw_worst(path: Path, examples: Sequence[Example], label_set: LabelSet, sen
         columns=columns * panels,
     )
     grid = np.atleast_1d(np.asarray(axes, object)).reshape(rows, columns * panels)
-    for each in grid.flat:
-        each.set_axis_off()
+    for panel in grid.flat:
+        panel.set_axis_off()
     for place, example in enumerate(examples):
         row, column = divmod(place, columns)
         own = grid[row, column * panels : (column + 1) * panels]
@@ -206,9 +206,9 @@ def new_figure(
 
 
 def _tidy(*axes: Any) -> None:
-    for each in axes:
-        each.spines[["top", "right"]].set_visible(False)
-        each.grid(alpha=0.25, linewidth=0.6)
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25, linewidth=0.6)
 
 
 def save_figure(figure: Any, path: Path) -> None:

@@ -42,7 +42,8 @@ def score_row(row: Row, names: Sequence[str], bootstrap: int = 0, ahead_of: Row 
         "interval_95": row.intervals(bootstrap),
         "margin_95": {} if ahead_of is None else ahead_of.margins(row, bootstrap),
         "classes": [
-            {"name": each.pop("name"), "support": each.pop("support"), "scores": each} for each in map(dict, classes)
+            {"name": land_class.pop("name"), "support": land_class.pop("support"), "scores": land_class}
+            for land_class in map(dict, classes)
         ],
         "blocks": row.blocks,
         "fitted_on": row.fitted_on,
@@ -87,7 +88,7 @@ def split_hash(description: dict[str, Any]) -> str:
 def write_report(folder: Path, record: ScoreRecord) -> None:
     """Write ``metrics.json``, and a confusion matrix and pictures where the record has them, into a run folder."""
     write_scores(folder, record)
-    names = [each["name"] for each in record.label_set["classes"]]
+    names = [land_class["name"] for land_class in record.label_set["classes"]]
     if record.confusion is not None:
         confusion = np.array(record.confusion)
         write_confusion_csv(folder / "confusion.csv", confusion, names)

@@ -36,8 +36,12 @@ def score_table(record: ScoreRecord, scorer: Scorer) -> Table:
 def class_table(record: ScoreRecord, scorer: Scorer) -> Table:
     """Return the first row's scores class by class."""
     rows = [
-        [each.name, *("" if each.scores[key] is None else each.scores[key] for key in scorer.class_table), each.support]
-        for each in record.rows[0].classes
+        [
+            land_class.name,
+            *("" if land_class.scores[key] is None else land_class.scores[key] for key in scorer.class_table),
+            land_class.support,
+        ]
+        for land_class in record.rows[0].classes
     ]
     return table("Class by class", ["class", *map(title, scorer.class_table), "labels"], rows)
 
@@ -61,8 +65,8 @@ def result_lines(record: ScoreRecord, scorer: Scorer) -> list[str]:
 def confusion_lines(record: ScoreRecord, most: int = 5) -> list[str]:
     """Return the commonest mistakes as text: "AnnualCrop taken for PermanentCrop: 15 (3 %)"."""
     return [
-        f"{each['truth']} taken for {each['taken_for']}: {each['count']:,} ({100 * each['share']:.0f} %)"
-        for each in record.top_confusions[:most]
+        f"{pair['truth']} taken for {pair['taken_for']}: {pair['count']:,} ({100 * pair['share']:.0f} %)"
+        for pair in record.top_confusions[:most]
     ]
 
 
@@ -135,7 +139,8 @@ def _classes(record: ScoreRecord, scorer: Scorer) -> list[str]:
         return []
     head = ["class", *map(title, scorer.class_table), "test labels"]
     rows = [
-        [each.name, *(_number(each.scores[key]) for key in scorer.class_table), f"{each.support:,}"] for each in classes
+        [land_class.name, *(_number(land_class.scores[key]) for key in scorer.class_table), f"{land_class.support:,}"]
+        for land_class in classes
     ]
     return [*_markdown(head, rows), ""]
 

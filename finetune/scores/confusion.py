@@ -183,7 +183,7 @@ def margins(
         return {}
     weights = np.random.default_rng(seed).multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=draws)
     ours, theirs = (
-        np.einsum("db,bij->dij", weights, np.stack([each[block] for block in blocks])) for each in (own, other)
+        np.einsum("db,bij->dij", weights, np.stack([matrices[block] for block in blocks])) for matrices in (own, other)
     )
     return {
         name: np.percentile(HEADLINE[name](ours) - HEADLINE[name](theirs), (2.5, 97.5)).tolist() for name in HEADLINES

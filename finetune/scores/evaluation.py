@@ -75,16 +75,22 @@ def evaluate(
     total: dict[int, np.ndarray] = {}
     seen = Evaluation(ConfusionRow(name=name, confusions=total), temperature)
     kept: list[tuple[np.ndarray, np.ndarray]] = []
-    for each in predict_role(name, model, data, role, batch_size):
-        for block, matrix in block_confusions(each.found.label, each.predicted, each.found.blocks, len(names)).items():
+    for prediction in predict_role(name, model, data, role, batch_size):
+        for block, matrix in block_confusions(
+            prediction.found.label, prediction.predicted, prediction.found.blocks, len(names)
+        ).items():
             total[block] = total.get(block, 0) + matrix
-        logits, labels = known_rows(each)
+        logits, labels = known_rows(prediction)
         seen.before += _reliability(logits, labels)
         seen.after += _reliability(logits / temperature, labels)
         picked = rng.random(len(labels)) < share
         kept.append((logits[picked], labels[picked]))
-        seen.worst = sorted([*seen.worst, *_examples(each, model.chip_px)], key=lambda e: -e.loss)[:WORST]
-        seen.table += _chip_row(each, names, temperature) if each.found.label.ndim == 0 else _block_rows(each, names)
+        seen.worst = sorted([*seen.worst, *_examples(prediction, model.chip_px)], key=lambda e: -e.loss)[:WORST]
+        seen.table += (
+            _chip_row(prediction, names, temperature)
+            if prediction.found.label.ndim == 0
+            else _block_rows(prediction, names)
+        )
     if kept:
         seen.logits, seen.labels = (np.concatenate(column) for column in zip(*kept, strict=True))
     seen.row = replace(seen.row, seconds=time.monotonic() - start)

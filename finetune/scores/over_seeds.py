@@ -28,7 +28,7 @@ def summary_of(
         seed: the run's own.
         headlines: names of the scores.
     """
-    named = {each.name for each in others}
+    named = {other.name for other in others}
     own = [
         SeedScores(row.name, seed, {name: row.scores[name] for name in headlines})
         for row in record.rows
@@ -39,9 +39,7 @@ def summary_of(
 
 def over_seeds(found: Sequence[SeedScores]) -> tuple[SeedSummary, ...]:
     """Return mean and deviation of each row's scores; the deviation is 0 for a single seed."""
-    return tuple(
-        _summary([each for each in found if each.name == name]) for name in dict.fromkeys(e.name for e in found)
-    )
+    return tuple(_summary([row for row in found if row.name == name]) for name in dict.fromkeys(e.name for e in found))
 
 
 def _summary(rows: Sequence[SeedScores]) -> SeedSummary:

@@ -58,8 +58,10 @@ def score_model(
     """
     start, classes = time.monotonic(), len(data.label_set)
     total: dict[int, np.ndarray] = {}
-    for each in predict_role(name, model, data, role, batch_size, seen):
-        for block, matrix in block_confusions(each.found.label, each.predicted, each.found.blocks, classes).items():
+    for prediction in predict_role(name, model, data, role, batch_size, seen):
+        for block, matrix in block_confusions(
+            prediction.found.label, prediction.predicted, prediction.found.blocks, classes
+        ).items():
             total[block] = total.get(block, 0) + matrix
     return ConfusionRow(name=name, confusions=total, seconds=time.monotonic() - start)
 

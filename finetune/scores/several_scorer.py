@@ -68,17 +68,17 @@ class SeveralScorer:
         """Look at every chip of a role, at the model's temperature and thresholds."""
         start = time.monotonic()
         found = list(predict_role("chips" if name == MODEL_ROW else name, model, data, role, batch_size, seen))
-        truth = np.stack([each.found.label for each in found])
-        logits = np.stack([each.logits for each in found])
+        truth = np.stack([answer.found.label for answer in found])
+        logits = np.stack([answer.logits for answer in found])
         row = MultilabelRow(
             name=name,
             truth=truth,
             score=sigmoid(logits / model.temperature),
-            block_of=np.array([int(each.found.blocks) for each in found], np.uint64),
+            block_of=np.array([int(answer.found.blocks) for answer in found], np.uint64),
             thresholds=np.array(model.thresholds or [0.5] * truth.shape[1]),
             seconds=time.monotonic() - start,
         )
-        keys = [each.found.key for each in found]
+        keys = [answer.found.key for answer in found]
         return SeveralLook(row, logits, model.temperature, _table(keys, row, data.label_set.names))
 
     def other(self, name: str, model: TaskModel, data: TaskData, batch_size: int) -> MultilabelRow:

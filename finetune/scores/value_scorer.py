@@ -53,11 +53,11 @@ class ValueScorer:
         rng, table = np.random.default_rng(0), []
         share = min(1.0, SCATTERED / max(1, int(data.by_role[role])))
         pairs: list[tuple[np.ndarray, np.ndarray]] = []
-        for each in predict_role(name, model, data, role, batch_size):
-            truth, predicted = each.found.label, _values(each, target)
-            sums = block_sums(truth, predicted, each.found.blocks)
+        for prediction in predict_role(name, model, data, role, batch_size):
+            truth, predicted = prediction.found.label, _values(prediction, target)
+            sums = block_sums(truth, predicted, prediction.found.blocks)
             add_sums(total, sums)
-            table += _rows(each, predicted, sums)
+            table += _rows(prediction, predicted, sums)
             known = ~np.isnan(truth) & (rng.random(truth.shape) < share)
             pairs.append((truth[known].ravel(), predicted[known].ravel()))
         row = ValueRow(name=name, sums=total, seconds=time.monotonic() - start)
@@ -74,8 +74,8 @@ class ValueScorer:
     ) -> ValueRow:
         """Return the row of a model on a role, shown a part of each sample."""
         start, total, target = time.monotonic(), {}, _target(model)
-        for each in predict_role(name, model, data, role, batch_size, seen):
-            add_sums(total, block_sums(each.found.label, _values(each, target), each.found.blocks))
+        for prediction in predict_role(name, model, data, role, batch_size, seen):
+            add_sums(total, block_sums(prediction.found.label, _values(prediction, target), prediction.found.blocks))
         return ValueRow(name=name, sums=total, seconds=time.monotonic() - start)
 
     def extras(self, row: Row, data: TaskData) -> dict[str, Any]:

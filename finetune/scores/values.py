@@ -26,7 +26,7 @@ class ValueRow(Row):
     @property
     def scored_on(self) -> int:
         """How many values it was scored on."""
-        return int(sum(each[0] for each in self.sums.values()))
+        return int(sum(of_block[0] for of_block in self.sums.values()))
 
     @property
     def blocks(self) -> int:
@@ -54,7 +54,7 @@ class ValueRow(Row):
         if not draws or len(blocks) < 2:
             return {}
         own, others = (
-            scores_of_sums(_drawn(np.stack([each.sums[block] for block in blocks]), draws)) for each in (self, other)
+            scores_of_sums(_drawn(np.stack([sums.sums[block] for block in blocks]), draws)) for sums in (self, other)
         )
         return {name: np.percentile(own[name] - others[name], (2.5, 97.5)).tolist() for name in HEADLINES}
 

@@ -8,7 +8,7 @@ from bandloom.finetune.tasks.segment import SEGMENT
 from bandloom.finetune.tasks.task import FinetuneTask
 
 _TASKS = (SEGMENT, CLASSIFY, MULTILABEL, CHANGE, REGRESS, REGRESS_CHIPS)
-TASKS: dict[str, FinetuneTask] = {each.name: each for each in _TASKS}
+TASKS: dict[str, FinetuneTask] = {task.name: task for task in _TASKS}
 
 
 def get_task(name: str) -> FinetuneTask:

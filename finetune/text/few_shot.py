@@ -55,8 +55,8 @@ def few_shot(
                 said = (test @ head.T).argmax(1)
                 found[name].append(class_mean(said, truth, scored, len(words))["mean_recall"])
         point: dict[str, Any] = {"shots": count, "chance": 1 / len(words)}
-        for name, each in found.items():
-            point |= {name: float(np.mean(each)), f"{name} deviation": float(np.std(each))}
+        for name, result in found.items():
+            point |= {name: float(np.mean(result)), f"{name} deviation": float(np.std(result))}
         curve.append(point)
     return curve
 

@@ -78,8 +78,8 @@ def report_table(report: dict[str, Any]) -> Any:
         if key in row
     ]
     rows += [
-        [f"{each['shots']} labels a class, {name}", "", "", f"{each[name]:.3f}", f"{each['chance']:.3f}"]
-        for each in report["few_shot"]
+        [f"{few['shots']} labels a class, {name}", "", "", f"{few[name]:.3f}", f"{few['chance']:.3f}"]
+        for few in report["few_shot"]
         for name in ("from words", "from random")
     ]
     return table("What it knows of words (test ground)", ["", "classes or queries", "samples", "score", "chance"], rows)

@@ -41,7 +41,7 @@ def sample_roles(config: SplitConfig, shards: ShardSet, indices: np.ndarray) -> 
     if any(entry.epsg is None for entry in entries):
         raise ConfigError("split.kind=block needs samples with a place; use split.kind=given.")
     side_m = max(int(entry.side_px) for entry in entries) * PIXEL_M
-    sides = [config.block_m] if config.block_m else [each for each in BLOCK_SIDES_M if each >= side_m] or [2 * side_m]
+    sides = [config.block_m] if config.block_m else [side for side in BLOCK_SIDES_M if side >= side_m] or [2 * side_m]
     tried = [
         BlockSplit(side, min(config.buffer_m, side - PIXEL_M), config.val, config.test, config.seed) for side in sides
     ]

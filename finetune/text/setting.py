@@ -115,7 +115,7 @@ def tower_trains(config: AlignConfig) -> bool:
 def _text_source(config: AlignConfig, captions: Captions) -> TextSource:
     """Open the text model; one from scratch is made of the captions' words, the same on every rank."""
     if config.text.model == SCRATCH:
-        words = [t for each in captions.words for t in sentences([*each.seen, *each.unseen], config.captions.templates)]
+        words = [t for word in captions.words for t in sentences([*word.seen, *word.unseen], config.captions.templates)]
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / "small"
             write_small_model(
@@ -138,7 +138,7 @@ def _text_source(config: AlignConfig, captions: Captions) -> TextSource:
 
 
 def _held_out(config: AlignConfig, captions: Captions) -> tuple[int, ...]:
-    names = [each.name for each in captions.words]
+    names = [word.name for word in captions.words]
     unknown = [name for name in config.holdout_classes if name not in names]
     if unknown:
         raise ConfigError(

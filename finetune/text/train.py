@@ -97,7 +97,7 @@ class CaptionLoss(JointLoss):
 
     def whole(self, parts: Sequence[tuple[Tensor, ...]], ranks: Ranks) -> Tensor:
         """Return the config's loss of this rank's images against those of all ranks."""
-        image, words, scale, bias, ids = (torch.cat(each) for each in zip(*parts, strict=True))
+        image, words, scale, bias, ids = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         return CONTRASTIVE[self.config.loss](image, words, scale.mean(), bias.mean(), ids)
 
     def _text(self, numbers: list[int], batch: DeviceBatch) -> Any:
@@ -144,7 +144,7 @@ def _finish(alignment: Alignment, model: AlignModel, kept: KeptVectors, run: Run
     """Save the model and write what it knows."""
     aligned = aligned_of(alignment, model.eval(), kept)
     report = alignment_report(alignment, aligned, alignment.of(TEST))
-    prompts = [text for each in alignment.captions.words for text in sentences([*each.seen, *each.unseen])]
+    prompts = [text for word in alignment.captions.words for text in sentences([*word.seen, *word.unseen])]
     aligned.text(prompts) if prompts else None
     aligned.kept = KeptVectors(aligned.kept.digest, {text: aligned.kept.vectors[text] for text in prompts})
     scores = {name: str(row.get("mean_recall")) for name, row in report["three_numbers"].items()}

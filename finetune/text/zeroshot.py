@@ -70,7 +70,7 @@ def choose_classes(
         taxonomy = get_taxonomy(file)
         words = {c.name: (readable(c.name), *c.synonyms) for c in taxonomy.classes}
         return Classes(taxonomy.label_set, {name: sentences(own, templates) for name, own in words.items()})
-    own = {each.name: each for each in (class_words(aligned.label_set) if aligned.label_set else ())}
+    own = {words.name: words for words in (class_words(aligned.label_set) if aligned.label_set else ())}
     chosen = [name.strip() for name in names if name.strip()] or list(own)
     if len(chosen) < 2:
         raise TextError(f"{len(chosen)} classes are named; a choice needs two, such as --classes water,forest.")
@@ -78,8 +78,8 @@ def choose_classes(
         twice = next(name for name in chosen if chosen.count(name) > 1)
         raise TextError(f"the class {twice!r} is named twice; name each once.")
     words = {name: own[name].seen if name in own else (readable(name),) for name in chosen}
-    known = {each.name: each for each in aligned.label_set.classes} if aligned.label_set else {}
-    codes = {each.code for each in known.values()}
+    known = {land_class.name: land_class for land_class in aligned.label_set.classes} if aligned.label_set else {}
+    codes = {words.code for words in known.values()}
     free = iter(code for code in range(1, 251) if code not in codes)
     classes = tuple(
         known.get(name) or LabelClass(next(free), name, _COLOURS[place % len(_COLOURS)])

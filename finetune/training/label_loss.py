@@ -27,11 +27,11 @@ class Seen:
 
     def sums(self, loss: Loss, logits: Tensor) -> Tensor:
         """Return a loss's sums, targets by their weights."""
-        return _added([each.weight * loss.sums(logits[each.rows], each.labels) for each in self.targets])
+        return _added([target.weight * loss.sums(logits[target.rows], target.labels) for target in self.targets])
 
     def counts(self, loss: Loss, classes: int) -> Tensor:
         """Return a loss's counts, targets by their weights."""
-        return _added([each.weight * loss.counts(each.labels, classes) for each in self.targets])
+        return _added([target.weight * loss.counts(target.labels, classes) for target in self.targets])
 
 
 def label_loss(config: FinetuneConfig, loss: Loss) -> StepLoss:
@@ -80,7 +80,7 @@ class JointOverLabels(JointLoss):
 
     def whole(self, parts: Sequence[tuple[Tensor, ...]], ranks: Ranks) -> Tensor:
         """Return the loss of all parts."""
-        sums, counts = (torch.stack(each).sum(0) for each in zip(*parts, strict=True))
+        sums, counts = (torch.stack(tensors).sum(0) for tensors in zip(*parts, strict=True))
         return self.of_labels.value(added_with_gradients(sums, ranks), added(counts, ranks))
 
 

@@ -100,7 +100,7 @@ def _relit(groups: dict[int, Tensor], draws: np.ndarray, config: PerturbConfig) 
     for gsd, dn in groups.items():
         own = slice(first, first + dn.shape[1])
         first = own.stop
-        scale, add = (to_device(each[:, own, None, None], dn.device) for each in (factor, shift))
+        scale, add = (to_device(tensor[:, own, None, None], dn.device) for tensor in (factor, shift))
         reflectance = (dn - OFFSET) / SCALE * scale + add
         if config.noise:
             reflectance = reflectance + config.noise * _noise(draws, gsd, dn)
@@ -129,7 +129,7 @@ def _mixup(batch: DeviceBatch, target: Tensor, pairs: Pairs) -> Mixed:
     for pair, share in shares.items():
         mixed[2 * pair : 2 * pair + 2], own[2 * pair : 2 * pair + 2] = True, share
         other[2 * pair : 2 * pair + 2] = 2 * pair + 1, 2 * pair
-    flag, weight = (to_device(each[:, None, None, None], target.device) for each in (mixed, own))
+    flag, weight = (to_device(tensor[:, None, None, None], target.device) for tensor in (mixed, own))
     partner, groups = to_device(other, target.device), {}
     for gsd, group in batch.groups.items():
         one, two = group.float(), group.float()[partner]

@@ -103,7 +103,7 @@ def _unlike(teacher: TaskModel, name: Path, setting: Setting) -> str | None:
     if teacher.task != config.task:
         return f"the teacher {name} is of task {teacher.task}, this run of {config.task}; use a teacher of that task"
     if teacher.label_set.names != data.label_set.names:
-        told, own = (", ".join(each.names) for each in (teacher.label_set, data.label_set))
+        told, own = (", ".join(label_set.names) for label_set in (teacher.label_set, data.label_set))
         return f"the teacher {name} tells {told} apart, the shards {own}; use a teacher of these classes"
     if teacher.sensor != data.sensor:
         return f"the teacher {name} reads other bands than {data.sensor.name!r} has here; use one of these bands"

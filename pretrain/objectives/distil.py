@@ -86,7 +86,7 @@ class Distillation(Objective):
         device = self.centre.device
         if all(key in self.kept for key in batch.keys):
             said, read = (
-                torch.stack(each).to(device) for each in zip(*(self.kept[k] for k in batch.keys), strict=True)
+                torch.stack(parts).to(device) for parts in zip(*(self.kept[k] for k in batch.keys), strict=True)
             )
         else:
             said, read = self.teacher.tokens(batch.groups, batch.sensor)

@@ -88,7 +88,7 @@ def finish_build(out: Path) -> None:
     if not (place / _PLAN).is_file():
         raise ShardError(f"no build of {out} is under way; run bandloom shards build ... --out {out} first.")
     record = json.loads((place / _PLAN).read_text())
-    journals = {each["unit"]: each for each in read_journals(place)}
+    journals = {journal["unit"]: journal for journal in read_journals(place)}
     missing = [unit for unit in range(len(record["plan"]["units"])) if unit not in journals]
     if missing:
         raise ShardError(
@@ -112,7 +112,7 @@ def parse_part(text: str) -> tuple[int, int]:
         ShardError: it is no such pair.
     """
     try:
-        number, count = (int(each) for each in (text or "1/1").split("/"))
+        number, count = (int(part) for part in (text or "1/1").split("/"))
     except ValueError:
         number, count = 0, 0
     if not 1 <= number <= count:

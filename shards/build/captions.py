@@ -107,5 +107,5 @@ def _projected(places: tuple[tuple[float, float, str], ...], epsg: int) -> tuple
     """Return places in metres of a coordinate system; those that it cannot show lie at infinity."""
     if not places:
         return ()
-    xs, ys, *_ = transform("EPSG:4326", f"EPSG:{epsg}", [each[0] for each in places], [each[1] for each in places])
-    return tuple((x, y, each[2]) for x, y, each in zip(xs, ys, places, strict=True))
+    xs, ys, *_ = transform("EPSG:4326", f"EPSG:{epsg}", [place[0] for place in places], [place[1] for place in places])
+    return tuple((x, y, place[2]) for x, y, place in zip(xs, ys, places, strict=True))

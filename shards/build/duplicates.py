@@ -51,7 +51,7 @@ def _exact_copies(entries: Sequence[Entry]) -> dict[str, str]:
 def _overlaps(entries: Sequence[Entry]) -> dict[str, str]:
     found: dict[str, str] = {}
     for group in _passes(entries):
-        if len({_scene(each) for each in group}) > 1:
+        if len({_scene(sample) for sample in group}) > 1:
             found |= _covered(group)
     return found
 
@@ -83,7 +83,7 @@ def _covered(group: Sequence[Entry]) -> dict[str, str]:
     for entry, (x, y) in zip(group, _centres(group), strict=True):
         half = entry.side_px * 5
         column, row = math.floor(x / half), math.floor(y / half)
-        near = (each for i in (-1, 0, 1) for j in (-1, 0, 1) for each in owned[column + i, row + j])
+        near = (sample for i in (-1, 0, 1) for j in (-1, 0, 1) for sample in owned[column + i, row + j])
         owner = next(
             (o for a, b, o in near if abs(x - a) < half and abs(y - b) < half and _scene(o) != _scene(entry)), None
         )

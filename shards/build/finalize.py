@@ -92,7 +92,7 @@ def _quantity(text: str | None) -> dict[str, Any]:
 
 def _say_warped(provenance: Mapping[str, Any]) -> None:
     """Say how the scenes that did not come in UTM were brought there."""
-    warped = [bool(each["own_samples"]) for each in provenance.values() if "warped_from" in each]
+    warped = [bool(source["own_samples"]) for source in provenance.values() if "warped_from" in source]
     if warped:
         logger.info(
             "warped %d scenes to UTM: %d copied their sensor's samples, which were taken back unchanged; %d"

@@ -24,7 +24,7 @@ class LabelNotes:
     def take(self, labels: Labels | None, scene: str) -> None:
         """Note what the labels of a scene have to say once it is read."""
         if labels is not None:
-            self.said += [f"the labels of {scene}: {each}" for each in labels.warnings()]
+            self.said += [f"the labels of {scene}: {warning}" for warning in labels.warnings()]
             self.unlabelled_px += labels.unlabelled
 
 
@@ -41,7 +41,7 @@ def open_scene_labels(files: ExitStack, scene: Scene, source: Source, plan: Plan
     labels = open_labels(path, Ground.of(scene), plan.taxonomy, plan.options.reading, problems)
     files.callback(labels.close)
     problems.raise_first()
-    notes.said += [f"{each.where}: {each.what}" for each in problems.found]
+    notes.said += [f"{problem.where}: {problem.what}" for problem in problems.found]
     if path != Path(pattern) and not labels.meets_scene:
         raise LabelError(f"{path} labels nothing on scene {scene.name}; check its coordinate system and its place.")
     return labels

@@ -86,7 +86,7 @@ class CodeTable:
             indices = table[values.astype(np.int32) - lowest]
         else:
             found, places = np.unique(values, return_inverse=True)
-            table = np.array([self._numbers.get(each, _UNKNOWN) for each in found.tolist()], np.uint8)
+            table = np.array([self._numbers.get(number, _UNKNOWN) for number in found.tolist()], np.uint8)
             indices = table[places.reshape(values.shape)]
         if (indices == _UNKNOWN).any():
             raise LabelError(self._refusal(np.unique(values[indices == _UNKNOWN])))

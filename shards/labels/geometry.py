@@ -49,9 +49,9 @@ def flatten(geometries: Sequence[Any], crs: CRS) -> FlatGeometries:
             runs[-1] = _checked_runs(geometry)
         except LabelError as error:
             refused[number] = str(error)
-    lengths = [[len(run) for run in each] for each in runs]
-    starts = np.concatenate([[0], np.cumsum([sum(each) for each in lengths])]).astype(int)
-    xy = np.concatenate([np.zeros((0, 2)), *(run for each in runs for run in each)])
+    lengths = [[len(run) for run in chain] for chain in runs]
+    starts = np.concatenate([[0], np.cumsum([sum(length) for length in lengths])]).astype(int)
+    xy = np.concatenate([np.zeros((0, 2)), *(run for chain in runs for run in chain)])
     bounds = bounds_of(xy, starts)
     for number in np.flatnonzero(~_usable(bounds, crs) & (np.diff(starts) > 0)):
         refused[int(number)] = _why(bounds[number])
@@ -65,7 +65,7 @@ def rebuilt(geometry: Any, runs: Iterator[list[list[float]]]) -> list[Any]:
         return [piece for part in geometry["geometries"] for piece in rebuilt(part, runs)]
     coordinates = _nested(geometry["coordinates"], _DEPTH[geometry["type"]], runs)
     if geometry["type"] == "MultiPolygon":
-        return [{"type": "Polygon", "coordinates": each} for each in coordinates]
+        return [{"type": "Polygon", "coordinates": coordinate} for coordinate in coordinates]
     return [{"type": geometry["type"], "coordinates": coordinates}]
 
 

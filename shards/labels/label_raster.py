@@ -92,17 +92,17 @@ class LabelRaster:
         box = left // size, top // size, -(-right // size), -(-bottom // size)
         inner = np.s_[top - box[1] * size : bottom - box[1] * size, left - box[0] * size : right - box[0] * size]
         found = self.stored.read(Window.from_slices((box[1], box[3]), (box[0], box[2])))
-        values, why = (each if size == 1 else each.repeat(size, 0).repeat(size, 1) for each in found)
+        values, why = (array if size == 1 else array.repeat(size, 0).repeat(size, 1) for array in found)
         return values[inner], why[inner]
 
     def _looked_up(self, box: tuple[int, int, int, int], values: np.ndarray, why: np.ndarray) -> None:
         """Fill the pixels of a box with those of the raster in which their centres lie."""
-        rows, columns = (np.floor(each + _TIE_PX) for each in self._centres(box))
+        rows, columns = (np.floor(centre + _TIE_PX) for centre in self._centres(box))
         inside = (rows >= 0) & (rows < self._raster.height) & (columns >= 0) & (columns < self._raster.width)
         if not inside.any():
             return
         rows, columns = rows[inside].astype(np.int64), columns[inside].astype(np.int64)
-        (top, bottom), (left, right) = ((each.min(), each.max() + 1) for each in (rows, columns))
+        (top, bottom), (left, right) = ((indices.min(), indices.max() + 1) for indices in (rows, columns))
         if (bottom - top) * (right - left) > _MOST_SOURCE_PX and values.size > 1:
             for part in _blocks(*box, max(1, max(values.shape) // 2)):
                 inner = np.s_[part[1] - box[1] : part[3] - box[1], part[0] - box[0] : part[2] - box[0]]
@@ -129,7 +129,7 @@ class LabelRaster:
             return np.broadcast_to(rows, shape), np.broadcast_to(columns, shape)
         knots_x, knots_y = (np.arange(a // _STEP_PX, -(-b // _STEP_PX) + 1) for a, b in ((left, right), (top, bottom)))
         knots = self._placed(*np.meshgrid(knots_x * _STEP_PX, knots_y * _STEP_PX))
-        rows, columns = (_between(each, x / _STEP_PX - knots_x[0], y / _STEP_PX - knots_y[0]) for each in knots)
+        rows, columns = (_between(knot, x / _STEP_PX - knots_x[0], y / _STEP_PX - knots_y[0]) for knot in knots)
         return rows, columns
 
     def _placed(self, columns: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

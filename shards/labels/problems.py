@@ -58,8 +58,10 @@ class Problems:
     def lines(self) -> list[str]:
         """Return a line a problem for a person; of more than three that differ in their place alone, the first."""
         alike: dict[tuple[str, str], list[str]] = {}
-        for each in self.found:
-            alike.setdefault((each.severity, each.what.removeprefix(each.where).lstrip()), []).append(each.where)
+        for problem in self.found:
+            alike.setdefault((problem.severity, problem.what.removeprefix(problem.where).lstrip()), []).append(
+                problem.where
+            )
         told = []
         for (severity, what), places in alike.items():
             shown = places if len(places) <= SHOWN_ALIKE else [f"{places[0]} and {len(places) - 1} more"]

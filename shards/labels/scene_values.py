@@ -64,7 +64,7 @@ def read_value_table(path: Path, field: str) -> MappingProxyType[str, float]:
     except (OSError, UnicodeDecodeError, csv.Error) as cause:
         raise LabelError(f"the table {path} cannot be read ({cause}); give a CSV with a header.") from cause
     held = [key for key in (rows[0][1] if rows else {}) if key is not None]
-    named = next((each for each in NAMES if each in held), None)
+    named = next((name for name in NAMES if name in held), None)
     if named is None or field not in held:
         missing = f"no column {field!r}" if named else f"none of the columns {', '.join(NAMES)}"
         raise LabelError(

@@ -84,7 +84,7 @@ def _only_band(raster: Any, path: Path) -> int:
 
 
 def _check(raster: Any, band: int, path: Path, reading: LabelReading, *, scaled: bool) -> None:
-    dtype, scale, offset = (each[band - 1] for each in (raster.dtypes, raster.scales, raster.offsets))
+    dtype, scale, offset = (by_band[band - 1] for by_band in (raster.dtypes, raster.scales, raster.offsets))
     if reading.layer is not None or reading.encoding is not None:
         option = "--label-layer" if reading.layer is not None else "--label-encoding"
         raise LabelError(f"{path} is a raster, which {option} is not for; leave it out.")

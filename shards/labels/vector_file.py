@@ -66,7 +66,7 @@ def _version(path: Path) -> tuple[Any, ...]:
     """Tell one state of a file, and of those beside a shapefile, from the next."""
     files = [path, *(path.with_suffix(suffix) for suffix in (".dbf", ".shx", ".prj", ".cpg"))]
     stats = [file.stat() for file in files if file.exists()]
-    return tuple((each.st_ino, each.st_size, each.st_mtime_ns) for each in stats)
+    return tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats)
 
 
 @functools.lru_cache(maxsize=_FILES_KEPT)
@@ -101,7 +101,7 @@ def _read_geojson(path: Path, field: str, encoding: str | None) -> Drawing:
     try:
         record = json.loads(path.read_text(encoding=encoding or "utf-8-sig"))
         features = [record] if record.get("type") == "Feature" else record["features"]
-        rows = [(each["geometry"], each.get("properties") or {}) for each in features]
+        rows = [(feature["geometry"], feature.get("properties") or {}) for feature in features]
         names = {name: None for _, properties in rows for name in properties}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
         raise LabelError(f"{path} is no GeoJSON feature collection ({cause!r}).") from cause
@@ -144,7 +144,7 @@ def _read_ogr(path: Path, field: str, layer: str | None, encoding: str | None) -
             meta, _, shapes, (values,) = library.raw.read(
                 path, layer=layer, encoding=encoding, columns=[field], force_2d=True
             )
-        geometries = [None if each is None else _geojson(shapely.from_wkb(each), shapely) for each in shapes]
+        geometries = [None if shape is None else _geojson(shapely.from_wkb(shape), shapely) for shape in shapes]
     except LabelError:
         raise
     except UnicodeError as cause:

@@ -106,7 +106,7 @@ class Cache:
     def _make_room(self, size: int) -> bool:
         """Remove the longest unused files until ``size`` bytes fit; False while only files on their way are left."""
         found = sorted(_files(self.root), key=lambda each: each[0])
-        used = sum(each[1] for each in found)
+        used = sum(file[1] for file in found)
         limit = min(self.limit_bytes, used + int(shutil.disk_usage(self.root).free * _FREE_SHARE))
         busy = False
         for _, bytes_, path in found:

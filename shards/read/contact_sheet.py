@@ -53,8 +53,8 @@ def thumbnail(shards: ShardSet, index: int) -> np.ndarray:
     shown = [next(iter(drawn.values())), *([drawn["label"]] if "label" in drawn else [])]
     gap = np.full((THUMBNAIL_PX, GAP_PX, 4), 0, np.uint8)
     row: list[np.ndarray] = []
-    for each in shown:
-        row += [_resized(each), gap]
+    for layer in shown:
+        row += [_resized(layer), gap]
     return np.concatenate(row[:-1], axis=1)
 
 

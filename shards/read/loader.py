@@ -165,7 +165,7 @@ class Loader:
         if self._has_label:
             label = np.full((len(mine), self.crop_px, self.crop_px), IGNORE_INDEX, np.uint8)
         entries, corners = [], np.empty((len(mine), 2))
-        draws = mix(self.seed, np.array([each.epoch for each in mine]), np.array([each.index for each in mine]))
+        draws = mix(self.seed, np.array([own.epoch for own in mine]), np.array([own.index for own in mine]))
         for slot, place in enumerate(mine):
             index, corner = self._fill(place.index, int(draws[slot]), groups, label, slot)
             entries.append(self.shards.entries[index])

@@ -126,6 +126,6 @@ def _composite(channels: list[np.ndarray], clear: np.ndarray) -> np.ndarray:
 
 
 def _coloured(label: np.ndarray, label_set: Any) -> np.ndarray:
-    colours = [tuple(int(each.colour[i : i + 2], 16) for i in (1, 3, 5)) for each in label_set.classes]
+    colours = [tuple(int(land_class.colour[i : i + 2], 16) for i in (1, 3, 5)) for land_class in label_set.classes]
     lookup = np.array(colours + [_NO_CLASS] * (256 - len(colours)), np.uint8)
     return lookup[label]

@@ -44,7 +44,7 @@ def _copied(raster: Any, path: str, index: int, crs: CRS, gsd_m: int) -> bool:
         cells = _cells(raster, crs, (top, left), values.shape, gsd_m)
         for axis in (0, 1):
             one, two = _neighbours(known, axis)
-            same_cell = np.logical_and.reduce([a == b for a, b in (_neighbours(each, axis) for each in cells)])
+            same_cell = np.logical_and.reduce([a == b for a, b in (_neighbours(cell, axis) for cell in cells)])
             a, b = _neighbours(values, axis)
             within.append((a == b)[one & two & same_cell])
             across.append((a == b)[one & two & ~same_cell])
@@ -68,7 +68,7 @@ def _cells(raster: Any, crs: CRS, corner: tuple[int, int], shape: Sequence[int],
     """Return the column and the row, on the sensor's grid, of the sample in which each pixel's centre lies."""
     rows, columns = np.mgrid[: shape[0], : shape[1]] + np.array(corner)[:, None, None] + 0.5
     x, y = raster.transform @ (columns.ravel(), rows.ravel())
-    eastings, northings = (np.array(each) for each in transform(raster.crs, crs, x, y))
+    eastings, northings = (np.array(coordinates) for coordinates in transform(raster.crs, crs, x, y))
     across, down = np.floor(eastings / gsd_m), np.floor((utm_anchor_m(crs) - northings) / gsd_m)
     return [across.reshape(shape), down.reshape(shape)]
 

@@ -104,9 +104,12 @@ def _channels(root: Element, file: Path) -> tuple[str, ...]:
         if not (element.text or "").strip().isdigit()
     }
     rows = [
-        (each.findtext("BAND_INDEX"), each.findtext("BAND_DESCRIPTION")) for each in root.iter("Spectral_Band_Info")
+        (element.findtext("BAND_INDEX"), element.findtext("BAND_DESCRIPTION"))
+        for element in root.iter("Spectral_Band_Info")
     ]
-    rows = rows or [(each.findtext("BAND_INDEX"), each.findtext("BAND_ID")) for each in root.iter("Raster_Index")]
+    rows = rows or [
+        (element.findtext("BAND_INDEX"), element.findtext("BAND_ID")) for element in root.iter("Raster_Index")
+    ]
     told = {int(index): name.strip() for index, name in rows if index and name}
     if not told or sorted(told) != list(range(1, len(told) + 1)):
         raise SceneError(f"{file} does not say which channel is which; name them in file order with --band-order.")
@@ -171,7 +174,7 @@ def _by_channel(root: Element, tag: str, gain: str, bias: str, channels: tuple[s
 
 
 def _image(root: Element, file: Path) -> str:
-    hrefs = [each.get("href", "") for each in root.iter("DATA_FILE_PATH")]
+    hrefs = [element.get("href", "") for element in root.iter("DATA_FILE_PATH")]
     if len(hrefs) != 1:
         raise SceneError(
             f"{file} names {len(hrefs)} image files; expected one: join the tiles with gdalbuildvrt first."

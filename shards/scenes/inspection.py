@@ -121,7 +121,7 @@ def _measured(scene: Scene) -> Iterator[Finding]:
     yield Finding("cloud", told, "the source's mask" if clouds else "")
     for name, parts in seen.items():
         values = np.concatenate(parts)
-        said = " ".join(f"{each:.4f}" for each in np.percentile(values, (2, 50, 98))) if values.size else "absent"
+        said = " ".join(f"{value:.4f}" for value in np.percentile(values, (2, 50, 98))) if values.size else "absent"
         yield Finding(f"  {name}", said, "2, 50 and 98 % of its reflectance")
 
 
@@ -145,7 +145,10 @@ def _inside_m2(scene: Scene, window: tuple[float, float, float, float]) -> float
 
 def _picture(scene: Scene) -> np.ndarray:
     """Return ``(H, W, 4)`` uint8: the scene in true colour, or in infrared where it has no blue; absent in red."""
-    slots = next((each for each in _COMPOSITES if set(each) <= set(scene.sensor.slots)), scene.sensor.slots[:1] * 3)
+    slots = next(
+        (composite for composite in _COMPOSITES if set(composite) <= set(scene.sensor.slots)),
+        scene.sensor.slots[:1] * 3,
+    )
     group = next(g for g in scene.sensor.groups if slots[0] in g.slots)
     step = max(1, math.ceil(max(scene.width_m, scene.height_m) / group.gsd_m / _PICTURE_PX))
     width_m = math.ceil(scene.width_m / ALIGN_M) * ALIGN_M

@@ -93,10 +93,10 @@ class SceneOptions:
         if left_out and len(left_out) < len(asked):
             raise SceneError(f"--bands {self.bands!r} mixes bands to read and bands to leave out; write one kind.")
         by_plain = {plain(name): name for name in names}
-        unknown = next((each for each in left_out or asked if plain(each) not in by_plain), None)
+        unknown = next((name for name in left_out or asked if plain(name) not in by_plain), None)
         if unknown is not None:
             raise SceneError(f"{where} has no band {unknown!r}, which --bands names; it has {', '.join(names)}.")
-        told = {by_plain[plain(each)] for each in left_out or asked}
+        told = {by_plain[plain(name)] for name in left_out or asked}
         return [name for name in names if (name in told) != bool(left_out)]
 
 

@@ -32,8 +32,8 @@ def burn(found: Sequence[Outline], shape: tuple[int, ...], transform: Affine, *,
 def _rings(lists: Iterable[Element]) -> Outline:
     """Return the rings of coordinate lists, whose points have two or three numbers; heights are left out."""
     rings = []
-    for each in lists:
-        ring = np.array((each.text or "").split(), float).reshape(-1, int(each.get("srsDimension", 2)))[:, :2]
+    for items in lists:
+        ring = np.array((items.text or "").split(), float).reshape(-1, int(items.get("srsDimension", 2)))[:, :2]
         if len(ring) > 3:
             rings.append(ring)
     return rings

@@ -54,7 +54,7 @@ def check_reflectance(
         SceneError: they cannot; the numbers and the option that mends it are named.
     """
     everything = np.concatenate(list(reflectance.values()))
-    low, middle, high = (float(each) for each in np.percentile(everything, (5, 50, 99.9)))
+    low, middle, high = (float(value) for value in np.percentile(everything, (5, 50, 99.9)))
     said = f"{name} would reflect {low:.3g} to {high:.3g} (median {middle:.3g}), taken by {scaled_by}"
     infrared = {"B11", "B12"} & set(sensor.slots)
     if middle > BRIGHTEST or (infrared and low > _BRIGHT_ALL):
@@ -181,7 +181,7 @@ def _thinned(raster: Any, path: str, index: int, nodata: float | str | None) -> 
         tops, lefts = (np.linspace(0, length - side, _WINDOWS).astype(int).tolist() for length in (height, width))
         windows = [((top, top + side), (left, left + side)) for top in tops for left in lefts]
         squares = [read_raster(raster, path, indexes=[index], window=window) for window in windows]
-        marks = [measured(raster, each, [index], at, nodata) for each, at in zip(squares, windows, strict=True)]
+        marks = [measured(raster, square, [index], at, nodata) for square, at in zip(squares, windows, strict=True)]
         values, known = np.concatenate(squares), np.concatenate(marks)
     if not known.any() and max(height, width) > PROBE_PX:
         values = read_raster(raster, path, indexes=[index])

@@ -176,7 +176,7 @@ def names_inside(path: Path) -> list[str]:
     """Return the names of the files of an archive, or right inside a folder; none where it cannot be read as one."""
     try:
         if path.is_dir():
-            return [each.name for each in path.iterdir() if not is_litter(each.name)]
+            return [entry.name for entry in path.iterdir() if not is_litter(entry.name)]
         if path.suffix == ".zip":
             with zipfile.ZipFile(path) as archive:
                 return [name for name in archive.namelist() if not is_litter(name)]

@@ -73,8 +73,8 @@ class SafeScene(RasterScene):
         super().__init__(name, path, sensor, bands, stack, None, cloud, stated)
         self._quality = quality
         self.provenance["bands_with_marks"] = sorted(quality)
-        for each in quality.values():
-            each.place(self._frame, self._warp)
+        for mask in quality.values():
+            mask.place(self._frame, self._warp)
 
     def read(self, window_m: WindowM) -> dict[int, np.ndarray]:
         """Return ``{gsd_m: (C, H, W)}`` uint16 DN of a window; what lies outside the scene is 0."""
@@ -88,8 +88,8 @@ class SafeScene(RasterScene):
     def walk_down(self) -> None:
         """Expect windows over the whole width from top to bottom: every block of the files is then decoded once."""
         super().walk_down()
-        for each in self._quality.values():
-            each.walk_down()
+        for mask in self._quality.values():
+            mask.walk_down()
 
 
 def open_safe(path: str | Path) -> SafeScene:
@@ -197,7 +197,9 @@ def _offset(root: Element, path: Path) -> int:
     quantification = _text(root, "QUANTIFICATION_VALUE") or _text(root, "BOA_QUANTIFICATION_VALUE")
     if quantification is None or float(quantification) != SCALE:
         raise SceneError(f"{path} states the quantification {quantification}; expected {SCALE}.")
-    offsets = {int(float(each.text or 0)) for tag in ("RADIO_ADD_OFFSET", "BOA_ADD_OFFSET") for each in root.iter(tag)}
+    offsets = {
+        int(float(element.text or 0)) for tag in ("RADIO_ADD_OFFSET", "BOA_ADD_OFFSET") for element in root.iter(tag)
+    }
     if len(offsets) > 1:
         raise SceneError(f"{path} states different offsets a band ({sorted(offsets)}); expected one for all.")
     return offsets.pop() if offsets else 0
@@ -205,8 +207,8 @@ def _offset(root: Element, path: Path) -> int:
 
 def _wavelengths(root: Element) -> dict[str, float]:
     found = {}
-    for each in root.iter("Spectral_Information"):
-        band, centre = each.get("physicalBand", "")[1:], each.find("Wavelength/CENTRAL")
+    for element in root.iter("Spectral_Information"):
+        band, centre = element.get("physicalBand", "")[1:], element.find("Wavelength/CENTRAL")
         if centre is not None and band:
             found[f"B{band}" if band == "8A" else f"B{int(band):02d}"] = float(centre.text or 0)
     return found

@@ -68,7 +68,7 @@ def _features(file: Path) -> list[dict[str, Any]]:
     except ValueError:
         return []
     found = content.get("features") if isinstance(content, dict) else None
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 def open_stac(path: Path, offset: int | None = None) -> RasterScene:
@@ -140,9 +140,9 @@ def _item(file: Path, named: str | None = None) -> dict[str, Any]:
         ) from cause
     check_beside(file)
     several = _features(file)
-    chosen = [each for each in several if named is None or each.get("id") == named]
+    chosen = [item for item in several if named is None or item.get("id") == named]
     if several and len(chosen) != 1:
-        names = ", ".join(str(each.get("id")) for each in several[:5])
+        names = ", ".join(str(item.get("id")) for item in several[:5])
         raise SceneError(f"{file} holds {len(several)} items ({names}, ...); name one: {file}#ID.")
     try:
         content = chosen[0] if several else json.loads(file.read_text())
@@ -200,7 +200,7 @@ def _offset(facts: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]]) -
     for flag in ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied"):
         if str(facts.get(flag)).lower() == "true":
             return 0, flag
-    stated = {round(float(each[1]) * SCALE) for each in (_scale(asset) for asset in chosen.values()) if each}
+    stated = {round(float(scale[1]) * SCALE) for scale in (_scale(asset) for asset in chosen.values()) if scale}
     if len(stated) == 1:
         return stated.pop(), "the assets' raster offset"
     baseline = _baseline(facts)

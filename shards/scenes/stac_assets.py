@@ -88,7 +88,7 @@ def gsd_of(key: str, asset: Mapping[str, Any]) -> float | None:
     named = _OWN_GSD.search(key)
     raster = (asset.get("raster:bands") or [{}])[0]
     told = (named[1] if named else None, asset.get("gsd"), raster.get("spatial_resolution"))
-    first = next((each for each in told if each is not None), None)
+    first = next((band for band in told if band is not None), None)
     return None if first is None else float(first)
 
 

@@ -50,6 +50,6 @@ def test_colours_given_stay_and_no_two_given_here_are_equal(classes: list[tuple[
 
 def test_a_label_set_without_colours_can_be_told_apart():
     labels = LabelSet("mine", (LabelClass(1, "wheat"), LabelClass(2, "maize"), LabelClass(3, "pond", "#123456")))
-    assert len({each.colour for each in labels.classes}) == 3
+    assert len({land_class.colour for land_class in labels.classes}) == 3
     assert labels.classes[2].colour == "#123456"
     assert LabelSet.from_dict(labels.to_dict()) == labels

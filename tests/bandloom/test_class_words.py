@@ -126,8 +126,8 @@ def test_a_label_set_that_is_written_finds_the_same_classes_when_it_is_read(name
     again = Taxonomy.from_dict(shipped.to_dict(), name)
     assert again.label_set == shipped.label_set
     assert again.words.numbers == shipped.words.numbers
-    assert [again.find(word) for each in shipped.classes for word in each.synonyms] == [
-        k for k, each in enumerate(shipped.classes) for _ in each.synonyms
+    assert [again.find(word) for land_class in shipped.classes for word in land_class.synonyms] == [
+        k for k, land_class in enumerate(shipped.classes) for _ in land_class.synonyms
     ]
 
 

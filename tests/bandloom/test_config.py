@@ -97,7 +97,9 @@ def some_value(annotation) -> object:
         return get_args(annotation)[0]
     if isinstance(annotation, type) and issubclass(annotation, Config):
         return {
-            name: some_value(each.annotation) for name, each in annotation.model_fields.items() if each.is_required()
+            name: some_value(model_field.annotation)
+            for name, model_field in annotation.model_fields.items()
+            if model_field.is_required()
         }
     return "x"
 
@@ -142,7 +144,7 @@ def other_value(kind: type[Config], name: str) -> Any:
     """Return a value of a field that is not its default."""
     field = kind.model_fields[name]
     default = field.get_default(call_default_factory=True)  # type: ignore[call-arg]
-    options = [each for inner in (field.annotation, *get_args(field.annotation)) for each in get_args(inner)]
+    options = [argument for inner in (field.annotation, *get_args(field.annotation)) for argument in get_args(inner)]
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     for value in (*choices, *options, *OTHER.values(), False, {"steps_per_print": 1}, ["other"]):
         if value != default and not isinstance(value, type) and fits(kind, name, value):

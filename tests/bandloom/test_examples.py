@@ -60,7 +60,7 @@ def commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 def every_verb() -> list[tuple[str, Any]]:
     group: Any = typer.main.get_command(bandloom)
-    return [each for verb in VERBS for each in commands(group.get_command(None, verb), verb)]
+    return [command for verb in VERBS for command in commands(group.get_command(None, verb), verb)]
 
 
 def test_every_verb_has_two_examples_of_itself_and_there_are_no_others():

@@ -23,7 +23,7 @@ def test_bigearthnet_drops_the_eleven_classes_its_authors_dropped():
 
 def test_a_chain_of_mappings_is_found():
     mapping = get_mapping("corine44", "corine5")
-    names = [each.name for each in mapping.target.classes]
+    names = [land_class.name for land_class in mapping.target.classes]
     assert names[mapping.index[mapping.source.find("Vineyards")]] == "Agricultural areas"
     assert (mapping.index != IGNORE_INDEX).all()
     both = get_mapping("eurosat10", "dynamicworld9")

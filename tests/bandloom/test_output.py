@@ -13,7 +13,7 @@ from bandloom.output import new_output, write_json
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(each.name for each in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_block_that_ends_well_leaves_the_final_name_alone(tmp_path) -> None:
@@ -87,13 +87,13 @@ def test_two_processes_at_once_leave_one_whole_output_and_one_sentence(tmp_path)
         )
         for word in ("one", "two")
     ]
-    for each in both:
-        assert each.stdout is not None
-        assert each.stdout.readline() == "ready\n"
+    for run in both:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "ready\n"
     (tmp_path / "go").touch()
-    said = [each.communicate()[1] for each in both]
-    assert sorted(each.returncode for each in both) == [0, 1]
-    winner = [each.returncode for each in both].index(0)
+    said = [run.communicate()[1] for run in both]
+    assert sorted(run.returncode for run in both) == [0, 1]
+    winner = [run.returncode for run in both].index(0)
     assert (tmp_path / "out").read_text() == ("one", "two")[winner]
     assert "another process" in said[1 - winner]
     assert "Traceback" not in said[1 - winner]

@@ -67,9 +67,9 @@ def test_every_number_of_an_earlier_run_is_kept(name):
         }
         assert {key: list(pair) for key, pair in row.interval_95.items()} == was["interval_95"]
         assert (row.blocks, row.fitted_on, row.scored_on) == (was["blocks"], was["fitted_on"], was["scored_on"])
-        for each, before in zip(row.classes, was["classes"], strict=True):
-            assert {"name": each.name, "support": each.support, **each.scores} == before
-    assert [list(each.seeds) for each in new.over_seeds] == [each["seeds"] for each in old["seeds"]]
+        for land_class, before in zip(row.classes, was["classes"], strict=True):
+            assert {"name": land_class.name, "support": land_class.support, **land_class.scores} == before
+    assert [list(row.seeds) for row in new.over_seeds] == [row["seeds"] for row in old["seeds"]]
     assert new.over_seeds[0].mean == old["seeds"][0]["mean"]
     assert new.calibration == old["calibration"]
 

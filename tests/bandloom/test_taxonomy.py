@@ -21,8 +21,8 @@ def test_shipped_label_sets_have_their_classes_and_every_parent_exists(name, siz
     assert len(taxonomy.classes) == len(taxonomy.label_set) == size
     parents = {"corine44": "corine15", "bigearthnet43": "corine15", "corine15": "corine5"}
     if name in parents:
-        above = {each.name for each in get_taxonomy(parents[name]).classes}
-        assert {each.parent for each in taxonomy.classes} <= above
+        above = {land_class.name for land_class in get_taxonomy(parents[name]).classes}
+        assert {land_class.parent for land_class in taxonomy.classes} <= above
 
 
 def test_nothing_is_shipped_that_is_not_listed_here():
@@ -43,7 +43,7 @@ def test_corine_classes_are_found_by_their_own_code():
 def test_every_name_finds_its_own_class():
     for name in shipped():
         taxonomy = get_taxonomy(name)
-        assert [taxonomy.find(each.name) for each in taxonomy.classes] == list(range(len(taxonomy.classes)))
+        assert [taxonomy.find(land_class.name) for land_class in taxonomy.classes] == list(range(len(taxonomy.classes)))
 
 
 def test_an_unknown_class_names_the_nearest():

@@ -47,7 +47,7 @@ def outcome(run: Path) -> tuple[Any, Any, Any]:
         row.pop("seconds")
     record["validation"].pop("seconds")
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    kept = [(each["step"], each["kind"], each.get("loss"), each.get("validation_macro_f1")) for each in lines]
+    kept = [(line["step"], line["kind"], line.get("loss"), line.get("validation_macro_f1")) for line in lines]
     return record, json.loads((run / "blocks.json").read_text()), kept
 
 

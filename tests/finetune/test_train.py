@@ -152,7 +152,7 @@ def test_bad_input_is_one_sentence_exit_2_and_an_untouched_disk(tmp_path, scene_
     message = capsys.readouterr().err
     assert re.search(said, message), message
     assert message.count("\n") == 1
-    assert [each.name for each in tmp_path.iterdir()] == ["config.yaml"]
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
 
 def test_a_checkpoint_of_another_sensor_is_refused(tmp_path, scene_shards, capsys):

@@ -67,4 +67,4 @@ def test_our_own_checkpoint_teaches_its_own_level_and_its_own_bands(tmp_path: Pa
     assert teacher.takes(unseen)
     assert teacher.licence() is None
     teacher.check_side(240)
-    assert not any(each.requires_grad for each in teacher.encoder.parameters())
+    assert not any(parameter.requires_grad for parameter in teacher.encoder.parameters())

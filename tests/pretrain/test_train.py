@@ -157,7 +157,7 @@ def test_a_run_that_has_ended_goes_on_to_more_steps(shards: Path, tmp_path: Path
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2, 3, 4]
     noted = [json.loads(line) for line in (run / "changes.jsonl").read_text().splitlines()]
-    assert {(line["key"], line["step"]) for line in noted} == {(each.partition("=")[0], 2) for each in changes}
+    assert {(line["key"], line["step"]) for line in noted} == {(change.partition("=")[0], 2) for change in changes}
     assert (run / "DONE").exists()
 
 

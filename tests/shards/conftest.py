@@ -26,7 +26,7 @@ def command(capsys):
 
     def run(*arguments):
         try:
-            main([str(each) for each in arguments])
+            main([str(argument) for argument in arguments])
             code = 0
         except SystemExit as stop:
             code = stop.code or 0

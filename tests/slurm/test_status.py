@@ -67,7 +67,7 @@ def test_a_training_run_shows_step_rate_and_time_left_on_every_version(run, monk
     assert (status.state, status.detail, status.job_id) == ("training", "on n[1-2,5-6]", "4242")
     assert (status.step, status.total, status.rate, status.eta_s, status.saved_step) == (50, 100, 2.0, 25.0, 40)
     assert status.excluded == "n[3-4]"
-    assert [each.why for each in status.attempts] == ["hang: no heartbeat for 900 s", ""]
+    assert [attempt.why for attempt in status.attempts] == ["hang: no heartbeat for 900 s", ""]
 
 
 def test_a_run_without_a_beat_starts_and_one_with_an_old_beat_is_stalled(run, monkeypatch):
@@ -170,7 +170,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 def test_attempts_are_in_the_order_they_were_made(run):
     for name in ("4242.10", "4242.9", "4300.0", "999.1"):
         attempt(run, name, why="x")
-    assert [each.name for each in read_status(run).attempts] == ["999.1", "4242.9", "4242.10", "4300.0"]
+    assert [attempt.name for attempt in read_status(run).attempts] == ["999.1", "4242.9", "4242.10", "4300.0"]
 
 
 def test_a_node_whose_median_step_is_long_is_a_straggler():

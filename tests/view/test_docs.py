@@ -21,4 +21,4 @@ def test_the_commands_of_the_page_run(chain: Path, tmp_path: Path, monkeypatch: 
     assert len(lines) == 5
     for line in lines:
         assert run(*shlex.split(line)[1:]) == 0, line
-    assert {"page.html", "report.html", "ab.html", "shards.html"} <= {each.name for each in tmp_path.iterdir()}
+    assert {"page.html", "report.html", "ab.html", "shards.html"} <= {path.name for path in tmp_path.iterdir()}

@@ -17,7 +17,7 @@ def test_the_first_tile_of_a_granule_is_there_within_the_promise(tmp_path: Path)
     began = time.process_time()
     views = Views([ClassMap(path)], None)
     opened = time.process_time() - began
-    assert sum(each.pixels for each in views.maps[0].classes) == SIDE_PX**2
+    assert sum(land_class.pixels for land_class in views.maps[0].classes) == SIDE_PX**2
     with make_server(views, 0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         first = first_tile_s(f"http://127.0.0.1:{server.server_address[1]}")

@@ -43,7 +43,7 @@ def other(chain: Path) -> Path:
     path = chain / "later.tif"
     with rasterio.open(chain / "map.tif") as source:
         codes, profile, colours, tags = source.read(1), source.profile, source.colormap(1), source.tags()
-    values = [each["value"] for each in json.loads(tags["CLASSES"])]
+    values = [land_class["value"] for land_class in json.loads(tags["CLASSES"])]
     with rasterio.open(path, "w", **profile) as target:
         target.write(np.where(codes == values[0], values[1], codes), 1)
         target.write_colormap(1, colours)
@@ -189,7 +189,7 @@ def test_the_heading_says_what_the_map_is_and_empty_classes_are_folded_away(chai
         assert f"mapped by {tags['BUNDLE']}" in page.locator("#about").inner_text()
         for place, there in (("#legend", True), ("#empty", False)):
             names = {name for each in page.locator(f"{place} li").all() if (name := each.text_content())}
-            wanted = {each["name"] for each in classes if (each["value"] in found) == there}
+            wanted = {land_class["name"] for land_class in classes if (land_class["value"] in found) == there}
             assert len(names) == len(wanted)
             assert all(any(name in line for line in names) for name in wanted)
         assert page.locator("#empty").is_visible() == (len(classes) > len(found - {255}))
@@ -227,7 +227,7 @@ def test_a_map_of_what_changed_is_a_map_too(chain: Path, other: Path, tmp_path: 
     with rasterio.open(chain / "map.tif") as first, rasterio.open(other) as second:
         changed = int((first.read(1) != second.read(1)).sum())
     found = ClassMap(out)
-    assert {each.name: each.pixels for each in found.classes}["changed"] == changed > 0
+    assert {land_class.name: land_class.pixels for land_class in found.classes}["changed"] == changed > 0
     assert found.at(*_middle(found))["name"] in ("changed", "unchanged")  # type: ignore[index]
     command = predict_command(out, found.tags)
     assert command[3] == "--change"
@@ -258,7 +258,9 @@ def test_one_code_of_two_classes_is_two_lines_of_the_legend(chain: Path, tmp_pat
         assert all(any(name in line for line in one_sided) for name in (classes[0]["name"], "another"))
         with page.expect_request(lambda request: "/map/1/" in request.url) as asked:
             page.locator("#legend input").last.uncheck()
-        assert set(asked.value.url.partition("show=")[2].split(",")) == {str(each["value"]) for each in classes[1:]}
+        assert set(asked.value.url.partition("show=")[2].split(",")) == {
+            str(land_class["value"]) for land_class in classes[1:]
+        }
         page.close()
         server.shutdown()
 
@@ -283,7 +285,7 @@ def test_maps_of_other_sizes_are_compared_and_it_is_said(chain: Path, tmp_path: 
         target.write(codes)
     record = Views([ClassMap(chain / "map.tif"), ClassMap(tmp_path / "small.tif")], None).record()
     assert "differ in size" in record["note"]
-    assert sum(each["pixels"] for each in record["maps"][1]["classes"]) == (codes != 255).sum()
+    assert sum(land_class["pixels"] for land_class in record["maps"][1]["classes"]) == (codes != 255).sum()
 
 
 def test_bands_of_a_safe_folder_are_found_at_their_finest(tmp_path: Path):
@@ -313,7 +315,11 @@ def test_the_page_is_accessible(address: str, page: Any):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     page.goto(address)
     page.wait_for_selector("body[data-ready]", timeout=120_000)
-    faults = [each for each in axe.Axe().run(page).response["violations"] if each["impact"] in ("serious", "critical")]
+    faults = [
+        violation
+        for violation in axe.Axe().run(page).response["violations"]
+        if violation["impact"] in ("serious", "critical")
+    ]
     assert faults == []
 
 

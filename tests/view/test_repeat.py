@@ -54,9 +54,9 @@ def test_the_command_of_a_map_is_the_one_that_was_given(tmp_path: Path):
         command = read_record(out).command
         assert command[:4] == ["bandloom", "predict", str(bundle), str(scene)]
         assert sorted(command[4:]) == sorted([*words, "--out", str(out)])
-        made = {each.name: each.read_bytes() for each in tmp_path.glob(f"v{number}.*") if each.suffix != ".json"}
-        for each in tmp_path.glob(f"v{number}.*"):
-            each.unlink()
+        made = {path.name: path.read_bytes() for path in tmp_path.glob(f"v{number}.*") if path.suffix != ".json"}
+        for path in tmp_path.glob(f"v{number}.*"):
+            path.unlink()
         assert run(*command[1:]) == 0
         assert {name: (tmp_path / name).read_bytes() for name in made} == made
 

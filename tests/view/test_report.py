@@ -99,8 +99,8 @@ def test_a_run_that_has_no_page_of_its_own_shows_its_numbers(tmp_path: Path):
 
 def test_a_page_of_all_samples_can_be_browsed(chain: Path, tmp_path: Path, page: Any):
     (tmp_path / "shards").mkdir()
-    for each in (chain / "shards").iterdir():
-        (tmp_path / "shards" / each.name).write_bytes(each.read_bytes())
+    for path in (chain / "shards").iterdir():
+        (tmp_path / "shards" / path.name).write_bytes(path.read_bytes())
     (tmp_path / "shards" / "quarantine.jsonl").write_text('{"key": "torn.tif", "reason": "no raster"}\n')
     out = tmp_path / "sheet.html"
     assert run("shards", "show", tmp_path / "shards", "--page", out, "--most", 3) == 0
@@ -114,7 +114,11 @@ def test_a_page_of_all_samples_can_be_browsed(chain: Path, tmp_path: Path, page:
     assert page.locator(".sheet figure:target").get_attribute("id") == "s0"
     assert "torn.tif" in page.locator("section", has=page.locator("h2", has_text="Quarantined")).inner_text()
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-    faults = [each for each in axe.Axe().run(page).response["violations"] if each["impact"] in ("serious", "critical")]
+    faults = [
+        violation
+        for violation in axe.Axe().run(page).response["violations"]
+        if violation["impact"] in ("serious", "critical")
+    ]
     assert faults == []
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
@@ -165,7 +169,11 @@ def test_reports_are_accessible(chain: Path, tmp_path: Path, page: Any):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     assert run("report", chain / "finetune", "--out", tmp_path / "r.html") == 0
     page.goto((tmp_path / "r.html").as_uri())
-    faults = [each for each in axe.Axe().run(page).response["violations"] if each["impact"] in ("serious", "critical")]
+    faults = [
+        violation
+        for violation in axe.Axe().run(page).response["violations"]
+        if violation["impact"] in ("serious", "critical")
+    ]
     assert faults == []
 
 

@@ -94,8 +94,8 @@ def test_a_scene_without_any_band_of_the_sensor_is_refused(tmp_path: Path):
 
 def test_predict_writes_where_each_band_lies_without_a_path_of_this_machine(chain: Path):
     told = ClassMap(chain / "map.tif").scene_bands
-    assert [each["name"] for each in told] == [band.name for band in SENSORS["sentinel2-l1c"].bands]
-    assert {each["file"] for each in told} == {f"{each['name']}.tif" for each in told}
+    assert [band["name"] for band in told] == [band.name for band in SENSORS["sentinel2-l1c"].bands]
+    assert {band["file"] for band in told} == {f"{band['name']}.tif" for band in told}
 
 
 @pytest.mark.parametrize("tag", ["", "no JSON", "[1]", json.dumps([{"name": "B1"}]), json.dumps({"a": 1})])

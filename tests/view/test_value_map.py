@@ -58,7 +58,7 @@ def test_levels_rise_with_the_value_and_end_where_the_ramp_ends(path):
 def test_the_legend_counts_every_pixel_once_and_says_the_unit(path):
     held = open_map(path)
     assert len(held.classes) == STEPS
-    assert sum(each.pixels for each in held.classes) == 60 * 120 - 100
+    assert sum(land_class.pixels for land_class in held.classes) == 60 * 120 - 100
     assert held.classes[0].name == "below 2 m"
     assert held.classes[4].name == "8 to 10 m"
     assert held.classes[-1].name == "above 18 m"
@@ -91,7 +91,7 @@ def test_a_picture_is_clear_where_nothing_was_measured_and_where_a_step_is_hidde
 def test_the_page_is_told_names_colours_and_areas(path):
     record = Views([open_map(path)], None).record()
     (told,) = record["maps"]
-    assert [each["name"] for each in told["classes"]][4] == "8 to 10 m"
+    assert [land_class["name"] for land_class in told["classes"]][4] == "8 to 10 m"
     assert json.loads(json.dumps(told)) == told
 
 

@@ -35,7 +35,8 @@ def contract(record: Record) -> Section:
     found = record.result.get("contract") or {}
     inputs = [[group["name"], f"{group['gsd_m']} m", ", ".join(group["bands"])] for group in found.get("groups") or []]
     classes = [
-        [each["code"], each["name"], each["colour"]] for each in (found.get("label_set") or {}).get("classes", [])
+        [land_class["code"], land_class["name"], land_class["colour"]]
+        for land_class in (found.get("label_set") or {}).get("classes", [])
     ]
     return Section(
         "What it takes and gives",
@@ -64,8 +65,8 @@ def map_picture(record: Record) -> Section:
 def areas(record: Record) -> Section:
     """Return how much ground every class covers."""
     found = ClassMap(record.path).classes
-    total = sum(each.pixels for each in found) or 1
-    rows = [[each.name, each.value, each.colour, each.pixels, each.hectares, each.pixels / total] for each in found]
+    total = sum(row.pixels for row in found) or 1
+    rows = [[row.name, row.value, row.colour, row.pixels, row.hectares, row.pixels / total] for row in found]
     return Section("Areas", tables=table(("class", "code", "colour", "pixels", "hectares", "share"), rows))
 
 

@@ -44,7 +44,7 @@ def seeds(record: Record) -> Section:
     """Return what the scores are over trainings from several seeds."""
     found = _scores(record).over_seeds
     held = list(found[0].mean) if found else []
-    rows = [[each.name, *(f"{each.mean[name]:.3f} ± {each.deviation[name]:.3f}" for name in held)] for each in found]
+    rows = [[row.name, *(f"{row.mean[name]:.3f} ± {row.deviation[name]:.3f}" for name in held)] for row in found]
     note = "Mean and deviation over trainings from other weights and order, on the same ground."
     return Section("Over seeds", note, tables=table(["", *map(title, held)], rows))
 
@@ -60,15 +60,15 @@ def classes(record: Record) -> Section:
     """Return the model's scores class by class."""
     found = _scores(record).rows[0].classes
     names = list(found[0].scores) if found else []
-    rows = [[each.name, *(each.scores[name] for name in names), each.support] for each in found]
+    rows = [[row.name, *(row.scores[name] for name in names), row.support] for row in found]
     return Section("Class by class", tables=table(["", *map(title, names), "support"], rows))
 
 
 def confusions(record: Record) -> Section:
     """Return the commonest mistakes."""
     items = [
-        f"{each['truth']} taken for {each['taken_for']}: {each['count']:,} ({each['share']:.0%} of it)"
-        for each in _scores(record).top_confusions
+        f"{pair['truth']} taken for {pair['taken_for']}: {pair['count']:,} ({pair['share']:.0%} of it)"
+        for pair in _scores(record).top_confusions
     ]
     return Section("What is taken for what", items=items)
 
@@ -85,7 +85,7 @@ def bands(record: Record) -> Section:
     """Return the scores with only some of the bands present."""
     found = _scores(record).bands
     held = list(found[0].scores) if found else []
-    rows = [["all" if each.kind == "model" else each.name, *(each.scores.get(name) for name in held)] for each in found]
+    rows = [["all" if row.kind == "model" else row.name, *(row.scores.get(name) for name in held)] for row in found]
     return Section(
         "On fewer bands",
         "The others absent, nothing trained again.",

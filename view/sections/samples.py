@@ -27,7 +27,7 @@ def places(record: Record) -> Section:
         _figure("All places", world_map(found)),
         *(_figure(title_of(place), place_map(place, linked), "place") for place in shown),
     ]
-    splits = sorted({str(each.get("split", "")) for each in record.lines})
+    splits = sorted({str(line.get("split", "")) for line in record.lines})
     keys = "".join(f'<span><i style="background:{colour_of(name)}"></i>{name}</span>' for name in splits)
     rest = f" The {len(shown)} largest of {len(found)} places by themselves." if len(found) > len(shown) else ""
     note = "Squares are samples on the ground, coloured by split." + rest
@@ -50,7 +50,7 @@ def statistics(record: Record) -> Section:
 
 def contact_sheet(record: Record) -> Section:
     """Return the pictures of samples that were drawn, each with what is known of it."""
-    names = [each["name"] for each in (record.result.get("label_set") or {}).get("classes", [])]
+    names = [land_class["name"] for land_class in (record.result.get("label_set") or {}).get("classes", [])]
     shown = [
         picture(path, note=_note(record.lines[number], names), anchor=f"s{number}")
         for number, path in record.thumbnails.items()

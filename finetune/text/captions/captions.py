@@ -102,14 +102,14 @@ def make_captions(
         for key, own in kept_captions(held, turned=turned).items():
             found[key] += own
     if "labels" in config.sources:
-        of_class = [sentences(each.seen, config.templates) for each in words]
+        of_class = [sentences(word.seen, config.templates) for word in words]
         for key, index in class_of.items():
             found[key] += of_class[index]
     for key, index in entries.items():
         entry, rng = shards.entries[index], rng_of(int(stable_hash(0, *key.encode())), PURPOSE_WORDS)
         if "masks" in config.sources and key in shares:
             told = np.array(
-                [0.0 if each.name in held_out else share for each, share in zip(words, shares[key], strict=True)]
+                [0.0 if word.name in held_out else share for word, share in zip(words, shares[key], strict=True)]
             )
             found[key] += [mask_caption(told, words, rng) for _ in range(VARIANTS)]
         if "metadata" in config.sources:

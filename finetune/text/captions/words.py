@@ -51,11 +51,11 @@ def class_words(label_set: LabelSet, source: str | None = None, keep_back: int =
     """
     taxonomy = get_taxonomy(source) if source else _of_same_name(label_set)
     found = []
-    for each in label_set.classes:
-        synonyms = taxonomy.classes[taxonomy.find(each.name)].synonyms if taxonomy else ()
-        words = tuple(dict.fromkeys([readable(each.name), *synonyms]))
+    for land_class in label_set.classes:
+        synonyms = taxonomy.classes[taxonomy.find(land_class.name)].synonyms if taxonomy else ()
+        words = tuple(dict.fromkeys([readable(land_class.name), *synonyms]))
         kept = max(0, min(keep_back, len(words) - 2))
-        found.append(ClassWords(each.name, words[: len(words) - kept], words[len(words) - kept :]))
+        found.append(ClassWords(land_class.name, words[: len(words) - kept], words[len(words) - kept :]))
     return tuple(found)
 
 
@@ -86,5 +86,5 @@ def _of_same_name(label_set: LabelSet) -> Taxonomy | None:
         taxonomy = get_taxonomy(label_set.name)
     else:
         return None
-    names = {each.name for each in taxonomy.classes}
-    return taxonomy if all(each.name in names for each in label_set.classes) else None
+    names = {land_class.name for land_class in taxonomy.classes}
+    return taxonomy if all(land_class.name in names for land_class in label_set.classes) else None

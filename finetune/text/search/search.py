@@ -64,16 +64,16 @@ def search(
     rows, scores = Searcher(index.vectors, method).nearest(vector, top)
     found = [{**index.place(int(row)), "score": float(score)} for row, score in zip(rows, scores, strict=True)]
     shown = [
-        [rank, f"{each['score']:.3f}", each["key"], each["source"], f"{each['x_m']:.0f}, {each['y_m']:.0f}"]
-        for rank, each in enumerate(found, 1)
+        [rank, f"{chip['score']:.3f}", chip["key"], chip["source"], f"{chip['x_m']:.0f}, {chip['y_m']:.0f}"]
+        for rank, chip in enumerate(found, 1)
     ]
     console.print(table(f"Nearest to {title}", ["", "cosine", "key", "source", "x, y in m"], shown))
     if out is not None:
         write_found(out / "found.csv", index, rows.tolist(), scores.tolist())
-        chips = [image_at(each, aligned.model.chip_px) for each in found]
+        chips = [image_at(chip, aligned.model.chip_px) for chip in found]
         captions = [
-            f"{rank}: {each['score']:.2f}" + (f"\n{each['class_name']}" if each.get("class_name") else "")
-            for rank, each in enumerate(found, 1)
+            f"{rank}: {chip['score']:.2f}" + (f"\n{chip['class_name']}" if chip.get("class_name") else "")
+            for rank, chip in enumerate(found, 1)
         ]
         draw_contact_sheet(out / "found.png", title, chips, captions, aligned.model.sensor)
         logger.info("the table and the pictures are in %s", out)

@@ -213,7 +213,7 @@ def _read_parquet(path: Path) -> tuple[list[str], np.ndarray]:
     try:
         table = pq.read_table(path, columns=["text", "embedding"])
         return table["text"].to_pylist(), np.stack(
-            [np.asarray(each, np.float32) for each in table["embedding"].to_pylist()]
+            [np.asarray(vector, np.float32) for vector in table["embedding"].to_pylist()]
         )
     except (OSError, ValueError, KeyError, pa.ArrowInvalid) as cause:
         raise TextError(f"{path} is no table of vectors ({cause}); it needs the columns text and embedding.") from cause

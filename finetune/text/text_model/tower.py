@@ -91,7 +91,9 @@ class TextTower(nn.Module):
 
     def too_long(self, texts: Sequence[str]) -> int:
         """Count the texts that the model does not see to their end."""
-        lengths = [len(each) for each in self.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]]
+        lengths = [
+            len(input_id) for input_id in self.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
+        ]
         return sum(length > self.limit for length in lengths)
 
     @torch.no_grad()

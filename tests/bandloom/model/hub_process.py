@@ -31,8 +31,8 @@ class Hub(BaseHTTPRequestHandler):
         file = self.folder / path.rpartition("/")[2]
         if path.startswith(f"/api/models/{NAME}/tree/"):
             tree = [
-                {"type": "file", "path": each.name, "size": each.stat().st_size, "oid": "0" * 40}
-                for each in sorted(self.folder.iterdir())
+                {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": "0" * 40}
+                for path in sorted(self.folder.iterdir())
             ]
             self._send(json.dumps(tree).encode(), "listing", body)
         elif path.startswith(f"/api/models/{NAME}"):

@@ -34,10 +34,12 @@ def test_rows_of_a_grid_in_degrees_have_their_area_on_the_ellipsoid(tmp_path):
 def test_pixels_and_hectares_of_each_class_leave_no_data_out(tmp_path):
     codes = codes_of_a_map()
     grid = ClassGrid(write_map(tmp_path / "map.tif", codes))
-    assert [(each.code, each.name, each.pixels) for each in grid.classes] == [
+    assert [(land_class.code, land_class.name, land_class.pixels) for land_class in grid.classes] == [
         (code, name, int((codes == code).sum())) for code, name in ((1, "water"), (2, "crop"), (4, "tree"))
     ]
-    assert [each.hectares for each in grid.classes] == pytest.approx([each.pixels * 0.01 for each in grid.classes])
+    assert [land_class.hectares for land_class in grid.classes] == pytest.approx(
+        [land_class.pixels * 0.01 for land_class in grid.classes]
+    )
 
 
 def test_a_grid_in_feet_is_measured_in_metres(tmp_path):

@@ -21,8 +21,8 @@ def test_the_worked_example_of_olofsson_is_met_to_its_printed_digits():
     sample = sample_of(COUNTS, PIXELS)
     overall, classes = overall_accuracy(sample), [class_estimates(sample, index) for index in range(4)]
     assert (round(overall.value, 2), round(overall.half_width, 2)) == (0.95, 0.02)
-    assert [round(each.users_accuracy.value, 2) for each in classes] == [0.88, 0.73, 0.93, 0.96]
-    assert [round(each.producers_accuracy.value, 2) for each in classes] == [0.75, 0.85, 0.93, 0.96]
+    assert [round(land_class.users_accuracy.value, 2) for land_class in classes] == [0.88, 0.73, 0.93, 0.96]
+    assert [round(land_class.producers_accuracy.value, 2) for land_class in classes] == [0.75, 0.85, 0.93, 0.96]
     deforestation = classes[0]
     assert round(deforestation.users_accuracy.half_width, 2) == 0.07
     assert round(deforestation.producers_accuracy.half_width, 2) == 0.21
@@ -92,8 +92,8 @@ def test_the_interval_holds_the_truth_in_93_to_97_of_100_draws():
 def _holds(sample: Sample, expected: np.ndarray) -> np.ndarray:
     classes = [class_estimates(sample, index) for index in range(3)]
     kinds = ("users_accuracy", "producers_accuracy", "area_share")
-    estimates = [overall_accuracy(sample), *(getattr(each, kind) for kind in kinds for each in classes)]
-    low, high = np.transpose([each.interval for each in estimates])
+    estimates = [overall_accuracy(sample), *(getattr(land_class, kind) for kind in kinds for land_class in classes)]
+    low, high = np.transpose([estimate.interval for estimate in estimates])
     return (low <= expected) & (expected <= high)
 
 

@@ -65,7 +65,7 @@ def test_a_sample_of_a_map_in_degrees_gives_its_areas_back(tmp_path):
     path = write_map(tmp_path / "degrees.tif", codes_of_a_map(), "EPSG:4326", grid)
     write_sample(tmp_path / "points.csv", draw_sample(path, 20, 90, 1))
     result = assess_map(path, tmp_path / "points.csv", AS_MAPPED)
-    assert [each.area_ha.value for each in result.by_class] == pytest.approx(result.mapped_ha)
+    assert [land_class.area_ha.value for land_class in result.by_class] == pytest.approx(result.mapped_ha)
     assert result.total_ha == pytest.approx(sum(result.mapped_ha))
     assert result.shares.sum() == pytest.approx(1)
 

@@ -61,7 +61,7 @@ def test_areas_and_accuracies_are_those_of_plain_arithmetic(map_path, tmp_path, 
     np.testing.assert_allclose(result.shares, expected, rtol=1e-12)
     assert result.overall.value == pytest.approx(np.trace(expected))
     areas = expected.sum(0) * (codes != 255).sum() * 0.01
-    assert [each.area_ha.value for each in result.by_class] == pytest.approx(areas)
+    assert [land_class.area_ha.value for land_class in result.by_class] == pytest.approx(areas)
     assert not result.recorded
     assert any("no probability sample" in warning for warning in result.warnings)
 
@@ -74,7 +74,7 @@ def test_the_command_prints_tables_and_a_paragraph_and_writes_json(map_path, tmp
     shown, record = capsys.readouterr().out, json.loads((tmp_path / "score.json").read_text())
     assert "overall accuracy" in shown
     assert "Olofsson et al., 2014" in record["methods"]
-    assert [each["name"] for each in record["classes"]] == ["water", "crop", "tree"]
+    assert [land_class["name"] for land_class in record["classes"]] == ["water", "crop", "tree"]
     low, high = record["classes"][1]["area_ha"]["interval_95"]
     assert low < record["classes"][1]["area_ha"]["value"] < high
     assert record["points"] == 120

@@ -33,7 +33,7 @@ def test_a_file_brings_all_that_a_score_needs(map_path, tmp_path, suffix):
     assert [value or None for value in held.drawing.values] == [None] * 60
     result = assess_map(map_path, points, CODES)
     assert (result.recorded, result.same_strata, result.overall.value) == (True, True, 1)
-    assert [each.area_ha.value for each in result.by_class] == pytest.approx(result.mapped_ha)
+    assert [land_class.area_ha.value for land_class in result.by_class] == pytest.approx(result.mapped_ha)
     assert not any("probability" in warning for warning in result.warnings)
 
 

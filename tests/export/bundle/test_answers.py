@@ -32,7 +32,7 @@ def test_thresholds_and_temperature_decide_tile_by_tile(tmp_path):
 
     scene = write_stack(tmp_path / "scene.tif", (70, 80))
     assert run("predict", bundle.path, scene, "--out", tmp_path / "tiles.json") == 0
-    tiles = [each["properties"] for each in json.loads((tmp_path / "tiles.json").read_text())["features"]]
+    tiles = [feature["properties"] for feature in json.loads((tmp_path / "tiles.json").read_text())["features"]]
     assert len(tiles) == 6
     for tile in tiles:
         over = [name for name, t in zip(LABELS.names, model.thresholds, strict=True) if tile["shares"][name] >= t]

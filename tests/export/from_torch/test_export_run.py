@@ -132,7 +132,7 @@ def test_a_model_that_fails_parity_is_not_written(tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(DeployGraph, "forward", lambda self, *pairs: plain(self, *pairs) + 0.001)
     assert run("export", tmp_path / "run", "--out", tmp_path / "bundle") == 2
     assert "fails its parity gate" in capsys.readouterr().err
-    assert [each.name for each in tmp_path.iterdir()] == ["run"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_a_run_without_a_checkpoint_and_an_existing_bundle_are_refused(tmp_path, capsys):

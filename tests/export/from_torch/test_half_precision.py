@@ -41,7 +41,7 @@ def held(model, count=3):
 
 def test_the_bundle_holds_each_precision_with_its_parity(exported):
     _, bundle = exported
-    assert [each.precision for each in bundle.record.models] == ["fp32", "fp16", "bf16"]
+    assert [model.precision for model in bundle.record.models] == ["fp32", "fp16", "bf16"]
     assert bundle.model("fp16").parity.max_abs < bundle.model("bf16").parity.max_abs
     assert bundle.model("bf16").parity.runtime.startswith("torch")
     verify(bundle, "fp16")

@@ -81,7 +81,7 @@ def test_a_bundle_carries_the_licence_and_takes_native_groups_alone(folder, tmp_
     assert f"MIT. {licence['conditions']}" in shown
     assert [g.name for g in bundle.record.contract.groups] == ["g10", "g20", "g60"]
     allowed = {"fp32": 1e-4, "fp16": 0.1}
-    found = {each.precision: each.parity.max_abs for each in bundle.record.models}
+    found = {model.precision: model.parity.max_abs for model in bundle.record.models}
     assert found.keys() == allowed.keys()
     assert all(found[precision] < allowed[precision] for precision in allowed)
     assert read_bundle(tmp_path / "b").record.features.embed_dim == 32

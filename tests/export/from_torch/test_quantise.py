@@ -35,7 +35,7 @@ def quantised(tmp_path_factory):
 
 def weights(path: Path) -> list[np.ndarray]:
     held = [numpy_helper.to_array(each) for each in onnx.load(path).graph.initializer]
-    return [each for each in held if each.dtype == np.int8 and each.ndim > 1]
+    return [value for value in held if value.dtype == np.int8 and value.ndim > 1]
 
 
 def test_no_two_products_can_pass_sixteen_bits(quantised):

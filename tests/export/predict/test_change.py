@@ -64,7 +64,7 @@ def test_the_table_counts_every_pair_of_classes(place):
 
 def test_a_style_names_what_changed_and_what_did_not(place):
     entries = ElementTree.parse(place / "change.qml").iter("paletteEntry")
-    assert {each.get("value"): each.get("label") for each in entries} == {"0": "unchanged", "1": "changed"}
+    assert {entry.get("value"): entry.get("label") for entry in entries} == {"0": "unchanged", "1": "changed"}
 
 
 def test_the_item_is_valid_has_the_maps_grid_and_leads_to_both_maps(place):
@@ -82,9 +82,9 @@ def test_the_item_is_valid_has_the_maps_grid_and_leads_to_both_maps(place):
         "change.before.stac.json",
         "change.after.stac.json",
     }
-    named = [each.get_absolute_href() for each in item.assets.values()]
-    assert {Path(each).name for each in named} == {"change.tif", "change.qml", "change.change.json"}
-    assert all(Path(each).is_file() for each in named)
+    named = [asset.get_absolute_href() for asset in item.assets.values()]
+    assert {Path(name).name for name in named} == {"change.tif", "change.qml", "change.change.json"}
+    assert all(Path(name).is_file() for name in named)
 
 
 def test_an_item_that_was_removed_is_said(place, tmp_path, capsys):
@@ -108,7 +108,7 @@ def test_places_that_share_no_ground_are_refused_and_nothing_says_that_there_is_
     assert run("predict", place / "tiny", "--change", *two, "--out", tmp_path / "none.tif") == 2
     assert "share no measured ground" in capsys.readouterr().err
     maps = [f"none.{when}.{kind}" for when in ("after", "before") for kind in ("qml", "stac.json", "tif")]
-    assert sorted(each.name for each in tmp_path.iterdir()) == maps
+    assert sorted(path.name for path in tmp_path.iterdir()) == maps
 
 
 def copied(place, tmp_path):
@@ -117,7 +117,7 @@ def copied(place, tmp_path):
         shutil.copy(made, tmp_path / made.name)
     for name in ("change.change.json", "change.stac.json"):
         (tmp_path / name).unlink(missing_ok=True)
-    return {each.name: each.read_bytes() for each in tmp_path.iterdir()}
+    return {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
 
 def test_maps_left_behind_are_used_for_the_same_scenes_alone(place, tmp_path, capsys):
@@ -136,7 +136,7 @@ def test_maps_left_behind_are_used_for_the_same_scenes_alone(place, tmp_path, ca
     ):
         assert run("predict", *words, "--out", out) == 2
         assert why in capsys.readouterr().err
-        assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == left
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == left
     assert run("predict", bundle, "--change", *reversed(swapped), "--out", out) == 0
     assert capsys.readouterr().out.count("there already, left alone") == 2
     np.testing.assert_array_equal(read(out), read(place / "change.tif"))
@@ -148,7 +148,7 @@ def test_somebodys_file_beside_the_map_is_not_replaced(place, tmp_path, capsys, 
     two = (place / "before.tif", place / "after.tif")
     assert run("predict", place / "tiny", "--change", *two, "--out", tmp_path / "change.tif") == 2
     assert f"{name} exists already" in capsys.readouterr().err
-    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [(name, "mine")]
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
 
 
 def test_change_needs_two_scenes(place, tmp_path, capsys):

@@ -28,7 +28,7 @@ def start(*words) -> subprocess.Popen:
 
 
 def left_in(folder: Path) -> list[str]:
-    return sorted(each.name for each in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +61,8 @@ def test_two_processes_share_a_folder_of_scenes(bundle, tmp_path):
     for name in "abcd":
         write_stack(tmp_path / "scenes" / f"{name}.tif", (240, 120), seed=ord(name))
     both = [start(bundle, tmp_path / "scenes", "--out", tmp_path / "maps") for _ in range(2)]
-    said = [each.communicate(timeout=240) for each in both]
-    assert [each.returncode for each in both] == [0, 0], said
+    said = [run.communicate(timeout=240) for run in both]
+    assert [run.returncode for run in both] == [0, 0], said
     made = [sum(f"{name}.tif: 0.03 megapixels" in text for text, _ in said) for name in "abcd"]
     assert made == [1, 1, 1, 1], "each is mapped once"
     kinds = ("qml", "stac.json", "tif")
@@ -140,7 +140,7 @@ def test_claims_of_many_processes_never_overlap(tmp_path):
     (tmp_path / "count").write_text("0")
     words = [sys.executable, "-c", program, str(tmp_path / "out.tif"), str(tmp_path / "count")]
     running = [subprocess.Popen(words) for _ in range(4)]
-    assert [each.wait(timeout=240) for each in running] == [0] * 4
+    assert [process.wait(timeout=240) for process in running] == [0] * 4
     assert (tmp_path / "count").read_text() == "100"
     assert left_in(tmp_path) == ["count"]
 
@@ -188,8 +188,8 @@ def test_pixels_of_a_map_are_those_without_a_rival(bundle, tmp_path):
     scene = write_stack(tmp_path / "scene.tif", (240, 120))
     start(bundle, scene, "--out", tmp_path / "alone.tif").communicate(timeout=120)
     both = [start(bundle, scene, "--confidence", "--out", tmp_path / "map.tif") for _ in range(2)]
-    said = [each.communicate(timeout=120)[1] for each in both]
-    assert sorted(each.returncode for each in both) == [0, 2], said
+    said = [run.communicate(timeout=120)[1] for run in both]
+    assert sorted(run.returncode for run in both) == [0, 2], said
     assert "Traceback" not in "".join(said)
     with rasterio.open(tmp_path / "map.tif") as one, rasterio.open(tmp_path / "alone.tif") as other:
         np.testing.assert_array_equal(one.read(1), other.read(1))

@@ -28,6 +28,6 @@ def test_gdal_opens_the_map_with_its_colour_table(tmp_path: Path):
     assert band["colorInterpretation"] == "Palette"
     assert band["noDataValue"] == 255
     assert band["overviews"]
-    for each, rgb in zip(LABELS.classes, LABELS.rgb.tolist(), strict=True):
-        assert band["colorTable"]["entries"][each.code] == [*rgb, 255]
-        assert band["metadata"][""][f"CLASS_{each.code}"] == each.name
+    for land_class, rgb in zip(LABELS.classes, LABELS.rgb.tolist(), strict=True):
+        assert band["colorTable"]["entries"][land_class.code] == [*rgb, 255]
+        assert band["metadata"][""][f"CLASS_{land_class.code}"] == land_class.name

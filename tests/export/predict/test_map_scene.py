@@ -35,7 +35,7 @@ def scene(tmp_path_factory):
 def run(*arguments):
     """Return the exit code of a command line."""
     with pytest.raises(SystemExit) as ended:
-        main([str(each) for each in arguments])
+        main([str(argument) for argument in arguments])
     return ended.value.code
 
 
@@ -119,7 +119,7 @@ def test_a_scene_of_15_m_samples_gets_a_10_m_map(tmp_path):
 
 
 def left_in(folder: Path) -> list[str]:
-    return sorted(each.name for each in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_scene_of_another_sensor_is_refused_and_leaves_nothing(bundle, tmp_path, capsys):
@@ -234,7 +234,7 @@ NOT_ON_THE_BOX = (
 
 def run_blocked(*arguments, blocked=NOT_ON_THE_BOX) -> int:
     """Run a command line in its own process where some packages cannot be imported; return its peak memory in kB."""
-    code = BLOCKED.format(blocked=blocked, arguments=[str(each) for each in arguments])
+    code = BLOCKED.format(blocked=blocked, arguments=[str(argument) for argument in arguments])
     arenas = os.environ | {"MALLOC_ARENA_MAX": "2"}  # or the peak depends on how threads happened to meet
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=arenas)
     assert done.returncode == 0, done.stderr

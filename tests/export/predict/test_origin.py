@@ -39,7 +39,7 @@ def place(bundles, tmp_path):
 
 
 def bytes_in(folder: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in folder.iterdir() if each.is_file()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def touch(place, bundles):
@@ -232,7 +232,7 @@ def test_a_scene_of_several_files_is_known_by_each_of_them(bundles, tmp_path):
             return origin_of(bundle, scene, options)
 
     made = json.loads(json.dumps(origin().record()))
-    assert sorted(made["scenes"][0]["files"]) == sorted(each.name for each in folder.iterdir())
+    assert sorted(made["scenes"][0]["files"]) == sorted(path.name for path in folder.iterdir())
     assert origin().difference(made) is None
     with rasterio.open(folder / "B8A.tif", "r+") as band:
         band.write(band.read() + 1)

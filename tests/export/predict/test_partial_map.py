@@ -30,7 +30,7 @@ def command(bundle, scene, out):
 
 
 def left_in(folder: Path) -> list[str]:
-    return sorted(each.name for each in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir())
 
 
 def wait_for(victim, happened):

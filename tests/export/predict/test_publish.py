@@ -17,7 +17,7 @@ def ready(folder: Path, *names: str) -> dict[Path, Path]:
 
 def test_all_are_there_afterwards(tmp_path: Path) -> None:
     publish(ready(tmp_path, "a.qml", "a.stac.json", "a.tif"))
-    assert {each.name: each.read_text() for each in tmp_path.glob("a.*")} == {
+    assert {path.name: path.read_text() for path in tmp_path.glob("a.*")} == {
         name: name for name in ("a.qml", "a.stac.json", "a.tif")
     }
     assert not list((tmp_path / "work").iterdir())
@@ -31,4 +31,4 @@ def test_a_name_that_is_taken_takes_the_others_back(tmp_path: Path, taken: str, 
     theirs.mkdir() if by == "folder" else theirs.touch() if by == "file" else theirs.symlink_to("nowhere")
     with pytest.raises(OutputError, match=f"{taken} was written by another process meanwhile"):
         publish(files)
-    assert [each.name for each in tmp_path.iterdir() if each.name != "work"] == [taken]
+    assert [path.name for path in tmp_path.iterdir() if path.name != "work"] == [taken]

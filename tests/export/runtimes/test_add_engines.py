@@ -196,7 +196,7 @@ def test_every_name_that_is_asked_of_the_bindings_is_among_those_that_are_looked
     assert used - {"__name__", "__version__", "py", "handle", "ran", "batch"} <= {*API_NAMES, *RTX_NAMES}
 
 
-SLOW = (pytest.param(each, marks=pytest.mark.slow) for each in ("multilabel", "change"))
+SLOW = (pytest.param(task, marks=pytest.mark.slow) for task in ("multilabel", "change"))
 
 
 @pytest.mark.parametrize("kind", ["segment", "classify", "words", *SLOW])

@@ -41,12 +41,12 @@ def with_engine(path, content, **changes):
 
 def test_every_runtime_answers_or_says_why_not(bundle):
     tried = survey(read_bundle(bundle))
-    assert tuple(each.runtime for each in tried) == RUNTIMES
+    assert tuple(attempt.runtime for attempt in tried) == RUNTIMES
     assert tried[-1].runner is not None
     assert "no tensorrt engine of fp32" in tried[0].verdict
-    for each in tried:
-        assert each.verdict
-        assert "\n" not in each.verdict
+    for attempt in tried:
+        assert attempt.verdict
+        assert "\n" not in attempt.verdict
 
 
 def test_inspect_and_predict_show_the_reasons(bundle, tmp_path, capsys):
@@ -83,7 +83,7 @@ def test_a_runtime_that_was_asked_for_is_the_only_one_tried(bundle, tmp_path, ca
 def test_a_false_engine_is_a_reason_and_never_a_crash(bundle):
     """Where TensorRT-RTX is installed, its own deserialiser is what refuses; nowhere may it end the process."""
     found = with_engine(bundle, b"no engine at all" * 1000)
-    tried = {each.runtime: each for each in survey(found)}
+    tried = {offer.runtime: offer for offer in survey(found)}
     assert tried["tensorrt-rtx"].runner is None
     assert verify(found).name == OnnxRunner(bundle / "model.onnx").name or tried["openvino"].runner is not None
 

@@ -77,7 +77,7 @@ def test_a_map_in_numbers(server, place):
     with rasterio.open(place / "map.tif") as file:
         codes = file.read(1)
     assert status == 200
-    assert {each["code"]: each["pixels"] for each in record["classes"]} == {
+    assert {land_class["code"]: land_class["pixels"] for land_class in record["classes"]} == {
         code: int((codes == code).sum()) for code in (10, 20, 30, 40)
     }
     assert record["measured_pixels"] == int((codes != 255).sum())
@@ -115,7 +115,7 @@ def test_head_of_what_takes_a_body_is_refused(server):
 
 def test_tiles_of_a_map_and_of_a_scene(server, place):
     listed = json.loads(get(server, "/layers")[1])
-    assert [each["name"] for each in listed] == ["map", "scene"]
+    assert [item["name"] for item in listed] == ["map", "scene"]
     west, south, east, north = listed[0]["bounds"]
     x = int(((west + east) / 2 + 180) / 360 * 2**14)
     sine = np.sin(np.radians((south + north) / 2))
@@ -191,7 +191,7 @@ def test_a_client_that_goes_away_leaves_nothing(server, place):
     line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close by reset
     line.close()
     assert post(server, (place / "scene.tif").read_bytes())[0] == 200
-    assert not any("Exception in ASGI" in each for each in server.said)
+    assert not any("Exception in ASGI" in line for line in server.said)
 
 
 def test_term_lets_running_requests_end(place):

@@ -58,7 +58,7 @@ def test_labels_of_roles_never_overlap_and_unmeasured_ground_has_none():
 def test_counts_equal_the_labels_that_samples_bring():
     labelled = data()
     for role in range(3):
-        found = sum(int((each.label != 255).sum()) for each in labelled.samples(role))
+        found = sum(int((sample.label != 255).sum()) for sample in labelled.samples(role))
         assert found == labelled.counts.sum((0, 2))[role]
 
 

@@ -61,5 +61,5 @@ def test_a_forest_gives_the_same_answer_whenever_it_is_asked():
     rng = np.random.default_rng(0)
     features, labels, asked = rng.normal(size=(2000, 13)), rng.integers(0, 13, 2000), rng.normal(size=(20_000, 13))
     fitted = [classifiers.forest(0).fit(features, labels) for _ in range(2)]
-    first, *others = [each.predict(asked) for each in fitted for _ in range(3)]
+    first, *others = [model.predict(asked) for model in fitted for _ in range(3)]
     assert all((first == other).all() for other in others)

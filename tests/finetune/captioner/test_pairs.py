@@ -82,7 +82,7 @@ def test_questions_about_directions_go_where_images_are_turned(file, caplog):
     )
     with caplog.at_level(logging.INFO):
         pairs = make_pairs(config(path, augment=True), shards("a"), np.arange(1))
-    assert [each.answer for each in pairs.of_key["a"]] == ["no"]
+    assert [pair.answer for pair in pairs.of_key["a"]] == ["no"]
     assert "1 questions about directions are left out" in caplog.text
 
 

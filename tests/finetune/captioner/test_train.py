@@ -83,7 +83,7 @@ def test_a_captioner_trains_says_its_scores_comes_back_and_answers(tmp_path, chi
     ]
     assert losses[-1] < losses[0]
     assert (run / "DONE").is_file()
-    snapshot = sum(each.stat().st_size for each in (run / "snapshots").rglob("*.safetensors"))
+    snapshot = sum(path.stat().st_size for path in (run / "snapshots").rglob("*.safetensors"))
     held = (run / "checkpoint" / "model.safetensors").stat().st_size
     assert snapshot < 3.5 * held + 2**16  # weights and two moments of what trains, no language model
     saved = load_captioner(run)

@@ -131,7 +131,7 @@ def test_a_run_ends_in_a_report(tmp_path, pair_shards):
     few = ("trainer.steps=2", "trainer.batch_size=4", "trainer.workers=0", "warm_steps=5", "chip_px=24", "bootstrap=50")
     record = run(tmp_path, pair_shards, *few, "baselines=[majority]")
     assert record.task == "change"
-    assert [each.name for each in record.rows[0].classes] == ["unchanged", "changed"]
+    assert [land_class.name for land_class in record.rows[0].classes] == ["unchanged", "changed"]
     assert (tmp_path / "run" / "pictures" / "worst.png").exists()
     with pytest.raises(SystemExit) as end:
         main(["evaluate", str(tmp_path / "run"), str(pair_shards), "--out", str(tmp_path / "again")])

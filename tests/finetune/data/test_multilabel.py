@@ -53,7 +53,7 @@ def test_a_table_names_the_classes_of_scenes(tmp_path):
 def test_counts_are_those_of_the_targets():
     data = MultilabelData(FakeShards(30, 24), BlockSplit(600, 0), S2, 0.1)
     for role in range(3):
-        targets = [each.label for each in data.samples(role)]
+        targets = [sample.label for sample in data.samples(role)]
         assert data.counts.sum(0)[role].tolist() == (np.sum(targets, 0).tolist() if targets else [0, 0, 0])
     assert len(data.indices_of(TRAIN))
 
@@ -76,13 +76,13 @@ def test_a_run_ends_with_thresholds_and_baselines(tmp_path, scenes_folder):
         main(["finetune", str(tmp_path / "c.yaml"), *few, "--out", str(tmp_path / "run")])
     assert not end.value.code
     record = read_scores(tmp_path / "run" / "metrics.json")
-    assert [each.name for each in record.rows] == ["fine-tuned", "base_rates", "stats_logistic"]
-    scores = {each.name: each.scores["map_macro"] for each in record.rows}
+    assert [row.name for row in record.rows] == ["fine-tuned", "base_rates", "stats_logistic"]
+    scores = {row.name: row.scores["map_macro"] for row in record.rows}
     assert scores["stats_logistic"] > scores["base_rates"]
     assert record.over_seeds[0].seeds == (0, 1, 2)  # so few chips are trained on three times
     assert record.over_seeds[0].by_seed["map_macro"][0] == scores["fine-tuned"]
     model = load_task_model(tmp_path / "run" / "checkpoint")
-    assert model.thresholds == tuple(each.scores["threshold"] for each in record.rows[0].classes)
+    assert model.thresholds == tuple(land_class.scores["threshold"] for land_class in record.rows[0].classes)
     assert model.temperature == record.calibration["temperature"]
     assert "base_rates" in (tmp_path / "run" / "checkpoint" / "README.md").read_text()
     assert (tmp_path / "run" / "pictures" / "reliability.png").exists()

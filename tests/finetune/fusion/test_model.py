@@ -54,7 +54,7 @@ def test_the_encoders_tokens_are_those_that_probes_keep(chip_shards):
     own = encoder()
     held = frozen_features(own, data, 24).tokens
     groups = [data.read(int(i)).groups for i in data.indices]
-    stacked = {gsd: torch.from_numpy(np.stack([each[gsd] for each in groups])) for gsd in groups[0]}
+    stacked = {gsd: torch.from_numpy(np.stack([group[gsd] for group in groups])) for gsd in groups[0]}
     with torch.no_grad():
         assert np.allclose(EncoderTower(own, S2)(stacked).half().numpy(), held, atol=1e-3)
 

@@ -89,8 +89,8 @@ def test_every_control_stands_in_one_table_and_a_context_that_tells_is_warned_of
         assert real > dealt
     assert "a linear probe on the context alone reaches" in report.leaks["warnings"][0]
     assert all(
-        set(each) == {"fusion", "blocks", "real over image", "real over shuffled", "shuffled over empty"}
-        for each in report.gains
+        set(gain) == {"fusion", "blocks", "real over image", "real over shuffled", "shuffled over empty"}
+        for gain in report.gains
     )
     assert (tmp_path / "run" / "context.json").is_file()
 
@@ -104,7 +104,7 @@ def test_a_context_that_knows_nothing_gains_nothing_and_a_run_goes_on(tmp_path, 
     assert report.leaks["text_only_mean_recall"] < 0.5
     assert "context adds +" not in report.verdicts[0]
     fits = sorted((tmp_path / "run" / "fits").iterdir())
-    assert [each.name for each in fits] == ["film-0.npz", "image-0.npz", "text-0.npz"]
+    assert [fit.name for fit in fits] == ["film-0.npz", "image-0.npz", "text-0.npz"]
     fits[1].unlink()
     kept = fits[0].stat().st_mtime_ns
     path.unlink()
@@ -133,7 +133,7 @@ def test_a_network_that_trains_is_saved_and_comes_back(tmp_path, chip_shards, to
     study = prepare(config)
     test = study.chips.rows(2)
     groups = [shards.read(int(study.chips.indices[row])).groups for row in test]
-    stacked = {gsd: torch.from_numpy(np.stack([each[gsd] for each in groups])) for gsd in groups[0]}
+    stacked = {gsd: torch.from_numpy(np.stack([group[gsd] for group in groups])) for gsd in groups[0]}
     said = fused.logits(stacked, [study.texts[row] for row in test]).argmax(1).numpy()
     with np.load(tmp_path / "run" / "fits" / "concatenate-0.npz") as held:
         assert (said == held["concatenate, real text"]).all()

@@ -164,7 +164,7 @@ MASKS: dict[str, Case] = {
 
 def polygons(*features: Callable[[Good], Any], more: dict[str, Any] | None = None, words: Words | None = None) -> Case:
     def case(good: Good) -> Words:
-        record = {"type": "FeatureCollection", "features": [each(good) for each in features]} | (more or {})
+        record = {"type": "FeatureCollection", "features": [feature(good) for feature in features]} | (more or {})
         return polygons_text(json.dumps(record), words)(good)
 
     return case

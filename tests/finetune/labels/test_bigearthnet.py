@@ -56,7 +56,7 @@ def test_tiles_with_one_table_are_read(tmp_path, patch, source):
     chips = from_bigearthnet(root / source, NINETEEN, problems, several=True)
     found = {chip.path.name: names(NINETEEN, chip) for chip in chips}
     assert found == {name: sorted(words, key=NINETEEN.find) for name, words in LABELS.items()}
-    assert [(each.severity, each.what) for each in problems.found] == [
+    assert [(problem.severity, problem.what) for problem in problems.found] == [
         ("warning", "lists 1 patches that are not there; they are left out.")
     ]
 
@@ -89,7 +89,7 @@ def test_the_43_names_become_19_classes_and_what_is_dropped_is_counted(tmp_path,
     chips = from_bigearthnet(root, NINETEEN, problems, several=True)
     found = [names(NINETEEN, chip) for chip in chips]
     assert found == [["Arable land", "Permanent crops"], ["Marine waters"], ["Marine waters"]]
-    assert [each.what for each in problems.found] == [
+    assert [problem.what for problem in problems.found] == [
         "2 patches show 'Airports', which has no class in bigearthnet19: that label is left out.",
         "1 patches show 'Bare rock', which has no class in bigearthnet19: that label is left out.",
         "1 of 4 patches have no other class and are left out.",
@@ -100,7 +100,7 @@ def test_the_43_names_become_19_classes_and_what_is_dropped_is_counted(tmp_path,
 
 def test_every_one_of_the_43_names_is_translated_as_the_shipped_mapping_says(tmp_path, patch):
     mapping = get_mapping("bigearthnet43", "bigearthnet19")
-    source = [each.name for each in mapping.source.classes]
+    source = [land_class.name for land_class in mapping.source.classes]
     root = version_1(tmp_path, patch, [])
     shutil.copytree(patch, root / "p")
     for k, name in enumerate(source):

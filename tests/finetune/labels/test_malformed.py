@@ -32,9 +32,9 @@ def check(name: str, good: Good, out: Path, capsys) -> None:
     assert run(["check", *words, "--report", "json"]) == 2, name
     said = capsys.readouterr()
     if said.out:
-        problems = [each for each in json.loads(said.out)["problems"] if each["severity"] == "error"]
+        problems = [problem for problem in json.loads(said.out)["problems"] if problem["severity"] == "error"]
         assert problems, name
-        assert all(each["where"] and each["what"].strip() for each in problems)
+        assert all(problem["where"] and problem["what"].strip() for problem in problems)
         assert not said.err
     else:
         assert said.err.startswith("error: "), name
@@ -43,7 +43,7 @@ def check(name: str, good: Good, out: Path, capsys) -> None:
     said = capsys.readouterr()
     assert said.err.startswith("error: "), said.err
     assert "Traceback" not in said.err
-    assert sorted(each.name for each in out.parent.iterdir()) == ["spoilt"], name
+    assert sorted(path.name for path in out.parent.iterdir()) == ["spoilt"], name
     assert sorted(map(str, good.folder.rglob("*"))) == before
 
 

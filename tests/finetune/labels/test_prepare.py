@@ -255,7 +255,7 @@ def test_every_problem_is_named_at_once_and_nothing_is_written(tmp_path, chips_f
         main(["labels", "prepare", *arguments, "--out", str(tmp_path / "out")])
     assert end.value.code == 2
     assert "more; `bandloom labels check` lists them all" in capsys.readouterr().err
-    assert {each.name for each in tmp_path.iterdir()} == {"chips"}
+    assert {path.name for path in tmp_path.iterdir()} == {"chips"}
 
 
 @pytest.mark.parametrize(

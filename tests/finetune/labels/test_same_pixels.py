@@ -55,7 +55,7 @@ def of_codes(folder, mask, label_set="worldcover11", dtype="float32"):
 
 def of_ids(folder, mask):
     values, profile = classes(mask)
-    ids = np.array([int(each.id) for each in get_taxonomy("corine44").classes], np.uint16)
+    ids = np.array([int(land_class.id) for land_class in get_taxonomy("corine44").classes], np.uint16)
     return "mask", write_mask(folder / "m.tif", ids[values], profile), "corine44", []
 
 
@@ -114,7 +114,7 @@ def of_points(folder, mask):
     rows, columns = np.random.default_rng(0).integers(0, SIDE_PX, (2, 300))
     xs, ys = profile["transform"] * (columns + 0.5, rows + 0.5)
     lon, lat = transform(profile["crs"], "EPSG:4326", xs.tolist(), ys.tolist())
-    names = [each.name for each in get_taxonomy("eurosat10").classes]
+    names = [land_class.name for land_class in get_taxonomy("eurosat10").classes]
     found = values[rows, columns]
     lines = [f"{x:.9f},{y:.9f},{names[k]}" for x, y, k in zip(lon, lat, found, strict=True)]
     (folder / "p.csv").write_text("\n".join(["lon,lat,class", *lines]))
@@ -194,8 +194,8 @@ def test_a_build_says_what_has_no_label_and_that_255_is_none(tmp_path, scene, ma
 def test_a_build_whose_labels_lie_elsewhere_says_that_nothing_is_labelled(tmp_path, scene, mask, capsys):
     _, labels, label_set, options = of_polygons(tmp_path, mask)
     record = json.loads(labels.read_text("utf-8-sig"))
-    for each in record["features"]:
-        each["geometry"] = {"type": "Point", "coordinates": [3.0, 3.0]}
+    for feature in record["features"]:
+        feature["geometry"] = {"type": "Point", "coordinates": [3.0, 3.0]}
     labels.write_text(json.dumps(record))
     words = [scene, "--labels", labels, "--label-set", label_set, *options, "--side", SIDE_PX]
     assert run("shards", "build", *words, "--out", tmp_path / "out") == 0

@@ -47,7 +47,7 @@ def test_the_report_is_plain_json_and_its_files_agree(tmp_path, record):
     assert table[0][1:] == ["water", "forest", "field"]
     assert [[int(v) for v in row[1:]] for row in table[1:]] == held["confusion"]
     assert (tmp_path / "pictures" / "confusion.png").read_bytes()[:4] == b"\x89PNG"
-    assert {each.name for each in tmp_path.iterdir()} == {"metrics.json", "confusion.csv", "pictures"}
+    assert {path.name for path in tmp_path.iterdir()} == {"metrics.json", "confusion.csv", "pictures"}
 
 
 def test_every_row_has_its_scores_and_an_interval_that_holds_them(record):
@@ -92,7 +92,7 @@ def test_calibration_worst_examples_and_predictions_lie_beside_the_scores(tmp_pa
     record = record.model_copy(update={"calibration": found.calibration()})
     write_report(tmp_path, record)
     write_evidence(tmp_path, draw_worst_of, found, data, [{"kind": "train", "step": 1, "loss": 1.0}])
-    assert {each.name for each in (tmp_path / "pictures").iterdir()} == {
+    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {
         "confusion.png",
         "reliability.png",
         "worst.png",

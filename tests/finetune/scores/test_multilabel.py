@@ -37,9 +37,11 @@ def test_every_score_equals_scikit_learns():
     assert found["f1_macro"] == pytest.approx(oracle.f1_score(given.truth, predicted, average="macro"))
     assert found["f1_micro"] == pytest.approx(oracle.f1_score(given.truth, predicted, average="micro"))
     precision, recall, f1, support = oracle.precision_recall_fscore_support(given.truth, predicted, zero_division=0)
-    for k, each in enumerate(found["classes"]):
-        assert (each["precision"], each["recall"], each["f1"]) == pytest.approx((precision[k], recall[k], f1[k]))
-        assert each["support"] == support[k]
+    for k, land_class in enumerate(found["classes"]):
+        assert (land_class["precision"], land_class["recall"], land_class["f1"]) == pytest.approx(
+            (precision[k], recall[k], f1[k])
+        )
+        assert land_class["support"] == support[k]
 
 
 def test_the_tuned_threshold_has_the_best_f1_of_all_thresholds():

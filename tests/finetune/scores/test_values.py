@@ -71,6 +71,6 @@ def test_the_interval_is_that_of_a_naive_loop_over_blocks():
     sums = block_sums(truth, predicted, blocks)
     stack = np.stack(list(sums.values()))
     weights = np.random.default_rng(0).multinomial(len(stack), np.full(len(stack), 1 / len(stack)), size=50)
-    drawn = [float(scores_of_sums(sum(w * s for w, s in zip(each, stack, strict=True)))["mae"]) for each in weights]
+    drawn = [float(scores_of_sums(sum(w * s for w, s in zip(weight, stack, strict=True)))["mae"]) for weight in weights]
     found = ValueRow(name="m", sums=sums).intervals(50)["mae"]
     assert found == pytest.approx(np.percentile(drawn, (2.5, 97.5)).tolist())

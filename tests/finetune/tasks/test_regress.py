@@ -96,7 +96,9 @@ def test_labels_of_roles_are_values_of_their_own_ground(shards):
 
 def test_the_target_is_normalised_by_training_ground_alone(shards):
     data = ValueData(ShardSet(shards), BlockSplit(300, 60), S2)
-    known = np.concatenate([each.label[np.isfinite(each.label)] for each in data.samples(TRAIN)]).astype(np.float64)
+    known = np.concatenate([sample.label[np.isfinite(sample.label)] for sample in data.samples(TRAIN)]).astype(
+        np.float64
+    )
     assert data.target.mean == pytest.approx(known.mean(), rel=1e-6)
     assert data.target.std == pytest.approx(known.std(), rel=1e-6)
     assert data.target.title == QUANTITY
@@ -138,10 +140,10 @@ def test_the_scores_are_scikit_learns_on_what_the_saved_model_says(run, shards):
     split = record.split
     data = ValueData(ShardSet(shards), BlockSplit(split["block_m"], split["buffer_m"]), S2)
     truth, predicted = [], []
-    for each in predict_role("again", model, data, TEST):
-        known = np.isfinite(each.found.label)
-        truth.append(each.found.label[known])
-        predicted.append(model.target.to_values(each.logits[0])[known])
+    for prediction in predict_role("again", model, data, TEST):
+        known = np.isfinite(prediction.found.label)
+        truth.append(prediction.found.label[known])
+        predicted.append(model.target.to_values(prediction.logits[0])[known])
     truth, predicted = np.concatenate(truth).astype(np.float64), np.concatenate(predicted).astype(np.float64)
     scores = record.rows[0].scores
     assert record.rows[0].scored_on == len(truth)

@@ -23,7 +23,7 @@ def test_the_pages_commands_lead_from_shards_to_a_bundle_a_table_and_a_map(
     tmp_path, monkeypatch, chip_shards, scenes_folder, encoder_folder
 ):
     words = class_words(ShardSet(chip_shards).label_set)
-    texts = [text for each in words for text in sentences([*each.seen, *each.unseen])]
+    texts = [text for word in words for text in sentences([*word.seen, *word.unseen])]
     write_small_model(tmp_path / "model", [*texts, *MORE], width=32, depth=1, seed=0)
     config = {
         "text": {"model": str(tmp_path / "model")},

@@ -37,7 +37,7 @@ FEW = (
 def word_vectors(tmp_path_factory, chip_shards):
     """Vectors of every sentence that the chips' classes make, in a file: no text model is needed."""
     words = class_words(ShardSet(chip_shards).label_set)
-    texts = [text for each in words for text in sentences(each.seen)]
+    texts = [text for word in words for text in sentences(word.seen)]
     rng = np.random.default_rng(0)
     vectors = np.concatenate([rng.normal(size=16) + 0.3 * rng.normal(size=(len(sentences(e.seen)), 16)) for e in words])
     path = tmp_path_factory.mktemp("vectors") / "words.npz"
@@ -166,7 +166,7 @@ def test_a_remembered_image_is_the_encoded_one_turned_the_same_way():
     model, seen = AlignModel(encoder(), S2, 24, 16), []
     batch = DeviceBatch(
         S2,
-        {gsd: each.to(torch.uint16) for gsd, each in chips(batch=3).items()},
+        {gsd: chip.to(torch.uint16) for gsd, chip in chips(batch=3).items()},
         ("a", "b", "c"),
         np.array([3, 4, 5], np.uint64),
         None,

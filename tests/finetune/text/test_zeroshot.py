@@ -54,7 +54,7 @@ def test_baked_exported_and_run_by_the_engine_the_classes_and_scores_are_those_o
     assert len(found) > 50
     assert (found.argmax(1) == cosine.argmax(1)).all()
     assert np.abs(found - cosine).max() < 1e-4
-    assert [each["name"] for each in bundle.record.contract.label_set["classes"]] == list(WORDS)
+    assert [land_class["name"] for land_class in bundle.record.contract.label_set["classes"]] == list(WORDS)
 
 
 def test_chips_of_shards_and_of_scenes_are_classified_by_words(tmp_path, chip_shards, scenes_folder):

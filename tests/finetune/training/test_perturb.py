@@ -99,7 +99,7 @@ def test_mixup_averages_reflectance_and_weighs_both_targets():
         assert torch.equal(two.labels, one.labels.flip(0))
         seen = given.groups[10][one.rows].float()
         assert torch.allclose(mixed.groups[10][one.rows], one.weight * seen + two.weight * seen.flip(0))
-    assert len({each.weight for each in targets}) == len(targets)  # each pair's own
+    assert len({target.weight for target in targets}) == len(targets)  # each pair's own
     assert mixed.groups[60][0, 0, 0, 0] == mixed.groups[60][1, 0, 0, 0] == 0  # half a sample is none
 
 
@@ -147,8 +147,8 @@ def test_pairs_are_mixed_the_same_way_in_any_company(way):
 
 def soft_labels(targets: list[Target], chips: int) -> torch.Tensor:
     soft = torch.zeros(chips, 8)
-    for each in targets:
-        soft[torch.arange(chips)[each.rows], each.labels] += each.weight
+    for target in targets:
+        soft[torch.arange(chips)[target.rows], target.labels] += target.weight
     return soft
 
 

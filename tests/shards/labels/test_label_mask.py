@@ -196,7 +196,7 @@ def test_255_that_is_declared_as_nodata_needs_no_warning(tmp_path):
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "int32", "float32"])
 def test_a_raster_of_corines_three_digit_ids_is_understood(tmp_path, dtype):
     corine = get_taxonomy("corine44")
-    ids = [int(each.id) for each in corine.classes][:12]
+    ids = [int(land_class.id) for land_class in corine.classes][:12]
     found, _ = read(write(tmp_path / "m.tif", codes(*ids, dtype=dtype)), corine)
     np.testing.assert_array_equal(found, codes(*range(12)))
     found, _ = read(write(tmp_path / "g.tif", codes(1, 44, dtype=dtype)), corine)

@@ -25,8 +25,8 @@ MANY = settings(max_examples=1000, deadline=None, suppress_health_check=list(Hea
 def masks(draw) -> Mask:
     taxonomy = SETS[draw(st.sampled_from(sorted(SETS)))]
     dtype = np.dtype(draw(st.sampled_from(DTYPES)))
-    codes = [each.code for each in taxonomy.classes]
-    ids = [int(each.id) for each in taxonomy.classes if each.id.lstrip("-").isdecimal()]
+    codes = [land_class.code for land_class in taxonomy.classes]
+    ids = [int(land_class.id) for land_class in taxonomy.classes if land_class.id.lstrip("-").isdecimal()]
     common = [*codes, *taxonomy.ignore, *draw(st.sampled_from([[], ids, [255], ids]))]
     odd = draw(st.sampled_from([[], [], [], [254], [-1], [-9999], [0.5], [float("nan")], [float("inf")], [70_000]]))
     pool = [each for each in [*common, *odd] if fits(each, dtype)]
@@ -84,7 +84,7 @@ def vectors(draw) -> Vector:
     epsg = 4326 if form == "csv" else draw(st.sampled_from([4326, 32633, 32632, 3035, 3857]))
     names = ["EPSG:{}", "urn:ogc:def:crs:EPSG::{}"] + (["urn:ogc:def:crs:OGC:1.3:CRS84"] if epsg == 4326 else [])
     encoding = draw(st.sampled_from(["utf-8", "utf-8", "cp1252", "gbk"]))
-    if not all(_spells(each.value, encoding) for each in features):
+    if not all(_spells(feature.value, encoding) for feature in features):
         encoding = "utf-8"
     return Vector(
         taxonomy,

@@ -42,9 +42,9 @@ SETS = own_sets()
 
 def index_of_number(taxonomy: Taxonomy, number: float) -> int:
     """Return what a number means by the page on label sets: a code, an id or numeric name, "no label", or nothing."""
-    for k, each in enumerate(taxonomy.classes):
-        words = [each.id, each.name, *each.synonyms]
-        if number == each.code or number in [int(word) for word in words if word.lstrip("-").isdecimal()]:
+    for k, land_class in enumerate(taxonomy.classes):
+        words = [land_class.id, land_class.name, *land_class.synonyms]
+        if number == land_class.code or number in [int(word) for word in words if word.lstrip("-").isdecimal()]:
             return k
     return 255 if number in (*taxonomy.ignore, 255) else REFUSED
 
@@ -198,13 +198,13 @@ class Vector:
         """Write what was drawn with json, csv text or pyogrio alone."""
         path = folder / f"labels.{self.form}"
         if self.form == "geojson":
-            record = {"type": "FeatureCollection", "features": [self._feature(each) for each in self.features]}
+            record = {"type": "FeatureCollection", "features": [self._feature(feature) for feature in self.features]}
             if self.epsg != 4326 or self.crs_name != "EPSG:{}":
                 record["crs"] = {"type": "name", "properties": {"name": self.crs_name.format(self.epsg)}}
             text = json.dumps(record, ensure_ascii=False)
             path.write_bytes(("\ufeff" * self.bom + text).encode(self.encoding))
         elif self.form == "csv":
-            rows = [(*self.geometry(each)["coordinates"], each.value) for each in self.features]
+            rows = [(*self.geometry(feature)["coordinates"], feature.value) for feature in self.features]
             lines = [f'{x:.9f},{y:.9f},"{"" if value is None else value}"' for x, y, value in rows]
             path.write_bytes(("\ufeff" * self.bom + "\n".join(["lon,lat,class", *lines])).encode(self.encoding))
         else:
@@ -220,7 +220,7 @@ class Vector:
         import shapely
 
         shapes = [None if d.missing else shapely.geometry.shape(self.geometry(d)) for d in self.features]
-        values = [each.value for each in self.features]
+        values = [feature.value for feature in self.features]
         empty = np.array([value is None for value in values])
         kind = {int: np.int64, float: np.float64}.get(type(next((v for v in values if v is not None), "")), object)
         column = np.array([(0 if kind is not object else None) if v is None else v for v in values], kind)
@@ -246,7 +246,7 @@ class Vector:
         """Paint the boxes one after the other; the centre of a pixel tells."""
         y, x = np.mgrid[: GROUND.height, : GROUND.width] * 10 + 5
         out = np.full((GROUND.height, GROUND.width), 255)
-        placed = [each for each in self.features if not each.missing]
+        placed = [feature for feature in self.features if not feature.missing]
         for each in placed[:: -1 if self.overlap == "first" else 1]:
             left, top, right, bottom = each.box
             if each.point:
@@ -254,7 +254,7 @@ class Vector:
             else:
                 inside = (x > left) & (x < right) & (y > top) & (y < bottom)
             out[inside] = each.index
-        if any(each.index == REFUSED for each in self.features):
+        if any(feature.index == REFUSED for feature in self.features):
             out[:] = REFUSED
         return out
 
@@ -314,10 +314,12 @@ def spellings(taxonomy: Taxonomy, index: int, kind: str) -> list[Any]:
 
 def wrong(taxonomy: Taxonomy, kind: str) -> list[Any]:
     """Return values that mean no class, and must never be taken for one."""
-    known = {each.code for each in taxonomy.classes} | set(taxonomy.ignore) | {255}
-    known |= {int(each.id) for each in taxonomy.classes if each.id.lstrip("-").isdecimal()}
+    known = {land_class.code for land_class in taxonomy.classes} | set(taxonomy.ignore) | {255}
+    known |= {int(land_class.id) for land_class in taxonomy.classes if land_class.id.lstrip("-").isdecimal()}
     numbers = [
-        n for n in (-1, -2, -20, 254, 253, 1001, *(each.code * 10 + 1 for each in taxonomy.classes)) if n not in known
+        n
+        for n in (-1, -2, -20, 254, 253, 1001, *(land_class.code * 10 + 1 for land_class in taxonomy.classes))
+        if n not in known
     ]
     numbers = [n for n in numbers if index_of_number(taxonomy, n) == REFUSED]
     if kind == "int":

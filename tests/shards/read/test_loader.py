@@ -38,7 +38,7 @@ def test_pairs_of_neighbours_stay_on_one_rank(found):
     (whole,) = islice(Loader(found, indices, 8, seed=3), 1)
     ranks = [next(iter(Loader(found, indices, 8, seed=3, rank=r, world=2, in_pairs=True))) for r in range(2)]
     (a, b, c, d, e, f, g, h) = whole.keys
-    assert [each.keys for each in ranks] == [(a, b, e, f), (c, d, g, h)]
+    assert [rank.keys for rank in ranks] == [(a, b, e, f), (c, d, g, h)]
 
 
 def test_stopping_anywhere_goes_on_with_the_next_sample_and_the_same_pixels(found):

@@ -47,7 +47,7 @@ def in_degrees(samples, zone, corner):
     """
     transform, width, height = grid_in_degrees(zone, corner)
     x, y = transform @ tuple(each.ravel() + 0.5 for each in np.mgrid[:height, :width][::-1])
-    eastings, northings = (np.array(each) for each in transform_points("EPSG:4326", zone, x, y))
+    eastings, northings = (np.array(coordinates) for coordinates in transform_points("EPSG:4326", zone, x, y))
     pixels = np.zeros((len(L1C), height * width), np.uint16)
     for plane, (name, band) in zip(pixels, samples.items(), strict=True):
         gsd_m = GSD_M.get(name, 10)

@@ -22,7 +22,7 @@ def delivered(real):
 @pytest.mark.parametrize("stem", ["S2B_MSIL1C_20200406T101559_N0209", "S2B_MSIL1C_20220615T101559_N0400"])
 def test_dn_of_either_baseline_become_the_reflectance_that_others_made_of_them(delivered, stem):
     pairs = delivered / "dn_toa_pairs"
-    path = next(each for each in sorted(pairs.glob(f"{stem}*.tif")) if not each.name.endswith("_toa.tif"))
+    path = next(path for path in sorted(pairs.glob(f"{stem}*.tif")) if not path.name.endswith("_toa.tif"))
     toa = path.with_name(f"{path.stem}_toa.tif")
     with rasterio.open(path) as raster, rasterio.open(toa) as wanted:
         stored, reflectance, pixel_m = raster.read().astype(float), wanted.read().astype(float), raster.res[0]
@@ -50,8 +50,8 @@ def said_of(path):
 
 
 def test_every_delivered_zip_and_folder_is_read_or_refused_in_a_sentence(delivered):
-    found = [*delivered.rglob("*.zip"), *(each.parent for each in delivered.rglob("tileInfo.json"))]
-    found += [each.parent for each in delivered.rglob("MTD_MSIL1C.xml")]
+    found = [*delivered.rglob("*.zip"), *(path.parent for path in delivered.rglob("tileInfo.json"))]
+    found += [path.parent for path in delivered.rglob("MTD_MSIL1C.xml")]
     assert len(found) >= 8
     said = {path.name: said_of(path) for path in found}
     assert all(each is None or (each.endswith(".") and "\n" not in each) for each in said.values()), said

@@ -63,7 +63,7 @@ SAFE_FORMS = {
 @pytest.mark.parametrize("form", SAFE_FORMS)
 def test_a_sentinel_2_product_is_known_by_its_metadata(safe, tmp_path, form):
     path = SAFE_FORMS[form](safe, tmp_path)
-    assert [each.path for each in find_sources([str(path)])] == [str(path)]
+    assert [source.path for source in find_sources([str(path)])] == [str(path)]
     with open_scene(path) as scene, open_scene(safe) as wanted:
         assert (scene.datetime, scene.sensor.name) == (wanted.datetime, "sentinel2-l1c")
         for facts in ("processing_baseline", "verified_files", "offset", "sun_degrees", "bands_with_marks"):
@@ -126,7 +126,7 @@ def test_hidden_twins_in_a_folder_of_bands_are_no_bands(synthetic, tmp_path):
         assert scene.sensor.name == "sentinel2-l1c"
     (tmp_path / "__MACOSX").mkdir()
     shutil.copy(folder / "B02.tif", tmp_path / "__MACOSX/._B02.tif")
-    assert [each.path for each in find_sources([str(tmp_path)])] == [str(folder)]
+    assert [source.path for source in find_sources([str(tmp_path)])] == [str(folder)]
 
 
 def test_chips_whose_names_end_like_bands_are_chips_of_their_class(tmp_path, write_stack):

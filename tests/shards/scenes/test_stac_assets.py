@@ -169,7 +169,7 @@ def test_usgs_items_take_collection_2s_scale_and_landsats_own_bands(usgs, platfo
     path, stored = usgs(level, platform=platform)
     groups, scene, _ = read(path)
     gain, offset = (2e-5 / 0.5, -0.1 / 0.5) if level == "1" else (2.75e-5, -0.2)
-    order = [each.name for each in scene.sensor.groups[0].bands]
+    order = [band.name for band in scene.sensor.groups[0].bands]
     for name, pixels in zip(order, groups[30], strict=True):
         wanted = np.clip(np.rint((stored[name] * gain + offset) * 1e4) + 1000, 1, 65534)
         np.testing.assert_array_equal(pixels, wanted, name)
@@ -197,7 +197,7 @@ def test_hls_items_are_read_as_hls_granules_are(tmp_path, kind, platform):
     path = item(tmp_path, assets, {"platform": platform}, name=f"HLS.{kind}.T33UVP.2023156T103021.v2.0")
     groups, scene, cloud = read(path)
     assert scene.sensor.name == sensor.name
-    for name, pixels in zip([each.name for each in sensor.groups[0].bands], groups[30], strict=True):
+    for name, pixels in zip([band.name for band in sensor.groups[0].bands], groups[30], strict=True):
         np.testing.assert_array_equal(pixels, np.where(stored[name] == -9999, 0, stored[name] + 1000), name)
     assert cloud.sum() == 9
 
@@ -209,7 +209,7 @@ def test_a_collection_of_items_is_as_many_scenes(earth_search_v0, tmp_path):
     items = {"type": "FeatureCollection", "features": [one | {"id": "first.one"}, one | {"id": "second"}]}
     (tmp_path / "found.json").write_text(json.dumps(items))
     sources = find_sources([str(tmp_path / "found.json")])
-    assert [each.key for each in sources] == ["first-one", "second"]
+    assert [source.key for source in sources] == ["first-one", "second"]
     groups, scene, _ = read(sources[1].path)
     np.testing.assert_array_equal(groups[10][0], stored["B02"])
     assert scene.name == "second"

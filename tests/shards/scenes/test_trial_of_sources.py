@@ -61,7 +61,7 @@ def _check_warped(pixels, scene, written):
     height, width = pixels.shape[1:]
     rows, columns = np.mgrid[:height, :width] + 0.5
     x, y = scene.transform @ (columns.ravel(), rows.ravel())
-    east, north = (np.array(each) for each in transform_points(scene.crs, written.crs, x, y)[:2])
+    east, north = (np.array(coordinates) for coordinates in transform_points(scene.crs, written.crs, x, y)[:2])
     if written.crs == "EPSG:4326":
         east = (east - written.transform.c + 180) % 360 - 180 + written.transform.c
     at_column, at_row = ~written.transform @ (east, north)

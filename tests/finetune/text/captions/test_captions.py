@@ -31,15 +31,15 @@ def test_class_names_read_like_words_and_bring_their_synonyms():
     ]
     words = class_words(get_taxonomy("eurosat10").label_set, keep_back=1)
     assert words[3] == ClassWords("Highway", ("highway", "motorway"), ("main road",))
-    for each in words:
-        assert not set(each.seen) & set(each.unseen)
-        assert len(each.seen) >= 2
+    for word in words:
+        assert not set(word.seen) & set(word.unseen)
+        assert len(word.seen) >= 2
 
 
 def test_every_synthetic_class_has_words_to_train_with_and_a_word_to_ask_with():
-    for each in class_words(synthetic_classes(), keep_back=1):
-        assert len(each.seen) >= 3
-        assert len(each.unseen) == 1
+    for class_word in class_words(synthetic_classes(), keep_back=1):
+        assert len(class_word.seen) >= 3
+        assert len(class_word.unseen) == 1
 
 
 def test_a_label_set_without_synonyms_speaks_by_its_names():
@@ -93,7 +93,7 @@ def test_chips_are_captioned_by_their_class_and_nothing_is_said_twice(chip_shard
     words = made.words[made.class_of[key]]
     assert {made.texts[i] for i in made.of_key[key]} == {t for w in words.seen for t in (w, f"a view of {w}")}
     assert len(set(made.texts)) == len(made.texts)
-    assert not any(unseen in made.texts for each in made.words for unseen in each.unseen)
+    assert not any(unseen in made.texts for word in made.words for unseen in word.unseen)
     assert made.draw(key, 5) == made.draw(key, 5)
     assert len({made.draw(key, draw) for draw in range(50)}) > 2
     assert made.shows(key, [made.class_of[key]])
@@ -135,7 +135,7 @@ def test_a_users_csv_is_read_and_directions_are_dropped_where_images_turn(tmp_pa
 
 
 def test_captions_travel_in_the_shards_from_build_to_training(tmp_path, scenes_folder, caplog):
-    scene = min(each.name for each in (scenes_folder / "scenes").iterdir()).removesuffix(".tif")
+    scene = min(path.name for path in (scenes_folder / "scenes").iterdir()).removesuffix(".tif")
     told = tmp_path / "told.csv"
     told.write_text(f'scene,caption\n{scene},a lake in the north\n{scene},"a road, then fields"\n')
     build([str(scenes_folder / "scenes")], tmp_path / "shards", BuildOptions(120, captions=str(told)))
