@@ -12,7 +12,8 @@ from bandloom import __version__
 from bandloom.console import logger
 from bandloom.errors import ShardError
 from bandloom.shards.build.duplicates import DUPLICATE_SPLIT, find_duplicates, say_duplicates
-from bandloom.shards.build.geography import BUFFER_M, split_of, split_of_cells
+from bandloom.shards.build.geography import split_of_cells
+from bandloom.shards.build.splits import choose_splits
 from bandloom.shards.build.statistics import split_statistics
 from bandloom.shards.store.index import INDEX, Entry, read_index, write_index
 from bandloom.shards.store.manifest import write_manifest
@@ -35,7 +36,7 @@ def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any
         raise ShardError(quarantine[0]["reason"] if quarantine else "no sample was made; check the sources.")
     told = plan["options"]["split"]
     cells = split_of_cells(entry.cells for entry in entries)
-    splits = {entry.cells: told or split_of(entry.cells, cells) for entry in entries}
+    chosen = choose_splits(entries, cells, told)
     provenance = {key: value for journal in journals for key, value in journal["provenance"].items()}
     repeated = find_duplicates(_newest_first(entries, provenance))
     for line in (lines := say_duplicates(repeated))[:SAID]:
@@ -43,7 +44,8 @@ def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any
     if len(lines) > SAID:
         logger.warning("%d more pairs of scenes repeat each other: split 'duplicate' in %s", len(lines) - SAID, INDEX)
     entries = [
-        replace(entry, split=DUPLICATE_SPLIT if entry.key in repeated else splits[entry.cells]) for entry in entries
+        replace(entry, split=DUPLICATE_SPLIT if entry.key in repeated else split)
+        for entry, split in zip(entries, chosen.splits, strict=True)
     ]
     _say_warped(provenance)
     if plan["options"].get("captions"):
@@ -56,9 +58,7 @@ def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any
     write_index(place / INDEX, entries)
     if quarantine:
         (place / QUARANTINE).write_text("".join(json.dumps(bad) + "\n" for bad in quarantine))
-    sensors: dict[str, Any] = {
-        record["sensor_record"]["name"]: record.pop("sensor_record") for record in provenance.values()
-    }
+    sensors = _sensors(provenance)
     write_manifest(
         place,
         {
@@ -66,7 +66,7 @@ def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any
             "samples": len(entries),
             "labelled": sum(entry.has_label for entry in entries),
             "splits": dict(Counter(entry.split for entry in entries)),
-            "split_rule": f"all in {told}" if told else f"one-degree cells by hash, {BUFFER_M:g} m buffer",
+            "split_rule": chosen.rule,
             "cells": cells,
             "sensors": sensors,
             "label_set": plan["label_set"],
@@ -80,6 +80,18 @@ def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any
         },
     )
     return len(quarantine)
+
+
+def _sensors(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the records of sensors out of what is known of the sources: one of a scene, some of a container."""
+    sensors: dict[str, Any] = {}
+    for record in provenance.values():
+        for sensor in record.pop("sensor_records", {}).values():
+            sensors[sensor["name"]] = sensor
+        if "sensor_record" in record:
+            sensor = record.pop("sensor_record")
+            sensors[sensor["name"]] = sensor
+    return sensors
 
 
 def _quantity(text: str | None) -> dict[str, Any]:

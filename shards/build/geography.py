@@ -11,6 +11,7 @@ import xxhash
 from rasterio.warp import transform
 
 SPLITS = ("train", "val", "test")
+SPLIT_RULES = ("published", "geography")  # which a build goes by, where a corpus has a split of its own
 BUFFER_SPLIT = "buffer"  # kept in the shards, read by nobody
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 BUFFER_M = 5000.0

@@ -4,18 +4,20 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+from bandloom.console import logger
 from bandloom.errors import BandloomError, LabelError, ShardError
 from bandloom.label_set import LabelSet
 from bandloom.options import Option
 from bandloom.sensors import get_sensor
 from bandloom.shards.build.captions import read_captions
 from bandloom.shards.build.cutting import check_side, count_cuts
-from bandloom.shards.build.geography import SPLITS
-from bandloom.shards.build.sources import Source, class_label_set, find_sources
+from bandloom.shards.build.geography import SPLIT_RULES, SPLITS
+from bandloom.shards.build.sources import Source, class_label_set, find_build_sources
+from bandloom.shards.corpora.known import get_corpus
 from bandloom.shards.labels.reading import LabelReading, Overlap
 from bandloom.shards.scenes import Scene, SceneOptions, open_scene
 from bandloom.shards.scenes.checksums import at_a_glance
@@ -45,7 +47,10 @@ class BuildOptions:
     codec: Annotated[CodecName, Option("Compression of samples.")] = "default"
     min_valid: Annotated[float, Option("Leave out samples with this share of measured pixels, or less.")] = 0.0
     max_cloud: Annotated[float, Option("Leave out samples with a larger share of cloud.")] = 1.0
-    split: Annotated[str | None, Option("Put all samples into train, val or test; else by geography.")] = None
+    split: Annotated[
+        str | None,
+        Option("All to train, val or test; published; geography; else published where there is one."),
+    ] = None
     atmosphere: Annotated[str, Option("Dark-object subtraction for level 1: none, dos1 or cost.")] = "none"
     label_field: Annotated[str, Option("Attribute or column of labels that holds the class.")] = LabelReading.field
     captions: Annotated[str | None, Option("CSV of captions by key, scene, or lon and lat.")] = None
@@ -59,6 +64,7 @@ class BuildOptions:
     bands: Bands = None
     values: Annotated[str | None, Option("Rasters of a measured quantity, as labels lie, or a CSV of chips.")] = None
     quantity: Annotated[str | None, Option("What the values measure, its unit in brackets.")] = None
+    corpus: Annotated[str | None, Option("Public corpus that the sources are; else recognised by its files.")] = None
 
     def check(self) -> None:
         """Raise a :class:`BandloomError` for an option that cannot be used."""
@@ -71,8 +77,11 @@ class BuildOptions:
         self.scene.check()
         if self.codec not in CODECS:
             raise ShardError(f"--codec {self.codec!r} is not known; use one of {', '.join(CODECS)}.")
-        if self.split is not None and self.split not in SPLITS:
-            raise ShardError(f"--split {self.split!r} is not known; use one of {', '.join(SPLITS)}, or leave it out.")
+        if self.split is not None and self.split not in (*SPLITS, *SPLIT_RULES):
+            known = ", ".join((*SPLITS, *SPLIT_RULES))
+            raise ShardError(f"--split {self.split!r} is not known; use one of {known}, or leave it out.")
+        if self.corpus is not None:
+            get_corpus(self.corpus)
         if self.labels is not None and self.label_set is None:
             raise LabelError("--labels needs --label-set: a shipped label set, or a YAML file that names their codes.")
         if (self.values is None) != (self.quantity is None):
@@ -132,9 +141,13 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
         record = asdict(self)
-        for name in ("values", "quantity"):  # a build without them is what it was before there were any
+        for name in ("values", "quantity", "corpus"):  # a build without them is what it was before there were any
             if record["options"][name] is None:
                 del record["options"][name]
+        for source in record["sources"]:
+            if source["corpus"] is None:
+                for name in ("corpus", "inner", "expected"):
+                    del source[name]
         record["label_set"] = self.label_set.to_dict() if self.label_set else None
         record["failures"] = {str(index): reason for index, reason in self.failures.items()}
         return record
@@ -157,13 +170,18 @@ def make_plan(paths: Sequence[str], options: BuildOptions, *, thorough: bool = F
         BandloomError: an option cannot be used, or not one source can be opened (the first reason is given).
     """
     options.check()
-    sources = find_sources(paths, options.class_folders, options.sensor)
+    labelled = options.label_set is not None or options.values is not None
+    sources = find_build_sources(paths, options.class_folders, options.sensor, options.corpus, labelled)
+    options = _with_own_side(options, sources)
     taxonomy = get_taxonomy(options.label_set) if options.label_set else None
     if options.class_folders:
         taxonomy = taxonomy or Taxonomy.of_label_set(class_label_set(sources))
     samples, failures, first, largest = [], {}, None, 0
     names = {source.key for source in sources}
     for index, source in enumerate(sources):
+        if source.expected is not None:  # a container is not opened before its turn
+            samples.append(source.expected)
+            continue
         try:
             if taxonomy and source.class_name is not None:
                 class_of(source, taxonomy)
@@ -178,9 +196,19 @@ def make_plan(paths: Sequence[str], options: BuildOptions, *, thorough: bool = F
             samples.append(0)
     if first is not None and len(failures) == len(sources):
         raise first
-    if options.captions:
+    if options.captions and not any(source.corpus for source in sources):
         read_captions(Path(options.captions)).check(names)
     return Plan(options, tuple(sources), _group(samples), tuple(samples), failures, taxonomy, largest)
+
+
+def _with_own_side(options: BuildOptions, sources: Sequence[Source]) -> BuildOptions:
+    """Return the options with the side of a corpus's own patches, where the user states no other than the default."""
+    sides = {get_corpus(source.corpus).side_px for source in sources if source.corpus}
+    if not sides or options.side_px != BuildOptions.side_px:
+        return options
+    side_px = max(sides)
+    logger.info("samples of %d px, the side that this corpus's patches need; --side sets another", side_px)
+    return replace(options, side_px=side_px)
 
 
 def class_of(source: Source, taxonomy: Taxonomy) -> int:

@@ -3,11 +3,12 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bandloom.errors import SceneError
 from bandloom.label_set import LabelClass, LabelSet
+from bandloom.shards.corpora.known import find_containers, get_corpus
 from bandloom.shards.scenes import is_scene
 from bandloom.shards.scenes.litter import is_litter
 from bandloom.shards.scenes.plain import RASTER_SUFFIXES
@@ -17,11 +18,23 @@ from bandloom.shards.scenes.stac import items_of
 
 @dataclass(frozen=True)
 class Source:
-    """One scene to shard: where it lies, its key (unique, without dots), and its class when it is a chip of one."""
+    """One scene to shard, or a corpus's container of many.
+
+    Attributes:
+        path: where it lies.
+        key: unique, without dots.
+        class_name: its class when it is a chip of one.
+        corpus: the corpus that it is a container of.
+        inner: the part of a container that is meant; None: all of it.
+        expected: about how many squares a container gives.
+    """
 
     path: str
     key: str
     class_name: str | None = None
+    corpus: str | None = None
+    inner: str | None = None
+    expected: int | None = None
 
 
 def find_sources(paths: Sequence[str], class_folders: bool = False, sensor: str | None = None) -> list[Source]:
@@ -43,6 +56,54 @@ def find_sources(paths: Sequence[str], class_folders: bool = False, sensor: str 
         found += scenes
     unique = dict(found)
     return [Source(path, key, unique[path]) for path, key in _keys(list(unique)).items()]
+
+
+def find_build_sources(
+    paths: Sequence[str], class_folders: bool, sensor: str | None, corpus: str | None, labelled: bool = False
+) -> list[Source]:
+    """Return the scenes under ``paths``, and the containers of those that are public corpora, in a fixed order.
+
+    Args:
+        paths: scenes, folders of scenes, or corpora in their published layout.
+        class_folders: as in :func:`find_sources`; no corpus is looked for then.
+        sensor: as in :func:`find_sources`.
+        corpus: the corpus that all paths are; None: recognised by what lies in them.
+        labelled: labels are joined by the names of scenes; a corpus is looked for where it is named alone.
+
+    Raises:
+        SceneError: a path does not exist or holds no scene, or an edition of a corpus that is not read.
+    """
+    forced = get_corpus(corpus) if corpus else None
+    sources: list[Source] = []
+    plain: list[str] = []
+    for text in paths:
+        looked_for = Path(text).exists() and (forced is not None or not (class_folders or labelled))
+        known = find_containers(Path(text), forced) if looked_for else None
+        if known is None:
+            plain.append(text)
+            continue
+        kind, containers = known
+        sources += [Source(each.path, "", None, kind.name, each.inner, each.samples) for each in containers]
+    if plain and not sources:
+        return find_sources(plain, class_folders, sensor)
+    return _keyed(sources + (find_sources(plain, class_folders, sensor) if plain else []))
+
+
+def _keyed(sources: Sequence[Source]) -> list[Source]:
+    """Name containers, and scenes beside them, by the shortest tail of their paths that no other shares."""
+    unique = {_address(source): source for source in sources}
+    return [replace(unique[address], key=key) for address, key in _keys(list(unique)).items()]
+
+
+def _address(source: Source) -> str:
+    """Return a container's path without its ending and without dots, which the end of a name would be taken for."""
+    if source.corpus is None:
+        return source.path
+    path = source.path
+    for suffix in (".zip", ".zarr", ".tar", ".parquet", ".h5"):
+        path = path.removesuffix(suffix)
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}{name.replace('.', '-')}" + (f"/{source.inner}" if source.inner else "")
 
 
 def _nothing_in(path: Path) -> SceneError:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from bandloom.errors import BandloomError, OutputError, SceneError
 from bandloom.label_set import IGNORE_INDEX
 from bandloom.output import sync
 from bandloom.shards.build.captions import read_captions
+from bandloom.shards.build.containers import ContainerFacts, Opening, openings
 from bandloom.shards.build.cutting import Cut, cut_scene
 from bandloom.shards.build.geography import cells_of
 from bandloom.shards.build.histograms import Histograms, count_values, merge
@@ -64,32 +65,61 @@ def run_unit(plan: Plan, unit: int, folder: Path) -> dict[str, Any]:
 
 
 def _fill(plan: Plan, unit: int, tars: "_Tars") -> dict[str, Any]:
-    quarantine, provenance, notes = [], {}, LabelNotes()
+    done = _Done()
     for index in plan.units[unit]:
         source = plan.sources[index]
+        facts = ContainerFacts(source) if source.corpus else None
         try:
             if index in plan.failures:
                 raise SceneError(plan.failures[index])
-            with ExitStack() as files:
-                scene = files.enter_context(plan.options.open(source))
-                labels = open_scene_labels(files, scene, source, plan, notes)
-                values = open_scene_values(files, scene, source, plan)
-                if not tars.add_all(_samples(scene, source, labels, values, plan)):
-                    raise SceneError(f"{source.path} gives no sample: it is all nodata, or all above --max-cloud.")
-                notes.take(labels, source.path)
-                provenance[source.key] = scene.provenance | {"sensor_record": scene.sensor.to_dict()}
+            for opening in openings(source, plan):
+                _add_scene(opening, plan, tars, done, facts)
         except OutputError:
             raise
-        except BandloomError as error:
-            quarantine.append({"source": source.path, "key": source.key, "reason": str(error)})
+        except BandloomError as error:  # a container cannot be read, or not from here on: what it gave stands
+            done.quarantine.append({"source": source.path, "key": source.key, "reason": str(error)})
+        if facts is not None and facts.samples:
+            done.provenance[source.key] = facts.record()
     return {
         "unit": unit,
         "tars": tars.close(),
-        "quarantine": quarantine,
-        "provenance": provenance,
-        "label_notes": notes.said,
-        "unlabelled_px": dict(notes.unlabelled_px),
+        "quarantine": done.quarantine,
+        "provenance": done.provenance,
+        "label_notes": done.notes.said,
+        "unlabelled_px": dict(done.notes.unlabelled_px),
     }
+
+
+@dataclass
+class _Done:
+    """What a unit has to say of its sources, for the journal."""
+
+    quarantine: list[dict[str, str]] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    notes: LabelNotes = field(default_factory=LabelNotes)
+    cells: dict[tuple[str, int, int], tuple[str, ...]] = field(default_factory=dict)  # of places seen already
+
+
+def _add_scene(opening: Opening, plan: Plan, tars: "_Tars", done: _Done, facts: ContainerFacts | None) -> None:
+    """Add one scene's samples, or name it in quarantine with its reason: it leaves nothing of itself behind."""
+    source, notes = opening.source, done.notes
+    try:
+        with ExitStack() as files:
+            scene = files.enter_context(opening.open())
+            origin = None if facts is None else {**(opening.origin or {}), **facts.origin_of(scene)}
+            labels = open_scene_labels(files, scene, source, plan, notes)
+            values = open_scene_values(files, scene, source, plan)
+            if not tars.add_all(_samples(scene, source, labels, values, plan, origin, done.cells)):
+                raise SceneError(f"{source.path} gives no sample: it is all nodata, or all above --max-cloud.")
+            notes.take(labels, source.path)
+            if facts is None:
+                done.provenance[source.key] = scene.provenance | {"sensor_record": scene.sensor.to_dict()}
+            else:
+                facts.take(scene)
+    except OutputError:
+        raise
+    except BandloomError as error:
+        done.quarantine.append({"source": source.path, "key": source.key, "reason": str(error)})
 
 
 class _Tars:
@@ -191,7 +221,13 @@ class _Part:
 
 
 def _samples(
-    scene: Scene, source: Source, labels: Labels | None, values: SceneValues | None, plan: Plan
+    scene: Scene,
+    source: Source,
+    labels: Labels | None,
+    values: SceneValues | None,
+    plan: Plan,
+    origin: dict[str, Any] | None,
+    cells: dict[tuple[str, int, int], tuple[str, ...]],
 ) -> Iterator[_Sample]:
     """Cut a scene, join its labels, leave out squares under the thresholds."""
     options, class_index = plan.options, None
@@ -205,11 +241,32 @@ def _samples(
                 continue
             label = labels.read(cut.window_m) if labels else None
             measured = _Measured(values.read(cut.window_m) if values else None, value)
-            pending.append(encoder.submit(_sample, scene, source, cut, label, class_index, measured, options))
+            own = _cells(scene, cut, options.side_px * 10.0, origin, cells)
+            pending.append(
+                encoder.submit(_sample, scene, source, cut, label, class_index, measured, options, own, origin)
+            )
             if len(pending) > _AHEAD:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+
+
+def _cells(
+    scene: Scene,
+    cut: Cut,
+    side_m: float,
+    origin: dict[str, Any] | None,
+    known: dict[tuple[str, int, int], tuple[str, ...]],
+) -> tuple[str, ...]:
+    """Return a square's one-degree cells; those of its place's first date, where a corpus has several of it."""
+    x_m, y_m = scene.transform.c + cut.window_m[0], scene.transform.f - cut.window_m[1]
+    epsg = scene.crs.to_epsg() or 0
+    if origin is None or "place" not in origin:
+        return cells_of(epsg, x_m, y_m, side_m)
+    at = origin["place"], cut.row, cut.column
+    if at not in known:
+        known[at] = cells_of(epsg, x_m, y_m, side_m)
+    return known[at]
 
 
 def _sample(
@@ -220,6 +277,8 @@ def _sample(
     class_index: int | None,
     measured: _Measured,
     options: BuildOptions,
+    cells: tuple[str, ...],
+    origin: dict[str, Any] | None,
 ) -> _Sample:
     """Encode one square: band groups, mask, label, and the JSON sidecar that describes them."""
     arrays: dict[str, np.ndarray] = {f"g{gsd_m}.b2nd": pixels for gsd_m, pixels in cut.groups.items()}
@@ -246,11 +305,13 @@ def _sample(
             _inside(scene.height_m, cut.window_m[1], options),
             _inside(scene.width_m, cut.window_m[0], options),
         ),
-        "cells": cells_of(scene.crs.to_epsg() or 0, x_m, y_m, options.side_px * 10.0),
+        "cells": cells,
         "xxh3": {suffix: checksum(array) for suffix, array in arrays.items()},
     }
     if measured.value is not None:
         entry["value"] = measured.value
+    if origin is not None:
+        entry["origin"] = origin
     if options.captions:
         square = (scene.crs.to_epsg() or 0, x_m, y_m, options.side_px * 10.0)
         entry["captions"] = read_captions(Path(options.captions)).of(entry["key"], (source.key, scene.name), square)

@@ -37,6 +37,7 @@ class ArrayScene:
         width_m: likewise.
         crs: empty where nobody said where the pixels lie.
         transform: of the finest grid.
+        clouds: ``(H10, W10)`` bool, True under cloud; None where nobody said.
     """
 
     sensor: Sensor
@@ -48,6 +49,7 @@ class ArrayScene:
     name: str = "arrays"
     datetime: dt.datetime | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    clouds: np.ndarray | None = None
 
     @property
     def footprint(self) -> tuple[float, float, float, float]:
@@ -62,8 +64,10 @@ class ArrayScene:
         return {gsd_m: _window(dn, [round(side / gsd_m) for side in window_m]) for gsd_m, dn in self.groups.items()}
 
     def cloud(self, window_m: WindowM) -> np.ndarray | None:
-        """Return None: arrays do not say where clouds are."""
-        return None
+        """Return ``(H10, W10)`` bool of a window, True under cloud; None where the arrays came without clouds."""
+        if self.clouds is None:
+            return None
+        return _window(self.clouds[None].astype(np.uint16), [round(side / 10) for side in window_m])[0] != 0
 
     def close(self) -> None:
         """Keep the arrays: they are the caller's."""

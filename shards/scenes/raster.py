@@ -162,7 +162,7 @@ class RasterScene:
         used = [band.name for group in self.sensor.groups for band in group.bands]
         samples = {name: probe(*bands[name], self._nodata, scaled) for name in used}
         if not any(np.isfinite(values).any() for values in samples.values()):
-            raise SceneError(f"{self.name} is all nodata; leave it out, or check its nodata value.")
+            raise SceneError(f"{self.name} is all nodata or NaN; leave it out, or check its nodata value.")
         return samples
 
 

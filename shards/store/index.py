@@ -37,6 +37,7 @@ class Entry:
     xxh3: dict[str, str] = field(default_factory=dict)  # suffix -> checksum of the raw array
     captions: tuple[str, ...] = ()  # what is to be seen, in words
     value: float | None = None  # of a chip: the measured quantity that the manifest names
+    origin: dict[str, Any] | None = None  # of a public corpus's sample: corpus, address, place, split, offset
 
     @property
     def time(self) -> clock.datetime | None:
@@ -48,8 +49,9 @@ class Entry:
         record = asdict(self)
         if not self.captions:
             del record["captions"]
-        if self.value is None:
-            del record["value"]
+        for name in ("value", "origin"):
+            if record[name] is None:
+                del record[name]
         return json.dumps(record, separators=(",", ":"))
 
     @classmethod

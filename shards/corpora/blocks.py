@@ -1,0 +1,53 @@
+"""Block test: are a stack's coarser bands copies of the measured samples, at which phase, or were they interpolated?
+
+A 20 m band that was put on a 10 m grid by nearest neighbour is constant over blocks of 2 x 2 pixels, a 60 m band over
+blocks of 6 x 6. Where the blocks begin is the phase: rows and columns of 10 m from the upper-left corner.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+CONSTANT = 0.99  # share of whole blocks that are constant, in copies; bilinear leaves 0.003 to 0.1
+Phase = tuple[int, int]
+
+
+def constant_share(plane: np.ndarray, factor: int, phase: Phase) -> float:
+    """Return the share of the whole blocks of ``(H, W)`` that hold one value."""
+    rows, columns = ((size - at) // factor for size, at in zip(plane.shape, phase, strict=True))
+    if rows < 1 or columns < 1:
+        return 0.0
+    inner = plane[phase[0] : phase[0] + rows * factor, phase[1] : phase[1] + columns * factor]
+    blocks = inner.reshape(rows, factor, columns, factor)
+    return float((blocks == blocks[:, :1, :, :1]).all((1, 3)).mean())
+
+
+def phase_of(planes: Sequence[np.ndarray], factor: int) -> Phase | None:
+    """Return the phase at which all bands are copies, ``(0, 0)`` first; None where they are not at any.
+
+    A band of one value says nothing, and copies of one value are these at every phase.
+    """
+    told = [plane for plane in planes if plane.min() != plane.max()]
+    if not told:
+        return 0, 0
+    for row in range(factor):
+        for column in range(factor):
+            phase = row, column
+            if all(constant_share(plane, factor, phase) >= CONSTANT for plane in told):
+                return phase
+    return None
+
+
+def common_phase(phases: Mapping[int, Phase | None]) -> Phase:
+    """Return the corner, in pixels of 10 m, at which blocks of every factor begin.
+
+    Args:
+        phases: by factor, as :func:`phase_of` gave them. The largest decides; smaller ones that do not fit it are not
+            on one grid with it.
+    """
+    return next((phases[factor] or (0, 0) for factor in sorted(phases, reverse=True) if phases[factor]), (0, 0))
+
+
+def begins_at(phase: Phase | None, factor: int, corner: Phase) -> bool:
+    """Tell whether blocks of a phase begin at a corner."""
+    return phase is not None and all((a - b) % factor == 0 for a, b in zip(corner, phase, strict=True))

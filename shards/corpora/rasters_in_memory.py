@@ -1,0 +1,80 @@
+"""Rasters that a corpus stores as bytes, or as small files: their pixels with place, read strictly."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
+
+from bandloom.errors import SceneError
+from bandloom.shards.scenes.checksums import check_beside
+from bandloom.shards.scenes.grid import nominal_gsd_m
+
+_OFF = 0.01  # of a pixel that corners of bands may differ by
+_CONTENT_LIMIT_BYTES = 2**28
+_SIDE_LIMIT_PX = 20_000
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The bands ``(C, H, W)`` of a raster and where they lie."""
+
+    values: np.ndarray
+    crs: CRS
+    transform: Affine
+
+
+def read_raster_bytes(content: bytes, name: str) -> Pixels:
+    """Return the pixels of a raster's bytes.
+
+    Raises:
+        SceneError: they are no whole raster.
+    """
+    if not content or len(content) > _CONTENT_LIMIT_BYTES:
+        raise SceneError(f"{name} holds {len(content)} bytes; expected a GeoTIFF: fetch it again.")
+    try:
+        with MemoryFile(content) as file, file.open() as raster:
+            if max(raster.shape) > _SIDE_LIMIT_PX:
+                raise SceneError(f"{name} states {raster.shape} pixels, which no sample has; it is damaged.")
+            if any(nodata not in (None, 0) for nodata in raster.nodatavals):
+                raise SceneError(f"{name} states nodata {raster.nodatavals[0]}; expected none, or 0: leave it out.")
+            return Pixels(raster.read(), raster.crs or CRS(), raster.transform)
+    except (RasterioError, ValueError, OverflowError, MemoryError) as cause:
+        said = " ".join(str(cause).split())[:160] or type(cause).__name__
+        raise SceneError(f"{name} cannot be read as a raster ({said}); it is damaged: fetch it again.") from cause
+
+
+def read_raster_file(path: Path) -> Pixels:
+    """Return the pixels of a small raster file.
+
+    Raises:
+        SceneError: it is absent, not what a checksum beside it says, or no whole raster.
+    """
+    try:
+        check_beside(path)
+        content = path.read_bytes()
+    except OSError as cause:
+        raise SceneError(f"{path} cannot be read ({cause.strerror}); fetch it again.") from cause
+    return read_raster_bytes(content, str(path))
+
+
+def one_place(name: str, bands: Mapping[str, Pixels]) -> tuple[CRS, tuple[float, float]]:
+    """Return the coordinate system and upper-left corner that all bands of a sample share.
+
+    Raises:
+        SceneError: they differ, or a band has more than one layer or is not north-up.
+    """
+    first = next(iter(bands.values()))
+    for band, pixels in bands.items():
+        t = pixels.transform
+        if len(pixels.values) != 1 or not pixels.crs or t.b or t.d or t.a <= 0 or t.e >= 0:
+            raise SceneError(f"{name}: band {band} is no north-up raster of one layer with a place; leave it out.")
+        off_m = max(abs(t.c - first.transform.c), abs(t.f - first.transform.f))
+        sizes = [round(nominal_gsd_m(p.transform.a, name) * p.values.shape[2]) for p in (first, pixels)]
+        if pixels.crs != first.crs or off_m > _OFF * 10 or sizes[0] != sizes[1]:
+            raise SceneError(f"{name}: band {band} lies elsewhere than the others ({off_m:.1f} m off); leave it out.")
+    return first.crs, (first.transform.c, first.transform.f)

@@ -1,0 +1,39 @@
+"""Editions of corpora that are not read: pictures of 8 bits, JPEG, LMDB and pickles, each with the edition to take."""
+
+from pathlib import Path
+
+from bandloom.errors import SceneError
+
+_SATLAS = ("tci", "b05", "b06", "b07", "b08", "b11", "b12")
+
+
+def refuse_edition(path: Path) -> None:
+    """Refuse a path that is an edition whose values are lost, or that would run code when it is read.
+
+    Raises:
+        SceneError: it is one; the edition to take is named.
+    """
+    names = {child.name for child in path.iterdir()} if path.is_dir() else {path.name}
+    lower = {name.lower() for name in names}
+    if "data.mdb" in lower or any(name.endswith((".lmdb", ".mdb")) for name in lower):
+        raise SceneError(
+            f"{path} is an LMDB edition, of pickles or lossy 8-bit values; take the GeoTIFFs (SSL4EO-S12"
+            " v1: s2_l1c.tar.gz, s2_l2a.tar.gz; BigEarthNet: BigEarthNet-S2.tar.zst) or SSL4EO-S12 v1.1."
+        )
+    if len(lower & set(_SATLAS)) >= 3 and "tci" in lower:
+        raise SceneError(
+            f"{path} is SatlasPretrain, whose Sentinel-2 images are 8-bit PNGs without B01, B8A, B09 and B10: the"
+            " values are lost; take SSL4EO-S12 v1.1 or Major TOM Core-S2L2A."
+        )
+    if any(name.endswith(".taco") for name in lower):
+        raise SceneError(
+            f"{path} holds CloudSEN12+ as .taco parts, which are not read; write its images as GeoTIFFs with"
+            " tacoreader, and build these with --band-order l1c (or l2a) --offset 0."
+        )
+    if any(name.endswith((".tar.zst", ".tar.gz.partaa", ".tzst")) for name in lower):
+        raise SceneError(
+            f"{path} holds packed parts of a set; unpack them (cat PART* | tar -xz, or tar --zstd -xf FILE) and"
+            " name the folder."
+        )
+    if any(name.endswith(".pth") for name in lower):
+        raise SceneError(f"{path} holds tensors as pickles (.pth); take the set's GeoTIFF edition.")
