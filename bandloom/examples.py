@@ -67,6 +67,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "bandloom labels check scene --form polygons --labels polygons.geojson --label-set classes.yaml",
     ),
     "labels list": ("bandloom labels list", "bandloom labels list --help"),
+    "labels sets": ("bandloom labels sets", "bandloom labels sets --help"),
     "labels examples": ("bandloom labels examples --out forms", "bandloom labels examples --out /tmp/forms"),
     "labels check": (
         "bandloom labels check scene --form mask --labels mask.tif --label-set data/label_set.yaml",

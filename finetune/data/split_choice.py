@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bandloom.console import logger
-from bandloom.errors import ConfigError
+from bandloom.errors import ConfigError, nearest
 from bandloom.evenly import evenly
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.split_config import SplitConfig
@@ -21,6 +21,7 @@ from bandloom.finetune.data.splits import (
     extent_role,
     given_split,
     ordered_split,
+    published_split,
 )
 from bandloom.sensors import Sensor
 from bandloom.shards.read.shard_set import ShardSet
@@ -43,6 +44,8 @@ def make_split(config: SplitConfig, shards: ShardSet, kind: type[TaskData], sens
         ConfigError: the shards lack what this kind of split needs.
     """
     entries = [entry for entry in shards.entries if entry.sensor == sensor.name and kind.usable(entry)]
+    if config.kind == "published":
+        return published_split(entries, _published_name(config, shards))
     if config.kind == "given":
         return given_split(entries)
     if config.kind in ("scene", "time", "longitude"):
@@ -58,6 +61,26 @@ def make_split(config: SplitConfig, shards: ShardSet, kind: type[TaskData], sens
 def scene_of(key: str) -> str:
     """Return the scene that a sample was cut from: its key without the place in the scene."""
     return re.sub(r"_r\d+_c\d+$", "", key)
+
+
+def _published_name(config: SplitConfig, shards: ShardSet) -> str:
+    """Return which published split is meant.
+
+    Raises:
+        ConfigError: the shards carry none, or not that one.
+    """
+    record = shards.manifest.get("published")
+    if record is None:
+        raise ConfigError(
+            f"the shards {shards.path} carry no published split; build them from the set as it is published (`bandloom"
+            " labels prepare DIR --form NAME`), or use split.kind=block."
+        )
+    name, known = config.published or record["default"], list(record["splits"])
+    if name not in known:
+        raise ConfigError(
+            f"split.published is {name!r}; the shards {shards.path} carry {', '.join(known)}.{nearest(name, known)}"
+        )
+    return name
 
 
 def _blocks(config: SplitConfig, shards: ShardSet, kind: type[TaskData], sensor: Sensor) -> BlockSplit:

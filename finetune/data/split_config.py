@@ -12,6 +12,10 @@ class SplitConfig(Config):
     """Which ground trains, validates and tests."""
 
     kind: SplitKind = Field(default="block", description="block by default; random leaks and is warned of")
+    published: Annotated[str | None, ReadWhen("kind", ("published",))] = Field(
+        default=None,
+        description="kind published: which of the set's own splits; null: the one its shards were built by",
+    )
     block_m: Annotated[int | None, ReadWhen("kind", ("block",))] = Field(
         default=None, gt=0, description="side of a block; null: the largest that serves"
     )

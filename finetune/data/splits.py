@@ -19,7 +19,7 @@ TRAIN, VAL, TEST, BUFFER = 0, 1, 2, 255
 ROLES = ("train", "val", "test")
 PIXEL_M = 10  # labels live on the 10 m grid
 CELL_BLOCKS = 4  # blocks are dealt out in cells of 4 x 4, so that shares hold everywhere and not on average alone
-SplitKind = Literal["block", "given", "scene", "time", "longitude", "random"]
+SplitKind = Literal["block", "given", "published", "scene", "time", "longitude", "random"]
 
 
 class Placed(Protocol):
@@ -166,6 +166,24 @@ def given_split(entries: Iterable[Placed]) -> SampleSplit:
     if missing:
         raise ConfigError(f"the manifest gives no sample the split {missing[0]!r}; use split.kind=block, or name it.")
     return SampleSplit("given", roles)
+
+
+def published_split(entries: Iterable[Any], name: str) -> SampleSplit:
+    """Return a split as the authors of a set published it; copies of one chip stay where they put them.
+
+    Args:
+        entries: the samples, with their published roles.
+        name: which of the published splits.
+
+    Raises:
+        ConfigError: no sample has a role under that name, or no sample trains or tests.
+    """
+    given = {entry.key: (entry.published or {}).get(name) for entry in entries}
+    roles = {key: ROLES.index(role) for key, role in given.items() if role in ROLES}
+    for role in (TRAIN, TEST):
+        if role not in roles.values():
+            raise ConfigError(f"the published split {name!r} gives no sample of these shards the role {ROLES[role]!r}.")
+    return SampleSplit(f"published: {name}", roles)
 
 
 def ordered_split(kind: str, groups: dict[str, list[str]], val: float, test: float, *, seed: int | None) -> SampleSplit:

@@ -12,13 +12,23 @@ from bandloom.shards.scenes.options import SceneOptions
 
 if TYPE_CHECKING:
     from bandloom.finetune.labels.prepare import Form, Request
+    from bandloom.finetune.public_sets.prepare import SetRequest
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 Source = Annotated[Path, typer.Argument(help="Chips (a folder or a CSV), or the scene that --labels belongs to.")]
-FormOption = Annotated[str, typer.Option(help="folders, table, bigearthnet, mask, polygons or points.")]
-LabelSetOption = Annotated[str, typer.Option(help="A shipped label set, or your own YAML.")]
+FormOption = Annotated[
+    str,
+    typer.Option(
+        help="folders, table, bigearthnet, mask, polygons or points; or a public set: a name of `bandloom labels sets`,"
+        " or auto."
+    ),
+]
+LabelSetOption = Annotated[
+    str | None, typer.Option(help="A shipped label set, or your own YAML; a public set brings its own.")
+]
 LabelsOption = Annotated[Path | None, typer.Option(help="The mask, polygons or points.")]
+Take = Annotated[str | None, typer.Option(help="Of a public set: which of its choices, such as a date.")]
 Several = Annotated[bool, typer.Option("--several", help="bigearthnet: keep all classes of a patch (multilabel).")]
 Told = Annotated[SceneOptions, Renamed(nodata="--scene-nodata")]
 
@@ -41,6 +51,18 @@ def list_sets() -> None:
 
 
 @app.command()
+def sets() -> None:
+    """List the public label sets that `prepare --form` reads as they are published."""
+    from bandloom.console import console, table
+    from bandloom.finetune.public_sets.registry import SETS
+
+    facts = [kind.facts for kind in SETS.values()]
+    rows = ((f.form, f.title, f.task, f.label_set, ", ".join(f.splits), f.licence, f.size) for f in facts)
+    heads = ("form", "set", "task", "label set", "published splits", "licence", "size")
+    console.print(table("public label sets", heads, rows))
+
+
+@app.command()
 def examples(out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")]) -> None:
     """Write one synthetic ground labelled in every form: layouts to copy."""
     from bandloom.finetune.labels.examples import write_examples
@@ -53,19 +75,25 @@ def examples(out: Annotated[Path, typer.Option("--out", help="Folder to write; m
 def check(
     source: Source,
     form: FormOption,
-    label_set: LabelSetOption,
     reading: LabelReading,
     told: Told,
+    label_set: LabelSetOption = None,
     labels: LabelsOption = None,
+    take: Take = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Check the bands against this checkpoint.")] = None,
     report: Annotated[str, typer.Option(help="text or json.")] = "text",
     several: Several = False,
 ) -> None:
     """List every problem at once; exit code 2 when one of them stops a preparation."""
-    from bandloom.finetune.labels.prepare import examine, slots_of_checkpoint
+    from bandloom.finetune.labels.prepare import Prepared, examine, slots_of_checkpoint
 
-    request = _request(source, form, label_set, labels, reading, told, several)
-    prepared = examine(request, slots_of_checkpoint(checkpoint) if checkpoint else None)
+    if public := _public_set(source, form, label_set, labels, take, several):
+        from bandloom.finetune.public_sets.prepare import examine_set
+
+        prepared = Prepared(examine_set(public))
+    else:
+        request = _request(source, form, label_set, labels, reading, told, several)
+        prepared = examine(request, slots_of_checkpoint(checkpoint) if checkpoint else None)
     found = prepared.problems
     if report == "json":
         typer.echo(json.dumps(found.to_dict(), indent=1))
@@ -84,17 +112,22 @@ def check(
 def prepare(
     source: Source,
     form: FormOption,
-    label_set: LabelSetOption,
     out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
     reading: LabelReading,
     told: Told,
+    label_set: LabelSetOption = None,
     labels: LabelsOption = None,
+    take: Take = None,
     several: Several = False,
+    workers: Annotated[int, typer.Option(help="Of a public set: processes.")] = 1,
+    part: Annotated[str, typer.Option(help="Of a public set: I/N, part I of N; then once without.")] = "",
 ) -> None:
-    """Write labels in the form that `bandloom shards build` takes, and print that command."""
+    """Write labels in the form that `bandloom shards build` takes, and print that command; of a public set, shards."""
     from bandloom.finetune.labels.prepare import build_command
     from bandloom.finetune.labels.prepare import prepare as run
 
+    if public := _public_set(source, form, label_set, labels, take, several):
+        return _prepare_set(public, out, workers, part)
     request = _request(source, form, label_set, labels, reading, told, several)
     manifest = run(request, out)
     for warning in manifest["warnings"]:
@@ -127,6 +160,42 @@ def map_labels(
         typer.echo(f"warning: {raster}: {warning}")
 
 
+def _public_set(
+    source: Path, form: str, label_set: str | None, labels: Path | None, take: str | None, several: bool
+) -> "SetRequest | None":
+    """Return which public set is meant, or None for a user's own labels."""
+    from bandloom.errors import LabelError
+    from bandloom.finetune.public_sets.prepare import SetRequest
+    from bandloom.finetune.public_sets.registry import form_of
+
+    name = form_of(form, source)
+    if name is None:
+        if take is not None:
+            raise LabelError(f"--take is for public sets (`bandloom labels sets`); --form {form} has no choices.")
+        return None
+    if labels is not None or several:
+        option = "--labels" if labels is not None else "--several"
+        raise LabelError(f"--form {name} finds its labels in {source} itself; leave out {option}.")
+    return SetRequest(name, source, label_set, take)
+
+
+def _prepare_set(request: "SetRequest", out: Path, workers: int, part: str) -> None:
+    from bandloom.finetune.public_sets.prepare import CONFIG, SHARDS, prepare_set
+    from bandloom.shards.build.build import parse_part
+    from bandloom.shards.cli import describe
+
+    manifest = prepare_set(request, out, workers=workers, part=parse_part(part), finish=not part)
+    if part:
+        typer.echo(f"part {part} of {out} is done; when all are, run the same command once without --part")
+        return
+    for warning in manifest["warnings"]:
+        typer.echo(f"warning: {warning['where']}: {warning['what']}")
+    typer.echo(describe(out / SHARDS))
+    for split, counts in manifest["published"]["splits"].items():
+        typer.echo(f"published split {split}: {', '.join(f'{role} {count}' for role, count in counts.items())}")
+    typer.echo(f"next: bandloom finetune {out / CONFIG} --out RUN")
+
+
 def _say_unlabelled(pixels: dict[str, int]) -> None:
     if pixels:
         typer.echo(f"pixels without a label: {', '.join(f'{count} ({reason})' for reason, count in pixels.items())}")
@@ -135,7 +204,7 @@ def _say_unlabelled(pixels: dict[str, int]) -> None:
 def _request(
     source: Path,
     form: str,
-    label_set: str,
+    label_set: str | None,
     labels: Path | None,
     reading: LabelReading,
     told: SceneOptions,
@@ -145,11 +214,18 @@ def _request(
 
     from bandloom.errors import LabelError, nearest
     from bandloom.finetune.labels.prepare import Form, Request
+    from bandloom.finetune.public_sets.registry import SETS
     from bandloom.taxonomy import get_taxonomy
 
     known = get_args(Form)
     if form not in known:
-        raise LabelError(f"--form {form!r} is not known; use one of {', '.join(known)}.{nearest(form, known)}")
+        all_known = (*known, *SETS)
+        raise LabelError(
+            f"--form {form!r} is not known; use one of {', '.join(known)}, or a public set (`bandloom labels sets`)."
+            f"{nearest(form, all_known)}"
+        )
+    if label_set is None:
+        raise LabelError(f"--form {form} needs --label-set: a shipped one (`bandloom labels list`), or your own YAML.")
     reading.check()
     told.check()
     if several and form != "bigearthnet":

@@ -52,9 +52,17 @@ def build(
     Raises:
         BandloomError: the input or the place cannot be used; nothing is left under ``out``.
     """
-    if out.exists():
-        raise OutputError(f"the output {out} exists already; choose another name, or remove it first.")
-    plan = make_plan(paths, options)
+    _require_new(out)
+    build_plan(make_plan(paths, options), out, part=part, workers=workers, finish=finish)
+
+
+def build_plan(plan: Plan, out: Path, *, part: tuple[int, int] = (0, 1), workers: int = 1, finish: bool = True) -> None:
+    """Shard the sources of a plan, as :func:`build` does with the one that it makes.
+
+    Raises:
+        BandloomError: the sources or the place cannot be used; nothing is left under ``out``.
+    """
+    _require_new(out)
     place = workplace(out)
     fresh = not place.exists()
     try:
@@ -76,6 +84,11 @@ def build(
         if fresh and finish:
             shutil.rmtree(place, ignore_errors=True)
         raise
+
+
+def _require_new(out: Path) -> None:
+    if out.exists():
+        raise OutputError(f"the output {out} exists already; choose another name, or remove it first.")
 
 
 def finish_build(out: Path) -> None:

@@ -29,7 +29,7 @@ def openings(source: Source, plan: Plan) -> Iterator[Opening]:
         BandloomError: the container cannot be read, or not from here on.
     """
     if source.corpus is None:
-        yield Opening(source, lambda: plan.options.open(source))
+        yield Opening(source, lambda: plan.open(source))
         return
     corpus, seen = get_corpus(source.corpus), set()
     container = Container(source.path, source.inner)

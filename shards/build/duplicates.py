@@ -21,7 +21,7 @@ def find_duplicates(entries: Sequence[Entry]) -> dict[str, str]:
     different scenes whose centres lie within half a side of each other: the newest processing baseline owns the ground,
     and of equals the first in order: ``entries`` come in this order.
     """
-    repeated = _exact_copies(entries)
+    repeated = exact_copies(entries)
     return repeated | _overlaps([entry for entry in entries if entry.key not in repeated and entry.datetime])
 
 
@@ -35,7 +35,8 @@ def say_duplicates(repeated: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _exact_copies(entries: Sequence[Entry]) -> dict[str, str]:
+def exact_copies(entries: Sequence[Entry]) -> dict[str, str]:
+    """Return the keys of samples with the pixels, class and labels of an earlier one, each with that one's key."""
     seen: dict[tuple[str, ...], str] = {}
     repeated = {}
     for entry in entries:

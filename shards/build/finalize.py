@@ -13,7 +13,8 @@ from bandloom.console import logger
 from bandloom.errors import ShardError
 from bandloom.shards.build.duplicates import DUPLICATE_SPLIT, find_duplicates, say_duplicates
 from bandloom.shards.build.geography import split_of_cells
-from bandloom.shards.build.splits import choose_splits
+from bandloom.shards.build.published import describe_published, say_shared, split_of_published
+from bandloom.shards.build.splits import Chosen, choose_splits
 from bandloom.shards.build.statistics import split_statistics
 from bandloom.shards.store.index import INDEX, Entry, read_index, write_index
 from bandloom.shards.store.manifest import write_manifest
@@ -35,10 +36,16 @@ def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any
     if not entries:
         raise ShardError(quarantine[0]["reason"] if quarantine else "no sample was made; check the sources.")
     told = plan["options"]["split"]
-    cells = split_of_cells(entry.cells for entry in entries)
-    chosen = choose_splits(entries, cells, told)
+    published = plan.get("published")
+    cells = split_of_published(entries, published) if published else split_of_cells(entry.cells for entry in entries)
+    if published:
+        chosen = Chosen(tuple(cells[entry.cells[0]] for entry in entries), f"published: {published}")
+    else:
+        chosen = choose_splits(entries, cells, told)
     provenance = {key: value for journal in journals for key, value in journal["provenance"].items()}
-    repeated = find_duplicates(_newest_first(entries, provenance))
+    repeated = {} if published else find_duplicates(_newest_first(entries, provenance))
+    if published and (shared := say_shared(entries, published)):
+        logger.warning("%s", shared)
     for line in (lines := say_duplicates(repeated))[:SAID]:
         logger.warning("%s", line)
     if len(lines) > SAID:
@@ -71,6 +78,8 @@ def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any
             "sensors": sensors,
             "label_set": plan["label_set"],
             **_quantity(plan["options"].get("quantity")),
+            **({"published": describe_published(entries, published)} if published else {}),
+            **({"collection": plan["reader"]} if "reader" in plan else {}),
             "statistics": split_statistics(place, sensors, entries),
             "side_px": plan["options"]["side_px"],
             "options": plan["options"],

@@ -34,6 +34,11 @@ def open_scene_labels(files: ExitStack, scene: Scene, source: Source, plan: Plan
     Raises:
         LabelError: anything in them cannot be used, or a file of this scene alone does not lie on it.
     """
+    if plan.reader is not None:
+        read = plan.reader.labels(source, scene)
+        if read is not None:
+            files.callback(read.close)
+        return read
     pattern = plan.options.labels
     if not pattern or plan.taxonomy is None:
         return None

@@ -16,6 +16,7 @@ from bandloom.sensors import get_sensor
 from bandloom.shards.build.captions import read_captions
 from bandloom.shards.build.cutting import check_side, count_cuts
 from bandloom.shards.build.geography import SPLIT_RULES, SPLITS
+from bandloom.shards.build.reader import SourceReader
 from bandloom.shards.build.sources import Source, class_label_set, find_build_sources
 from bandloom.shards.corpora.known import get_corpus
 from bandloom.shards.labels.reading import LabelReading, Overlap
@@ -132,6 +133,8 @@ class Plan:
     failures: dict[int, str]  # source index -> why it cannot be opened
     taxonomy: Taxonomy | None
     sample_bytes: int = 0  # raw pixels of the largest kind of sample
+    reader: SourceReader | None = None  # opens the sources where they are samples of a published set
+    published: str | None = None  # the published split that every sample's ``split`` follows
 
     @property
     def label_set(self) -> LabelSet | None:
@@ -140,10 +143,13 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
-        record = asdict(self)
-        for name in ("values", "quantity", "corpus"):  # a build without them is what it was before there were any
-            if record["options"][name] is None:
-                del record["options"][name]
+        record = asdict(replace(self, reader=None)) | {"reader": self.reader.to_dict() if self.reader else None}
+        optional = [(record["options"], name) for name in ("values", "quantity", "corpus")]
+        optional += [(record, name) for name in ("reader", "published")]
+        optional += [(source, "published") for source in record["sources"]]
+        for part, name in optional:  # a build without them is what it was before there were any
+            if part[name] is None:
+                del part[name]
         for source in record["sources"]:
             if source["corpus"] is None:
                 for name in ("corpus", "inner", "expected"):
@@ -151,6 +157,10 @@ class Plan:
         record["label_set"] = self.label_set.to_dict() if self.label_set else None
         record["failures"] = {str(index): reason for index, reason in self.failures.items()}
         return record
+
+    def open(self, source: Source) -> Scene:
+        """Open a source by the plan's reader, or as a scene."""
+        return self.reader.open(source) if self.reader else self.options.open(source)
 
     @property
     def digest(self) -> str:
@@ -198,7 +208,7 @@ def make_plan(paths: Sequence[str], options: BuildOptions, *, thorough: bool = F
         raise first
     if options.captions and not any(source.corpus for source in sources):
         read_captions(Path(options.captions)).check(names)
-    return Plan(options, tuple(sources), _group(samples), tuple(samples), failures, taxonomy, largest)
+    return Plan(options, tuple(sources), group_units(samples), tuple(samples), failures, taxonomy, largest)
 
 
 def _with_own_side(options: BuildOptions, sources: Sequence[Source]) -> BuildOptions:
@@ -225,7 +235,7 @@ def _sample_bytes(scene: Scene, side_m: int) -> int:
     return sum(2 * len(group.bands) * (side_m // group.gsd_m) ** 2 for group in scene.sensor.groups)
 
 
-def _group(samples: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+def group_units(samples: Sequence[int]) -> tuple[tuple[int, ...], ...]:
     """Put neighbouring sources together until a unit holds about :data:`UNIT_SAMPLES`."""
     units: list[tuple[int, ...]] = []
     open_unit: list[int] = []

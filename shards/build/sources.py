@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ class Source:
         corpus: the corpus that it is a container of.
         inner: the part of a container that is meant; None: all of it.
         expected: about how many squares a container gives.
+        published: its role (train, val or test) by the name of a published split; None: not of a labelled set.
     """
 
     path: str
@@ -35,6 +36,7 @@ class Source:
     corpus: str | None = None
     inner: str | None = None
     expected: int | None = None
+    published: Mapping[str, str] | None = None
 
 
 def find_sources(paths: Sequence[str], class_folders: bool = False, sensor: str | None = None) -> list[Source]:

@@ -23,6 +23,7 @@ from bandloom.shards.build.geography import cells_of
 from bandloom.shards.build.histograms import Histograms, count_values, merge
 from bandloom.shards.build.labels import LabelNotes, open_scene_labels
 from bandloom.shards.build.plan import TAR_SAMPLES, BuildOptions, Plan, class_of
+from bandloom.shards.build.published import NOWHERE, cell_of
 from bandloom.shards.build.sources import Source
 from bandloom.shards.build.values import open_scene_values, value_of
 from bandloom.shards.labels.reading import Labels
@@ -241,7 +242,7 @@ def _samples(
                 continue
             label = labels.read(cut.window_m) if labels else None
             measured = _Measured(values.read(cut.window_m) if values else None, value)
-            own = _cells(scene, cut, options.side_px * 10.0, origin, cells)
+            own = _cells(scene, source, cut, options.side_px * 10.0, origin, cells)
             pending.append(
                 encoder.submit(_sample, scene, source, cut, label, class_index, measured, options, own, origin)
             )
@@ -253,12 +254,20 @@ def _samples(
 
 def _cells(
     scene: Scene,
+    source: Source,
     cut: Cut,
     side_m: float,
     origin: dict[str, Any] | None,
     known: dict[tuple[str, int, int], tuple[str, ...]],
 ) -> tuple[str, ...]:
-    """Return a square's one-degree cells; those of its place's first date, where a corpus has several of it."""
+    """Return what a square's split goes by: its published roles, or the one-degree cells of its ground.
+
+    Where a corpus has several dates of a place, these are the cells of the first.
+    """
+    if source.published is not None:
+        return (cell_of(source.published),)
+    if not scene.crs:
+        return (NOWHERE,)
     x_m, y_m = scene.transform.c + cut.window_m[0], scene.transform.f - cut.window_m[1]
     epsg = scene.crs.to_epsg() or 0
     if origin is None or "place" not in origin:
@@ -292,7 +301,7 @@ def _sample(
     entry: dict[str, Any] = {
         "key": f"{source.key}_r{cut.row:04d}_c{cut.column:04d}",
         "sensor": scene.sensor.name,
-        "epsg": scene.crs.to_epsg(),
+        "epsg": scene.crs.to_epsg() if scene.crs else None,
         "x_m": x_m,
         "y_m": y_m,
         "side_px": options.side_px,
@@ -312,6 +321,8 @@ def _sample(
         entry["value"] = measured.value
     if origin is not None:
         entry["origin"] = origin
+    if source.published is not None:
+        entry["published"] = dict(source.published)
     if options.captions:
         square = (scene.crs.to_epsg() or 0, x_m, y_m, options.side_px * 10.0)
         entry["captions"] = read_captions(Path(options.captions)).of(entry["key"], (source.key, scene.name), square)

@@ -2,23 +2,33 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from bandloom.errors import LabelError
 from bandloom.label_set import IGNORE_INDEX
 from bandloom.shards.labels.reading import is_nan
-from bandloom.shards.labels.stored_raster import MASKED, NODATA, OUTSIDE, PRESENT, StoredRaster
+from bandloom.shards.labels.stored_raster import MASKED, NODATA, OUTSIDE, PRESENT
 from bandloom.taxonomy import Taxonomy
 
 _SHOWN = 8  # unknown codes in a message
 _UNKNOWN = 254  # no class has this index: a label set has at most 250
 
 
+class StoredCodes(Protocol):
+    """Where codes are stored, and which value is declared to mean "no label"."""
+
+    @property
+    def path(self) -> Path: ...  # noqa: D102
+    @property
+    def nodata(self) -> float | None: ...  # noqa: D102
+
+
 class CodeTable:
     """Translates the values of one raster, and counts what has no label by its reason."""
 
-    def __init__(self, stored: StoredRaster, taxonomy: Taxonomy, *, asked: bool) -> None:
+    def __init__(self, stored: StoredCodes, taxonomy: Taxonomy, *, asked: bool) -> None:
         """Look at what the raster declares.
 
         Args:

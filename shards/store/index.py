@@ -38,6 +38,7 @@ class Entry:
     captions: tuple[str, ...] = ()  # what is to be seen, in words
     value: float | None = None  # of a chip: the measured quantity that the manifest names
     origin: dict[str, Any] | None = None  # of a public corpus's sample: corpus, address, place, split, offset
+    published: dict[str, str] | None = None  # of a labelled set's sample: its role by the name of a published split
 
     @property
     def time(self) -> clock.datetime | None:
@@ -49,7 +50,7 @@ class Entry:
         record = asdict(self)
         if not self.captions:
             del record["captions"]
-        for name in ("value", "origin"):
+        for name in ("value", "origin", "published"):
             if record[name] is None:
                 del record[name]
         return json.dumps(record, separators=(",", ":"))

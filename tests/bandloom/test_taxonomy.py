@@ -6,6 +6,7 @@ from bandloom.taxonomy import Taxonomy, get_taxonomy, shipped
 SIZES = {
     "eurosat10": 10,
     "worldcover11": 11,
+    "sen1floods11": 2,
     "dynamicworld9": 9,
     "corine44": 44,
     "corine15": 15,

@@ -1,0 +1,168 @@
+"""From the pixels of a published set to a scene: GeoTIFF stacks of a known order, and arrays."""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from rasterio.crs import CRS
+
+from bandloom.errors import SceneError
+from bandloom.finetune.public_sets.public_set import Facts
+from bandloom.sensors import Sensor, get_sensor
+from bandloom.shards.scenes import ALIGN_M, Scene, SceneOptions, open_scene
+from bandloom.shards.scenes.grid import block_means
+from bandloom.shards.scenes.in_memory import ArrayScene
+from bandloom.shards.scenes.offset import to_convention
+from bandloom.shards.scenes.probe import check_lost_nodata, check_reflectance
+from bandloom.values import OFFSET, SCALE, reflectance_to_dn, valid
+
+SHIFTED_B10 = 900 + OFFSET  # B10's first percentile in the convention where a +1000 of the source is still in
+
+
+def open_tif(path: str, facts: Facts, sensor: str | None = None) -> Scene:
+    """Open a GeoTIFF stack in the order and with the offset of a set's record.
+
+    Raises:
+        SceneError: it has other bands or values than the record says.
+    """
+    options = SceneOptions(sensor or facts.sensor, ",".join(facts.bands), facts.offset)
+    scene = open_scene(path, options)
+    try:
+        check_cirrus(scene, facts)
+    except BaseException:
+        scene.close()
+        raise
+    return scene
+
+
+def check_cirrus(scene: Scene, facts: Facts) -> None:
+    """Refuse a chip whose B10 says that an offset is in its values which the set's record does not know of.
+
+    Raises:
+        SceneError: naming the percentile.
+    """
+    group = next((group for group in scene.sensor.groups if "B10" in group.slots), None)
+    if group is None:
+        return
+    height, width = (-(-side // ALIGN_M) * ALIGN_M for side in (scene.height_m, scene.width_m))
+    seen = scene.read((0, 0, width, height))[group.gsd_m][group.slots.index("B10")]
+    seen = seen[valid(seen)]
+    if seen.size and np.percentile(seen, 1) > SHIFTED_B10:
+        raise SceneError(
+            f"{scene.name}: B10 starts at {np.percentile(seen, 1) - OFFSET:.0f}, so 1000 was added to its values, which"
+            f" {facts.title} is published without; read it with --form folders or mask, and --offset -1000."
+        )
+
+
+def scene_of_dn(
+    values: np.ndarray,
+    sensor: Sensor | str,
+    bands: Sequence[str],
+    name: str,
+    *,
+    offset: int = 0,
+    known: np.ndarray | None = None,
+    crs: CRS | None = None,
+    transform: Affine | None = None,
+    datetime: dt.datetime | None = None,
+) -> ArrayScene:
+    """Return a scene of stored integers on the sensor's finest grid; coarser bands are averaged over their own pixels.
+
+    Args:
+        values: ``(C, H, W)`` integers; 0 is absent unless ``known`` says otherwise.
+        sensor: whose bands they are, or its name; bands that it does not have are left out.
+        bands: names of the C bands in their order.
+        name: for messages.
+        offset: what to add to get ``10000 * reflectance``.
+        known: bool of the same shape, True where a sample was measured.
+        crs: where it is known; else the scene has no place.
+        transform: of the finest grid.
+        datetime: of the acquisition, where it is known.
+
+    Raises:
+        SceneError: the bands or values are not the sensor's.
+    """
+    sensor = get_sensor(sensor) if isinstance(sensor, str) else sensor
+    if values.ndim != 3 or len(values) != len(bands):
+        raise SceneError(
+            f"{name} holds an array of {values.shape}; expected {len(bands)} bands first: {', '.join(bands)}."
+        )
+    known = values != 0 if known is None else known
+    _check(values, known, sensor, bands, name, offset)
+    dn = to_convention(values, offset, known)
+    return _scene(dn, sensor, bands, name, crs, transform, datetime)
+
+
+def scene_of_reflectance(
+    values: np.ndarray,
+    sensor: Sensor | str,
+    bands: Sequence[str],
+    name: str,
+    *,
+    known: np.ndarray | None = None,
+    crs: CRS | None = None,
+    transform: Affine | None = None,
+    datetime: dt.datetime | None = None,
+) -> ArrayScene:
+    """Return a scene of reflectances ``(C, H, W)`` as floats; NaN is absent, and 0 unless ``known`` says otherwise.
+
+    Raises:
+        SceneError: the bands or values are not the sensor's.
+    """
+    sensor = get_sensor(sensor) if isinstance(sensor, str) else sensor
+    if values.ndim != 3 or len(values) != len(bands):
+        raise SceneError(
+            f"{name} holds an array of {values.shape}; expected {len(bands)} bands first: {', '.join(bands)}."
+        )
+    known = np.isfinite(values) & (values != 0) if known is None else known & np.isfinite(values)
+    _check(np.where(known, values, 0) * SCALE, known, sensor, bands, name, 0)
+    dn = reflectance_to_dn(np.where(known, values, np.nan))
+    return _scene(dn, sensor, bands, name, crs, transform, datetime)
+
+
+def _check(values: np.ndarray, known: np.ndarray, sensor: Sensor, bands: Sequence[str], name: str, offset: int) -> None:
+    """Refuse values that are no reflectance, as scenes from files are."""
+    missing = [band.name for band in sensor.bands if band.slot and band.name not in bands]
+    if missing:
+        raise SceneError(f"{name} lacks {', '.join(missing)} of {sensor.name!r}.")
+    if not known.any():
+        raise SceneError(f"{name} is all nodata; leave it out, or check its nodata value.")
+    wanted = [bands.index(band.name) for band in sensor.bands if band.slot]
+    samples = {bands[i]: np.where(known[i], values[i], np.nan).ravel() for i in wanted}
+    measured = {band: each[np.isfinite(each)] for band, each in samples.items()}
+    check_lost_nodata(name, samples, -OFFSET - offset)
+    reflectance = {band: (each + offset) / SCALE for band, each in measured.items()}
+    check_reflectance(name, sensor, reflectance, "the set's record", offset == 0)
+
+
+def _scene(
+    dn: np.ndarray,
+    sensor: Sensor,
+    bands: Sequence[str],
+    name: str,
+    crs: CRS | None,
+    transform: Affine | None,
+    datetime: dt.datetime | None,
+) -> ArrayScene:
+    finest_m = sensor.groups[0].gsd_m
+    cell = ALIGN_M // finest_m
+    height, width = dn.shape[1:]
+    filled = np.pad(dn, [(0, 0), (0, -height % cell), (0, -width % cell)])
+    groups = {
+        group.gsd_m: block_means(filled[[bands.index(band.name) for band in group.bands]], group.gsd_m // finest_m)
+        for group in sensor.groups
+    }
+    placed: dict[str, Any] = {"crs": crs or CRS(), "transform": transform or Affine.scale(finest_m, -finest_m)}
+    provenance = {"source": name, "sensor": sensor.name, "offset": 0, "offset_from": "the set's record"}
+    return ArrayScene(
+        sensor,
+        groups,
+        height * finest_m,
+        width * finest_m,
+        name=name,
+        datetime=datetime,
+        provenance=provenance,
+        **placed,
+    )
