@@ -44,6 +44,11 @@ VERBS = {
         "bandloom.export.assess.cli:app",
         "Estimate a map's accuracy and class areas from points.",
     ),
+    "polygons": (
+        "bandloom.export.products.cli:polygons",
+        "Write a map as polygons with hectares and confidence.",
+    ),
+    "zones": ("bandloom.export.products.cli:zones", "Add up hectares and shares of a map's classes by zone."),
     "serve": ("bandloom.export.serve.cli:serve", "Answer map requests over HTTP with a bundle; needs no torch."),
     "encoder": ("bandloom.public_encoders.cli:app", "Fetch, check and convert encoders that others published."),
     "checkpoint": (
@@ -146,6 +151,7 @@ _EXTRA_OF = {
     **dict.fromkeys(("blosc2", "webdataset", "xxhash"), "shards"),
     **dict.fromkeys(("torch", "timm", "safetensors", "huggingface_hub", "onnx", "sklearn", "matplotlib"), "train"),
     "jinja2": "view",
+    **dict.fromkeys(("pyogrio", "shapely", "pyarrow", "scipy"), "vector"),
     **dict.fromkeys(("fastapi", "uvicorn", "prometheus_client", "starlette"), "serve"),
     **{
         "deepspeed": "deepspeed",

@@ -125,17 +125,25 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "bandloom bundle triton landcover.bundle models-fp32 --precision fp32",
     ),
     "predict": (
-        "bandloom predict landcover.bundle scene --out map.tif --png",
+        "bandloom predict landcover.bundle scene --out map.tif --png --polygons map.gpkg",
         "bandloom predict landcover.bundle data/scenes --out maps --confidence --threads 2",
     ),
     "assess": ("bandloom assess sample map.tif --out points.gpkg", "bandloom assess score map.tif points.gpkg"),
     "assess sample": (
         "bandloom assess sample map.tif --out points.gpkg",
-        "bandloom assess sample map.tif --per-class 50 --total 600 --seed 7 --out points.csv",
+        "bandloom assess sample map2024.tif --before map2019.tif --total 600 --seed 7 --out changes.csv",
     ),
     "assess score": (
         "bandloom assess score map.tif points.gpkg",
-        "bandloom assess score map.tif surveys.csv --attribute landcover --out score.json",
+        "bandloom assess score map2024.tif changes.csv --before map2019.tif --out score.json",
+    ),
+    "polygons": (
+        "bandloom polygons map.tif --out map.gpkg",
+        "bandloom polygons map.tif --out fields.parquet --least-ha 1 --smooth 2",
+    ),
+    "zones": (
+        "bandloom zones map.tif districts.geojson --name district --out areas.csv",
+        "bandloom zones map.tif parcels.gpkg --out parcels-with-areas.gpkg",
     ),
     "serve": (
         "bandloom serve landcover.bundle",

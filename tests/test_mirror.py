@@ -28,6 +28,7 @@ WHOLE = {
     "finetune/labels/test_same_pixels.py": "reads one file through three commands",
     "export/predict/test_masks.py": "hides pixels by every kind of mask, in predict and in serve",
     "export/test_full_granule.py": "maps a whole granule",
+    "export/products/test_large_map.py": "makes polygons of a map of 16 million pixels",
     "export/from_torch/test_public_encoder.py": "takes a public encoder through the whole chain",
     "export/serve/test_load.py": "sixteen clients at once",
     "export/serve/test_schema.py": "requests drawn from the published interface",

@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
+from bandloom.export.assess.reference_points import BEFORE
 from bandloom.options import Only, fills
 from bandloom.shards.labels.reading import LabelReading
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 Map = Annotated[Path, typer.Argument(help="The map of classes, a GeoTIFF.")]
+Before = Annotated[Path | None, typer.Option(help="An earlier map of the ground: classes are what became what.")]
 
 
 @app.callback()
@@ -25,6 +27,8 @@ def score(
     points: Annotated[Path, typer.Argument(help="Points with a class each: .gpkg, .geojson, .shp, or .csv.")],
     reading: Annotated[LabelReading, Only("field", "layer", "encoding")],
     out: Annotated[Path | None, typer.Option(help="Write all figures as JSON.")] = None,
+    before: Before = None,
+    attribute_before: Annotated[str, typer.Option(help="With --before: attribute of the class before.")] = BEFORE,
 ) -> None:
     """Estimate error matrix, accuracies, and hectares of every class, each with its 95 % interval."""
     import json
@@ -35,7 +39,7 @@ def score(
     from bandloom.output import new_output, require_absent
 
     require_absent([out] if out else [])
-    assessment = assess_map(map_path, points, reading)
+    assessment = assess_map(map_path, points, reading, before, attribute_before)
     for shown in tables(assessment):
         console.print(shown)
     for warning in assessment.warnings:
@@ -43,7 +47,8 @@ def score(
     text = paragraph(assessment)
     console.print(text, soft_wrap=True)
     if out:
-        record = {"map": str(map_path), "points_file": str(points), **assessment.record(), "methods": text}
+        maps = {"map": str(map_path), **({"before": str(before)} if before else {})}
+        record = {**maps, "points_file": str(points), **assessment.record(), "methods": text}
         with new_output(out) as temporary:
             temporary.write_text(json.dumps(record, indent=1) + "\n")
 
@@ -55,21 +60,25 @@ def sample(
     per_class: Annotated[int | None, typer.Option(help="Points of every class; with --total, at least.")] = None,
     total: Annotated[int | None, typer.Option(help="Points in all, shared in proportion to the classes.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw: the same seed draws the same points.")] = 0,
+    before: Before = None,
 ) -> None:
     """Draw a stratified random sample of a map's pixels, to be labelled and scored; 50 a class unless told."""
     from bandloom.console import console, table
     from bandloom.export.assess.draw import draw_sample
-    from bandloom.export.assess.write_points import require_writable, write_sample
+    from bandloom.export.assess.write_points import FORMATS, write_sample
+    from bandloom.export.maps.feature_file import require_writable
 
-    require_writable(out)
-    drawn = draw_sample(map_path, per_class, total, seed)
+    require_writable(out, FORMATS)
+    drawn = draw_sample(map_path, per_class, total, seed, before)
     write_sample(out, drawn)
     rows = [
         (stratum.name, f"{stratum.hectares:,.2f}", f"{stratum.pixels:,}", points)
         for stratum, points in zip(drawn.strata, drawn.allocated, strict=True)
     ]
     console.print(table(f"{len(drawn.stratum)} points", ("stratum", "mapped ha", "pixels", "points"), rows))
+    columns = "columns class_before and class" if before else "column class"
+    named = f"{map_path} {out}" + (f" --before {before}" if before else "")
     console.print(
-        f"Fill in the column class of {out} without looking at the map, then: bandloom assess score {map_path} {out}",
+        f"Fill in the {columns} of {out} without looking at the map, then: bandloom assess score {named}",
         soft_wrap=True,
     )

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from bandloom.export.assess.allocation import allocate
-from bandloom.export.assess.class_grid import ClassGrid, GridClass
+from bandloom.export.assess.reference_points import BEFORE
+from bandloom.export.maps.change_grid import ChangeGrid
+from bandloom.export.maps.class_grid import ClassGrid, GridClass
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Drawn:
         pixels = np.array([stratum.pixels for stratum in drawn])
         return {
             "id": np.arange(1, len(drawn) + 1),
-            "class": np.full(len(drawn), None, object),
+            **{name: np.full(len(drawn), None, object) for name in (BEFORE, "class")[2 - len(self.grid.parts) :]},
             "stratum": np.array([stratum.code for stratum in drawn]),
             "stratum_pixels": pixels,
             "stratum_ha": np.array([stratum.hectares for stratum in drawn]),
@@ -45,14 +47,18 @@ class Drawn:
         }
 
 
-def draw_sample(map_path: Path, per_class: int | None, total: int | None, seed: int) -> Drawn:
+def draw_sample(
+    map_path: Path, per_class: int | None, total: int | None, seed: int, before: Path | None = None
+) -> Drawn:
     """Draw pixels of each class at random, each with the same probability, no pixel twice.
+
+    With an earlier map ``before``, the classes are what became what between the two.
 
     Raises:
         SceneError: the map cannot be read, or its pixels have no known area.
         ConfigError: the numbers of points do not fit.
     """
-    grid = ClassGrid(map_path)
+    grid = ClassGrid(map_path) if before is None else ChangeGrid(before, map_path)
     allocated = allocate([stratum.pixels for stratum in grid.classes], per_class, total)
     wanted = {
         stratum.code: (stratum.pixels, count) for stratum, count in zip(grid.classes, allocated, strict=True) if count

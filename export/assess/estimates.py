@@ -23,6 +23,7 @@ class Estimate:
     value: float
     standard_error: float
     highest: float = 1.0
+    lowest: float = 0.0
 
     @property
     def half_width(self) -> float:
@@ -31,12 +32,13 @@ class Estimate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval, within 0 and the highest possible value."""
-        return max(0.0, self.value - self.half_width), min(self.highest, self.value + self.half_width)
+        """The 95 % interval, within the lowest and the highest possible value."""
+        return max(self.lowest, self.value - self.half_width), min(self.highest, self.value + self.half_width)
 
     def times(self, factor: float) -> "Estimate":
         """Return the estimate in another unit."""
-        return Estimate(self.value * factor, self.standard_error * factor, self.highest * factor)
+        scaled = (each * factor for each in (self.value, self.standard_error, self.highest, self.lowest))
+        return Estimate(*scaled)
 
     def record(self) -> dict[str, Any] | None:
         """Return plain JSON types; None where there is nothing to estimate."""
@@ -99,7 +101,7 @@ class Sample:
         """Estimate the area where ``numerator`` is true as a share of that where ``denominator`` is.
 
         Args:
-            numerator: ``(P,)`` 0 or 1.
+            numerator: ``(P,)`` 0 or 1; -1, 0 or 1 for what was lost and won.
             denominator: ``(P,)`` 0 or 1, the whole area by default.
         """
         below = np.ones(len(self.stratum)) if denominator is None else denominator.astype(float)
@@ -114,7 +116,7 @@ class Sample:
         fraction = self.counts / self.stratum_pixels
         unseen = np.where(fraction > SMALL_FRACTION, np.maximum(1 - fraction, 0), 1)
         variance = float(self.stratum_ha**2 @ (unseen * squares / (self.counts * np.maximum(self.counts - 1, 1))))
-        return Estimate(value, math.sqrt(max(variance, 0.0)) / area)
+        return Estimate(value, math.sqrt(max(variance, 0.0)) / area, lowest=-1.0 if (numerator < 0).any() else 0.0)
 
     def _mean_pixel_ha(self) -> np.ndarray:
         return np.bincount(self.stratum, self.pixel_ha, len(self.stratum_ha)) / self.counts

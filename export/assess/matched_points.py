@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bandloom.class_words import ClassWords, Words
 from bandloom.errors import LabelError
 from bandloom.export.assess.allocation import FEWEST
-from bandloom.export.assess.class_grid import ClassGrid
 from bandloom.export.assess.estimates import Sample
 from bandloom.export.assess.reference_points import ReferencePoints
+from bandloom.export.maps.class_grid import ClassGrid
 from bandloom.label_set import IGNORE_INDEX
 
 SAME_AREA = 0.005
@@ -50,18 +51,16 @@ def match_points(grid: ClassGrid, points: ReferencePoints, warnings: list[str]) 
 
 def _codes(grid: ClassGrid, points: ReferencePoints, warnings: list[str]) -> np.ndarray:
     """Return ``(P,)`` the class of each point as the map codes it, -1 where it has none."""
-    codes = sorted({*grid.names, *(land_class.code for land_class in grid.classes)})
-    described = [Words(code, grid.name_of(code), grid.name_of(code)) for code in codes]
-    words = ClassWords(grid.path.name, described, ())
-    answers = np.full(len(points.drawing.values), -1, np.int64)
-    for number, value in enumerate(points.drawing.values):
-        if value is None or value != value or (isinstance(value, str) and not value.strip()):
+    finders = [_Finder(part) for part in grid.parts]
+    answers = np.full(len(points.values), -1, np.int64)
+    for number, values in enumerate(points.values):
+        if any(_is_empty(value) for value in values):
             continue
         try:
-            index = words.find(value)
+            found = [finder.code(value) for finder, value in zip(finders, values, strict=True)]
         except LabelError as cause:
             raise LabelError(f"{points.where(number)}: {cause}") from cause
-        answers[number] = -1 if index == IGNORE_INDEX else codes[index]
+        answers[number] = -1 if None in found else grid.code_of(found)
     unanswered = int((answers < 0).sum())
     if unanswered:
         warnings.append(
@@ -69,6 +68,28 @@ def _codes(grid: ClassGrid, points: ReferencePoints, warnings: list[str]) -> np.
             " the others of their stratum."
         )
     return answers
+
+
+class _Finder:
+    """Finds the code that a value means on a map."""
+
+    def __init__(self, grid: ClassGrid) -> None:
+        self._codes = sorted({*grid.names, *(each.code for each in grid.classes)})
+        described = [Words(code, grid.name_of(code), grid.name_of(code)) for code in self._codes]
+        self._words = ClassWords(grid.path.name, described, ())
+
+    def code(self, value: Any) -> int | None:
+        """Return the code, None for one that means no label.
+
+        Raises:
+            LabelError: no class is meant.
+        """
+        index = self._words.find(value)
+        return None if index == IGNORE_INDEX else self._codes[index]
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
 def _pixels(grid: ClassGrid, points: ReferencePoints) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

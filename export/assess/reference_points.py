@@ -15,6 +15,8 @@ from bandloom.shards.labels.vector_file import Drawing, read_drawing
 # what `assess sample` writes of each point beside its place
 RECORD = ("stratum", "stratum_pixels", "stratum_ha", "stratum_points", "total_pixels")
 
+BEFORE = "class_before"  # the attribute of the class before a change
+
 
 @dataclass(frozen=True)
 class ReferencePoints:
@@ -23,11 +25,13 @@ class ReferencePoints:
     Args:
         path: the file.
         drawing: its geometries and the value of the class of each.
+        values: of each point the value of its class; of a change, those before and after.
         record: by column of :data:`RECORD`, ``(P,)`` numbers; None where the points come with no record of a sample.
     """
 
     path: Path
     drawing: Drawing
+    values: list[tuple[Any, ...]]
     record: dict[str, np.ndarray] | None
 
     def where(self, number: int) -> str:
@@ -39,8 +43,13 @@ class ReferencePoints:
         return moved(self.drawing.flat.xy, self.drawing.crs, crs)
 
 
-def read_points(path: Path, reading: LabelReading) -> ReferencePoints:
+def read_points(path: Path, reading: LabelReading, before: str | None = None) -> ReferencePoints:
     """Read GeoPackage, GeoJSON, shapefile, or a CSV with the columns lon and lat.
+
+    Args:
+        path: the file.
+        reading: names the attribute of the class.
+        before: the attribute of the class before a change, which the other is then the one after.
 
     Raises:
         LabelError: it cannot be read, holds what is no point, or its record of a sample is damaged.
@@ -52,10 +61,14 @@ def read_points(path: Path, reading: LabelReading) -> ReferencePoints:
     for number, places in enumerate(np.diff(flat.starts).tolist()):
         if places != 1 or not drawing.geometries[number]["type"].endswith("Point"):
             raise LabelError(f"{drawing.where(number)} is no single point; an assessment reads one place a feature.")
+    values = [(value,) for value in drawing.values]
+    if before is not None:
+        earlier = read_drawing(path, LabelReading(before, reading.layer, reading.encoding)).values
+        values = list(zip(earlier, drawing.values, strict=True))
     columns = {name: _column(path, name, reading) for name in RECORD}
     absent = [name for name, values in columns.items() if values is None]
     if len(absent) == len(RECORD):
-        return ReferencePoints(path, drawing, None)
+        return ReferencePoints(path, drawing, values, None)
     if absent:
         raise LabelError(
             f"{path} has lost the column {absent[0]!r} of its sample; take it back from the file that"
@@ -63,7 +76,7 @@ def read_points(path: Path, reading: LabelReading) -> ReferencePoints:
         )
     held = {name: _numbers(drawing, name, values or []) for name, values in columns.items()}
     _check_strata(path, held)
-    return ReferencePoints(path, drawing, held)
+    return ReferencePoints(path, drawing, values, held)
 
 
 def _column(path: Path, name: str, reading: LabelReading) -> list[Any] | None:

@@ -1,12 +1,12 @@
 """Scores a map on reference points: error matrix, accuracies and areas, as a record."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bandloom.export.assess.class_grid import ClassGrid
+from bandloom.export.assess.change import AreaChange, area_change
 from bandloom.export.assess.estimates import (
     ClassEstimates,
     Estimate,
@@ -15,7 +15,9 @@ from bandloom.export.assess.estimates import (
     overall_accuracy,
 )
 from bandloom.export.assess.matched_points import MatchedPoints, match_points
-from bandloom.export.assess.reference_points import read_points
+from bandloom.export.assess.reference_points import BEFORE, read_points
+from bandloom.export.maps.change_grid import ChangeGrid
+from bandloom.export.maps.class_grid import ClassGrid
 from bandloom.shards.labels.reading import LabelReading
 
 FORMAT = 1
@@ -36,6 +38,7 @@ class Assessment:
         recorded: whether the points bring the record of a probability sample.
         same_strata: whether the strata are the classes of this map.
         warnings: what a reader must know, a sentence each.
+        change: area change of the classes, where the map is two maps.
     """
 
     classes: list[str]
@@ -48,6 +51,7 @@ class Assessment:
     recorded: bool
     same_strata: bool
     warnings: list[str]
+    change: AreaChange | None = None
 
     def record(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -69,11 +73,17 @@ class Assessment:
                 "area_shares": self.shares.tolist(),
             },
             "warnings": self.warnings,
+            **({"change": self.change.record()} if self.change else {}),
         }
 
 
-def assess_map(map_path: Path, points_path: Path, reading: LabelReading) -> Assessment:
+def assess_map(
+    map_path: Path, points_path: Path, reading: LabelReading, before: Path | None = None, field_before: str = BEFORE
+) -> Assessment:
     """Estimate a map's accuracy and the area of its classes from reference points.
+
+    With an earlier map ``before``, what is scored is what became what between the two, from points whose attribute
+    ``field_before`` holds the class before.
 
     Points with the record of ``bandloom assess sample`` are scored by that sample's strata, whichever map they were
     drawn of; others as if drawn at random in each class of this map.
@@ -82,10 +92,12 @@ def assess_map(map_path: Path, points_path: Path, reading: LabelReading) -> Asse
         SceneError: the map cannot be read, or its pixels have no known area.
         LabelError: the points cannot be read, name another class, or are too few in a stratum.
     """
-    grid, points = ClassGrid(map_path), read_points(points_path, reading)
+    grid = ClassGrid(map_path) if before is None else ChangeGrid(before, map_path)
+    points = read_points(points_path, reading, None if before is None else field_before)
     warnings: list[str] = []
     matched = match_points(grid, points, warnings)
-    return _assessment(grid, matched, points.record is not None, warnings)
+    change = None if before is None else area_change(grid, matched)
+    return replace(_assessment(grid, matched, points.record is not None, warnings), change=change)
 
 
 def _assessment(grid: ClassGrid, matched: MatchedPoints, recorded: bool, warnings: list[str]) -> Assessment:

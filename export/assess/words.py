@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from rich.table import Table
 
 from bandloom.console import table
+from bandloom.export.assess.change import AreaChange
 from bandloom.export.assess.estimates import Estimate
 from bandloom.export.assess.score import Assessment
 
@@ -30,6 +31,8 @@ def tables(assessment: Assessment) -> Iterator[Table]:
         )
         for name, mapped, land_class in zip(assessment.classes, assessment.mapped_ha, assessment.by_class, strict=True)
     ]
+    if assessment.change:
+        yield _change_table(assessment.change)
     header = ("class", "user's", "producer's", "mapped ha", "estimated ha", "SE ha", "± ha (95 %)")
     yield table(f"overall accuracy {share(assessment.overall)} (± is half of the 95 % interval)", header, rows)
     cells = [
@@ -39,6 +42,19 @@ def tables(assessment: Assessment) -> Iterator[Table]:
         )
     ]
     yield table("shares of the area (points): map in rows, reference in columns", ("", *assessment.classes), cells)
+
+
+def _change_table(change: AreaChange) -> Table:
+    rows = [
+        (name, *(f"{each.value:,.2f} ± {each.half_width:,.2f}" for each in vars(of_class).values()))
+        for name, of_class in change.classes.items()
+    ]
+    changed = f"{change.changed_ha.value:,.2f} ± {change.changed_ha.half_width:,.2f} ha"
+    return table(
+        f"{changed} changed (± is half of the 95 % interval)",
+        ("class", "before ha", "after ha", "lost ha", "won ha", "net ha"),
+        rows,
+    )
 
 
 def share(estimate: Estimate) -> str:
@@ -69,8 +85,20 @@ def paragraph(assessment: Assessment) -> str:
     return (
         f"Accuracy and area were estimated over {assessment.total_ha:,.{digits}f} ha from {design}, with {SOURCES}."
         f" Overall accuracy was {_percent(assessment.overall)}. User's and producer's accuracy were: {accuracies}."
-        f" Estimated areas were: {areas}. Intervals are 95 % confidence intervals."
+        f" Estimated areas were: {areas}.{_change_words(assessment.change, digits)}"
+        " Intervals are 95 % confidence intervals."
     )
+
+
+def _change_words(change: AreaChange | None, digits: int) -> str:
+    if change is None:
+        return ""
+    nets = "; ".join(
+        f"{name} {each.net_ha.value:+,.{digits}f} ± {each.net_ha.half_width:,.{digits}f} ha"
+        for name, each in change.classes.items()
+    )
+    changed = f"{change.changed_ha.value:,.{digits}f} ± {change.changed_ha.half_width:,.{digits}f} ha"
+    return f" The class changed on {changed}; net changes of area were: {nets}."
 
 
 def _percent(estimate: Estimate) -> str:

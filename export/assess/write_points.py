@@ -1,8 +1,6 @@
 """Writes the points of a sample as GeoPackage, GeoJSON or CSV."""
 
 import csv
-import importlib.util
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,25 +8,12 @@ from typing import Any
 import numpy as np
 from rasterio.warp import transform
 
-from bandloom.errors import MissingExtraError, OutputError
 from bandloom.export.assess.draw import Drawn
-from bandloom.output import new_output, require_absent
+from bandloom.export.maps.feature_file import FeatureLayer, write_features
+from bandloom.output import new_output
 
 FORMATS = (".gpkg", ".geojson", ".csv")
-
-
-def require_writable(path: Path) -> None:
-    """Refuse, before the map is read, what could not be written.
-
-    Raises:
-        OutputError: the file exists, or its ending is not known.
-        MissingExtraError: pyogrio is not installed, which GeoPackage needs.
-    """
-    require_absent([path])
-    if path.suffix.lower() not in FORMATS:
-        raise OutputError(f"{path} ends in {path.suffix!r}; name a file that ends in {', '.join(FORMATS)}.")
-    if path.suffix.lower() == ".gpkg" and importlib.util.find_spec("pyogrio") is None:
-        raise MissingExtraError("pyogrio (for .gpkg files; .geojson and .csv need it not)", "vector")
+TYPES = {"O": "string", "i": "int64", "f": "float64"}  # as Arrow calls them
 
 
 def write_sample(path: Path, sample: Drawn) -> None:
@@ -37,28 +22,24 @@ def write_sample(path: Path, sample: Drawn) -> None:
     Raises:
         OutputError: the file exists by now, or cannot be written.
     """
-    writers = {".gpkg": _write_gpkg, ".geojson": _write_geojson, ".csv": _write_csv}
+    if path.suffix.lower() == ".gpkg":
+        _write_gpkg(path, sample)
+        return
+    writers = {".geojson": _write_geojson, ".csv": _write_csv}
     with new_output(path) as temporary:
         writers[path.suffix.lower()](temporary, sample)
 
 
 def _write_gpkg(path: Path, sample: Drawn) -> None:
     import shapely  # pyright: ignore[reportMissingImports]
-    from pyogrio import raw  # pyright: ignore[reportMissingImports]
 
-    columns, held = sample.columns(), io.BytesIO()  # GDAL wants a name that ends in .gpkg
-    points: Any = shapely.to_wkb(shapely.points(sample.xy))
-    raw.write(
-        held,
-        points,
-        list(columns.values()),
-        list(columns),
-        driver="GPKG",
-        layer="points",
-        geometry_type="Point",
-        crs=sample.grid.crs.to_wkt(),
+    columns = sample.columns()
+    kinds = {name: TYPES[values.dtype.kind] for name, values in columns.items()}
+    write_features(
+        path,
+        FeatureLayer("points", "Point", sample.grid.crs, kinds),
+        [(shapely.to_wkb(shapely.points(sample.xy)), columns)],
     )
-    path.write_bytes(held.getvalue())
 
 
 def _rows(sample: Drawn) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from bandloom.console import logger
 from bandloom.errors import BandloomError, BundleError, BusyOutputError, OutputError, SceneError
 from bandloom.export.bundle.bundle import Bundle, read_bundle
+from bandloom.export.maps.feature_file import require_writable
 from bandloom.export.predict.embeddings import load_features
 from bandloom.export.predict.map_scene import map_scene
 from bandloom.export.predict.one_scene import predict_missing, predict_one, require_same_outputs
@@ -47,6 +48,8 @@ def predict_scenes(
     scenes = [sources[0]] if out_is_file and len(sources) == 1 else expand(sources)
     if out_is_file and len(share(scenes, part)) > 1 and not change:
         raise OutputError(f"{len(scenes)} scenes do not fit into the one file {out}; give --out a folder's name.")
+    if options.polygons is not None:
+        _check_polygons(options.polygons, out, change or not out_is_file)
     bundle = read_bundle(bundle_path)
     _check_dates(bundle, change=change)
     runner = verify(bundle, options.precision, threads=options.threads, runtime=options.runtime)
@@ -68,6 +71,15 @@ def predict_scenes(
     else:
         pairs = share(list(zip(scenes, targets(scenes, out, bundle), strict=True)), part)
         yield from _predict_each(bundle, runner, pairs, options)
+
+
+def _check_polygons(polygons: Path, out: Path, several: bool) -> None:
+    if several or out.suffix.lower() not in MAP_SUFFIXES:
+        raise OutputError(
+            "--polygons goes with one scene and --out MAP.tif; make those of other maps with: bandloom polygons MAP.tif"
+            " --out OUT.gpkg."
+        )
+    require_writable(polygons)
 
 
 def _check_dates(bundle: Bundle, *, change: bool) -> None:

@@ -14,6 +14,7 @@ from bandloom.export.predict.options import PredictOptions, command_of, scene_op
 from bandloom.export.predict.origin import origin_of, require_same
 from bandloom.export.predict.tile_table import TABLE_SUFFIXES, write_table
 from bandloom.export.predict.value_map import map_values
+from bandloom.export.products.polygons import PolygonOptions, write_polygons
 from bandloom.export.runtimes.onnx_runner import Runner
 
 
@@ -27,6 +28,8 @@ def predict_one(bundle: Bundle, runner: Runner, scene: str, out: Path, options: 
     else:
         command = command_of(bundle.path, [scene], out, options)
         yield from map_scene(bundle, runner, opener, out, options, command).lines()
+        if options.polygons:
+            yield from write_polygons(out, options.polygons, PolygonOptions()).lines()
     if options.embeddings:
         yield _embed(bundle, scene, out, options)
 

@@ -40,6 +40,7 @@ class PredictOptions(Config):
     png: bool = Field(default=False, description="also write a picture of the map")
     confidence: bool = Field(default=False, description="also write the probability of the mapped class, in percent")
     probabilities: bool = Field(default=False, description="also write the probability of every class, in percent")
+    polygons: Path | None = Field(default=None, description="also write the map as polygons: .gpkg, .fgb or .parquet")
     embeddings: bool = Field(default=False, description="also write the encoder's features, one pixel a token")
     shift_check: bool = Field(default=False, description="map twice, tiles shifted by half, and say how much differs")
     sensor: SensorName = None

@@ -20,6 +20,7 @@ from bandloom.shards.labels.table import read_csv
 GEOJSON_SUFFIXES = (".geojson", ".json")
 VECTOR_SUFFIXES = (*GEOJSON_SUFFIXES, ".gpkg", ".shp", ".csv")
 LON_LAT = CRS.from_epsg(4326)
+NO_FIELD = ""  # of geometries that are read for themselves
 _FILES_KEPT = 4
 
 
@@ -141,9 +142,11 @@ def _read_ogr(path: Path, field: str, layer: str | None, encoding: str | None) -
             layer = _layer(path, layer, library.list_layers(path))
             names = list(library.read_info(path, layer=layer, encoding=encoding)["fields"])
             _check_field(path, field, names)
-            meta, _, shapes, (values,) = library.raw.read(
-                path, layer=layer, encoding=encoding, columns=[field], force_2d=True
+            columns = [] if field == NO_FIELD else [field]
+            meta, _, shapes, held = library.raw.read(
+                path, layer=layer, encoding=encoding, columns=columns, force_2d=True
             )
+            values = held[0] if columns else [None] * len(shapes)
         geometries = [None if shape is None else _geojson(shapely.from_wkb(shape), shapely) for shape in shapes]
     except LabelError:
         raise
@@ -179,7 +182,7 @@ def _layer(path: Path, wanted: str | None, layers: np.ndarray) -> str:
 
 
 def _check_field(path: Path, field: str, names: list[str]) -> None:
-    if field not in names:
+    if field != NO_FIELD and field not in names:
         held = ", ".join(map(str, names)) or "none"
         raise LabelError(
             f"{path} has no attribute {field!r} (it has {held}); name the class's with --label-field."

@@ -43,6 +43,7 @@ RUN = [  # in this order, in one folder
     *EXAMPLES["bundle triton"],
     EXAMPLES["bundle prune"][0],
     *EXAMPLES["predict"],
+    EXAMPLES["polygons"][1],
     EXAMPLES["encoder list"][0],
     EXAMPLES["encoder show"][0],
     EXAMPLES["checkpoint push"][0],

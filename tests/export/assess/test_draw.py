@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from bandloom.export.assess.class_grid import ClassGrid
 from bandloom.export.assess.draw import draw_sample, pick_pixels
-from tests.export.assess.maps import UTM, codes_of_a_map, write_map
+from bandloom.export.maps.class_grid import ClassGrid
+from tests.export.maps.maps import UTM, codes_of_a_map, write_map
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from bandloom.export.assess.draw import draw_sample
 from bandloom.export.assess.score import assess_map
 from bandloom.export.assess.write_points import write_sample
 from bandloom.shards.labels.reading import LabelReading
-from tests.export.assess.maps import codes_of_a_map, write_map
+from tests.export.maps.maps import codes_of_a_map, write_map
 
 AS_MAPPED = LabelReading("stratum")
 

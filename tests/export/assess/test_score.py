@@ -10,7 +10,7 @@ from bandloom.cli import main
 from bandloom.errors import LabelError
 from bandloom.export.assess.score import assess_map
 from bandloom.shards.labels.reading import LabelReading
-from tests.export.assess.maps import NAMES, UTM, codes_of_a_map, write_map
+from tests.export.maps.maps import NAMES, UTM, codes_of_a_map, write_map
 
 
 @pytest.fixture

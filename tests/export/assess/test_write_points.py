@@ -13,7 +13,7 @@ from bandloom.export.assess.reference_points import read_points
 from bandloom.export.assess.score import assess_map
 from bandloom.export.assess.write_points import write_sample
 from bandloom.shards.labels.reading import LabelReading
-from tests.export.assess.maps import NAMES, codes_of_a_map, write_map
+from tests.export.maps.maps import NAMES, codes_of_a_map, write_map
 
 CODES = LabelReading("stratum")  # labels that agree with the map: the stratum itself
 

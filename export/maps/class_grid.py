@@ -1,7 +1,8 @@
 """Opens a map of classes for an assessment: names of classes, valid pixels by strips, and areas of pixels."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ EQUAL_AREA = CRS.from_epsg(6933)  # cylindrical equal-area on WGS 84: plane area
 MOST_DISTORTION = 0.01  # UTM stays within 0.2 % in its zone
 STRIP_PIXELS = 1 << 22
 MOST_CLASSES = 250  # as a label set
+Reader = Callable[[Window], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,14 @@ class GridClass:
 
 
 class ClassGrid:
-    """A raster whose one band holds class codes, and whose pixels' areas are known."""
+    """A raster whose one band holds class codes, and whose pixels' areas are known.
+
+    Attributes:
+        parts: the maps that a code speaks of: this one, or an earlier and a later one.
+        most_classes: more values than these are no classes.
+    """
+
+    most_classes = MOST_CLASSES
 
     def __init__(self, path: Path) -> None:
         """Open the map at ``path``.
@@ -56,20 +65,31 @@ class ClassGrid:
             raise SceneError(f"the map {path} has {held}; a map of classes has one band of whole numbers.")
         if self.crs is None:
             raise SceneError(f"the map {path} has no coordinate system; give it one with gdal_edit -a_srs.")
+        self.parts: tuple[ClassGrid, ...] = (self,)
         self.row_ha = self._row_ha()
+
+    @contextmanager
+    def reading(self) -> Iterator[Reader]:
+        """Open the map; what is given takes a window and returns ``(h, w)`` codes, and where they are valid.
+
+        Raises:
+            SceneError: the map cannot be read.
+        """
+        try:
+            with rasterio.open(self.path) as source:
+                yield lambda window: (source.read(1, window=window), source.read_masks(1, window=window) != 0)
+        except RasterioError as cause:
+            raise SceneError(f"the map {self.path} cannot be read to its end ({cause}); write it again.") from cause
 
     def strips(self, rows: int | None = None) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Yield the map from the top: the first row, ``(H, W)`` codes, and where they are valid."""
         height, width = self.shape
         fitting = max(1, STRIP_PIXELS // width)
         rows = rows or fitting // self._block_rows * self._block_rows or fitting
-        try:
-            with rasterio.open(self.path) as source:
-                for top in range(0, height, rows):
-                    window: Any = Window(0, top, width, min(rows, height - top))  # type: ignore[call-arg]
-                    yield top, source.read(1, window=window), source.read_masks(1, window=window) != 0
-        except RasterioError as cause:
-            raise SceneError(f"the map {self.path} cannot be read to its end ({cause}); write it again.") from cause
+        with self.reading() as read:
+            for top in range(0, height, rows):
+                window: Any = Window(0, top, width, min(rows, height - top))  # type: ignore[call-arg]
+                yield top, *read(window)
 
     @cached_property
     def classes(self) -> list[GridClass]:
@@ -87,25 +107,34 @@ class ClassGrid:
             for code, count, ha in zip(values.tolist(), counts.tolist(), areas.tolist(), strict=True):
                 pixels[code] = pixels.get(code, 0) + count
                 hectares[code] = hectares.get(code, 0.0) + ha
-            if len(pixels) > MOST_CLASSES:
-                raise SceneError(f"{self.path} holds more than {MOST_CLASSES} values; name a map of classes.")
+            if len(pixels) > self.most_classes:
+                raise SceneError(f"{self.path} holds more than {self.most_classes} values; name a map of classes.")
         if not pixels:
-            raise SceneError(f"the map {self.path} holds no valid pixel; check its no-data value.")
+            raise SceneError(self.empty())
         return [GridClass(code, self.name_of(code), pixels[code], hectares[code]) for code in sorted(pixels)]
+
+    def empty(self) -> str:
+        """Return the sentence for a map without a valid pixel."""
+        return f"the map {self.path} holds no valid pixel; check its no-data value."
 
     def name_of(self, code: int) -> str:
         """Return a class's name as the map gives it."""
         return self.names.get(code, f"class {code}")
 
+    def code_of(self, codes: Sequence[int | None]) -> int:
+        """Return the code of a pixel that has these codes in :attr:`parts`."""
+        (code,) = codes
+        return code or 0
+
     def codes_at(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return ``(P,)`` codes of pixels, and whether each lies on the map and is valid."""
         codes, valid = np.zeros(len(rows), np.int64), np.zeros(len(rows), bool)
         inside = (rows >= 0) & (rows < self.shape[0]) & (columns >= 0) & (columns < self.shape[1])
-        with rasterio.open(self.path) as source:
+        with self.reading() as read:
             for number in np.flatnonzero(inside):
                 window: Any = Window(int(columns[number]), int(rows[number]), 1, 1)  # type: ignore[call-arg]
-                codes[number] = source.read(1, window=window)[0, 0]
-                valid[number] = source.read_masks(1, window=window)[0, 0] != 0
+                code, known = read(window)
+                codes[number], valid[number] = code[0, 0], known[0, 0]
         return codes, valid
 
     def _row_ha(self) -> np.ndarray:

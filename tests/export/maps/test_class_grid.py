@@ -6,8 +6,8 @@ from affine import Affine
 from rasterio.warp import transform
 
 from bandloom.errors import SceneError
-from bandloom.export.assess.class_grid import ClassGrid
-from tests.export.assess.maps import codes_of_a_map, write_map
+from bandloom.export.maps.class_grid import ClassGrid
+from tests.export.maps.maps import codes_of_a_map, write_map
 
 
 def zone_m2(south: float, north: float, degrees: float) -> float:

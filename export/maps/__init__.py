@@ -1,0 +1,1 @@
+"""Finished maps of classes: one reader of their pixels and areas, one writer of features."""

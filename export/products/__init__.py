@@ -1,0 +1,1 @@
+"""Products of a finished map of classes: polygons, and hectares by zone."""

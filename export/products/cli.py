@@ -1,0 +1,55 @@
+"""Commands ``polygons`` and ``zones``."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bandloom.export.products.polygons import PolygonOptions
+from bandloom.options import Only, fills
+from bandloom.shards.labels.reading import LabelReading
+from bandloom.shards.labels.vector_file import NO_FIELD
+
+SHOWN = 20  # zones on the console
+
+
+@fills
+def polygons(
+    map_path: Annotated[Path, typer.Argument(metavar="MAP.tif", help="The map of classes, a GeoTIFF.")],
+    out: Annotated[Path, typer.Option(help="Polygons to write: .gpkg, .fgb or .parquet; must not exist.")],
+    options: PolygonOptions,
+) -> None:
+    """Write a map as polygons with class, hectares and confidence, whose common borders stay common."""
+    from bandloom.export.maps.feature_file import require_writable
+    from bandloom.export.products.polygons import write_polygons
+
+    require_writable(out)
+    for line in write_polygons(map_path, out, options).lines():
+        typer.echo(line)
+
+
+@fills
+def zones(
+    map_path: Annotated[Path, typer.Argument(metavar="MAP.tif", help="The map of classes, a GeoTIFF.")],
+    zones_path: Annotated[Path, typer.Argument(metavar="ZONES", help="Polygons: .gpkg, .geojson or .shp.")],
+    out: Annotated[Path, typer.Option(help="A table .csv, or the zones with columns: .gpkg, .fgb or .parquet.")],
+    reading: Annotated[LabelReading, Only("layer", "encoding")],
+    name: Annotated[str, typer.Option(help="Attribute that names a zone; without one zones are counted.")] = NO_FIELD,
+) -> None:
+    """Add up hectares and shares of a map's classes in each zone."""
+    from bandloom.console import console, logger, table
+    from bandloom.export.maps.feature_file import require_writable
+    from bandloom.export.products.zone_table import ZONE_SUFFIXES, write_zones
+    from bandloom.export.products.zones import zone_areas
+
+    require_writable(out, ZONE_SUFFIXES)
+    areas = zone_areas(map_path, zones_path, replace(reading, field=name))
+    write_zones(out, areas)
+    rows = [
+        (areas.called(number), *(f"{ha:,.2f} ({share:.1%})" for ha, share in zip(held, shares, strict=True)))
+        for number, (held, shares) in enumerate(zip(areas.class_ha[:SHOWN], areas.shares[:SHOWN], strict=True))
+    ]
+    console.print(table(f"hectares (share) in {len(areas.zone_ha)} zones: {out}", ("zone", *areas.names), rows))
+    for warning in areas.warnings():
+        logger.warning(warning)
