@@ -122,6 +122,22 @@ def scene_of_reflectance(
     return _scene(dn, sensor, bands, name, crs, transform, datetime)
 
 
+def median_of_dates(values: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the median over dates of what was measured, and where anything was.
+
+    Args:
+        values: ``(T, C, H, W)``; of an even number of dates the mean of the middle two.
+        known: bool of the same shape.
+
+    Returns:
+        ``(C, H, W)`` float64, 0 where nothing was measured, and bool.
+    """
+    seen = known.any(0)
+    dated = np.where(known, values.astype(np.float64), np.nan)
+    dated[:, ~seen] = 0
+    return np.nanmedian(dated, 0), seen
+
+
 def _check(values: np.ndarray, known: np.ndarray, sensor: Sensor, bands: Sequence[str], name: str, offset: int) -> None:
     """Refuse values that are no reflectance, as scenes from files are."""
     missing = [band.name for band in sensor.bands if band.slot and band.name not in bands]

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from bandloom.errors import LabelError
 from bandloom.finetune.public_sets.place import Place
+from bandloom.sensors import Sensor, get_sensor
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import Labels
 from bandloom.shards.scenes import Scene
@@ -57,6 +58,14 @@ class Facts:
     label_sets: tuple[str, ...] = ()
     choices: Mapping[str, str] = field(default_factory=dict)
     unsettled: tuple[str, ...] = ()
+
+    @property
+    def own_sensor(self) -> Sensor:
+        """The sensor, cut down to the bands that the set has, under a name of its own where it lacks some."""
+        whole = get_sensor(self.sensor)
+        kept = [band.name for band in whole.bands if band.name in self.bands]
+        used = [band.name for band in whole.bands if band.slot]
+        return whole if set(used) <= set(kept) else whole.subset(kept, f"{whole.name}-{len(kept)}-bands")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""

@@ -7,12 +7,26 @@ from bandloom.errors import LabelError, nearest
 from bandloom.finetune.public_sets.bigearthnet_v1 import BigEarthNetV1
 from bandloom.finetune.public_sets.bigearthnet_v2 import BigEarthNetV2, BigEarthNetV2Maps
 from bandloom.finetune.public_sets.eurosat_ms import EuroSat
+from bandloom.finetune.public_sets.geobench_sets import MBigEarthNet, MCashew, MEuroSat, MSaCropType, MSo2Sat
 from bandloom.finetune.public_sets.place import Place
 from bandloom.finetune.public_sets.public_set import PublicSet
 from bandloom.finetune.public_sets.sen1floods11 import Sen1Floods11
+from bandloom.finetune.public_sets.so2sat import So2Sat
 
 AUTO = "auto"
-_SETS: tuple[type[PublicSet], ...] = (EuroSat, BigEarthNetV2, BigEarthNetV2Maps, BigEarthNetV1, Sen1Floods11)
+_SETS: tuple[type[PublicSet], ...] = (
+    EuroSat,
+    BigEarthNetV2,
+    BigEarthNetV2Maps,
+    BigEarthNetV1,
+    So2Sat,
+    Sen1Floods11,
+    MEuroSat,
+    MBigEarthNet,
+    MSo2Sat,
+    MCashew,
+    MSaCropType,
+)
 SETS: dict[str, type[PublicSet]] = {each.facts.form: each for each in _SETS}
 
 
