@@ -112,6 +112,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "bundle": ("bandloom bundle verify landcover.bundle", "bandloom bundle inspect landcover.bundle"),
     "bundle verify": ("bandloom bundle verify landcover.bundle", "bandloom bundle verify /models/landcover.bundle"),
     "bundle inspect": ("bandloom bundle inspect landcover.bundle", "bandloom bundle inspect /models/landcover.bundle"),
+    "bundle bench": (
+        "bandloom bundle bench landcover.bundle",
+        "bandloom bundle bench landcover.bundle --threads 1,4 --seconds 10",
+    ),
     "bundle build": (
         "bandloom bundle build landcover.bundle",
         "bandloom bundle build landcover.bundle --backend tensorrt-rtx --compute-capability sm_86,sm_89",

@@ -86,6 +86,26 @@ def inspect(path: BundlePath) -> None:
 
 
 @bundle.command()
+def bench(
+    path: BundlePath,
+    threads: Annotated[str, typer.Option(help="Threads of runtimes on the CPU, comma-separated.")] = "1,2",
+    seconds: Annotated[float, typer.Option(help="How long each row is measured.")] = 2.0,
+    batch: Annotated[int, typer.Option(help="Tiles a call, beside single ones.")] = 8,
+) -> None:
+    """Measure size, memory and milliseconds a tile on this box; prints JSON to paste into an issue."""
+    import json
+
+    from bandloom.errors import BundleError
+    from bandloom.export.bundle.bundle import read_bundle
+    from bandloom.export.runtimes.bench import bench as measure
+
+    if not all(part.strip().isdigit() for part in threads.split(",")):
+        raise BundleError(f"--threads is {threads!r}; pass whole numbers with commas, such as --threads 1,2.")
+    counts = [int(part) for part in threads.split(",")]
+    typer.echo(json.dumps(measure(read_bundle(path), counts, seconds, batch), indent=1))
+
+
+@bundle.command()
 @fills
 def build(
     path: BundlePath,

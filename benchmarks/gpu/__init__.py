@@ -1,1 +1,1 @@
-"""What a card does with the autoencoder: ``python -m benchmarks.gpu``, under 8 minutes."""
+"""What a GPU does with this project, row by row: ``python -m benchmarks.gpu --plan`` says how to use an hour of one."""
