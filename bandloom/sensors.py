@@ -3,7 +3,7 @@
 A slot is one Sentinel-2 band; a sensor maps its own bands to slots or leaves them unused. Wavelengths of Sentinel-2 are
 ESA's spectral response functions of Sentinel-2A (spyndex 0.12 agrees); Landsat is USGS's OLI band table; THEOS-1 is
 GISTDA's band table, THEOS-2 its published band names with nominal centres, to be read from each product's metadata; HLS
-holds the bands of either at 30 m.
+holds the bands of either at 30 m. ``sentinel2-rhorc`` is Sentinel-2 corrected for Rayleigh scattering alone (ACOLITE).
 """
 
 import re
@@ -209,6 +209,7 @@ SENSORS: dict[str, Sensor] = {
     for sensor in (
         _sensor("sentinel2-l1c", "toa", *_MSI_ROWS),
         _sensor("sentinel2-l2a", "surface", *(row for row in _MSI_ROWS if row[0] != "B10")),
+        _sensor("sentinel2-rhorc", "surface", *(row for row in _MSI_ROWS if row[0] not in ("B09", "B10"))),
         _sensor("landsat89-l1", "toa", *_OLI_ROWS),
         _sensor("landsat89-l2", "surface", *(row for row in _OLI_ROWS if row[0] not in ("B8", "B9", "B11"))),
         _sensor("hls-l30", "surface", *_HLS_L30_ROWS),

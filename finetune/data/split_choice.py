@@ -45,7 +45,8 @@ def make_split(config: SplitConfig, shards: ShardSet, kind: type[TaskData], sens
     """
     entries = [entry for entry in shards.entries if entry.sensor == sensor.name and kind.usable(entry)]
     if config.kind == "published":
-        return published_split(entries, _published_name(config, shards))
+        whole = [entry for entry in shards.entries if entry.sensor == sensor.name]  # of two dates one has no label
+        return published_split(whole, _published_name(config, shards))
     if config.kind == "given":
         return given_split(entries)
     if config.kind in ("scene", "time", "longitude"):

@@ -1,7 +1,7 @@
 """From the pixels of a published set to a scene: GeoTIFF stacks of a known order, and arrays."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from bandloom.shards.scenes import ALIGN_M, Scene, SceneOptions, open_scene
 from bandloom.shards.scenes.grid import block_means
 from bandloom.shards.scenes.in_memory import ArrayScene
 from bandloom.shards.scenes.offset import to_convention
-from bandloom.shards.scenes.probe import check_lost_nodata, check_reflectance
+from bandloom.shards.scenes.probe import check_lost_nodata, check_lowest, check_reflectance
 from bandloom.values import OFFSET, SCALE, reflectance_to_dn, valid
 
 SHIFTED_B10 = 900 + OFFSET  # B10's first percentile in the convention where a +1000 of the source is still in
@@ -122,6 +122,38 @@ def scene_of_reflectance(
     return _scene(dn, sensor, bands, name, crs, transform, datetime)
 
 
+def scene_of_native(
+    bands: Mapping[str, np.ndarray],
+    sensor: Sensor,
+    name: str,
+    *,
+    crs: CRS | None = None,
+    transform: Affine | None = None,
+) -> ArrayScene:
+    """Return a scene of reflectances ``(H, W)`` by band, each group at its own sampling; NaN is absent.
+
+    Raises:
+        SceneError: a group's bands differ in size, groups do not cover the same ground, or the values cannot be.
+    """
+    samples = {band: np.where(np.isfinite(plane), plane, np.nan).ravel() * SCALE for band, plane in bands.items()}
+    _check_samples(samples, sensor, name, 0)
+    groups, sizes = {}, {}
+    for group in sensor.groups:
+        planes = [bands[band.name] for band in group.bands]
+        if len({plane.shape for plane in planes}) > 1:
+            raise SceneError(f"{name} holds bands of {group.gsd_m} m that differ in size; fetch it again.")
+        sizes[group.gsd_m] = tuple(side * group.gsd_m for side in planes[0].shape)
+        cell = ALIGN_M // group.gsd_m
+        dn = reflectance_to_dn(np.stack(planes).astype(np.float64))
+        groups[group.gsd_m] = np.pad(dn, [(0, 0), *((0, -side % cell) for side in planes[0].shape)])
+    height, width = sizes[min(sizes)]
+    if any(abs(h - height) >= ALIGN_M or abs(w - width) >= ALIGN_M for h, w in sizes.values()):
+        raise SceneError(f"{name} holds bands that cover {sizes} m by sampling; expected one ground: fetch it again.")
+    finest_m = min(groups)
+    placed: dict[str, Any] = {"crs": crs or CRS(), "transform": transform or Affine.scale(finest_m, -finest_m)}
+    return ArrayScene(sensor, groups, height, width, name=name, provenance=_provenance(name, sensor), **placed)
+
+
 def median_of_dates(values: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the median over dates of what was measured, and where anything was.
 
@@ -143,14 +175,25 @@ def _check(values: np.ndarray, known: np.ndarray, sensor: Sensor, bands: Sequenc
     missing = [band.name for band in sensor.bands if band.slot and band.name not in bands]
     if missing:
         raise SceneError(f"{name} lacks {', '.join(missing)} of {sensor.name!r}.")
-    if not known.any():
-        raise SceneError(f"{name} is all nodata; leave it out, or check its nodata value.")
     wanted = [bands.index(band.name) for band in sensor.bands if band.slot]
     samples = {bands[i]: np.where(known[i], values[i], np.nan).ravel() for i in wanted}
-    measured = {band: each[np.isfinite(each)] for band, each in samples.items()}
+    _check_samples(samples, sensor, name, offset)
+
+
+def _check_samples(samples: Mapping[str, np.ndarray], sensor: Sensor, name: str, offset: int) -> None:
+    """Refuse stored values by band, NaN where absent, that are no reflectance."""
+    measured = {band: plane[np.isfinite(plane)] for band, plane in samples.items()}
+    everything = np.concatenate(list(measured.values()))
+    if not everything.size:
+        raise SceneError(f"{name} is all nodata; leave it out, or check its nodata value.")
     check_lost_nodata(name, samples, -OFFSET - offset)
-    reflectance = {band: (each + offset) / SCALE for band, each in measured.items()}
+    check_lowest(name, everything, -OFFSET - offset)
+    reflectance = {band: (plane + offset) / SCALE for band, plane in measured.items()}
     check_reflectance(name, sensor, reflectance, "the set's record", offset == 0)
+
+
+def _provenance(name: str, sensor: Sensor) -> dict[str, Any]:
+    return {"source": name, "sensor": sensor.name, "offset": 0, "offset_from": "the set's record"}
 
 
 def _scene(
@@ -171,7 +214,7 @@ def _scene(
         for group in sensor.groups
     }
     placed: dict[str, Any] = {"crs": crs or CRS(), "transform": transform or Affine.scale(finest_m, -finest_m)}
-    provenance = {"source": name, "sensor": sensor.name, "offset": 0, "offset_from": "the set's record"}
+    provenance = _provenance(name, sensor)
     return ArrayScene(
         sensor,
         groups,

@@ -8,9 +8,14 @@ from bandloom.finetune.public_sets.bigearthnet_v1 import BigEarthNetV1
 from bandloom.finetune.public_sets.bigearthnet_v2 import BigEarthNetV2, BigEarthNetV2Maps
 from bandloom.finetune.public_sets.eurosat_ms import EuroSat
 from bandloom.finetune.public_sets.geobench_sets import MBigEarthNet, MCashew, MEuroSat, MSaCropType, MSo2Sat
+from bandloom.finetune.public_sets.hls_burn_scars import HlsBurnScars
+from bandloom.finetune.public_sets.marine import Mados, Marida
+from bandloom.finetune.public_sets.oscd import Oscd
+from bandloom.finetune.public_sets.pastis import Pastis
 from bandloom.finetune.public_sets.place import Place
 from bandloom.finetune.public_sets.public_set import PublicSet
 from bandloom.finetune.public_sets.sen1floods11 import Sen1Floods11
+from bandloom.finetune.public_sets.sen12ms import Dfc2020, Sen12Ms
 from bandloom.finetune.public_sets.so2sat import So2Sat
 
 AUTO = "auto"
@@ -26,6 +31,13 @@ _SETS: tuple[type[PublicSet], ...] = (
     MSo2Sat,
     MCashew,
     MSaCropType,
+    Oscd,
+    Dfc2020,
+    Sen12Ms,
+    Mados,
+    Marida,
+    HlsBurnScars,
+    Pastis,
 )
 SETS: dict[str, type[PublicSet]] = {each.facts.form: each for each in _SETS}
 

@@ -56,16 +56,11 @@ def with_validation(
         samples: of a set whose split ``split`` has no validation.
         split: which split.
         group_of: the city, tile or scene of a sample: neighbours must not be parted.
-        share: of the groups, at least one.
-
-    Raises:
-        LabelError: training has fewer than two groups.
+        share: of the groups, at least one; of a single group nothing is held out.
     """
     groups = sorted({group_of(sample) for sample in samples if sample.roles.get(split) == "train"})
     if len(groups) < 2:
-        raise LabelError(
-            f"the published split {split!r} has {len(groups)} groups to train on; it takes two to validate on one."
-        )
+        return list(samples)
     draws = {group: float(unit(stable_hash(0, *group.encode()))) for group in groups}
     held = set(sorted(groups, key=draws.__getitem__)[: max(1, round(share * len(groups)))])
     return [
