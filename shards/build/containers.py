@@ -5,12 +5,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import xxhash
+
 from bandloom.errors import SceneError
 from bandloom.shards.build.plan import Plan
 from bandloom.shards.build.sources import Source
 from bandloom.shards.corpora.corpus import INNER, Asked, Container
 from bandloom.shards.corpora.known import get_corpus
 from bandloom.shards.scenes import Scene
+
+LONGEST_KEY = 76  # a tar's header has 100 bytes for KEY_r0000_c0000.value.b2nd
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,22 @@ def openings(source: Source, plan: Plan) -> Iterator[Opening]:
     container = Container(source.path, source.inner)
     for member in corpus.members(container, Asked(plan.options.offset)):
         address = f"{source.path}{INNER}{member.inner}"
-        key = f"{source.key}_{member.key}"
+        key = short_key(source.key, member.key)
         if key in seen:
             raise SceneError(f"{source.path} names {member.inner} twice; which counts is not known: fetch it again.")
         seen.add(key)
         origin = {"corpus": corpus.name, "address": address, **member.origin}
         yield Opening(Source(address, key), member.open, {name: v for name, v in origin.items() if v is not None})
+
+
+def short_key(container: str, member: str) -> str:
+    """Return the key of a sample in a container: both names, or where these are too long for a tar's header, the
+    sample's own and a hash of both.
+    """
+    key = f"{container}_{member}"
+    if len(key) <= LONGEST_KEY:
+        return key
+    return f"{member[:60]}_{xxhash.xxh3_64_hexdigest(key.encode())[:12]}"
 
 
 @dataclass

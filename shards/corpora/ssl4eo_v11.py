@@ -124,7 +124,10 @@ class _Side:
             raise SceneError(f"{self.path} cuts cloud masks into chunks {steps}; expected whole ones: fetch it again.")
         index = (at // steps[0], when // steps[1], 0, 0)
         if index not in self._clouds:
-            self._clouds = {index: self._store.chunk("cloud_mask", index)}
+            stored = self._store.has_chunk("cloud_mask", index)
+            self._clouds = {
+                index: self._store.chunk("cloud_mask", index) if stored else np.full(steps, info.fill, info.dtype)
+            }
         return self._clouds[index][at % steps[0], when % steps[1]]
 
 

@@ -38,6 +38,7 @@ class ArrayInfo:
     order: str
     compressor: dict[str, Any] | None
     separator: str
+    fill: int | float | str
     attributes: dict[str, Any]
 
     @property
@@ -95,8 +96,11 @@ class ZarrV2:
                 raise self._broken(f"the description of {array!r}", cause) from cause
         return self._infos[array]
 
-    def read(self, array: str) -> np.ndarray:
-        """Return a small array whole.
+    def read(self, array: str, *, sparse: bool = True) -> np.ndarray:
+        """Return a small array whole; with ``sparse``, a chunk that is absent holds the array's fill value.
+
+        Writers leave out chunks of nothing but it: a time of 0 days since its own day, a mask without cloud. Pixels are
+        read without ``sparse``.
 
         Raises:
             SceneError: it is damaged, incomplete, or no small array.
@@ -111,8 +115,15 @@ class ZarrV2:
                 slice(i * step, min((i + 1) * step, size))
                 for i, step, size in zip(at, info.chunks, info.shape, strict=True)
             )
-            out[place] = self.chunk(array, at)[tuple(slice(0, s.stop - s.start) for s in place)]
+            if sparse and not self._has(self._key(array, at)):
+                out[place] = info.fill
+            else:
+                out[place] = self.chunk(array, at)[tuple(slice(0, s.stop - s.start) for s in place)]
         return out
+
+    def has_chunk(self, array: str, at: Sequence[int]) -> bool:
+        """Tell whether a chunk is stored."""
+        return self._has(self._key(array, at))
 
     def chunk(self, array: str, at: Sequence[int]) -> np.ndarray:
         """Return one chunk in its full size, whatever of it lies beyond the array's edge.
@@ -121,7 +132,7 @@ class ZarrV2:
             SceneError: it is missing or damaged.
         """
         info = self.info(array)
-        key = f"{array}/{info.separator.join(map(str, at)) or '0'}"
+        key = self._key(array, at)
         if not self._has(key):
             raise SceneError(f"{self.name} lacks chunk {key}; it was cut short: fetch it again.")
         try:
@@ -140,6 +151,9 @@ class ZarrV2:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def _key(self, array: str, at: Sequence[int]) -> str:
+        return f"{array}/{self.info(array).separator.join(map(str, at)) or '0'}"
 
     def _has(self, key: str) -> bool:
         if self._folder is not None:
@@ -179,8 +193,18 @@ def _info(described: dict[str, Any], attributes: dict[str, Any]) -> ArrayInfo:
     if math.prod(chunks) * dtype.itemsize > _LIMIT_BYTES:
         raise ValueError(f"chunks of {chunks}")
     order = described.get("order", "C")
+    fill = described.get("fill_value")
+    fill = fill if isinstance(fill, int | float | str) else "" if dtype.kind in "US" else 0  # as zarr reads null
+    np.full((), fill, dtype)  # a fill value that its type cannot hold is refused
     return ArrayInfo(
-        shape, chunks, dtype, order, described.get("compressor"), described.get("dimension_separator", "."), attributes
+        shape,
+        chunks,
+        dtype,
+        order,
+        described.get("compressor"),
+        described.get("dimension_separator", "."),
+        fill,
+        attributes,
     )
 
 

@@ -9,6 +9,7 @@ from bandloom.errors import SceneError
 from bandloom.sensors import Sensor, get_sensor
 from bandloom.shards.scenes.bands import expand_order
 from bandloom.shards.scenes.dimap import dimap_file, open_dimap
+from bandloom.shards.scenes.eopf import is_eopf, open_eopf
 from bandloom.shards.scenes.hls import is_hls, open_hls
 from bandloom.shards.scenes.landsat import is_landsat, open_landsat
 from bandloom.shards.scenes.options import SceneOptions
@@ -23,7 +24,7 @@ __all__ = ["ALIGN_M", "Scene", "SceneOptions", "WalkedScene", "WindowM", "is_sce
 
 def is_scene(path: Path, sensor: str | None = None) -> bool:
     """Tell whether a local path is itself a scene, by its name and what lies right inside (bands of ``sensor``)."""
-    if is_safe(path) or is_landsat(path) or is_hls(path) or dimap_file(path) or stac_file(path):
+    if is_eopf(path) or is_safe(path) or is_landsat(path) or is_hls(path) or dimap_file(path) or stac_file(path):
         return True
     if path.is_dir():
         return bool(band_files(path, _told(sensor)))
@@ -69,6 +70,9 @@ def open_scene(
 
 def _open(path: str | Path, options: SceneOptions) -> Scene:
     local, told = Path(path), get_sensor(options.sensor) if options.sensor else None
+    if is_eopf(local):
+        _require_unsaid(options, path, "an EOPF product")
+        return open_eopf(local)
     if is_safe(local):
         _require_unsaid(options, path, "a Sentinel-2 product")
         return open_safe(path)

@@ -1,0 +1,213 @@
+"""EOPF Zarr products from replicas in ESA's layout, in a folder and a zip: pixels, quality, clouds, refusals."""
+
+import functools
+import json
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numcodecs
+import numpy as np
+import pytest
+import zarr
+
+from bandloom.errors import SceneError
+from bandloom.shards.build.build import build
+from bandloom.shards.build.plan import BuildOptions
+from bandloom.shards.read.shard_set import ShardSet
+from bandloom.shards.scenes import open_scene
+from tests.shards.corpora.replica import GSD_M, L1C, L2A, native, stored
+
+NAMES = {
+    "l1c": "S2B_MSIL1C_20250113T103309_N0511_R108_T32TLQ_20250113T122458.zarr",
+    "l2a": "S2B_MSIL2A_20250113T103309_N0511_R108_T32TLQ_20250113T122458.zarr",
+}
+SIDE, CORNER = 120, (300_000, 4_800_000)
+
+
+def put(root, name, values, **attributes):
+    made = root.create_array(
+        name,
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=tuple(min(120, side) for side in values.shape),
+        fill_value=0,
+        compressors=numcodecs.Blosc("zstd", 3, numcodecs.Blosc.BITSHUFFLE),
+    )
+    made[:] = values
+    gsd_m = SIDE * 10 / values.shape[-1]
+    made.attrs.update(
+        {
+            "_ARRAY_DIMENSIONS": ["y", "x"],
+            "fill_value": 0,
+            "proj:epsg": 32632,
+            "proj:transform": [gsd_m, 0, CORNER[0], 0, -gsd_m, CORNER[1], 0, 0, 1],
+            "proj:shape": list(values.shape),
+        }
+        | attributes
+    )
+
+
+@functools.lru_cache
+def template(level):
+    folder = Path(tempfile.mkdtemp())
+    return write_once(folder, level)
+
+
+def write_product(folder, level, **attributes):
+    if attributes:
+        return write_once(folder, level, **attributes)
+    made, planes = template(level)
+    path = folder / made.name
+    shutil.copytree(made, path)
+    return path, {name: plane.copy() for name, plane in planes.items()}
+
+
+def write_once(folder, level, **attributes):
+    """Write a product whose north-west corner is absent, with one lost packet and one saturated sample of B02."""
+    bands = native(7 if level == "l1c" else 8, SIDE, L1C if level == "l1c" else L2A)
+    planes = {name: stored(plane, -1000) for name, plane in bands.items()}
+    for name, plane in planes.items():
+        edge = 60 // GSD_M[name] * 2
+        plane[:edge, :edge] = 0
+    scale = {"scale_factor": 0.0001, "add_offset": -0.1} | attributes
+    path = folder / NAMES[level]
+    root = zarr.open_group(path, mode="w", zarr_format=2)
+    root.attrs.update(
+        {
+            "stac_discovery": {
+                "properties": {
+                    "start_datetime": "2025-01-13T10:33:09.024Z",
+                    "datetime": "null",
+                    "product:type": f"S02MSI{level.upper()}",
+                    "eopf:baseline": "05.11",
+                }
+            },
+            "other_metadata": {},
+        }
+    )
+    for name, plane in planes.items():
+        put(root, f"measurements/reflectance/r{GSD_M[name]}m/{name.lower()}", plane, **scale)
+        flags = np.zeros(plane.shape, np.uint8)
+        if name == "B02":
+            flags[50, 17], flags[51, 18], flags[52, 19] = 4, 128, 64
+        put(root, f"quality/mask/r{GSD_M[name]}m/{name.lower()}", flags)
+    if level == "l2a":
+        for name in ("B02", "B03", "B04"):
+            put(root, f"measurements/reflectance/r20m/{name.lower()}", planes[name][::2, ::2] + 7, **scale)
+        scl = np.full((SIDE // 2, SIDE // 2), 4, np.uint8)
+        scl[30:] = 9
+        put(root, "conditions/mask/l2a_classification/r20m/scl", scl)
+    else:
+        b00 = np.zeros((SIDE // 6, SIDE // 6), np.uint8)
+        b00[10:] = 2
+        put(root, "conditions/mask/l1c_classification/r60m/b00", b00)
+    planes["B02"][50, 17], planes["B02"][51, 18] = 0, 65535
+    return path, planes
+
+
+def packed(product):
+    """Zip a product as its folder lies."""
+    path = product.with_name(f"{product.name}.zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(product.rglob("*")):
+            if file.is_file():
+                archive.write(file, f"{product.name}/{file.relative_to(product)}")
+    return path
+
+
+def check(scene, planes):
+    for gsd_m, pixels in scene.read((0, 0, SIDE * 10, SIDE * 10)).items():
+        own = [name for name in L1C if name in planes and GSD_M[name] == gsd_m]
+        np.testing.assert_array_equal(pixels, np.stack([planes[name] for name in own]))
+    cloud = scene.cloud((0, 0, SIDE * 10, SIDE * 10))
+    assert not cloud[:60].any()
+    assert cloud[60:].all()
+
+
+@pytest.mark.parametrize("level", ["l1c", "l2a"])
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_bands_come_from_their_native_groups_with_the_offset_applied_once(tmp_path, level, form):
+    product, planes = write_product(tmp_path, level)
+    path = product if form == "folder" else packed(product)
+    with open_scene(path) as scene:
+        check(scene, planes)
+        assert (scene.crs.to_epsg(), scene.transform.c, scene.transform.f) == (32632, *CORNER)
+        assert scene.datetime.isoformat() == "2025-01-13T10:33:09.024000+00:00"
+        assert (scene.provenance["offset"], scene.provenance["offset_from"]) == (-1000, "the arrays' add_offset")
+        assert scene.name == NAMES[level].partition(".")[0]
+
+
+def test_a_product_without_offset_has_none_added_twice(tmp_path):
+    product, planes = write_product(tmp_path, "l2a", add_offset=0.0)
+    with open_scene(product) as scene:
+        pixels = scene.read((0, 0, SIDE * 10, SIDE * 10))[20][0].astype(np.int64)
+    assert scene.provenance["offset"] == 0
+    np.testing.assert_array_equal(pixels, np.where(planes["B05"] == 0, 0, planes["B05"].astype(np.int64) + 1000))
+
+
+def test_a_folder_of_products_becomes_shards(tmp_path):
+    for level in NAMES:
+        write_product(tmp_path / "products", level)
+    build([str(tmp_path / "products")], tmp_path / "out", BuildOptions(60))
+    found = ShardSet(tmp_path / "out")
+    assert len(found) == 8
+    assert set(found.manifest["sensors"]) == {"sentinel2-l1c", "sentinel2-l2a"}
+
+
+def test_copies_in_zarr_v3_are_refused_with_the_edition_to_take(tmp_path):
+    path = tmp_path / "S2B_MSIL2A_20250113T103309_N0511_R108_T32TLQ_20250113T122458.zarr"
+    root = zarr.open_group(path, mode="w", zarr_format=3)
+    root.create_array("measurements/reflectance/r10m/b02", shape=(60, 60), dtype="f4", fill_value=np.nan)
+    with pytest.raises(SceneError, match=r"is Zarr v3.*take ESA's own product"):
+        open_scene(path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        ("band", "lacks measurements/reflectance/r20m/b8a"),
+        ("scale", "states scale 0.002"),
+        ("no scale", "does not state its scale_factor"),
+        ("epsg", "states no place and size"),
+        ("mixed", "another offset for some bands"),
+        ("floats", "expected <u2, no decoded values"),
+        ("chunk", "cannot be"),
+        ("text", "is no JSON"),
+    ],
+)
+def test_a_product_that_is_damaged_is_refused(tmp_path, damage, sentence):
+    product, _ = write_product(tmp_path, "l1c")
+    array = product / "measurements/reflectance/r20m/b8a"
+    attributes = array / ".zattrs"
+    told = json.loads(attributes.read_text())
+    if damage == "band":
+        shutil.rmtree(array)
+    elif damage == "chunk":
+        chunk = array / "0.0"
+        chunk.write_bytes(chunk.read_bytes()[:-20])
+    elif damage == "text":
+        attributes.write_text('{"scale_factor": ')
+    elif damage == "floats":
+        described = json.loads((array / ".zarray").read_text()) | {"dtype": "<f4"}
+        (array / ".zarray").write_text(json.dumps(described))
+    else:
+        changed = {"scale": {"scale_factor": 0.002}, "mixed": {"add_offset": 0.0}}.get(damage, {})
+        for name in {"no scale": ("scale_factor",), "epsg": ("proj:epsg",)}.get(damage, ()):
+            del told[name]
+        attributes.write_text(json.dumps(told | changed))
+    with pytest.raises(SceneError, match=sentence), open_scene(product) as scene:
+        scene.read((0, 0, SIDE * 10, SIDE * 10))
+
+
+def test_a_zip_whose_bytes_changed_is_refused(tmp_path):
+    product, _ = write_product(tmp_path, "l1c")
+    path = packed(product)
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo(f"{product.name}/measurements/reflectance/r10m/b02/0.0")
+    content[info.header_offset + 200 + len(info.filename)] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(SceneError, match="is damaged"):
+        open_scene(path)
