@@ -164,16 +164,29 @@ def info(path: Annotated[Path, typer.Argument(help="A shard folder, or its s3://
 @app.command()
 def fetch(
     out: Annotated[Path, typer.Option("--out", help="Where each item gets a folder; what is there is kept.")],
-    bbox: Annotated[str, typer.Option(help="west,south,east,north in degrees.")],
-    dates: Annotated[str, typer.Option(help="First and last day: 2024-01-01/2024-02-01.")],
+    bbox: Annotated[str | None, typer.Option(help="west,south,east,north in degrees.")] = None,
+    dates: Annotated[str | None, typer.Option(help="First and last day: 2024-01-01/2024-02-01.")] = None,
     api: Annotated[str, typer.Option(help="A STAC API.")] = "https://earth-search.aws.element84.com/v1",
     collection: Annotated[str, typer.Option(help="The collection's name there.")] = "sentinel-2-l2a",
     max_cloud: Annotated[float, typer.Option(help="Leave out items with more cloud, in percent.")] = 100.0,
     limit: Annotated[int, typer.Option(help="How many items at most, the least cloudy first.")] = 10,
     assets: Annotated[str | None, typer.Option(help="Keys of assets, with commas; else bands and cloud masks.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be fetched.")] = False,
+    corpus: Annotated[str | None, typer.Option(help="A public corpus, from the Hugging Face hub.")] = None,
+    part: Annotated[str, typer.Option(help="I/N: part I of N of a corpus's files, counted from 1.")] = "",
+    repository: Annotated[str | None, typer.Option(help="OWNER/NAME of a corpus, where it is not its own.")] = None,
+    only: Annotated[str | None, typer.Option(help="Pattern of a corpus's files, such as 'train/S2L2A/*'.")] = None,
 ) -> None:
-    """Fetch scenes from a STAC catalogue, whole and checked, ready for bandloom shards build OUT."""
+    """Fetch scenes from a STAC catalogue, or a corpus from its hub, whole and checked, for shards build OUT."""
+    from bandloom.errors import SceneError
+
+    if corpus is not None:
+        if bbox or dates:
+            raise SceneError("--bbox and --dates are of catalogues; a corpus is fetched by --part and --only.")
+        _fetch_corpus(corpus, out, part, repository, only, dry_run)
+        return
+    if not bbox or not dates:
+        raise SceneError("fetch needs --corpus, or --bbox and --dates; bandloom shards fetch --help has examples.")
     from bandloom.console import console, logger
     from bandloom.shards import fetch as fetching
 
@@ -187,6 +200,25 @@ def fetch(
         return
     done = fetching.fetch(found, out, [key.strip() for key in assets.split(",")] if assets else None)
     logger.info("%d of %d items in %s", len(done), len(found), out)
+
+
+def _fetch_corpus(name: str, out: Path, part: str, repository: str | None, only: str | None, dry_run: bool) -> None:
+    from bandloom.console import console, logger
+    from bandloom.shards import fetch_corpus
+    from bandloom.shards.build.build import parse_part
+    from bandloom.shards.fetch import free_bytes
+
+    offer = fetch_corpus.look_up(name, parse_part(part), repository, only)
+    if dry_run:
+        for file in offer.files:
+            console.print(f"{file.path}  {file.bytes:,} bytes", markup=False)
+        console.print(
+            f"{len(offer.files)} files, {offer.bytes:,} bytes of {offer.repository}, commit {offer.commit},"
+            f" {offer.licence}; {free_bytes(out) / 1e9:.1f} GB free"
+        )
+        return
+    done = fetch_corpus.fetch(offer, out)
+    logger.info("%d files in %s", len(done), out)
 
 
 @app.command()

@@ -75,6 +75,6 @@ def _below(path: Path, corpora: Sequence[Corpus], deeper: int) -> Iterator[tuple
 
 
 def _first(path: Path) -> list[Path]:
-    children = sorted(child for child in path.iterdir() if not is_litter(child.name))
+    children = sorted(child for child in path.iterdir() if not (is_litter(child.name) or child.name[0] == "."))
     folders = [child for child in children if child.is_dir() and not child.name.endswith(".SAFE")]
     return folders if len(folders) <= _WIDEST else []
