@@ -68,6 +68,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     ),
     "labels list": ("bandloom labels list", "bandloom labels list --help"),
     "labels sets": ("bandloom labels sets", "bandloom labels sets --help"),
+    "labels lucas": (
+        "bandloom labels lucas lucas_harmo_uf.csv --year 2018 --out points.csv",
+        "bandloom labels lucas lucas_harmo_uf.csv --most-m 30 --out points.csv",
+    ),
     "labels examples": ("bandloom labels examples --out forms", "bandloom labels examples --out /tmp/forms"),
     "labels check": (
         "bandloom labels check scene --form mask --labels mask.tif --label-set data/label_set.yaml",

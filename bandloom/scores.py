@@ -111,6 +111,9 @@ class ScoreRecord(Config):
     checkpoint: str | None = Field(default=None, description="evaluate: the model's folder")
     ground: str | None = Field(default=None, description="evaluate: own or all")
     unit: str | None = Field(default=None, description="probe: what has a label of its own")
+    levels: tuple[ScoreRow, ...] = Field(
+        default=(), description="evaluate: on coarser label sets, by summed probabilities and by the likeliest class"
+    )
     few_shot: tuple[dict[str, Any], ...] = ()
     gains: tuple[dict[str, Any], ...] = Field(default=(), description="fusion: what words add")
     leaks: dict[str, Any] | None = Field(default=None, description="fusion: whether words give the class away")

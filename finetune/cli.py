@@ -78,6 +78,9 @@ def evaluate(
     ] = None,
     bootstrap: Annotated[int, typer.Option(help="Draws of blocks behind the intervals.")] = 1000,
     batch_size: Annotated[int, typer.Option(help="Chips a forward pass.")] = 16,
+    level: Annotated[
+        list[str] | None, typer.Option(help="A coarser label set to score on too, such as corine15; may be repeated.")
+    ] = None,
 ) -> None:
     """Score a fine-tuned model on labelled shards."""
     from typing import cast, get_args
@@ -93,6 +96,7 @@ def evaluate(
         shards=shards,
         ground=cast("Ground | None", ground),
         bootstrap=bootstrap,
+        levels=tuple(level or ()),
         batch_size=batch_size,
     )
     raise typer.Exit(evaluate_run(wanted, RunFolder(out)))

@@ -15,10 +15,12 @@ from bandloom.finetune.data.split_config import SplitConfig
 from bandloom.finetune.data.splits import TEST, SampleSplit, Split
 from bandloom.finetune.model.checkpoint import load_task_model
 from bandloom.finetune.model.task_model import TaskModel
-from bandloom.finetune.report.record import metrics_record, write_blocks, write_evidence, write_report
+from bandloom.finetune.report.record import metrics_record, score_row, write_blocks, write_evidence, write_report
 from bandloom.finetune.report.results import say
 from bandloom.finetune.scores.kept import KeptScorer
+from bandloom.finetune.scores.levels import level_mappings, level_rows
 from bandloom.finetune.tasks.registry import get_task
+from bandloom.label_mapping import Mapping
 from bandloom.model.checkpoint import checkpoint_folder, read_folder
 from bandloom.pulse import alive, spoken
 from bandloom.run_folder import RunFolder
@@ -40,6 +42,9 @@ class EvaluateConfig(Config):
         " the shards it was trained on, all for others",
     )
     bootstrap: int = Field(default=1000, ge=0, description="draws of blocks behind the intervals")
+    levels: tuple[str, ...] = Field(
+        default=(), description="coarser label sets to score on too, by summed probabilities, such as corine15, corine5"
+    )
     batch_size: int = Field(default=16, gt=0, description="chips a forward pass")
 
 
@@ -51,6 +56,7 @@ class Examined:
     model: TaskModel
     data: TaskData
     ground: Ground
+    levels: tuple[Mapping, ...] = ()
 
 
 def evaluate_run(config: EvaluateConfig, run: RunFolder) -> int:
@@ -88,13 +94,22 @@ def _prepare(wanted: EvaluateConfig) -> Examined:
     trained = FinetuneConfig(shards=shards, task=model.task, **kept)
     data = task.make_data(shard_set, trained, _split(ground, config, shard_set, model, folder), model.sensor)
     check_classes(model, data)
-    return Examined(folder, model, data, ground)
+    return Examined(folder, model, data, ground, tuple(level_mappings(model, wanted.levels)))
 
 
 def _score(examined: Examined, config: EvaluateConfig, run: RunFolder) -> None:
     model, data, scorer = examined.model, examined.data, get_task(examined.model.task).scorer
     tested = KeptScorer(scorer).look(MODEL_ROW, model, data, TEST, config.batch_size)
-    told = {"calibration": tested.calibration(), "checkpoint": str(examined.folder), "ground": examined.ground}
+    told: dict[str, Any] = {
+        "calibration": tested.calibration(),
+        "checkpoint": str(examined.folder),
+        "ground": examined.ground,
+    }
+    if examined.levels:
+        told["levels"] = [
+            score_row(row, mapping.target.label_set.names, config.bootstrap)
+            for mapping, row in level_rows(model, data, TEST, list(examined.levels), config.batch_size)
+        ]
     record = alive(lambda: metrics_record([tested.row], data, scorer, config.bootstrap, **told), "intervals")
     with spoken("writing the report"):
         write_report(run.path, record)

@@ -63,6 +63,21 @@ def sets() -> None:
 
 
 @app.command()
+def lucas(
+    table: Annotated[Path, typer.Argument(help="LUCAS's harmonised CSV.")],
+    out: Annotated[Path, typer.Option("--out", help="CSV of points to write; must not exist.")],
+    year: Annotated[int | None, typer.Option(help="Of one survey alone.")] = None,
+    most_m: Annotated[float, typer.Option(help="GPS precision and distance of observation, at most.")] = 10.0,
+) -> None:
+    """Write LUCAS's points as lon, lat and class, for --form points --label-set lucas8."""
+    from bandloom.finetune.labels.lucas import write_points
+
+    found = write_points(table, out, year, most_m)
+    left_out = "".join(f", {count} {reason}" for reason, count in found.left_out.items())
+    typer.echo(f"{found.written} points in {out}; left out{left_out or ' none'}".replace("out,", "out:"))
+
+
+@app.command()
 def examples(out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")]) -> None:
     """Write one synthetic ground labelled in every form: layouts to copy."""
     from bandloom.finetune.labels.examples import write_examples

@@ -20,7 +20,7 @@ from bandloom.finetune.scores.scorer import Look, Scorer
 from bandloom.finetune.setting import Setting
 from bandloom.pulse import alive, spoken
 from bandloom.run_folder import RunFolder, commit
-from bandloom.scores import MODEL_ROW, RANDOM_ROW, ScoreRecord
+from bandloom.scores import MODEL_ROW, RANDOM_ROW, TITLES, ScoreRecord
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,9 @@ def say(record: ScoreRecord, scorer: Scorer) -> None:
         console.print(class_table(record, scorer))
     for line in result_lines(record, scorer):
         console.print(line)
+    for row in record.levels:
+        scores = ", ".join(f"{TITLES.get(name, name)} {row.scores[name]:.3f}" for name in scorer.table)
+        console.print(f"{row.name}: {scores}", markup=False)
     if record.leakage:
         console.print(leakage_line(record.leakage))
     console.print(split_line(record.split))

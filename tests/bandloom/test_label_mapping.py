@@ -30,6 +30,19 @@ def test_a_chain_of_mappings_is_found():
     assert both.lossy[both.source.find("Pasture")]
 
 
+@pytest.mark.parametrize("source", ["dynamicworldtiles10", "esri9"])
+def test_products_with_the_same_classes_meet_by_name_not_by_code(source):
+    mapping = get_mapping(source, "dynamicworld9")
+    plain = str.maketrans("", "", " &/")
+    for place, index in enumerate(mapping.index.tolist()):
+        name = mapping.source.classes[place].name
+        if index == IGNORE_INDEX:
+            assert name in ("Cloud", "Clouds", "Rangeland")
+        else:
+            assert mapping.target.classes[index].name.translate(plain) == name.translate(plain)
+            assert mapping.target.classes[index].code != mapping.source.classes[place].code or source == "esri9"
+
+
 def test_labels_without_a_target_are_ignored_and_counted():
     mapping = get_mapping("worldcover11", "dynamicworld9")
     moss = mapping.source.find("Moss and lichen")
