@@ -26,6 +26,7 @@ WHOLE = {
     "finetune/captioner/test_real_questions.py": "reads a public set of questions",
     "finetune/labels/test_malformed.py": "reads every kind of malformed labels",
     "finetune/labels/test_same_pixels.py": "reads one file through three commands",
+    "finetune/public_sets/test_damage.py": "damages files of every public set at random",
     "export/predict/test_masks.py": "hides pixels by every kind of mask, in predict and in serve",
     "export/test_full_granule.py": "maps a whole granule",
     "export/products/test_large_map.py": "makes polygons of a map of 16 million pixels",

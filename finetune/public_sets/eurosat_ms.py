@@ -24,6 +24,7 @@ CLASSES = (
     "River",
     "SeaLake",
 )
+LISTED = re.compile(rf"(?P<chip>(?:{'|'.join(CLASSES)})_\d+)\.(?:jpg|tif)")
 LISTS = {"random": "eurosat-{}.txt", "spatial": "eurosat-spatial-{}.txt", "100": "eurosat-100-{}.txt"}
 INSIDE = ("ds/images/remote_sensing/otherDatasets/sentinel_2/tif", "EuroSAT_MS", "EuroSATallBands", "tif")
 
@@ -95,11 +96,18 @@ class EuroSat(PublicSet):
             where = next((place for place in (self.root, self.root / "splits", self.place) if place.has(name)), None)
             if where is None:
                 return {}
-            lists[role] = listed_names(where.text(name), lambda line: line.rpartition(".")[0] or line)
+            lists[role] = listed_names(where.text(name), _chip_of)
         roles = roles_of(lists, f"the split {split!r}")
         if split != "100":  # a hundred chips of a class leave nearly all others out
             note_differences(chips, roles, split, problems, str(self.root))
         return roles
+
+
+def _chip_of(line: str) -> str:
+    match = LISTED.fullmatch(line)
+    if match is None:
+        raise LabelError(f"a list of EuroSAT holds {line!r}; expected a chip such as Forest_12.jpg.")
+    return match["chip"]
 
 
 def _has_chips(place: Place) -> bool:

@@ -1,6 +1,7 @@
 """GEO-Bench v1 (Lacoste et al. 2023): the layout of its sets, one HDF5 a sample, its attributes a pickle never run."""
 
 import ast
+import contextlib
 import datetime as dt
 import json
 import re
@@ -14,13 +15,16 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
-from bandloom.errors import LabelError, SceneError
+from bandloom.errors import BandloomError, LabelError, SceneError
+from bandloom.evenly import evenly
 from bandloom.finetune.public_sets.hdf5 import opened
 from bandloom.finetune.public_sets.inert_pickle import Call, as_array, as_number, read_inert
+from bandloom.finetune.public_sets.orientation import better_orientation
 from bandloom.finetune.public_sets.pixels import median_of_dates, scene_of_dn, scene_of_reflectance
 from bandloom.finetune.public_sets.place import LOOKED_AT, Place
 from bandloom.finetune.public_sets.public_set import PublicSet, SetSample
 from bandloom.finetune.public_sets.roles import note_differences, roles_of
+from bandloom.label_set import IGNORE_INDEX
 from bandloom.shards.labels.label_array import LabelArray
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import Ground, Labels
@@ -29,6 +33,7 @@ from bandloom.taxonomy import Taxonomy, get_taxonomy
 
 SAMPLE = re.compile(r"(?P<id>.+)\.hdf5")
 PARTITION = "default_partition.json"
+LOOKED_AT_MASKS = 20
 ROLES = {"train": "train", "valid": "val", "test": "test"}
 NAMES = {  # as GEO-Bench names the bands of Sentinel-2
     "B01": "01 - Coastal aerosol",
@@ -87,6 +92,7 @@ class GeoBench(PublicSet):
         names = [name for name in self.place.names() if name.endswith("_partition.json")]
         splits = {name.removesuffix("_partition.json"): self._partition(name) for name in names}
         note_differences(there, splits["default"], "default", problems, str(self.place))
+        self._check_orientation(sorted(there & set(splits["default"])), problems)
         return [
             SetSample(
                 str(self.place.path / f"{sample}.hdf5"),
@@ -138,6 +144,23 @@ class GeoBench(PublicSet):
         """Return the class of an index of the set's labels; None: there is none."""
         classes = get_taxonomy(self.facts.label_set).classes
         return classes[index].name if 0 <= index < len(classes) else None
+
+    def _check_orientation(self, samples: Sequence[str], problems: Problems) -> None:
+        """Warn where masks fit their images better turned or mirrored: the near infrared against the classes."""
+        if self.facts.task != "segment":
+            return
+        pairs = []
+        for place in evenly(len(samples), LOOKED_AT_MASKS):
+            path = self.place.path / f"{samples[int(place)]}.hdf5"
+            with contextlib.suppress(BandloomError), opened(path) as file:  # what is damaged is named when it is built
+                name = next(key for key in file if key.startswith(self.names["B08"]))
+                values, label = np.asarray(file[name], np.float64), np.asarray(file["label"])
+                codes = np.where(label == 0, IGNORE_INDEX, label).astype(np.uint8)
+                pairs.append((np.where(values == 0, np.nan, values), codes))
+        found = better_orientation(pairs)
+        if found:
+            what = f"has masks that fit their images better {found}; they are taken as they lie: look before you trust"
+            problems.add(str(self.place), f"{what} its scores.", "warning")
 
     def _words(self, sample: str) -> tuple[str, ...]:
         """Return the classes of a sample from its pickled label: one index, or noughts and ones by index."""

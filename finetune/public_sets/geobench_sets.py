@@ -176,6 +176,7 @@ class MSaCropType(GeoBench):
         choices=MEDIAN,
         unsettled=(
             "its unit: its source scaled bands to bytes; values that no ground has at 10000 x reflectance are refused",
-            "a notebook says that its labels look turned and mirrored: labels are taken as they lie",
+            "a notebook says that its labels look turned or mirrored: they are taken as they lie, and said where twenty"
+            " masks fit better in another of the eight ways",
         ),
     )

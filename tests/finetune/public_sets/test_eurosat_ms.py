@@ -76,6 +76,14 @@ def test_a_chip_under_two_roles_is_refused(tmp_path):
         prepared("eurosat-ms", tmp_path, tmp_path / "out")
 
 
+def test_a_list_that_was_cut_short_is_refused(tmp_path):
+    eurosat_ms.write(tmp_path, 3, side=12)
+    whole = (tmp_path / "eurosat-val.txt").read_text().strip()
+    (tmp_path / "eurosat-val.txt").write_text(whole[:-3])  # Forest_12.jpg, cut, could be another chip
+    with pytest.raises(LabelError, match="expected a chip such as"):
+        prepared("eurosat-ms", tmp_path, tmp_path / "out")
+
+
 def test_real_chips_are_read_as_rasterio_reads_them(tmp_path):
     rasterio, real = pytest.importorskip("rasterio"), _real()
     chips = {path.stem: path for path in sorted((real / "eurosat_ms").rglob("*.tif"))}

@@ -99,6 +99,20 @@ def test_several_dates_become_their_median_or_the_one_asked_for(tmp_path):
         prepared("m-cashew-plant", tmp_path, tmp_path / "none", take="2020-01-01")
 
 
+def test_masks_that_were_turned_are_said(tmp_path):
+    truth = geobench.m_segment(tmp_path, "m-SA-crop-type", ("2017-08-01",), 10, samples=6)
+    rng = np.random.default_rng(5)
+    for name, (stacks, _) in truth.items():
+        fields = rng.integers(1, 10, (6, 6)).repeat(5, 0).repeat(5, 1)
+        stacks[0] = stacks[0] * rng.uniform(0.6, 1.4, 10)[fields]
+        bands = {f"{geobench.S2[b]}_2017-08-01": stacks[0, i] for i, b in enumerate(geobench.L2A)}
+        path = tmp_path / "m-SA-crop-type" / f"{name}.hdf5"
+        geobench.write_sample(path, bands | {"label": np.rot90(fields).astype(np.float32)}, {})
+    prepared("m-sa-crop-type", tmp_path, tmp_path / "out")
+    (said,) = json.loads((tmp_path / "out" / "manifest.json").read_text())["warnings"]
+    assert "fit their images better turned by 270 degrees" in said["what"]
+
+
 def test_bytes_that_were_scaled_are_no_reflectance(tmp_path):
     truth = geobench.m_segment(tmp_path, "m-SA-crop-type", ("2017-08-01",), 10)
     for name, (stacks, mask) in truth.items():

@@ -109,10 +109,12 @@ def m_so2sat(root: Path) -> dict[str, tuple[np.ndarray, int]]:
     return truth
 
 
-def m_segment(root: Path, folder: str, dates: tuple[str, ...], codes: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def m_segment(
+    root: Path, folder: str, dates: tuple[str, ...], codes: int, samples: int = 3
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """A mask a chip, bands of one or several dates by their names; returns ``(T, 12, H, W)`` and codes."""
     rng, truth = np.random.default_rng(3), {}
-    for number in range(3):
+    for number in range(samples):
         stacks = np.stack([pixels(rng, L2A, 30).astype(np.int16) for _ in dates])
         stacks[0, :, 3, 3:6] = 0
         codes_here = rng.integers(0, codes, (30, 30)).astype(np.float32)
