@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 CONSTANT = 0.99  # share of whole blocks that are constant, in copies; bilinear leaves 0.003 to 0.1
+_LOOK, _MAY_BE = 6, 0.5  # blocks a side that are looked at first, and the share of them that must be constant
 Phase = tuple[int, int]
 
 
@@ -33,9 +34,18 @@ def phase_of(planes: Sequence[np.ndarray], factor: int) -> Phase | None:
     for row in range(factor):
         for column in range(factor):
             phase = row, column
-            if all(constant_share(plane, factor, phase) >= CONSTANT for plane in told):
+            if all(_may_be(plane, factor, phase) for plane in told) and all(
+                constant_share(plane, factor, phase) >= CONSTANT for plane in told
+            ):
                 return phase
     return None
+
+
+def _may_be(plane: np.ndarray, factor: int, phase: Phase) -> bool:
+    """Tell by a few blocks in the middle whether all of them are worth a look."""
+    top, left = (at + size // 2 // factor * factor for at, size in zip(phase, plane.shape, strict=True))
+    square = plane[top : top + _LOOK * factor, left : left + _LOOK * factor]
+    return min(square.shape) < _LOOK * factor or constant_share(square, factor, (0, 0)) >= _MAY_BE
 
 
 def common_phase(phases: Mapping[int, Phase | None]) -> Phase:

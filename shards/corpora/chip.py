@@ -110,9 +110,9 @@ def _integers(name: str, band: str, plane: np.ndarray) -> np.ndarray:
     if plane.dtype == np.int16:
         if plane.size and plane.min() < 0:
             raise SceneError(f"{name} holds {plane.min()} in band {band}; expected no negative value.")
-        full = plane == _FULL
+        full = plane.size and plane.max() == _FULL
         plane = plane.view(np.uint16)
-        plane = np.where(full, np.uint16(SATURATED), plane) if full.any() else plane
+        plane = np.where(plane == _FULL, np.uint16(SATURATED), plane) if full else plane
     return plane
 
 
@@ -150,7 +150,7 @@ def _without_shifted_zeros(planes: dict[str, np.ndarray], provenance: dict[str, 
 
     Whether a set has any is counted for each sample (``exact_1000``), as exact zeros are (``exact_0``).
     """
-    provenance["exact_0"] = int(sum((plane == NODATA).sum() for plane in planes.values()))
+    provenance["exact_0"] = int(sum(plane.size - np.count_nonzero(plane) for plane in planes.values()))
     shapes = {plane.shape for plane in planes.values()}
     if len(shapes) > 1:
         provenance["exact_1000"] = int(sum((plane == OFFSET).sum() for plane in planes.values()))

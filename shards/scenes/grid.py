@@ -26,7 +26,7 @@ from bandloom.shards.scenes.checksums import check_beside
 from bandloom.shards.scenes.masked import with_masks_as_nodata
 from bandloom.shards.scenes.scene import ALIGN_M, WindowM
 from bandloom.validity import NO_NODATA, Validity
-from bandloom.values import NODATA, valid
+from bandloom.values import NODATA, SATURATED, valid
 
 _EXACT_PX = 0.01  # GDAL's own choice, an eighth of a pixel, would take neighbours for what lies at a sample's edge
 _SQUARE = 0.01  # pixels may differ from the nominal size by this share (EuroSAT's are 9.97 to 10.01 m)
@@ -344,6 +344,10 @@ def block_means(dn: np.ndarray, factor: int) -> np.ndarray:
     """
     if factor == 1:
         return dn
+    if dn.size and dn.min() > NODATA and dn.max() < SATURATED:  # all measured: the same means, six times as fast
+        corners = ((row, column) for row in range(factor) for column in range(factor))
+        sums = sum(dn[:, row::factor, column::factor].astype(np.uint32) for row, column in corners)
+        return ((sums + factor**2 // 2) // factor**2).astype(np.uint16)
     bands, height, width = dn.shape
     blocks = dn.reshape(bands, height // factor, factor, width // factor, factor)
     measured = valid(blocks)
