@@ -37,6 +37,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=HERE.parent / "shared" / "data")
     parser.add_argument("--out", type=Path, default=HERE / "runs" / "real")
     parser.add_argument("--encoder", type=Path, help="a pretraining run; else one is made in OUT/pretrain")
+    parser.add_argument("--random", action="store_true", help="start from random weights, as finetune does by itself")
+    parser.add_argument("--baselines", help="names with commas; else all of the task's")
     parser.add_argument("--pretrain-steps", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=100, help="of fine-tuning")
     parser.add_argument("--sets", default=",".join(SETS), help="names with commas")
@@ -49,7 +51,8 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     if not options.table:
-        options.encoder = options.encoder or pretrain(options.data, options.out, options.pretrain_steps)
+        if not options.random:
+            options.encoder = options.encoder or pretrain(options.data, options.out, options.pretrain_steps)
         for name in options.sets.split(","):
             for seed in map(int, options.seeds.split(",")):
                 score(options, name, seed)
@@ -83,15 +86,14 @@ def score(options: argparse.Namespace, name: str, seed: int) -> None:
             steps, batch, chip = FROM_SCRATCH[config["task"]]
             trainer = config["trainer"] | {"steps": steps, "batch_size": batch}
             task = get_task(config["task"])
-            names = [*task.baselines, *task.networks]
-            names.remove("random_vit")  # the model's own run trains that one
+            names = [name for name in (*task.baselines, *task.networks) if name != "random_vit"]  # the run trains that
             run(
                 options,
                 f"floors-{name}-{seed}",
                 "baselines",
                 config | {"trainer": trainer, "chip_px": chip},
                 "--only",
-                ",".join(names),
+                options.baselines or ",".join(names),
             )
         elif part == "model":
             run(options, f"model-{name}-{seed}", "finetune", config)
@@ -124,7 +126,7 @@ def make_config(options: argparse.Namespace, name: str, seed: int) -> dict[str, 
     return (
         {
             "shards": str(shards),
-            "checkpoint": str(options.encoder),
+            "checkpoint": None if options.encoder is None else str(options.encoder),
             "task": task,
             "baselines": [],
             "split": {"kind": "block", "seed": seed}
@@ -137,6 +139,7 @@ def make_config(options: argparse.Namespace, name: str, seed: int) -> dict[str, 
             },
             "seeds": 1,  # each of the seeds has blocks of its own here
         }
+        | ({"size": "demo"} if options.encoder is None else {})
         | ({} if chips else {"chip_px": 72})
         | ({"head": options.head} if task == "segment" else {})
     )

@@ -133,6 +133,13 @@ class FinetuneConfig(Config):
     )
     curve_points: Annotated[
         int, ReadWhen("task", ("segment", "classify", "change", "regress", "regress_chips"), also=(0,), refused=False)
-    ] = Field(default=5, ge=0, description="looks at validation ground on the way, for the curve")
+    ] = Field(default=5, ge=0, description="looks at validation ground on the way, for the curve and for keep=best")
+    keep: Annotated[
+        Literal["best", "last"], ReadWhen("task", ("segment", "classify", "change", "regress", "regress_chips"))
+    ] = Field(
+        default="best",
+        description="the model that a look scored best on validation ground, the fitted head's own among them, or the"
+        " last step's",
+    )
     bootstrap: int = Field(default=1000, ge=0, description="draws of blocks behind the intervals")
     trainer: FinetuneTrainerConfig = Field(default_factory=FinetuneTrainerConfig)

@@ -29,7 +29,7 @@ def training_chips(setting: Setting) -> int:
 def with_seed(config: FinetuneConfig, seed: int) -> FinetuneConfig:
     """Return the config of one training from another seed: other weights and order, the same ground."""
     trainer = config.trainer.with_changes(seed=seed)
-    return config.with_changes(trainer=trainer, seeds=1, compare_random=False, curve_points=0)
+    return config.with_changes(trainer=trainer, seeds=1, compare_random=False)
 
 
 def headline_scores(setting: Setting, model: TaskModel) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """A fine-tuning run: labelled shards and an encoder in; a model, its scores and its baselines out."""
 
 import copy
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
@@ -10,7 +11,9 @@ import torch
 from bandloom.console import logger
 from bandloom.finetune.baselines.classic import check_names
 from bandloom.finetune.config import FinetuneConfig
+from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import VAL
+from bandloom.finetune.first_model import save_first, say_what_compares
 from bandloom.finetune.model.lora import merge_lora
 from bandloom.finetune.model.task_model import TaskModel, set_trainable
 from bandloom.finetune.report.results import Trained, write_results
@@ -20,7 +23,7 @@ from bandloom.finetune.setting import Setting, open_setting, pretrained_or_rando
 from bandloom.finetune.tasks.registry import get_task
 from bandloom.finetune.training.batches import make_loss, training_steps
 from bandloom.finetune.training.soft_labels import soft_teacher
-from bandloom.finetune.training.warm_start import warm_start
+from bandloom.finetune.training.warm_start import can_warm_start, warm_start
 from bandloom.markers import EXIT_DONE
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.encoder import count_parameters
@@ -33,7 +36,7 @@ from bandloom.training.ranks import Ranks
 from bandloom.training.snapshots import Snapshots
 from bandloom.training.trainer import Task, Trainer
 
-CURVE_SAMPLES = 24  # validation samples that a point of the learning curve is measured on
+LOOKED_AT, CHIPS_LOOKED_AT = 24, 1_000  # validation samples, and chips of one label, that a step is scored on
 
 
 def finetune(config: FinetuneConfig, run: RunFolder, *, from_scratch: bool = False) -> int:
@@ -82,7 +85,10 @@ def _task_model(setting: Setting, encoder: AnyEncoder) -> TaskModel:
 
 def _train_and_score(setting: Setting, model: TaskModel, attempt: Attempt) -> int:
     config, run = setting.config, attempt.run
-    trainer = _trainer(setting, model, run, curve_points=config.curve_points)
+    began = time.monotonic()
+    if _fit_head(setting, model, run):
+        attempt.alone(lambda: save_first(setting, model, run))
+    fitted_s, trainer = time.monotonic() - began, _trainer(setting, model, run)
     parameters = {"trainable": count_parameters(model, trainable=True), "total": count_parameters(model)}
     if setting.ranks.rank == 0:
         logger.info(
@@ -91,8 +97,9 @@ def _train_and_score(setting: Setting, model: TaskModel, attempt: Attempt) -> in
     code = trainer.train()
     if code != EXIT_DONE:
         return code
-    model = cast(TaskModel, trainer.engine.whole_model())
-    merge_lora(model.encoder)
+    model, trained_s = _trained(setting, trainer), time.monotonic() - began - fitted_s
+    others = len(seeds_of(setting)) - 1
+    attempt.alone(lambda: say_what_compares(setting, model, run, trained_s, others * (fitted_s + trained_s)))
     compared = config.compare_random and config.checkpoint is not None
     untrained, code = _beside(setting, attempt, model, "random", random=True) if compared else (None, EXIT_DONE)
     if code != EXIT_DONE:
@@ -145,49 +152,75 @@ def _beside(setting: Setting, attempt: Attempt, model: TaskModel, name: str, *, 
         if setting.ranks.rank == 0:
             folder.start(config)
         setting.ranks.barrier()
+        _fit_head(setting, other, folder)
         trainer = _trainer(setting, other, folder)
         code = trainer.train()
-        other = cast(TaskModel, trainer.engine.whole_model())
-        merge_lora(other.encoder)
-        return other, trainer.finish() if code == EXIT_DONE else code
+        if code != EXIT_DONE:
+            return other, code
+        return _trained(setting, trainer), trainer.finish()
 
 
-def _trainer(setting: Setting, model: TaskModel, run: RunFolder, *, curve_points: int = 0) -> Trainer:
-    """Fit the head, unless a snapshot says what has become of it, and make what trains."""
+def _trained(setting: Setting, trainer: Trainer) -> TaskModel:
+    """Return the model of the step that is kept, in one piece."""
+    steps, step = setting.config.trainer.steps, trainer.step
+    if setting.config.keep == "best":
+        step = trainer.back_to_best()
+    if setting.ranks.rank == 0 and step < steps:
+        logger.info("step %d of %d is kept, which validation ground scores best; keep=last keeps the last", step, steps)
+    model = cast(TaskModel, trainer.engine.whole_model())
+    merge_lora(model.encoder)
+    return model
+
+
+def _trainer(setting: Setting, model: TaskModel, run: RunFolder) -> Trainer:
+    """Make what trains a model whose head was fitted, or goes on from a snapshot."""
     config, whole = setting.config.trainer, setting.config
-    if not Snapshots(run.path / "snapshots", setting.ranks).latest():
-        _fit_head(setting, model, run)
     set_trainable(model, whole.mode, blocks=whole.last_blocks, rank=whole.lora_rank)
     engine = make_engine(model, config.engine, setting.ranks, config.steps, model.encoder.config.depth)
-    looks = curve_points if setting.task.scorer.curve else 0
+    looks = whole.curve_points if setting.task.scorer.curve else 0
     hooks = [(max(1, config.steps // looks), _validation(setting, engine, run))] if looks else []
-    return Trainer(run, config, engine, Task(make_loss(setting), lambda state: training_steps(setting, state), hooks))
+    task = Task(make_loss(setting), lambda state: training_steps(setting, state), hooks, look_first=True)
+    return Trainer(run, config, engine, task)
 
 
-def _fit_head(setting: Setting, model: TaskModel, run: RunFolder) -> None:
-    """Fit the head, or take a map's from a training of this run with the same seed: it sees no encoder."""
+def _fit_head(setting: Setting, model: TaskModel, run: RunFolder) -> bool:
+    """Fit the head, or take a map's from a training of this run with the same seed: it sees no encoder.
+
+    Returns:
+        Whether the head is fitted now; False where a snapshot holds what became of it, or where heads start as drawn.
+    """
+    if Snapshots(run.path / "snapshots", setting.ranks).latest():
+        return False
     seed, head = setting.config.trainer.seed, cast("Any", model.head)
     if seed in setting.fitted:
         head.pixel.load_state_dict(setting.fitted[seed])
-        return
+        return True
     fit = warm_start(model, setting.data, setting.config)
     if fit is None:
-        return
+        return can_warm_start(model, setting.config)
     setting.fitted[seed] = copy.deepcopy(head.pixel.state_dict())
     if setting.ranks.rank == 0:
         weights = {f"{name}_weight": weight for name, weight in fit.weights.items()}
         run.log(0, "fit", loss=fit.loss, fit_seconds=fit.fit_seconds, **weights)
+    return True
 
 
-def _validation(setting: Setting, engine: Engine, run: RunFolder) -> Callable[[int], None]:
-    """Return a hook that scores some validation ground and writes it into the metrics, for the learning curve."""
-    few, scorer = setting.data.some(VAL, CURVE_SAMPLES), setting.task.scorer
+def _validation(setting: Setting, engine: Engine, run: RunFolder) -> Callable[[int], float | None]:
+    """Return a hook that scores some validation ground, for the learning curve and to choose the step that is kept."""
+    few, scorer = _looked_at(setting.data), setting.task.scorer
 
-    def look(step: int) -> None:
+    def look(step: int) -> float | None:
         model = cast(TaskModel, engine.whole_model())  # every rank takes part, rank 0 looks
-        if setting.ranks.rank == 0:
-            row = scorer.shown("validation", model, few, VAL, setting.config.trainer.batch_size)
-            found = row.scores(few.label_set.names)
-            run.log(step, "score", **{key: found[name] for key, name in scorer.curve.items()})
+        if setting.ranks.rank != 0:
+            return None
+        seen = scorer.look("validation", model, few, VAL, setting.config.trainer.batch_size)
+        scores = seen.row.scores(few.label_set.names)
+        run.log(step, "score", **{key: scores[name] for key, name in scorer.curve.items()})
+        return scorer.kept_by(seen)
 
     return look
+
+
+def _looked_at(data: TaskData) -> TaskData:
+    """Return the validation samples that steps are scored on, the same for all of them."""
+    return data.some(VAL, LOOKED_AT if data.answer.per_pixel else CHIPS_LOOKED_AT)

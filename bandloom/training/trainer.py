@@ -25,7 +25,7 @@ from bandloom.training.engine import Engine, EngineConfig, LateReport, StepRepor
 from bandloom.training.loader_state import BEGINNING, LoaderState
 from bandloom.training.profiling import StepProfiler
 from bandloom.training.ranks import Ranks
-from bandloom.training.snapshots import Snapshots, require_clean
+from bandloom.training.snapshots import Snapshot, Snapshots, require_clean
 from bandloom.training.step_loss import StepLoss
 from bandloom.training.throughput import Throughput
 
@@ -72,6 +72,7 @@ class Task:
             it returns, where that is a number, is the model's score, larger is better: its best snapshot is kept.
         save_beside: rank 0 calls it with each snapshot's folder and the whole model, to put the finished part there.
         flops_per_sample: FLOPs of a training step for one sample, for the MFU.
+        look_first: hooks run before the first step as well: what training starts from may be the best there is.
     """
 
     loss: StepLoss
@@ -79,6 +80,7 @@ class Task:
     hooks: Sequence[tuple[int, Callable[[int], float | None]]] = field(default_factory=tuple)
     save_beside: Callable[[Path, nn.Module], None] | None = None
     flops_per_sample: float | None = None
+    look_first: bool = False
 
 
 class Trainer:
@@ -113,6 +115,8 @@ class Trainer:
             if self.config.wandb and self.ranks.rank == 0:
                 self.run.report_to(self.config.wandb)
             self._loader_state = self._resume()
+            if self._saved_step is None and self.task.look_first:
+                self._due = list(range(len(self.task.hooks)))
             steps, first = self.task.open_loader(self._loader_state), True
             with _ProgressLine(self.config.steps, self.step, self.ranks.rank == 0) as line, self._profiler:
                 self._run_hooks(self._due)
@@ -137,6 +141,14 @@ class Trainer:
         finally:
             self.run.end_report()
         return EXIT_DONE
+
+    def back_to_best(self) -> int:
+        """Load the weights of the best snapshot, where a hook scored them; all ranks call it. Returns their step."""
+        best = self.snapshots.best() if self.ranks.rank == 0 else None
+        step = int(self.ranks.broadcast_text(str(best["step"] if best else self.step)))
+        if step != self.step:
+            self.engine.load_state(Snapshot(step, self.snapshots.path_of(step), {}).load())
+        return step
 
     def finish(self) -> int:
         """Mark the run as done, once the stage has written its results."""

@@ -73,8 +73,14 @@ def load_task_model(folder: Path) -> TaskModel:
 
 
 def _with_earlier(model: TaskModel, weights: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Give a model from before a head's networks had weights, and windows a floor, what it was fitted with."""
+    """Give a model from before a head's networks had weights, and windows a floor, what it was fitted with.
+
+    A classifier from before there were parts beside its tokens has them at weight 0.
+    """
     part = getattr(model.head, "pixel", None)
+    parts = getattr(model.head, "parts", None)
+    if parts is not None and not any(name.startswith("head.parts.") for name in weights):
+        return {f"head.parts.{name}": value for name, value in parts.state_dict().items()} | dict(weights)
     if part is None or "head.pixel.weights" in weights:
         return weights  # of today; what it lacks was lost
     earlier = {"head.pixel.weights": part.weights, "head.pixel.windows.floor": torch.tensor(0.0)}

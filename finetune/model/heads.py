@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bandloom.finetune.model.chip_parts import ChipParts
 from bandloom.finetune.model.native_bands import PIXEL_M, BandGroup
 from bandloom.finetune.model.pixel_part import PixelPart
 from bandloom.finetune.model.samples_beside import SamplesBeside
@@ -145,23 +146,36 @@ class ChangeHead(SegmentHead):
 
 
 class ClassifyHead(nn.Module):
-    """The mean token to class logits of the chip (MAE's fine-tuning head: mean, norm, linear).
+    """The mean token to class logits of the chip (MAE's fine-tuning head: mean, norm, linear), beside other features.
 
     Args:
         embed_dim: D.
         classes: K.
         samples: S of the native samples that stand beside each token's D numbers; 0: none.
+        bands: C of :class:`ChipParts`, whose logits are added where validation gave them a weight; 0: none.
     """
 
-    def __init__(self, embed_dim: int, classes: int, samples: int = 0) -> None:
+    def __init__(self, embed_dim: int, classes: int, samples: int = 0, bands: int = 0) -> None:
         super().__init__()
+        self.parts = ChipParts(bands, classes) if bands else None
         self.beside = SamplesBeside(samples) if samples else None
         self.norm = nn.LayerNorm(embed_dim + samples)
         self.classify = nn.Linear(embed_dim + samples, classes)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return logits ``(B, K)`` of tokens ``(B, T, D)``, or ``(B, T, D + S)``."""
-        return self.classify(self.pool(tokens))
+    def forward(self, tokens: Tensor, bands: Sequence[BandGroup] = ()) -> Tensor:
+        """Return logits ``(B, K)`` of tokens ``(B, T, D)``, or ``(B, T, D + S)``.
+
+        Args:
+            tokens: of the chips.
+            bands: normalised, each group on its own grid; without them :attr:`parts` say nothing.
+        """
+        logits = self.classify(self.pool(tokens))
+        return logits + self.parts(bands) if self.parts is not None and bands else logits
+
+    @property
+    def sees_bands(self) -> bool:
+        """Whether anything beside the tokens counts."""
+        return self.parts is not None and self.parts.counts
 
     def pool(self, tokens: Tensor) -> Tensor:
         """Return what a chip is classified by, ``(B, D)`` or ``(B, D + S)``."""

@@ -80,12 +80,14 @@ class TaskModel(nn.Module):
             self.head = heads[head](encoder.embed_dim, token_m, len(label_set), len(sensor.slots))
         else:
             samples = encoder.samples_per_token(sensor) if head == "joined" else 0
-            self.head = heads[head](encoder.embed_dim, len(label_set), samples)
+            bands = 0 if self.answer.several or self.answer.continuous else len(sensor.slots)
+            self.head = heads[head](encoder.embed_dim, len(label_set), samples, bands)
 
     def forward(self, groups: Mapping[int, Tensor]) -> Tensor:
         """Return logits of chips of digital numbers ``{gsd_m: (B, C, H, W)}``: ``(B, K, H10, W10)`` or ``(B, K)``."""
         if not self.answer.per_pixel:
-            return self.head(self.chip_tokens(groups))
+            bands = self.native_bands(groups) if self.head.sees_bands else ()
+            return self.head(self.chip_tokens(groups), bands)
         if self.answer.dates > 1:
             tokens = self._both_dates(*split_dates(groups))
         elif self.head_kind != "linear":

@@ -8,6 +8,7 @@ from bandloom.console import console, logger
 from bandloom.finetune.baselines.classic import chosen
 from bandloom.finetune.baselines.leakage import leakage_gap, leakage_line
 from bandloom.finetune.data.splits import TEST, TRAIN
+from bandloom.finetune.first_model import provenance_of
 from bandloom.finetune.model.checkpoint import save_task_model
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.report.record import metrics_record, score_row, write_blocks, write_evidence, write_report
@@ -19,7 +20,7 @@ from bandloom.finetune.scores.row import Row
 from bandloom.finetune.scores.scorer import Look, Scorer
 from bandloom.finetune.setting import Setting
 from bandloom.pulse import alive, spoken
-from bandloom.run_folder import RunFolder, commit
+from bandloom.run_folder import RunFolder
 from bandloom.scores import MODEL_ROW, RANDOM_ROW, TITLES, ScoreRecord
 
 
@@ -110,17 +111,6 @@ def say(record: ScoreRecord, scorer: Scorer) -> None:
 
 
 def _save(setting: Setting, model: TaskModel, run: RunFolder, record: ScoreRecord) -> None:
-    config = setting.config
-    provenance: dict[str, Any] = {
-        "shards": str(config.shards),
-        "checkpoint": str(config.checkpoint),
-        "mode": config.mode,
-        "steps": config.trainer.steps,
-        "seed": config.trainer.seed,
-        "commit": commit(),
-        "split_hash": record.split["hash"],
-        "temperature": model.temperature,
-        "config": config.model_dump(mode="json"),
-    }
+    provenance = provenance_of(setting, model) | {"split_hash": record.split["hash"]}
     card = model_card(model, record, setting.task.scorer, provenance)
     save_task_model(run.checkpoint, model, provenance, card=card, overwrite=True)

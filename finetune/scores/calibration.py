@@ -74,15 +74,24 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         logits: ``(N, K)``.
         labels: class indices ``(N,)``.
     """
+    return float(np.exp(_best_fit(logits, labels).x)) if len(labels) else 1.0
+
+
+def best_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean log likelihood of labels at the temperature that makes them likeliest.
+
+    Arguments as of :func:`fit_temperature`.
+    """
+    return -float(_best_fit(logits, labels).fun)
+
+
+def _best_fit(logits: np.ndarray, labels: np.ndarray) -> Any:
     from scipy import optimize, special
 
-    if not len(labels):
-        return 1.0
     rows = np.arange(len(labels))
 
     def cost(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
         return float((special.logsumexp(scaled, axis=1) - scaled[rows, labels]).mean())
 
-    found: Any = optimize.minimize_scalar(cost, bounds=_LOG_RANGE, method="bounded", options={"xatol": 1e-4})
-    return float(np.exp(found.x))
+    return optimize.minimize_scalar(cost, bounds=_LOG_RANGE, method="bounded", options={"xatol": 1e-4})

@@ -7,7 +7,7 @@ from typing import Any
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TEST, VAL
 from bandloom.finetune.model.task_model import TaskModel
-from bandloom.finetune.scores.calibration import fit_temperature
+from bandloom.finetune.scores.calibration import best_likelihood, fit_temperature
 from bandloom.finetune.scores.confusion import HEADLINES, ConfusionRow, top_confusions
 from bandloom.finetune.scores.evaluation import Evaluation, evaluate
 from bandloom.finetune.scores.scoring import Seen, score_model
@@ -46,6 +46,10 @@ class ClassScorer:
     ) -> ConfusionRow:
         """Return the row of a model on a role, shown a part of each sample."""
         return score_model(name, model, data, role, batch_size, seen)
+
+    def kept_by(self, look: Evaluation) -> float | None:
+        """Return the mean log likelihood at the best temperature: of few labels it tells more than their classes do."""
+        return alive(lambda: best_likelihood(look.logits, look.labels), "calibration") if len(look.labels) else None
 
     def extras(self, row: Any, data: TaskData) -> dict[str, Any]:
         """Return the confusion matrix and the commonest mistakes."""

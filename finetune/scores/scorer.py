@@ -73,6 +73,10 @@ class Scorer(Protocol):
         """Return the row of a model on a role, shown a part of each sample."""
         ...
 
+    def kept_by(self, look: Any) -> float | None:
+        """Return what a step of training is kept by on validation ground; larger is better, None keeps the last."""
+        ...
+
     def extras(self, row: Any, data: TaskData) -> dict[str, Any]:
         """Return what a record holds of the first row beside its scores, as plain JSON types."""
         ...

@@ -93,6 +93,9 @@ class SeveralScorer:
         """Return the row of a model on a role, shown a part of each sample."""
         return self.look(name, model, data, role, batch_size, seen).row
 
+    def kept_by(self, look: SeveralLook) -> float | None:
+        """Return nothing: steps are not looked at, since thresholds are tuned at the end alone."""
+
     def extras(self, row: Any, data: TaskData) -> dict[str, Any]:
         """Return nothing: there is no confusion matrix of several classes."""
         return {}

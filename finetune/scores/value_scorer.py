@@ -78,6 +78,10 @@ class ValueScorer:
             add_sums(total, block_sums(prediction.found.label, _values(prediction, target), prediction.found.blocks))
         return ValueRow(name=name, sums=total, seconds=time.monotonic() - start)
 
+    def kept_by(self, look: ValueLook) -> float | None:
+        """Return minus the root mean square error."""
+        return -float(look.row.scores(())["rmse"])
+
     def extras(self, row: Row, data: TaskData) -> dict[str, Any]:
         """Return the quantity that is scored."""
         return {} if data.target is None else {"target": data.target.model_dump(mode="json")}

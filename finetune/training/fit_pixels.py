@@ -122,20 +122,34 @@ def _weigh(part: PixelPart, networks: Sequence[PixelNetwork], val: LabelledPixel
 
 
 def best_mean(outputs: Sequence[Tensor], labels: Tensor) -> tuple[list[float], float]:
-    """Choose which networks' outputs are averaged: each gets the same weight or none, whichever has the least loss.
+    """Choose which networks' outputs are averaged: each gets the same weight or none.
+
+    Of classes the mean with the best macro-F1 is taken, of values that with the least error; the loss decides ties. On
+    small ground the likelihood is that of a few wrong and sure pixels, and chooses worse (docs/decisions/head.md).
 
     Args:
         outputs: of the networks, ``(N, K)`` each.
         labels: class indices or normalised values, ``(N,)``.
 
     Returns:
-        A weight a network, and the loss.
+        A weight a network, and the loss of their mean.
     """
     sets = [kept for kept in itertools.product((1.0, 0.0), repeat=len(outputs)) if any(kept)]
     weights = [[share / sum(kept) for share in kept] for kept in sets]
-    losses = [float(pixel_loss(_mean(outputs, shares), labels)) for shares in weights]
-    best = min(range(len(losses)), key=losses.__getitem__)
+    means = [_mean(outputs, shares) for shares in weights]
+    losses = [float(pixel_loss(mean, labels)) for mean in means]
+    best = min(range(len(losses)), key=lambda place: (-_macro_f1(means[place], labels), losses[place]))
     return weights[best], losses[best]
+
+
+def _macro_f1(output: Tensor, labels: Tensor) -> float:
+    """Return the mean F1 over the classes that occur or are said; of values, which have none, 0."""
+    if labels.is_floating_point():
+        return 0.0
+    classes = output.shape[1]
+    counts = torch.bincount(labels * classes + output.argmax(1), minlength=classes**2).view(classes, classes).double()
+    total = counts.sum(0) + counts.sum(1)
+    return float((2 * counts.diagonal() / total.clamp_min(1))[total > 0].mean())
 
 
 def _mean(outputs: Sequence[Tensor], weights: Sequence[float]) -> Tensor:

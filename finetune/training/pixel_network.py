@@ -23,14 +23,16 @@ AVERAGED_STEPS = 100  # weights are scored and kept as their running mean over s
 
 @dataclass(frozen=True)
 class LabelledPixels:
-    """Planes ``(N, F)`` of ``Near.planes``, and class indices or normalised values ``(N,)``."""
+    """Planes ``(N, F)`` of ``Near.planes``; class indices or values ``(N,)``, or shares of classes ``(N, K)``."""
 
     planes: Tensor
     labels: Tensor
 
 
 def pixel_loss(output: Tensor, labels: Tensor) -> Tensor:
-    """Return the loss of outputs ``(N, K)``: cross entropy of class indices, squared error of normalised values."""
+    """Return the loss of outputs ``(N, K)``: cross entropy of classes or their shares, squared error of values."""
+    if labels.ndim == 2:
+        return functional.cross_entropy(output, labels)
     if labels.is_floating_point():
         return functional.mse_loss(output[:, 0], labels)
     return functional.cross_entropy(output.T[None], labels[None])  # classes before pixels: four times as fast

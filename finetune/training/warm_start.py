@@ -1,16 +1,16 @@
 """LP-FT: fits the head alone before the encoder is fine-tuned (Kumar et al. 2022, 2202.10054).
 
-This is LP-FT (Kumar et al. 2022, arXiv 2202.10054). A classifier's head is a ridge regression on pooled features. Of a
-segmenter's head the pixel's part is fitted, on shuffled pixels: chips hold thousands that resemble each other, so a
-network fed with chips learns spectra slowly; shuffled pixels teach them at once.
+A classifier's head is linear maps of pooled tokens and of what needs no encoder (fit_chips.py). Of a segmenter's head
+the pixel's part is fitted, on shuffled pixels: chips hold thousands that resemble each other, so a network fed with
+chips learns spectra slowly; shuffled pixels teach them at once.
 """
 
+import copy
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from bandloom.console import track
 from bandloom.finetune.config import FinetuneConfig, PerturbConfig
@@ -20,16 +20,15 @@ from bandloom.finetune.model.heads import ClassifyHead, SegmentHead
 from bandloom.finetune.model.near import Near
 from bandloom.finetune.model.pixel_part import PixelPart
 from bandloom.finetune.model.task_model import TaskModel
+from bandloom.finetune.training.few_labels import FIRST_STEPS, few_labels, fit_taught, training_ground
+from bandloom.finetune.training.fit_chips import fit_classifier
 from bandloom.finetune.training.fit_pixels import Hide, PixelFit, fit_pixels
 from bandloom.finetune.training.perturb import lost_of
 from bandloom.finetune.training.pixel_network import LabelledPixels
 from bandloom.label_set import known_labels
-from bandloom.probes import fit_ridge
 from bandloom.sensors import Sensor
 
 PIXELS, VAL_PIXELS = 60_000, 20_000
-CHIPS = 1_000
-SCALES = (1.0, 2.0, 4.0, 8.0, 16.0)  # of one-hot regression to logits; the least cross entropy on training chips wins
 
 
 def warm_start(model: TaskModel, data: TaskData, config: FinetuneConfig) -> PixelFit | None:
@@ -45,48 +44,18 @@ def warm_start(model: TaskModel, data: TaskData, config: FinetuneConfig) -> Pixe
         How a segmenter's per-pixel networks were fitted, or None.
     """
     seed, steps = config.trainer.seed, config.warm_steps
-    if steps and isinstance(model.head, SegmentHead):
+    if not can_warm_start(model, config):
+        return None
+    if isinstance(model.head, SegmentHead):
         return fit_pixel_part(model, model.head.pixel, data, seed, steps, config.perturb)
-    if steps and isinstance(model.head, ClassifyHead) and not model.answer.several:
+    if isinstance(model.head, ClassifyHead):
         fit_classifier(model, model.head, data)
     return None
 
 
-@torch.no_grad()
-def fit_classifier(model: TaskModel, head: ClassifyHead, data: TaskData) -> None:
-    """Set the head's last layer to a ridge regression on pooled features of at most :data:`CHIPS` training chips."""
-    was_training = model.training
-    model.eval()
-    features, labels = [], []
-    chips = data.some(TRAIN, CHIPS)
-    for found in track(chips.samples(TRAIN), "chips of the first head", total=len(chips.indices)):
-        groups = {gsd: torch.from_numpy(group.astype(np.int32))[None] for gsd, group in found.groups.items()}
-        features.append(head.pool(model.chip_tokens(groups))[0])
-        labels.append(found.label)
-    model.train(was_training)
-    rows, known = torch.stack(features).double().numpy(), np.array(labels)
-    mean, std = rows.mean(0), rows.std(0) + 1e-6
-    weights = _ridge((rows - mean) / std, known, model)
-    slope = weights[:-1] / std[:, None]  # (D, K)
-    scale = 1.0
-    if model.target is None:
-        logits, classes = (
-            torch.from_numpy(rows @ slope + weights[-1] - mean @ slope),
-            torch.from_numpy(known.astype(int)),
-        )
-        scale = min(SCALES, key=lambda scale: float(functional.cross_entropy(scale * logits, classes)))
-    head.classify.weight.copy_(torch.from_numpy(scale * slope.T))
-    head.classify.bias.copy_(torch.from_numpy(scale * (weights[-1] - mean @ slope)))
-
-
-def _ridge(rows: np.ndarray, known: np.ndarray, model: TaskModel) -> np.ndarray:
-    """Return weights ``(D + 1, K)`` of a ridge regression on one-hot classes, or on normalised values."""
-    if model.target is None:
-        return fit_ridge(rows, known.astype(int), len(model.label_set))
-    from sklearn.linear_model import RidgeCV
-
-    fitted: Any = RidgeCV(np.logspace(-2, 5, 15)).fit(rows, model.target.to_output(known))
-    return np.append(np.ravel(fitted.coef_), fitted.intercept_)[:, None]
+def can_warm_start(model: TaskModel, config: FinetuneConfig) -> bool:
+    """Tell whether a model's head is fitted before anything else trains."""
+    return config.warm_steps > 0 and isinstance(model.head, SegmentHead | ClassifyHead) and not model.answer.several
 
 
 def fit_pixel_part(
@@ -99,7 +68,11 @@ def fit_pixel_part(
     if val is not None and hide is not None:  # chosen on what is fitted: pixels that lack bands, and such that do not
         hidden = hide(val.planes, torch.Generator().manual_seed(seed))
         val = LabelledPixels(torch.cat([val.planes, hidden]), val.labels.repeat(2))
-    return fit_pixels(part, train, val, seed, steps, hide)
+    fresh, how = copy.deepcopy(part.state_dict()), (seed, steps, hide)
+    if not few_labels(train, len(model.label_set)):
+        return fit_pixels(part, train, val, *how)
+    fit = fit_pixels(part, train, None, seed, min(steps, FIRST_STEPS), hide)
+    return fit_taught(part, fresh, (train, val), training_ground(model, data, seed), fit, how)
 
 
 def _hide(sensor: Sensor, perturb: PerturbConfig | None) -> Hide | None:

@@ -203,8 +203,9 @@ def train(
                 yield loaded
 
         def note(step: int) -> float | None:
-            log.write(json.dumps({"step": step, "keys": holder["keys"], "loss": holder["loss"]}) + "\n")
-            log.flush()
+            if step:
+                log.write(json.dumps({"step": step, "keys": holder["keys"], "loss": holder["loss"]}) + "\n")
+                log.flush()
             if die_at == step and ranks.rank == ranks.world - 1:
                 os.kill(os.getpid(), 9)
             return (scores or {}).get(str(step))
@@ -217,7 +218,8 @@ def train(
             return report
 
         engine.train_step = remember  # type: ignore[method-assign]
-        trainer = Trainer(folder, settings, engine, Task(loss_of, logged, [(1, note)]), profile=profile)
+        task = Task(loss_of, logged, [(1, note)], look_first="0" in (scores or {}))
+        trainer = Trainer(folder, settings, engine, task, profile=profile)
         if slow_save_s:
             write_own = trainer.snapshots._write_own
 
@@ -228,10 +230,11 @@ def train(
 
             trainer.snapshots._write_own = slowly  # type: ignore[method-assign]
         code = trainer.train()
+        kept = trainer.back_to_best() if code == 0 else None
         if code == 0:
             code = trainer.finish()
         weights = {k: v.detach().clone() for k, v in engine.whole_model().state_dict().items()}
-        return {"code": code, "step": trainer.step, "weights": weights}
+        return {"code": code, "step": trainer.step, "weights": weights, "kept": kept}
     finally:
         log.close()
         folder.close()

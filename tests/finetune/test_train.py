@@ -68,11 +68,15 @@ def test_a_segmenter_is_trained_scored_and_saved_beside_its_baselines(tmp_path, 
     assert model.temperature == record.calibration["temperature"] != 1.0
     assert record.split["distance"]["least_m"] >= 60
     log = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in log if "validation_macro_f1" in line] == [1, 2, 3, 4]
+    assert [line["step"] for line in log if "validation_macro_f1" in line] == [0, 1, 2, 3, 4]
     assert "majority" in (tmp_path / "run" / "checkpoint" / "README.md").read_text()
     said = capsys.readouterr().out
     assert re.search(r"pixel_logistic", said)
     assert "parameters train" in said
+    assert "a first model, its head fitted alone" in said
+    assert re.search(
+        r"random weights \(compare_random=false.*about \d+ s.*baselines \(baselines=\[\].*about \d+ s", said, re.S
+    )
 
 
 def test_a_classifier_learns_from_frozen_features(tmp_path, chip_shards, encoder_folder):

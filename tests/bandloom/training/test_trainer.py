@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from bandloom.errors import TrainingError
 from tests.bandloom.tiny_training import Ranked, order, run_ranks, train
@@ -179,6 +180,21 @@ def test_the_best_score_keeps_its_snapshot(tmp_path: Path):
     held = sorted(path.name for path in (tmp_path / "run" / "snapshots").glob("step-*"))
     assert held == ["step-00000006", "step-00000012"]
     assert json.loads((tmp_path / "run" / "snapshots" / "best.json").read_text()) == {"step": 6, "score": 0.9}
+
+
+@pytest.mark.parametrize("best", [0, 6, 12])
+def test_a_run_goes_back_to_its_best_step_and_what_it_began_with_is_one(tmp_path: Path, best: int):
+    scores = {"0": 0.3, "6": 0.2, "12": 0.1, str(best): 0.9}
+    result = train(str(tmp_path / "run"), CONFIG | {"keep_last": 1, "snapshot_every": 100}, scores=scores)
+    assert (result["kept"], result["step"]) == (best, 12)
+    snapshot = load_file(tmp_path / "run" / "snapshots" / f"step-{best:08d}" / "rank-0.safetensors")
+    assert all(torch.equal(value, snapshot[f"model.{name}"]) for name, value in result["weights"].items())
+    again = train(str(tmp_path / "run"), CONFIG | {"keep_last": 1, "snapshot_every": 100}, scores=scores)
+    assert again["kept"] == best  # an attempt that finds everything trained goes back to it as well
+
+
+def test_without_scores_the_last_step_is_kept(tmp_path: Path):
+    assert train(str(tmp_path / "run"), CONFIG)["kept"] == 12
 
 
 def test_a_profile_of_a_few_steps_is_written(tmp_path: Path):

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from sklearn.metrics import f1_score
 from torch import Tensor
 
 from bandloom.finetune.model.near import PLANES
 from bandloom.finetune.model.pixel_part import NETWORKS, PixelPart
-from bandloom.finetune.training.fit_pixels import best_mean, fit_pixels
+from bandloom.finetune.training.fit_pixels import _macro_f1, best_mean, fit_pixels
 from bandloom.finetune.training.pixel_network import LOOK_STEPS, PATIENCE, LabelledPixels, PixelNetwork, pixel_loss
 
 BANDS = 3
@@ -83,6 +84,15 @@ def test_the_best_mean_is_that_of_every_set_of_networks():
     weights, loss = best_mean([right, wrong, right + 1], labels)
     assert weights == [0.5, 0.0, 0.5] or weights == [1.0, 0.0, 0.0]
     assert loss == pytest.approx(float(pixel_loss(right, labels)))
+
+
+def test_macro_f1_chooses_before_the_loss_and_is_scikit_learns():
+    labels = torch.tensor([0, 0, 0, 1, 1, 2])
+    sure = torch.eye(3)[torch.tensor([0, 0, 0, 1, 1, 1])] * 2  # one error
+    unsure = torch.eye(3)[labels] * 0.01  # none, at a larger loss
+    assert pixel_loss(unsure, labels) > pixel_loss(sure, labels)
+    assert best_mean([sure, unsure], labels)[0] == [0.0, 1.0]
+    assert _macro_f1(sure, labels) == pytest.approx(f1_score(labels, sure.argmax(1), average="macro"))
 
 
 def test_a_state_from_before_there_were_weights_is_the_plain_mean():

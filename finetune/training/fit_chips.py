@@ -1,0 +1,169 @@
+"""Fits a classifier's head before anything trains: linear maps of tokens, filters and statistics, and their weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bandloom.console import logger, track
+from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.data.splits import TRAIN, VAL
+from bandloom.finetune.model.chip_parts import PARTS
+from bandloom.finetune.model.heads import ClassifyHead
+from bandloom.finetune.model.task_model import TaskModel
+from bandloom.finetune.training.fit_pixels import best_mean
+from bandloom.probes import fit_ridge
+
+CHIPS, VAL_CHIPS = 2_000, 1_000
+SCALES = (1.0, 2.0, 4.0, 8.0, 16.0)  # of one-hot regression to logits; the least cross entropy wins
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # C of a logistic regression, chosen on validation chips
+UNCHOSEN = 1.0  # where there are none
+FEWEST = 200  # validation chips that can choose among all means
+NEVER = -20.0  # logit of a class without a training chip
+
+
+@dataclass(frozen=True)
+class ChipRows:
+    """What chips are told apart by: pooled tokens ``(N, D)``, each part's features ``(N, F)``, and labels ``(N,)``."""
+
+    tokens: np.ndarray
+    parts: Mapping[str, np.ndarray]
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Logits or outputs ``rows @ slope + bias``: ``(D, K)`` and ``(K,)``."""
+
+    slope: np.ndarray
+    bias: np.ndarray
+
+    def of(self, rows: np.ndarray) -> Tensor:
+        """Return ``(N, K)`` of rows ``(N, D)``."""
+        return torch.from_numpy(rows @ self.slope + self.bias)
+
+    def times(self, factor: float) -> "Linear":
+        """Return it scaled."""
+        return Linear(self.slope * factor, self.bias * factor)
+
+
+@torch.no_grad()
+def fit_classifier(model: TaskModel, head: ClassifyHead, data: TaskData) -> None:
+    """Fit the head on at most :data:`CHIPS` training chips; validation chips weigh what it is made of.
+
+    Tokens are read by a ridge regression; where they get no weight their map starts at zero, as a correction. One value
+    a chip is read from tokens alone.
+    """
+    was_training = model.training
+    model.eval()
+    train = chip_rows(model, head, data, TRAIN, CHIPS)
+    val = _taught(chip_rows(model, head, data, VAL, VAL_CHIPS), train) if len(data.indices_of(VAL)) else None
+    model.train(was_training)
+    tokens = _scaled(_ridge(train, model), train if val is None else val, model)
+    if head.parts is not None and len(np.unique(train.labels)) > 1:
+        tokens = tokens.times(_fit_parts(head, tokens, train, val, len(model.label_set)))
+    head.classify.weight.copy_(torch.from_numpy(tokens.slope.T))
+    head.classify.bias.copy_(torch.from_numpy(tokens.bias))
+
+
+@torch.no_grad()
+def chip_rows(model: TaskModel, head: ClassifyHead, data: TaskData, role: int, most: int) -> ChipRows:
+    """Return at most ``most`` chips of a role."""
+    chips, names = data.some(role, most), PARTS if head.parts is not None else ()
+    tokens, labels = [], []
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for sample in track(chips.samples(role), "chips of the first head", total=len(chips.indices)):
+        groups = {gsd: torch.from_numpy(group.astype(np.int32))[None] for gsd, group in sample.groups.items()}
+        tokens.append(head.pool(model.chip_tokens(groups))[0].double().numpy())
+        bands = model.native_bands(groups)
+        for name, rows in parts.items():
+            rows.append(_parts(head).features(name, bands)[0].double().numpy())
+        labels.append(sample.label)
+    return ChipRows(np.stack(tokens), {name: np.stack(rows) for name, rows in parts.items()}, np.array(labels))
+
+
+def _taught(val: ChipRows, train: ChipRows) -> ChipRows | None:
+    """Return the validation chips whose classes were trained on: of others nothing can be said."""
+    known = np.isin(val.labels, train.labels) | (val.labels.dtype.kind == "f")
+    parts = {name: rows[known] for name, rows in val.parts.items()}
+    return ChipRows(val.tokens[known], parts, val.labels[known]) if known.any() else None
+
+
+def _fit_parts(head: ClassifyHead, tokens: Linear, train: ChipRows, val: ChipRows | None, classes: int) -> float:
+    """Fit and weigh the parts; returns the weight of the tokens."""
+    maps = {name: _logistic(name, train, val, classes) for name in PARTS}
+    weights = _weights(maps, tokens, val)
+    for name, fitted in maps.items():
+        slope, bias = _parts(head).linear(name)
+        slope.copy_(torch.from_numpy(fitted.slope.T))
+        bias.copy_(torch.from_numpy(fitted.bias))
+    _parts(head).weigh(weights[1:])
+    shares = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(("tokens", *PARTS), weights, strict=True))
+    logger.info("chips: weights of what the first head reads: %s", shares)
+    return weights[0]
+
+
+def _weights(maps: Mapping[str, Linear], tokens: Linear, val: ChipRows | None) -> list[float]:
+    """Return the weights of tokens and parts: the best mean, or of few chips with tokens or without."""
+    alike, without = [1 / (1 + len(PARTS))] * (1 + len(PARTS)), [0.0] + [1 / len(PARTS)] * len(PARTS)
+    if val is None:
+        return alike
+    outputs = torch.stack([tokens.of(val.tokens), *(maps[name].of(val.parts[name]) for name in PARTS)])
+    if len(val.labels) >= FEWEST:
+        return best_mean(list(outputs), torch.from_numpy(val.labels.astype(np.int64)))[0]
+    return min((without, alike), key=lambda shares: _loss(torch.tensordot(outputs.new_tensor(shares), outputs, 1), val))
+
+
+def _logistic(name: str, train: ChipRows, val: ChipRows | None, classes: int) -> Linear:
+    """Return a logistic regression on standardised features, as strong as validation likes it."""
+    from sklearn.linear_model import LogisticRegression
+
+    rows, labels = train.parts[name], train.labels.astype(np.int64)
+    mean, std = rows.mean(0), rows.std(0) + 1e-6
+    candidates = []
+    for strength in STRENGTHS if val is not None else (UNCHOSEN,):
+        fitted: Any = LogisticRegression(C=strength, max_iter=300, tol=1e-3).fit((rows - mean) / std, labels)
+        slope, bias = np.zeros((rows.shape[1], classes)), np.full(classes, NEVER)
+        two = len(fitted.classes_) == 2  # of two classes there is one row, for the second
+        slope[:, fitted.classes_] = (np.concatenate([-fitted.coef_, fitted.coef_]) / 2 if two else fitted.coef_).T
+        bias[fitted.classes_] = (
+            np.concatenate([-fitted.intercept_, fitted.intercept_]) / 2 if two else fitted.intercept_
+        )
+        slope /= std[:, None]
+        candidates.append(Linear(slope, bias - mean @ slope))
+    return candidates[0] if val is None else min(candidates, key=lambda linear: _loss(linear.of(val.parts[name]), val))
+
+
+def _ridge(train: ChipRows, model: TaskModel) -> Linear:
+    """Return a ridge regression of tokens on one-hot classes, or on normalised values."""
+    mean, std = train.tokens.mean(0), train.tokens.std(0) + 1e-6
+    rows = (train.tokens - mean) / std
+    if model.target is None:
+        weights = fit_ridge(rows, train.labels.astype(int), len(model.label_set))
+    else:
+        from sklearn.linear_model import RidgeCV
+
+        fitted: Any = RidgeCV(np.logspace(-2, 5, 15)).fit(rows, model.target.to_output(train.labels))
+        weights = np.append(np.ravel(fitted.coef_), fitted.intercept_)[:, None]
+    slope = weights[:-1] / std[:, None]
+    return Linear(slope, weights[-1] - mean @ slope)
+
+
+def _scaled(ridge: Linear, chosen_on: ChipRows, model: TaskModel) -> Linear:
+    """Return a regression on one-hot classes as logits; one on values stays as it is."""
+    if model.target is not None:
+        return ridge
+    outputs = ridge.of(chosen_on.tokens)
+    return ridge.times(min(SCALES, key=lambda scale: _loss(scale * outputs, chosen_on)))
+
+
+def _loss(logits: Tensor, rows: ChipRows) -> float:
+    return float(functional.cross_entropy(logits, torch.from_numpy(rows.labels.astype(np.int64))))
+
+
+def _parts(head: ClassifyHead) -> Any:
+    return head.parts

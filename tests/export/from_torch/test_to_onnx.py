@@ -1,0 +1,33 @@
+"""A classifier that reads filters and statistics beside its tokens answers the same as a graph."""
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from bandloom.export.from_torch.export_run import contract_of_model, default_tiling
+from bandloom.export.from_torch.half_precision import CastGraph
+from bandloom.export.from_torch.to_onnx import DeployGraph, write_onnx
+from tests.finetune.model.test_chip_parts import weighed
+from tests.finetune.models import chips
+
+
+def pairs() -> list[torch.Tensor]:
+    return [torch.stack([dn.int() % 256, dn.int() // 256], -1).to(torch.uint8) for dn in chips().values()]
+
+
+def test_weighed_parts_answer_in_onnxruntime_as_in_torch(tmp_path):
+    model = weighed(0.5, 0.5)
+    write_onnx(DeployGraph(model), contract_of_model(model, default_tiling(model)), tmp_path / "m.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+    feed = {given.name: pair.numpy() for given, pair in zip(session.get_inputs(), pairs(), strict=True)}
+    with torch.no_grad():
+        wanted = model(chips()).numpy()
+    np.testing.assert_allclose(np.asarray(session.run(None, feed)[0]), wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize(("precision", "most"), [("fp16", 0.05), ("bf16", 0.4)])
+def test_weighed_parts_keep_their_answer_in_16_bits(precision, most):
+    model = weighed(0.5, 0.5)
+    with torch.no_grad():
+        assert torch.allclose(CastGraph(model, precision)(*pairs()), model(chips()), atol=most)

@@ -1,0 +1,95 @@
+"""A classifier's first head: the ridge probe of its tokens, and linear maps that validation weighs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from bandloom.finetune.config import FinetuneConfig
+from bandloom.finetune.data.splits import TRAIN, VAL
+from bandloom.finetune.model.chip_parts import PARTS
+from bandloom.finetune.model.task_model import TaskModel
+from bandloom.finetune.setting import Setting, open_setting
+from bandloom.finetune.training import fit_chips
+from bandloom.finetune.training.fit_chips import ChipRows, Linear, _logistic, chip_rows, fit_classifier
+from bandloom.probes import ridge
+from bandloom.training.ranks import Ranks
+from tests.finetune.models import task_model
+
+
+def opened(chip_shards: Path, encoder_folder: Path, head: str = "linear") -> tuple[Setting, TaskModel]:
+    split = {"block_m": 1200, "buffer_m": 0}
+    config = FinetuneConfig.model_validate(
+        {"shards": chip_shards, "task": "classify", "checkpoint": encoder_folder, "split": split}
+    )
+    setting, encoder = open_setting(config, Ranks.from_environment())
+    return setting, TaskModel(
+        encoder, setting.data.sensor, setting.data.label_set, "classify", setting.chip_px, head
+    ).eval()
+
+
+@pytest.mark.parametrize("head", ["linear", "joined"])
+def test_tokens_are_read_as_a_ridge_probe_reads_them(chip_shards: Path, encoder_folder: Path, head: str):
+    setting, model = opened(chip_shards, encoder_folder, head)
+    model.head.parts = None
+    before = {name: value.clone() for name, value in model.encoder.state_dict().items()}
+    fit_classifier(model, model.head, setting.data)
+    found = chip_rows(model, model.head, setting.data, TRAIN, 2000)
+    with torch.no_grad():
+        logits = [model(groups)[0].numpy() for groups in _chips(setting)]
+    rows = (found.tokens - found.tokens.mean(0)) / (found.tokens.std(0) + 1e-6)
+    wanted = ridge(rows, found.labels, rows, len(setting.data.label_set))
+    assert (np.stack(logits).argmax(1) == wanted).mean() > 0.98  # float32 decides ties otherwise
+    assert (wanted == found.labels).mean() > 0.3
+    assert all(torch.equal(value, before[name]) for name, value in model.encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("fewest", [1, 200])
+def test_the_head_is_the_weighed_sum_of_its_linear_maps(chip_shards: Path, encoder_folder: Path, fewest, monkeypatch):
+    monkeypatch.setattr(fit_chips, "FEWEST", fewest)
+    setting, model = opened(chip_shards, encoder_folder)
+    fit_classifier(model, model.head, setting.data)
+    val, parts = chip_rows(model, model.head, setting.data, VAL, 2000), model.head.parts
+    assert fewest == 1 or parts.weights[0] == parts.weights[1] > 0  # seven chips choose no single part
+    with torch.no_grad():
+        logits = torch.cat([model(groups) for groups in _chips(setting, VAL)])
+    wanted = torch.from_numpy(val.tokens).float() @ model.head.classify.weight.T + model.head.classify.bias
+    for name, weight in zip(PARTS, parts.weights, strict=True):
+        slope, bias = parts.linear(name)
+        wanted = wanted + weight * (torch.from_numpy(val.parts[name]).float() @ slope.T + bias)
+    assert torch.allclose(logits, wanted, atol=1e-3)
+    assert float((logits.argmax(1).numpy() == val.labels).mean()) > 0.5
+
+
+def test_what_validation_is_better_without_gets_no_weight(monkeypatch):
+    monkeypatch.setattr(fit_chips, "FEWEST", 100)
+    model = task_model("classify")
+    rng, labels = np.random.default_rng(0), np.repeat([0, 1, 2], 40)
+    telling, noise = rng.normal(size=(120, 6)) + 3 * labels[:, None], rng.normal(size=(120, 4))
+    rows = ChipRows(noise, {"filters": telling, "statistics": noise}, labels)
+    parts = model.head.parts
+    for name, features in rows.parts.items():
+        setattr(parts, f"{name}_slope", torch.zeros(3, features.shape[1]))
+    tokens = Linear(rng.normal(size=(4, 3)), np.zeros(3))
+    assert fit_chips._fit_parts(model.head, tokens, rows, rows, 3) == 0.0
+    assert parts.weights.tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("classes", [[0, 1, 2], [0, 2]])
+def test_a_linear_map_is_scikit_learns_whatever_classes_are_there(classes: list[int]):
+    rng = np.random.default_rng(0)
+    labels = rng.choice(classes, 200)
+    rows = rng.normal(size=(200, 5)) * [1, 2, 3, 4, 5] + labels[:, None] + 7
+    found: Linear = _logistic("filters", ChipRows(rows, {"filters": rows}, labels), None, 3)
+    scaled = (rows - rows.mean(0)) / (rows.std(0) + 1e-6)
+    wanted = LogisticRegression(C=1.0, max_iter=300, tol=1e-3).fit(scaled, labels).predict_proba(scaled)
+    np.testing.assert_allclose(torch.softmax(found.of(rows), 1).numpy()[:, classes], wanted, atol=1e-6)
+
+
+def _chips(setting: Setting, role: int = TRAIN) -> list[dict[int, torch.Tensor]]:
+    return [
+        {gsd: torch.from_numpy(group.astype(np.int32))[None] for gsd, group in sample.groups.items()}
+        for sample in setting.data.samples(role)
+    ]
