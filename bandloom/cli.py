@@ -28,6 +28,7 @@ VERBS = {
         "bandloom.finetune.cli:baselines",
         "Score every baseline on a split.",
     ),
+    "bench": ("bandloom.finetune.bench.cli:bench", "Score encoders on many label sets beside baselines: one table."),
     "evaluate": ("bandloom.finetune.cli:evaluate", "Score a fine-tuned model on labelled shards."),
     "labels": ("bandloom.finetune.labels.cli:app", "Check labels, prepare them for shards, translate label sets."),
     "align": ("bandloom.finetune.text.cli:align", "Align an encoder with text, from captions or class names."),

@@ -58,6 +58,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "bandloom baselines my.yaml --out runs/baselines",
         "bandloom baselines my.yaml --only majority,pixel-rf",
     ),
+    "bench": (
+        "bandloom bench --sets sets --encoder runs/encoder --encoder galileo-nano --out runs/bench",
+        "bandloom bench --sets sets --encoder runs/encoder --fine-tune --part 1/4 --out runs/bench",
+    ),
     "evaluate": (
         "bandloom evaluate runs/landcover shards --out scores",
         "bandloom evaluate runs/landcover other_shards --ground all --out scores-elsewhere",

@@ -64,18 +64,39 @@ def nearest_neighbours(
     train: np.ndarray, labels: np.ndarray, test: np.ndarray, classes: int, k: int = 10, temperature: float = 0.1
 ) -> np.ndarray:
     """Return predicted classes ``(M,)`` by a cosine vote of ``k`` neighbours, weighted by ``exp(similarity / t)``."""
-    train = train / (np.linalg.norm(train, axis=1, keepdims=True) + 1e-9)
-    k = min(k, len(train))
-    predicted = np.empty(len(test), np.int64)
+    return neighbour_votes(train, np.eye(classes)[labels], test, k, temperature).argmax(1)
+
+
+def neighbour_votes(
+    train: np.ndarray, targets: np.ndarray, test: np.ndarray, k: int, temperature: float | None = None
+) -> np.ndarray:
+    """Return the votes ``(M, K)`` of the ``k`` nearest training rows.
+
+    Args:
+        train: features ``(N, D)``.
+        targets: ``(N, K)`` of noughts and ones, a class or several in each row.
+        test: features ``(M, D)``.
+        k: neighbours that vote, all where there are fewer.
+        temperature: None: nearest by Euclidean distance, one vote each, as a share of all; else nearest by cosine, each
+            vote weighted by ``exp(similarity / temperature)``.
+    """
+    euclidean = temperature is None
+    centre = train.mean(0) if euclidean else 0.0  # distances are the same, and lose fewer digits
+    train = train - centre if euclidean else train / (np.linalg.norm(train, axis=1, keepdims=True) + 1e-9)
+    squared, k = (train**2).sum(1), min(k, len(train))
+    votes = np.zeros((len(test), targets.shape[1]))
     for start in range(0, len(test), 4096):
         part = test[start : start + 4096]
-        similarity = part / (np.linalg.norm(part, axis=1, keepdims=True) + 1e-9) @ train.T
+        if euclidean:
+            similarity = 2 * (part - centre) @ train.T - squared
+        else:
+            similarity = part / (np.linalg.norm(part, axis=1, keepdims=True) + 1e-9) @ train.T
         nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
-        votes = np.zeros((len(part), classes))
-        weight = np.exp(np.take_along_axis(similarity, nearest, 1) / temperature)
-        np.add.at(votes, (np.arange(len(part))[:, None], labels[nearest]), weight)
-        predicted[start : start + len(part)] = votes.argmax(1)
-    return predicted
+        kept = np.take_along_axis(similarity, nearest, 1)
+        weight = np.full(kept.shape, 1 / k) if temperature is None else np.exp(kept / temperature)
+        for place in range(k):
+            votes[start : start + 4096] += weight[:, place, None] * targets[nearest[:, place]]
+    return votes
 
 
 def _solve(rows: np.ndarray, labels: np.ndarray, classes: int, penalty: float) -> np.ndarray:

@@ -6,7 +6,7 @@ all bands; what was subsampled for speed is stated in the row. Which of them a t
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -131,7 +131,31 @@ def _fits(baseline: Baseline | OwnBaseline | None, data: TaskData) -> bool:
 
 def tables_of(data: TaskData, features: Features, seed: int) -> tuple[Table, Table]:
     """Return at most about :data:`FIT_PIXELS` training rows and :data:`SCORE_PIXELS` test rows of some features."""
-    return _collect(data, TRAIN, features, FIT_PIXELS, seed), _collect(data, TEST, features, SCORE_PIXELS, seed)
+    tables = tables_by_role(data, features, seed, {TRAIN: FIT_PIXELS, TEST: SCORE_PIXELS})
+    return tables[TRAIN], tables[TEST]
+
+
+def tables_by_role(data: TaskData, features: Features, seed: int, roles: Mapping[int, int]) -> dict[int, Table]:
+    """Return a table a role of some features; the same seed picks the same labels, whatever the features.
+
+    Args:
+        data: labelled samples under a split.
+        features: computed once a sample, for all its roles.
+        seed: of the choice of pixels.
+        roles: how many pixels are taken at most, about, evenly from all samples, by role; of chips all are.
+    """
+    share = {role: min(1.0, most / max(int(data.by_role[role]), 1)) for role, most in roles.items()}
+    rngs = {role: np.random.default_rng(seed) for role in roles}
+    parts: dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {role: [] for role in roles}
+    for row, index in enumerate(data.indices.tolist()):
+        pulse("features of baselines")
+        values = None
+        for role in [role for role in roles if data.counts[row, role].sum() > 0]:
+            found = data.labelled(index, role)
+            if found is not None:
+                values = features(found, data) if values is None else values
+                parts[role].append(_draw(found, values, share[role], rngs[role], data.answer.per_pixel))
+    return {role: Table(*(np.concatenate(column) for column in zip(*parts[role], strict=True))) for role in roles}
 
 
 def _score(name: str, baseline: Baseline, seed: int, tables: tuple[Table, Table], classes: int) -> ConfusionRow:
@@ -151,29 +175,10 @@ def _score(name: str, baseline: Baseline, seed: int, tables: tuple[Table, Table]
     )
 
 
-def _collect(data: TaskData, role: int, of: Features, most: int, seed: int) -> Table:
-    """Gather at most about ``most`` labels of a role, evenly from all samples."""
-    indices = data.indices_of(role)
-    total = int(data.by_role[role])
-    share = min(1.0, most / max(total, 1))
-    rng = np.random.default_rng(seed)
-    parts = [_draw(found, of(found, data), share, rng) for found in _found(data, indices, role)]
-    features, labels, blocks = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Table(features, labels, blocks)
-
-
-def _found(data: TaskData, indices: np.ndarray, role: int) -> Iterator[Labelled]:
-    for index in indices.tolist():
-        pulse("features of baselines")
-        found = data.labelled(index, role)
-        if found is not None:
-            yield found
-
-
 def _draw(
-    found: Labelled, values: np.ndarray, share: float, rng: np.random.Generator
+    found: Labelled, values: np.ndarray, share: float, rng: np.random.Generator, per_pixel: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    if found.label.ndim == 0:
+    if not per_pixel:
         return values[None], found.label[None], found.blocks[None]
     known = known_labels(found.label)
     if share < 1:
@@ -196,10 +201,10 @@ def statistics_of_chip(found: Labelled, data: TaskData) -> np.ndarray:
     return chip_statistics(found.groups, data.sensor)
 
 
-def random_filters(found: Labelled, data: TaskData) -> np.ndarray:
-    """Return random convolutional features of each pixel, or their means over a chip."""
-    features = random_conv(pixel_bands(found.groups, data.sensor), *band_statistics(data))
-    return features if found.label.ndim else features.mean((-2, -1))
+def random_filters(found: Labelled, data: TaskData, filters: int = 64) -> np.ndarray:
+    """Return random convolutional features of each pixel, or their means over a chip; two a filter."""
+    features = random_conv(pixel_bands(found.groups, data.sensor), *band_statistics(data), filters)
+    return features if data.answer.per_pixel else features.mean((-2, -1))
 
 
 def band_statistics(data: TaskData) -> tuple[np.ndarray, np.ndarray]:

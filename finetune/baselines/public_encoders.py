@@ -83,7 +83,7 @@ def _baseline(planes: Callable[[Groups], np.ndarray]) -> Baseline:
 
     def features(found: Labelled, data: TaskData) -> np.ndarray:
         made = planes(found.groups)
-        return made if found.label.ndim else made.mean((-2, -1))
+        return made if data.answer.per_pixel else made.mean((-2, -1))
 
     return Baseline(features, logistic, kind="public encoder")
 
@@ -94,6 +94,7 @@ def encoder_planes(encoder: AnyEncoder, groups: Groups, sensor: Sensor) -> np.nd
 
     What a last chip lacks is absent samples; nothing is stretched.
     """
+    device = next(encoder.parameters()).device
     gsd_m, first = next(iter(groups.items()))
     size = [side * gsd_m // PIXEL_M for side in first.shape[-2:]]
     step = encoder.chip_step_m // PIXEL_M
@@ -101,8 +102,8 @@ def encoder_planes(encoder: AnyEncoder, groups: Groups, sensor: Sensor) -> np.nd
     side = max(1, min(most // step, -(-max(size) // step))) * step
 
     def planes(y: int, x: int) -> Tensor:
-        chip = {g: torch.from_numpy(dn[None].astype(np.int32)) for g, dn in cut(groups, y, x, side).items()}
-        tokens = encoder.forward_features(chip, sensor)
+        chip = {g: torch.from_numpy(dn[None].astype(np.int32)).to(device) for g, dn in cut(groups, y, x, side).items()}
+        tokens = encoder.forward_features(chip, sensor).float().cpu()
         return tokens.transpose(1, 2).unflatten(2, encoder.grid(chip))
 
     return _tiled(planes, size, side)

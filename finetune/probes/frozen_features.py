@@ -1,10 +1,11 @@
 """Frozen features of every labelled sample, computed once and cached, so that a probe takes seconds."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch.nn import functional
 
 from bandloom.band_subsets import take_slots
 from bandloom.console import logger, track
+from bandloom.finetune.data.chips import ChipData
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.own_bands import cut
 from bandloom.finetune.data.splits import BUFFER, PIXEL_M, extent_role
@@ -37,7 +39,7 @@ class Features:
     Args:
         mean: ``(N, D)`` float32.
         tokens: ``(N, G, D)`` float16, the chip's means on a coarse grid; empty for maps.
-        labels: class indices ``(N,)``.
+        labels: class indices ``(N,)``; of several classes a chip noughts and ones ``(N, K)``.
         roles: 0 train, 1 validation, 2 test, 255 neither, ``(N,)``.
         blocks: block numbers ``(N,)`` uint64.
     """
@@ -71,6 +73,7 @@ def frozen_features(
         cache: file to keep the features in; one of other weights, shards or bands is replaced.
     """
     named = f"{weights_digest(encoder)} {_shards_digest(data)} {data.task} {data.sensor.name} {chip_px} {slots}"
+    named += _told(data)
     digest = hashlib.sha256(named.encode()).hexdigest()
     held = _read(cache, digest)
     if held is None:
@@ -118,25 +121,26 @@ def _rows(
     encoder: AnyEncoder, data: TaskData, batch: range, chip_px: int, slots: Sequence[str] | None
 ) -> Iterator[Arrays]:
     """Yield rows of a few samples: chips of one size go through the encoder together, maps chip by chip."""
-    samples = [data.shards.read(int(data.indices[place])) for place in batch]
+    samples = [data.read(int(data.indices[place])) for place in batch]
     if not data.answer.per_pixel:
-        groups = {gsd: np.stack([s.groups[gsd] for s in samples]) for gsd in samples[0].groups}
+        groups = data.own({gsd: np.stack([s.groups[gsd] for s in samples]) for gsd in samples[0].groups})
         features, grid = _encode(encoder, groups, data, slots)
         tokens = _coarse(features, grid)
         yield {
             "mean": features.mean(1).numpy(),
             "tokens": tokens.half().numpy(),
             "index": np.array(batch),
-            "labels": np.array([s.class_index for s in samples]),
+            "labels": np.stack([_target(data, place, sample) for place, sample in zip(batch, samples, strict=True)]),
             "row": np.zeros(len(batch), np.int64),
             "column": np.zeros(len(batch), np.int64),
         }
         return
     side = encoder.config.token_m // PIXEL_M
     for place, sample in zip(batch, samples, strict=True):
+        groups = data.own(sample.groups)
         for y in range(0, sample.label.shape[0], chip_px):
             for x in range(0, sample.label.shape[1], chip_px):
-                chip = {gsd: group[None] for gsd, group in cut(sample.groups, y, x, chip_px).items()}
+                chip = {gsd: group[None] for gsd, group in cut(groups, y, x, chip_px).items()}
                 labels = majority_classes(sample.label[y : y + chip_px, x : x + chip_px], side, PURE)
                 rows, columns = np.nonzero(labels != IGNORE_INDEX)
                 if len(rows):
@@ -151,8 +155,12 @@ def _rows(
                     }
 
 
+def _target(data: TaskData, place: int, sample: Any) -> np.ndarray:
+    return cast(ChipData, data).target_of(int(data.indices[place]), sample)
+
+
 def _encode(
-    encoder: AnyEncoder, groups: dict[int, np.ndarray], data: TaskData, slots: Sequence[str] | None
+    encoder: AnyEncoder, groups: Mapping[int, np.ndarray], data: TaskData, slots: Sequence[str] | None
 ) -> tuple[Tensor, tuple[int, int]]:
     sensor = data.sensor
     if slots is not None:
@@ -191,13 +199,26 @@ def _with_roles(held: Arrays, data: TaskData) -> Features:
         else:
             roles[rows] = data.split.roles(entry, corner, (side, side))[at]
         blocks[rows] = data.split.blocks(entry, corner, (side, side))[at]
-    roles[held["labels"] == IGNORE_INDEX] = BUFFER
-    return Features(held["mean"], held["tokens"], held["labels"].astype(np.int64), roles, blocks)
+    labels = held["labels"].astype(np.int64)
+    if labels.ndim == 1:
+        roles[labels == IGNORE_INDEX] = BUFFER
+    return Features(held["mean"], held["tokens"], labels, roles, blocks)
 
 
 def _batches(count: int) -> Iterator[range]:
     for start in range(0, count, SAMPLES_A_BATCH):
         yield range(start, min(count, start + SAMPLES_A_BATCH))
+
+
+def _told(data: TaskData) -> str:
+    """Return what features and labels depend on beside shards and sensor: a table of classes, or fewer bands."""
+    told = ""
+    if data.answer.several:
+        targets = np.stack([_target(data, place, None) for place in range(len(data.indices))])
+        told += f" {hashlib.sha256(targets.tobytes()).hexdigest()}"
+    if data.sensor.slots != data.shards.sensors[data.sensor.name].slots:
+        told += f" {data.sensor.slots}"
+    return told
 
 
 def _shards_digest(data: TaskData) -> str:

@@ -43,4 +43,5 @@ CLASSIFY = FinetuneTask(
     },
     leakage="stats_rf",
     probed=True,
+    published_score="overall",
 )

@@ -17,4 +17,5 @@ MULTILABEL = FinetuneTask(
     baselines=SEVERAL,
     standard=tuple(SEVERAL),
     run_baselines=run_several,
+    published_score="map_micro",
 )

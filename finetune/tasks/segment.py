@@ -39,4 +39,5 @@ SEGMENT = FinetuneTask(
     networks={"unet": on_pixels(UNet), "random_vit": random_vit},
     leakage="context_rf",
     probed=True,
+    published_score="mean_iou",
 )

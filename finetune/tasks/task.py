@@ -37,6 +37,7 @@ class FinetuneTask:
         leakage: the baseline that tells how much a random split flatters; None: not measured.
         draw: pictures of the test labels; None: none.
         probed: whether frozen features are probed for its labels.
+        published_score: the score that public benchmarks report of such a task; None: it has no row in `bench`.
     """
 
     answer: Answer
@@ -51,6 +52,7 @@ class FinetuneTask:
     leakage: str | None = None
     draw: Draw | None = None
     probed: bool = False
+    published_score: str | None = None
 
     @property
     def name(self) -> TaskName:

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsClassifier
 
-from bandloom.probes import nearest_neighbours, probe, ridge
+from bandloom.probes import nearest_neighbours, neighbour_votes, probe, ridge
 
 
 def blobs(count: int, separation: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -44,3 +44,21 @@ def test_useless_features_score_at_chance_and_good_ones_do_not() -> None:
     test, wanted = blobs(2000, 6.0, seed=1)
     scores = probe(train, labels, test, wanted, 4)
     assert min(scores.ridge, scores.knn) > 0.97
+
+
+def test_unweighted_votes_are_scikit_learns_shares_of_the_nearest_by_distance() -> None:
+    train, labels = blobs(200, 2.0)
+    test, _ = blobs(100, 2.0, seed=1)
+    theirs = KNeighborsClassifier(5).fit(train + 50, labels)  # far from 0, where distances lose digits
+    votes = neighbour_votes(train + 50, np.eye(4)[labels], test + 50, 5)
+    np.testing.assert_allclose(votes, theirs.predict_proba(test + 50))
+
+
+def test_votes_of_several_classes_a_row_are_the_shares_of_neighbours_that_show_each() -> None:
+    train, labels = blobs(60, 2.0)
+    test, _ = blobs(20, 2.0, seed=1)
+    targets = np.stack([labels > 0, labels > 1, train[:, 5] > 0], axis=1).astype(float)
+    votes = neighbour_votes(train, targets, test, 7)
+    for row, vote in zip(test, votes, strict=True):
+        nearest = np.argsort(((train - row) ** 2).sum(1))[:7]
+        np.testing.assert_allclose(vote, targets[nearest].mean(0))

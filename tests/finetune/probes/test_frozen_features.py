@@ -1,14 +1,17 @@
+import json
+
 import numpy as np
 import torch
 
 from bandloom.finetune.data.chips import ChipData
 from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.data.multilabel import MultilabelData
 from bandloom.finetune.data.pixels import PixelData
 from bandloom.finetune.data.splits import TEST, TRAIN, BlockSplit
 from bandloom.finetune.probes.attention import attention_probe
 from bandloom.finetune.probes.frozen_features import frozen_features, weights_digest
 from tests.finetune.fake_shards import FakeShards
-from tests.finetune.models import S2, encoder
+from tests.finetune.models import LABELS, S2, encoder
 
 
 def chip_data(seed: int = 0) -> TaskData:
@@ -75,3 +78,20 @@ def test_attention_finds_the_one_token_that_tells_the_class():
     tokens[np.arange(400), place, 1] += np.where(labels, 4, -4)
     predicted = attention_probe(tokens[:300], labels[:300], tokens[300:], 2)
     assert (predicted == labels[300:]).mean() > 0.9
+
+
+def test_an_encoder_is_shown_the_bands_of_the_configs_sensor_alone():
+    rgb = S2.subset(["B02", "B03", "B04"])
+    few = ChipData(FakeShards(6, 12, chips=True), BlockSplit(120, 0), rgb)
+    every = ChipData(FakeShards(6, 12, chips=True), BlockSplit(120, 0), S2)
+    shown = frozen_features(encoder(), few, 12)
+    np.testing.assert_allclose(shown.mean, frozen_features(encoder(), every, 12, slots=rgb.slots).mean, atol=1e-6)
+
+
+def test_labels_of_several_classes_are_the_targets_and_another_table_is_not_read_from_the_cache(tmp_path):
+    shards, cache = FakeShards(6, 12, chips=True), tmp_path / "features.npz"
+    for number, names in enumerate((["water"], ["forest", "field"])):
+        table = tmp_path / f"{number}.json"
+        table.write_text(json.dumps({entry.key: names for entry in shards.entries}))
+        found = frozen_features(encoder(), MultilabelData(shards, BlockSplit(120, 0), S2, 0.02, table), 12, cache=cache)
+        assert (found.labels == np.isin(LABELS.names, names)).all()
