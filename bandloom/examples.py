@@ -145,6 +145,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "bandloom assess sample map.tif --out points.gpkg",
         "bandloom assess sample map2024.tif --before map2019.tif --total 600 --seed 7 --out changes.csv",
     ),
+    "assess agree": (
+        "bandloom assess agree points-anna.gpkg points-ben.gpkg",
+        "bandloom assess agree points-anna.csv points-ben.csv --out points.csv",
+    ),
     "assess score": (
         "bandloom assess score map.tif points.gpkg",
         "bandloom assess score map2024.tif changes.csv --before map2019.tif --out score.json",
@@ -185,7 +189,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "bandloom checkpoint push runs/encoder me/encoder --licence apache-2.0 --data-licence 'Copernicus data'",
         "bandloom checkpoint push runs/encoder me/encoder --licence apache-2.0 --data-licence 'Copernicus data' --send",
     ),
-    "view": ("bandloom view map.tif --scene scene", "bandloom view map.tif --scene scene --export map.html"),
+    "view": ("bandloom view map.tif --scene scene", "bandloom view map.tif --scene scene --label points.gpkg"),
     "report": (
         "bandloom report shards --out shards-report.html",
         "bandloom report runs/landcover runs/better --out side-by-side.html",

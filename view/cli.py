@@ -2,11 +2,15 @@
 
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bandloom.console import logger
+from bandloom.errors import ConfigError
+
+if TYPE_CHECKING:
+    from http.server import ThreadingHTTPServer
 
 
 def report(
@@ -28,11 +32,20 @@ def view(
         Path | None, typer.Option(help="The scene that was mapped, whatever predict read: shown under the map.")
     ] = None,
     compare: Annotated[Path | None, typer.Option(help="Another map of the same place, behind a swipe.")] = None,
+    label: Annotated[
+        Path | None,
+        typer.Option(metavar="POINTS", help="Label points of `bandloom assess sample`, the map hidden."),
+    ] = None,
     port: Annotated[int, typer.Option(help="Of this machine; 0 takes a free one.")] = 8765,
     export: Annotated[Path | None, typer.Option(help="Write one file to send instead of serving.")] = None,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
 ) -> None:
-    """Look at a map: its classes over the scene, areas, spectra, two maps side by side."""
+    """Look at a map: its classes over the scene, areas, spectra, two maps side by side; or label points of it."""
+    if label is not None:
+        if compare is not None or export is not None:
+            raise ConfigError("--label goes without --compare and --export; leave them out.")
+        _serve(_label_server(map_file, scene, label, port), f"the points of {label}", open_browser)
+        return
     from bandloom.view.fetch_maplibre import fetch
     from bandloom.view.scene_bands import SceneBands
     from bandloom.view.server import Views, make_server
@@ -45,9 +58,29 @@ def view(
     if export is not None:
         logger.info("%s: open it in a browser, or send it", write_page(views, export))
         return
-    with make_server(views, port) as server:
+    _serve(make_server(views, port), " and ".join(str(shown.path) for shown in maps), open_browser)
+
+
+def _label_server(map_file: Path, scene: Path | None, label: Path, port: int) -> "ThreadingHTTPServer":
+    from bandloom.points_file import read_points_file
+    from bandloom.view.class_map import ClassMap
+    from bandloom.view.labelling.server import LabelHandler, Labelling
+    from bandloom.view.labelling.session import Session
+    from bandloom.view.scene_bands import SceneBands
+    from bandloom.view.server import listen
+
+    if scene is None:
+        raise ConfigError("--label shows the points over a scene; name it with --scene.")
+    class_map = ClassMap(map_file)
+    session = Session(read_points_file(label), class_map.classes)
+    labelling = Labelling(session, class_map, SceneBands(scene, class_map.scene_bands))
+    return listen(type("Handler", (LabelHandler,), {"labelling": labelling}), port)
+
+
+def _serve(made: "ThreadingHTTPServer", shown: str, open_browser: bool) -> None:
+    with made as server:
         address = f"http://127.0.0.1:{server.server_address[1]}/"
-        logger.info("%s shows %s; stop with Ctrl-C", address, " and ".join(str(shown.path) for shown in maps))
+        logger.info("%s shows %s; stop with Ctrl-C", address, shown)
         if open_browser:
             webbrowser.open(address)
         try:

@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,8 +23,10 @@ DEEPEST_ZOOM = 22
 PAGE = Path(__file__).parent / "page"
 KINDS = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css"}
 TILE = re.compile(r"/tiles/(map|scene)/([^/]+)/(\d{1,2})/(\d{1,8})/(\d{1,8})\.png")
+LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost)(:\d+)?")
 FILES = {
     "/": PAGE / "index.html",
+    "/parts.js": PAGE / "parts.js",
     "/view.js": PAGE / "view.js",
     "/view.css": PAGE / "view.css",
     "/maplibre-gl.js": VENDOR / "maplibre-gl.js",
@@ -110,12 +112,20 @@ class Views:
 
 
 def make_server(views: Views, port: int) -> ThreadingHTTPServer:
+    """Return the map page's server on the loopback address; port 0 takes a free one.
+
+    Raises:
+        OutputError: the port is in use.
+    """
+    return listen(type("Handler", (_Handler,), {"views": views}), port)
+
+
+def listen(handler: type["PageHandler"], port: int) -> ThreadingHTTPServer:
     """Return a server on the loopback address; port 0 takes a free one.
 
     Raises:
         OutputError: the port is in use.
     """
-    handler = type("Handler", (_Handler,), {"views": views})
     try:
         return _Server(("127.0.0.1", port), handler)
     except OSError as cause:
@@ -131,8 +141,8 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    views: Views
+class PageHandler(BaseHTTPRequestHandler):
+    """Answers a page's requests; what goes wrong is an answer too."""
 
     def do_HEAD(self) -> None:
         """Answer with the head of what GET gives."""
@@ -141,16 +151,42 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer one request; whatever goes wrong is an answer too."""
         url = urlsplit(self.path)
+        self.answer_with(lambda: self._answer(url.path, parse_qs(url.query, keep_blank_values=True)))
+
+    def answer_with(self, make: Callable[[], tuple[str, bytes]]) -> None:
+        """Send what ``make`` returns, a kind and its content, or why there is none."""
+        if not LOOPBACK.fullmatch(self.headers.get("Host") or ""):  # a name that another site turned to this machine
+            return self._send(400, "text/plain", b"this page is for this machine alone")
         try:
-            kind, content = self._answer(url.path, parse_qs(url.query, keep_blank_values=True))
+            kind, content = make()
         except LookupError:
             return self._send(404, "text/plain", b"there is nothing here")
         except (ValueError, ArithmeticError):
             return self._send(400, "text/plain", b"this request cannot be read")
+        except OutputError as cause:
+            return self._send(503, "text/plain; charset=utf-8", str(cause).encode())
         except Exception as cause:  # a file that went away while the page was open
             why = f"a file behind this page cannot be read now ({cause}); put it back, or start bandloom view again."
             return self._send(503, "text/plain; charset=utf-8", why.encode())
         self._send(200, kind, content)
+
+    def _answer(self, path: str, query: dict[str, list[str]]) -> tuple[str, bytes]:
+        raise NotImplementedError
+
+    def _send(self, status: int, kind: str, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Say nothing: a page asks for hundreds of tiles."""
+
+
+class _Handler(PageHandler):
+    views: Views
 
     def _answer(self, path: str, query: dict[str, list[str]]) -> tuple[str, bytes]:
         if path in FILES:
@@ -168,17 +204,6 @@ class _Handler(BaseHTTPRequestHandler):
             if content is not None:
                 return "image/png", content
         raise LookupError(path)
-
-    def _send(self, status: int, kind: str, content: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """Say nothing: a page asks for hundreds of tiles."""
 
 
 def _overlap(a: Degrees, b: Degrees) -> bool:

@@ -41,7 +41,7 @@ def write_page(views: Views, out: Path) -> Path:
     for name in ("maplibre-gl.css", "view.css"):
         style = FILES[f"/{name}"].read_text()
         page = page.replace(f'<link rel="stylesheet" href="{name}">', f"<style>{style}</style>")
-    for name in ("maplibre-gl.js", "view.js"):
+    for name in ("maplibre-gl.js", "parts.js", "view.js"):
         script = FILES[f"/{name}"].read_text().replace("</script", "<\\/script")
         page = page.replace(f'<script src="{name}"></script>', f"<script>{script}</script>")
     data = json.dumps(record).replace("<", "\\u003c")

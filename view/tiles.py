@@ -1,6 +1,6 @@
 """Map tiles (XYZ) and whole views, cut from rasters on demand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,15 +27,36 @@ def class_picture(
     return class_map.palette(shown)[class_map.codes(pixels)]
 
 
-def scene_picture(scene: SceneBands, names: Sequence[str], bounds: Bounds, size: tuple[int, int]) -> np.ndarray:
+def scene_picture(
+    scene: SceneBands,
+    names: Sequence[str],
+    bounds: Bounds,
+    size: tuple[int, int],
+    how: Resampling = Resampling.bilinear,
+    stretch: Mapping[str, tuple[float, float]] | None = None,
+) -> np.ndarray:
     """Return three bands as red, green and blue in a window, ``(H, W, 4)`` uint8, clear where one of them is absent."""
     planes, measured = [], np.ones(size, bool)
     for name in names:
-        band, (low, high) = scene.bands[name], scene.stretch[name]
-        values = _window(band.file, band.index, bounds, size, Resampling.bilinear)
+        band, (low, high) = scene.bands[name], (stretch or scene.stretch)[name]
+        values = _window(band.file, band.index, bounds, size, how)
         planes.append(np.clip((values.astype(np.float32) - low) / (high - low), 0, 1) * 255)
         measured &= (values > 0) & (values < SATURATED)
     return np.dstack([*planes, measured * 255]).astype(np.uint8)
+
+
+def local_stretch(
+    scene: SceneBands, names: Sequence[str], bounds: Bounds, percentiles: tuple[float, float], side: int = 64
+) -> dict[str, tuple[float, float]]:
+    """Return the digital numbers of each band that are shown as black and white, from what is measured in a window."""
+    found = {}
+    for name in names:
+        band = scene.bands[name]
+        values = _window(band.file, band.index, bounds, (side, side), Resampling.nearest)
+        seen = values[(values > 0) & (values < SATURATED)]
+        low, high = np.percentile(seen, percentiles) if seen.size else scene.stretch[name]
+        found[name] = float(low), float(max(high, low + 1))
+    return found
 
 
 def class_means(class_map: ClassMap, scene: SceneBands, side: int = 256) -> dict[int, dict[str, float]]:

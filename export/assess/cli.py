@@ -21,6 +21,30 @@ def assess() -> None:
 
 
 @app.command()
+def agree(
+    one: Annotated[Path, typer.Argument(help="Points that one person labelled.")],
+    other: Annotated[Path, typer.Argument(help="A copy of them that another person labelled.")],
+    out: Annotated[Path | None, typer.Option(help="Write the points, with a class where both agree.")] = None,
+) -> None:
+    """Compare two labellers of the same points: observed agreement, Cohen's kappa, and where they differ."""
+    from bandloom.console import console, table
+    from bandloom.export.assess.agreement import agreement, merged
+    from bandloom.output import require_absent
+    from bandloom.points_file import read_points_file
+
+    require_absent([out] if out else [])
+    files = read_points_file(one), read_points_file(other)
+    compared = agreement(*files)
+    told = f"observed agreement {compared.observed:.3f}, kappa {compared.kappa:.3f}"
+    title = f"{len(compared.both)} of {compared.points} points have two classes: {told}"
+    rows = [(number + 1, *classes) for number, *classes in compared.differing]
+    console.print(table(title, ("point", one.name, other.name), rows))
+    if out:
+        merged(*files).write(out)
+        console.print(f"{out} holds the classes on which both agree; label the others together.", soft_wrap=True)
+
+
+@app.command()
 @fills
 def score(
     map_path: Map,

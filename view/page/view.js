@@ -1,7 +1,6 @@
 // The map page: the scene below, the classes above, and what lies under a click.
 "use strict";
 
-const at = (id) => document.getElementById(id);
 const inside = window.RECORD; // present in a page that was written to be sent
 
 // pictures across the antimeridian are not drawn: a page without a server shows such ground half a turn further west
@@ -10,18 +9,6 @@ function turn({ maps }) {
   if (!inside || maps[0].bounds[2] <= 180) return;
   turned = 180;
   for (const { bounds } of maps) [bounds[0], bounds[2]] = [bounds[0] - turned, bounds[2] - turned];
-}
-
-function trouble(text) {
-  at("trouble").textContent = text;
-  at("trouble").hidden = !text;
-}
-
-async function ask(path) {
-  const answer = await fetch(path).catch(() => null);
-  if (!answer) throw new Error("the program behind this page does not answer; start bandloom view again");
-  if (!answer.ok) throw new Error(await answer.text());
-  return answer.json();
 }
 
 const corners = ([west, south, east, north]) => [[west, north], [east, north], [east, south], [west, south]];
@@ -94,31 +81,6 @@ function follow(leader, follower) {
   copy(follower, leader);
 }
 
-// dots: the pixel; dashed: the mean of its class; thin, in their colours: the means of the other classes shown
-function spectrum(points, means, own) {
-  if (!points.length) return "";
-  const [w, h, left, bottom] = [280, 150, 36, 18];
-  const most = Math.max(...points.concat(...means.map((mean) => mean.curve)).map((point) => point.dn)) * 1.05;
-  const x = (nm) => left + ((nm - 400) / 1900) * (w - left - 8);
-  const y = (dn) => h - bottom - (dn / most) * (h - bottom - 8);
-  const polyline = (curve, style, title) => `<polyline points="${curve.map((point) => `${x(point.nm)},${y(point.dn)}`).join(" ")}"
-    fill="none" ${style}><title>${title}</title></polyline>`;
-  const others = means.filter((mean) => mean.value !== own).map((mean) =>
-    polyline(mean.curve, `stroke="${mean.colour}" stroke-width="1.5"`, `mean of ${mean.name}`));
-  const same = means.filter((mean) => mean.value === own).map((mean) =>
-    polyline(mean.curve, `stroke="${mean.colour}" stroke-width="2.5" stroke-dasharray="5 3"`, `mean of ${mean.name}`));
-  const dots = points.map((point) =>
-    `<circle cx="${x(point.nm)}" cy="${y(point.dn)}" r="3" fill="currentColor"><title>${escaped(point.band)}, ${point.nm} nm: ${point.dn}</title></circle>`);
-  const ticks = [500, 1000, 1500, 2000].map((nm) => `<text x="${x(nm)}" y="${h - 4}" text-anchor="middle">${nm} nm</text>`);
-  return `<svg viewBox="0 0 ${w} ${h}" role="img" aria-label="Spectrum of ${points.length} bands">
-    <text x="2" y="${y(most) + 9}">${Math.round(most)}</text><text x="2" y="${y(0)}">0</text>
-    ${others.join("")}${same.join("")}${polyline(points, 'stroke="currentColor" stroke-width="1.5"', "this pixel")}${dots.join("")}${ticks.join("")}</svg>`;
-}
-
-function escaped(text) {
-  return text.replace(/[&<>"]/g, (each) => `&#${each.charCodeAt(0)};`);
-}
-
 function degrees(place) {
   const { lng, lat } = new maplibregl.LngLat(place.lng + turned, place.lat).wrap(); // panned, it counts on beyond 180
   return `${lat.toFixed(5)}, ${lng.toFixed(5)}`;
@@ -127,12 +89,6 @@ function degrees(place) {
 // products' names have no spaces: a line may end behind an underscore
 function breakable(text) {
   return text.split(/(?<=_)/).flatMap((part, number) => (number ? [document.createElement("wbr"), part] : [part]));
-}
-
-function element(tag, text) {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  return made;
 }
 
 // the class under a place in a page that was sent: the one whose picture is not clear there

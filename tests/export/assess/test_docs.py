@@ -3,6 +3,7 @@
 import csv
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,9 @@ PAGE = Path(__file__).parents[3] / "docs" / "assess.md"
 def test_the_commands_of_the_page_draw_points_and_score_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_map(Path("map.tif"), codes_of_a_map())
-    draw, score = [line for block in blocks_of(PAGE) for line in block.commands if "--before" not in line]
-    for line in (draw, score):
+    lines = [line for block in blocks_of(PAGE) for line in block.commands if line.startswith("bandloom assess")]
+    draw, agree, score = [line for line in lines if "--before" not in line]
+    for line in (draw, agree, score):
         with pytest.raises(SystemExit) as stopped:
             main(shlex.split(line)[1:])
         assert stopped.value.code == 0
@@ -31,6 +33,8 @@ def test_the_commands_of_the_page_draw_points_and_score_them(tmp_path, monkeypat
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(row | {"class": row["stratum"]} for row in rows)
+        for who in ("anna", "ben"):
+            shutil.copy("labelled.csv", f"points-{who}.csv")
     assert json.loads(Path("score.json").read_text())["points"] == 300
 
 
