@@ -1,0 +1,68 @@
+"""The edge budget in docs/deploy.md: ``bandloom bundle bench`` on segmenters of several sizes with random weights.
+
+``python -m benchmarks.edge_budget`` prints the record of each size and rewrites the table between its two marks.
+"""
+
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bandloom.export.runtimes.bench import bench
+from benchmarks.gpu.engines import bundle_of
+from benchmarks.gpu.scale import smoke
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "deploy.md"
+BEGIN, END = "<!-- edge budget -->", "<!-- /edge budget -->"
+SIZES = ("demo", "S")
+THREADS, SECONDS, BATCH = (1, 2), 2.0, 8
+
+
+def main() -> None:
+    """Measure each size and rewrite the table."""
+    records = {}
+    for size in SIZES:
+        with tempfile.TemporaryDirectory() as folder:
+            bundle = bundle_of(replace(smoke(Path(folder)), engine_size=size))
+            records[size] = bench(bundle, THREADS, SECONDS, BATCH)
+    print(json.dumps(records, indent=1))
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    PAGE.write_text(before + BEGIN + "\n\n" + table(records) + "\n" + END + rest.partition(END)[2])
+
+
+def table(records: dict[str, dict[str, Any]]) -> str:
+    """Return the records as a table in Markdown, a line each size, precision and runtime."""
+    rows: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = {}
+    for size, record in records.items():
+        for row in record["rows"]:
+            rows.setdefault((size, row["precision"], row["runtime"]), {})[row["threads"]] = row
+    one, two = THREADS
+    lines = [
+        f"| size | precision | runtime | file, MB | peak RSS, MB | of it before loading | ms a tile, {one} thread |"
+        f" {two} threads | in batches of {BATCH}, {one} thread | {two} threads |"
+        f" processor ms a tile, {one} thread |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (size, precision, runtime), counts in rows.items():
+        first, second = counts[one], counts.get(two, counts[one])
+        figures = [first["ms_a_tile"], second["ms_a_tile"], *(c[f"ms_a_tile_of_{BATCH}"] for c in (first, second))]
+        figures.append(first["processor_ms_a_tile"])
+        lines.append(
+            f"| {size} | {precision} | `{runtime}` | {first['file_mb']:.1f} | {first[f'rss_mb_of_{BATCH}']:.0f} |"
+            f" {first['rss_mb_before']:.0f} | " + " | ".join(f"{figure:.1f}" for figure in figures) + " |"
+        )
+    record = next(iter(records.values()))
+    about, machine = record["bundle"], record["machine"]
+    lines += [
+        "",
+        f"A tile is {about['tile_px']} px a side and gives {about['stride_px']} px of the map; median wall times on"
+        f" {machine['cores']} cores, {machine['processor']}, {record['date']}.",
+        "The cores were shared with other work, so two threads often waited for each other: read processor time, and",
+        "measure your own box.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
