@@ -122,7 +122,7 @@ def _roles(fold: Any, patch: int) -> dict[str, str]:
 
 def _days(record: dict[str, Any], patch: int) -> list[dt.datetime]:
     """Return the dates of a patch, which the table holds as a dict or as its text."""
-    said = record.get("dates-S2")
+    said: Any = record.get("dates-S2")
     try:
         said = json.loads(said.replace("'", '"')) if isinstance(said, str) else said
         ordered = sorted((int(number), str(day)) for number, day in said.items())

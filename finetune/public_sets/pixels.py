@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from affine import Affine
@@ -67,7 +67,7 @@ def scene_of_dn(
     crs: CRS | None = None,
     transform: Affine | None = None,
     datetime: dt.datetime | None = None,
-) -> ArrayScene:
+) -> Scene:
     """Return a scene of stored integers on the sensor's finest grid; coarser bands are averaged over their own pixels.
 
     Args:
@@ -89,9 +89,9 @@ def scene_of_dn(
         raise SceneError(
             f"{name} holds an array of {values.shape}; expected {len(bands)} bands first: {', '.join(bands)}."
         )
-    known = values != 0 if known is None else known
-    _check(values, known, sensor, bands, name, offset)
-    dn = to_convention(values, offset, known)
+    measured = values != 0 if known is None else known
+    _check(values, measured, sensor, bands, name, offset)
+    dn = to_convention(values, offset, measured)
     return _scene(dn, sensor, bands, name, crs, transform, datetime)
 
 
@@ -105,7 +105,7 @@ def scene_of_reflectance(
     crs: CRS | None = None,
     transform: Affine | None = None,
     datetime: dt.datetime | None = None,
-) -> ArrayScene:
+) -> Scene:
     """Return a scene of reflectances ``(C, H, W)`` as floats; NaN is absent, and 0 unless ``known`` says otherwise.
 
     Raises:
@@ -116,9 +116,9 @@ def scene_of_reflectance(
         raise SceneError(
             f"{name} holds an array of {values.shape}; expected {len(bands)} bands first: {', '.join(bands)}."
         )
-    known = np.isfinite(values) & (values != 0) if known is None else known & np.isfinite(values)
-    _check(np.where(known, values, 0) * SCALE, known, sensor, bands, name, 0)
-    dn = reflectance_to_dn(np.where(known, values, np.nan))
+    measured = np.isfinite(values) & ((values != 0) if known is None else known)
+    _check(np.where(measured, values, 0) * SCALE, measured, sensor, bands, name, 0)
+    dn = reflectance_to_dn(np.where(measured, values, np.nan))
     return _scene(dn, sensor, bands, name, crs, transform, datetime)
 
 
@@ -129,7 +129,7 @@ def scene_of_native(
     *,
     crs: CRS | None = None,
     transform: Affine | None = None,
-) -> ArrayScene:
+) -> Scene:
     """Return a scene of reflectances ``(H, W)`` by band, each group at its own sampling; NaN is absent.
 
     Raises:
@@ -151,7 +151,8 @@ def scene_of_native(
         raise SceneError(f"{name} holds bands that cover {sizes} m by sampling; expected one ground: fetch it again.")
     finest_m = min(groups)
     placed: dict[str, Any] = {"crs": crs or CRS(), "transform": transform or Affine.scale(finest_m, -finest_m)}
-    return ArrayScene(sensor, groups, height, width, name=name, provenance=_provenance(name, sensor), **placed)
+    scene = ArrayScene(sensor, groups, height, width, name=name, provenance=_provenance(name, sensor), **placed)
+    return cast(Scene, scene)
 
 
 def median_of_dates(values: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -164,7 +165,7 @@ def median_of_dates(values: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, 
     Returns:
         ``(C, H, W)`` float64, 0 where nothing was measured, and bool.
     """
-    seen = known.any(0)
+    seen = np.asarray(known.any(0))
     dated = np.where(known, values.astype(np.float64), np.nan)
     dated[:, ~seen] = 0
     return np.nanmedian(dated, 0), seen
@@ -204,7 +205,7 @@ def _scene(
     crs: CRS | None,
     transform: Affine | None,
     datetime: dt.datetime | None,
-) -> ArrayScene:
+) -> Scene:
     finest_m = sensor.groups[0].gsd_m
     cell = ALIGN_M // finest_m
     height, width = dn.shape[1:]
@@ -215,7 +216,7 @@ def _scene(
     }
     placed: dict[str, Any] = {"crs": crs or CRS(), "transform": transform or Affine.scale(finest_m, -finest_m)}
     provenance = _provenance(name, sensor)
-    return ArrayScene(
+    scene = ArrayScene(
         sensor,
         groups,
         height * finest_m,
@@ -225,3 +226,4 @@ def _scene(
         provenance=provenance,
         **placed,
     )
+    return cast(Scene, scene)

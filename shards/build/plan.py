@@ -143,7 +143,8 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
-        record = asdict(replace(self, reader=None)) | {"reader": self.reader.to_dict() if self.reader else None}
+        record: dict[str, Any] = asdict(replace(self, reader=None))
+        record["reader"] = self.reader.to_dict() if self.reader else None
         optional = [(record["options"], name) for name in ("values", "quantity", "corpus")]
         optional += [(record, name) for name in ("reader", "published")]
         optional += [(source, "published") for source in record["sources"]]

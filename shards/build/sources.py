@@ -9,6 +9,7 @@ from pathlib import Path
 from bandloom.errors import SceneError
 from bandloom.label_set import LabelClass, LabelSet
 from bandloom.shards.corpora.known import find_containers, get_corpus
+from bandloom.shards.corpora.refused import refuse_edition
 from bandloom.shards.scenes import is_scene
 from bandloom.shards.scenes.litter import is_litter
 from bandloom.shards.scenes.plain import RASTER_SUFFIXES
@@ -87,8 +88,19 @@ def find_build_sources(
         kind, containers = known
         sources += [Source(each.path, "", None, kind.name, each.inner, each.samples) for each in containers]
     if plain and not sources:
-        return find_sources(plain, class_folders, sensor)
-    return _keyed(sources + (find_sources(plain, class_folders, sensor) if plain else []))
+        return _find_scenes(plain, class_folders, sensor)
+    return _keyed(sources + (_find_scenes(plain, class_folders, sensor) if plain else []))
+
+
+def _find_scenes(paths: Sequence[str], class_folders: bool, sensor: str | None) -> list[Source]:
+    """Return the scenes under paths; where there is none, an edition of a corpus that is not read is named as such."""
+    try:
+        return find_sources(paths, class_folders, sensor)
+    except SceneError:
+        for path in map(Path, paths):
+            if path.exists():
+                refuse_edition(path)
+        raise
 
 
 def _keyed(sources: Sequence[Source]) -> list[Source]:

@@ -8,19 +8,25 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from bandloom.values import NODATA
+
 CONSTANT = 0.99  # share of whole blocks that are constant, in copies; bilinear leaves 0.003 to 0.1
 _LOOK, _MAY_BE = 6, 0.5  # blocks a side that are looked at first, and the share of them that must be constant
 Phase = tuple[int, int]
 
 
 def constant_share(plane: np.ndarray, factor: int, phase: Phase) -> float:
-    """Return the share of the whole blocks of ``(H, W)`` that hold one value."""
+    """Return the share of the whole blocks of ``(H, W)`` that hold one value; blocks without data do not count."""
     rows, columns = ((size - at) // factor for size, at in zip(plane.shape, phase, strict=True))
     if rows < 1 or columns < 1:
         return 0.0
     inner = plane[phase[0] : phase[0] + rows * factor, phase[1] : phase[1] + columns * factor]
     blocks = inner.reshape(rows, factor, columns, factor)
-    return float((blocks == blocks[:, :1, :, :1]).all((1, 3)).mean())
+    same = (blocks == blocks[:, :1, :, :1]).all((1, 3))
+    if inner.min() == NODATA:
+        known = (blocks != NODATA).any((1, 3))
+        return float(same[known].mean()) if known.any() else 1.0
+    return float(same.mean())
 
 
 def phase_of(planes: Sequence[np.ndarray], factor: int) -> Phase | None:

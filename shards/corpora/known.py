@@ -52,8 +52,8 @@ def find_containers(path: Path, forced: Corpus | None = None) -> tuple[Corpus, l
         raise SceneError(f"{path} holds {' and '.join(names)}; name the folder of one, or choose it with --corpus.")
     containers = [container for _, own in found for container in own]
     if not containers:
-        refuse_edition(path)
         if forced:
+            refuse_edition(path)
             raise SceneError(f"{path} holds nothing of {forced.title}; expected {forced.looks_like}.")
         return None
     corpus = found[0][0]

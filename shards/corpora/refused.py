@@ -4,6 +4,7 @@ from pathlib import Path
 
 from bandloom.errors import SceneError
 
+_DEEPEST, _WIDEST = 4, 4  # levels and folders of each that are looked into
 _SATLAS = ("tci", "b05", "b06", "b07", "b08", "b11", "b12")
 
 
@@ -13,6 +14,18 @@ def refuse_edition(path: Path) -> None:
     Raises:
         SceneError: it is one; the edition to take is named.
     """
+    folders = [path]
+    for _ in range(_DEEPEST):
+        for folder in folders:
+            _refuse(folder)
+        folders = [child for folder in folders if folder.is_dir() for child in _first_folders(folder)]
+
+
+def _first_folders(folder: Path) -> list[Path]:
+    return sorted(child for child in folder.iterdir() if child.is_dir() and child.name[0] != ".")[:_WIDEST]
+
+
+def _refuse(path: Path) -> None:
     names = {child.name for child in path.iterdir()} if path.is_dir() else {path.name}
     lower = {name.lower() for name in names}
     if "data.mdb" in lower or any(name.endswith((".lmdb", ".mdb")) for name in lower):
