@@ -26,6 +26,11 @@ class Answer:
     dates: int = 1
     continuous: bool = False
 
+    @property
+    def one_a_chip(self) -> bool:
+        """Whether every chip is of one class."""
+        return not (self.per_pixel or self.several or self.continuous)
+
 
 _ANSWERS = (
     Answer("segment", "a class for every 10 m pixel", per_pixel=True),

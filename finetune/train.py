@@ -98,8 +98,8 @@ def _train_and_score(setting: Setting, model: TaskModel, attempt: Attempt) -> in
     if code != EXIT_DONE:
         return code
     model, trained_s = _trained(setting, trainer), time.monotonic() - began - fitted_s
-    others = len(seeds_of(setting)) - 1
-    attempt.alone(lambda: say_what_compares(setting, model, run, trained_s, others * (fitted_s + trained_s)))
+    more = len(seeds_of(setting)) - 1
+    attempt.alone(lambda: say_what_compares(setting, model, run, trained_s, more * (fitted_s + trained_s)))
     compared = config.compare_random and config.checkpoint is not None
     untrained, code = _beside(setting, attempt, model, "random", random=True) if compared else (None, EXIT_DONE)
     if code != EXIT_DONE:

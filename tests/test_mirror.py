@@ -18,6 +18,7 @@ WHOLE = {
     "shards/scenes/test_delivered_products.py": "reads products as they were delivered",
     "shards/scenes/test_trial_of_sources.py": "draws scenes of every layout and reads them by a second way",
     "shards/scenes/test_validity_of_scenes.py": "holds every reader to one rule of validity",
+    "benchmarks/gpu/test_main.py": "runs every call of a GPU's benchmark, tiny",
     "card/test_pretend_card.py": "tries the pretended card itself",
     "card/test_steps.py": "takes training steps of every task on a pretended card",
     "finetune/test_on_a_card.py": "runs whole stages on a pretended card",

@@ -38,7 +38,7 @@ def _write_gpkg(path: Path, sample: Drawn) -> None:
     write_features(
         path,
         FeatureLayer("points", "Point", sample.grid.crs, kinds),
-        [(shapely.to_wkb(shapely.points(sample.xy)), columns)],
+        [(np.asarray(shapely.to_wkb(shapely.points(sample.xy))), columns)],
     )
 
 

@@ -9,6 +9,7 @@ import rasterio
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
 
 from bandloom.errors import SceneError
 from bandloom.export.maps.class_grid import ClassGrid, Reader
@@ -66,7 +67,7 @@ class ChangeGrid(ClassGrid):
         try:
             with later.reading() as read, rasterio.open(earlier.path) as source, self._onto(source) as moved:
 
-                def both(window: rasterio.windows.Window) -> tuple[np.ndarray, np.ndarray]:
+                def both(window: Window) -> tuple[np.ndarray, np.ndarray]:
                     new, valid = read(window)
                     old, known = moved.read(1, window=window), moved.read_masks(1, window=window) != 0
                     valid &= known

@@ -35,7 +35,7 @@ def outlines(
         lengths = np.fromiter(map(len, rings), np.int64, len(rings))
         corners, of_ring = _noded(np.array(list(chain.from_iterable(rings))).astype(np.int32), lengths, nodes)
         of_shape = np.repeat(np.arange(len(shapes)), [len(shape["coordinates"]) for shape, _ in shapes])
-        closed = shapely.linearrings((corners + np.array([0, top])).astype(np.float64), indices=of_ring)
+        closed: Any = shapely.linearrings((corners + np.array([0, top])).astype(np.float64), indices=of_ring)
         made.append(shapely.polygons(closed, indices=of_shape))
         owners.append(np.array([int(value) for _, value in shapes]))
     polygons, owner = np.concatenate(made), np.concatenate(owners)

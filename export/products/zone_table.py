@@ -42,8 +42,8 @@ def write_zones(path: Path, areas: ZoneAreas) -> None:
     import shapely  # pyright: ignore[reportMissingImports]
     from shapely.geometry import MultiPolygon, shape  # pyright: ignore[reportMissingImports]
 
-    drawn = [shape(geometry) for geometry in areas.drawing.geometries]
-    several = [each if each.geom_type == "MultiPolygon" else MultiPolygon([each]) for each in drawn]
+    drawn: list[Any] = [shape(geometry) for geometry in areas.drawing.geometries]
+    several = [zone if zone.geom_type == "MultiPolygon" else MultiPolygon([zone]) for zone in drawn]
     kinds = {name: "string" if name == "zone" else "float64" for name in columns}
     layer = FeatureLayer("zones", "MultiPolygon", areas.drawing.crs, kinds)
     write_features(path, layer, [(shapely.to_wkb(np.array(several, object)), columns)])

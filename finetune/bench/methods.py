@@ -47,11 +47,13 @@ def neighbours(k: int, temperature: float | None, given: Given, seed: int) -> Sc
 
 def linear(given: Given, seed: int) -> Scored:
     """Fit logistic regressions, and let validation labels choose among them."""
-    pairs = [(given.tables[role].features, given.targets(role)) for role in (TRAIN, VAL)]
-    swept = swept_logistic(*pairs, given.judge, several=given.several, strengths=given.strengths, device=given.device)
-    held = swept.model.scores(pairs[1][0]) if given.several else None
+    train, val = ((given.tables[role].features, given.targets(role)) for role in (TRAIN, VAL))
+    swept = swept_logistic(
+        train, val, given.judge, several=given.several, strengths=given.strengths, device=given.device
+    )
+    held = swept.model.scores(val[0]) if given.several else None
     scores = swept.model.scores(given.tables[TEST].features)
-    return Scored(given.row(scores, held, sum(len(rows) for rows, _ in pairs)), {"best_c": swept.strength})
+    return Scored(given.row(scores, held, len(train[0]) + len(val[0])), {"best_c": swept.strength})
 
 
 def forest(given: Given, seed: int) -> Scored:
@@ -59,7 +61,8 @@ def forest(given: Given, seed: int) -> Scored:
     train = given.tables[TRAIN]
     if given.several:
         several = one_by_one(forest_classifier)(train.features, train.labels, seed)
-        return Scored(given.row(*(several(given.tables[r].features) for r in (TEST, VAL)), len(train.labels)))
+        test, held = (several(given.tables[role].features) for role in (TEST, VAL))
+        return Scored(given.row(test, held, len(train.labels)))
     fitted = forest_classifier(seed).fit(train.features, train.labels)
     said = fitted.predict(given.tables[TEST].features).astype(int)
     return Scored(given.row(np.eye(given.classes)[said], None, len(train.labels)))

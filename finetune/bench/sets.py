@@ -98,8 +98,9 @@ def _chosen(usable: list[BenchSet], only: list[str], refused: dict[str, str]) ->
     names = [label_set.name for label_set in usable]
     for name in only:
         if name not in names:
-            raise ConfigError(f"--only {name!r} is {refused.get(name, 'not there')}; use {', '.join(names)}."
-                              f"{nearest(name, names)}")  # fmt: skip
+            raise ConfigError(
+                f"--only {name!r} is {refused.get(name, 'not there')}; use {', '.join(names)}.{nearest(name, names)}"
+            )
     return [label_set for label_set in usable if not only or label_set.name in only]
 
 

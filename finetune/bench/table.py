@@ -13,10 +13,8 @@ from bandloom.scores import TITLES
 
 HEADER = ("set", "features", "classifier", "score", "95 %", "ahead of the best baseline")
 ENCODERS = ("model", "public encoder")
-CSV = (  # the columns of torchgeo-bench's results that mean the same here, then ours
-    "dataset", "method", "metric_name", "metric_value", "ci_lower", "ci_upper", "feature_dim", "best_c", "n_train",
-    "n_test", "name", "kind", "split", "blocks", "seeds", "seconds",
-)  # fmt: skip
+_SHARED = "dataset method metric_name metric_value ci_lower ci_upper feature_dim best_c n_train n_test"
+CSV: tuple[str, ...] = (*_SHARED.split(), "name", "kind", "split", "blocks", "seeds", "seconds")  # theirs, then ours
 METRIC_NAMES = {"overall": "accuracy", "map_micro": "micro_mAP", "mean_iou": "mIoU"}
 
 

@@ -21,11 +21,30 @@ from bandloom.sensors import Sensor, get_sensor
 from bandloom.values import NODATA, OFFSET, SCALE
 
 SLOT_OF = {  # torchgeo-bench's names of Sentinel-2's bands
-    "coastal_aerosol": "B01", "coastal": "B01", "blue": "B02", "green": "B03", "red": "B04", "red_edge_1": "B05",
-    "rededge1": "B05", "red_edge_2": "B06", "rededge2": "B06", "red_edge_3": "B07", "rededge3": "B07", "nir": "B08",
-    "red_edge_4": "B8A", "nir_narrow": "B8A", "rededge4": "B8A", "water_vapour": "B09", "watervapor": "B09",
-    "swir_cirrus": "B10", "cirrus": "B10", "swir_1": "B11", "swir1": "B11", "swir_2": "B12", "swir2": "B12",
-}  # fmt: skip
+    "coastal_aerosol": "B01",
+    "coastal": "B01",
+    "blue": "B02",
+    "green": "B03",
+    "red": "B04",
+    "red_edge_1": "B05",
+    "rededge1": "B05",
+    "red_edge_2": "B06",
+    "rededge2": "B06",
+    "red_edge_3": "B07",
+    "rededge3": "B07",
+    "nir": "B08",
+    "red_edge_4": "B8A",
+    "nir_narrow": "B8A",
+    "rededge4": "B8A",
+    "water_vapour": "B09",
+    "watervapor": "B09",
+    "swir_cirrus": "B10",
+    "cirrus": "B10",
+    "swir_1": "B11",
+    "swir1": "B11",
+    "swir_2": "B12",
+    "swir2": "B12",
+}
 M_EUROSAT = {"B8A": "B09", "B09": "B10", "B10": "B11", "B11": "B12", "B12": "B8A"}  # what its names really hold
 CIRRUS_AT_MOST = 100.0  # mean of 10000 x reflectance: B10 is dark, and nothing else is
 DN_FROM = 1000.0  # a greatest value above is 10000 x reflectance (torchgeo-bench's own rule)

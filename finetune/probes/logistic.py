@@ -84,8 +84,8 @@ def swept_logistic(
         best = last if best is None or judged[-1] > max(judged[:-1]) else best
     chosen = strengths[int(np.argmax(judged))]
     if merge:
-        both = [np.concatenate(pair) for pair in zip(train, val, strict=True)]
-        best = fit_logistic(*both, chosen, several=several, start=best, device=device, steps=LAST_STEPS)
+        rows, targets = (np.concatenate(pair) for pair in zip(train, val, strict=True))
+        best = fit_logistic(rows, targets, chosen, several=several, start=best, device=device, steps=LAST_STEPS)
     if best is None:
         raise ValueError("a sweep needs at least one value of C")
     return Swept(best, float(chosen), tuple(judged))

@@ -127,7 +127,7 @@ class GeoBench(PublicSet):
 
     def labels(self, path: str, scene: Scene, taxonomy: Taxonomy) -> Labels | None:
         """Open a sample's label dataset, where the set has one a pixel."""
-        if self.facts.task != "segment":
+        if not self.facts.answer.per_pixel:
             return None
         with opened(Path(path)) as file:
             codes = np.asarray(file["label"])
@@ -147,7 +147,7 @@ class GeoBench(PublicSet):
 
     def _check_orientation(self, samples: Sequence[str], problems: Problems) -> None:
         """Warn where masks fit their images better turned or mirrored: the near infrared against the classes."""
-        if self.facts.task != "segment":
+        if not self.facts.answer.per_pixel:
             return
         pairs = []
         for place in evenly(len(samples), LOOKED_AT_MASKS):
@@ -164,11 +164,11 @@ class GeoBench(PublicSet):
 
     def _words(self, sample: str) -> tuple[str, ...]:
         """Return the classes of a sample from its pickled label: one index, or noughts and ones by index."""
-        if self.facts.task == "segment":
+        if self.facts.answer.per_pixel:
             return ()
         path = self.place.path / f"{sample}.hdf5"
         label, count = _attributes(path).label, len(get_taxonomy(self.facts.label_set).classes)
-        if self.facts.task == "classify":
+        if not self.facts.answer.several:
             index = as_number(label)
             shown = [] if index is None else [index]
         else:

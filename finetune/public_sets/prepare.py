@@ -85,7 +85,7 @@ def prepare_set(
     samples, facts = _listed(request, problems), open_set(request.form, str(request.root), request.take).facts
     problems.raise_first()
     taxonomy = get_taxonomy(request.reader.label_set)
-    table = _table(samples, taxonomy) if facts.task == "multilabel" else None
+    table = _table(samples, taxonomy) if facts.answer.several else None
     out.mkdir(parents=True, exist_ok=True)
     if not (out / SHARDS).exists():
         build_plan(_plan(request, samples, facts, taxonomy), out / SHARDS, workers=workers, part=part, finish=finish)
@@ -132,7 +132,7 @@ def _listed(request: SetRequest, problems: Problems) -> Sequence[SetSample]:
 
 
 def _source(sample: SetSample, facts: Facts) -> Source:
-    class_name = sample.classes[0] if facts.task == "classify" and sample.classes else None
+    class_name = sample.classes[0] if facts.answer.one_a_chip and sample.classes else None
     return Source(sample.path, sample.key, class_name, published=dict(sample.roles))
 
 
@@ -156,8 +156,8 @@ def _table(samples: Sequence[SetSample], taxonomy: Taxonomy) -> dict[str, list[s
 def _config(facts: Facts, out: Path) -> dict[str, Any]:
     """Return the config that ``bandloom finetune`` takes as it is."""
     config: dict[str, Any] = {"shards": str((out / SHARDS).resolve()), "task": facts.task}
-    if facts.task == "multilabel":
+    if facts.answer.several:
         config["chip_labels"] = str((out / TABLE).resolve())
-    if facts.task == "change":
+    if facts.answer.dates > 1:
         config["change_labels"] = "mask"
     return config | {"split": {"kind": "published"}}

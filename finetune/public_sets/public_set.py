@@ -11,7 +11,7 @@ from bandloom.sensors import Sensor, get_sensor
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import Labels
 from bandloom.shards.scenes import Scene
-from bandloom.tasks import TaskName
+from bandloom.tasks import ANSWERS, Answer, TaskName
 from bandloom.taxonomy import Taxonomy
 
 
@@ -58,6 +58,11 @@ class Facts:
     label_sets: tuple[str, ...] = ()
     choices: Mapping[str, str] = field(default_factory=dict)
     unsettled: tuple[str, ...] = ()
+
+    @property
+    def answer(self) -> Answer:
+        """The form of the answer that its task gives."""
+        return ANSWERS[self.task]
 
     @property
     def own_sensor(self) -> Sensor:

@@ -69,7 +69,8 @@ def taught_pixels(
     """Return labelled pixels with their classes, and unlabelled ones with what the teachers think, as ``(N, K)``."""
     from sklearn.ensemble import RandomForestClassifier
 
-    classes = int(part.values[-1].weight.shape[0])
+    last: Any = part.values[-1]
+    classes = int(last.weight.shape[0])
     forest: Any = RandomForestClassifier(TREES, random_state=seed, n_jobs=1)
     alive(lambda: forest.fit(train.planes.numpy(), train.labels.numpy()), "fitting a forest")
     votes = torch.from_numpy(alive(lambda: forest.predict_proba(unlabelled.numpy()), "asking a forest")).float()

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from bandloom.errors import SceneError
 from bandloom.sensors import SLOTS
 from bandloom.shards.corpora.chip import Chip, chip_scene
@@ -55,7 +57,7 @@ def _open(file: Path, name: str, told: int | None) -> ArrayScene:
         raise SceneError(f"{file} has {len(pixels.values)} bands; expected 13 (B1 to B12 with B8A): leave it out.")
     if not pixels.crs or t.b or t.d or t.a <= 0 or t.e >= 0 or nominal_gsd_m(t.a, file) != 10:
         raise SceneError(f"{file} is no north-up raster of 10 m with a place; leave it out.")
-    bands = dict(zip(SLOTS, pixels.values, strict=True))
+    bands: dict[str, np.ndarray] = dict(zip(SLOTS, pixels.values, strict=True))
     chip = Chip(name, bands, pixels.crs, (t.c, t.f), earth_engine_time(file.stem), None)
     return chip_scene(chip, told)
 

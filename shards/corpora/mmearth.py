@@ -83,7 +83,7 @@ def _open(pixels: np.ndarray, facts: dict[str, Any] | None, name: str) -> ArrayS
     level = str((facts or {}).get("S2_type", "")).lower()
     if facts is None or level not in ("l1c", "l2a"):
         raise SceneError(f"{name} has no entry in _tile_info.json that says its level; leave it out.")
-    bands = dict(zip(_ORDER, pixels, strict=True))
+    bands: dict[str, np.ndarray] = dict(zip(_ORDER, pixels, strict=True))
     empty = not bands["B10"].any()
     if empty != (level == "l2a"):
         raise SceneError(

@@ -346,7 +346,7 @@ def block_means(dn: np.ndarray, factor: int) -> np.ndarray:
         return dn
     if dn.size and dn.min() > NODATA and dn.max() < SATURATED:  # all measured: the same means, six times as fast
         corners = ((row, column) for row in range(factor) for column in range(factor))
-        sums = sum(dn[:, row::factor, column::factor].astype(np.uint32) for row, column in corners)
+        sums: Any = sum(dn[:, row::factor, column::factor].astype(np.uint32) for row, column in corners)
         return ((sums + factor**2 // 2) // factor**2).astype(np.uint16)
     bands, height, width = dn.shape
     blocks = dn.reshape(bands, height // factor, factor, width // factor, factor)

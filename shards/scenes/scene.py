@@ -23,10 +23,14 @@ class Scene(Protocol):
     crs: CRS
     transform: Affine  # of the finest stored grid
     datetime: datetime | None
-    footprint: tuple[float, float, float, float]  # west, south, east, north in degrees
     height_m: float
     width_m: float
     provenance: dict[str, Any]
+
+    @property
+    def footprint(self) -> tuple[float, float, float, float]:
+        """West, south, east and north in degrees."""
+        ...
 
     def read(self, window_m: WindowM) -> dict[int, np.ndarray]:
         """Return ``{gsd_m: (C, H, W)}`` uint16 DN of a window; what lies outside the scene is 0."""
