@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from bandloom.export.from_torch.options import ExportOptions
 from bandloom.export.predict.options import PredictOptions
 from bandloom.export.runtimes.engine_builder import BuildOptions
 from bandloom.options import fills
@@ -14,30 +15,17 @@ bundle = typer.Typer(help="Verify or inspect a bundle.", no_args_is_help=True, a
 BundlePath = Annotated[Path, typer.Argument(help="The bundle's folder.")]
 
 
+@fills
 def export(
     run: Annotated[Path, typer.Argument(help="A fine-tuning run, or the checkpoint folder in it.")],
     out: Annotated[Path, typer.Option(help="The new bundle's folder.")],
-    shards: Annotated[
-        Path | None, typer.Option(help="Shards to take the golden chips from; the run's by default.")
-    ] = None,
-    margin: Annotated[int | None, typer.Option(help="Pixels thrown away on each side of a tile.")] = None,
-    taper: Annotated[int | None, typer.Option(help="Pixels over which neighbouring tiles are blended.")] = None,
-    precision: Annotated[str, typer.Option(help="fp32 and any of fp16, bf16, int8, comma-separated.")] = "fp32",
-    embeddings: Annotated[bool, typer.Option("--embeddings", help="Also write the encoder, for embeddings.")] = False,
+    options: ExportOptions,
 ) -> None:
     """Turn a fine-tuned run into a bundle for the GPU box; nothing is written when parity with torch fails."""
     from bandloom.console import logger
     from bandloom.export.from_torch.export_run import export_run
 
-    made = export_run(
-        run,
-        out,
-        shards=shards,
-        margin_px=margin,
-        taper_px=taper,
-        precisions=precision.split(","),
-        embeddings=embeddings,
-    )
+    made = export_run(run, out, options)
     for model in made.record.models:
         parity = model.parity
         logger.info(

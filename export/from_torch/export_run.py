@@ -17,6 +17,7 @@ from bandloom.export.bundle.golden import GOLDEN, golden_of, write_golden
 from bandloom.export.bundle.record import BundleRecord, Contract, contract_of
 from bandloom.export.bundle.tiling import CELL_PX, Tiling
 from bandloom.export.from_torch.held_chips import Ground, held_chips
+from bandloom.export.from_torch.options import ExportOptions
 from bandloom.export.from_torch.parity import torch_logits
 from bandloom.export.from_torch.write_features import write_features
 from bandloom.export.from_torch.write_model import write_precision
@@ -29,42 +30,31 @@ GOLDEN_CHIPS = 4
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
-def export_run(
-    run: Path,
-    out: Path,
-    *,
-    shards: Path | None = None,
-    margin_px: int | None = None,
-    taper_px: int | None = None,
-    precisions: Sequence[str] = ("fp32",),
-    embeddings: bool = False,
-) -> Bundle:
+def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> Bundle:
     """Export a run's final checkpoint as a bundle, whole or not at all.
 
     Args:
         run: a fine-tuning run, or a checkpoint folder.
         out: the new bundle.
-        shards: where held chips come from; None takes the run's own, or draws them from its statistics.
-        margin_px: thrown away on each side of a tile; None takes the default of :func:`default_tiling`.
-        taper_px: over which tiles are blended; None takes the default.
-        precisions: fp32, which is always written, and any of fp16, bf16 and int8.
-        embeddings: also write the encoder alone, for embeddings of scenes.
+        options: precisions, tiling, and where held chips come from; a tiling that is not given is that of
+            :func:`default_tiling`.
 
     Raises:
         CheckpointError: there is no fine-tuned checkpoint.
         BundleError: the model cannot be exported, or its parity with torch fails; nothing is written.
     """
-    unknown = set(precisions) - set(PRECISIONS)
+    options = options or ExportOptions()
+    unknown = set(options.precisions) - set(PRECISIONS)
     if unknown:
         raise BundleError(f"precision {sorted(unknown)[0]!r} is not known; use some of {', '.join(PRECISIONS)}.")
     folder = checkpoint_of(run)
     model, provenance = load_model(folder)
-    contract = contract_of_model(model, default_tiling(model, margin_px, taper_px))
-    if embeddings and contract.dates > 1:
+    contract = contract_of_model(model, default_tiling(model, options.margin_px, options.taper_px))
+    if options.embeddings and contract.dates > 1:
         raise BundleError("a model of two dates gives no embedding of one scene; leave --embeddings out.")
-    ground = ground_of(run, provenance, shards)
+    ground = ground_of(run, provenance, options.shards)
     with new_output(out, folder=True) as temporary:
-        write_bundle(temporary, out.name, model, contract, ground, provenance, precisions, embeddings)
+        write_bundle(temporary, out.name, model, contract, ground, provenance, options.precisions, options.embeddings)
     return read_bundle(out)
 
 

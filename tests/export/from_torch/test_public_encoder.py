@@ -17,6 +17,7 @@ from bandloom.export.from_torch.audit_fp16 import audit_ranges, wide_layers
 from bandloom.export.from_torch.export_run import export_run
 from bandloom.export.from_torch.half_precision import CastGraph
 from bandloom.export.from_torch.held_chips import Chips
+from bandloom.export.from_torch.options import ExportOptions
 from bandloom.export.runtimes.show_bundle import tables
 from bandloom.finetune.model.checkpoint import load_task_model, save_task_model
 from bandloom.finetune.model.lora import merge_lora
@@ -74,7 +75,7 @@ def test_a_fine_tuned_model_on_disk_is_whole_without_its_authors_files(folder, t
 
 def test_a_bundle_carries_the_licence_and_takes_native_groups_alone(folder, tmp_path):
     save_task_model(tmp_path / "m", model(folder), {})
-    bundle = export_run(tmp_path / "m", tmp_path / "b", precisions=("fp32", "fp16"), embeddings=True)
+    bundle = export_run(tmp_path / "m", tmp_path / "b", ExportOptions(precisions=("fp32", "fp16"), embeddings=True))
     licence = json.loads((tmp_path / "b" / "bundle.json").read_text())["provenance"]["encoder_licence"]
     assert licence["name"] == "MIT"
     shown = [cell for column in tables(bundle)[0].columns for cell in column.cells]

@@ -15,6 +15,7 @@ from bandloom.errors import BundleError
 from bandloom.export.bundle.bundle import read_bundle
 from bandloom.export.bundle.record import EngineFile
 from bandloom.export.from_torch.export_run import export_run
+from bandloom.export.from_torch.options import ExportOptions
 from bandloom.export.runtimes.add_engines import build_lines, has_gpu
 from bandloom.export.runtimes.cuda_memory import Cuda
 from bandloom.export.runtimes.engine_builder import API_NAMES, RTX_NAMES, BuildOptions, build_engine, load_backend
@@ -209,7 +210,7 @@ def test_every_kind_of_model_in_every_precision_becomes_a_real_engine(tmp_path, 
     rtx()
     write_run(tmp_path / "run", _model_of(kind))
     precisions = ["fp32", "fp16", "bf16", "int8"]
-    made = export_run(tmp_path / "run", tmp_path / "bundle", precisions=precisions)
+    made = export_run(tmp_path / "run", tmp_path / "bundle", ExportOptions(precisions=tuple(precisions)))
     for model in made.record.models:
         check_ops(onnx.load(made.path / model.file))
     options = ("--backend", "tensorrt-rtx", "--compute-capability", "sm_89", "--batches", "1,4,8")
@@ -225,7 +226,7 @@ def test_every_kind_of_model_in_every_precision_becomes_a_real_engine(tmp_path, 
 def test_heads_on_four_depths_become_engines_too(tmp_path, head):
     rtx()
     write_run(tmp_path / "run", task_model(head=head))
-    made = export_run(tmp_path / "run", tmp_path / "bundle", precisions=["fp16", "bf16", "int8"])
+    made = export_run(tmp_path / "run", tmp_path / "bundle", ExportOptions(precisions=("fp16", "bf16", "int8")))
     assert run("bundle", "build", made.path, "--backend", "tensorrt-rtx", "--compute-capability", "sm_89") == 0
 
 

@@ -7,6 +7,7 @@ import torch
 from bandloom.cli import main
 from bandloom.errors import TextError
 from bandloom.export.from_torch.export_run import export_run
+from bandloom.export.from_torch.options import ExportOptions
 from bandloom.finetune.model.checkpoint import load_task_model
 from bandloom.finetune.text.aligned_model import load_aligned, save_aligned
 from bandloom.finetune.text.report import image_vectors
@@ -38,7 +39,7 @@ def test_baked_exported_and_run_by_the_engine_the_classes_and_scores_are_those_o
     classes = choose_classes(model, WORDS)
     bake(model, classes, tmp_path, tmp_path / "words")
     assert load_task_model(tmp_path / "words" / "checkpoint").label_set.names == WORDS
-    bundle = export_run(tmp_path / "words", tmp_path / "words.bundle", shards=chip_shards)
+    bundle = export_run(tmp_path / "words", tmp_path / "words.bundle", ExportOptions(shards=chip_shards))
     shards = ShardSet(chip_shards)
     cosine = image_vectors(model, shards, np.arange(len(shards))) @ model.classes(classes.prompts).T
     session = ort.InferenceSession(str(bundle.path / "model.onnx"), providers=["CPUExecutionProvider"])
