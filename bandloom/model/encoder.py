@@ -14,6 +14,7 @@ from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.embedding import TokenEmbedding, slot_of_sample
 from bandloom.model.statistics import Statistics
+from bandloom.model.stochastic_depth import StochasticDepth, draw_depth
 from bandloom.model.token_layout import token_layout
 from bandloom.sensors import REFERENCE_TOKEN_M, Sensor
 
@@ -93,6 +94,7 @@ class Encoder(AnyEncoder):
         self.blocks = nn.ModuleList(
             Block(config.embed_dim, config.num_heads, config.mlp_ratio, qkv_bias=True, drop_path=rate) for rate in rates
         )
+        self._depth_layers = _by_sample(self.blocks, rates)
         self.norm = nn.LayerNorm(config.embed_dim, eps=1e-6)
         self.blocks.apply(_init_linear)
         self._licence: dict[str, str] | None = None
@@ -155,6 +157,7 @@ class Encoder(AnyEncoder):
     def forward_tokens(self, samples: Tensor, valid: Tensor, sensor: Sensor, positions: Tensor) -> Tensor:
         """Encode tokens that may be a selection: samples ``(B, V, S)``, positions ``(V, D)`` or ``(B, V, D)``."""
         tokens = self.embed(samples, valid, sensor) + positions
+        draw_depth(self._depth_layers, len(tokens), tokens.device)
         for block in self.blocks:
             tokens = block(tokens)
         return self.norm(tokens)
@@ -166,6 +169,7 @@ class Encoder(AnyEncoder):
         samples, valid = self.samples(groups, sensor)
         tokens = self.embed(samples, valid, sensor) + self.positions(*self.grid(groups))
         kept = {}
+        draw_depth(self._depth_layers, len(tokens), tokens.device)
         for index, block in enumerate(self.blocks):
             tokens = block(tokens)
             if index in indices:
@@ -182,6 +186,16 @@ def drop_slots(valid: Tensor, sensor: Sensor, token_m: int, dropped: Tensor) -> 
 def count_parameters(module: nn.Module, *, trainable: bool = False) -> int:
     """Return the number of parameters, or of those that train."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable)
+
+
+def _by_sample(blocks: nn.ModuleList, rates: Sequence[float]) -> list[StochasticDepth]:
+    """Let timm's blocks draw their stochastic depth by sample; returns the layers that draw."""
+    layers = []
+    for block, rate in zip(blocks, rates, strict=True):
+        for name in ("drop_path1", "drop_path2") if rate else ():
+            layers.append(StochasticDepth(rate))
+            setattr(block, name, layers[-1])
+    return layers
 
 
 def _init_linear(module: nn.Module) -> None:

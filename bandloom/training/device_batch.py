@@ -11,7 +11,6 @@ from torch import Tensor
 from bandloom.device_memory import to_device
 from bandloom.errors import ConfigError
 from bandloom.sensors import Sensor
-from bandloom.splitmix import GOLDEN, mix64
 
 
 class LoadedBatch(Protocol):
@@ -115,25 +114,3 @@ class DeviceBatch:
         label = None if self.label is None else self.label[part]
         classes = None if self.class_index is None else self.class_index[part]
         return DeviceBatch(self.sensor, groups, self.keys[part], self.draws[part], label, classes)
-
-
-def rng_of(draw: int | np.uint64, purpose: int) -> np.random.Generator:
-    """Return the random generator of one sample and one purpose: the same on any rank, worker and machine."""
-    return np.random.Generator(np.random.Philox(key=[int(draw), purpose]))
-
-
-def uniforms(draws: np.ndarray, purpose: int, count: int) -> np.ndarray:
-    """Return ``(B, count)`` float32 in 0..1 (1 excluded), each row a function of its sample and purpose alone.
-
-    All samples in one pass, for what every training step draws: a generator a sample costs 23 ms for 512 of them, as
-    much as a GPU needs for their step. SplitMix64 (Steele, Lea & Flood 2014) counts on from each row's mixed key.
-
-    Args:
-        draws: one random key a sample, ``(B,)`` uint64.
-        purpose: tells apart what the numbers are for.
-        count: numbers a sample.
-    """
-    with np.errstate(over="ignore"):
-        keys = mix64(np.asarray(draws, np.uint64) + mix64(np.array([purpose], np.uint64) + GOLDEN))
-        bits = mix64(keys[:, None] + np.arange(1, count + 1, dtype=np.uint64) * GOLDEN)
-    return (bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from bandloom.sample_draws import seen
 from bandloom.training.ranks import Ranks
 
 
@@ -69,12 +70,15 @@ class MeanLoss(StepLoss):
         """Yield each micro batch's sums over the counts of all micro batches of all ranks."""
         prepared = [self.prepare(batch) for batch in micro_batches]
         if len(prepared) == 1:  # then a forward pass counts what it sums
-            found = self.sums(module, prepared[0])
+            with seen(micro_batches[0]):
+                found = self.sums(module, prepared[0])
             yield ranks.world * self.loss(found.sums, added(found.counts, ranks))
             return
         counts = added(torch.stack([self.counts(batch).double() for batch in prepared]).sum(0), ranks)
-        for batch in prepared:
-            yield ranks.world * self.loss(self.sums(module, batch).sums, counts)
+        for samples, batch in zip(micro_batches, prepared, strict=True):
+            with seen(samples):
+                loss = self.loss(self.sums(module, batch).sums, counts)
+            yield ranks.world * loss
 
 
 class JointLoss(StepLoss):
@@ -100,20 +104,24 @@ class JointLoss(StepLoss):
         """Yield the loss, or the parts' products with its gradients, which have the loss's own."""
         prepared = [self.prepare(batch) for batch in micro_batches]
         if len(prepared) == 1:
-            yield self.whole([self.parts(module, prepared[0])], ranks)
+            yield self.whole([self._seen_parts(module, micro_batches[0], prepared[0])], ranks)
             return
         drawn = _generators(ranks)
         with torch.no_grad():
-            said = [self.parts(module, batch) for batch in prepared]
+            said = [self._seen_parts(module, *both) for both in zip(micro_batches, prepared, strict=True)]
         torch.clear_autocast_cache()  # or the weights cast without a gradient would be used again
         leaves = [tuple(part.detach().requires_grad_(part.is_floating_point()) for part in parts) for parts in said]
         loss = self.whole(leaves, ranks)
         loss.backward()
         _set_generators(drawn, ranks)
-        for batch, own in zip(prepared, leaves, strict=True):
-            pairs = zip(self.parts(module, batch), own, strict=True)
+        for samples, batch, own in zip(micro_batches, prepared, leaves, strict=True):
+            pairs = zip(self._seen_parts(module, samples, batch), own, strict=True)
             share = torch.stack([(part * leaf.grad).sum() for part, leaf in pairs if leaf.grad is not None]).sum()
             yield share + (loss.detach() / len(prepared) - share.detach())
+
+    def _seen_parts(self, module: nn.Module, samples: Any, batch: Any) -> tuple[Tensor, ...]:
+        with seen(samples):
+            return self.parts(module, batch)
 
 
 class PlainLoss(StepLoss):
@@ -129,7 +137,9 @@ class PlainLoss(StepLoss):
     def shares(self, module: nn.Module, micro_batches: Sequence[Any], ranks: Ranks) -> Iterator[Tensor]:
         """Yield each micro batch's mean over their number."""
         for batch in micro_batches:
-            yield self.loss(module, batch) / len(micro_batches)
+            with seen(batch):
+                loss = self.loss(module, batch)
+            yield loss / len(micro_batches)
 
 
 def added(counts: Tensor, ranks: Ranks) -> Tensor:

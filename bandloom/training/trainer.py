@@ -199,7 +199,7 @@ class Trainer:
         began = time.monotonic()
         loaded = next(steps)
         self._throughput.waited(time.monotonic() - began)
-        # stochastic depth draws from torch's generator: seeded by the step, it needs no state in a snapshot
+        # what draws from torch's generator, such as dropout: seeded by the step, it needs no state in a snapshot
         torch.manual_seed((self.config.seed * 1_000_003 + self.step) * 65_537 + self.ranks.rank)
         micro = loaded.batch.split(self.config.engine.accumulate)
         report = self.engine.train_step(micro, self.task.loss, self.step, stop=self.markers.stop_requested())

@@ -13,8 +13,8 @@ from bandloom.finetune.captioner.config import CaptionerConfig
 from bandloom.finetune.data.split_choice import scene_of
 from bandloom.finetune.text.captions.captions import make_captions
 from bandloom.finetune.text.captions.directions import without_directions
+from bandloom.sample_draws import rng_of
 from bandloom.shards.read.shard_set import ShardSet
-from bandloom.training.device_batch import rng_of
 
 PURPOSE_PAIRS = 202
 

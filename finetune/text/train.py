@@ -30,9 +30,10 @@ from bandloom.model.encoder import count_parameters
 from bandloom.output import write_json
 from bandloom.pulse import spoken
 from bandloom.run_folder import RunFolder
+from bandloom.sample_draws import rng_of
 from bandloom.shards.read.loader import LoaderState
 from bandloom.training.attempt import Attempt
-from bandloom.training.device_batch import DeviceBatch, rng_of
+from bandloom.training.device_batch import DeviceBatch
 from bandloom.training.make_engine import make_engine
 from bandloom.training.ranks import Ranks
 from bandloom.training.step_loss import JointLoss

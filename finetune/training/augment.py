@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from bandloom.device_memory import to_device
-from bandloom.training.device_batch import DeviceBatch, uniforms
+from bandloom.sample_draws import uniforms
+from bandloom.training.device_batch import DeviceBatch
 
 PURPOSE_D4 = 101  # masks and other augmentations draw from streams of their own
 

@@ -17,8 +17,9 @@ import torch._dynamo  # an optimizer's first step imports it, which takes second
 from torch import Tensor, nn
 
 from bandloom.run_folder import RunFolder
+from bandloom.sample_draws import rng_of
 from bandloom.sensors import SENSORS
-from bandloom.training.device_batch import DeviceBatch, rng_of
+from bandloom.training.device_batch import DeviceBatch
 from bandloom.training.engine import EngineConfig
 from bandloom.training.loader_state import BEGINNING, LoaderState
 from bandloom.training.make_engine import make_engine

@@ -16,8 +16,8 @@ from bandloom.finetune.text.captions.caption_file import kept_captions, read_cap
 from bandloom.finetune.text.captions.sentences_of_ground import mask_caption, metadata_caption
 from bandloom.finetune.text.captions.words import TEMPLATES, ClassWords, class_words, sentences
 from bandloom.label_set import IGNORE_INDEX
+from bandloom.sample_draws import rng_of
 from bandloom.shards.read.shard_set import ShardSet
-from bandloom.training.device_batch import rng_of
 
 PURPOSE_WORDS = 201
 VARIANTS = 3  # wordings of one mask or place

@@ -21,6 +21,7 @@ from bandloom.finetune.text.model import AlignModel
 from bandloom.finetune.text.train import CaptionLoss
 from bandloom.finetune.training.label_loss import label_loss
 from bandloom.finetune.training.losses import LOSSES, MULTILABEL_LOSSES
+from bandloom.model.encoder import Encoder
 from bandloom.pretrain.loss import MaskedLoss
 from bandloom.training.device_batch import DeviceBatch
 from bandloom.training.engine import EngineConfig
@@ -100,6 +101,15 @@ def of_answers() -> Case:
     return model, AnswerLoss(conversation, model), eight()
 
 
+def with_depth(case: Case) -> Case:
+    """Let every block of a case's encoder but the first leave samples out."""
+    model, loss, batch = case
+    torch.manual_seed(3)
+    own: Any = model
+    own.encoder = Encoder(own.encoder.config.with_changes(drop_path=0.6), own.encoder.statistics)
+    return model, loss, batch
+
+
 CASES: dict[str, Callable[[], Case]] = {
     **{f"{task} {name}": lambda t=task, n=name: of_labels(t, n) for task in ("segment", "classify") for name in LOSSES},
     **{f"change {name}": lambda n=name: of_labels("change", n) for name in ("cross_entropy", "dice")},
@@ -120,6 +130,11 @@ CASES: dict[str, Callable[[], Case]] = {
         for mode in ("frozen", "full")
     },
     "answers": of_answers,
+    "segment with stochastic depth": lambda: with_depth(of_labels("segment", "cross_entropy")),
+    "change with stochastic depth": lambda: with_depth(of_labels("change", "dice")),
+    "pixels with stochastic depth": lambda: with_depth(of_pixels()),
+    "moving teacher with stochastic depth": lambda: with_depth(of_pixels(kind="moving_teacher")),
+    "infonce with stochastic depth": lambda: with_depth(of_captions("infonce", "full")),
 }
 
 
