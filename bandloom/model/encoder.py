@@ -157,7 +157,7 @@ class Encoder(AnyEncoder):
     def forward_tokens(self, samples: Tensor, valid: Tensor, sensor: Sensor, positions: Tensor) -> Tensor:
         """Encode tokens that may be a selection: samples ``(B, V, S)``, positions ``(V, D)`` or ``(B, V, D)``."""
         tokens = self.embed(samples, valid, sensor) + positions
-        draw_depth(self._depth_layers, len(tokens), tokens.device)
+        draw_depth(self._depth_layers, tokens)
         for block in self.blocks:
             tokens = block(tokens)
         return self.norm(tokens)
@@ -169,7 +169,7 @@ class Encoder(AnyEncoder):
         samples, valid = self.samples(groups, sensor)
         tokens = self.embed(samples, valid, sensor) + self.positions(*self.grid(groups))
         kept = {}
-        draw_depth(self._depth_layers, len(tokens), tokens.device)
+        draw_depth(self._depth_layers, tokens)
         for index, block in enumerate(self.blocks):
             tokens = block(tokens)
             if index in indices:

@@ -32,11 +32,11 @@ class StochasticDepth(nn.Module):
         return branch * keep.reshape(-1, *[1] * (branch.ndim - 1))
 
 
-def draw_depth(layers: Sequence[StochasticDepth], count: int, device: torch.device) -> None:
-    """Draw for ``count`` samples which layers they go without; of torch's generator where they are not known."""
+def draw_depth(layers: Sequence[StochasticDepth], tokens: Tensor) -> None:
+    """Draw for the samples of ``tokens`` which layers they go without; of torch's generator where nobody named them."""
     if not any(layer.training and layer.rate for layer in layers):
         return
-    draws = draws_seen(count)
-    at = None if draws is None else to_device(uniforms(draws, _DEPTH, len(layers)), device)
+    draws = draws_seen(len(tokens))
+    at = None if draws is None else to_device(uniforms(draws, _DEPTH, len(layers)), tokens.device)
     for number, layer in enumerate(layers):
         layer.at = None if at is None else at[:, number]

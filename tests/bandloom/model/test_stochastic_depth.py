@@ -10,14 +10,12 @@ from torch import nn
 from bandloom.model.stochastic_depth import StochasticDepth, draw_depth
 from bandloom.sample_draws import seen
 
-CPU = torch.device("cpu")
-
 
 def drawn(draws: np.ndarray, rates: tuple[float, ...]) -> torch.Tensor:
     """Return what each layer makes of a branch of ones for each sample, ``(layers, samples)``."""
     layers = nn.ModuleList(StochasticDepth(rate) for rate in rates)
     with seen(SimpleNamespace(draws=draws)):
-        draw_depth(list(layers), len(draws), CPU)  # type: ignore[arg-type]
+        draw_depth(list(layers), torch.ones(len(draws), 1))  # type: ignore[arg-type]
     return torch.stack([layer(torch.ones(len(draws), 2, 3))[:, 0, 0] for layer in layers])
 
 
@@ -45,7 +43,7 @@ def test_outside_training_and_at_rate_0_the_branch_passes_as_it_is():
 
 def test_samples_that_nobody_named_are_drawn_from_torchs_generator():
     layer = StochasticDepth(0.5)
-    draw_depth([layer], 64, CPU)
+    draw_depth([layer], torch.ones(64, 1))
     assert layer.at is None
     torch.manual_seed(1)
     first = layer(torch.ones(64, 1))
