@@ -58,6 +58,6 @@ def area_change(grid: ClassGrid, matched: MatchedPoints) -> AreaChange:
         return ClassChange(*map(hectares, (before, after, lost, won, after - before)))
 
     earlier, later = grid.parts
-    seen = sorted({each // PAIR for each in matched.codes} | {each % PAIR for each in matched.codes})
+    seen = sorted({code // PAIR for code in matched.codes} | {code % PAIR for code in matched.codes})
     known = {code: later.names.get(code) or earlier.name_of(code) for code in seen}
     return AreaChange({name: change(code) for code, name in known.items()}, hectares((old != new).astype(int)))

@@ -74,7 +74,7 @@ class _Finder:
     """Finds the code that a value means on a map."""
 
     def __init__(self, grid: ClassGrid) -> None:
-        self._codes = sorted({*grid.names, *(each.code for each in grid.classes)})
+        self._codes = sorted({*grid.names, *(land_class.code for land_class in grid.classes)})
         described = [Words(code, grid.name_of(code), grid.name_of(code)) for code in self._codes]
         self._words = ClassWords(grid.path.name, described, ())
 

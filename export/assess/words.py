@@ -46,7 +46,7 @@ def tables(assessment: Assessment) -> Iterator[Table]:
 
 def _change_table(change: AreaChange) -> Table:
     rows = [
-        (name, *(f"{each.value:,.2f} ± {each.half_width:,.2f}" for each in vars(of_class).values()))
+        (name, *(f"{figure.value:,.2f} ± {figure.half_width:,.2f}" for figure in vars(of_class).values()))
         for name, of_class in change.classes.items()
     ]
     changed = f"{change.changed_ha.value:,.2f} ± {change.changed_ha.half_width:,.2f} ha"
@@ -94,8 +94,8 @@ def _change_words(change: AreaChange | None, digits: int) -> str:
     if change is None:
         return ""
     nets = "; ".join(
-        f"{name} {each.net_ha.value:+,.{digits}f} ± {each.net_ha.half_width:,.{digits}f} ha"
-        for name, each in change.classes.items()
+        f"{name} {land_class.net_ha.value:+,.{digits}f} ± {land_class.net_ha.half_width:,.{digits}f} ha"
+        for name, land_class in change.classes.items()
     )
     changed = f"{change.changed_ha.value:,.{digits}f} ± {change.changed_ha.half_width:,.{digits}f} ha"
     return f" The class changed on {changed}; net changes of area were: {nets}."

@@ -35,10 +35,10 @@ class ChangeGrid(ClassGrid):
                     " bring both maps to one label set with bandloom labels map."
                 )
         for part in self.parts:
-            outside = [each.code for each in part.classes if not 0 <= each.code < PAIR]
+            outside = [land_class.code for land_class in part.classes if not 0 <= land_class.code < PAIR]
             if outside:
                 raise SceneError(f"{part.path} holds the code {outside[0]}; change needs codes of 0 to {PAIR - 1}.")
-        codes = [sorted({*part.names, *(each.code for each in part.classes)}) for part in self.parts]
+        codes = [sorted({*part.names, *(land_class.code for land_class in part.classes)}) for part in self.parts]
         self.most_classes = len(codes[0]) * len(codes[1])
         self.names = {old * PAIR + new: self._pair_name(old, new) for old in codes[0] for new in codes[1]}
 

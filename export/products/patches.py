@@ -42,7 +42,7 @@ class LabelledStrip:
 
 def labelled_strips(grid: ClassGrid, rows: int | None = None) -> Iterator[LabelledStrip]:
     """Yield the map from the top, the patches of each strip labelled by themselves; labels count on."""
-    codes = np.array([each.code for each in grid.classes])
+    codes = np.array([land_class.code for land_class in grid.classes])
     rows = rows or max(1, STRIP_PIXELS // grid.shape[1])
     first = 0
     for top, held, valid in grid.strips(rows):
@@ -93,7 +93,10 @@ def find_patches(grid: ClassGrid, least_ha: float, rows: int | None = None) -> P
     of = joined(first, pairs[:, 0], pairs[:, 1])
     kind = np.full(of.max() + 1, NOTHING, np.int16)
     kind[of] = np.concatenate(kinds)
-    edges, lengths = np.concatenate([each[0] for each in borders]), np.concatenate([each[1] for each in borders])
+    edges, lengths = (
+        np.concatenate([border[0] for border in borders]),
+        np.concatenate([border[1] for border in borders]),
+    )
     return Patches(of, kind, np.bincount(of, np.concatenate(hectares)), *summed(of[edges], lengths))
 
 

@@ -132,11 +132,11 @@ class PolygonSource:
         classes = [self._grid.classes[kind] for kind in table.kind[numbers].tolist()]
         hectares = table.hectares[numbers]
         self.written.polygons += len(numbers)
-        for each, area in zip(classes, hectares.tolist(), strict=True):
-            self.written.hectares[each.name] = self.written.hectares.get(each.name, 0.0) + area
+        for land_class, area in zip(classes, hectares.tolist(), strict=True):
+            self.written.hectares[land_class.name] = self.written.hectares.get(land_class.name, 0.0) + area
         return shapely.to_wkb(placed), {
-            "class": [each.name for each in classes],
-            "code": [each.code for each in classes],
+            "class": [land_class.name for land_class in classes],
+            "code": [land_class.code for land_class in classes],
             "hectares": hectares,
             "confidence_percent": table.confidence(numbers),
         }

@@ -82,7 +82,7 @@ def zone_areas(map_path: Path, zones: Path, reading: LabelReading) -> ZoneAreas:
     """
     grid, drawing = ClassGrid(map_path), read_drawing(zones, reading)
     _check(drawing)
-    codes = np.array([each.code for each in grid.classes])
+    codes = np.array([land_class.code for land_class in grid.classes])
     shapes, ground = _placed(drawing, grid), _shapes(drawing, moved(drawing.flat.xy, drawing.crs, EQUAL_AREA))
     class_ha = np.zeros((len(shapes), len(codes)))
     boxes = [(number, box) for number, parts in enumerate(shapes) for box in _boxes(parts, grid.shape)]
@@ -95,7 +95,7 @@ def zone_areas(map_path: Path, zones: Path, reading: LabelReading) -> ZoneAreas:
             row_ha = np.broadcast_to(grid.row_ha[box.row_off : box.row_off + box.height, None], held.shape)
             class_ha[number] += np.bincount(np.searchsorted(codes, held[inside]), row_ha[inside], len(codes))
     zone_ha = np.array([sum(map(_plane_ha, parts)) for parts in ground])
-    return ZoneAreas(drawing, codes.tolist(), [each.name for each in grid.classes], zone_ha, class_ha)
+    return ZoneAreas(drawing, codes.tolist(), [land_class.name for land_class in grid.classes], zone_ha, class_ha)
 
 
 def _check(drawing: Drawing) -> None:

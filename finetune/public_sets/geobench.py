@@ -257,7 +257,7 @@ def _texts(value: Any) -> list[str]:
         return _texts(value.arguments) + _texts(value.state)
     if isinstance(value, dict):
         return [text for each in value.values() for text in _texts(each)]
-    return [text for each in value for text in _texts(each)] if isinstance(value, list | tuple) else []
+    return [text for item in value for text in _texts(item)] if isinstance(value, list | tuple) else []
 
 
 def _transform_of(value: Any) -> Affine | None:

@@ -151,8 +151,8 @@ def as_number(value: Any) -> int | None:
 
 def as_array(value: Any) -> np.ndarray | None:
     """Return the numbers of an array of numpy, or of a list, that a pickle holds; None for anything else."""
-    if isinstance(value, list | tuple) and all(as_number(each) is not None for each in value):
-        return np.array([as_number(each) for each in value])
+    if isinstance(value, list | tuple) and all(as_number(item) is not None for item in value):
+        return np.array([as_number(item) for item in value])
     if isinstance(value, Call) and (value.module, value.name) in _BUFFERS and len(value.arguments) == 4:
         content, dtype, shape, order = value.arguments
         return _numbers(content, dtype).reshape(shape, order="F" if order == "F" else "C")

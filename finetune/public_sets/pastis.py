@@ -107,7 +107,7 @@ class Pastis(PublicSet):
         if not hasattr(self, "_read"):
             try:
                 features = json.loads(self.place.text("metadata.geojson"))["features"]
-                self._read = {int(each["properties"]["ID_PATCH"]): each["properties"] for each in features}
+                self._read = {int(feature["properties"]["ID_PATCH"]): feature["properties"] for feature in features}
             except (ValueError, KeyError, TypeError) as cause:
                 raise LabelError(f"{self.place}/metadata.geojson is no table of patches ({cause!r}).") from cause
         return self._read

@@ -72,7 +72,7 @@ class So2Sat(PublicSet):
         """Return every chip by file and number; version 3 publishes no validation: a part of its training serves."""
         folder = self._folder
         split = folder.path.name if folder.path.name in VERSION_3 else "official"
-        names = [each.name for each in get_taxonomy(self.facts.label_set).classes]
+        names = [land_class.name for land_class in get_taxonomy(self.facts.label_set).classes]
         samples = []
         for file, role in FILES.items():
             if folder.has(file):

@@ -86,7 +86,9 @@ def find_build_sources(
             plain.append(text)
             continue
         kind, containers = known
-        sources += [Source(each.path, "", None, kind.name, each.inner, each.samples) for each in containers]
+        sources += [
+            Source(container.path, "", None, kind.name, container.inner, container.samples) for container in containers
+        ]
     if plain and not sources:
         return _find_scenes(plain, class_folders, sensor)
     return _keyed(sources + (_find_scenes(plain, class_folders, sensor) if plain else []))

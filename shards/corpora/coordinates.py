@@ -69,7 +69,7 @@ def corner_of(where: str, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
         SceneError: they are not 10 m apart from west to east and from north to south.
     """
     steps = (np.diff(x.astype(np.float64)), -np.diff(y.astype(np.float64)))
-    if any(not each.size or not (np.abs(each - PIXEL_M) <= PIXEL_M * _OFF).all() for each in steps):
+    if any(not step.size or not (np.abs(step - PIXEL_M) <= PIXEL_M * _OFF).all() for step in steps):
         raise SceneError(f"{where} has coordinates that are not 10 m apart, east and south; leave it out.")
     return float(x[0]) - PIXEL_M / 2, float(y[0]) + PIXEL_M / 2
 

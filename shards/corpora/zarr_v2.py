@@ -67,7 +67,7 @@ class ZarrV2:
                 raise self._broken("the zip", cause) from cause
             groups = sorted((member for member in members if member.rpartition("/")[2] == ".zgroup"), key=len)
             if not groups:
-                what = "Zarr v3" if any(each.endswith("zarr.json") for each in members) else "no Zarr v2 group"
+                what = "Zarr v3" if any(member.endswith("zarr.json") for member in members) else "no Zarr v2 group"
                 self.close()
                 raise SceneError(f"{name} is {what}; expected the published Zarr v2 edition: fetch it again.")
             self._prefix = groups[0].removesuffix(".zgroup")

@@ -33,7 +33,7 @@ class Session:
             classes: the classes that a point may have.
         """
         self.points, self.classes = points, classes
-        self._names = [each.name for each in classes]
+        self._names = [land_class.name for land_class in classes]
         held = {name: points.columns.get(name, [None] * len(points)) for name in COLUMNS}
         self.answers = [
             Answer(self._name(name), str(unsure) in ("1", "1.0", "True"), str(comment or ""))
@@ -51,8 +51,8 @@ class Session:
     def record(self) -> dict[str, Any]:
         """Return what the page asks for first."""
         classes = [
-            {"key": KEYS[number] if number < len(KEYS) else "", "name": each.name, "colour": each.colour}
-            for number, each in enumerate(self.classes)
+            {"key": KEYS[number] if number < len(KEYS) else "", "name": land_class.name, "colour": land_class.colour}
+            for number, land_class in enumerate(self.classes)
         ]
         return {
             "file": self.points.path.name,
@@ -121,6 +121,6 @@ class Session:
     def _name(self, value: Any) -> str | None:
         """Return the class that a file's value names, by its name or code; one that is unknown counts as unanswered."""
         text = "" if value is None or value != value else str(value).strip()
-        by_word = {each.name.casefold(): each.name for each in self.classes}
-        by_code = {str(each.value): each.name for each in self.classes}
+        by_word = {land_class.name.casefold(): land_class.name for land_class in self.classes}
+        by_code = {str(land_class.value): land_class.name for land_class in self.classes}
         return by_word.get(text.casefold(), by_code.get(text.removesuffix(".0")))

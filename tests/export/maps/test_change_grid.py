@@ -23,8 +23,15 @@ def test_classes_are_what_became_what(tmp_path):
     expected = {
         (a, b): int((both & (old == a) & (new == b)).sum()) for a in NAMES for b in NAMES if a == b or (a, b) == (2, 4)
     }
-    assert {(each.code // PAIR, each.code % PAIR): each.pixels for each in grid.classes} == expected
-    assert {each.name for each in grid.classes} == {"water stays", "crop stays", "tree stays", "crop to tree"}
+    assert {
+        (land_class.code // PAIR, land_class.code % PAIR): land_class.pixels for land_class in grid.classes
+    } == expected
+    assert {land_class.name for land_class in grid.classes} == {
+        "water stays",
+        "crop stays",
+        "tree stays",
+        "crop to tree",
+    }
     rows, columns = np.array([35, 85, 2, 500]), np.array([20, 20, 2, 2])
     codes, valid = grid.codes_at(rows, columns)
     assert valid.tolist() == [True, False, False, False]

@@ -38,7 +38,7 @@ def read(path):
         columns = {name: table[name].to_pylist() for name in table.column_names}
         return shapely.from_wkb(columns.pop("geometry")), columns
     meta, _, shapes, values = pyogrio.raw.read(path)
-    return shapely.from_wkb(shapes), dict(zip(meta["fields"], (each.tolist() for each in values), strict=True))
+    return shapely.from_wkb(shapes), dict(zip(meta["fields"], (value.tolist() for value in values), strict=True))
 
 
 def burnt(shapes, columns, shape, grid=UTM):
@@ -157,7 +157,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, capsys, monkeypa
         main(["polygons", "map.tif", *words])
     assert stopped.value.code == (2 if sentence else 0)
     assert sentence in capsys.readouterr().err
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["map.tif"] + ([] if sentence else ["none"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["map.tif"] + ([] if sentence else ["none"])
 
 
 def test_predict_writes_the_polygons_of_its_map(tmp_path, capsys):

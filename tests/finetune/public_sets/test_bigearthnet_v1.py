@@ -23,7 +23,9 @@ def test_forty_three_names_become_nineteen_and_what_is_lost_is_said(root, tmp_pa
     one, two, _, four, _ = bigearthnet.V1
     assert table == {one: ["Arable land"], two: ["Marine waters"], four: ["Permanent crops"]}
     assert {entry.split for entry in shards.entries} == {"train", "val", "test"}
-    said = " ".join(each["what"] for each in json.loads((tmp_path / "out" / "manifest.json").read_text())["warnings"])
+    said = " ".join(
+        warning["what"] for warning in json.loads((tmp_path / "out" / "manifest.json").read_text())["warnings"]
+    )
     for part in (
         "show 'Airports', which has no class",
         "show 'Port areas'",

@@ -44,7 +44,7 @@ def test_patches_keep_native_samples_classes_and_roles(root, truth, tmp_path):
         assert table[name] == sorted(labels)
         assert shards.entries[places[name]].published == {"official": role.replace("validation", "val")}
     said = json.loads((tmp_path / "out" / "manifest.json").read_text())["warnings"]
-    assert [each["what"] for each in said] == [
+    assert [row["what"] for row in said] == [
         "lists 1 patches that are not there; they are left out.",
         "1 patches have no role in metadata.parquet and are left out.",
     ]

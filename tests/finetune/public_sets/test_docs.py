@@ -6,7 +6,7 @@ import pytest
 
 from bandloom.finetune.public_sets.registry import SETS
 
-PAGES = {path.name: path.read_text() for path in (Path(__file__).parents[3] / "docs" / "label_sets").glob("*.md")}
+PAGES = {path.name: path.read_text() for path in (Path(__file__).parents[3] / "docs" / "public-sets").glob("*.md")}
 
 
 @pytest.mark.parametrize("form", SETS)

@@ -48,7 +48,7 @@ def test_m_bigearthnet_has_no_place_and_several_classes(tmp_path):
     truth = geobench.m_bigearthnet(tmp_path)
     shards = prepared("m-bigearthnet", tmp_path / "m-bigearthnet", tmp_path / "out")
     table = json.loads((tmp_path / "out" / "chip_labels.json").read_text())
-    names = [each.name for each in get_taxonomy("bigearthnet43").classes]
+    names = [land_class.name for land_class in get_taxonomy("bigearthnet43").classes]
     for name, index in by_scene(shards).items():
         stack, label = truth[name]
         assert_same(shards.read(index).groups, reflectance(stack, geobench.L2A), 120)

@@ -52,8 +52,8 @@ def run(scenes_folder, tmp_path_factory):
 
 def parents(level: str) -> list[int]:
     """The place of every fine class among a level's, by the digits of CORINE's own codes."""
-    digits = [each.id[: 2 if level == "corine15" else 1] for each in get_taxonomy("corine44").classes]
-    return [[each.id for each in get_taxonomy(level).classes].index(digit) for digit in digits]
+    digits = [land_class.id[: 2 if level == "corine15" else 1] for land_class in get_taxonomy("corine44").classes]
+    return [[land_class.id for land_class in get_taxonomy(level).classes].index(digit) for digit in digits]
 
 
 def test_a_model_of_44_classes_is_scored_on_three_levels(run, tmp_path, capsys):

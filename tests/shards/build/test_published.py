@@ -37,9 +37,9 @@ ENTRIES = [
 def test_samples_of_the_same_roles_share_a_cell_and_its_split():
     assert cell_of({"b": "test", "a": "train"}) == cell_of({"a": "train", "b": "test"})
     splits = split_of_published(ENTRIES, "random")
-    assert [splits[each.cells[0]] for each in ENTRIES] == ["train", "test", "train", "buffer"]
+    assert [splits[entry.cells[0]] for entry in ENTRIES] == ["train", "test", "train", "buffer"]
     splits = split_of_published(ENTRIES, "spatial")
-    assert [splits[each.cells[0]] for each in ENTRIES] == ["test", "train", "buffer", "buffer"]
+    assert [splits[entry.cells[0]] for entry in ENTRIES] == ["test", "train", "buffer", "buffer"]
 
 
 def test_every_split_is_counted():

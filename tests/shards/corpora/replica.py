@@ -137,7 +137,7 @@ def write_ssl4eo_v11(path: Path, ids, level: str, *, seed=0, how=interpolated, o
         cover[:, 1, :6] = np.arange(4, dtype=np.uint8).repeat(6)
         arrays["cloud_mask"] = (("sample", "time", "y", "x"), cover)
     write_zarr_zip(path, arrays, {"bands": (len(ids), 1, len(names), SIDE, SIDE)})
-    return {key: each.truth for key, each in patches.items()}
+    return {key: patch.truth for key, patch in patches.items()}
 
 
 def hash_of(*parts) -> int:

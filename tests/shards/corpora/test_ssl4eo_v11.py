@@ -85,7 +85,7 @@ def test_the_published_split_stands_and_all_seasons_of_a_place_share_it(built):
     places = {}
     for entry in built.entries:
         places.setdefault(entry.origin["place"], set()).add((entry.split, entry.cells))
-    assert all(len(each) == 1 for each in places.values())
+    assert all(len(place) == 1 for place in places.values())
 
 
 def test_codes_one_and_two_of_the_cloud_mask_are_cloud(built):
@@ -119,7 +119,7 @@ def test_values_without_the_1000_contradict_the_set_and_are_quarantined(tmp_path
     assert command("shards", "build", folder, "--side", SIDE, "--out", tmp_path / "out")[0] == 0
     reasons = [json.loads(line) for line in (tmp_path / "out/quarantine.jsonl").read_text().splitlines()]
     assert len(reasons) == 4
-    assert all("should carry +1000" in each["reason"] and "0000173" in each["source"] for each in reasons)
+    assert all("should carry +1000" in reason["reason"] and "0000173" in reason["source"] for reason in reasons)
     assert {e.origin["place"] for e in ShardSet(tmp_path / "out").entries} == {"0000999"}
 
 
@@ -133,8 +133,8 @@ def test_a_missing_chunk_is_no_pixels_of_zero(tmp_path):
                 new.writestr(info, old.read(info))
     build([str(good.parent)], tmp_path / "out", BuildOptions(SIDE))
     reasons = [json.loads(line) for line in (tmp_path / "out/quarantine.jsonl").read_text().splitlines()]
-    assert [each["source"].rsplit("!", 2)[1:] for each in reasons] == [["0000173", "2"], ["0000174", "2"]]
-    assert all("lacks chunk bands/0.2.0.0.0" in each["reason"] for each in reasons)
+    assert [reason["source"].rsplit("!", 2)[1:] for reason in reasons] == [["0000173", "2"], ["0000174", "2"]]
+    assert all("lacks chunk bands/0.2.0.0.0" in reason["reason"] for reason in reasons)
     found = ShardSet(tmp_path / "out")
     kept = [e for e in found.entries if str(holed) in e.origin["address"]]
     assert len(kept) == 6

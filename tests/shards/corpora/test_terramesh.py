@@ -143,7 +143,7 @@ def test_real_samples_hold_the_measured_20_and_60_m_samples(real, tmp_path):
     """Real pixels of three samples in the container of the set: block test, offset and values, read by rasterio."""
     files, planes = {}, {}
     for place in ("282D_485L_3_3", "433D_629L_3_1", "38D_378R_2_3"):
-        (path,) = [each for each in (real / "lulc_seg" / place).glob("*.tif") if rasterio.open(each).count == 13]
+        (path,) = [path for path in (real / "lulc_seg" / place).glob("*.tif") if rasterio.open(path).count == 13]
         with rasterio.open(path) as raster:
             pixels = raster.read().astype(np.int16)
             names = [f"B{name[1:]}" if name else None for name in raster.descriptions]

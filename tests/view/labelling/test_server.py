@@ -38,7 +38,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("labelling")
     assert run("shards", "synth", "--out", folder / "data", "--scenes", 1, "--size", 180) == 0
     classes = yaml.safe_load((folder / "data/label_set.yaml").read_text())["classes"]
-    told = [{"value": each["code"], "name": each["name"], "colour": each["colour"]} for each in classes]
+    told = [
+        {"value": land_class["code"], "name": land_class["name"], "colour": land_class["colour"]}
+        for land_class in classes
+    ]
     with rasterio.open(next((folder / "data/labels").iterdir())) as source:
         codes, profile = source.read(), source.profile | {"nodata": 255}
     with rasterio.open(folder / "map.tif", "w", **profile) as target:
@@ -75,7 +78,7 @@ def test_thirty_points_are_labelled_by_keys_closed_and_opened_half_way(place: Pa
     points = Path(shutil.copy(place / "points.gpkg", tmp_path))
     names, keys = (
         truth(place, points),
-        {each.name: KEYS[i] for i, each in enumerate(ClassMap(place / "map.tif").classes)},
+        {land_class.name: KEYS[i] for i, land_class in enumerate(ClassMap(place / "map.tif").classes)},
     )
     with served(place, points) as address:
         page.goto(address)
@@ -123,7 +126,7 @@ def test_thirty_points_are_labelled_by_keys_closed_and_opened_half_way(place: Pa
 def test_nothing_that_the_page_is_given_tells_the_maps_class(place: Path):
     with served(place, place / "points.gpkg") as address:
         record = json.loads(ask(address, "/session.json"))
-    assert {each["name"] for each in record["answers"]} == {None}
+    assert {answer["name"] for answer in record["answers"]} == {None}
     assert set(record) == {"file", "classes", "places", "answers", "map", "points", "title", "composites", "pixel_m"}
     assert set(record["classes"][0]) == {"key", "name", "colour"}
 
