@@ -104,7 +104,7 @@ assert [group.gsd_m for group in get_sensor("two_bands.yaml").groups] == [10, 20
                 "import is_landsat, open_landsat\n",
                 "from bandloom.shards.scenes.pointer import is_pointer, open_pointer\n",
             ),
-            ("shards/scenes/__init__.py", "    if is_safe(path) or ", "is_pointer(path) or "),
+            ("shards/scenes/__init__.py", "    if is_eopf(path) or ", "is_pointer(path) or "),
             (
                 "shards/scenes/__init__.py",
                 "def _open(path: str | Path, options: SceneOptions) -> Scene:\n",

@@ -44,8 +44,8 @@ def outcome(run: Path) -> tuple[Any, Any, Any]:
     """Return the scores, the blocks' matrices and the lines of the metrics, without times."""
     record = json.loads((run / "metrics.json").read_text())
     for row in [*record["rows"], *record.get("bands", [])]:
-        row.pop("seconds")
-    record["validation"].pop("seconds")
+        row.pop("seconds", None)  # what took less than a hundredth is left out
+    record["validation"].pop("seconds", None)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     kept = [(line["step"], line["kind"], line.get("loss"), line.get("validation_macro_f1")) for line in lines]
     return record, json.loads((run / "blocks.json").read_text()), kept
@@ -83,8 +83,9 @@ def undisturbed(tmp_path_factory, scene_shards, encoder_folder) -> tuple[dict[st
     return config, outcome(run), time.monotonic() - began
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("how", ["TERM", *(pytest.param(how, marks=pytest.mark.slow) for how in ("USR1", "STOP"))])
+@pytest.mark.parametrize("how", ["TERM", "USR1", "STOP"])
 def test_a_stop_while_baselines_are_fitted_ends_soon_and_what_was_scored_is_kept(how: str, undisturbed, tmp_path: Path):
     config, expected, _ = undisturbed
     run = tmp_path / "run"

@@ -39,6 +39,7 @@ def test_a_plain_run_ends_done_with_the_losses_of_one_without_slurm(launch, undi
     assert losses(run.folder) == undisturbed
 
 
+@pytest.mark.drill
 def test_a_crashed_rank_ends_the_others_and_the_run_goes_on_from_its_save(launch, undisturbed):
     run = launch(slow=0.02, fault="crash:3@14")
     assert run.end()["JobState"] == "COMPLETED"

@@ -60,8 +60,8 @@ def scores(run: Path) -> tuple[Any, Any]:
     """Return the scores without times, and the blocks' matrices."""
     record = json.loads((run / "metrics.json").read_text())
     for row in record["rows"]:
-        row.pop("seconds")
-    record["validation"].pop("seconds")
+        row.pop("seconds", None)
+    record["validation"].pop("seconds", None)
     return record, json.loads((run / "blocks.json").read_text())
 
 

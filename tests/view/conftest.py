@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from filelock import FileLock
 
+from tests.made_once import made_once
 from tests.view.command import run
 
 SOFTWARE_GL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
@@ -18,14 +18,7 @@ SOFTWARE_GL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--igno
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with shards, a pretraining, a fine-tuning, a bundle and a map; all test processes share one."""
-    base = tmp_path_factory.getbasetemp()
-    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "chain"
-    with FileLock(f"{place}.lock"):
-        if not (place / "whole").exists():
-            place.mkdir()
-            _make_chain(place)
-            (place / "whole").touch()
-    return place
+    return made_once(tmp_path_factory, "chain", _make_chain)
 
 
 def _make_chain(place: Path) -> None:
@@ -44,6 +37,7 @@ def _make_chain(place: Path) -> None:
             "chip_px": 60,
             "checkpoint": str(place / "pretrain"),
             "compare_random": False,
+            "warm_steps": 20,
             "seeds": 1,
             "baselines": ["majority", "pixel_logistic"],
         },

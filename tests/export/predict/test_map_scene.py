@@ -247,6 +247,7 @@ def test_predict_and_verify_import_nothing_but_base_dependencies(bundle, scene, 
     assert (tmp_path / "map.tif").exists()
 
 
+@pytest.mark.slow
 def test_peak_memory_does_not_grow_with_the_height_of_the_scene(bundle, tmp_path):
     peaks_kb, heights, width = [], (1500, 6000), 600
     for height in heights:

@@ -15,6 +15,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "tutorial-regression.md").read_text
 BLOCK = re.compile(r"```(bash|python|yaml)\n(.*?)```", re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_page_goes_from_rasters_to_a_map_and_from_a_table_to_scores(tmp_path):
     was = Path.cwd()
     os.chdir(tmp_path)
