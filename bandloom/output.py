@@ -41,8 +41,7 @@ def new_output(path: Path, *, folder: bool = False, overwrite: bool = False) -> 
             yield temporary
             sync(temporary)
             if overwrite:
-                _remove(path)
-                os.replace(temporary, path)
+                replace(temporary, path)
             else:
                 move_new(temporary, path)
             sync_entry(path.parent)
@@ -95,6 +94,28 @@ def move_new(source: Path, path: Path) -> None:
         if cause.errno not in _NO_LINKS or not source.exists():
             raise
         _rename_unless_there(source, path)
+
+
+def replace(source: Path, path: Path) -> None:
+    """Give a file or folder a name that may be taken; what had it is there until then, and comes back on an error.
+
+    A file takes another's place in one step. Folders cannot: what is there is set aside under a hidden name first, and
+    removed at the end.
+    """
+    if not source.is_dir() and (path.is_symlink() or not path.is_dir()):
+        os.replace(source, path)
+        return
+    aside = path.with_name(f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(3)}")
+    taken = os.path.lexists(path)
+    if taken:
+        os.rename(path, aside)
+    try:
+        os.rename(source, path)
+    except OSError:
+        if taken:
+            os.rename(aside, path)
+        raise
+    _remove(aside)
 
 
 def _rename_unless_there(source: Path, path: Path) -> None:

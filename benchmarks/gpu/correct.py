@@ -3,12 +3,13 @@
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from bandloom.run_folder import environment
@@ -80,8 +81,14 @@ def parity(case: str, precision: Precision, scale: Scale) -> dict[str, Any]:
     expected = losses(case, HOST, "fp32")
     with _card(scale) as (device, which):
         given = losses(case, device, precision)
-    off = max(abs(a - b) / max(abs(b), 1e-6) for a, b in zip(given, expected, strict=True))
+    off = most_off(given, expected)
     return {"on": which, "losses": given, "cpu": expected, "most_off": off, "within": off <= MOST_OFF[precision]}
+
+
+def most_off(given: Sequence[float], expected: Sequence[float]) -> float:
+    """Return the largest relative difference; nan where a value is no number, which lies within no limit."""
+    one, other = np.array(given), np.array(expected)
+    return float(np.max(np.abs(one - other) / np.maximum(np.abs(other), 1e-6)))
 
 
 @contextlib.contextmanager
@@ -131,4 +138,7 @@ def own_tests(scale: Scale) -> dict[str, Any]:
     """Run tests of this project on this machine; returns their last lines."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *scale.tests]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    return {"code": done.returncode, "said": (done.stdout + done.stderr).splitlines()[-15:]}
+    said = (done.stdout + done.stderr).splitlines()[-15:]
+    if done.returncode:
+        raise RuntimeError(f"pytest ended with {done.returncode}: " + "\n".join(said))
+    return {"code": 0, "said": said}

@@ -96,4 +96,6 @@ def measured(row: Row) -> dict[str, Any]:
     except Exception as cause:  # whatever goes wrong on a borrowed card is a result, and the next row is tried
         traceback.print_exc()
         told = {"failed": f"{type(cause).__name__}: {cause}"[:2000]}
+    if told.get("within") is False and "failed" not in told:
+        told["failed"] = "it is further off than its limit"
     return {"row": row.name, **told, "took_s": round(time.monotonic() - began, 1), "commit": commit()}

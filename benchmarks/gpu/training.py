@@ -45,6 +45,8 @@ def pretraining(scale: Scale) -> dict[str, Any]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     trained = [line for line in lines if line["kind"] == "train"]
     scores = next((line for line in reversed(lines) if line["kind"] == "score"), {})
+    if second["code"]:
+        raise RuntimeError(f"the resumed run ended with {second['code']}: {second['said']}")
     return {
         "codes": [first["code"], second["code"]],
         "stopped_at": reached,

@@ -1,5 +1,6 @@
 """Outputs appear whole or not at all, whatever goes wrong."""
 
+import errno
 import os
 import socket
 import subprocess
@@ -42,6 +43,48 @@ def test_a_neighbour_that_cannot_be_synced_does_not_matter(tmp_path) -> None:
         neighbour.bind(str(tmp_path / "socket"))
         write_json(tmp_path / "a.json", {"a": 1})
     assert (tmp_path / "a.json").exists()
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_what_is_written_anew_stays_as_it_was_where_the_last_step_fails(tmp_path, monkeypatch, folder) -> None:
+    path = tmp_path / "labels"
+    old = path / "one" if folder else path
+    old.parent.mkdir(exist_ok=True)
+    old.write_text("thirty answers")
+    rename, given = os.rename, {"names": 0}
+
+    def fails(source: Path, target: Path) -> None:
+        if target == path and (not folder or not given["names"]):
+            given["names"] += 1
+            raise OSError(errno.EIO, "Input/output error", str(target))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", fails)
+    monkeypatch.setattr(os, "rename", fails)
+    with pytest.raises(OutputError), new_output(path, folder=folder, overwrite=True) as temporary:
+        (temporary / "one" if folder else temporary).write_text("one answer")
+    assert given["names"] == 1
+    assert names(tmp_path) == ["labels"]
+    assert old.read_text() == "thirty answers"
+
+
+@pytest.mark.parametrize(("before", "after"), [(False, False), (False, True), (True, False), (True, True)])
+def test_a_file_or_folder_takes_the_place_of_either(tmp_path, before, after) -> None:
+    path = tmp_path / "out"
+    for folder, text in ((before, "old"), (after, "new")):
+        with new_output(path, folder=folder, overwrite=True) as temporary:
+            (temporary / text if folder else temporary).write_text(text)
+    assert names(tmp_path) == ["out"]
+    assert (path / "new" if after else path).read_text() == "new"
+
+
+def test_a_link_is_replaced_and_not_what_it_leads_to(tmp_path) -> None:
+    (tmp_path / "far").write_text("far")
+    (tmp_path / "out").symlink_to("far")
+    with new_output(tmp_path / "out", overwrite=True) as temporary:
+        temporary.write_text("new")
+    assert not (tmp_path / "out").is_symlink()
+    assert (tmp_path / "far").read_text() == "far"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small tmpfs needs root")

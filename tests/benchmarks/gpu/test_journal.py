@@ -74,3 +74,8 @@ def test_a_killed_call_goes_on_with_the_row_it_was_at(tmp_path):
     calls = []
     run_rows([counted("quick", calls), counted("slow", calls)], Journal(tmp_path), 60)
     assert calls == ["slow"]
+
+
+def test_a_row_that_is_further_off_than_its_limit_is_no_success(tmp_path):
+    run_rows([Row("parity", 0.0, lambda: {"most_off": 0.5, "within": False})], Journal(tmp_path), 60)
+    assert Journal(tmp_path).rows()["parity"]["failed"] == "it is further off than its limit"
