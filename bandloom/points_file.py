@@ -16,6 +16,14 @@ from bandloom.output import new_output
 
 POINT_SUFFIXES = (".gpkg", ".geojson", ".csv")
 LON_LAT = "EPSG:4326"
+UNSURE = "unsure"  # the column that marks points about which their labeller was not sure
+
+
+def is_marked(value: Any) -> bool:
+    """Tell whether a cell of a file says yes: 1, true, yes, in any case and as any type."""
+    if value is None or value != value:
+        return False
+    return str(value).strip().casefold().removesuffix(".0") in ("1", "true", "yes", "t", "y")
 
 
 @dataclass

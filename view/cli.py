@@ -73,6 +73,15 @@ def _label_server(map_file: Path, scene: Path | None, label: Path, port: int) ->
         raise ConfigError("--label shows the points over a scene; name it with --scene.")
     class_map = ClassMap(map_file)
     session = Session(read_points_file(label), class_map.classes)
+    if session.unknown:
+        logger.warning(
+            "%d points of %s have a class that %s does not name, the first %r; they count as open and stay as they are"
+            " until they are answered",
+            len(session.unknown),
+            label,
+            map_file,
+            session.unknown[0],
+        )
     labelling = Labelling(session, class_map, SceneBands(scene, class_map.scene_bands))
     return listen(type("Handler", (LabelHandler,), {"labelling": labelling}), port)
 

@@ -51,10 +51,8 @@ class Views:
         self.maps, self.scene = maps, scene
         self.picture = lru_cache(maxsize=2048)(self._picture)
         self.class_means = cache(self._class_means)
-        if scene is not None and (scene.bounds is None or not _overlap(maps[0].bounds, scene.bounds)):
-            raise SceneError(
-                f"{scene.path} does not cover the ground of {maps[0].path}; name the scene that was mapped."
-            )
+        if scene is not None:
+            require_ground(scene, maps[0])
         if len(maps) == 2 and not _overlap(maps[0].bounds, maps[1].bounds):
             raise SceneError(
                 f"{maps[0].path} and {maps[1].path} do not cover the same ground; compare maps of one place."
@@ -204,6 +202,16 @@ class _Handler(PageHandler):
             if content is not None:
                 return "image/png", content
         raise LookupError(path)
+
+
+def require_ground(scene: SceneBands, shown: ClassMap) -> None:
+    """Check that a scene and a map share ground.
+
+    Raises:
+        SceneError: they do not.
+    """
+    if scene.bounds is None or not _overlap(shown.bounds, scene.bounds):
+        raise SceneError(f"{scene.path} does not cover the ground of {shown.path}; name the scene that was mapped.")
 
 
 def _overlap(a: Degrees, b: Degrees) -> bool:

@@ -1,13 +1,16 @@
 """Agreement of two labellers of the same points: observed agreement, Cohen's kappa, and where they differ."""
 
 import math
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from bandloom.class_words import whole_number
 from bandloom.errors import LabelError
-from bandloom.points_file import PointsFile
+from bandloom.export.assess.reference_points import BEFORE
+from bandloom.points_file import UNSURE, PointsFile, is_marked
 
 SAME_PLACE = 1e-6  # degrees: a tenth of a metre
 
@@ -67,7 +70,7 @@ def agreement(one: PointsFile, other: PointsFile) -> Agreement:
     for points in (one, other):
         if "class" not in points.columns:
             raise LabelError(f"{points.path} has no column 'class'; label its points with bandloom view MAP --label.")
-    words = [[_word(value) for value in points.columns["class"]] for points in (one, other)]
+    words = _classes(one, other)
     both = [number for number, pair in enumerate(zip(*words, strict=True)) if all(pair)]
     return Agreement(len(one), both, [(words[0][number], words[1][number]) for number in both])
 
@@ -77,19 +80,39 @@ def merged(one: PointsFile, other: PointsFile) -> PointsFile:
 
     A point is unsure where either labeller was; comments of both are kept.
     """
-    words = [[_word(value) for value in points.columns["class"]] for points in (one, other)]
-    columns = {**one.columns, "class": [a if a and a == b else None for a, b in zip(*words, strict=True)]}
-    unsure = [points.columns.get("unsure", [0] * len(points)) for points in (one, other)]
-    columns["unsure"] = [int(_is_true(a) or _is_true(b)) for a, b in zip(*unsure, strict=True)]
+    same = [bool(a) and a == b for a, b in zip(*_classes(one, other), strict=True)]
+    held = {name: one.columns[name] for name in _named(one)}
+    columns = {**one.columns, **{n: [v if s else None for v, s in zip(h, same, strict=True)] for n, h in held.items()}}
+    unsure = [points.columns.get(UNSURE, [0] * len(points)) for points in (one, other)]
+    columns[UNSURE] = [int(is_marked(a) or is_marked(b)) for a, b in zip(*unsure, strict=True)]
     comments = [points.columns.get("comment", [""] * len(points)) for points in (one, other)]
     pairs = [dict.fromkeys(filter(None, map(_word, pair))) for pair in zip(*comments, strict=True)]
     columns["comment"] = ["; ".join(pair) for pair in pairs]
     return PointsFile(one.path, one.places, columns, one.source)
 
 
+def _named(points: PointsFile) -> list[str]:
+    """Return the columns of classes: that of the map, and that before a change where there is one."""
+    return [name for name in (BEFORE, "class") if name in points.columns]
+
+
+def _classes(one: PointsFile, other: PointsFile) -> list[list[str]]:
+    """Return what each labeller says of each point, empty where a class is missing; of a change, both its classes.
+
+    Raises:
+        LabelError: one file tells what was there before a change, the other does not.
+    """
+    if _named(one) != _named(other):
+        raise LabelError(f"of {one.path} and {other.path} one has no column {BEFORE!r}; give both labellers one file.")
+    columns = [[[_class(value) for value in points.columns[name]] for name in _named(one)] for points in (one, other)]
+    return [[" to ".join(words) if all(words) else "" for words in zip(*held, strict=True)] for held in columns]
+
+
+def _class(value: Any) -> str:
+    """Return a class as it is compared: words in any case and Unicode form, codes as numbers."""
+    number = whole_number(value) if isinstance(value, str | int | float | np.number) else None
+    return str(number) if number is not None else unicodedata.normalize("NFC", _word(value)).casefold()
+
+
 def _word(value: Any) -> str:
     return "" if value is None or value != value else str(value).strip()
-
-
-def _is_true(value: Any) -> bool:
-    return _word(value) in ("1", "1.0", "True")

@@ -41,6 +41,12 @@ def match_points(grid: ClassGrid, points: ReferencePoints, warnings: list[str]) 
     codes = _codes(grid, points, warnings)
     rows, map_codes, valid = _pixels(grid, points)
     kept = _kept(points, codes, valid, warnings)
+    if unsure := int(points.unsure[kept].sum()):
+        right = (map_codes == codes)[kept][~points.unsure[kept]]
+        told = f", of which the map gives {right.mean():.1%} their class" if len(right) else ""
+        warnings.append(
+            f"{unsure} of {len(kept)} points are marked unsure and count like the others; {len(right)} are sure{told}."
+        )
     known = sorted({*(land_class.code for land_class in grid.classes), *codes[kept].tolist()})
     stratum, names, hectares, pixels, same = _strata(grid, points, map_codes, kept, warnings)
     mapped, reference = np.searchsorted(known, map_codes[kept]), np.searchsorted(known, codes[kept])

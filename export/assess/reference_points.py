@@ -8,6 +8,7 @@ import numpy as np
 
 from bandloom.class_words import whole_number
 from bandloom.errors import LabelError
+from bandloom.points_file import UNSURE, is_marked
 from bandloom.shards.labels.geometry import moved
 from bandloom.shards.labels.reading import LabelReading
 from bandloom.shards.labels.vector_file import Drawing, read_drawing
@@ -27,12 +28,14 @@ class ReferencePoints:
         drawing: its geometries and the value of the class of each.
         values: of each point the value of its class; of a change, those before and after.
         record: by column of :data:`RECORD`, ``(P,)`` numbers; None where the points come with no record of a sample.
+        unsure: ``(P,)`` whether the labeller marked the point as unsure.
     """
 
     path: Path
     drawing: Drawing
     values: list[tuple[Any, ...]]
     record: dict[str, np.ndarray] | None
+    unsure: np.ndarray
 
     def where(self, number: int) -> str:
         """Return how a person finds a point."""
@@ -65,10 +68,12 @@ def read_points(path: Path, reading: LabelReading, before: str | None = None) ->
     if before is not None:
         earlier = read_drawing(path, LabelReading(before, reading.layer, reading.encoding)).values
         values = list(zip(earlier, drawing.values, strict=True))
+    marks = _column(path, UNSURE, reading) or [None] * len(values)
+    unsure = np.array([is_marked(mark) for mark in marks], bool)
     columns = {name: _column(path, name, reading) for name in RECORD}
     absent = [name for name, values in columns.items() if values is None]
     if len(absent) == len(RECORD):
-        return ReferencePoints(path, drawing, values, None)
+        return ReferencePoints(path, drawing, values, None, unsure)
     if absent:
         raise LabelError(
             f"{path} has lost the column {absent[0]!r} of its sample; take it back from the file that"
@@ -76,7 +81,7 @@ def read_points(path: Path, reading: LabelReading, before: str | None = None) ->
         )
     held = {name: _numbers(drawing, name, values or []) for name, values in columns.items()}
     _check_strata(path, held)
-    return ReferencePoints(path, drawing, values, held)
+    return ReferencePoints(path, drawing, values, held, unsure)
 
 
 def _column(path: Path, name: str, reading: LabelReading) -> list[Any] | None:

@@ -34,6 +34,14 @@ class ChangeGrid(ClassGrid):
                     f"the code {code} is {earlier.names[code]!r} in {before} and {later.names[code]!r} in {after};"
                     " bring both maps to one label set with bandloom labels map."
                 )
+        known = {name.casefold(): code for code, name in earlier.names.items()}
+        for code, name in sorted(later.names.items()):
+            old = known.get(name.casefold(), code)
+            if old != code:
+                raise SceneError(
+                    f"the class {name!r} has the code {old} in {before} and {code} in {after}; bring both maps to one"
+                    " label set with bandloom labels map."
+                )
         for part in self.parts:
             outside = [land_class.code for land_class in part.classes if not 0 <= land_class.code < PAIR]
             if outside:

@@ -1,4 +1,4 @@
-"""Opens a map of classes for an assessment: names of classes, valid pixels by strips, and areas of pixels."""
+"""A map of classes: the names of its classes, its valid pixels by strips, and the area of its pixels on the ground."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +15,7 @@ from rasterio.errors import RasterioError
 from rasterio.warp import transform
 from rasterio.windows import Window
 
+from bandloom.console import track
 from bandloom.errors import SceneError
 
 EQUAL_AREA = CRS.from_epsg(6933)  # cylindrical equal-area on WGS 84: plane areas in it are areas on the ellipsoid
@@ -87,7 +88,7 @@ class ClassGrid:
         fitting = max(1, STRIP_PIXELS // width)
         rows = rows or fitting // self._block_rows * self._block_rows or fitting
         with self.reading() as read:
-            for top in range(0, height, rows):
+            for top in track(range(0, height, rows), f"strips of {self.path.name}"):
                 window: Any = Window(0, top, width, min(rows, height - top))  # type: ignore[call-arg]
                 yield top, *read(window)
 
@@ -151,7 +152,8 @@ class ClassGrid:
                 " bring it to UTM with gdalwarp -t_srs."
             )
         left, tops = self.transform.c, self.transform.f + self.transform.e * np.arange(height + 1)
-        northings = transform(self.crs, EQUAL_AREA, [left] * (height + 1), tops.tolist())[1]
+        within = tops.clip(-90, 90)  # the outer half of a global map's first row lies beyond the pole
+        northings = transform(self.crs, EQUAL_AREA, [left] * (height + 1), within.tolist())[1]
         wide = transform(self.crs, EQUAL_AREA, [0.0, min(1.0, abs(self.transform.a))], [0.0, 0.0])[0]
         east_m = (wide[1] - wide[0]) * abs(self.transform.a) / min(1.0, abs(self.transform.a))
         return np.abs(np.diff(northings)) * east_m / 1e4

@@ -85,6 +85,7 @@ def write_polygons(map_path: Path, out: Path, options: PolygonOptions, rows: int
     """
     options.check()
     grid = ClassGrid(map_path)
+    _ = Confidence(grid).path  # one on another grid is refused before the map is read
     source = PolygonSource(grid, options, rows)
     layer = FeatureLayer(map_path.stem, "Polygon", grid.crs, COLUMNS)
     write_features(out, layer, source.batches())

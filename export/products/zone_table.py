@@ -1,6 +1,7 @@
 """Tables of the areas of zones: CSV, or the zones themselves with columns added."""
 
 import csv
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ ZONE_SUFFIXES = (".csv", *FEATURE_SUFFIXES)
 
 def columns_of(areas: ZoneAreas) -> dict[str, Any]:
     """Return what is told of each zone, by column: its name, areas, and hectares and share of each class."""
-    told = [f"{name} ({code})" if areas.names.count(name) > 1 else name for name, code in _classes(areas)]
+    taken = Counter(["zone", "mapped", *(name.casefold() for name in areas.names)])  # of columns, in any case
+    told = [f"{name} ({code})" if taken[name.casefold()] > 1 else name for name, code in _classes(areas)]
     by_class = {
         f"{name}_{what}": values[:, index]
         for index, name in enumerate(told)

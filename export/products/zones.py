@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,17 @@ from affine import Affine
 from rasterio import features
 from rasterio.windows import Window
 
+from bandloom.console import track
 from bandloom.errors import LabelError
 from bandloom.export.maps.class_grid import EQUAL_AREA, ClassGrid
-from bandloom.shards.labels.geometry import moved, rebuilt
+from bandloom.shards.labels.geometry import densified, moved, rebuilt
 from bandloom.shards.labels.reading import LabelReading
 from bandloom.shards.labels.vector_file import Drawing, read_drawing
 
 WINDOW_PIXELS = 1 << 22  # of a zone in memory at a time
-PARTLY = 0.95  # of a zone mapped, below which it is said
+PARTLY, TOO_MUCH = 0.95, 1.02  # of a zone mapped, below and above which it is said
+FEW_PIXELS = 20  # of which the edge decides too much to say so
+STEP_DEGREES, STEP_M = 0.02, 2000.0  # of an edge between places that are brought to another coordinate system
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class ZoneAreas:
         names: of these classes.
         zone_ha: ``(Z,)`` area of each zone, on the ellipsoid.
         class_ha: ``(Z, K)`` area of the pixels of each class whose centre lies in the zone.
+        pixels: ``(Z,)`` how many these are.
     """
 
     drawing: Drawing
@@ -38,6 +42,7 @@ class ZoneAreas:
     names: list[str]
     zone_ha: np.ndarray
     class_ha: np.ndarray
+    pixels: np.ndarray
 
     @property
     def mapped_ha(self) -> np.ndarray:
@@ -53,14 +58,22 @@ class ZoneAreas:
     def warnings(self) -> list[str]:
         """Return what a reader must know, a sentence each."""
         partly = np.flatnonzero(self.mapped_ha < PARTLY * self.zone_ha)
-        if not len(partly):
-            return []
-        first = int(partly[0])
-        share = self.mapped_ha[first] / self.zone_ha[first]
-        return [
-            f"{len(partly)} of {len(self.zone_ha)} zones are mapped in part only (the first, {self.called(first)}, to"
-            f" {share:.0%}): their shares are of what is mapped."
-        ]
+        over = np.flatnonzero((self.mapped_ha > TOO_MUCH * self.zone_ha) & (self.pixels > FEW_PIXELS))
+        told = []
+        if len(partly):
+            first = int(partly[0])
+            told.append(
+                f"{len(partly)} of {len(self.zone_ha)} zones are mapped in part only (the first, {self.called(first)},"
+                f" to {self.mapped_ha[first] / self.zone_ha[first]:.0%}): their shares are of what is mapped."
+            )
+        if len(over):
+            first = int(over[0])
+            told.append(
+                f"{len(over)} of {len(self.zone_ha)} zones have pixels of more ground than their outline holds (the"
+                f" first, {self.called(first)}, {self.mapped_ha[first]:.2f} of {self.zone_ha[first]:.2f} ha): outlines"
+                " that cross themselves are to be mended (in QGIS: Fix geometries)."
+            )
+        return told
 
     def called(self, number: int) -> str:
         """Return what a zone is called: its name, or else its place in the file, from 1."""
@@ -83,19 +96,23 @@ def zone_areas(map_path: Path, zones: Path, reading: LabelReading) -> ZoneAreas:
     grid, drawing = ClassGrid(map_path), read_drawing(zones, reading)
     _check(drawing)
     codes = np.array([land_class.code for land_class in grid.classes])
-    shapes, ground = _placed(drawing, grid), _shapes(drawing, moved(drawing.flat.xy, drawing.crs, EQUAL_AREA))
-    class_ha = np.zeros((len(shapes), len(codes)))
+    step = STEP_DEGREES if drawing.crs.is_geographic else STEP_M / drawing.crs.linear_units_factor[1]
+    dense = replace(drawing, geometries=[densified(geometry, step) for geometry in drawing.geometries])
+    shapes, ground = _placed(dense, grid), _shapes(dense, moved(dense.flat.xy, dense.crs, EQUAL_AREA))
+    class_ha, pixels = np.zeros((len(shapes), len(codes))), np.zeros(len(shapes), np.int64)
     boxes = [(number, box) for number, parts in enumerate(shapes) for box in _boxes(parts, grid.shape)]
     if not boxes:
         raise LabelError(f"no zone of {zones} lies on the map {map_path}; name zones of its ground.")
     with grid.reading() as read:
-        for number, box in boxes:
+        for number, box in track(boxes, "zones"):
             held, valid = read(box)
             inside = _inside(shapes[number], box) & valid
             row_ha = np.broadcast_to(grid.row_ha[box.row_off : box.row_off + box.height, None], held.shape)
+            pixels[number] += int(inside.sum())
             class_ha[number] += np.bincount(np.searchsorted(codes, held[inside]), row_ha[inside], len(codes))
     zone_ha = np.array([sum(map(_plane_ha, parts)) for parts in ground])
-    return ZoneAreas(drawing, codes.tolist(), [land_class.name for land_class in grid.classes], zone_ha, class_ha)
+    names = [land_class.name for land_class in grid.classes]
+    return ZoneAreas(drawing, codes.tolist(), names, zone_ha, class_ha, pixels)
 
 
 def _check(drawing: Drawing) -> None:
@@ -105,6 +122,15 @@ def _check(drawing: Drawing) -> None:
         kind = geometry["type"] if geometry else "nothing"
         if kind not in ("Polygon", "MultiPolygon"):
             raise LabelError(f"{drawing.where(number)} is {kind}; a zone is a polygon.")
+    try:
+        import shapely  # pyright: ignore[reportMissingImports]
+        from shapely.geometry import shape  # pyright: ignore[reportMissingImports]
+    except ModuleNotFoundError:
+        return  # what crosses itself is then warned of by its areas
+    for number, geometry in enumerate(drawing.geometries):
+        why = shapely.is_valid_reason(shape(geometry))
+        if why != "Valid Geometry":
+            raise LabelError(f"{drawing.where(number)} is no valid polygon ({why}); mend it (in QGIS: Fix geometries).")
 
 
 def _placed(drawing: Drawing, grid: ClassGrid) -> list[list[Any]]:

@@ -69,6 +69,25 @@ def rebuilt(geometry: Any, runs: Iterator[list[list[float]]]) -> list[Any]:
     return [{"type": geometry["type"], "coordinates": coordinates}]
 
 
+def densified(geometry: Any, step: float) -> dict[str, Any]:
+    """Return a polygon, or several, with places along edges longer than ``step``: they stay straight where they lie.
+
+    Args:
+        geometry: GeoJSON, a Polygon or MultiPolygon that :func:`flatten` found usable.
+        step: in the units of its coordinate system.
+    """
+    runs = (_in_steps(run, step).tolist() for run in _runs_of(geometry))
+    return {"type": "MultiPolygon", "coordinates": [part["coordinates"] for part in rebuilt(geometry, runs)]}
+
+
+def _in_steps(run: np.ndarray, step: float) -> np.ndarray:
+    edges = np.diff(run, axis=0)
+    counts = np.maximum(np.ceil(np.abs(edges).max(axis=1) / step), 1).astype(int)
+    first = np.repeat(np.arange(len(edges)), counts)
+    share = (np.arange(len(first)) - np.repeat(np.cumsum(counts) - counts, counts)) / counts[first]
+    return np.concatenate([run[first] + edges[first] * share[:, None], run[-1:]])
+
+
 def moved(xy: np.ndarray, source: CRS, target: CRS) -> np.ndarray:
     """Return ``(N, 2)`` coordinates in another coordinate system, in one call; infinite where it does not reach.
 

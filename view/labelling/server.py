@@ -13,7 +13,7 @@ from bandloom.png import png
 from bandloom.view.class_map import ClassMap
 from bandloom.view.labelling.session import Answer, Session
 from bandloom.view.scene_bands import SceneBands
-from bandloom.view.server import KINDS, PAGE, PageHandler
+from bandloom.view.server import KINDS, PAGE, PageHandler, require_ground
 from bandloom.view.tiles import Bounds, local_stretch, scene_picture
 from bandloom.web_tiles import mercator_of
 
@@ -37,6 +37,12 @@ class Labelling:
     """What the page shows and takes."""
 
     def __init__(self, session: Session, class_map: ClassMap, scene: SceneBands) -> None:
+        """Check that the scene shows the ground.
+
+        Raises:
+            SceneError: it does not.
+        """
+        require_ground(scene, class_map)
         self.session, self.class_map, self.scene = session, class_map, scene
         self.chip = lru_cache(maxsize=512)(self._chip)
 
@@ -100,10 +106,7 @@ class LabelHandler(PageHandler):
         elif self.path == "/answer":
             told = json.loads(content)
             number = int(told["number"])
-            name = told.get("name")
-            session.give(
-                number, Answer(None if name is None else str(name), bool(told["unsure"]), str(told["comment"]))
-            )
+            session.give(number, _answer_of(told), _answer_of(told["before"]) if "before" in told else None)
         else:
             raise LookupError(self.path)
         answer = None if number is None else vars(session.answers[number])
@@ -120,3 +123,8 @@ class LabelHandler(PageHandler):
         if spectrum := SPECTRUM.fullmatch(path):
             return "application/json", json.dumps(self.labelling.spectrum(int(spectrum[1]))).encode()
         raise LookupError(path)
+
+
+def _answer_of(told: dict[str, Any]) -> Answer:
+    name = told.get("name")
+    return Answer(None if name is None else str(name), bool(told["unsure"]), str(told["comment"]))

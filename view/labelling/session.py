@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bandloom.errors import OutputError
-from bandloom.points_file import PointsFile
+from bandloom.points_file import UNSURE, PointsFile, is_marked
 from bandloom.view.class_map import MapClass
 
 KEYS = "1234567890qwertyiopasdfghjklvnm"  # those left over mean unsure, bright, comment, undo
-COLUMNS = ("class", "unsure", "comment")
+COLUMNS = ("class", UNSURE, "comment")
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Answer:
 
 
 class Session:
-    """Points with the answers that were given, on disk as they are here."""
+    """Points with the answers that were given, on disk as they are here; cells of other points stay as they were."""
 
     def __init__(self, points: PointsFile, classes: Sequence[MapClass]) -> None:
         """Take up what the file holds.
@@ -36,10 +36,12 @@ class Session:
         self._names = [land_class.name for land_class in classes]
         held = {name: points.columns.get(name, [None] * len(points)) for name in COLUMNS}
         self.answers = [
-            Answer(self._name(name), str(unsure) in ("1", "1.0", "True"), str(comment or ""))
+            Answer(self._name(name), is_marked(unsure), _text(comment))
             for name, unsure, comment in zip(*held.values(), strict=True)
         ]
-        self._undo: list[tuple[int, Answer]] = []
+        told = [_text(value) for value in held["class"]]
+        self.unknown = [word for word, answer in zip(told, self.answers, strict=True) if word and answer.name is None]
+        self._undo: list[tuple[int, Answer, tuple[Any, ...]]] = []
         self._lock = threading.Lock()
         self._version = self._stamp()
 
@@ -61,19 +63,28 @@ class Session:
             "answers": [asdict(answer) for answer in self.answers],
         }
 
-    def give(self, number: int, answer: Answer) -> None:
+    def give(self, number: int, answer: Answer, believed: Answer | None = None) -> None:
         """Take an answer and save the file.
+
+        Args:
+            number: of the point.
+            answer: to it.
+            believed: what the page shows as the answer so far; another one is not overwritten.
 
         Raises:
             LookupError: there is no such point or class.
-            OutputError: the file cannot be written, or another program has changed it.
+            OutputError: the file cannot be written, another program has changed it, or another page the answer.
         """
         if not 0 <= number < len(self.answers) or (answer.name is not None and answer.name not in self._names):
             raise LookupError(number)
         with self._lock:
-            before = self.answers[number]
-            self._set(number, answer)
-            self._undo.append((number, before))
+            before, cells = self.answers[number], self._cells(number)
+            if believed is not None and believed != before:
+                raise OutputError(
+                    f"point {number + 1} was answered in another window meanwhile; reload this page to see it."
+                )
+            self._set(number, answer, (answer.name, int(answer.unsure), answer.comment))
+            self._undo.append((number, before, cells))
 
     def undo(self) -> int | None:
         """Take the last answer of this session back and save the file; return which point it was about.
@@ -84,32 +95,35 @@ class Session:
         with self._lock:
             if not self._undo:
                 return None
-            number, before = self._undo[-1]
-            self._set(number, before)
+            number, before, cells = self._undo[-1]
+            self._set(number, before, cells)
             self._undo.pop()
             return number
 
-    def _set(self, number: int, answer: Answer) -> None:
+    def _cells(self, number: int) -> tuple[Any, ...]:
+        """Return what the file holds of a point's answer, as it holds it."""
+        return tuple(self.points.columns[name][number] if name in self.points.columns else None for name in COLUMNS)
+
+    def _set(self, number: int, answer: Answer, cells: tuple[Any, ...]) -> None:
         """Change one answer, here and on disk, or neither."""
         if self._stamp() != self._version:
             raise OutputError(
                 f"{self.points.path} was changed by another program since it was opened; nothing was saved: start"
                 " bandloom view again to go on from what it holds now."
             )
-        before, self.answers[number] = self.answers[number], answer
+        before = self._cells(number)
+        self._put(number, cells)
         try:
-            self._save()
+            self.points.write(self.points.path, overwrite=True)
         except Exception:
-            self.answers[number] = before
+            self._put(number, before)
             raise
+        self.answers[number], self._version = answer, self._stamp()
 
-    def _save(self) -> None:
-        columns = self.points.columns
-        columns["class"] = [answer.name for answer in self.answers]
-        columns["unsure"] = [int(answer.unsure) for answer in self.answers]
-        columns["comment"] = [answer.comment for answer in self.answers]
-        self.points.write(self.points.path, overwrite=True)
-        self._version = self._stamp()
+    def _put(self, number: int, cells: tuple[Any, ...]) -> None:
+        for name, cell in zip(COLUMNS, cells, strict=True):
+            empty = {UNSURE: 0, "comment": ""}.get(name)
+            self.points.columns.setdefault(name, [empty] * len(self.points))[number] = cell
 
     def _stamp(self) -> tuple[int, int]:
         try:
@@ -120,7 +134,11 @@ class Session:
 
     def _name(self, value: Any) -> str | None:
         """Return the class that a file's value names, by its name or code; one that is unknown counts as unanswered."""
-        text = "" if value is None or value != value else str(value).strip()
+        text = _text(value)
         by_word = {land_class.name.casefold(): land_class.name for land_class in self.classes}
         by_code = {str(land_class.value): land_class.name for land_class in self.classes}
         return by_word.get(text.casefold(), by_code.get(text.removesuffix(".0")))
+
+
+def _text(value: Any) -> str:
+    return "" if value is None or value != value else str(value).strip()

@@ -67,13 +67,37 @@ function show(session, state, number) {
   document.body.dataset.shown = number;
 }
 
+async function save(session, at_point, name) {
+  const told = { number: at_point, name, unsure: at("unsure").checked, comment: at("comment").value };
+  const saved = await post("answer", { ...told, before: session.answers[at_point] });
+  session.answers[saved.number] = saved.answer;
+  return saved;
+}
+
+// go to another point; a comment or a doubt that was noted about this one is kept without its class being given again
+async function step(session, state, by) {
+  if (state.busy) return;
+  state.busy = true;
+  try {
+    const { name, unsure, comment } = session.answers[state.number];
+    if (unsure !== at("unsure").checked || comment !== at("comment").value) {
+      const { number } = await save(session, state.number, name);
+      at("saved").textContent = `Point ${number + 1}: what was noted is saved in ${session.file}.`;
+    }
+    trouble("");
+    show(session, state, (state.number + by + session.answers.length) % session.answers.length);
+  } catch (error) {
+    trouble(error.message);
+  } finally {
+    state.busy = false;
+  }
+}
+
 async function give(session, state, name) {
   if (state.busy) return; // an answer is on its way: a second key would be about the next point
   state.busy = true;
   try {
-    const told = { number: state.number, name, unsure: at("unsure").checked, comment: at("comment").value };
-    const { number, answer } = await post("answer", told);
-    session.answers[number] = answer;
+    const { number, answer } = await save(session, state.number, name);
     trouble("");
     at("saved").textContent = `Point ${number + 1}: ${name}${answer.unsure ? ", unsure" : ""}. Saved in ${session.file}.`;
     document.activeElement?.blur();
@@ -117,14 +141,14 @@ function choices(session, state) {
 }
 
 function listen(session, state) {
-  const step = (by) => show(session, state, (state.number + by + session.answers.length) % session.answers.length);
+  const move = (by) => step(session, state, by);
   const keys = new Map(session.classes.filter(({ key }) => key).map(({ key, name }) => [key, () => give(session, state, name)]));
   keys.set("u", () => { at("unsure").checked = !at("unsure").checked; });
   keys.set("b", () => at("bright").click());
   keys.set("c", () => at("comment").focus());
   keys.set("z", () => undo(session, state));
-  keys.set("arrowleft", () => step(-1));
-  keys.set("arrowright", () => step(1));
+  keys.set("arrowleft", () => move(-1));
+  keys.set("arrowright", () => move(1));
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target === at("comment")) {
@@ -136,8 +160,8 @@ function listen(session, state) {
     event.preventDefault();
     act();
   });
-  at("back").addEventListener("click", () => step(-1));
-  at("on").addEventListener("click", () => step(1));
+  at("back").addEventListener("click", () => move(-1));
+  at("on").addEventListener("click", () => move(1));
   at("bright").addEventListener("change", () => draw(session, state.number));
   at("undo").addEventListener("click", () => undo(session, state));
 }

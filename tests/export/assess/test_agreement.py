@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from bandloom.errors import LabelError
-from bandloom.export.assess.agreement import agreement
+from bandloom.export.assess.agreement import agreement, merged
 from bandloom.export.assess.draw import draw_sample
 from bandloom.export.assess.write_points import write_sample
 from bandloom.points_file import read_points_file
@@ -64,3 +64,24 @@ def test_other_points_are_refused_and_one_class_has_no_kappa(pair, tmp_path):
         agreement(anna, ben)
     anna.columns["class"] = ["water"] * 60
     assert math.isnan(agreement(anna, anna).kappa)
+
+
+def test_a_class_is_the_same_by_code_and_in_any_case_and_unicode_form(pair):
+    (anna, ben), *_ = pair
+    anna.columns["class"] = ["Water", "2.0", "for\u00eat", 4] * 15
+    ben.columns["class"] = ["water", 2, "fore\u0302t", "4"] * 15
+    assert agreement(anna, ben).observed == 1
+    assert merged(anna, ben).columns["class"] == anna.columns["class"]
+
+
+def test_of_a_change_both_classes_must_agree(pair):
+    (anna, ben), *_ = pair
+    for points in (anna, ben):
+        points.columns |= {"class": ["water"] * 60, "class_before": ["crop"] * 60}
+    ben.columns["class_before"] = ["tree"] * 12 + ["crop"] * 48
+    assert agreement(anna, ben).observed == pytest.approx(0.8)
+    both = merged(anna, ben).columns
+    assert [both["class"][0], both["class_before"][0], both["class_before"][12]] == [None, None, "crop"]
+    del ben.columns["class_before"]
+    with pytest.raises(LabelError, match="one has no column 'class_before'"):
+        agreement(anna, ben)

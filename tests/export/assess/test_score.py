@@ -104,3 +104,18 @@ def test_all_points_that_agree_are_said_to_prove_less_than_they_seem(map_path, t
     assert result.overall.value == 1
     assert sum("rule of three" in warning for warning in result.warnings) == 3
     assert sum("too rare for this sample" in warning for warning in result.warnings) == 3
+
+
+def test_points_marked_unsure_are_counted_and_said(map_path, tmp_path):
+    points, codes = some_points(), codes_of_a_map()
+    path = write_points(tmp_path / "points.csv", points)
+    head, *lines = path.read_text().splitlines()
+    marks = ["Yes", "1.0", "true"] + ["0", "no", ""] * 39
+    path.write_text("\n".join([f"{head},unsure", *(f"{a},{b}" for a, b in zip(lines, marks, strict=True))]) + "\n")
+    result = assess_map(map_path, path, LabelReading())
+    assert result.counts.sum() == 120
+    right = np.mean([NAMES[int(codes[row, column])] == name for row, column, name in points[3:]])
+    expected = (
+        f"3 of 120 points are marked unsure and count like the others; 117 are sure, of which the map gives {right:.1%}"
+    )
+    assert any(warning.startswith(expected) for warning in result.warnings)

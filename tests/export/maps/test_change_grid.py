@@ -65,3 +65,14 @@ def test_maps_that_name_one_code_differently_or_share_no_ground_are_refused(tmp_
     far = write_map(tmp_path / "far.tif", codes_of_a_map(), grid=Affine.translation(1e5, 0) * UTM)
     with pytest.raises(SceneError, match=r"far\.tif and .*new\.tif share no ground with a class"):
         _ = ChangeGrid(far, path).classes
+
+
+def test_one_class_under_two_codes_is_refused_rather_than_taken_for_change(tmp_path, monkeypatch):
+    later = write_map(tmp_path / "new.tif", codes_of_a_map())
+    codes = codes_of_a_map()
+    codes[codes == 4] = 3
+    monkeypatch.delitem(NAMES, 4)
+    monkeypatch.setitem(NAMES, 3, "Tree")
+    earlier = write_map(tmp_path / "old.tif", codes)
+    with pytest.raises(SceneError, match=r"the class 'tree' has the code 3 in .*old\.tif and 4 in .*new\.tif"):
+        ChangeGrid(earlier, later)

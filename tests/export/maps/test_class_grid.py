@@ -31,6 +31,13 @@ def test_rows_of_a_grid_in_degrees_have_their_area_on_the_ellipsoid(tmp_path):
     assert grid.classes[0].hectares == pytest.approx(4 * sum(expected), rel=1e-7)
 
 
+def test_a_global_map_whose_first_row_reaches_beyond_the_pole_has_the_area_of_the_earth(tmp_path):
+    codes = np.ones((181, 360), np.uint8)
+    grid = ClassGrid(write_map(tmp_path / "map.tif", codes, "EPSG:4326", Affine(1, 0, -180, 0, -1, 90.5)))
+    assert grid.row_ha[0] == pytest.approx(zone_m2(89.5, 90, 1) / 1e4, rel=1e-6)
+    assert grid.row_ha.sum() * 360 == pytest.approx(zone_m2(-90, 90, 360) / 1e4, rel=1e-9)
+
+
 def test_pixels_and_hectares_of_each_class_leave_no_data_out(tmp_path):
     codes = codes_of_a_map()
     grid = ClassGrid(write_map(tmp_path / "map.tif", codes))

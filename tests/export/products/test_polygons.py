@@ -12,6 +12,7 @@ from rasterio import features
 from scipy.ndimage import gaussian_filter
 
 from bandloom.cli import main
+from bandloom.errors import SceneError
 from bandloom.export.products.polygons import PolygonOptions, write_polygons
 from tests.export.maps.maps import NAMES, UTM, codes_of_a_map, write_map
 from tests.export.predict.test_map_scene import run
@@ -177,3 +178,11 @@ def test_predict_writes_the_polygons_of_its_map(tmp_path, capsys):
     assert "--polygons goes with one scene" in said
     assert "map.gpkg exists already" in said
     assert not (tmp_path / "other.tif").exists()
+
+
+def test_a_confidence_map_of_another_grid_is_refused_before_the_map_is_read(tmp_path):
+    path = write_map(tmp_path / "map.tif", codes_of_a_map())
+    write_map(tmp_path / "map.confidence.tif", codes_of_a_map()[1:])
+    with pytest.raises(SceneError, match=r"map\.confidence\.tif lies on another grid than .*map\.tif"):
+        write_polygons(path, tmp_path / "out.gpkg", PolygonOptions())
+    assert not (tmp_path / "out.gpkg").exists()

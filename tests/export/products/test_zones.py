@@ -2,16 +2,18 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyogrio
 import pytest
 import shapely
 from affine import Affine
-from rasterio.warp import transform_geom
+from rasterio.warp import transform, transform_geom
 
 from bandloom.errors import LabelError
 from bandloom.export.maps.class_grid import ClassGrid
+from bandloom.export.products.zone_table import columns_of
 from bandloom.export.products.zones import zone_areas
 from bandloom.shards.labels.reading import LabelReading
 from tests.export.maps.maps import NAMES, UTM, codes_of_a_map, write_map
@@ -108,6 +110,53 @@ def test_zones_without_names_are_counted_from_one(tmp_path):
     path, zones = write_map(tmp_path / "map.tif", codes_of_a_map()), write_zones_file(tmp_path / "zones.geojson")
     areas = zone_areas(path, zones, LabelReading(field=""))
     assert [areas.called(number) for number in range(4)] == ["1", "2", "3", "4"]
+
+
+def written(path, ring, name="a"):
+    geometry = {"type": "Polygon", "coordinates": [ring]}
+    feature = {"type": "Feature", "geometry": geometry, "properties": {"name": name}}
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    return path
+
+
+def test_long_edges_are_straight_where_they_were_drawn(tmp_path):
+    """A zone of four degrees holds the pixels of a UTM map between its parallels, not between chords."""
+    ring = [[97, 13], [101, 13], [101, 12.9], [97, 12.9], [97, 13]]
+    zones = written(tmp_path / "zones.geojson", ring)
+    codes = np.ones((160, 460), np.uint8)
+    wide = Affine(1000, 0, 270_000, 0, -1000, 1_500_000)
+    areas = zone_areas(write_map(tmp_path / "utm.tif", codes, grid=wide), zones, NAMED)
+    columns, rows = np.meshgrid(np.arange(460) + 0.5, np.arange(160) + 0.5)
+    lons, lats = transform("EPSG:32647", "EPSG:4326", *(wide * (columns.ravel(), rows.ravel())))
+    inside = (np.abs(np.array(lons) - 99) < 2) & (np.abs(np.array(lats) - 12.95) < 0.05)
+    assert areas.pixels.tolist() == [int(inside.sum())]
+
+
+def test_a_zone_that_crosses_itself_is_refused(tmp_path):
+    bow = [[99.001, 13.56], [99.005, 13.564], [99.005, 13.56], [99.001, 13.564], [99.001, 13.56]]
+    path, zones = write_map(tmp_path / "map.tif", codes_of_a_map()), written(tmp_path / "a.geojson", bow)
+    with pytest.raises(LabelError, match=r"no valid polygon \(Self-intersection.*\); mend it"):
+        zone_areas(path, zones, NAMED)
+
+
+def test_pixels_of_more_ground_than_a_zone_holds_are_said(tmp_path):
+    areas = zone_areas(
+        write_map(tmp_path / "map.tif", codes_of_a_map()), write_zones_file(tmp_path / "zones.geojson"), NAMED
+    )
+    doubled = replace(areas, class_ha=areas.class_ha * 2)
+    assert any("3 of 4 zones have pixels of more ground than their outline" in said for said in doubled.warnings())
+    assert not any("more ground" in said for said in areas.warnings())
+
+
+def test_classes_called_as_other_columns_keep_columns_of_their_own(tmp_path, monkeypatch):
+    for code, name in ((1, "mapped"), (2, "Zone")):
+        monkeypatch.setitem(NAMES, code, name)
+    path, zones = write_map(tmp_path / "map.tif", codes_of_a_map()), write_zones_file(tmp_path / "zones.geojson")
+    areas = zone_areas(path, zones, NAMED)
+    columns = columns_of(areas)
+    np.testing.assert_allclose(columns["mapped_ha"], areas.mapped_ha)
+    np.testing.assert_allclose(columns["mapped (1)_ha"], areas.class_ha[:, 0])
+    assert "tree_ha" in columns
 
 
 @pytest.mark.parametrize(

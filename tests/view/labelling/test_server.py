@@ -19,6 +19,7 @@ from PIL import Image
 from rasterio.transform import from_bounds
 from rasterio.vrt import WarpedVRT
 
+from bandloom.errors import SceneError
 from bandloom.export.assess.score import assess_map
 from bandloom.points_file import read_points_file
 from bandloom.shards.labels.reading import LabelReading
@@ -27,6 +28,7 @@ from bandloom.view.labelling.server import CHIP_PX, LabelHandler, Labelling
 from bandloom.view.labelling.session import KEYS, Session
 from bandloom.view.scene_bands import SceneBands
 from bandloom.view.server import listen
+from tests.export.stack_file import write_stack
 from tests.view.command import run
 
 POINTS = 30
@@ -121,6 +123,31 @@ def test_thirty_points_are_labelled_by_keys_closed_and_opened_half_way(place: Pa
     assert [number for number, unsure in enumerate(held["unsure"]) if unsure] == [3]
     assert held["comment"][4] == "uncertain edge 1"
     assert assess_map(place / "map.tif", points, LabelReading()).overall.value == 1
+
+
+def test_a_comment_is_kept_when_its_point_is_left_without_an_answer(place: Path, tmp_path: Path, page: Any):
+    points = Path(shutil.copy(place / "points.gpkg", tmp_path))
+    with served(place, points) as address:
+        page.goto(address)
+        page.wait_for_selector("body[data-shown='0']")
+        page.keyboard.press("c")
+        page.keyboard.type("under a cloud")
+        page.keyboard.press("Enter")
+        page.keyboard.press("u")
+        press(page, "ArrowRight", 1)
+        press(page, "ArrowLeft", 0)
+        assert page.locator("#comment").input_value() == "under a cloud"
+        page.goto("about:blank")
+    held = read_points_file(points).columns
+    assert (held["class"][0] or None, held["comment"][0], bool(held["unsure"][0])) == (None, "under a cloud", True)
+    assert not any(held["comment"][1:])
+
+
+def test_a_scene_of_other_ground_is_refused(place: Path, tmp_path: Path):
+    class_map = ClassMap(place / "map.tif")
+    scene = SceneBands(write_stack(tmp_path / "elsewhere.tif", (60, 60)), class_map.scene_bands)
+    with pytest.raises(SceneError, match=r"elsewhere\.tif does not cover the ground of .*map\.tif"):
+        Labelling(Session(read_points_file(place / "points.gpkg"), class_map.classes), class_map, scene)
 
 
 def test_nothing_that_the_page_is_given_tells_the_maps_class(place: Path):

@@ -71,3 +71,25 @@ def test_a_class_or_point_that_is_none_is_refused(path):
 def test_no_class_has_a_key_that_means_something_else():
     assert not set("ubcz") & set(KEYS)
     assert len(set(KEYS)) == len(KEYS)
+
+
+def test_cells_of_points_that_were_not_answered_stay_as_they_are(path):
+    path.write_text("lon,lat,id,class,unsure\n1,2,7,2,no\n3,4,8,,\n5,6,9,4,yes\n7,8,10,lava,\n")
+    session = open_session(path)
+    assert session.unknown == ["lava"]
+    assert [answer.unsure for answer in session.answers] == [False, False, True, False]
+    session.give(1, Answer("water"))
+    held = read_points_file(path).columns
+    assert held["class"] == ["2", "water", "4", "lava"]
+    assert [held["unsure"][number] or "" for number in (0, 2, 3)] == ["no", "yes", ""]
+    session.give(3, Answer("crop"))
+    session.undo()
+    assert read_points_file(path).columns["class"] == ["2", "water", "4", "lava"]
+
+
+def test_an_answer_of_another_window_is_not_overwritten(path):
+    session = open_session(path)
+    session.give(1, Answer("water"), believed=Answer(None))
+    with pytest.raises(OutputError, match="point 2 was answered in another window meanwhile; reload this page"):
+        session.give(1, Answer("crop"), believed=Answer(None))
+    assert open_session(path).answers[1].name == "water"
