@@ -146,7 +146,13 @@ def _fields(record: Any) -> Iterator[_Field]:
         for field in dataclasses.fields(record):
             kind, notes = _noted(hints[field.name])
             noted = next((note for note in notes if isinstance(note, Option)), None)
-            yield _Field(field.name, kind, REQUIRED if field.default is dataclasses.MISSING else field.default, noted)
+            yield _Field(field.name, kind, _default(field), noted)
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return REQUIRED if field.default is dataclasses.MISSING else field.default
 
 
 def _noted(kind: Any) -> tuple[Any, Sequence[Any]]:
@@ -197,7 +203,7 @@ def _fill(record: Any, name: str, choice: _Choice, given: dict[str, Any]) -> Any
         elif field.option is not None and choice.takes(field):
             value = given.pop(f"{name}_{field.name}")
             if field.option.parse is None:
-                values[field.name] = value
+                values[field.name] = _known(value, field, choice)
             elif value is not None:
                 values[field.name] = field.option.parse(value)
     try:
@@ -208,6 +214,18 @@ def _fill(record: Any, name: str, choice: _Choice, given: dict[str, Any]) -> Any
         raise ConfigError(
             f"{typed} {first['input']!r} is refused: {first['msg'].lower()}; give it another value."
         ) from cause
+
+
+def _known(value: Any, field: _Field, choice: _Choice) -> Any:
+    """Return a value, unless its field takes certain words alone and it is none of them.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
+    words = _typed(field.kind, field.option or Option(""))[1]
+    if words and value is not None and str(value) not in words:
+        raise ConfigError(f"{choice.names(field)[0]} {value!r} is not known; use {', '.join(words)}.")
+    return value
 
 
 def _sentence(text: str) -> str:

@@ -8,13 +8,15 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from bandloom.console import logger
+from bandloom.errors import TextError
 from bandloom.finetune.data.splits import PIXEL_M
 from bandloom.finetune.text.aligned_model import Aligned
 from bandloom.finetune.text.samples import ALIGN_PX, centre_crop
 from bandloom.sensors import Sensor
 from bandloom.shards.build.sources import find_sources
 from bandloom.shards.read.shard_set import ShardSet
-from bandloom.shards.scenes import open_scene
+from bandloom.shards.scenes import Scene, open_scene
 from bandloom.shards.store.index import MANIFEST
 
 BATCH = 32
@@ -70,14 +72,18 @@ def images_of(aligned: Asked, source: Path) -> Iterator[Image]:
 
     Args:
         aligned: which sensor and size.
-        source: a folder of shards, a scene, or a folder of scenes.
+        source: a folder of shards, a scene, or a folder of scenes; scenes and samples of other sensors are left out
+            with a warning, and so is the rest of a scene that makes no whole chip.
+
+    Raises:
+        TextError: samples of the shards are smaller than a chip.
     """
     sensor, chip_px = aligned.model.sensor, aligned.model.chip_px
     if (source / MANIFEST).is_file():
         yield from _of_shards(ShardSet(source), sensor, chip_px)
         return
-    for found in find_sources([str(source)]):
-        yield from _of_scene(Path(found.path), found.key, sensor, chip_px)
+    for scene in find_sources([str(source)]):
+        yield from _of_scene(Path(scene.path), scene.key, sensor, chip_px)
 
 
 def image_at(image: "Image | dict[str, object]", chip_px: int) -> dict[int, np.ndarray]:
@@ -116,9 +122,17 @@ def _encode(aligned: Aligned, images: list[Image]) -> tuple[list[Image], np.ndar
 
 def _of_shards(shards: ShardSet, sensor: Sensor, chip_px: int) -> Iterator[Image]:
     names = shards.label_set.names if shards.label_set else ()
+    others = sum(entry.sensor != sensor.name for entry in shards.entries)
+    if others:
+        logger.warning("%d samples of %s are not of %s and are left out", others, shards.path, sensor.name)
     for index, entry in enumerate(shards.entries):
         if entry.sensor != sensor.name or entry.split == "duplicate":
             continue
+        if entry.side_px < chip_px:
+            raise TextError(
+                f"{entry.key} in {shards.path} is {entry.side_px} pixels wide, the model's chips {chip_px}; build"
+                f" shards with --side {chip_px} or more."
+            )
         inset = (entry.side_px - chip_px) // 2 // ALIGN_PX * ALIGN_PX * PIXEL_M
         name = names[entry.class_index] if entry.class_index is not None else None
         yield Image(
@@ -139,7 +153,9 @@ def _of_scene(path: Path, key: str, sensor: Sensor, chip_px: int) -> Iterator[Im
     side = chip_px * PIXEL_M
     with open_scene(path, sensor=None) as scene:
         if scene.sensor.name != sensor.name:
+            logger.warning("%s is of %s, not of %s, and is left out", path, scene.sensor.name, sensor.name)
             return
+        _say_what_is_left(path, scene, side)
         left, top = scene.transform.c, scene.transform.f
         for row in range(max(1, int(scene.height_m) // side)):
             for column in range(max(1, int(scene.width_m) // side)):
@@ -157,3 +173,14 @@ def _of_scene(path: Path, key: str, sensor: Sensor, chip_px: int) -> Iterator[Im
                         None,
                         groups,
                     )
+
+
+def _say_what_is_left(path: Path, scene: Scene, side: int) -> None:
+    """Warn of ground at the right and lower edge that makes no whole chip, and of a scene that is less than one."""
+    right, below = (length % side for length in (scene.width_m, scene.height_m))
+    if min(scene.width_m, scene.height_m) < side:
+        size = f"{scene.width_m:.0f} x {scene.height_m:.0f} m"
+        logger.warning("%s is %s; what its chip of %d m lacks counts as not measured", path, size, side)
+    elif right or below:
+        left_out = "%s: %.0f m at the right and %.0f m below make no whole chip of %d m and are left out"
+        logger.warning(left_out, path, right, below, side)

@@ -4,14 +4,14 @@ import csv
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from bandloom.finetune.text.search.index import COLUMNS, EmbeddingIndex
+from bandloom.finetune.text.search.method import Method
 from bandloom.output import new_output
 
-Method = Literal["auto", "numpy", "faiss"]
 LARGE = 1_000_000  # below it a plain product is as fast and needs nothing
 
 

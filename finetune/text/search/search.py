@@ -1,5 +1,6 @@
 """``bandloom search``: build an index, or ask one by words, by an image, or for words."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from bandloom.finetune.text.aligned_model import Aligned
 from bandloom.finetune.text.search.contact_sheet import draw_contact_sheet
 from bandloom.finetune.text.search.images import image_at, images_of, vectors_of
 from bandloom.finetune.text.search.index import EmbeddingIndex, read_index
-from bandloom.finetune.text.search.nearest import Method, Searcher, write_found
+from bandloom.finetune.text.search.method import Method
+from bandloom.finetune.text.search.nearest import Searcher, write_found
 
 
 def query_vector(
@@ -24,24 +26,35 @@ def query_vector(
         aligned: the model.
         index: where a key is looked up.
         query: words.
-        like: the key of a chip in the index, or a scene's path, whose first chip is taken.
+        like: the key of a chip in the index, or the path of a scene that is one chip.
 
     Raises:
-        TextError: neither or both are given, or the chip is not there.
+        TextError: neither or both are given, or the chip is not there or not the only one.
     """
     if (query is None) == (like is None):
         raise TextError("ask with one of --query WORDS and --like KEY_OR_SCENE.")
     if query is not None:
         return aligned.text([query])[0], f'"{query}"'
     like = str(like)
-    if like in index.places["key"]:
-        return index.vectors[index.places["key"].index(like)], f"like {like}"
+    rows = [row for row, key in enumerate(index.places["key"]) if key == like]
+    if len(rows) > 1:
+        sources = " and ".join(str(index.places["source"][row]) for row in rows[:2])
+        raise TextError(f"--like {like!r} names {len(rows)} chips of the index ({sources}); name a scene instead.")
+    if rows:
+        return index.vectors[rows[0]], f"like {like}"
     if not Path(like).exists():
         raise TextError(
             f"--like {like!r} is neither a key of the index (such as {index.places['key'][0]!r}) nor a scene here."
         )
-    for _, vectors in vectors_of(aligned, images_of(aligned, Path(like))):
+    images = list(itertools.islice(images_of(aligned, Path(like)), 2))
+    if len(images) == 1:
+        ((_, vectors),) = vectors_of(aligned, images)
         return vectors[0], f"like {Path(like).name}"
+    if images:
+        raise TextError(
+            f"--like {like} is several chips of {aligned.model.chip_px} pixels, the first {images[0].key!r}; index it"
+            " with --images and name one by its key, or cut the place out of the scene."
+        )
     raise TextError(f"{like} holds no chip of {aligned.model.sensor.name}; pass a scene of that sensor.")
 
 

@@ -36,7 +36,7 @@ def test_the_pages_commands_lead_from_shards_to_a_bundle_a_table_and_a_map(
     shutil.copytree(encoder_folder, tmp_path / "runs" / "encoder")
     scene = next((scenes_folder / "scenes").iterdir())
     monkeypatch.chdir(tmp_path)
-    for line in commands(scene):
+    for line in commands(scene, ShardSet(chip_shards).entries[0].key):
         code = exit_code(line)
         assert code == 0, line
     assert Path("classes.csv").read_text().startswith("key,source,x_m,y_m,class,river,wetland,burnt forest\n")
@@ -46,11 +46,11 @@ def test_the_pages_commands_lead_from_shards_to_a_bundle_a_table_and_a_map(
     assert np.unique([line.split(",")[4] for line in Path("classes.csv").read_text().splitlines()[1:]]).size >= 1
 
 
-def commands(scene: Path) -> list[str]:
-    """Return the first block's lines that type bandloom; SCENE is a scene that is there."""
+def commands(scene: Path, key: str) -> list[str]:
+    """Return the first block's lines that type bandloom; SCENE is a scene that is there, KEY a chip of the index."""
     block = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)[0]
     return [
-        line.split("  #")[0].replace("SCENE", shlex.quote(os.fspath(scene)))
+        line.split("  #")[0].replace("SCENE", shlex.quote(os.fspath(scene))).replace("KEY", shlex.quote(key))
         for line in block.splitlines()
         if line.startswith("bandloom ")
     ]

@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
 
+from bandloom.errors import TextError
 from bandloom.finetune.text.search.images import BATCH, Image, image_at, images_of, vectors_of
+from bandloom.sensors import get_sensor
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.shards.scenes import open_scene
+from tests.export.stack_file import write_stack
 from tests.finetune.text.aligned_models import aligned
 
 
@@ -71,3 +74,25 @@ def test_vectors_come_in_batches_in_order_and_pixels_are_let_go(scene):
 def test_pixels_are_no_part_of_what_an_image_shows():
     image = Image("k", "s", "sensor", 0, 0.0, 0.0, 240.0, "", None, {10: np.zeros((1, 1, 1), np.uint16)})
     assert "groups" not in repr(image)
+
+
+def test_ground_that_makes_no_whole_chip_is_left_out_and_said(tmp_path, caplog):
+    scene = write_stack(tmp_path / "scene.tif", (60, 72))
+    assert len(list(images_of(aligned(), scene))) == 2 * 3
+    assert "0 m at the right and 120 m below make no whole chip of 240 m and are left out" in caplog.text
+    small = write_stack(tmp_path / "small.tif", (12, 60))
+    (chip, *_) = images_of(aligned(), small)
+    assert "small.tif is 600 x 120 m; what its chip of 240 m lacks counts as not measured" in caplog.text
+    assert not chip.groups[10][:, 12:].any()
+
+
+def test_samples_smaller_than_a_chip_are_refused(chip_shards):
+    with pytest.raises(TextError, match="is 24 pixels wide, the model's chips 48; build shards with --side 48 or more"):
+        next(images_of(aligned(chip_px=48), chip_shards))
+
+
+def test_scenes_of_another_sensor_are_left_out_and_said(tmp_path, scene, caplog):
+    other = aligned()
+    other.model.sensor = get_sensor("sentinel2-l2a")
+    assert list(images_of(other, scene)) == []
+    assert "is of sentinel2-l1c, not of sentinel2-l2a, and is left out" in caplog.text

@@ -7,10 +7,11 @@ from PIL import Image as Picture
 
 from bandloom.errors import TextError
 from bandloom.finetune.text.aligned_model import save_aligned
-from bandloom.finetune.text.search.images import image_at, images_of
+from bandloom.finetune.text.search.images import image_at, images_of, vectors_of
 from bandloom.finetune.text.search.index import EmbeddingIndex, build_index, read_index, write_index
 from bandloom.finetune.text.search.nearest import Searcher, write_found
 from bandloom.finetune.text.search.search import query_vector, search, words_for
+from tests.export.stack_file import write_stack
 from tests.finetune.text.aligned_models import aligned
 from tests.finetune.text.test_zeroshot import main_exits
 
@@ -101,6 +102,8 @@ def test_the_command_builds_and_asks(tmp_path, chip_shards, capsys):
     assert "Nearest to" in capsys.readouterr().out
     main_exits(["search", str(tmp_path / "run"), *index, "--query", "water", "--like", "x"], 2)
     assert "one of --query" in capsys.readouterr().err
+    main_exits(["search", str(tmp_path / "run"), *index, "--query", "water", "--method", "annoy"], 2)
+    assert "--method 'annoy' is not known; use auto, numpy, faiss" in capsys.readouterr().err
     main_exits(["search", str(tmp_path / "run"), *index], 2)
     assert "say what to do" in capsys.readouterr().err
 
@@ -118,6 +121,22 @@ def test_what_is_no_index_or_no_query_is_refused_in_a_sentence(tmp_path, indexed
         read_index(tmp_path / "other.parquet")
     with pytest.raises(TextError, match="neither a key of the index"):
         query_vector(model, read_index(path), None, "nowhere")
+
+
+def test_a_question_by_a_chip_must_mean_one_chip(tmp_path, indexed, scenes_folder):
+    model, path = indexed
+    index = read_index(path)
+    index.places["key"][5] = index.places["key"][3]
+    with pytest.raises(TextError, match="names 2 chips of the index"):
+        query_vector(model, index, None, index.places["key"][3])
+    scene = sorted((scenes_folder / "scenes").iterdir())[0]
+    with pytest.raises(TextError, match=r"is several chips of 24 pixels, the first .*; index it"):
+        query_vector(model, index, None, str(scene))
+    one = write_stack(tmp_path / "one.tif", (24, 24))
+    ((_, expected),) = vectors_of(model, images_of(model, one))
+    vector, title = query_vector(model, index, None, str(one))
+    assert np.array_equal(vector, expected[0])
+    assert title == "like one.tif"
 
 
 def test_a_table_of_what_was_found_names_the_rank(tmp_path: Path):
