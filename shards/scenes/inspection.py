@@ -91,7 +91,8 @@ def _values(scene: Scene) -> Iterator[Finding]:
 def _place(scene: Scene) -> Iterator[Finding]:
     facts = scene.provenance
     time = scene.datetime.isoformat() if scene.datetime else "not stated"
-    yield Finding("date", time, "the product or a tag of acquisition" if scene.datetime else "")
+    by = facts.get("time_from", "the product or a tag of acquisition")
+    yield Finding("date", time, str(by) if scene.datetime else "")
     yield Finding("crs", scene.crs.to_string(), f"warped from {facts['warped_from']}" if "warped_from" in facts else "")
     yield Finding(
         "size", f"{scene.width_m:g} x {scene.height_m:g} m, corner {scene.transform.c:g} {scene.transform.f:g}"

@@ -13,6 +13,7 @@ import numpy as np
 from bandloom.console import logger
 from bandloom.errors import SceneError
 from bandloom.sensors import SLOTS, Sensor, get_sensor
+from bandloom.shards.scenes.agreed import stated_by_files
 from bandloom.shards.scenes.aws_tile import aws_tile_facts
 from bandloom.shards.scenes.bands import band_name, expand_order, lies_beside, names_of_stack, sensor_of
 from bandloom.shards.scenes.cloud import CloudLayer, RasterCloud, scl_cloud
@@ -21,7 +22,7 @@ from bandloom.shards.scenes.litter import is_litter
 from bandloom.shards.scenes.options import SceneOptions
 from bandloom.shards.scenes.raster import Bands, RasterScene
 from bandloom.shards.scenes.scaled import ScaledScene
-from bandloom.shards.scenes.stated import Stated, scaling_of, stated_by_tags
+from bandloom.shards.scenes.stated import Stated, scaling_of
 from bandloom.validity import alpha_bands
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".gtif", ".jp2", ".vrt")
@@ -91,7 +92,7 @@ def open_bands(
     stated: Stated | None = None,
 ) -> RasterScene:
     """Make a scene of plain rasters as their tags and the options say: how they scale, and what is absent."""
-    stated = stated or stated_by_tags(next(iter(bands.values()))[0])
+    stated = stated or stated_by_files(name, bands)
     stated, scaling = scaling_of(name, bands, options, stated)
     if scaling is None:
         return RasterScene(name, path, sensor, bands, stack, options.offset, cloud, stated, options.absent)

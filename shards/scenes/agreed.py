@@ -1,0 +1,67 @@
+"""What the files of one scene say together: their tags, and the times in their names."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from bandloom.errors import SceneError
+from bandloom.shards.scenes.stated import Stated, stated_by_tags
+
+# T33UUU_20170216T102101_B02: tile and start of the datatake, by ESA's naming convention of compact products
+_OF_SENTINEL2 = re.compile(r"(?:^|_)T\d{2}[A-Z]{3}_(\d{8}T\d{6})(?:_|$)")
+# LC08_L2SP_193023_20200420_20200822_02_T1_SR_B2: path and row, then the day of acquisition (USGS)
+_OF_LANDSAT = re.compile(r"^L[COTE]0\d_L\w{3}_\d{6}_(\d{8})_")
+TOGETHER = timedelta(hours=1)  # bands of one scene are acquired within seconds
+ONE_DAY = timedelta(days=1)  # where a name says the day alone
+
+
+def stated_by_files(name: str, bands: Mapping[str, tuple[Any, str, int]]) -> Stated:
+    """Return what the tags of all files say of offset and time; the time by their names where no tag says it.
+
+    Args:
+        name: of the scene.
+        bands: open raster, path and index of each band.
+
+    Raises:
+        SceneError: one file says another offset than another, or another time.
+    """
+    by_path = {path: (band, stated_by_tags(raster)) for band, (raster, path, _) in reversed(bands.items())}
+    offsets = {said.offset: band for band, said in by_path.values() if said.offset is not None}
+    if len(offsets) > 1:
+        words = " and ".join(f"{offset} of {band}" for offset, band in sorted(offsets.items()))
+        raise SceneError(
+            f"the files of {name} state different offsets, RADIO_ADD_OFFSET {words}; bring all bands to one, or build"
+            " them from the product."
+        )
+    tagged = {said.time: band for band, said in by_path.values() if said.time is not None}
+    named = {time: band for path, (band, _) in by_path.items() if (time := time_in_name(Path(path).stem)) is not None}
+    for times, within in ((tagged, TOGETHER), (named, TOGETHER), (tagged | named, ONE_DAY)):
+        _check_one_time(name, times, within)
+    facts = {"time_from": "the files' names"} if named and not tagged else {}
+    time = min(tagged or named, default=None)
+    return Stated(next(iter(offsets), None), time=time, provenance=facts)
+
+
+def time_in_name(stem: str) -> datetime | None:
+    """Return the time of acquisition that a band's file name tells, in UTC; None where it follows no known convention.
+
+    Sentinel-2's compact names say the start of the datatake, Landsat's Collection names the day.
+    """
+    for pattern, form in ((_OF_SENTINEL2, "%Y%m%dT%H%M%S"), (_OF_LANDSAT, "%Y%m%d")):
+        if match := pattern.search(stem):
+            try:
+                return datetime.strptime(match[1], form).replace(tzinfo=UTC)
+            except ValueError:
+                return None
+    return None
+
+
+def _check_one_time(name: str, times: Mapping[datetime, str], within: timedelta) -> None:
+    if times and max(times) - min(times) > within:
+        first, last = min(times), max(times)
+        raise SceneError(
+            f"the files of {name} are of different times, {times[first]} of {first:%Y-%m-%d %H:%M} and {times[last]} of"
+            f" {last:%Y-%m-%d %H:%M}; put each acquisition into a folder of its own."
+        )
