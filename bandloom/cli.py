@@ -13,7 +13,7 @@ from bandloom.examples import add_examples
 
 # verb: where it lives (module:typer app or function), what it does
 VERBS = {
-    "demo": ("bandloom.demo:demo", "From nothing to a land-cover map: every stage, small."),
+    "demo": ("bandloom.demo.cli:demo", "From nothing to a land-cover map: every stage, small."),
     "doctor": ("bandloom.doctor:doctor", "Print versions, hardware and extras, to paste into an issue."),
     "shards": ("bandloom.shards.cli:app", "Turn scenes into WebDataset shards, and look at them."),
     "pretrain": ("bandloom.pretrain.cli:pretrain", "Pretrain an encoder by masked autoencoding."),

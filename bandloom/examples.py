@@ -3,7 +3,7 @@
 from typing import Any
 
 EXAMPLES: dict[str, tuple[str, str]] = {
-    "demo": ("bandloom demo --quick", "bandloom demo --out demo"),
+    "demo": ("bandloom demo --quick", "bandloom demo --real --out real"),
     "doctor": ("bandloom doctor", "bandloom doctor --gpu --bundle landcover.bundle"),
     "shards": ("bandloom shards build scenes --out shards", "bandloom shards info shards"),
     "shards synth": (

@@ -1,4 +1,7 @@
-"""Draw the README's picture from a finished demo folder: ``python docs/make_demo_picture.py DEMO OUT.png``."""
+"""Draw the README's pictures from finished demo folders: ``python docs/make_demo_picture.py DEMO OUT.png``.
+
+A demo of generated scenes shows its truth beside the map, one of ``--real`` its polygons.
+"""
 
 import sys
 from pathlib import Path
@@ -10,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from bandloom.label_set import IGNORE_INDEX, LabelSet
+from bandloom.taxonomy import get_taxonomy
 
 
 def main(demo: Path, out: Path) -> None:
@@ -28,6 +32,25 @@ def main(demo: Path, out: Path) -> None:
         axis.set_axis_off()
     patches = [Patch(color=land_class.colour, label=land_class.name) for land_class in labels.classes]
     figure.legend(handles=patches, loc="outside lower center", ncols=12, fontsize=8, frameon=False)
+    figure.savefig(out, dpi=90)
+
+
+def real(demo: Path, out: Path) -> None:
+    """Show true colour, the polygons that were drawn and the map, side by side, with a legend."""
+    scene = demo / "data" / "scene"
+    labels = get_taxonomy(str(demo / "prepared" / "label_set.yaml")).label_set
+    drawn = coloured(labels, band(next((demo / "prepared" / "labels").glob("*.tif"))))
+    mapped = coloured(labels, band(demo / "map.tif"))
+    bands = {path.stem[-3:]: path for path in scene.iterdir()}
+    seen = stretch(np.stack([band(bands[name]) for name in ("B04", "B03", "B02")], -1) + 400, 1700)
+    figure = Figure(figsize=(15, 3.1), layout="constrained")
+    titles = ("true colour, 16 February 2017", "OpenStreetMap's polygons, of which three in five trained", "the map")
+    for axis, title, picture in zip(figure.subplots(1, 3), titles, (seen, drawn, mapped), strict=True):
+        axis.imshow(picture, interpolation="nearest")
+        axis.set_title(title, fontsize=10)
+        axis.set_axis_off()
+    patches = [Patch(color=land_class.colour, label=land_class.name) for land_class in labels.classes]
+    figure.legend(handles=patches, loc="outside lower center", ncols=7, fontsize=9, frameon=False)
     figure.savefig(out, dpi=90)
 
 
@@ -50,4 +73,5 @@ def coloured(labels: LabelSet, codes: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    draw = real if (Path(sys.argv[1]) / "data" / "scene").is_dir() else main
+    draw(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,25 +1,18 @@
-"""``bandloom demo``: every stage as a user would type it, small, from nothing to a land-cover map.
+"""``bandloom demo`` on generated scenes: every stage as a user would type it, from nothing to a land-cover map.
 
 The demo only writes configs and types verbs; whatever a stage does here it does on a cluster too.
 """
 
-import os
-import shlex
-import shutil
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 import yaml
 from rich.text import Text
 
-from bandloom.console import console, table
-from bandloom.errors import BandloomError, OutputError
-from bandloom.scores import METRICS, TITLES, read_scores
+from bandloom.console import console
+from bandloom.demo.stages import print_next, print_scores, type_verb
 from bandloom.tasks import ANSWERS
 
 
@@ -60,23 +53,18 @@ QUICK = DemoSize(
 UNSEEN_SEED = 5000  # no scene of the demo's shards has it
 
 
-def demo(
-    out: Annotated[Path, typer.Option(help="Folder of everything the demo makes; must not exist.")] = Path("demo"),
-    quick: Annotated[bool, typer.Option("--quick", help="A smaller run: the same stages, poorer scores.")] = False,
-) -> None:
-    """Generate scenes, shard, pretrain, fine-tune, export, verify and map: every stage, small, on this machine."""
-    if out.exists() and any(out.iterdir()):
-        raise OutputError(f"the output {out} exists already; remove it, or choose another with --out.")
+def generated_demo(out: Path, size: DemoSize) -> None:
+    """Run every stage on generated scenes, into a folder that must be empty."""
     began = time.monotonic()
-    _run_stages(out, QUICK if quick else FULL)
+    _run_stages(out, size)
     _summary(out, time.monotonic() - began)
 
 
 def _run_stages(out: Path, size: DemoSize) -> None:
     config = _write_configs(out, size)
     scenes, side = ["--scenes", str(size.scenes)], ["--size", str(size.side_px)]
-    _type("Scenes: thirteen bands and their labels", "shards", "synth", "--out", out / "data", *scenes, *side)
-    _type(
+    type_verb("Scenes: thirteen bands and their labels", "shards", "synth", "--out", out / "data", *scenes, *side)
+    type_verb(
         "Shards",
         "shards",
         "build",
@@ -88,9 +76,9 @@ def _run_stages(out: Path, size: DemoSize) -> None:
         "--out",
         out / "shards",
     )
-    _type("Pretrain by masked autoencoding", "pretrain", config["pretrain"], "--out", out / "pretrain")
-    _type("Fine-tune: a class for every pixel", "finetune", config["segment"], "--out", out / "segment")
-    _type(
+    type_verb("Pretrain by masked autoencoding", "pretrain", config["pretrain"], "--out", out / "pretrain")
+    type_verb("Fine-tune: a class for every pixel", "finetune", config["segment"], "--out", out / "segment")
+    type_verb(
         "Chips in class folders",
         "shards",
         "synth",
@@ -104,7 +92,7 @@ def _run_stages(out: Path, size: DemoSize) -> None:
         "--seed",
         "2000",
     )
-    _type(
+    type_verb(
         "Shards of chips",
         "shards",
         "build",
@@ -117,11 +105,11 @@ def _run_stages(out: Path, size: DemoSize) -> None:
         "--out",
         out / "chip_shards",
     )
-    _type("Fine-tune: a class for every chip", "finetune", config["classify"], "--out", out / "classify")
+    type_verb("Fine-tune: a class for every chip", "finetune", config["classify"], "--out", out / "classify")
     for task in ("segment", "classify"):
-        _type(f"Export the {task} model", "export", out / task, "--out", out / f"{task}.bundle")
-        _type("Verify the bundle", "bundle", "verify", out / f"{task}.bundle")
-    _type(
+        type_verb(f"Export the {task} model", "export", out / task, "--out", out / f"{task}.bundle")
+        type_verb("Verify the bundle", "bundle", "verify", out / f"{task}.bundle")
+    type_verb(
         "A scene nobody has seen",
         "shards",
         "synth",
@@ -134,7 +122,7 @@ def _run_stages(out: Path, size: DemoSize) -> None:
         "--seed",
         str(UNSEEN_SEED),
     )
-    _type(
+    type_verb(
         "Map it",
         "predict",
         out / "segment.bundle",
@@ -184,41 +172,14 @@ def _finetuning(steps: int, batch_size: int, lr: float) -> dict[str, Any]:
     return {"steps": steps, "batch_size": batch_size, "engine": engine}
 
 
-def _type(title: str, *arguments: str | Path) -> None:
-    """Run one verb as a user would, with its output and progress shown; stop the demo where it fails."""
-    words = [str(argument) for argument in arguments]
-    console.rule(Text(title, "bold"), align="left")
-    console.print(f"$ bandloom {shlex.join(words)}", style="dim", soft_wrap=True)
-    environment = os.environ | {"PYTHONSAFEPATH": "1"}
-    code = subprocess.run([sys.executable, "-m", "bandloom.cli", *words], env=environment, check=False).returncode
-    if code:
-        raise BandloomError(
-            f"the demo stopped at `bandloom {shlex.join(words)}` (exit code {code}); what it said stands above."
-        )
-
-
 def _summary(out: Path, took_s: float) -> None:
     console.rule(Text("Done", "bold"), align="left")
     for task in ("segment", "classify"):
-        record = read_scores(out / task / METRICS)
-        shown = ("overall", "macro_f1", "mean_iou")
-        rows = [[row.name, *(row.scores[name] for name in shown)] for row in record.rows]
         what = "every pixel" if ANSWERS[task].per_pixel else "every chip"
-        console.print(table(f"A class for {what}, on ground held out", ["", *(TITLES[name] for name in shown)], rows))
+        print_scores(f"A class for {what}, on ground held out", out / task)
     console.print(f"The map:      {out / 'map.tif'}  (picture: {out / 'map.png'})")
     console.print(f"The runs:     {', '.join(str(out / stage) for stage in ('pretrain', 'segment', 'classify'))}")
     console.print(f"The bundles:  {out / 'segment.bundle'}, {out / 'classify.bundle'}")
     scene = out / f"unseen/scenes/scene_{UNSEEN_SEED:05d}"
-    program = _program()
-    console.print(f"Look at it:   {program} view {out / 'map.tif'} --scene {scene}", soft_wrap=True)
-    console.print(f"Read of it:   {program} report {out / 'segment'}", soft_wrap=True)
+    print_next(out / "map.tif", scene, out / "segment")
     console.print(f"It took {took_s:.0f} s. Your own scenes and labels are next: see README.md", soft_wrap=True)
-
-
-def _program() -> str:
-    """Return how this program was started, for a line that can be copied: it may lie off the PATH, as in .venv/bin."""
-    started = Path(sys.argv[0])
-    found = shutil.which("bandloom")
-    if started.name != "bandloom" or (found and Path(found).resolve() == started.resolve()):
-        return "bandloom"
-    return str(started)
