@@ -51,6 +51,9 @@ def score(
     points: Annotated[Path, typer.Argument(help="Points with a class each: .gpkg, .geojson, .shp, or .csv.")],
     reading: Annotated[LabelReading, Only("field", "layer", "encoding")],
     out: Annotated[Path | None, typer.Option(help="Write all figures as JSON.")] = None,
+    table: Annotated[
+        Path | None, typer.Option(metavar="AREAS.csv", help="Write hectares and accuracies of each class, with errors.")
+    ] = None,
     before: Before = None,
     attribute_before: Annotated[str, typer.Option(help="With --before: attribute of the class before.")] = BEFORE,
 ) -> None:
@@ -58,18 +61,24 @@ def score(
     import json
 
     from bandloom.console import console, logger
+    from bandloom.export.assess.area_table import TABLE_SUFFIXES, write_area_table
     from bandloom.export.assess.score import assess_map
     from bandloom.export.assess.words import paragraph, tables
+    from bandloom.export.maps.feature_file import require_writable
     from bandloom.output import new_output, require_absent
 
     require_absent([out] if out else [])
+    if table:
+        require_writable(table, TABLE_SUFFIXES)
     assessment = assess_map(map_path, points, reading, before, attribute_before)
-    for shown in tables(assessment):
+    for shown in tables(assessment, console.width):
         console.print(shown)
     for warning in assessment.warnings:
         logger.warning(warning)
     text = paragraph(assessment)
     console.print(text, soft_wrap=True)
+    if table:
+        write_area_table(table, assessment)
     if out:
         maps = {"map": str(map_path), **({"before": str(before)} if before else {})}
         record = {**maps, "points_file": str(points), **assessment.record(), "methods": text}

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Iterator
 
+from rich.measure import Measurement
 from rich.table import Table
 
-from bandloom.console import table
+from bandloom.console import console, table
 from bandloom.export.assess.change import AreaChange
 from bandloom.export.assess.estimates import Estimate
 from bandloom.export.assess.score import Assessment
@@ -14,11 +15,12 @@ SOURCES = (
     "stratified estimators (Olofsson et al., 2014, Remote Sensing of Environment 148, 42-57; Stehman, 2014,"
     " International Journal of Remote Sensing 35, 4923-4939)"
 )
+UNBOUNDED = 10_000  # letters of a line, to ask how many a table wants
 MANY_HA = 10_000  # above which nobody reads the decimals
 
 
-def tables(assessment: Assessment) -> Iterator[Table]:
-    """Yield what a person reads first: accuracies and areas, then the error matrix."""
+def tables(assessment: Assessment, width: int) -> Iterator[Table]:
+    """Yield what a person reads first: accuracies and areas, then the error matrix; ``width`` letters fit a line."""
     rows = [
         (
             name,
@@ -35,13 +37,24 @@ def tables(assessment: Assessment) -> Iterator[Table]:
         yield _change_table(assessment.change)
     header = ("class", "user's", "producer's", "mapped ha", "estimated ha", "SE ha", "± ha (95 %)")
     yield table(f"overall accuracy {share(assessment.overall)} (± is half of the 95 % interval)", header, rows)
+    yield _matrix(assessment, width)
+
+
+def _matrix(assessment: Assessment, width: int) -> Table:
+    """Return the error matrix: shares and points, or where its lines would be too long points alone, by number."""
+    names = assessment.classes
+    rows = zip(names, assessment.shares.tolist(), assessment.counts.tolist(), strict=True)
     cells = [
-        (name, *(f"{cell:.4f} ({count})" for cell, count in zip(*row, strict=True)))
-        for name, row in zip(
-            assessment.classes, zip(assessment.shares.tolist(), assessment.counts.tolist(), strict=True), strict=True
-        )
+        (name, *(f"{cell:.4f} ({count})" for cell, count in zip(shares, counts, strict=True)))
+        for name, shares, counts in rows
     ]
-    yield table("shares of the area (points): map in rows, reference in columns", ("", *assessment.classes), cells)
+    shown = table("shares of the area (points): map in rows, reference in columns", ("", *names), cells)
+    if Measurement.get(console, console.options.update(max_width=UNBOUNDED), shown).minimum <= width:
+        return shown
+    counted = zip(names, assessment.counts.tolist(), strict=True)
+    numbered = [(f"{number} {name}", *row) for number, (name, row) in enumerate(counted, 1)]
+    title = "points: map in rows, reference in columns; shares of the area are in --out"
+    return table(title, ("", *map(str, range(1, len(names) + 1))), numbered)
 
 
 def _change_table(change: AreaChange) -> Table:
