@@ -189,8 +189,9 @@ def fetch(
         raise SceneError("fetch needs --corpus, or --bbox and --dates; bandloom shards fetch --help has examples.")
     from bandloom.console import console, logger
     from bandloom.shards import fetch as fetching
+    from bandloom.shards.scenes.cut import parse_bbox
 
-    found = fetching.search(fetching.Search(api, collection, fetching.parse_bbox(bbox), dates, max_cloud, limit))
+    found = fetching.search(fetching.Search(api, collection, parse_bbox(bbox), dates, max_cloud, limit))
     if dry_run:
         for item in found:
             console.print(fetching.describe(item), markup=False)

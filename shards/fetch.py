@@ -19,6 +19,7 @@ from typing import IO, Any
 from bandloom.console import logger, track
 from bandloom.errors import BandloomError, SceneError
 from bandloom.output import write_json
+from bandloom.shards.scenes.cut import Box
 from bandloom.shards.scenes.stac import ITEM
 from bandloom.shards.scenes.stac_assets import keys_of, scene_assets
 
@@ -33,25 +34,10 @@ class Search:
 
     api: str
     collection: str
-    bbox: tuple[float, float, float, float]  # west, south, east, north in degrees
+    bbox: Box  # west, south, east, north in degrees
     dates: str  # 2024-01-01/2024-02-01, or one of STAC's other forms
     max_cloud: float = 100.0  # percent
     limit: int = 10
-
-
-def parse_bbox(text: str) -> tuple[float, float, float, float]:
-    """Read ``west,south,east,north`` in degrees.
-
-    Raises:
-        SceneError: it is no such box.
-    """
-    try:
-        west, south, east, north = (float(part) for part in text.split(","))
-    except ValueError:
-        west = south = east = north = float("nan")
-    if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south < north <= 90):
-        raise SceneError(f"--bbox {text!r} is not understood; write west,south,east,north in degrees.")
-    return west, south, east, north
 
 
 def search(wanted: Search) -> list[dict[str, Any]]:

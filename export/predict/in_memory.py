@@ -123,7 +123,7 @@ def predict_arrays(
 def _opener(source: Source, contract: Contract, options: PredictOptions) -> Callable[[], "Scene"]:
     if isinstance(source, str | Path):
         return scene_opener(str(source), options)
-    for name in ("band_map", "offset", "scale", "nodata", "bands"):
+    for name in ("band_map", "offset", "scale", "nodata", "bands", "bbox"):
         if getattr(options, name) is not None:
             raise SceneError(
                 f"{name} says how a file is read, and this scene is open already or given as arrays; leave it out, or"

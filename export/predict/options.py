@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from bandloom.shards.scenes import Scene
 
 MAP_SUFFIXES = (".tif", ".tiff")
-READING = ("sensor", "band_map", "offset", "scale", "nodata", "bands")  # what a scene is taken for; changes the numbers
+READING = (
+    "sensor",
+    "band_map",
+    "offset",
+    "scale",
+    "nodata",
+    "bands",
+    "bbox",
+)  # what a scene is taken for; changes the numbers
 FLAGS = {"band_map": "--band-order"}  # where an option is not called as its field
 
 
@@ -56,6 +64,7 @@ class PredictOptions(Config):
     scale: Scale = None
     nodata: Nodata = None
     bands: Bands = None
+    bbox: str | None = Field(default=None, description="map this box alone: west,south,east,north in degrees")
 
     @property
     def pace(self) -> Pace:
@@ -84,8 +93,11 @@ def command_of(bundle: Path, scenes: Sequence[str], out: Path, options: PredictO
 def scene_opener(scene_path: str, options: PredictOptions) -> Callable[[], "Scene"]:
     """Return a function that opens one more handle of the scene."""
     from bandloom.shards.scenes import SceneOptions, open_scene
+    from bandloom.shards.scenes.cut import open_cut
 
     told = SceneOptions(options.sensor, options.band_map, options.offset, options.scale, options.nodata, options.bands)
+    if options.bbox is not None:
+        return partial(open_cut, scene_path, told, options.bbox)
     return partial(open_scene, scene_path, told)  # type: ignore[return-value]
 
 

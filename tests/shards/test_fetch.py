@@ -10,7 +10,7 @@ from rasterio.transform import from_origin
 
 from bandloom.errors import SceneError
 from bandloom.sensors import SENSORS
-from bandloom.shards.fetch import Search, fetch, parse_bbox, search
+from bandloom.shards.fetch import Search, fetch, search
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.shards.scenes import open_scene
 
@@ -199,10 +199,3 @@ def test_a_file_that_arrives_changed_is_refused_and_one_bad_item_does_not_stop_t
     catalogue.fail.add("clear_B03.tif")
     with pytest.raises(SceneError, match=r"cannot be fetched \(HTTP Error 503"):
         fetch(items[:1], tmp_path / "raw")
-
-
-@pytest.mark.parametrize("text", ["1,2,3", "a,b,c,d", "0,50,1,40", "-190,0,1,1"])
-def test_boxes_that_are_none_are_refused(text):
-    assert parse_bbox("14,44,16,46") == BBOX
-    with pytest.raises(SceneError, match="write west,south,east,north"):
-        parse_bbox(text)
