@@ -6,20 +6,24 @@ degrees is, each group on its own grid, and the square that all of them cover is
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from affine import Affine
 
 from bandloom.errors import SceneError
+from bandloom.sensors import Sensor
 from bandloom.shards.corpora.corpus import INNER, Asked, Container, Corpus, Member
 from bandloom.shards.corpora.product_name import earth_engine_time
 from bandloom.shards.scenes import ALIGN_M, SceneOptions, open_scene
 from bandloom.shards.scenes.grid import open_raster
 from bandloom.shards.scenes.in_memory import ArrayScene
+from bandloom.shards.scenes.offset import decide_offset
+from bandloom.values import OFFSET, valid
 
 SIDE_PX = 240  # what lies inside a patch of 264 pixels that is turned by up to 2.5 degrees to lie in UTM
 _LEVELS = ("s2a", "s2c", "s2_l1c", "s2_l2a")
@@ -70,6 +74,7 @@ def _open(season: Path, name: str) -> ArrayScene:
         side = min(rows, columns, SIDE_PX * 10 // ALIGN_M)
         top, left = ((size - side) // 2 * ALIGN_M for size in (rows, columns))
         groups = scene.read((left, top, side * ALIGN_M, side * ALIGN_M))
+        _check_cirrus(name, scene.sensor, groups)
         own = scene.provenance.get("own_samples", [])
         facts: dict[str, Any] = {
             **scene.provenance,
@@ -91,6 +96,23 @@ def _open(season: Path, name: str) -> ArrayScene:
             _time(season),
             facts,
         )
+
+
+def _check_cirrus(name: str, sensor: Sensor, groups: Mapping[int, np.ndarray]) -> None:
+    """Refuse a season whose B10 says that the +1000 is in its values, as in scenes of 2022 and reprocessed ones.
+
+    Args:
+        name: of the sample.
+        sensor: its bands.
+        groups: ``{gsd_m: (C, H, W)}``, read as the table says.
+
+    Raises:
+        SceneError: B10 contradicts the table.
+    """
+    for group in sensor.groups:
+        if "B10" in group.slots:
+            cirrus = groups[group.gsd_m][group.slots.index("B10")]
+            decide_offset(name, None, 0, cirrus[valid(cirrus)].astype(np.int64) - OFFSET, np.array([]), {}, _STATED)
 
 
 def _refuse_pictures(season: Path, files: Sequence[Path]) -> None:

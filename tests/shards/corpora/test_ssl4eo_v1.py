@@ -65,3 +65,17 @@ def test_an_8_bit_edition_is_refused_with_the_one_to_take(corpus, tmp_path, comm
     code, said = command("shards", "build", corpus / "s2c", "--out", tmp_path / "out")
     assert code == 2
     assert "8-bit edition" in " ".join(said.split())
+
+
+def test_a_season_with_1000_in_its_values_contradicts_the_set_and_is_quarantined(corpus, tmp_path):
+    shutil.rmtree(corpus / "s2a")
+    shutil.copytree(corpus / "s2c/0000000", corpus / "s2c/0000001")
+    shutil.rmtree(corpus / "s2c/0000002")
+    for file in (corpus / "s2c/0000001" / SEASON).glob("*.tif"):
+        with rasterio.open(file, "r+") as raster:
+            raster.write(raster.read() + 1000)
+    build([str(corpus)], tmp_path / "out", BuildOptions())
+    assert [e.origin["place"] for e in ShardSet(tmp_path / "out").entries] == ["0000000"]
+    (bad,) = map(json.loads, (tmp_path / "out/quarantine.jsonl").read_text().splitlines())
+    assert "0000001" in bad["source"]
+    assert "the +1000 offset is still in" in bad["reason"]
