@@ -22,7 +22,15 @@ _UNITS_NS = {
     "microseconds": 1_000,
     "nanoseconds": 1,
 }
-_SINCE = re.compile(r"(\w+) since (\d{4}-\d{1,2}-\d{1,2})(?:[T ](\d{1,2}:\d{2}:\d{2}))?")
+_SINCE = re.compile(
+    r"(?P<unit>\w+) since (?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})"
+    r"(?:[T ](?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?P<part>\.\d{1,9})?0*)?)?"
+    r" ?(?:Z|UTC|[+-]00:?00)?"
+)
+_CALENDARS = ("standard", "gregorian", "proleptic_gregorian")  # from 1582 on these are one
+_YEARS = range(1700, 2200)  # that datetime64[ns] holds
+_FAR_NS = 200 * 365 * _UNITS_NS["days"]
+_NOT_A_TIME = np.iinfo(np.int64).min
 
 
 def band_names(where: str, stored: np.ndarray) -> list[str]:
@@ -46,13 +54,30 @@ def times(where: str, stored: np.ndarray, info: ArrayInfo) -> np.ndarray:
     """
     if stored.dtype.kind == "M":
         return stored.astype("datetime64[ns]")
-    match = _SINCE.match(str(info.attributes.get("units", "")))
-    if match is None or match[1] not in _UNITS_NS or stored.dtype.kind not in "iuf":
+    told = info.attributes
+    match = _SINCE.fullmatch(str(told.get("units", "")))
+    unit_ns = _UNITS_NS.get(match["unit"]) if match else None
+    plain = stored.dtype.kind in "iuf" and told.get("calendar", "standard") in _CALENDARS
+    if match is None or unit_ns is None or not plain or int(match["year"]) not in _YEARS:
         raise SceneError(
-            f"{where} states times in {info.attributes.get('units')!r}; expected UNIT since DATE: fetch it again."
+            f"{where} states times in {told.get('units')!r}; expected UNIT since DATE of UTC: fetch it again."
         )
-    base = np.datetime64(f"{match[2]}T{match[3] or '00:00:00'}", "ns")
-    return base + (stored * _UNITS_NS[match[1]]).astype("int64").astype("timedelta64[ns]")
+    absent = stored == told.get("_FillValue", _NOT_A_TIME)
+    absent |= stored == _NOT_A_TIME if stored.dtype.kind == "i" else ~np.isfinite(stored)
+    counts = np.where(absent, 0, stored)
+    if counts.size and np.abs(counts.astype(np.float64)).max() * unit_ns > _FAR_NS:
+        raise SceneError(f"{where} states a time {counts.max()} {told['units']}, which is none; fetch it again.")
+    whole = counts if stored.dtype.kind == "f" else counts.astype(np.int64)
+    return np.where(absent, np.datetime64("NaT", "ns"), _base(where, match) + (whole * unit_ns).astype("m8[ns]"))
+
+
+def _base(where: str, match: re.Match[str]) -> np.datetime64:
+    day = f"{match['year']}-{int(match['month']):02d}-{int(match['day']):02d}"
+    time = f"{int(match['hour'] or 0):02d}:{match['minute'] or '00'}:{match['second'] or '00'}{match['part'] or ''}"
+    try:
+        return np.datetime64(f"{day}T{time}", "ns")
+    except ValueError as cause:
+        raise SceneError(f"{where} states times since {day}T{time}, which is no time; fetch it again.") from cause
 
 
 def as_datetime(time: np.datetime64) -> dt.datetime | None:

@@ -19,6 +19,7 @@ from bandloom.errors import SceneError
 from bandloom.shards.corpora.chip import Chip, chip_scene
 from bandloom.shards.corpora.coordinates import as_datetime, band_names, corner_of, times
 from bandloom.shards.corpora.corpus import INNER, Asked, Container, Corpus, Member, broken, split_in
+from bandloom.shards.corpora.stored_values import as_measured
 from bandloom.shards.corpora.zarr_v2 import ZarrV2
 from bandloom.shards.scenes.in_memory import ArrayScene
 
@@ -102,7 +103,7 @@ class _Side:
         name = f"{self.path}{INNER}{self.ids[at]}{INNER}{when}"
         chip = Chip(
             name,
-            dict(zip(self.names, pixels, strict=True)),
+            dict(zip(self.names, as_measured(name, pixels, self._store.info("bands")), strict=True)),
             utm(name, self._epsg[at]),
             corner_of(name, self._x[at], self._y[at]),
             as_datetime(self._times[at, when]),

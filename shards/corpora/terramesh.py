@@ -22,6 +22,7 @@ from bandloom.shards.corpora.chip import Chip, chip_scene
 from bandloom.shards.corpora.coordinates import as_datetime, band_names, corner_of, times
 from bandloom.shards.corpora.corpus import Asked, Container, Corpus, Member, split_in
 from bandloom.shards.corpora.ssl4eo_v11 import utm
+from bandloom.shards.corpora.stored_values import as_measured
 from bandloom.shards.corpora.zarr_v2 import ZarrV2
 from bandloom.shards.scenes.bands import BAND_ORDERS
 from bandloom.shards.scenes.in_memory import ArrayScene
@@ -104,9 +105,9 @@ def _open(content: bytes, name: str, told: int | None) -> ArrayScene:
             raise SceneError(f"{name} states pixels of {info.shape}; expected one sample: fetch it again.")
         pixels = store.read("bands", sparse=False)
         dims = info.dims or ("band", "y", "x")
-        if pixels.ndim == 4 and 1 in pixels.shape[:2] and "time" in dims[:2]:
-            pixels = pixels.squeeze(dims.index("time"))
-        if pixels.ndim != 3 or dims[-2:] != ("y", "x"):
+        if len(dims) == pixels.ndim == 4 and "time" in dims and pixels.shape[dims.index("time")] == 1:
+            pixels, dims = pixels.squeeze(dims.index("time")), tuple(dim for dim in dims if dim != "time")
+        if pixels.ndim != 3 or dims != ("band", "y", "x"):
             raise SceneError(f"{name} orders its pixels {dims} {info.shape}; expected band, y and x: fetch it again.")
         names = _names(store, name, len(pixels))
         corner = corner_of(name, store.read("x"), store.read("y"))
@@ -115,7 +116,7 @@ def _open(content: bytes, name: str, told: int | None) -> ArrayScene:
         clouds = store.read("cloud_mask").squeeze() if "cloud_mask" in store else None
         chip = Chip(
             name,
-            dict(zip(names, pixels, strict=True)),
+            dict(zip(names, as_measured(name, pixels, info), strict=True)),
             _crs(store, name),
             corner,
             _time(store, name),

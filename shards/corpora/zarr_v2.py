@@ -192,6 +192,9 @@ def _info(described: dict[str, Any], attributes: dict[str, Any]) -> ArrayInfo:
         raise ValueError(f"{dtype} of shape {shape} in chunks {chunks}")
     if math.prod(chunks) * dtype.itemsize > _LIMIT_BYTES:
         raise ValueError(f"chunks of {chunks}")
+    dims = attributes.get("_ARRAY_DIMENSIONS", [])
+    if not isinstance(dims, list) or not all(isinstance(dim, str) for dim in dims):
+        raise ValueError(f"dimensions {dims!r}")
     order = described.get("order", "C")
     fill = described.get("fill_value")
     fill = fill if isinstance(fill, int | float | str) else "" if dtype.kind in "US" else 0  # as zarr reads null
