@@ -17,7 +17,9 @@ BundlePath = Annotated[Path, typer.Argument(help="The bundle's folder.")]
 
 @fills
 def export(
-    run: Annotated[Path, typer.Argument(help="A fine-tuning run, or the checkpoint folder in it.")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="A fine-tuning run, or the checkpoint folder in it; with --ensemble several.")
+    ],
     out: Annotated[Path, typer.Option(help="The new bundle's folder.")],
     options: ExportOptions,
 ) -> None:
@@ -25,7 +27,7 @@ def export(
     from bandloom.console import logger
     from bandloom.export.from_torch.export_run import export_run
 
-    made = export_run(run, out, options)
+    made = export_run(runs[0], out, options, runs[1:])
     for model in made.record.models:
         parity = model.parity
         logger.info(

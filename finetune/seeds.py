@@ -1,8 +1,13 @@
 """Repeated training over seeds: the spread of a score due to weights and order."""
 
+from pathlib import Path
+
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.splits import TRAIN
+from bandloom.finetune.first_model import provenance_of
+from bandloom.finetune.model.checkpoint import save_task_model
 from bandloom.finetune.model.task_model import TaskModel
+from bandloom.finetune.report.record import split_hash
 from bandloom.finetune.scores.kept import KeptScorer
 from bandloom.finetune.setting import Setting
 
@@ -37,3 +42,11 @@ def headline_scores(setting: Setting, model: TaskModel) -> dict[str, float]:
     data, batch = setting.data, setting.config.trainer.batch_size
     found = KeptScorer(setting.task.scorer).other("", model, data, batch).scores(data.label_set.names)
     return {name: found[name] for name in setting.task.scorer.headlines}
+
+
+def keep_seed(setting: Setting, model: TaskModel, folder: Path) -> None:
+    """Calibrate the model of a further seed and save it as a checkpoint, for an ensemble of all seeds."""
+    data, batch = setting.data, setting.config.trainer.batch_size
+    KeptScorer(setting.task.scorer).calibrate(model, data, batch)
+    provenance = provenance_of(setting, model) | {"split_hash": split_hash(data.describe())}
+    save_task_model(folder / "checkpoint", model, provenance, overwrite=True)

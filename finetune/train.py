@@ -18,7 +18,7 @@ from bandloom.finetune.model.lora import merge_lora
 from bandloom.finetune.model.task_model import TaskModel, set_trainable
 from bandloom.finetune.report.results import Trained, write_results
 from bandloom.finetune.scores.over_seeds import SeedScores
-from bandloom.finetune.seeds import headline_scores, seeds_of, with_seed
+from bandloom.finetune.seeds import headline_scores, keep_seed, seeds_of, with_seed
 from bandloom.finetune.setting import Setting, open_setting, pretrained_or_random
 from bandloom.finetune.tasks.registry import get_task
 from bandloom.finetune.training.batches import make_loss, training_steps
@@ -128,6 +128,8 @@ def _from_other_seeds(setting: Setting, attempt: Attempt, model: TaskModel) -> t
         if code != EXIT_DONE:
             return records, code
         found = attempt.alone(lambda own=own, other=other: headline_scores(own, other))
+        place = attempt.run.path / f"seed-{seed}"
+        attempt.alone(lambda own=own, other=other, place=place: keep_seed(own, other, place))
         records.append(SeedScores(MODEL_ROW, seed, found or {}))
     return records, EXIT_DONE
 

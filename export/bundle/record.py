@@ -66,10 +66,12 @@ class Contract(Config):
         default=None,
         description="regression: the quantity; output times std plus mean is a value in its unit",
     )
+    members: int = Field(default=1, ge=1, description="models whose probabilities the logits are the mean of")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types; a target that there is not leaves no key, so that older digests hold."""
-        return self.model_dump(mode="json", exclude={"target"} if self.target is None else None)
+        """Return plain JSON types; a target or members that there are not leave no key, so that older digests hold."""
+        absent = {name for name, without in _LATER.items() if getattr(self, name) == without}
+        return self.model_dump(mode="json", exclude=absent)
 
     def digest(self) -> str:
         """Return the sha256 of the contract's canonical JSON."""
@@ -100,9 +102,17 @@ class Contract(Config):
         return self.answer.dates
 
     @property
+    def extras(self) -> tuple[str, ...]:
+        """Further outputs of the model files beside the logits, ``(batch, 1, ...)`` each."""
+        return ("disagreement",) if self.members > 1 else ()
+
+    @property
     def tiling(self) -> Tiling:
         """Where tiles lie and how they are blended."""
         return Tiling(self.tile_px, self.margin_px, self.taper_px)
+
+
+_LATER: dict[str, Any] = {"target": None, "members": 1}  # keys that came later, and what leaves them out
 
 
 class Parity(Config):
@@ -133,6 +143,9 @@ class ModelFile(Config):
     parity: Parity
     fp32_layers: tuple[str, ...] = Field(
         default=(), description="of a 16-bit model: layers that stay in fp32, for what they reach on real chips"
+    )
+    extras: dict[str, float] = Field(
+        default_factory=dict, description="of each further output: its largest difference from torch on the same chips"
     )
 
 
@@ -225,6 +238,7 @@ def contract_of(
     temperature: float = 1.0,
     thresholds: tuple[float, ...] = (),
     target: Target | None = None,
+    members: int = 1,
 ) -> Contract:
     """Build the contract of a model from what it was trained with."""
     return Contract(
@@ -241,4 +255,5 @@ def contract_of(
         temperature=temperature,
         thresholds=thresholds,
         target=target,
+        members=members,
     )

@@ -16,6 +16,9 @@ from bandloom.export.bundle.bundle import Bundle, read_bundle, seal, sha256_of
 from bandloom.export.bundle.golden import GOLDEN, golden_of, write_golden
 from bandloom.export.bundle.record import BundleRecord, Contract, contract_of
 from bandloom.export.bundle.tiling import CELL_PX, Tiling
+from bandloom.export.from_torch.calibrate import calibrate
+from bandloom.export.from_torch.deploy import AnyModel, members_of
+from bandloom.export.from_torch.ensemble import Ensemble, require_alike
 from bandloom.export.from_torch.held_chips import Ground, held_chips
 from bandloom.export.from_torch.options import ExportOptions
 from bandloom.export.from_torch.parity import torch_logits
@@ -30,7 +33,7 @@ GOLDEN_CHIPS = 4
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
-def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> Bundle:
+def export_run(run: Path, out: Path, options: ExportOptions | None = None, others: Sequence[Path] = ()) -> Bundle:
     """Export a run's final checkpoint as a bundle, whole or not at all.
 
     Args:
@@ -38,6 +41,7 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> Bu
         out: the new bundle.
         options: precisions, tiling, and where held chips come from; a tiling that is not given is that of
             :func:`default_tiling`.
+        others: further runs of an ensemble; none: the run's own further seeds.
 
     Raises:
         CheckpointError: there is no fine-tuned checkpoint.
@@ -47,9 +51,16 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> Bu
     unknown = set(options.precisions) - set(PRECISIONS)
     if unknown:
         raise BundleError(f"precision {sorted(unknown)[0]!r} is not known; use some of {', '.join(PRECISIONS)}.")
-    folder = checkpoint_of(run)
-    model, provenance = load_model(folder)
+    if others and not options.ensemble:
+        raise BundleError(f"{1 + len(others)} runs are named; pass --ensemble to average them, or name one.")
+    model, provenance = (
+        load_ensemble([run, *(others or seeds_in(run))], options.shards)
+        if options.ensemble
+        else load_model(checkpoint_of(run))
+    )
     contract = contract_of_model(model, default_tiling(model, options.margin_px, options.taper_px))
+    if options.embeddings and contract.members > 1:
+        raise BundleError("an ensemble has an encoder for each member; export one of them alone for --embeddings.")
     if options.embeddings and contract.dates > 1:
         raise BundleError("a model of two dates gives no embedding of one scene; leave --embeddings out.")
     ground = ground_of(run, provenance, options.shards)
@@ -61,7 +72,7 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> Bu
 def write_bundle(
     folder: Path,
     name: str,
-    model: TaskModel,
+    model: AnyModel,
     contract: Contract,
     ground: Ground,
     provenance: Mapping[str, Any],
@@ -76,7 +87,8 @@ def write_bundle(
         for precision in PRECISIONS
         if precision == "fp32" or precision in precisions
     ]
-    encoder, features = write_features(folder, model, contract, chips) if embeddings else (None, None)
+    single = next(iter(members_of(model).values()))
+    encoder, features = write_features(folder, single, contract, chips) if embeddings else (None, None)
     # from the end on: the last chip has the absent samples
     features = None if features is None else features[-GOLDEN_CHIPS:]
     golden = {gsd_m: dn[-GOLDEN_CHIPS:] for gsd_m, dn in chips.groups.items()}
@@ -128,6 +140,35 @@ def load_model(folder: Path) -> tuple[TaskModel, dict[str, Any]]:
     return model, provenance
 
 
+def seeds_in(run: Path) -> list[Path]:
+    """Return the folders of a run's further seeds, in their order."""
+    found = [(int(path.name.removeprefix("seed-")), path) for path in local_folder(run).glob("seed-*") if path.is_dir()]
+    return [path for _, path in sorted(found)]
+
+
+def load_ensemble(runs: Sequence[Path], shards: Path | None = None) -> tuple[Ensemble, dict[str, Any]]:
+    """Return the calibrated ensemble of several runs' models and where it came from.
+
+    Raises:
+        CheckpointError: a run has no fine-tuned checkpoint.
+        BundleError: the models are not alike.
+    """
+    loaded = [load_model(checkpoint_of(run)) for run in runs]
+    models, provenances = [model for model, _ in loaded], [provenance for _, provenance in loaded]
+    require_alike(models, runs)
+    _require_different(provenances, runs)
+    ensemble = Ensemble(models).eval()
+    checked = calibrate(ensemble, ground_of(runs[0], provenances[0], shards), provenances)
+    return ensemble, {**provenances[0], "members": provenances, **({"calibration": checked} if checked else {})}
+
+
+def _require_different(provenances: Sequence[Mapping[str, Any]], runs: Sequence[Path]) -> None:
+    seen: dict[str, Path] = {}
+    for provenance, run in zip(provenances, runs, strict=True):
+        if (other := seen.setdefault(provenance["weights_sha256"], run)) is not run:
+            raise BundleError(f"{run} holds the same weights as {other}; name each run of an ensemble once.")
+
+
 def ground_of(run: Path, provenance: Mapping[str, Any], shards: Path | None = None) -> Ground:
     """Return where chips of a run's ground come from: ``shards``, or those that its config names where they still are.
 
@@ -144,7 +185,7 @@ def ground_of(run: Path, provenance: Mapping[str, Any], shards: Path | None = No
     return Ground(shards, config)
 
 
-def contract_of_model(model: TaskModel, tiling: Tiling) -> Contract:
+def contract_of_model(model: AnyModel, tiling: Tiling) -> Contract:
     """Return what the numbers of ``model`` mean."""
     check_thresholds(model.thresholds, len(model.label_set))
     statistics = model.encoder.statistics
@@ -163,10 +204,11 @@ def contract_of_model(model: TaskModel, tiling: Tiling) -> Contract:
         temperature=model.temperature,
         thresholds=model.thresholds,
         target=model.target,
+        members=len(members_of(model)),
     )
 
 
-def default_tiling(model: TaskModel, margin_px: int | None = None, taper_px: int | None = None) -> Tiling:
+def default_tiling(model: AnyModel, margin_px: int | None = None, taper_px: int | None = None) -> Tiling:
     """Return the tiling of a model: its chip, a twelfth of it as margin and a sixth as taper, on the 60 m grid.
 
     Two and a quarter times the tiles of none of either; at equal numbers of tiles a taper does more against seams than

@@ -27,3 +27,6 @@ class ExportOptions(Config):
         ),
     ] = ("fp32",)
     embeddings: bool = Field(default=False, description="also write the encoder, for embeddings of scenes")
+    ensemble: bool = Field(
+        default=False, description="average the models of all runs named, or of all seeds of one run, in one bundle"
+    )

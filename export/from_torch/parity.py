@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from bandloom.errors import BundleError
 from bandloom.export.bundle.answers import decisions
@@ -12,7 +13,6 @@ from bandloom.export.bundle.record import Contract, Parity
 from bandloom.export.from_torch.held_chips import BATCH, Chips
 from bandloom.export.runtimes.onnx_runner import Runner
 from bandloom.export.runtimes.replay import compare, needed_agreement
-from bandloom.finetune.model.task_model import TaskModel
 from bandloom.label_set import IGNORE_INDEX
 
 
@@ -35,8 +35,10 @@ BUDGETS = {
     "int8": Budget(5.0, 0.93, 0.005),
 }
 
+EXTRA_BUDGETS = {"fp32": 1e-3, "fp16": 0.02, "bf16": 0.1}  # of an ensemble's disagreement, in nats
 
-def torch_logits(model: TaskModel, groups: Groups, batch: int = BATCH) -> np.ndarray:
+
+def torch_logits(model: nn.Module, groups: Groups, batch: int = BATCH) -> np.ndarray:
     """Return the model's own answer, float32, through the road that training took."""
     answers = []
     with torch.inference_mode():

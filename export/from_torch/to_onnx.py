@@ -31,6 +31,7 @@ ALLOWED_OPS = frozenset(
         "Div",
         "Equal",
         "Erf",
+        "Exp",
         "Expand",
         "Gather",
         "Gelu",
@@ -39,6 +40,7 @@ ALLOWED_OPS = frozenset(
         "Identity",
         "LayerNormalization",
         "Less",
+        "Log",
         "MatMul",
         "Mul",
         "Not",
@@ -100,7 +102,7 @@ def from_byte_pairs(pairs: Tensor) -> Tensor:
 
 
 def write_onnx(
-    graph: DeployGraph, contract: Contract, path: Path, *, opset: int = OPSET, output: str = "logits"
+    graph: DeployGraph, contract: Contract, path: Path, *, opset: int = OPSET, outputs: Sequence[str] = ("logits",)
 ) -> None:
     """Export a deploy graph with a dynamic batch and the contract's tile, and tie the file to the contract.
 
@@ -109,7 +111,7 @@ def write_onnx(
     """
     import onnx
 
-    proto = _trace(graph.eval(), _example(contract), [g.name for g in contract.groups], opset, output)
+    proto = _trace(graph.eval(), _example(contract), [g.name for g in contract.groups], opset, outputs)
     check_ops(proto)
     onnx.helper.set_model_props(proto, {CONTRACT_KEY: contract.digest()})
     if proto.ByteSize() > MAX_BYTES:
@@ -126,7 +128,7 @@ def _example(contract: Contract) -> tuple[Tensor, ...]:
 
 
 def _trace(  # noqa: ANN202  (onnx type)
-    graph: nn.Module, example: tuple[Tensor, ...], names: Sequence[str], opset: int, output: str
+    graph: nn.Module, example: tuple[Tensor, ...], names: Sequence[str], opset: int, outputs: Sequence[str]
 ):
     from onnxscript import optimizer
 
@@ -137,7 +139,7 @@ def _trace(  # noqa: ANN202  (onnx type)
             dynamo=True,
             opset_version=opset,
             input_names=list(names),
-            output_names=[output],
+            output_names=list(outputs),
             dynamic_shapes=(tuple({0: "batch"} for _ in names),),
             external_data=False,
             optimize=True,

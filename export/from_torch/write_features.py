@@ -45,7 +45,7 @@ def write_features(folder: Path, model: TaskModel, contract: Contract, chips: Ch
                 for groups in chips.batches()
             ]
         )
-    write_onnx(graph, contract, folder / FILE, output="features")
+    write_onnx(graph, contract, folder / FILE, outputs=("features",))
     runner = OnnxRunner(folder / FILE)
     given = np.concatenate([runner.run(groups) for groups in chips.batches()])
     max_abs = float(np.abs(given - expected).max())

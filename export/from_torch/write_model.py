@@ -2,30 +2,31 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 from bandloom.console import logger
+from bandloom.errors import BundleError
 from bandloom.export.bundle.native_groups import Groups, byte_pairs
 from bandloom.export.bundle.record import Contract, ModelFile
 from bandloom.export.from_torch.audit_fp16 import audit_ranges, wide_layers
-from bandloom.export.from_torch.half_precision import CastGraph, HalfPrecision
+from bandloom.export.from_torch.deploy import AnyModel, deploy_graph, extra_outputs, members_of
+from bandloom.export.from_torch.half_precision import HalfPrecision
 from bandloom.export.from_torch.held_chips import Chips, Ground, calibration_chips
-from bandloom.export.from_torch.parity import measure, require
+from bandloom.export.from_torch.parity import EXTRA_BUDGETS, measure, require
 from bandloom.export.from_torch.quantise import write_int8
 from bandloom.export.from_torch.to_onnx import OPSET, DeployGraph, write_onnx
 from bandloom.export.runtimes.onnx_runner import OnnxRunner, Runner
 from bandloom.export.runtimes.replay import require_exact
-from bandloom.finetune.model.task_model import TaskModel
 
 FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "bf16": "model.bf16.onnx", "int8": "model.int8.onnx"}
 
 
 def write_precision(
     folder: Path,
-    model: TaskModel,
+    model: AnyModel,
     contract: Contract,
     chips: Chips,
     expected: np.ndarray,
@@ -46,31 +47,61 @@ def write_precision(
     require(parity, precision)
     if precision == "int8":
         require_exact(folder / FILES[precision], runner, chips.groups, expected)
+    extras = _extras(model, contract, runner, chips, precision)
     return ModelFile(
         file=FILES[precision],
         precision=precision,  # type: ignore[arg-type]
         opset=OPSET,
         parity=parity,
         fp32_layers=wide,
+        extras=extras,
     )
 
 
+def _extras(model: AnyModel, contract: Contract, runner: Runner, chips: Chips, precision: str) -> dict[str, float]:
+    """Return how far each further output is from torch in fp32.
+
+    Raises:
+        BundleError: further than the precision may be.
+    """
+    if not contract.extras:
+        return {}
+    asked: Any = runner
+    expected = extra_outputs(model, contract, chips)
+    parts = [asked.outputs(groups, contract.extras) for groups in chips.batches()]
+    given = {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(contract.extras)}
+    differences = {name: float(np.abs(given[name] - expected[name]).max()) for name in contract.extras}
+    for name, difference in differences.items():
+        allowed = EXTRA_BUDGETS[precision]
+        if not difference <= allowed:
+            raise BundleError(
+                f"the {precision} model fails its parity gate: its {name} differs from torch by up to {difference:.3g}"
+                f" (allowed {allowed:g}); leave this precision out."
+            )
+    return differences
+
+
 def layers_in_fp32(
-    model: TaskModel, contract: Contract, chips: Sequence[Chips], precision: HalfPrecision, ground: Ground
+    model: AnyModel, contract: Contract, chips: Sequence[Chips], precision: HalfPrecision, ground: Ground
 ) -> tuple[str, ...]:
     """Return which layers a 16-bit model keeps in fp32, by what they reach on ``chips`` and calibration chips.
 
     Raises:
         BundleError: a layer is not finite in fp32 either.
     """
-    wide = wide_layers(model, audit_ranges(model, [*chips, calibration_chips(contract, ground)]), precision)
+    audited = [*chips, calibration_chips(contract, ground)]
+    wide = tuple(
+        prefix + layer
+        for prefix, member in members_of(model).items()
+        for layer in wide_layers(member, audit_ranges(member, audited), precision)
+    )
     if wide:
         logger.info("%s keeps in fp32, for what they reach on real chips: %s", precision, ", ".join(wide))
     return wide
 
 
 def write_file(
-    folder: Path, model: TaskModel, contract: Contract, precision: str, ground: Ground, wide: Collection[str] = ()
+    folder: Path, model: AnyModel, contract: Contract, precision: str, ground: Ground, wide: Collection[str] = ()
 ) -> Runner:
     """Write one precision, good or bad, and return what runs it here; int8 is made of the fp32 file beside it.
 
@@ -82,12 +113,14 @@ def write_file(
     path = folder / FILES[precision]
     logger.info("writing the %s model", precision)
     if precision == "int8":
+        if contract.members > 1:
+            raise BundleError("int8 is not made of an ensemble; leave int8 out, or export one of its members alone.")
         write_int8(folder / FILES["fp32"], path, calibration_chips(contract, ground))
         return OnnxRunner(path)
-    graph = DeployGraph(model) if precision == "fp32" else CastGraph(model, precision, wide)
-    write_onnx(graph, contract, path)
+    graph = deploy_graph(model, precision, wide)
+    write_onnx(graph, contract, path, outputs=("logits", *contract.extras))
     # ONNX Runtime's CPU has no bf16 kernels; torch runs the very graph that was exported
-    return _TorchRunner(graph) if precision == "bf16" else OnnxRunner(path)
+    return _TorchRunner(graph, contract) if precision == "bf16" else OnnxRunner(path)
 
 
 class _TorchRunner:
@@ -95,11 +128,16 @@ class _TorchRunner:
 
     lanes = 1
 
-    def __init__(self, graph: DeployGraph) -> None:
+    def __init__(self, graph: DeployGraph, contract: Contract) -> None:
         self.name = f"torch {torch.__version__} cpu"
-        self._graph = graph
+        self._graph, self._names = graph, ("logits", *contract.extras)
 
     def run(self, groups: Groups) -> np.ndarray:
+        return self.outputs(groups, ("logits",))[0]
+
+    def outputs(self, groups: Groups, names: Sequence[str]) -> list[np.ndarray]:
         pairs = [torch.from_numpy(byte_pairs(groups[gsd_m])) for gsd_m in self._graph.gsds_m]
         with torch.inference_mode():
-            return self._graph(*pairs).numpy()
+            answer = self._graph(*pairs)
+        made = dict(zip(self._names, answer if isinstance(answer, tuple) else (answer,), strict=True))
+        return [made[name].float().numpy() for name in names]

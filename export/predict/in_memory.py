@@ -18,6 +18,7 @@ from bandloom.export.predict.scene_mapper import SceneMapper, check_sensor
 from bandloom.export.predict.tile_table import classify_tiles
 from bandloom.export.predict.two_dates import open_two_dates
 from bandloom.export.runtimes.onnx_runner import Runner
+from bandloom.export.runtimes.symmetry import symmetric
 from bandloom.export.runtimes.verify import verify
 from bandloom.label_set import LabelSet
 from bandloom.shards.scenes.in_memory import Source, opener_of
@@ -100,6 +101,7 @@ def predict_arrays(
 ) -> Prediction:
     """Return what a model says of a scene; see :meth:`Bundle.predict`."""
     options = PredictOptions(**reading)
+    runner = symmetric(runner, contract, options.symmetry)
     dates = [date for date in (scene, later) if date is not None]
     if len(dates) != contract.dates:
         raise BundleError(

@@ -18,6 +18,7 @@ from bandloom.export.predict.one_scene import predict_missing, predict_one, requ
 from bandloom.export.predict.options import MAP_SUFFIXES, PredictOptions, command_of, two_dates_opener
 from bandloom.export.predict.tile_table import TABLE_SUFFIXES
 from bandloom.export.runtimes.onnx_runner import Runner
+from bandloom.export.runtimes.symmetry import symmetric
 from bandloom.export.runtimes.verify import verify
 from bandloom.shards.build.sources import find_sources
 
@@ -53,6 +54,7 @@ def predict_scenes(
     bundle = read_bundle(bundle_path)
     _check_dates(bundle, change=change)
     runner = verify(bundle, options.precision, threads=options.threads, runtime=options.runtime)
+    runner = symmetric(runner, bundle.contract, options.symmetry)
     yield f"{bundle.record.name} on {runner.name}"
     if options.embeddings:
         load_features(bundle, options.threads)  # an error now rather than after the first map

@@ -11,7 +11,7 @@ from rasterio.transform import Affine
 from bandloom.export.bundle.tiling import MAP_PIXEL_M
 from bandloom.export.predict.clock import Clock
 from bandloom.export.predict.map_file import MapMeaning, class_meaning, make_cog, make_picture, make_text
-from bandloom.export.predict.map_job import MapJob
+from bandloom.export.predict.map_job import MapJob, layer_bands
 from bandloom.export.predict.map_tags import tags_of
 from bandloom.export.predict.origin import TAG
 from bandloom.export.predict.partial_map import PartialMap
@@ -51,11 +51,10 @@ def make_files(job: MapJob, facts: MapFacts, rows: PartialMap) -> dict[Path, Pat
     tags = _tags(job, facts)
     plain = partial(MapMeaning, scene.crs, transform, contract.map_nodata, tags=tags)
     meaning = class_meaning(job.labels, scene.crs, transform, contract.map_nodata, tags)
-    bands = {"confidence": ("confidence_percent",), "probabilities": job.labels.names}
     ready = {}
-    for name, names in bands.items():
-        if side := job.sides.get(f"{name}.tif"):
-            ready[side] = make_cog(side, rows.layer(name), plain(names), rows.folder)
+    for name, names in layer_bands(job.labels, job.options).items():
+        side = job.sides[f"{name}.tif"]
+        ready[side] = make_cog(side, rows.layer(name), plain(names), rows.folder)
     made = make_cog(job.out, rows.layer("class"), meaning, rows.folder)
     if (side := job.sides.get("png")) and meaning.colours:
         ready[side] = make_picture(side, made, meaning.colours, rows.folder)

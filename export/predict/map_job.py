@@ -15,7 +15,9 @@ from bandloom.export.predict.clock import Clock
 from bandloom.export.predict.map_file import percent
 from bandloom.export.predict.options import MAP_SUFFIXES, PredictOptions
 from bandloom.export.predict.scene_mapper import MapRows, SceneMapper
+from bandloom.export.predict.uncertainty import share_of_disagreement, share_of_entropy
 from bandloom.export.runtimes.onnx_runner import Runner
+from bandloom.export.runtimes.with_extras import with_extras
 from bandloom.label_set import LabelSet
 
 if TYPE_CHECKING:
@@ -46,13 +48,18 @@ class MapJob:
         """Check that the bundle makes maps and that the output's name is a GeoTIFF's.
 
         Raises:
-            BundleError: the bundle classifies whole chips.
+            BundleError: the bundle classifies whole chips, or lacks a layer that is asked for.
             OutputError: the output is no GeoTIFF.
         """
         if not self.bundle.contract.makes_map:
             raise BundleError(
                 f"the bundle {self.bundle.path} classifies whole chips and makes no map; give --out a name that ends"
                 " in .json or .csv for its table of tiles."
+            )
+        if self.options.disagreement and "disagreement" not in self.bundle.contract.extras:
+            raise BundleError(
+                f"the bundle {self.bundle.path} holds one model, which has nothing to disagree with; export several"
+                " seeds with: bandloom export RUN --ensemble, or leave --disagreement out."
             )
         if self.out.suffix.lower() not in MAP_SUFFIXES:
             raise OutputError(f"the output {self.out} is no GeoTIFF; give it a name that ends in .tif.")
@@ -71,21 +78,26 @@ class MapJob:
         """Return what maps the scene; ``shift_px`` moves every tile."""
         contract = self.bundle.contract
         return SceneMapper(
-            self.runner,
+            with_extras(self.runner, self.extras),
             contract.tiling,
             len(self.labels),
             self.open_scene,
             pace=self.options.pace,
             shift_px=shift_px,
             dates=contract.dates,
+            extras=len(self.extras),
             clock=clock,
         )
 
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """The further outputs of the model that are mapped."""
+        return tuple(name for name in self.bundle.contract.extras if getattr(self.options, name))
+
     def layers(self, mapper: SceneMapper) -> dict[str, tuple[int, int, int]]:
         """Return height, width and bands of every layer that is written, by name."""
-        bands = {"class": 1, "confidence": self.options.confidence, "probabilities": self.options.probabilities}
-        bands["probabilities"] *= len(self.labels)
-        return {name: (mapper.height_px, mapper.width_px, int(count)) for name, count in bands.items() if count}
+        names = {name: len(bands) for name, bands in layer_bands(self.labels, self.options).items()}
+        return {name: (mapper.height_px, mapper.width_px, count) for name, count in {"class": 1, **names}.items()}
 
     def classes(self, rows: MapRows) -> np.ndarray:
         """Return the code of the likeliest class of every pixel, ``(h, W)`` uint8, whether it was measured or not."""
@@ -95,17 +107,35 @@ class MapJob:
         """Turn logits into the rows of every layer: codes, and probabilities in percent."""
         nodata = self.bundle.contract.map_nodata
         layers = {"class": np.where(rows.measured, self.classes(rows), nodata)}
-        if self.options.confidence or self.options.probabilities:
+        wanted = layer_bands(self.labels, self.options)
+        if wanted:
             shares = probabilities(self.bundle.contract, rows.logits)
-            if self.options.confidence:
-                layers["confidence"] = percent(shares.max(axis=0), rows.measured, nodata)
-            if self.options.probabilities:
-                layers["probabilities"] = np.moveaxis(percent(shares, rows.measured, nodata), 0, 2)
+            made = {
+                "confidence": lambda: shares.max(axis=0),
+                "probabilities": lambda: shares,
+                "entropy": lambda: share_of_entropy(shares),
+                "disagreement": lambda: share_of_disagreement(self.bundle.contract, rows.extras[0]),
+            }
+            for name in wanted:
+                layer = percent(made[name](), rows.measured, nodata)
+                layers[name] = layer if layer.ndim == 2 else np.moveaxis(layer, 0, 2)
         return layers
+
+
+def layer_bands(labels: LabelSet, options: PredictOptions) -> dict[str, tuple[str, ...]]:
+    """Return the names of the bands of every layer that is written beside the classes, in percent, by its name."""
+    names = {
+        "confidence": ("confidence_percent",),
+        "probabilities": labels.names,
+        "entropy": ("entropy_percent_of_largest",),
+        "disagreement": ("disagreement_percent_of_largest",),
+    }
+    return {name: bands for name, bands in names.items() if getattr(options, name)}
 
 
 def side_files(out: Path, options: PredictOptions) -> dict[str, Path]:
     """Return the files beside a map, by suffix."""
-    wanted = {"png": options.png, "confidence.tif": options.confidence, "probabilities.tif": options.probabilities}
+    layers = ("confidence", "probabilities", "entropy", "disagreement")
+    wanted = {"png": options.png, **{f"{name}.tif": getattr(options, name) for name in layers}}
     names = [*(suffix for suffix, on in wanted.items() if on), "qml", "stac.json"]
     return {suffix: out.with_name(f"{out.stem}.{suffix}") for suffix in names}

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -48,6 +48,19 @@ class PredictOptions(Config):
     png: bool = Field(default=False, description="also write a picture of the map")
     confidence: bool = Field(default=False, description="also write the probability of the mapped class, in percent")
     probabilities: bool = Field(default=False, description="also write the probability of every class, in percent")
+    entropy: bool = Field(
+        default=False, description="also write how unsure the map is: entropy, in percent of the largest"
+    )
+    disagreement: bool = Field(
+        default=False, description="of an ensemble: also write how much its members disagree, in percent of the largest"
+    )
+    symmetry: Annotated[
+        Literal[1, 8],
+        Option(
+            "Average over the 8 rotations and reflections of every tile: 8, at eight times the cost; 1: do not.",
+            parse=lambda text: int(text) if text.isdigit() else text,
+        ),
+    ] = 1
     polygons: Path | None = Field(default=None, description="also write the map as polygons: .gpkg, .fgb or .parquet")
     embeddings: bool = Field(default=False, description="also write the encoder's features, one pixel a token")
     shift_check: bool = Field(default=False, description="map twice, tiles shifted by half, and say how much differs")
@@ -73,9 +86,10 @@ class PredictOptions(Config):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """What a scene is taken for, as JSON types; what was left open is left out."""
+        """What a scene is taken for, and how it is averaged, as JSON types; what was left open is left out."""
         said = {name: getattr(self, name) for name in READING}
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in said.items() if v is not None}
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in said.items() if v is not None}
+        return plain | ({"symmetry": self.symmetry} if self.symmetry > 1 else {})
 
 
 def command_of(bundle: Path, scenes: Sequence[str], out: Path, options: PredictOptions) -> list[str]:

@@ -28,11 +28,15 @@ _Answer = tuple[list[Place | Strip], np.ndarray]  # logits (B, K, tile, tile)
 
 @dataclass(frozen=True)
 class MapRows:
-    """Finished rows of the map: logits ``(K, h, W)`` float32 and where the scene was measured, ``(h, W)`` bool."""
+    """Finished rows of the map: logits ``(K, h, W)`` float32 and where the scene was measured, ``(h, W)`` bool.
+
+    ``extras`` are the further outputs that the runner gives, ``(n, h, W)`` float32.
+    """
 
     top_px: int
     logits: np.ndarray
     measured: np.ndarray
+    extras: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class SceneMapper:
         pace: Pace | None = None,
         shift_px: int = 0,
         dates: int = 1,
+        extras: int = 0,
         clock: Clock | None = None,
     ) -> None:
         """Plan the tiles.
@@ -91,9 +96,11 @@ class SceneMapper:
             pace: how the work is cut.
             shift_px: moves every tile up and left, to see what the seams do.
             dates: how many dates the scene stacks in every group.
+            extras: how many channels the runner gives after the classes' own.
             clock: where the time goes.
         """
         self._runner, self._tiling, self._classes, self._open_scene = runner, tiling, classes, open_scene
+        self._extras = extras
         self._pace, self._dates = pace or Pace(), dates
         self.clock = clock or Clock()
         with open_scene() as scene:
@@ -121,7 +128,7 @@ class SceneMapper:
         strips = [starts[i : i + step] for i in range(0, len(starts), step)]
         ends = [*(strip[0] for strip in strips[1:]), self._padded[0]]
         held_px = max(strip[-1] - strip[0] for strip in strips) + self._tiling.core_px
-        sums = Accumulator(self._classes, held_px, self._column_starts, self._tiling)
+        sums = Accumulator(self._classes + self._extras, held_px, self._column_starts, self._tiling)
         sums.start_at(starts[0])
         reader = StripReader(
             self._open_scene, self._padded, self._tiling, strips, readers=self._pace.readers, dates=self._dates
@@ -209,7 +216,8 @@ class SceneMapper:
             return None
         measured = strip.measured((first, last))[:, : self.width_px]
         kept = slice(first - top, last - top)
-        return MapRows(first, logits[:, kept], measured & covered[kept])
+        logits, extras = logits[: self._classes, kept], logits[self._classes :, kept]
+        return MapRows(first, logits, measured & covered[kept], extras)
 
 
 def _span(begin_px: int, side_px: int, gsd_m: int) -> slice:

@@ -30,6 +30,8 @@ MEDIA = {
     "qml": ("application/xml", "metadata"),
     "confidence.tif": (COG_TYPE, "data"),
     "probabilities.tif": (COG_TYPE, "data"),
+    "entropy.tif": (COG_TYPE, "data"),
+    "disagreement.tif": (COG_TYPE, "data"),
     "change.json": ("application/json", "data"),
 }
 Grid = tuple[CRS, Affine, tuple[int, ...]]

@@ -98,6 +98,11 @@ def write_table(
         raise OutputError(f"the output {out} is no table; give it a name that ends in {', '.join(TABLE_SUFFIXES)}.")
     if bundle.contract.makes_map:
         raise BundleError(f"the bundle {bundle.path} maps pixels; give --out a name that ends in .tif.")
+    for name in ("entropy", "disagreement"):
+        if getattr(options, name):
+            raise BundleError(
+                f"the bundle {bundle.path} classifies whole chips, and --{name} is of maps; leave it out."
+            )
     set_gdal_config("GDAL_CACHEMAX", options.cache_mb << 20)  # bytes, of the whole process
     with claimed(out), new_output(out) as temporary, open_scene() as scene:
         origin = origin_of(bundle, scene, options)

@@ -28,6 +28,11 @@ def add_engines(bundle: Bundle, backend: str, precisions: Sequence[str], options
     """
     check_files(bundle)
     check_meaning(bundle)
+    if bundle.contract.extras:
+        raise BundleError(
+            f"the bundle {bundle.path} gives {' and '.join(bundle.contract.extras)} beside its classes, which engines"
+            " are not built for; it runs on ONNX Runtime, on a GPU too, or export one model alone."
+        )
     trt = load_backend(backend)
     built_for = options.compute_capabilities or _this_gpu(backend)
     made = []

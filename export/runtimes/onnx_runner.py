@@ -1,6 +1,6 @@
 """Runs a bundle's model on native groups with ONNX Runtime and numpy alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -60,6 +60,7 @@ class OnnxRunner:
                 f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__} ({_first_line(cause)}); copy the"
                 " bundle again or export it anew."
             ) from cause
+        self._first = [self._session.get_outputs()[0].name]  # further outputs cost nothing where nobody asks for them
         self.name = f"onnxruntime {onnxruntime.__version__} {self._session.get_providers()[0]}"
 
     @property
@@ -74,7 +75,11 @@ class OnnxRunner:
 
     def run(self, groups: Groups) -> np.ndarray:
         """Return float32 logits, ``(B, K, H, W)`` or ``(B, K)``, of ``{gsd_m: (B, C, H, W) uint16}``."""
-        return np.asarray(self._session.run(None, group_feed(groups))[0])
+        return np.asarray(self._session.run(self._first, group_feed(groups))[0])
+
+    def outputs(self, groups: Groups, names: Sequence[str]) -> list[np.ndarray]:
+        """Return the named outputs, float32, the batch first; further ones are those of the contract's ``extras``."""
+        return [np.asarray(output) for output in self._session.run(list(names), group_feed(groups))]
 
 
 def _first_line(cause: Exception) -> str:

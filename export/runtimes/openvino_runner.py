@@ -1,5 +1,6 @@
 """Runs a bundle's model with OpenVINO, often the fastest on Intel's processors."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,12 @@ class OpenVinoRunner:
 
     def run(self, groups: Groups) -> np.ndarray:
         """Return float32 logits, ``(B, K, H, W)`` or ``(B, K)``, of ``{gsd_m: (B, C, H, W) uint16}``."""
-        return np.array(self._request.infer(group_feed(groups))["logits"], np.float32)
+        return self.outputs(groups, ("logits",))[0]
+
+    def outputs(self, groups: Groups, names: Sequence[str]) -> list[np.ndarray]:
+        """Return the named outputs, float32, the batch first; further ones are those of the contract's ``extras``."""
+        answer = self._request.infer(group_feed(groups))
+        return [np.array(answer[name], np.float32) for name in names]
 
 
 def _first_line(cause: Exception) -> str:

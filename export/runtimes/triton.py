@@ -45,14 +45,17 @@ def config_text(bundle: Bundle, name: str, kind: str, largest_batch: int) -> str
         for g in bundle.contract.groups
     ]
     classes = len(bundle.contract.get_label_set())
+    extras = bundle.contract.extras
     output = _tensor("logits", "TYPE_FP32", (classes, side, side) if bundle.contract.makes_map else (classes,))
+    further = [_tensor(name, "TYPE_FP32", (1, side, side) if bundle.contract.makes_map else (1,)) for name in extras]
     listed = ",\n".join(inputs)
+    outputs = ",\n".join([output, *further])
     lines = [
         f'name: "{name}"',
         f'platform: "{PLATFORMS[kind]}"',
         f"max_batch_size: {largest_batch}",
         f"input [\n{listed}\n]",
-        f"output [\n{output}\n]",
+        f"output [\n{outputs}\n]",
         f"dynamic_batching {{ max_queue_delay_microseconds: {QUEUE_US} }}",
     ]
     return "\n".join(lines) + "\n"

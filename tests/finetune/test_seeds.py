@@ -4,13 +4,20 @@ import numpy as np
 import pytest
 
 from bandloom.config import load_config
+from bandloom.export.bundle.bundle import read_bundle
+from bandloom.export.from_torch.ensemble import Ensemble
+from bandloom.export.from_torch.export_run import ground_of, load_ensemble, load_model, seeds_in
 from bandloom.finetune.config import FinetuneConfig
-from bandloom.finetune.data.splits import TRAIN
+from bandloom.finetune.data.splits import TRAIN, VAL
+from bandloom.finetune.model.checkpoint import load_task_model
+from bandloom.finetune.scores.calibration import fit_temperature
+from bandloom.finetune.scores.evaluation import evaluate
 from bandloom.finetune.scores.over_seeds import SeedScores, over_seeds, seed_lines, summary_of
 from bandloom.finetune.seeds import SMALL_CHIPS, seeds_of, training_chips
-from bandloom.finetune.setting import open_setting
+from bandloom.finetune.setting import open_data, open_setting
 from bandloom.scores import ScoreRecord, ScoreRow, read_scores
 from bandloom.training.ranks import Ranks
+from tests.export.predict.test_map_scene import run as export_command
 from tests.finetune.test_train import run
 
 FOUND = [SeedScores("a", seed, {"macro_f1": score}) for seed, score in ((3, 0.5), (4, 0.7), (5, 0.6))]
@@ -69,6 +76,8 @@ def test_two_seeds_leave_two_trainings_of_the_model(tmp_path, scene_shards, enco
     assert row.by_seed["macro_f1"][0] == found.rows[0].scores["macro_f1"]
     assert row.deviation["macro_f1"] > 0  # another seed trains another model
     assert (tmp_path / "run" / "seed-1" / "DONE").is_file()
+    first, second = (load_task_model(tmp_path / "run" / name / "checkpoint") for name in (".", "seed-1"))
+    assert first.temperature != second.temperature  # each is calibrated
     assert "over seeds 0, 1" in capsys.readouterr().out
     assert "over seeds 0, 1" in (tmp_path / "run" / "checkpoint" / "README.md").read_text()
 
@@ -85,3 +94,20 @@ def test_a_second_seed_gives_what_a_run_of_its_own_would(tmp_path, scene_shards,
     assert run(tmp_path, *few, "trainer.seed=1", shards=scene_shards, out="alone") == 0
     both, alone = (read_scores(tmp_path / name / "metrics.json") for name in ("both", "alone"))
     assert both.over_seeds[0].by_seed["macro_f1"][1] == alone.rows[0].scores["macro_f1"]
+
+
+@pytest.mark.slow
+def test_a_run_of_two_seeds_becomes_a_calibrated_ensemble(tmp_path, scene_shards, encoder_folder):
+    few = ("seeds=2", "trainer.steps=2", f"checkpoint={encoder_folder}", "baselines=[majority]", "band_drops=false")
+    assert run(tmp_path, *few, shards=scene_shards) == 0
+    place = tmp_path / "run"
+    ensemble, provenance = load_ensemble([place, *seeds_in(place)])
+    assert len(provenance["members"]) == 2
+    config = FinetuneConfig(**ground_of(place, provenance).config)
+    plain = Ensemble([load_model(place / "checkpoint")[0], load_model(place / "seed-1" / "checkpoint")[0]])
+    seen = evaluate("ensemble", plain, open_data(config), VAL)
+    assert np.isclose(ensemble.temperature, fit_temperature(seen.logits, seen.labels), rtol=1e-3)
+    assert provenance["calibration"]["temperature"] == ensemble.temperature
+    assert 0 <= provenance["calibration"]["test_error_after"] <= 1
+    assert export_command("export", place, "--ensemble", "--out", tmp_path / "bundle") == 0
+    assert read_bundle(tmp_path / "bundle").contract.temperature == pytest.approx(ensemble.temperature)
