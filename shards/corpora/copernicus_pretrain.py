@@ -17,6 +17,7 @@ from bandloom.shards.corpora.chip import Chip, chip_scene
 from bandloom.shards.corpora.corpus import INNER, Asked, Container, Corpus, Member
 from bandloom.shards.corpora.product_name import earth_engine_time
 from bandloom.shards.corpora.rasters_in_memory import read_raster_file
+from bandloom.shards.scenes.bands import sentinel2_name
 from bandloom.shards.scenes.grid import nominal_gsd_m
 from bandloom.shards.scenes.in_memory import ArrayScene
 
@@ -55,8 +56,13 @@ def _open(file: Path, name: str, told: int | None) -> ArrayScene:
     t = pixels.transform
     if len(pixels.values) != len(SLOTS):
         raise SceneError(f"{file} has {len(pixels.values)} bands; expected 13 (B1 to B12 with B8A): leave it out.")
-    if not pixels.crs or t.b or t.d or t.a <= 0 or t.e >= 0 or nominal_gsd_m(t.a, file) != 10:
+    sides = (t.a, -t.e)
+    if not pixels.crs or t.b or t.d or min(sides) <= 0 or any(nominal_gsd_m(side, file) != 10 for side in sides):
         raise SceneError(f"{file} is no north-up raster of 10 m with a place; leave it out.")
+    named = [(sentinel2_name(told), slot) for told, slot in zip(pixels.descriptions, SLOTS, strict=True) if told]
+    if any(band is not None and band != slot for band, slot in named):
+        told = ", ".join(map(str, pixels.descriptions))
+        raise SceneError(f"{file} names its bands {told}; expected B1 to B8, B8A, B9 to B12 in order: leave it out.")
     bands: dict[str, np.ndarray] = dict(zip(SLOTS, pixels.values, strict=True))
     chip = Chip(name, bands, pixels.crs, (t.c, t.f), earth_engine_time(file.stem), None)
     return chip_scene(chip, told)

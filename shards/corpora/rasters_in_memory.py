@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from affine import Affine
 from rasterio.crs import CRS
+from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
@@ -26,6 +28,7 @@ class Pixels:
     values: np.ndarray
     crs: CRS
     transform: Affine
+    descriptions: tuple[str | None, ...] = ()
 
 
 def read_raster_bytes(content: bytes, name: str) -> Pixels:
@@ -40,12 +43,28 @@ def read_raster_bytes(content: bytes, name: str) -> Pixels:
         with MemoryFile(content) as file, file.open() as raster:
             if max(raster.shape) > _SIDE_LIMIT_PX:
                 raise SceneError(f"{name} states {raster.shape} pixels, which no sample has; it is damaged.")
-            if any(nodata not in (None, 0) for nodata in raster.nodatavals):
-                raise SceneError(f"{name} states nodata {raster.nodatavals[0]}; expected none, or 0: leave it out.")
-            return Pixels(raster.read(), raster.crs or CRS(), raster.transform)
+            _check_plain(raster, name)
+            return Pixels(raster.read(), raster.crs or CRS(), raster.transform, raster.descriptions)
     except (RasterioError, ValueError, OverflowError, MemoryError) as cause:
         said = " ".join(str(cause).split())[:160] or type(cause).__name__
         raise SceneError(f"{name} cannot be read as a raster ({said}); it is damaged: fetch it again.") from cause
+
+
+def _check_plain(raster: Any, name: str) -> None:
+    """Refuse what would have to be done to values, or hides some of them: published samples are plain numbers.
+
+    Raises:
+        SceneError: the raster states nodata other than 0, a scale, an offset, or a mask of its own.
+    """
+    if any(nodata not in (None, 0) for nodata in raster.nodatavals):
+        raise SceneError(f"{name} states nodata {raster.nodatavals[0]}; expected none, or 0: leave it out.")
+    if any(scale != 1 for scale in raster.scales) or any(raster.offsets):
+        raise SceneError(
+            f"{name} states scale {raster.scales[0]:g} and offset {raster.offsets[0]:g}; expected plain values, as the"
+            " set is published: take that edition."
+        )
+    if any(MaskFlags.per_dataset in flags for flags in raster.mask_flag_enums):
+        raise SceneError(f"{name} carries a mask or an alpha band, which no sample of the set does; leave it out.")
 
 
 def read_raster_file(path: Path) -> Pixels:

@@ -63,3 +63,28 @@ def test_pickled_tensors_are_refused_with_the_edition_to_take(tmp_path, command)
     code, said = command("shards", "build", tmp_path / "wds", "--out", tmp_path / "out")
     assert code == 2
     assert "take the set's GeoTIFF edition" in " ".join(said.split())
+
+
+def test_what_a_file_says_of_its_values_and_bands_is_heard(tmp_path):
+    files = [f"2022{month:02d}21T170629_20221121T170955_T14TQP" for month in range(1, 8)]
+    made = patch(1, L1C, -1000, copied)
+    for file in files:
+        write(tmp_path / CELL / PLACE / f"{file}.tif", made.pixels)
+    paths = {file: tmp_path / CELL / PLACE / f"{file}.tif" for file in files}
+    with rasterio.open(paths[files[1]], "r+") as raster:
+        raster.scales = (0.5,) * 13
+    with rasterio.open(paths[files[2]], "r+") as raster:
+        raster.offsets = (-1000,) * 13
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(paths[files[3]], "r+") as raster:
+        raster.write_mask(np.arange(SIDE * SIDE).reshape(SIDE, SIDE) > 99)
+    with rasterio.open(paths[files[4]], "r+") as raster:
+        raster.transform = from_origin(741233.7, 4871120.2, 10, 20)
+    orders = ([*L1C[:8], *L1C[9:], "B8A"], [f"B{int(b[1:])}" if b != "B8A" else b for b in L1C])
+    for file, order in zip(files[5:], orders, strict=True):
+        with rasterio.open(paths[file], "r+") as raster:
+            raster.descriptions = tuple(order)
+    build([str(tmp_path)], tmp_path / "out", BuildOptions(SIDE))
+    assert {e.origin["product"] for e in ShardSet(tmp_path / "out").entries} == {files[0], files[6]}
+    reasons = [json.loads(line)["reason"] for line in (tmp_path / "out/quarantine.jsonl").read_text().splitlines()]
+    for reason, words in zip(reasons, ("scale 0.5", "offset -1000", "a mask", "10 m", "names its bands"), strict=True):
+        assert words in reason
