@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bandloom.console import logger
-from bandloom.shards.build.geography import BUFFER_M, SPLIT_RULES, split_of
+from bandloom.shards.build.geography import BUFFER_M, BUFFER_SPLIT, SPLIT_RULES, split_of
 from bandloom.shards.store.index import Entry
 
 PUBLISHED, GEOGRAPHY = SPLIT_RULES
@@ -37,9 +37,26 @@ def choose_splits(entries: Sequence[Entry], cells: Mapping[str, str], told: str 
         chosen = tuple(by_cells[entry.cells] for entry in entries)
         _say_moved(published, chosen, "--split geography")
         return Chosen(chosen, _CELLS)
-    without = sum(split is None for split in published)
-    chosen = tuple(split or by_cells[entry.cells] for split, entry in zip(published, entries, strict=True))
-    return Chosen(chosen, f"published; {without} samples without one by {_CELLS}" if without else "published")
+    held: dict[str, set[str]] = {}
+    for split, entry in zip(published, entries, strict=True):
+        if split is not None:
+            held.setdefault(entry.cells[0], set()).add(split)
+    chosen = tuple(
+        split or _beside(by_cells[entry.cells], entry, held) for split, entry in zip(published, entries, strict=True)
+    )
+    without = [split for split, told in zip(chosen, published, strict=True) if told is None]
+    if not without:
+        return Chosen(chosen, "published")
+    rule = f"published; {len(without)} samples without one by {_CELLS}"
+    if left := without.count(BUFFER_SPLIT):
+        rule += f" ({left} of them in none: their ground has another published split)"
+    return Chosen(chosen, rule)
+
+
+def _beside(own: str, entry: Entry, held: Mapping[str, set[str]]) -> str:
+    """Return the split of a sample without a published one: none where its ground is in another by publication."""
+    near = set().union(*(held.get(cell, set()) for cell in entry.cells))
+    return BUFFER_SPLIT if near - {own} else own
 
 
 def _say_moved(published: Sequence[str | None], chosen: Sequence[str], why: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from bandloom.errors import SceneError
 from bandloom.sensors import SLOTS
 from bandloom.shards.corpora.chip import Chip, chip_scene
-from bandloom.shards.corpora.corpus import Asked, Container, Corpus, Member
+from bandloom.shards.corpora.corpus import Asked, Container, Corpus, Member, one_role
 from bandloom.shards.corpora.product_name import compact_time
 from bandloom.shards.corpora.rasters_in_memory import one_place, read_raster_file
 from bandloom.shards.scenes.in_memory import ArrayScene
@@ -89,7 +89,11 @@ def _read_splits(path: Path) -> dict[str, str]:
 
         table = pq.read_table(path, columns=["patch_id", "split"])
         pairs = zip(table["patch_id"].to_pylist(), table["split"].to_pylist(), strict=True)
-        return {str(patch): _SPLITS[split] for patch, split in pairs if split in _SPLITS}
+        listed = [(str(patch), split) for patch, split in pairs if split]
+        unknown = sorted({str(split) for _, split in listed} - set(_SPLITS))
+        if unknown:
+            raise SceneError(f"{path} puts patches into {unknown[0]!r}; expected {', '.join(_SPLITS)}: fetch it again.")
+        return one_role(((patch, _SPLITS[split]) for patch, split in listed), path)
     except (OSError, ValueError, KeyError) as cause:
         said = " ".join(str(cause).split())[:160]
         raise SceneError(f"{path} gives no split of patches ({said}); fetch it again, or move it away.") from cause

@@ -96,9 +96,25 @@ def slug(text: str) -> str:
 
 
 def split_in(path: str | Path) -> str | None:
-    """Return the published split that a path names: a folder train, val or test, or such a word in its file name."""
+    """Return the published split that a path names: in its file name, or as one of the two folders that hold it.
+
+    Folders further up are the user's own: a disk may be called ``test``.
+    """
     words = {"train": "train", "val": "val", "validation": "val", "test": "test"}
     parts = Path(path).parts
-    folders = [words[part] for part in parts[:-1] if part in words]
+    folders = [words[part] for part in parts[-3:-1] if part in words]
     in_name = [words[part] for part in re.split(r"[_.-]", parts[-1]) if part in words] if parts else []
     return (in_name or folders[-1:] or [None])[0]
+
+
+def one_role(pairs: Iterable[tuple[Any, str]], where: object) -> dict[Any, str]:
+    """Return the published split of every sample.
+
+    Raises:
+        SceneError: a sample is listed under two: it would be learnt from and tested on.
+    """
+    roles: dict[Any, str] = {}
+    for sample, role in pairs:
+        if roles.setdefault(sample, role) != role:
+            raise SceneError(f"{where} lists {sample} under {roles[sample]} and under {role}; fetch it again.")
+    return roles

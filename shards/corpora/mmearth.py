@@ -16,7 +16,7 @@ from rasterio.warp import transform
 
 from bandloom.errors import MissingExtraError, SceneError
 from bandloom.shards.corpora.chip import PIXEL_M, Chip, chip_scene
-from bandloom.shards.corpora.corpus import INNER, Asked, Container, Corpus, Member, broken
+from bandloom.shards.corpora.corpus import INNER, Asked, Container, Corpus, Member, broken, one_role
 from bandloom.shards.scenes.grid import utm_of
 from bandloom.shards.scenes.in_memory import ArrayScene
 
@@ -121,7 +121,8 @@ def _splits(path: Path) -> dict[int, str]:
     if not path.is_file():
         return {}
     try:
-        return {int(at): name for name, own in _json(path).items() for at in own if name in ("train", "val", "test")}
+        lists = {name: own for name, own in _json(path).items() if name in ("train", "val", "test")}
+        return one_role(((int(at), name) for name, own in lists.items() for at in own), path)
     except (TypeError, ValueError) as cause:
         raise SceneError(f"{path} holds no lists of tiles by split; fetch it again.") from cause
 

@@ -23,8 +23,8 @@ ENTRIES = [entry(0, "+47+009", "val"), entry(1, "+48+010", "train"), entry(2, "+
 @pytest.mark.parametrize(
     ("told", "splits", "rule"),
     [
-        (None, ("val", "train", "test"), "published; 1 samples without one by one-degree cells"),
-        ("published", ("val", "train", "test"), "published; 1 samples"),
+        (None, ("val", "train", "buffer"), "published; 1 samples without one by one-degree cells"),
+        ("published", ("val", "train", "buffer"), "published; 1 samples"),
         ("geography", ("train", "test", "test"), "one-degree cells by hash"),
         ("train", ("train", "train", "train"), "all in train"),
     ],
@@ -43,3 +43,13 @@ def test_without_a_published_split_nothing_changes():
     plain = [entry(0, "+47+009", None), entry(1, "+48+010", None)]
     assert choose_splits(plain, CELLS, None).splits == ("train", "test")
     assert choose_splits(plain, CELLS, None).rule == "one-degree cells by hash, 5000 m buffer"
+
+
+def test_a_sample_without_a_published_split_is_not_learnt_from_on_published_test_ground():
+    """Patches that a set leaves out of its split (snow, cloud) lie on the ground of those in it, at another date."""
+    cells = {"+47+009": "train", "+48+010": "train", "+49+011": "test"}
+    listed = [entry(0, "+47+009", "test"), entry(1, "+48+010", "train"), entry(2, "+49+011", "train")]
+    unlisted = [entry(3 + i, cell, None) for i, cell in enumerate(cells)]
+    chosen = choose_splits([*listed, *unlisted], cells, None)
+    assert chosen.splits == ("test", "train", "train", "buffer", "train", "buffer")
+    assert "2 of them in none: their ground has another published split" in chosen.rule
