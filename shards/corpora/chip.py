@@ -182,7 +182,9 @@ def _native(
         gsd_m // PIXEL_M: phase_of([plane for plane in own if len(plane) == height], gsd_m // PIXEL_M)
         for gsd_m, own in stacked.items()
     }
-    corner = common_phase(phases)
+    flat = {gsd_m // PIXEL_M for gsd_m, own in stacked.items() if all(plane.min() == plane.max() for plane in own)}
+    corner = common_phase({factor: phase for factor, phase in phases.items() if factor not in flat})
+    phases |= dict.fromkeys(flat, corner)  # bands of one value are copies at any phase
     upsampled: dict[str, str] = {}
     groups = {}
     for group in sensor.groups:
