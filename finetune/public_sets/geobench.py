@@ -234,7 +234,10 @@ def _attributes(path: Path) -> Attributes:
     if not isinstance(record, dict):
         raise LabelError(f"{path} pickles {type(record).__name__}; expected a dict of attributes.")
     band = next((each for each in record.values() if isinstance(each, dict) and "transform" in each), {})
-    return Attributes(record.get("label"), _crs_of(band.get("crs")), _transform_of(band.get("transform")))
+    try:
+        return Attributes(record.get("label"), _crs_of(band.get("crs")), _transform_of(band.get("transform")))
+    except RecursionError as cause:
+        raise LabelError(f"{path} pickles a coordinate system that holds itself; fetch it again.") from cause
 
 
 def _crs_of(value: Any) -> CRS | None:

@@ -144,22 +144,34 @@ def as_number(value: Any) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, Call) and (value.module, value.name) in _SCALARS and len(value.arguments) == 2:
-        found = _numbers(value.arguments[1], value.arguments[0])
-        return int(found[0]) if found.size == 1 else None
+        try:
+            found = _numbers(value.arguments[1], value.arguments[0])
+        except ValueError:
+            return None
+        return int(found[0]) if found.size == 1 and found[0] == np.rint(found[0]) else None
     return None
 
 
 def as_array(value: Any) -> np.ndarray | None:
-    """Return the numbers of an array of numpy, or of a list, that a pickle holds; None for anything else."""
+    """Return the numbers of an array of numpy, or of a list, that a pickle holds; None for anything else.
+
+    Raises:
+        LabelError: what it says of its numbers does not fit them.
+    """
     if isinstance(value, list | tuple) and all(as_number(item) is not None for item in value):
         return np.array([as_number(item) for item in value])
-    if isinstance(value, Call) and (value.module, value.name) in _BUFFERS and len(value.arguments) == 4:
-        content, dtype, shape, order = value.arguments
-        return _numbers(content, dtype).reshape(shape, order="F" if order == "F" else "C")
-    if not isinstance(value, Call) or (value.module, value.name) not in _ARRAYS or not isinstance(value.state, tuple):
+    if not isinstance(value, Call):
         return None
-    _, shape, dtype, by_columns, content = value.state
-    return _numbers(content, dtype).reshape(shape, order="F" if by_columns else "C")
+    try:
+        if (value.module, value.name) in _BUFFERS:
+            content, dtype, shape, order = value.arguments
+            return _numbers(content, dtype).reshape(shape, order="F" if order == "F" else "C")
+        if (value.module, value.name) in _ARRAYS and isinstance(value.state, tuple):
+            _, shape, dtype, by_columns, content = value.state
+            return _numbers(content, dtype).reshape(shape, order="F" if by_columns else "C")
+    except (ValueError, TypeError, IndexError) as cause:
+        raise LabelError(f"a pickled array does not fit its own shape ({cause}); fetch it again.") from cause
+    return None
 
 
 def _numbers(content: Any, dtype: Any) -> np.ndarray:
@@ -176,7 +188,9 @@ def _dtype(value: Any) -> np.dtype[Any]:
     text = value.arguments[0] if isinstance(value, Call) and value.name == "dtype" and value.arguments else ""
     if not (isinstance(text, str) and text[:1] in tuple("iufb") and text[1:] in ("1", "2", "4", "8")):
         raise LabelError(f"a pickled array has the type {text!r}; expected numbers: fetch it again.")
-    return np.dtype(text).newbyteorder("<") if np.dtype(text).itemsize > 1 else np.dtype(text)
+    state = value.state if isinstance(value, Call) and isinstance(value.state, tuple) else (None, "<")
+    order = ">" if len(state) > 1 and state[1] == ">" else "<"
+    return np.dtype(text).newbyteorder(order) if np.dtype(text).itemsize > 1 else np.dtype(text)
 
 
 def _bytes(value: Any) -> bytes:

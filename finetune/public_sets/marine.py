@@ -113,6 +113,8 @@ class Mados(_Marine):
                 told = named.fullmatch(file.name)
                 if told:
                     band = _band_at(int(told[1]), gsd, file)
+                    if band in bands:
+                        raise SceneError(f"{file} is of {band}, of which there is another file; keep one of them.")
                     stored = read_stored(file, gsd)
                     first = first or (stored if gsd == 10 else None)
                     bands[band] = np.where(np.isfinite(stored.values[0]), stored.values[0], np.nan)

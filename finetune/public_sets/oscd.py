@@ -85,11 +85,13 @@ class Oscd(PublicSet):
         """Open one date of a city on the frame of its first date, on which its map lies."""
         folder = Path(path)
         city, number = folder.parent, int(folder.name[5])
-        files = {
-            match[1]: folder / name
-            for name in sorted(p.name for p in folder.iterdir())
-            if (match := BAND.fullmatch(name))
-        }
+        files: dict[str, Path] = {}
+        for file in sorted(folder.iterdir()):
+            match = BAND.fullmatch(file.name)
+            if match and match[1] in files:
+                raise SceneError(f"{path} holds {files[match[1]].name} and {file.name} for one band; keep one of them.")
+            if match:
+                files[match[1]] = file
         if set(files) != set(SLOTS):
             raise SceneError(f"{path} lacks {', '.join(sorted(set(SLOTS) - set(files)))}; fetch it again.")
         stored = {band: read_stored(files[band]).values[0] for band in SLOTS}

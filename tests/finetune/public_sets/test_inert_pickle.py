@@ -67,3 +67,21 @@ def test_what_is_no_pickle_is_refused():
             read_inert(content, "x")
     with pytest.raises(LabelError, match="expected some thousands"):
         read_inert(b"\x80" * (2**20 + 1), "x")
+
+
+@pytest.mark.parametrize("dtype", ["<i4", ">i4", ">f8", "|u1", "<i8"])
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_arrays_of_either_byte_order_are_what_pickle_loads(dtype, protocol):
+    value = np.arange(12).astype(dtype).reshape(3, 4)
+    found = as_array(read_inert(pickle.dumps(value, protocol), "x"))
+    np.testing.assert_array_equal(found, value)
+    assert as_number(read_inert(pickle.dumps(value[1, 2], protocol), "x")) == 6
+
+
+def test_an_array_cut_short_and_a_shape_of_another_size_are_a_sentence():
+    whole = read_inert(pickle.dumps(np.arange(6), 4), "x")
+    one, shape, dtype, by_columns, content = whole.state
+    for state in ((one, (7,), dtype, by_columns, content), (one, shape, dtype, by_columns, content[:-3]), (one, shape)):
+        with pytest.raises(LabelError, match="does not fit its own shape"):
+            as_array(Call(whole.module, whole.name, whole.arguments, state))
+    assert as_number(read_inert(pickle.dumps(np.float64(2.5), 4), "x")) is None

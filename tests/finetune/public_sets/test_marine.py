@@ -1,10 +1,15 @@
 """MADOS and MARIDA as they are published: bands by wavelength, the same numbers with other meanings."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from bandloom.finetune.public_sets.registry import recognise
+from bandloom.errors import SceneError
+from bandloom.finetune.public_sets.registry import open_set, recognise
 from bandloom.sensors import SLOT_GSD_M
+from bandloom.shards.labels.problems import Problems
 from bandloom.taxonomy import get_taxonomy
 from tests.finetune.public_sets.replicas import marine
 from tests.finetune.public_sets.replicas.writing import assert_same, by_scene, prepared, write_tif
@@ -60,3 +65,14 @@ def test_a_wavelength_of_no_band_is_refused(tmp_path):
     write_tif(tmp_path / "set" / "Scene_12" / "20" / "Scene_12_L2R_rhorc_900_1.tif", bands["B8A"], pixel=20.0)
     shards = prepared("mados", tmp_path / "set", tmp_path / "out")
     assert "is of 900 nm, which no band of 20 m" in (shards.path / "quarantine.jsonl").read_text()
+
+
+def test_two_files_of_one_band_are_refused(tmp_path):
+    marine.write_mados(tmp_path / "MADOS")
+    public = open_set("mados", str(tmp_path / "MADOS"))
+    sample = public.samples(Problems())[0]
+    folder = Path(sample.path).parent
+    whole = next(folder.glob("*_rhorc_560_*.tif"))
+    shutil.copy(whole, whole.with_name(whole.name.replace("_560_", "_561_")))
+    with pytest.raises(SceneError, match="is of B03, of which there is another file"):
+        public.open(sample.path)

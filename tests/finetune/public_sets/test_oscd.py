@@ -1,13 +1,17 @@
 """OSCD as it is published: pairs of dates on one frame, and the map of changes on the later one."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
 
-from bandloom.errors import LabelError, ShardError
+from bandloom.errors import LabelError, SceneError, ShardError
 from bandloom.finetune.config import FinetuneConfig
-from bandloom.finetune.public_sets.registry import recognise
+from bandloom.finetune.public_sets.registry import open_set, recognise
 from bandloom.finetune.setting import open_data
+from bandloom.shards.labels.problems import Problems
 from tests.finetune.public_sets.replicas import oscd
 from tests.finetune.public_sets.replicas.writing import assert_same, by_scene, prepared, write_tif
 
@@ -59,3 +63,13 @@ def test_what_contradicts_itself_is_refused(tmp_path):
     (root / f"{oscd.NAME}Train Labels" / "milano").mkdir()
     with pytest.raises((LabelError, ShardError), match="has labels of milano for training and for the test"):
         prepared("oscd", root, tmp_path / "two")
+
+
+def test_two_files_of_one_band_are_refused(tmp_path):
+    oscd.write(tmp_path / "oscd")
+    public = open_set("oscd", str(tmp_path / "oscd"))
+    sample = public.samples(Problems())[0]
+    whole = Path(sample.path) / "B01.tif"
+    shutil.copy(whole, whole.with_name("S2A_B01.tif"))
+    with pytest.raises(SceneError, match="for one band"):
+        public.open(sample.path)
