@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 import typer.core
@@ -61,6 +61,9 @@ VERBS = {
     "slurm": ("bandloom.slurm.cli:app", "Run any stage on a Slurm cluster: submit, status, stop, resume."),
 }
 
+# verbs of one room under the name of another, which may not import it
+SUBVERBS = {"labels": {"suggest": "bandloom.export.suggest.cli:suggest"}}
+
 
 class _LazyVerbs(typer.core.TyperGroup):
     """A group whose commands are imported by the table above, or from the entry points ``bandloom.verbs``."""
@@ -72,13 +75,9 @@ class _LazyVerbs(typer.core.TyperGroup):
         target = VERBS[cmd_name][0] if cmd_name in VERBS else _added().get(cmd_name)
         if target is None:
             return None
-        module, _, attribute = target.partition(":")
-        found = getattr(import_module(module), attribute)
-        if not isinstance(found, typer.Typer):
-            single = typer.Typer(add_completion=False)
-            single.command(name=cmd_name)(found)
-            found = single
-        command = typer.main.get_command(found)
+        command = typer.main.get_command(_app(cmd_name, _load(target)))
+        for name, place in SUBVERBS.get(cmd_name, {}).items():
+            cast(Any, command).add_command(typer.main.get_command(_app(name, _load(place))), name)
         add_examples(command, cmd_name)
         return command
 
@@ -94,6 +93,20 @@ class _LazyVerbs(typer.core.TyperGroup):
         options = [record for option in self.get_params(ctx) if (record := option.get_help_record(ctx))]
         with formatter.section("Options"):
             formatter.write_dl(options)
+
+
+def _load(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def _app(name: str, made: Any) -> typer.Typer:
+    """Return a typer app as it is, and a function as an app of that one command."""
+    if isinstance(made, typer.Typer):
+        return made
+    single = typer.Typer(add_completion=False)
+    single.command(name=name)(made)
+    return single
 
 
 def _added() -> dict[str, str]:

@@ -85,6 +85,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "bandloom labels prepare scene --form mask --labels mask.tif --label-set data/label_set.yaml --out mine",
         "bandloom labels prepare chips/chips --form folders --label-set chips/label_set.yaml --out mine-chips",
     ),
+    "labels suggest": (
+        "bandloom labels suggest landcover.bundle SCENE --n 50 --out points.gpkg",
+        "bandloom labels suggest landcover.bundle SCENE --n 20 --labelled points.gpkg --out more.gpkg",
+    ),
     "labels map": (
         "bandloom labels map worldcover.tif --from worldcover11 --to dynamicworld9 --out labels.tif",
         "bandloom labels map mine.tif --from mine.yaml --to worldcover11 --mapping mine.csv --out labels.tif",

@@ -1,0 +1,1 @@
+"""Where labels would help a map most: places where the model is unsure, that differ from each other."""
