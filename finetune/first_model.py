@@ -1,21 +1,29 @@
 """A usable model first: it is saved before anything is compared with it, and what follows is said with its time."""
 
+from pathlib import Path
 from typing import Any
 
 from bandloom.console import logger
+from bandloom.errors import CheckpointError
 from bandloom.finetune.baselines.classic import chosen
 from bandloom.finetune.baselines.seconds import seconds_of
 from bandloom.finetune.model.checkpoint import save_task_model, short_card
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.setting import Setting
+from bandloom.model.checkpoint import read_record
 from bandloom.run_folder import RunFolder, commit
 
 NOT_SCORED = "\nIts scores are not known yet: the run that trained it had not ended when this card was written.\n"
 
 
 def save_first(setting: Setting, model: TaskModel, run: RunFolder) -> None:
-    """Save a model of which the head alone is fitted: it can be exported while the rest of it trains."""
-    _save(setting, model, run, 0)
+    """Save a model of which the head alone is fitted: it can be exported while the rest of it trains.
+
+    A model that trained longer stays where it lies until its successor has trained.
+    """
+    if _steps_of(run.checkpoint) > 0:
+        return
+    _save(setting, model, run)
     logger.info(
         "a first model, its head fitted alone, lies in %s: `bandloom export %s` takes it from now on; %d steps of"
         " everything on chips follow, and if the run is stopped it stays",
@@ -37,7 +45,7 @@ def say_what_compares(setting: Setting, model: TaskModel, run: RunFolder, traine
     """
     config, task = setting.config, setting.task
     if not model.answer.several:  # whose thresholds come with the scores
-        _save(setting, model, run, config.trainer.steps)
+        _save(setting, model, run)
     names = chosen(config.baselines, setting.data, task.standard, task.baselines)
     parts = {
         "the same network from random weights (compare_random=false leaves it out)": (
@@ -61,7 +69,7 @@ def provenance_of(setting: Setting, model: TaskModel) -> dict[str, Any]:
         "shards": str(config.shards),
         "checkpoint": str(config.checkpoint),
         "mode": config.mode,
-        "steps": config.trainer.steps,
+        "steps": model.trained_steps,
         "seed": config.trainer.seed,
         "commit": commit(),
         "temperature": model.temperature,
@@ -69,6 +77,14 @@ def provenance_of(setting: Setting, model: TaskModel) -> dict[str, Any]:
     }
 
 
-def _save(setting: Setting, model: TaskModel, run: RunFolder, steps: int) -> None:
-    provenance = provenance_of(setting, model) | {"steps": steps}
+def _save(setting: Setting, model: TaskModel, run: RunFolder) -> None:
+    provenance = provenance_of(setting, model)
     save_task_model(run.checkpoint, model, provenance, card=short_card(model) + NOT_SCORED, overwrite=True)
+
+
+def _steps_of(checkpoint: Path) -> int:
+    """Return how long the model in a folder trained; 0 where there is none that can be read."""
+    try:
+        return int(read_record(checkpoint)["provenance"]["steps"])
+    except (CheckpointError, KeyError, TypeError, ValueError):
+        return 0

@@ -33,7 +33,7 @@ from bandloom.training.attempt import SCORING_TIMEOUT_S, Attempt
 from bandloom.training.engine import Engine
 from bandloom.training.make_engine import make_engine
 from bandloom.training.ranks import Ranks
-from bandloom.training.snapshots import Snapshots
+from bandloom.training.snapshots import Snapshots, require_clean
 from bandloom.training.trainer import Task, Trainer
 
 LOOKED_AT, CHIPS_LOOKED_AT = 24, 1_000  # validation samples, and chips of one label, that a step is scored on
@@ -171,6 +171,7 @@ def _trained(setting: Setting, trainer: Trainer) -> TaskModel:
         logger.info("step %d of %d is kept, which validation ground scores best; keep=last keeps the last", step, steps)
     model = cast(TaskModel, trainer.engine.whole_model())
     merge_lora(model.encoder)
+    model.trained_steps = step
     return model
 
 
@@ -191,8 +192,10 @@ def _fit_head(setting: Setting, model: TaskModel, run: RunFolder) -> bool:
     Returns:
         Whether the head is fitted now; False where a snapshot holds what became of it, or where heads start as drawn.
     """
-    if Snapshots(run.path / "snapshots", setting.ranks).latest():
+    snapshots = Snapshots(run.path / "snapshots", setting.ranks)
+    if snapshots.latest():
         return False
+    require_clean(snapshots)  # before a first model is written over one that trained
     seed, head = setting.config.trainer.seed, cast("Any", model.head)
     if seed in setting.fitted:
         head.pixel.load_state_dict(setting.fitted[seed])

@@ -103,9 +103,11 @@ class Snapshots:
         """Return ``{"step", "score"}`` of the best snapshot so far, or None; rank 0 alone knows."""
         try:
             record = json.loads((self.folder / BEST).read_text())
-        except (OSError, ValueError):
+            return (
+                record if self.path_of(record["step"]).is_dir() and float(record["score"]) == record["score"] else None
+            )
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        return record if self.path_of(record["step"]).is_dir() else None
 
     def mark_best(self, step: int, score: float) -> None:
         """Say that the snapshot of ``step`` is the best so far: it is kept until a better one comes."""

@@ -184,6 +184,7 @@ class Trainer:
         self._forget_after(self.step)
         self._throughput.start(self.step)
         self.markers.resumed(self.step, self.config.steps)
+        self._mark_best(latest.trainer.get("score"))  # an attempt that was killed between the save and the mark
         self._due = list(latest.trainer.get("due", ()))
         logger.info("resumed from step %d of %d", self.step, self.config.steps)
         return LoaderState(**latest.trainer["loader"])
@@ -249,16 +250,26 @@ class Trainer:
                 stopped = True
         if self.ranks.any(stopped):
             return False
-        best = self.snapshots.best() if self.ranks.rank == 0 else None
-        better = score is not None and (best is None or score > best["score"])
         # rank 0 decides: the others may have no score
-        if self.ranks.any(better and self.ranks.rank == 0):
+        if self.ranks.any(self.ranks.rank == 0 and self._is_better(score)):
             if self._saved_step != self.step:
-                self._snapshot()
-            if self._saved_step == self.step and score is not None:
-                with full_disk_said("the best snapshot is not marked"):
-                    self.snapshots.mark_best(self.step, score)
+                self._snapshot(score)
+            if self._saved_step == self.step:
+                self._mark_best(score)
         return True
+
+    def _is_better(self, score: float | None) -> bool:
+        """Tell whether a score is above that of the best snapshot so far; one that is no number is above none."""
+        if score is None or not math.isfinite(score):
+            return False
+        best = self.snapshots.best()
+        return best is None or score > best["score"]
+
+    def _mark_best(self, score: float | None) -> None:
+        """Let rank 0 mark this step's snapshot as the best, where it is."""
+        if self.ranks.rank == 0 and score is not None and self._is_better(score):
+            with full_disk_said("the best snapshot is not marked"):
+                self.snapshots.mark_best(self.step, score)
 
     def _check_finite(self, step: int, report: StepReport, loaded: LoadedStep) -> None:
         if not report.skipped:
@@ -290,7 +301,8 @@ class Trainer:
             **self._throughput.report(step, self.config.steps),
         )
 
-    def _snapshot(self) -> None:
+    def _snapshot(self, score: float | None = None) -> None:
+        """Save this step; with its score, where it is the best so far."""
         began = time.monotonic()
         if self.ranks.any(not self.markers.is_owner()):
             self.markers.check_owner()
@@ -300,6 +312,8 @@ class Trainer:
             "config": self.config.model_dump(mode="json"),
             "due": self._due,
         }
+        if score is not None:
+            trainer["score"] = score
         with spoken("saving a snapshot"):
             saved = self.snapshots.save(self.step, self.engine.state(), trainer, self._beside())
         if saved:

@@ -73,6 +73,7 @@ class TaskModel(nn.Module):
         self.head_kind: HeadKind = head
         self.encoder, self.sensor, self.label_set = encoder, sensor, label_set
         self.chip_px = chip_px
+        self.trained_steps = 0  # steps of training that are in the weights; the step that is kept, not the last
         self.temperature = 1.0  # divides logits before they are read as probabilities; fitted on validation labels
         self.thresholds: tuple[float, ...] = ()  # multilabel: the probability from which on a class is there
         self.head: nn.Module

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from bandloom.errors import TrainingError
+from bandloom.training.snapshots import Snapshots
 from tests.bandloom.tiny_training import Ranked, order, run_ranks, train
 
 pytestmark = pytest.mark.timeout(1200)  # processes start slowly on a busy machine
@@ -191,6 +192,29 @@ def test_a_run_goes_back_to_its_best_step_and_what_it_began_with_is_one(tmp_path
     assert all(torch.equal(value, snapshot[f"model.{name}"]) for name, value in result["weights"].items())
     again = train(str(tmp_path / "run"), CONFIG | {"keep_last": 1, "snapshot_every": 100}, scores=scores)
     assert again["kept"] == best  # an attempt that finds everything trained goes back to it as well
+
+
+@pytest.mark.parametrize("best", [0, 6])
+def test_a_kill_between_the_save_of_the_best_step_and_its_mark_loses_nothing(tmp_path: Path, best: int, monkeypatch):
+    """The look is over, so nothing is due: what it said lies with the snapshot."""
+    scores = {"0": 0.3, "6": 0.2, "12": 0.1, str(best): 0.9}
+    config, real = CONFIG | {"keep_last": 1, "snapshot_every": 100}, Snapshots.mark_best
+
+    def dies(self: Snapshots, step: int, score: float) -> None:
+        if step == best:
+            raise SystemExit(9)
+        real(self, step, score)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Snapshots, "mark_best", dies)
+        with pytest.raises(SystemExit):
+            train(str(tmp_path / "run"), config, scores=scores)
+    assert train(str(tmp_path / "run"), config, scores=scores)["kept"] == best
+
+
+def test_a_score_that_is_no_number_is_no_best(tmp_path: Path):
+    scores = {"0": float("nan"), "6": 0.2, "9": float("nan"), "12": 0.1}
+    assert train(str(tmp_path / "run"), CONFIG | {"snapshot_every": 100}, scores=scores)["kept"] == 6
 
 
 def test_without_scores_the_last_step_is_kept(tmp_path: Path):
