@@ -41,6 +41,7 @@ VERBS = {
     "export": ("bandloom.export.cli:export", "Turn a fine-tuned run into a bundle for the GPU box."),
     "bundle": ("bandloom.export.cli:bundle", "Verify, inspect, compile or prune a bundle."),
     "predict": ("bandloom.export.cli:predict", "Map a whole scene with a bundle; needs no torch."),
+    "map": ("bandloom.export.place.cli:map_place", "From a box and a date to a map, polygons, areas and a page."),
     "assess": (
         "bandloom.export.assess.cli:app",
         "Estimate a map's accuracy and class areas from points.",

@@ -145,6 +145,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "bandloom predict landcover.bundle scene --out map.tif --png --polygons map.gpkg",
         "bandloom predict landcover.bundle data/scenes --out maps --confidence --threads 2",
     ),
+    "map": (
+        "bandloom map --bbox 14.2,45.9,14.4,46.1 --date 2024-06-01/2024-06-30 --bundle my.bundle --out place --dry-run",
+        "bandloom map --bbox 14.2,45.9,14.4,46.1 --date 2024-06-01/2024-06-30 --bundle my.bundle --out place",
+    ),
     "assess": ("bandloom assess sample map.tif --out points.gpkg", "bandloom assess score map.tif points.gpkg"),
     "assess sample": (
         "bandloom assess sample map.tif --out points.gpkg",

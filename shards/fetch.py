@@ -10,7 +10,7 @@ import re
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,13 +88,23 @@ def fetch(items: Sequence[dict[str, Any]], out: Path, assets: Sequence[str] | No
     done, last = [], None
     for item in track(items, "items"):
         try:
-            done.append(_fetch_item(item, out / _slug(item["id"]), assets))
+            done.append(_fetch_item(item, folder_of(item, out), assets))
         except BandloomError as error:
             last = error
             logger.warning("%s", error)
     if last is not None and not done:
         raise last
     return done
+
+
+def folder_of(item: Mapping[str, Any], out: Path) -> Path:
+    """Return the folder of an item below ``out``."""
+    return out / _slug(str(item["id"]))
+
+
+def is_fetched(item: Mapping[str, Any], out: Path) -> bool:
+    """Tell whether an item was fetched to its end: its record is written last."""
+    return (folder_of(item, out) / ITEM).is_file()
 
 
 def _fetch_item(item: dict[str, Any], folder: Path, keys: Sequence[str] | None) -> Path:

@@ -1,116 +1,25 @@
 import hashlib
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 import rasterio
-from rasterio.transform import from_origin
 
 from bandloom.errors import SceneError
-from bandloom.sensors import SENSORS
 from bandloom.shards.fetch import Search, fetch, search
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.shards.scenes import open_scene
+from tests.shards.stac_catalogue import Catalogue, serving
 
 pytest.importorskip("pystac_client")
 BBOX, DATES = (14.0, 44.0, 16.0, 46.0), "2023-06-01/2023-06-30"
 
 
-class Catalogue(ThreadingHTTPServer):
-    """A STAC API with two items of Sentinel-2 L2A, and their files."""
-
-    def __init__(self, folder):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.folder, self.asked, self.cut, self.fail = folder, [], {}, set()
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self.items = [self._item("clear", 3.0), self._item("cloudy", 80.0)]
-
-    def _item(self, name, cloud):
-        assets, rng = {}, np.random.default_rng(len(name))
-        for band in SENSORS["sentinel2-l2a"].bands:
-            side = 600 // band.stored_gsd_m
-            path = self.folder / f"{name}_{band.name}.tif"
-            place = {"crs": "EPSG:32633", "transform": from_origin(5e5, 5e6, band.stored_gsd_m, band.stored_gsd_m)}
-            with rasterio.open(path, "w", "GTiff", side, side, 1, dtype="uint16", **place) as raster:
-                raster.write(rng.integers(1100, 4000, (1, side, side), dtype=np.uint16))
-            content = path.read_bytes()
-            assets[band.name] = {
-                "href": f"{self.url}/files/{path.name}?token=1",
-                "roles": ["data"],
-                "type": "image/tiff",
-                "file:size": len(content),
-                "eo:bands": [{"name": band.name}],
-                "file:checksum": "1220" + hashlib.sha256(content).hexdigest(),
-            }
-        assets["thumbnail"] = {"href": f"{self.url}/files/none.png", "roles": ["thumbnail"]}
-        return {
-            "type": "Feature",
-            "stac_version": "1.0.0",
-            "id": f"S2A_{name}",
-            "collection": "sentinel-2-l2a",
-            "geometry": {"type": "Point", "coordinates": [15, 45]},
-            "bbox": [15, 45, 15, 45],
-            "links": [],
-            "stac_extensions": [],
-            "assets": assets,
-            "properties": {
-                "datetime": "2023-06-05T10:30:21Z",
-                "platform": "sentinel-2a",
-                "eo:cloud_cover": cloud,
-                "s2:processing_baseline": "05.09",
-            },
-        }
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Catalogue
-
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
-        url = self.server.url
-        self.server.asked.append(self.path)
-        name = self.path.partition("?")[0].removeprefix("/files/")
-        if self.path.startswith("/files/"):
-            path = self.server.folder / name
-            if name in self.server.fail or not path.is_file():
-                return self.send_error(503)
-            content = path.read_bytes()
-            return self.answer(content, "image/tiff", cut=self.server.cut.pop(name, 0))
-        links = [{"rel": rel, "href": url} for rel in ("self", "root")]
-        links.append({"rel": "search", "href": f"{url}/search", "type": "application/geo+json", "method": "POST"})
-        rules = [f"https://api.stacspec.org/v1.0.0/{each}" for each in ("core", "item-search", "item-search#query")]
-        root = {"type": "Catalog", "stac_version": "1.0.0", "id": "tests", "description": "tests"}
-        return self.answer(json.dumps(root | {"links": links, "conformsTo": rules}).encode())
-
-    def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append(asked)
-        most = asked.get("query", {}).get("eo:cloud_cover", {}).get("lte", 100)
-        found = [item for item in self.server.items if item["properties"]["eo:cloud_cover"] <= most]
-        west, _, east, _ = asked["bbox"]
-        found = found if west <= 15 <= east else []
-        self.answer(json.dumps({"type": "FeatureCollection", "features": found, "links": []}).encode())
-
-    def answer(self, content, kind="application/json", cut=0):
-        self.send_response(200)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content[: len(content) - cut])
-
-
-@pytest.fixture
-def catalogue(tmp_path):
+@pytest.fixture(name="catalogue")
+def a_catalogue(tmp_path):
     (tmp_path / "served").mkdir()
-    server = Catalogue(tmp_path / "served")
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(Catalogue(tmp_path / "served")) as server:
+        server.items = [server.item("clear", 3.0), server.item("cloudy", 80.0)]
+        yield server
 
 
 def test_a_search_asks_for_place_time_and_cloud_and_gives_the_clearest_first(catalogue):

@@ -1,0 +1,1 @@
+"""``bandloom map``: from a box and a time to a map, polygons, areas and a page."""

@@ -1,0 +1,212 @@
+"""``bandloom map`` on a catalogue of this machine: the same maps, polygons and areas as its steps give one by one."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.warp import transform
+
+from bandloom.sensors import get_sensor
+from tests.export.tiny_model import tiny_contract, write_tiny_bundle
+from tests.shards.stac_catalogue import CORNER, Catalogue, serving
+from tests.view.command import run
+
+pytest.importorskip("pystac_client")
+pytest.importorskip("shapely")
+DATE = "2023-06-01/2023-06-30"
+TILE_M, STEP_M = 1200, 1080  # two neighbouring tiles overlap, as Sentinel-2's do
+
+
+@pytest.fixture(name="bundle", scope="module")
+def a_bundle(tmp_path_factory):
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny", tiny_contract(get_sensor("sentinel2-l2a")))
+
+
+@pytest.fixture(name="catalogue", scope="module")
+def a_catalogue(tmp_path_factory):
+    with serving(Catalogue(tmp_path_factory.mktemp("served"))) as server:
+        next_tile = (CORNER[0] + STEP_M, CORNER[1])
+        server.items = [
+            server.item("fair", 20.0, side_m=TILE_M),
+            server.item("cloudy", 80.0, day="2023-06-15", side_m=TILE_M),
+            server.item("next-fair", 10.0, next_tile, side_m=TILE_M),
+        ]
+        yield server
+
+
+def box(west_m, south_m, east_m, north_m):
+    """Return a box in degrees between two corners, in metres from the first tile's upper-left corner."""
+    xs, ys = [CORNER[0] + west_m, CORNER[0] + east_m], [CORNER[1] - south_m, CORNER[1] - north_m]
+    (west, east), (south, north) = transform("EPSG:32633", "EPSG:4326", xs, ys)[:2]
+    return f"{west:.6f},{south:.6f},{east:.6f},{north:.6f}"
+
+
+SMALL, WIDE = box(300, 900, 900, 300), box(300, 900, 1900, 300)
+
+
+def words(catalogue, bundle, out, bbox=SMALL, *more):
+    return ["map", "--bbox", bbox, "--date", DATE, "--bundle", bundle, "--api", catalogue.url, "--out", out, *more]
+
+
+def test_one_command_gives_what_its_steps_give_one_by_one(catalogue, bundle, tmp_path, capsys):
+    out = tmp_path / "place"
+    assert run(*words(catalogue, bundle, out, SMALL, "--no-page")) == 0
+    said = capsys.readouterr().out
+    assert "the least cloudy of 2 items that cover the whole box:\n  S2A_fair  2023-06-05  20.0 % cloud" in said
+    shown = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
+    assert shown == sorted(
+        [f"S2A_fair.{end}" for end in ("tif", "gpkg", "qml", "stac.json")]
+        + ["areas.csv", "box.geojson", "made.json", "request.json", "scenes"]
+    )
+    scene = out / "scenes" / "S2A_fair"
+    assert run("predict", bundle, scene, "--bbox", SMALL, "--out", tmp_path / "map.tif") == 0
+    assert run("zones", tmp_path / "map.tif", out / "box.geojson", "--out", tmp_path / "zones.csv") == 0
+    with rasterio.open(out / "S2A_fair.tif") as made, rasterio.open(tmp_path / "map.tif") as expected:
+        np.testing.assert_array_equal(made.read(), expected.read())
+        assert made.shape[0] <= 78  # the box and not the tile
+    (zone,) = csv.DictReader((tmp_path / "zones.csv").read_text().splitlines())
+    rows = list(csv.DictReader((out / "areas.csv").read_text().splitlines()))
+    assert {row["map"] for row in rows} == {"S2A_fair"}
+    assert {row["day"] for row in rows} == {"2023-06-05"}
+    for row in rows:
+        assert row["hectares"] == zone[f"{row['class']}_ha"]
+        assert (row["mapped_ha"], row["box_ha"]) == (zone["mapped_ha"], zone["zone_ha"])
+    assert sum(float(row["hectares"]) for row in rows) == pytest.approx(36, rel=0.02)
+    assert run(*words(catalogue, bundle, out, SMALL, "--no-page")) == 0
+    assert "S2A_fair.tif: there already, left alone" in capsys.readouterr().out
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(catalogue, bundle, tmp_path, capsys):
+    assert run(*words(catalogue, bundle, tmp_path / "place", SMALL, "--dry-run")) == 0
+    said = capsys.readouterr().out
+    assert "S2A_fair  2023-06-05  20.0 % cloud" in said
+    assert "to fetch: 0.00 GB; " in said
+    assert not (tmp_path / "place").exists()
+
+
+def test_several_tiles_are_mapped_one_by_one_and_the_overlap_is_said(catalogue, bundle, tmp_path, capsys):
+    out = tmp_path / "place"
+    assert run(*words(catalogue, bundle, out, WIDE, "--no-page")) == 0
+    said = capsys.readouterr()
+    assert "no item covers the box alone; 2 of 2023-06-05 do together" in said.out
+    assert "2 maps of one box overlap" in " ".join((said.out + said.err).split())
+    rows = list(csv.DictReader((out / "areas.csv").read_text().splitlines()))
+    assert {row["map"] for row in rows} == {"S2A_fair", "S2A_next-fair"}
+    for name in ("S2A_fair", "S2A_next-fair"):
+        assert (out / f"{name}.gpkg").is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"--bbox": box(300, 900, 960, 300)}, "was begun for --bbox"),
+        ({"--date": "2023-06-01/2023-06-29"}, "was begun for --date 2023-06-01/2023-06-30"),
+        ({"--max-cloud": "50"}, "was begun for --max-cloud 100"),
+        ({"--bundle": "other"}, "was begun for another model"),
+        ({"--date": "2023-06-31"}, "write the first and the last day"),
+        ({"--date": "2023-06-30/2023-06-01"}, "write the first and the last day"),
+        ({"--bbox": "1,2,3"}, "write west,south,east,north"),
+    ],
+)
+def test_what_was_begun_for_something_else_is_refused(catalogue, bundle, tmp_path, capsys, change, said):
+    other = write_tiny_bundle(tmp_path / "other", tiny_contract(get_sensor("sentinel2-l2a")), seed=5)
+    out = tmp_path / "place"
+    assert run(*words(catalogue, bundle, out, SMALL, "--no-page")) == 0
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    typed = words(catalogue, bundle, out, SMALL, "--no-page")
+    for flag, value in change.items():
+        typed = [*typed, flag, value] if flag not in typed else typed
+        typed[typed.index(flag) + 1] = other if value == "other" else value
+    assert run(*typed) == 2
+    assert said in capsys.readouterr().err
+    assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
+
+
+def test_what_somebody_else_put_there_and_boxes_nobody_covers_are_refused(catalogue, bundle, tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    assert run(*words(catalogue, bundle, tmp_path / "mine")) == 2
+    assert "holds other things" in capsys.readouterr().err
+    assert run(*words(catalogue, bundle, tmp_path / "place", box(300, 900, 4000, 300))) == 2
+    assert "of the box; name a longer --date" in capsys.readouterr().err
+    assert run(*words(catalogue, bundle, tmp_path / "place", "1,2,3,4")) == 2
+    assert "has no item of 'sentinel-2-l2a' there and then" in capsys.readouterr().err
+    assert not (tmp_path / "place").exists()
+    out = tmp_path / "made"
+    assert run(*words(catalogue, bundle, out, SMALL, "--no-page")) == 0
+    (out / "areas.csv").unlink()
+    (out / "S2A_fair.gpkg").unlink()
+    assert run(*words(catalogue, bundle, out, SMALL, "--no-page")) == 0
+    record = json.loads((out / "made.json").read_text())
+    (out / "made.json").write_text(json.dumps(record | {"areas.csv": {"S2A_fair.tif": "another"}}))
+    assert run(*words(catalogue, bundle, out, SMALL, "--no-page")) == 2
+    assert "areas.csv is there already, and not made of these maps" in capsys.readouterr().err
+
+
+def test_a_bundle_whose_bands_the_catalogue_lacks_is_refused_before_anything_is_fetched(catalogue, tmp_path, capsys):
+    bundle = write_tiny_bundle(tmp_path / "l1c")
+    asked = len(catalogue.asked)
+    more = ("--collection", "sentinel-2-l2a")
+    assert run(*words(catalogue, bundle, tmp_path / "place", SMALL, *more)) == 2
+    assert "has no asset for B10" in capsys.readouterr().err
+    assert not any("/files/" in str(one) for one in catalogue.asked[asked:])
+    classifier = write_tiny_bundle(tmp_path / "classifier", tiny_contract(task="classify"))
+    assert run(*words(catalogue, classifier, tmp_path / "place")) == 2
+    assert "does not map classes of one date" in capsys.readouterr().err
+
+
+def test_a_fetch_that_broke_goes_on_with_the_items_it_began_with(catalogue, bundle, tmp_path, capsys):
+    out = tmp_path / "place"
+    catalogue.cut["fair_B05.tif"] = 100
+    assert run(*words(catalogue, bundle, out, SMALL, "--no-page")) == 2
+    assert "run the same command again" in capsys.readouterr().err
+    catalogue.items.append(clearer := catalogue.item("clearer-by-now", 0.0, side_m=TILE_M))
+    try:
+        assert run(*words(catalogue, bundle, out, SMALL, "--no-page")) == 0
+    finally:
+        catalogue.items.remove(clearer)
+    assert "chosen when this folder was begun" in capsys.readouterr().out
+    assert [path.name for path in (out / "scenes").iterdir()] == ["S2A_fair"]
+    asked = len(catalogue.asked)
+    assert run(*words(catalogue, bundle, out, SMALL, "--no-page")) == 0
+    assert len(catalogue.asked) == asked  # a finished folder asks nobody
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_at_any_moment_ends_within_20_s_and_goes_on_to_the_same_results(
+    catalogue, bundle, tmp_path
+):
+    expected = tmp_path / "expected"
+    assert run(*words(catalogue, bundle, expected, WIDE)) == 0
+    out, stopped, wait_s = tmp_path / "place", 0, 0.8
+    for _ in range(30):
+        typed = [str(word) for word in words(catalogue, bundle, out, WIDE)]
+        process = subprocess.Popen([sys.executable, "-m", "bandloom.cli", *typed], env=os.environ)
+        try:
+            process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGTERM)
+            began = time.monotonic()
+            process.wait(20)
+            assert time.monotonic() - began < 20
+            stopped += 1
+            wait_s += 0.7
+            continue
+        assert process.returncode == 0
+        break
+    assert process.returncode == 0
+    assert stopped >= 3
+    for name in ("S2A_fair", "S2A_next-fair"):
+        with rasterio.open(out / f"{name}.tif") as one, rasterio.open(expected / f"{name}.tif") as other:
+            np.testing.assert_array_equal(one.read(), other.read())
+        text = (out / f"{name}.html").read_text()
+        assert all(shown in text for shown in ("maplibre", '"name": "water"', "true colour", name))
+    assert (out / "areas.csv").read_text() == (expected / "areas.csv").read_text()
+    assert {path.name for path in out.iterdir() if path.suffix != ".lock"} >= {path.name for path in expected.iterdir()}
