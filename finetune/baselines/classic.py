@@ -16,9 +16,10 @@ from bandloom.console import track
 from bandloom.errors import ConfigError, nearest
 from bandloom.finetune.baselines.classifiers import Classifier
 from bandloom.finetune.baselines.features import chip_statistics, context_bands, random_conv
+from bandloom.finetune.baselines.strength import Make, preferred
 from bandloom.finetune.data.labelled import Labelled, TaskData
 from bandloom.finetune.data.own_bands import pixel_bands
-from bandloom.finetune.data.splits import TEST, TRAIN
+from bandloom.finetune.data.splits import TEST, TRAIN, VAL
 from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions
 from bandloom.finetune.scores.row import Row
 from bandloom.label_set import known_labels
@@ -52,12 +53,16 @@ Features = Callable[[Labelled, TaskData], np.ndarray]
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a classifier sees, how it is made from a seed, and how many labels it is fitted on at most."""
+    """What a classifier sees, how it is made from a seed, and how many labels it is fitted on at most.
+
+    Where there are ``candidates``, validation labels choose one of them; without any, ``make`` is what is fitted.
+    """
 
     features: Features
-    make: Callable[[int], Classifier]
+    make: Make
     most: int = FIT_PIXELS
     kind: RowKind = "classic"
+    candidates: tuple[Make, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,14 +95,16 @@ def run_baselines(names: Sequence[str], data: TaskData, seed: int, known: Known)
         ConfigError: a name is unknown.
     """
     check_names(names, data.task, known)
-    tables: dict[Features, tuple[Table, Table]] = {}
+    tables: dict[Features, dict[int, Table]] = {}
+    tuned = {own.features for own in map(known.get, names) if isinstance(own, Baseline) and own.candidates}
 
     def score(name: str) -> Row:
         baseline = known[name]
         if isinstance(baseline, OwnBaseline):
             return baseline.score(name, data, seed)
         if baseline.features not in tables:
-            tables[baseline.features] = tables_of(data, baseline.features, seed)
+            validation = baseline.features in tuned
+            tables[baseline.features] = tables_of(data, baseline.features, seed, validation=validation)
         return _score(name, baseline, seed, tables[baseline.features], len(data.label_set))
 
     made_of = [seed, data.describe()]
@@ -129,10 +136,13 @@ def _fits(baseline: Baseline | OwnBaseline | None, data: TaskData) -> bool:
     return not isinstance(baseline, OwnBaseline) or baseline.fits(data)
 
 
-def tables_of(data: TaskData, features: Features, seed: int) -> tuple[Table, Table]:
-    """Return at most about :data:`FIT_PIXELS` training rows and :data:`SCORE_PIXELS` test rows of some features."""
-    tables = tables_by_role(data, features, seed, {TRAIN: FIT_PIXELS, TEST: SCORE_PIXELS})
-    return tables[TRAIN], tables[TEST]
+def tables_of(data: TaskData, features: Features, seed: int, *, validation: bool = False) -> dict[int, Table]:
+    """Return at most about :data:`FIT_PIXELS` training rows and :data:`SCORE_PIXELS` test rows of some features.
+
+    With ``validation`` as many rows of it as of training, where any ground is left for it.
+    """
+    most = {TRAIN: FIT_PIXELS, TEST: SCORE_PIXELS}
+    return tables_by_role(data, features, seed, most | ({VAL: FIT_PIXELS} if validation and data.by_role[VAL] else {}))
 
 
 def tables_by_role(data: TaskData, features: Features, seed: int, roles: Mapping[int, int]) -> dict[int, Table]:
@@ -158,11 +168,10 @@ def tables_by_role(data: TaskData, features: Features, seed: int, roles: Mapping
     return {role: Table(*(np.concatenate(column) for column in zip(*parts[role], strict=True))) for role in roles}
 
 
-def _score(name: str, baseline: Baseline, seed: int, tables: tuple[Table, Table], classes: int) -> ConfusionRow:
-    train, test = tables[0].some(baseline.most, seed), tables[1]
-    classifier = baseline.make(seed)
+def _score(name: str, baseline: Baseline, seed: int, tables: Mapping[int, Table], classes: int) -> ConfusionRow:
+    train, test = tables[TRAIN].some(baseline.most, seed), tables[TEST]
     start = time.monotonic()
-    alive(lambda: classifier.fit(train.features, train.labels), f"fitting {name}")
+    classifier = _fitted(name, baseline, seed, train, tables.get(VAL))
     predicted = alive(lambda: classifier.predict(test.features), f"scoring {name}")
     confusions = block_confusions(test.labels, predicted, test.blocks, classes)
     return ConfusionRow(
@@ -173,6 +182,16 @@ def _score(name: str, baseline: Baseline, seed: int, tables: tuple[Table, Table]
         fitted_on=len(train.labels),
         seconds=time.monotonic() - start,
     )
+
+
+def _fitted(name: str, baseline: Baseline, seed: int, train: Table, val: Table | None) -> Classifier:
+    if val is not None and baseline.candidates:
+        chosen_on = val.some(baseline.most, seed)
+        rows = (train.features, train.labels), (chosen_on.features, chosen_on.labels)
+        return preferred(name, baseline.candidates, seed, *rows)
+    classifier = baseline.make(seed)
+    alive(lambda: classifier.fit(train.features, train.labels), f"fitting {name}")
+    return classifier
 
 
 def _draw(

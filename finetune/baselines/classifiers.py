@@ -20,11 +20,11 @@ def majority(seed: int) -> Classifier:
     return classifier
 
 
-def logistic(seed: int) -> Classifier:
-    """A linear classifier on standardised features."""
+def logistic(seed: int, strength: float = 1.0) -> Classifier:
+    """A linear classifier on standardised features; ``strength`` is C."""
     from sklearn.linear_model import LogisticRegression
 
-    return filled(LogisticRegression(max_iter=300, tol=1e-3), scale=True)
+    return filled(LogisticRegression(C=strength, max_iter=300, tol=1e-3), scale=True)
 
 
 def forest(seed: int) -> Classifier:
@@ -65,19 +65,19 @@ def neighbours(seed: int) -> Classifier:
     return filled(KNeighborsClassifier(5), scale=True)
 
 
-def linear_svm(seed: int) -> Classifier:
-    """A linear support vector machine."""
+def linear_svm(seed: int, strength: float = 0.1) -> Classifier:
+    """A linear support vector machine; ``strength`` is C."""
     from sklearn.svm import LinearSVC
 
-    settings: dict[str, Any] = {"C": 0.1, "dual": False, "tol": 1e-3, "random_state": seed}
+    settings: dict[str, Any] = {"C": strength, "dual": False, "tol": 1e-3, "random_state": seed}
     return filled(LinearSVC(**settings), scale=True)
 
 
-def rbf_svm(seed: int) -> Classifier:
-    """A support vector machine with a Gaussian kernel."""
+def rbf_svm(seed: int, strength: float = 10.0) -> Classifier:
+    """A support vector machine with a Gaussian kernel; ``strength`` is C."""
     from sklearn.svm import SVC
 
-    return filled(SVC(C=10.0, random_state=seed), scale=True)
+    return filled(SVC(C=strength, random_state=seed), scale=True)
 
 
 def filled(classifier: Any, *, scale: bool) -> Classifier:

@@ -10,6 +10,7 @@ from bandloom.console import track
 from bandloom.finetune.baselines.classic import FIT_PIXELS, Features, Table, check_names, tables_of
 from bandloom.finetune.baselines.classifiers import filled
 from bandloom.finetune.data.labelled import TaskData
+from bandloom.finetune.data.splits import TEST, TRAIN
 from bandloom.finetune.scores.row import Row
 from bandloom.finetune.scores.values import ValueRow, block_sums
 from bandloom.pieces import kept
@@ -34,7 +35,7 @@ def run_values(names: Sequence[str], data: TaskData, seed: int, known: Mapping[s
         ConfigError: a name is unknown.
     """
     check_names(names, data.task, known)
-    tables: dict[Features, tuple[Table, Table]] = {}
+    tables: dict[Features, dict[int, Table]] = {}
 
     def score(name: str) -> Row:
         baseline: ValueBaseline = known[name]
@@ -48,8 +49,8 @@ def run_values(names: Sequence[str], data: TaskData, seed: int, known: Mapping[s
     ]
 
 
-def _score(name: str, baseline: ValueBaseline, seed: int, tables: tuple[Table, Table]) -> ValueRow:
-    train, test = tables[0].some(baseline.most, seed), tables[1]
+def _score(name: str, baseline: ValueBaseline, seed: int, tables: Mapping[int, Table]) -> ValueRow:
+    train, test = tables[TRAIN].some(baseline.most, seed), tables[TEST]
     start = time.monotonic()
     fitted = alive(lambda: baseline.make(seed).fit(train.features, train.labels), f"fitting {name}")
     predicted = alive(lambda: fitted.predict(test.features), f"scoring {name}")
