@@ -269,13 +269,14 @@ class RunMarkers:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Listen for a while, and then leave the signals to whoever had them before."""
+        """Listen for a while, and then leave the signals to whoever had them before: one who listens, too, is told."""
         before = {number: signal.getsignal(number) for number in STOPPING}
         self.listen()
         try:
             yield
         finally:
-            _SIGNALLED.clear()
+            if _remember not in before.values():
+                _SIGNALLED.clear()
             for number, handler in before.items():
                 signal.signal(number, handler)
 

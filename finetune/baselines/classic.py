@@ -220,9 +220,9 @@ def statistics_of_chip(found: Labelled, data: TaskData) -> np.ndarray:
     return chip_statistics(found.groups, data.sensor)
 
 
-def random_filters(found: Labelled, data: TaskData, filters: int = 64) -> np.ndarray:
+def random_filters(found: Labelled, data: TaskData, filters: int = 64, seed: int = 0) -> np.ndarray:
     """Return random convolutional features of each pixel, or their means over a chip; two a filter."""
-    features = random_conv(pixel_bands(found.groups, data.sensor), *band_statistics(data), filters)
+    features = random_conv(pixel_bands(found.groups, data.sensor), *band_statistics(data), filters, seed)
     return features if data.answer.per_pixel else features.mean((-2, -1))
 
 

@@ -37,7 +37,7 @@ def chip_statistics(groups: Mapping[int, np.ndarray], sensor: Sensor) -> np.ndar
     return np.array(rows, np.float32).ravel()
 
 
-def random_conv(bands: np.ndarray, mean: np.ndarray, std: np.ndarray, filters: int = 64) -> np.ndarray:
+def random_conv(bands: np.ndarray, mean: np.ndarray, std: np.ndarray, filters: int = 64, seed: int = 0) -> np.ndarray:
     """Return random convolutional features ``(2 F, H, W)``: what a network gives that has learnt nothing.
 
     Random 3 x 3 filters over all bands, rectified with both signs (Rolf et al. 2021, MOSAIKS; Coates and Ng 2012).
@@ -46,11 +46,12 @@ def random_conv(bands: np.ndarray, mean: np.ndarray, std: np.ndarray, filters: i
         bands: reflectance ``(C, H, W)``, NaN where absent.
         mean: of the bands, ``(C,)``.
         std: of the bands, ``(C,)``.
-        filters: F; the same filters for the same number of bands, always.
+        filters: F; the same filters for the same number of bands and seed, always.
+        seed: of the filters.
     """
     import torch
 
-    rng = np.random.default_rng(len(bands))
+    rng = np.random.default_rng([len(bands), seed] if seed else len(bands))
     weight = rng.standard_normal((filters, len(bands), 3, 3)) / np.sqrt(9 * len(bands))
     bias = 0.5 * rng.standard_normal(filters)
     scaled = np.nan_to_num((bands - mean[:, None, None]) / std[:, None, None])

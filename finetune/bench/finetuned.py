@@ -3,45 +3,59 @@
 from pathlib import Path
 from typing import Any
 
-from bandloom.errors import TrainingError
 from bandloom.finetune.bench.config import BenchConfig
-from bandloom.finetune.bench.rows import Seen, slug
+from bandloom.finetune.bench.rows import Seen, digest, slug
 from bandloom.finetune.bench.sets import BenchSet
+from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.report.record import read_blocks
 from bandloom.finetune.train import finetune
 from bandloom.markers import EXIT_DONE
+from bandloom.pulse import StopRequested
 from bandloom.run_folder import RunFolder
 from bandloom.scores import METRICS, MODEL_ROW, RANDOM_ROW, read_scores
 
 FINETUNED = "finetuned"  # run folders, and the name of the method
 
 
-def recipe(label_set: BenchSet, encoder: Path, bench: BenchConfig) -> Any:
+def recipe(label_set: BenchSet, encoder: Path, bench: BenchConfig, seed: int = 0) -> FinetuneConfig:
     """Return the config of one fine-tuning: the set's own, from this encoder, without what the table does not show."""
-    told = {"checkpoint": encoder, "baselines": [], "band_drops": False, "curve_points": 0}
-    compared = {"compare_random": bench.baselines, "seeds": bench.seeds, "bootstrap": bench.bootstrap}
-    return label_set.config.with_changes(**told, **compared)
+    told = {"checkpoint": encoder, "baselines": [], "band_drops": False, "seeds": 1}
+    own = label_set.config
+    trainer = own.trainer.with_changes(seed=own.trainer.seed + seed)
+    return own.with_changes(**told, compare_random=bench.baselines, bootstrap=bench.bootstrap, trainer=trainer)
 
 
-def finetuned_rows(label_set: BenchSet, name: str, encoder: Path, bench: BenchConfig) -> dict[str, Seen]:
-    """Fine-tune, or go on with a fine-tuning that was stopped.
+def finetuned_rows(
+    label_set: BenchSet, name: str, encoder: Path, bench: BenchConfig, made_of: Any
+) -> dict[str, list[Seen]]:
+    """Fine-tune from every seed, or go on with fine-tunings that were stopped.
+
+    Args:
+        label_set: under its split.
+        name: of the encoder.
+        encoder: where it lies.
+        bench: the options.
+        made_of: what its weights and the set are: other weights in the same place are another fine-tuning.
 
     Returns:
-        By the encoder's name, and by that of its random weights.
+        What each seed scored, by the encoder's name, and by that of its random weights.
 
     Raises:
-        TrainingError: it was asked to stop; typed again, it goes on.
+        StopRequested: it was asked to stop; typed again, it goes on.
     """
-    folder = bench.out / FINETUNED / slug(label_set.name) / slug(name)
-    if finetune(recipe(label_set, encoder, bench), RunFolder(folder)) != EXIT_DONE:
-        raise TrainingError(f"the fine-tuning in {folder} was stopped; the same command goes on with it.")
+    rows: dict[str, list[Seen]] = {}
+    for seed in range(bench.seeds):
+        config = recipe(label_set, encoder, bench, seed)
+        place = bench.out / FINETUNED / slug(label_set.name) / slug(name) / f"{digest([made_of, seed])}-seed-{seed}"
+        if finetune(config, RunFolder(place)) != EXIT_DONE:
+            raise StopRequested
+        for called, seen in _rows_of(place, name).items():
+            rows.setdefault(called, []).append(seen)
+    return rows
+
+
+def _rows_of(folder: Path, name: str) -> dict[str, Seen]:
     record = read_scores(folder / METRICS)
     blocks = read_blocks(folder) if (folder / "blocks.json").is_file() else {}
-    seeds = {summary.name: summary for summary in record.over_seeds}
-    rows: dict[str, Seen] = {}
-    for title, called in ((MODEL_ROW, name), (RANDOM_ROW, f"{name}, random weights")):
-        row = next((row for row in record.rows if row.name == title), None)
-        if row is not None:
-            told = {"by_seed": seeds[title].by_seed} if title in seeds else {}
-            rows[called] = Seen(row.model_copy(update=told), blocks.get(title, {}), {})
-    return rows
+    called = {MODEL_ROW: name, RANDOM_ROW: f"{name}, random weights"}
+    return {called[row.name]: Seen(row, blocks.get(row.name, {}), {}) for row in record.rows if row.name in called}

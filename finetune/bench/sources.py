@@ -109,11 +109,11 @@ def baseline_sources() -> list[Source]:
         return _tables(pixel_surroundings if data.answer.per_pixel else statistics_of_chip, data, 0, pixels)
 
     def random_conv(data: TaskData, seed: int, pixels: Pixels) -> Tables:
-        return _tables(partial(random_filters, filters=FILTERS), data, 0, pixels)
+        return _tables(partial(random_filters, filters=FILTERS, seed=seed), data, seed, pixels)
 
     return [
         Source("image statistics", "classic", statistics, "statistics", extra=("forest",)),
-        Source(f"{2 * FILTERS} random filters", "classic", random_conv, "random filters"),
+        Source(f"{2 * FILTERS} random filters", "classic", random_conv, "random filters by seed", drawn=True),
         Source("base rates", "trivial", statistics, "statistics", extra=("majority",), usual=False),
     ]
 

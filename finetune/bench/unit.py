@@ -19,6 +19,7 @@ from bandloom.finetune.bench.sources import Source
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.report.record import score_row
 from bandloom.pieces import Pieces, kept_in
+from bandloom.pulse import alive
 from bandloom.run_folder import environment, what_is_computed
 
 PIECES = "pieces"  # features of a unit that is not done yet
@@ -100,14 +101,18 @@ class Unit:
             seconds = read_s + time.monotonic() - start
             row = replace(scored.row, name=self.source.name, kind=self.source.kind, seeds=(number,), seconds=seconds)
             blocks = {block: np.array(matrix) for block, matrix in row.by_block().items()}
-            found.append(Seen(score_row(row, data.label_set.names, self.bench.bootstrap), blocks, scored.told))
+            drawn = alive(lambda row=row: score_row(row, data.label_set.names, self.bench.bootstrap), "intervals")
+            found.append(Seen(drawn, blocks, scored.told))
         return found
 
     def _fine_tune(self, data: TaskData, device: torch.device) -> None:
         if self.source.path is None:
             raise ConfigError(f"{self.source.name} is no encoder that could be fine-tuned.")
         told = {"recipe": what_is_computed(recipe(self.label_set, self.source.path, self.bench))}
-        for name, seen in finetuned_rows(self.label_set, self.source.name, self.source.path, self.bench).items():
+        made_of = [self.source.made_of, self.label_set.made_of]
+        rows = finetuned_rows(self.label_set, self.source.name, self.source.path, self.bench, made_of)
+        for name, parts in rows.items():
+            seen = over_seeds(parts)
             kind = self.source.kind if name == self.source.name else seen.row.kind
             row = seen.row.model_copy(update={"kind": kind, "name": name})
             self._write(data, name, FINETUNED, replace(seen, row=row, told=told), device)

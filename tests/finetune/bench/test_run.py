@@ -2,18 +2,32 @@
 
 import csv
 import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from bandloom.cli import main
 from bandloom.config import load_config
+from bandloom.errors import SceneError
+from bandloom.finetune.bench.config import BenchConfig
+from bandloom.finetune.bench.run import _score_all
+from bandloom.finetune.bench.sets import find_sets
+from bandloom.finetune.bench.sources import baseline_sources
+from bandloom.finetune.bench.unit import Unit
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.splits import TEST, TRAIN
 from bandloom.finetune.probes.frozen_features import frozen_features
 from bandloom.finetune.setting import open_data
-from bandloom.model.checkpoint import load_encoder
+from bandloom.model.checkpoint import load_encoder, save_encoder
+from bandloom.scores import read_scores
+from tests.finetune.models import S2
 
 FEW = ("--seeds", "1", "--c-values", "3", "--bootstrap", "20", "--pixels", "400")
 
@@ -135,3 +149,93 @@ def test_one_encoder_on_one_set_gives_three_rows_and_a_set_that_cannot_be_scored
     assert "3 of 3 rows are scored" in capsys.readouterr().out
     assert run("bench", "--sets", sets, "--only", "chip", "--out", tmp_path) == 2
     assert "use chips, scenes. Did you mean 'chips'?" in capsys.readouterr().err
+
+
+TINY = "trainer: {steps: 4, batch_size: 8, workers: 0, engine: {precision: fp32, warmup_steps: 1}}\nwarm_steps: 10\n"
+
+
+@pytest.fixture(name="tuned")
+def a_set_with_a_short_recipe(tmp_path, chip_shards) -> Path:
+    folder = tmp_path / "tuned" / "chips"
+    folder.mkdir(parents=True)
+    split = "split: {block_m: 1200, buffer_m: 0}\n"
+    (folder / "finetune.yaml").write_text(f"shards: {chip_shards}\ntask: classify\n{split}{TINY}")
+    return folder.parent
+
+
+@pytest.mark.slow
+def test_fine_tuned_rows_are_means_over_seeds_and_other_weights_in_one_place_are_trained_anew(
+    tmp_path, tuned, encoder_folder
+):
+    encoder = tmp_path / "ours" / "checkpoint"
+    shutil.copytree(encoder_folder, encoder)
+    words = ("bench", "--sets", tuned, "--encoder", encoder, "--fine-tune", "--out", tmp_path / "out")
+    words = (*words, "--seeds", "2", *FEW[2:])
+    assert run(*words) == 0
+    held = tmp_path / "out" / "rows" / "chips"
+    files = [path for path in sorted(held.iterdir()) if "finetuned" in path.name]
+    rows = {record["source"]: record for record in (json.loads(path.read_text()) for path in files)}
+    assert set(rows) == {"ours", "ours, random weights"}
+    for record in rows.values():
+        by_seed = record["row"]["by_seed"]["overall"]
+        assert record["row"]["seeds"] == [0, 1]
+        assert record["row"]["scores"]["overall"] == pytest.approx(np.mean(by_seed))
+    runs = tmp_path / "out" / "finetuned" / "chips" / "ours"
+    seeds = {path.name: read_scores(path / "metrics.json").rows for path in sorted(runs.iterdir())}
+    assert sorted(name.partition("-")[2] for name in seeds) == ["seed-0", "seed-1"]
+    each = sorted(found[0].scores["overall"] for found in seeds.values())
+    assert sorted(rows["ours"]["row"]["by_seed"]["overall"]) == pytest.approx(each)
+    written = {path: path.stat().st_mtime_ns for path in runs.iterdir()}
+    assert run(*words) == 0
+    assert {path: path.stat().st_mtime_ns for path in runs.iterdir()} == written
+
+    changed = load_encoder(encoder)
+    with torch.no_grad():
+        for value in changed.parameters():
+            value.mul_(1.5)
+    save_encoder(encoder, changed, [S2], {"made_by": "the tests"}, overwrite=True)
+    assert run(*words) == 0
+    assert len(list(runs.iterdir())) == 4
+    again = json.loads(next(path for path in files if "random" not in path.name).read_text())
+    assert again["made_of"] != rows["ours"]["made_of"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["frozen", "fine-tuning"])
+def test_a_bench_that_is_asked_to_stop_ends_in_seconds_with_75_and_goes_on(tmp_path, tuned, encoder_folder, when):
+    if when == "fine-tuning":
+        config = tuned / "chips" / "finetune.yaml"
+        config.write_text(config.read_text().replace("steps: 4,", "steps: 20000,"))
+    out = tmp_path / "out"
+    words = ["bench", "--sets", tuned, "--encoder", encoder_folder, "--out", out, "--fine-tune", *FEW]
+    command = [sys.executable, "-m", "bandloom.cli", *map(str, words)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wanted = "rows/**/*.json" if when == "frozen" else "finetuned/**/snapshots/step-*"
+    until = time.monotonic() + 300
+    while not list(out.glob(wanted)) and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 75, said
+    assert time.monotonic() - began < 60  # on a busy machine; a few seconds alone
+    assert "rows are not there yet" in (out / "table.md").read_text()
+    assert list(out.glob("attempts/*/heartbeat"))
+    if when == "frozen":
+        assert run(*words) == 0
+        assert "not there yet" not in (out / "table.md").read_text()
+
+
+def test_what_fails_for_one_source_leaves_the_others_their_rows(tmp_path, sets):
+    class Fails(Unit):
+        def score(self, data, device):
+            raise SceneError("this one cannot be scored.")
+
+    config = BenchConfig(sets=sets, out=tmp_path, seeds=1, c_values=2, bootstrap=10, pixels=100, only=["chips"])
+    (label_set,), _ = find_sets(sets, ["chips"])
+    sources = baseline_sources()
+    units = [Fails(config, label_set, sources[0]), Unit(config, label_set, sources[2])]
+    remarks: list[str] = []
+    _score_all(units, remarks)
+    assert remarks == ["image statistics is not scored on chips: this one cannot be scored."]
+    assert not units[1].missing()
