@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bandloom.finetune.model.native_bands import BandGroup, stacked
-from bandloom.finetune.model.near import WINDOWS_PX
+from bandloom.finetune.model.near import PLANES, WIDE_PLANES, WINDOWS_PX
 from bandloom.finetune.model.pixel_part import PixelPart
 from bandloom.finetune.training.fit_pixels import fit_pixels
 from bandloom.finetune.training.pixel_network import BATCH, DROP, EVERY, PEAK_LR, LabelledPixels
@@ -28,7 +28,7 @@ def run() -> list[Figure]:
     """Fit the same networks both ways, turn by turn, in processor time of one thread."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    part, pixels = PixelPart(BANDS, CLASSES), _pixels()
+    part, pixels = PixelPart(BANDS, CLASSES).eval(), _pixels()  # the three networks of before alone
     groups = [
         BandGroup(torch.randn(CHIPS, count, SIDE_PX // f, SIDE_PX // f), f) for count, f in ((4, 1), (6, 2), (3, 6))
     ]
@@ -70,16 +70,16 @@ def _best(*calls: Callable[[], Any]) -> list[float]:
 
 
 def _pixels() -> LabelledPixels:
-    planes = torch.randn(PIXELS, BANDS * (1 + 2 * len(WINDOWS_PX)))
+    planes = torch.randn(PIXELS, BANDS * WIDE_PLANES)
     return LabelledPixels(planes, torch.randint(0, CLASSES, (PIXELS,)))
 
 
 def fit_before(part: PixelPart, pixels: LabelledPixels, steps: int) -> None:
     """Fit the three networks one by one, as it was done."""
-    bands = pixels.planes[:, :BANDS]
+    bands, near = pixels.planes[:, :BANDS], pixels.planes[:, : BANDS * PLANES]
     part.code.fit(bands[::3])
-    part.windows.fit(pixels.planes)
-    inputs = {"values": bands, "coded": bands, "near": pixels.planes}
+    part.windows.fit(near)
+    inputs = {"values": bands, "coded": bands, "near": near}
     for name, rows in inputs.items():
         network = getattr(part, name)
         layers = [part.code] if name == "coded" else [part.windows] if name == "near" else []

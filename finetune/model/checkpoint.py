@@ -81,10 +81,10 @@ def _with_earlier(model: TaskModel, weights: Mapping[str, Any]) -> Mapping[str, 
     parts = getattr(model.head, "parts", None)
     if parts is not None and not any(name.startswith("head.parts.") for name in weights):
         return {f"head.parts.{name}": value for name, value in parts.state_dict().items()} | dict(weights)
-    if part is None or "head.pixel.weights" in weights:
+    if part is None or "head.pixel.surroundings.centre" in weights:
         return weights  # of today; what it lacks was lost
-    earlier = {"head.pixel.weights": part.weights, "head.pixel.windows.floor": torch.tensor(0.0)}
-    return earlier | dict(weights)
+    floor = {} if "head.pixel.weights" in weights else {"head.pixel.windows.floor": torch.tensor(0.0)}
+    return floor | dict(weights) | part.later(weights, "head.pixel.")
 
 
 def short_card(model: TaskModel) -> str:

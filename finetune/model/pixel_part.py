@@ -1,6 +1,6 @@
 """Per-pixel networks: class logits from a pixel's spectrum and its nearest surroundings, fitted in seconds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,18 +8,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bandloom.finetune.model.native_bands import BandGroup, repeated, stacked
-from bandloom.finetune.model.near import PLANES, Near
+from bandloom.finetune.model.near import PLANES, WIDE_PLANES, Near, OneScale
 from bandloom.finetune.model.quantile_code import STEPS, QuantileCode
 
-NETWORKS = ("values", "coded", "near")
+NETWORKS = ("values", "coded", "near", "wide", "linear")
+FIRST = ("values", "coded", "near")  # which a model from before there were others has, and a mean without validation
+LATER = ("surroundings", "wide", "linear")  # modules that it lacks
 
 
 class PixelPart(nn.Module):
-    """A pixel's class logits: the weighted mean of three small networks, which err differently.
+    """A pixel's class logits: the weighted mean of small networks, which err differently.
 
     ``values`` sees the pixel's bands, ``coded`` how far each has climbed through its quantiles, ``near`` what
-    :class:`Near` tells. ``weights`` says how much each counts; one at weight 0 is left out of a model that
-    does not train. Bands of 20 and 60 m are coded, and meet their weights, on the grid that they were measured on.
+    :class:`Near` tells of windows of 3 and 9 pixels, ``wide`` of 25 pixels as well; ``linear`` is a linear map of the
+    bands. ``weights`` says how much each counts; one at weight 0 is left out of a model that does not train. Bands of
+    20 and 60 m are coded, and meet their weights, on the grid that they were measured on.
 
     Args:
         bands: C, the bands of a pixel.
@@ -29,14 +32,19 @@ class PixelPart(nn.Module):
 
     def __init__(self, bands: int, classes: int, width: int = 64) -> None:
         super().__init__()
+        self.bands = bands
         self.values = _network(bands, classes, width)
         self.code = QuantileCode(bands)
         self.coded = _network(bands * STEPS, classes, width)
         self.windows = Near(bands)
         self.near = _network(bands * PLANES, classes, width)
         self.weights: Any
-        self.register_buffer("weights", torch.full((len(NETWORKS),), 1 / len(NETWORKS)))
-        self._left_out: frozenset[str] = frozenset()
+        self.register_buffer("weights", torch.tensor(plain_mean()))
+        with torch.random.fork_rng(devices=[]):  # models draw the weights that they drew before these were here
+            self.surroundings = OneScale(bands * WIDE_PLANES)
+            self.wide = _network(bands * WIDE_PLANES, classes, width)
+            self.linear = nn.Sequential(nn.Conv2d(bands, classes, 1))
+        self._left_out = _of_no_weight(plain_mean())
         self._register_load_state_dict_pre_hook(self._read_weights)
 
     def forward(self, bands: Tensor | Sequence[BandGroup]) -> tuple[Tensor, Tensor]:
@@ -51,9 +59,20 @@ class PixelPart(nn.Module):
         logits = self.weights[0] * self.values[-1](spectrum)
         if self._counts("coded"):
             logits = logits + self.weights[1] * self.coded[1:](self._coded_first(groups))
-        if self._counts("near"):
-            logits = logits + self.weights[2] * self.near(self.windows(self.windows.planes(pixels)))
+        if self._counts("near") or self._counts("wide"):
+            logits = logits + self._of_windows(pixels)
+        if self._counts("linear"):
+            logits = logits + self.weights[4] * self.linear(pixels)
         return logits, spectrum
+
+    def _of_windows(self, pixels: Tensor) -> Tensor:
+        """Return the weighted sum of the networks that see windows, whose planes are made once."""
+        wide = self._counts("wide")
+        planes = self.windows.planes(pixels, wide)
+        total = self.weights[3] * self.wide(self.surroundings(planes)) if wide else 0.0
+        if self._counts("near"):
+            total = total + self.weights[2] * self.near(self.windows(planes[:, : self.bands * PLANES]))
+        return total
 
     @torch.no_grad()
     def weigh(self, weights: Sequence[float]) -> None:
@@ -76,9 +95,25 @@ class PixelPart(nn.Module):
         return total
 
     def _read_weights(self, state: dict[str, Any], prefix: str, *_: Any) -> None:
-        """Read the weights of a state; one from before there were any gets the plain mean it was fitted with."""
-        weights = state.setdefault(f"{prefix}weights", torch.full((len(NETWORKS),), 1 / len(NETWORKS)))
-        self._left_out = _of_no_weight(weights.tolist())
+        state |= self.later(state, prefix)
+        self._left_out = _of_no_weight(state[f"{prefix}weights"].tolist())
+
+    def later(self, state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+        """Return what a state lacks that was written before networks had weights, or before there were all of them.
+
+        Its own are weighed as they were: by the plain mean where there were no weights; later ones have weight 0.
+        """
+        weights = state.get(f"{prefix}weights", torch.tensor(plain_mean()))
+        if f"{prefix}surroundings.centre" in state:
+            return {f"{prefix}weights": weights}
+        weights = torch.cat([weights, weights.new_zeros(len(NETWORKS) - len(weights))])
+        own = {name: value for name, value in self.state_dict().items() if name.split(".")[0] in LATER}
+        return {f"{prefix}{name}": value for name, value in own.items()} | {f"{prefix}weights": weights}
+
+
+def plain_mean() -> list[float]:
+    """Return weights of the plain mean of :data:`FIRST`."""
+    return [1 / len(FIRST) if name in FIRST else 0.0 for name in NETWORKS]
 
 
 def _of_no_weight(weights: Sequence[float]) -> frozenset[str]:

@@ -16,9 +16,11 @@ from bandloom.console import logger, track
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.own_bands import measured
 from bandloom.finetune.data.splits import TRAIN
-from bandloom.finetune.model.pixel_part import PixelPart
+from bandloom.finetune.model.near import PLANES
+from bandloom.finetune.model.pixel_part import FIRST, PixelPart
 from bandloom.finetune.model.task_model import TaskModel
-from bandloom.finetune.training.fit_pixels import Hide, PixelFit, fit_pixels
+from bandloom.finetune.training.fit_pixels import PixelFit, fit_pixels
+from bandloom.finetune.training.linear_fit import Hide
 from bandloom.finetune.training.pixel_network import LabelledPixels, PixelNetwork
 from bandloom.pulse import alive
 
@@ -59,7 +61,7 @@ def fit_taught(
     taught = taught_pixels(part, first, train, unlabelled, how[0])
     part.load_state_dict(dict(fresh))
     logger.info("few labels: a forest and the first networks teach the networks on %d more pixels", len(unlabelled))
-    return fit_pixels(part, taught, val, *how)
+    return fit_pixels(part, taught, val, *how, FIRST)  # so few pixels would choose among more by chance
 
 
 @torch.no_grad()
@@ -72,8 +74,9 @@ def taught_pixels(
     last: Any = part.values[-1]
     classes = int(last.weight.shape[0])
     forest: Any = RandomForestClassifier(TREES, random_state=seed, n_jobs=1)
-    alive(lambda: forest.fit(train.planes.numpy(), train.labels.numpy()), "fitting a forest")
-    votes = torch.from_numpy(alive(lambda: forest.predict_proba(unlabelled.numpy()), "asking a forest")).float()
+    seen, asked = (planes[:, : part.bands * PLANES].numpy() for planes in (train.planes, unlabelled))
+    alive(lambda: forest.fit(seen, train.labels.numpy()), "fitting a forest")
+    votes = torch.from_numpy(alive(lambda: forest.predict_proba(asked), "asking a forest")).float()
     networks = [PixelNetwork(part, name, seed, unlabelled[:0]) for name, weight in fit.weights.items() if weight]
     own = torch.stack([fit.weights[network.name] * network.logits(unlabelled) for network in networks]).sum(0)
     thought = functional.softmax(own, 1) / 2
@@ -99,5 +102,5 @@ def training_ground(model: TaskModel, data: TaskData, seed: int) -> Tensor:
         known = np.flatnonzero(inside)
         picks = torch.from_numpy(rng.choice(known, min(share, len(known)), replace=False))
         tensors = {gsd: torch.from_numpy(group.astype(np.int32))[None] for gsd, group in groups.items()}
-        planes.append(windows.planes(model.pixel_bands(tensors))[0].flatten(1)[:, picks].T)
+        planes.append(windows.planes(model.pixel_bands(tensors), wide=True)[0].flatten(1)[:, picks].T)
     return torch.cat(planes)

@@ -15,7 +15,7 @@ from bandloom.finetune.data.splits import TRAIN, VAL
 from bandloom.finetune.model.chip_parts import PARTS
 from bandloom.finetune.model.heads import ClassifyHead
 from bandloom.finetune.model.task_model import TaskModel
-from bandloom.finetune.training.fit_pixels import best_mean
+from bandloom.finetune.training.weigh import best_set
 from bandloom.probes import fit_ridge
 
 CHIPS, VAL_CHIPS = 2_000, 1_000
@@ -114,7 +114,7 @@ def _weights(maps: Mapping[str, Linear], tokens: Linear, val: ChipRows | None) -
         return alike
     outputs = torch.stack([tokens.of(val.tokens), *(maps[name].of(val.parts[name]) for name in PARTS)])
     if len(val.labels) >= FEWEST:
-        return best_mean(list(outputs), torch.from_numpy(val.labels.astype(np.int64)))[0]
+        return best_set(list(outputs), torch.from_numpy(val.labels.astype(np.int64)))
     return min((without, alike), key=lambda shares: _loss(torch.tensordot(outputs.new_tensor(shares), outputs, 1), val))
 
 

@@ -1,8 +1,7 @@
 """Fits a head's per-pixel networks on shuffled pixels until validation ground says stop, and weighs them by it."""
 
-import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +9,8 @@ from torch import Tensor
 
 from bandloom.console import logger, track
 from bandloom.finetune.model.near import PLANES
-from bandloom.finetune.model.pixel_part import NETWORKS, PixelPart
+from bandloom.finetune.model.pixel_part import FIRST, NETWORKS, PixelPart
+from bandloom.finetune.training.linear_fit import Hide, fit_linear
 from bandloom.finetune.training.pixel_network import (
     BATCH,
     EVERY,
@@ -18,8 +18,8 @@ from bandloom.finetune.training.pixel_network import (
     PATIENCE,
     LabelledPixels,
     PixelNetwork,
-    pixel_loss,
 )
+from bandloom.finetune.training.weigh import best_set, weigh
 
 PIXELS_OF_QUANTILES = 20_000
 
@@ -32,7 +32,7 @@ class PixelFit:
         loss: of the weighted mean on validation pixels, or of the networks' last batches where there are none.
         fit_seconds: how long it took.
         weights: of each network in the mean.
-        steps: each network's best.
+        steps: each network's best; a linear map has none.
     """
 
     loss: float
@@ -41,28 +41,36 @@ class PixelFit:
     steps: dict[str, int]
 
 
-Hide = Callable[[Tensor, torch.Generator], Tensor]  # takes bands away from planes (B, F): sets them to 0
-
-
 def fit_pixels(
-    part: PixelPart, train: LabelledPixels, val: LabelledPixels | None, seed: int, steps: int, hide: Hide | None = None
+    part: PixelPart,
+    train: LabelledPixels,
+    val: LabelledPixels | None,
+    seed: int,
+    steps: int,
+    hide: Hide | None = None,
+    names: Sequence[str] = NETWORKS,
 ) -> PixelFit:
-    """Fit the three networks and their weights; the same pixels, seed and steps give the same networks.
+    """Fit the networks and their weights; the same pixels, seed and steps give the same networks.
 
     Args:
         part: fitted in place.
         train: pixels to fit on, drawn in batches of :data:`BATCH`.
-        val: pixels that choose each network's best step and the weights; None: the last step, and the plain mean.
+        val: pixels that choose each network's best step and the weights; None: the last step, and the plain mean of
+            :data:`FIRST`, which alone are fitted.
         seed: of the order and of dropout.
         steps: at most so many; a network stops whose validation loss has not fallen for :data:`PATIENCE` looks, or
             which the mean is better without.
         hide: what perturbs a batch.
+        names: the networks that are fitted and weighed.
     """
     began = time.monotonic()
-    bands = train.planes[:, : train.planes.shape[1] // PLANES]
+    names = [name for name in names if val is not None or name in FIRST]
+    bands = train.planes[:, : part.bands]
     part.code.fit(bands[:: max(1, len(bands) // PIXELS_OF_QUANTILES)])
-    part.windows.fit(train.planes)
-    networks = [PixelNetwork(part, name, seed, train.planes) for name in NETWORKS]
+    part.windows.fit(train.planes[:, : part.bands * PLANES])
+    part.surroundings.fit(train.planes)
+    outputs = {"linear": fit_linear(part, train, val, seed, hide)} if val is not None and "linear" in names else {}
+    networks = [PixelNetwork(part, name, seed, train.planes) for name in names if name != "linear"]
     generator = torch.Generator().manual_seed(seed)
     for step in track(range(1, steps + 1), "single pixels first"):
         running = [network for network in networks if not network.stopped]
@@ -73,10 +81,10 @@ def fit_pixels(
             most_s = (time.monotonic() - began) * (steps / step - 1)
             logger.info("single pixels: at most %.0f s more, less where validation stops gaining before", most_s)
         if val is not None and (step % LOOK_STEPS == 0 or step == steps):
-            _look(networks, val, step)
+            _look(networks, outputs, val, step)
     for network in networks:
         network.keep_best()
-    return _weigh(part, networks, val, time.monotonic() - began)
+    return _weigh(part, networks, outputs, val, time.monotonic() - began)
 
 
 def _step(
@@ -97,60 +105,36 @@ def _step(
             network.step(rows, labels, number - 1, steps)
 
 
-def _look(networks: Sequence[PixelNetwork], val: LabelledPixels, step: int) -> None:
+def _look(networks: Sequence[PixelNetwork], outputs: dict[str, Tensor], val: LabelledPixels, step: int) -> None:
     """Score all that still run on validation pixels, and stop those that the mean is better without."""
     for network in networks:
         if not network.stopped:
             network.look(val, step)
+            outputs[network.name] = network.best_logits
     if step >= PATIENCE * LOOK_STEPS:
-        weights, _ = best_mean([network.best_logits for network in networks], val.labels)
-        for network, weight in zip(networks, weights, strict=True):
-            network.stopped |= not weight
+        weights = dict(zip(outputs, best_set(list(outputs.values()), val.labels), strict=True))
+        for network in networks:
+            network.stopped |= not weights[network.name]
 
 
-def _weigh(part: PixelPart, networks: Sequence[PixelNetwork], val: LabelledPixels | None, seconds: float) -> PixelFit:
+def _weigh(
+    part: PixelPart,
+    networks: Sequence[PixelNetwork],
+    outputs: Mapping[str, Tensor],
+    val: LabelledPixels | None,
+    seconds: float,
+) -> PixelFit:
     """Set the part's weights, and say how it was fitted."""
-    weights, loss = [1 / len(networks)] * len(networks), sum(network.last_loss for network in networks) / len(networks)
-    if val is not None:
-        weights, loss = best_mean([network.best_logits for network in networks], val.labels)
-    part.weigh(weights)
+    weights, loss = {network.name: 1 / len(networks) for network in networks}, 0.0
+    if val is None:
+        loss = sum(network.last_loss for network in networks) / len(networks)
+    else:
+        shares, loss = weigh(list(outputs.values()), val.labels, val.blocks)
+        weights = dict(zip(outputs, shares, strict=True))
+    weights = {name: weights.get(name, 0.0) for name in NETWORKS}
+    part.weigh(list(weights.values()))
     steps = {network.name: network.best_step for network in networks}
-    fit = PixelFit(loss, round(seconds, 1), dict(zip(NETWORKS, weights, strict=True)), steps)
-    shares = ", ".join(f"{name} {weight:.2f} (step {steps[name]})" for name, weight in fit.weights.items())
-    logger.info("single pixels: fitted in %.0f s; weights of the networks: %s", seconds, shares)
+    fit = PixelFit(loss, round(seconds, 1), weights, steps)
+    said = [f"{name} {weight:.2f} (step {steps.get(name, 0)})" for name, weight in weights.items() if weight]
+    logger.info("single pixels: fitted in %.0f s; weights of the networks: %s", seconds, ", ".join(said))
     return fit
-
-
-def best_mean(outputs: Sequence[Tensor], labels: Tensor) -> tuple[list[float], float]:
-    """Choose which networks' outputs are averaged: each gets the same weight or none.
-
-    Of classes the mean with the best macro-F1 is taken, of values that with the least error; the loss decides ties. On
-    small ground the likelihood is that of a few wrong and sure pixels, and chooses worse (docs/decisions/head.md).
-
-    Args:
-        outputs: of the networks, ``(N, K)`` each.
-        labels: class indices or normalised values, ``(N,)``.
-
-    Returns:
-        A weight a network, and the loss of their mean.
-    """
-    sets = [kept for kept in itertools.product((1.0, 0.0), repeat=len(outputs)) if any(kept)]
-    weights = [[share / sum(kept) for share in kept] for kept in sets]
-    means = [_mean(outputs, shares) for shares in weights]
-    losses = [float(pixel_loss(mean, labels)) for mean in means]
-    best = min(range(len(losses)), key=lambda place: (-_macro_f1(means[place], labels), losses[place]))
-    return weights[best], losses[best]
-
-
-def _macro_f1(output: Tensor, labels: Tensor) -> float:
-    """Return the mean F1 over the classes that occur or are said; of values, which have none, 0."""
-    if labels.is_floating_point():
-        return 0.0
-    classes = output.shape[1]
-    counts = torch.bincount(labels * classes + output.argmax(1), minlength=classes**2).view(classes, classes).double()
-    total = counts.sum(0) + counts.sum(1)
-    return float((2 * counts.diagonal() / total.clamp_min(1))[total > 0].mean())
-
-
-def _mean(outputs: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    return torch.stack([weight * output for weight, output in zip(weights, outputs, strict=True)]).sum(0)

@@ -14,19 +14,23 @@ from bandloom.finetune.model.pixel_part import NETWORKS, PixelPart
 from bandloom.training.schedule import warm_cosine
 
 BATCH = 4096
-PEAK_LR = {"values": 3e-2, "coded": 1e-2, "near": 2e-2}  # as dropout, chosen on training ground
-EVERY = {"values": 1, "coded": 2, "near": 1}  # steps between two of a network's
-DROP = {"values": 0.0, "coded": 0.3, "near": 0.3}
+PEAK_LR = {"values": 3e-2, "coded": 1e-2, "near": 2e-2, "wide": 2e-2}  # as dropout, chosen on training ground
+EVERY = {"values": 1, "coded": 2, "near": 1, "wide": 1}  # steps between two of a network's
+DROP = {"values": 0.0, "coded": 0.3, "near": 0.3, "wide": 0.3}
 LOOK_STEPS, PATIENCE = 100, 6  # validation is scored this often, and may go on this many times without a gain
 AVERAGED_STEPS = 100  # weights are scored and kept as their running mean over so many steps, or the last tenth
 
 
 @dataclass(frozen=True)
 class LabelledPixels:
-    """Planes ``(N, F)`` of ``Near.planes``; class indices or values ``(N,)``, or shares of classes ``(N, K)``."""
+    """Planes ``(N, F)`` of ``Near.planes``, wide ones too; classes or values ``(N,)``, or shares of classes ``(N, K)``.
+
+    Of validation pixels the block of each, ``(N,)``, too.
+    """
 
     planes: Tensor
     labels: Tensor
+    blocks: np.ndarray | None = None
 
 
 def pixel_loss(output: Tensor, labels: Tensor) -> Tensor:
@@ -98,9 +102,11 @@ class PixelNetwork:
     @torch.no_grad()
     def inputs(self, planes: Tensor) -> Tensor:
         """Return what the network sees of planes ``(N, F)``."""
+        if self.name == "wide":
+            return self.part.surroundings.rows(planes)
         if self.name == "near":
-            return (planes - self.part.windows.centre) * self.part.windows.scale
-        bands = planes[:, : planes.shape[1] // PLANES]
+            return self.part.windows.rows(planes[:, : self.part.bands * PLANES])
+        bands = planes[:, : self.part.bands]
         return bands if self.name == "values" else self.part.code(bands[..., None, None])[..., 0, 0]
 
     def _forward(self, rows: Tensor, weights: Sequence[Tensor], drop: float) -> Tensor:

@@ -22,7 +22,8 @@ from bandloom.finetune.model.pixel_part import PixelPart
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.training.few_labels import FIRST_STEPS, few_labels, fit_taught, training_ground
 from bandloom.finetune.training.fit_chips import fit_classifier
-from bandloom.finetune.training.fit_pixels import Hide, PixelFit, fit_pixels
+from bandloom.finetune.training.fit_pixels import PixelFit, fit_pixels
+from bandloom.finetune.training.linear_fit import Hide
 from bandloom.finetune.training.perturb import lost_of
 from bandloom.finetune.training.pixel_network import LabelledPixels
 from bandloom.label_set import known_labels
@@ -67,7 +68,11 @@ def fit_pixel_part(
     hide = _hide(data.sensor, perturb)
     if val is not None and hide is not None:  # chosen on what is fitted: pixels that lack bands, and such that do not
         hidden = hide(val.planes, torch.Generator().manual_seed(seed))
-        val = LabelledPixels(torch.cat([val.planes, hidden]), val.labels.repeat(2))
+        val = LabelledPixels(
+            torch.cat([val.planes, hidden]),
+            val.labels.repeat(2),
+            None if val.blocks is None else np.tile(val.blocks, 2),
+        )
     fresh, how = copy.deepcopy(part.state_dict()), (seed, steps, hide)
     if not few_labels(train, len(model.label_set)):
         return fit_pixels(part, train, val, *how)
@@ -95,15 +100,16 @@ def labelled_pixels(
 ) -> LabelledPixels:
     """Return about ``count`` labelled pixels of a role, spread evenly over its samples."""
     rng = np.random.default_rng([seed, 11])
-    planes, labels = [], []
+    planes, labels, blocks = [], [], []
     windows: Near = cast("Any", model.head).pixel.windows
     each = max(1, count // max(1, len(data.indices_of(role))))
     for sample in track(data.samples(role), "single pixels", total=len(data.indices_of(role))):
         known = np.flatnonzero(known_labels(sample.label))
         picks = rng.choice(known, min(each, len(known)), replace=False)
         groups = {gsd: torch.from_numpy(group.astype(np.int32))[None] for gsd, group in sample.groups.items()}
-        seen = windows.planes(model.pixel_bands(groups))[0].flatten(1)  # (F, H * W)
+        seen = windows.planes(model.pixel_bands(groups), wide=True)[0].flatten(1)  # (F, H * W)
         planes.append(seen[:, torch.from_numpy(picks)].T)
+        blocks.append(sample.blocks.ravel()[picks])
         picked, target = sample.label.ravel()[picks], model.target
         labels.append(torch.from_numpy(picked.astype(np.int64) if target is None else target.to_output(picked)))
-    return LabelledPixels(torch.cat(planes), torch.cat(labels))
+    return LabelledPixels(torch.cat(planes), torch.cat(labels), np.concatenate(blocks))

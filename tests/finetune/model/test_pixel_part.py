@@ -5,7 +5,7 @@ from bandloom.finetune.baselines.features import context_bands
 from bandloom.finetune.config import PerturbConfig
 from bandloom.finetune.data.pixels import PixelData
 from bandloom.finetune.data.splits import TEST, BlockSplit
-from bandloom.finetune.model.near import Near
+from bandloom.finetune.model.near import PLANES, WIDE_PLANES, Near
 from bandloom.finetune.model.pixel_part import PixelPart
 from bandloom.finetune.scores.band_drops import band_drops
 from bandloom.finetune.scores.class_scorer import ClassScorer
@@ -104,3 +104,49 @@ def test_networks_that_lost_bands_while_fitted_still_tell_fields_apart_by_three(
     assert found[0.8][1] > found[0.0][1] + 0.1
     assert found[0.8][1] > 0.9
     assert found[0.8][0] > found[0.0][0] - 0.02
+
+
+def test_a_wide_window_is_nine_windows_of_9_pixels_each_the_nearest_inside():
+    """Against a naive loop: means of 9 x 9 pixels that end at the edge, at nine places 8 pixels apart."""
+    pixels = torch.randn(1, 2, 30, 33, dtype=torch.float64)
+    windows = without_floor(2)
+    planes = windows.planes(pixels, wide=True)
+    assert planes.shape == (1, 2 * WIDE_PLANES, 30, 33)
+    assert torch.equal(planes[:, : 2 * PLANES], windows.planes(pixels))
+
+    def mean(values: torch.Tensor, row: int, column: int) -> torch.Tensor:
+        return values[..., max(0, row - 4) : row + 5, max(0, column - 4) : column + 5].mean((-2, -1))
+
+    def reached(at: int, side: int) -> list[int]:
+        return [min(max(at + step, 0), side - 1) for step in (-8, 0, 8)]
+
+    def wide(values: torch.Tensor, row: int, column: int) -> torch.Tensor:
+        rows, columns = reached(row, 30), reached(column, 33)
+        return torch.stack([mean(values, r, c) for r in rows for c in columns]).mean(0)
+
+    for row, column in ((15, 16), (0, 0), (29, 2), (7, 32)):
+        means, squares = wide(pixels, row, column), wide(pixels.square(), row, column)
+        torch.testing.assert_close(planes[:, 10:12, row, column], means)
+        torch.testing.assert_close(planes[:, 12:, row, column], (squares - means.square()).sqrt())
+    moved = pixels.clone()
+    moved[..., 15, 29] += 100  # 13 columns from 16: beyond a window of 25
+    assert torch.equal(windows.planes(moved, wide=True)[..., 15, 16], planes[..., 15, 16])
+    moved[..., 15, 28] += 100
+    assert not torch.equal(windows.planes(moved, wide=True)[..., 15, 16], planes[..., 15, 16])
+
+
+def test_every_network_counts_by_its_weight():
+    part = PixelPart(3, 4).eval()
+    weights = [0.1, 0.2, 0.3, 0.25, 0.15]
+    part.weigh(weights)
+    pixels = torch.randn(2, 3, 26, 26)
+    planes = part.windows.planes(pixels, wide=True)
+    outputs = [
+        part.values(pixels),
+        part.coded(part.code(pixels)),
+        part.near(part.windows(planes[:, : 3 * PLANES])),
+        part.wide(part.surroundings(planes)),
+        part.linear(pixels),
+    ]
+    wanted = sum(weight * output for weight, output in zip(weights, outputs, strict=True))
+    assert torch.allclose(part(pixels)[0], wanted, atol=1e-6)

@@ -9,8 +9,8 @@ from sklearn.ensemble import RandomForestClassifier
 
 from bandloom.finetune.data.pixels import PixelData
 from bandloom.finetune.data.splits import TEST, TRAIN, BlockSplit
-from bandloom.finetune.model.near import PLANES
-from bandloom.finetune.model.pixel_part import PixelPart
+from bandloom.finetune.model.near import PLANES, WIDE_PLANES
+from bandloom.finetune.model.pixel_part import FIRST, PixelPart
 from bandloom.finetune.scores.scoring import score_model
 from bandloom.finetune.training import few_labels as few
 from bandloom.finetune.training.fit_pixels import PixelFit, fit_pixels
@@ -23,7 +23,7 @@ BANDS = 3
 
 
 def pixels(count: int, seed: int) -> LabelledPixels:
-    planes = torch.randn(count, BANDS * PLANES, generator=torch.Generator().manual_seed(seed))
+    planes = torch.randn(count, BANDS * WIDE_PLANES, generator=torch.Generator().manual_seed(seed))
     return LabelledPixels(planes, (planes[:, 0] > 0).long())
 
 
@@ -31,7 +31,7 @@ def fitted() -> tuple[PixelPart, dict[str, torch.Tensor], PixelFit]:
     torch.manual_seed(0)
     part = PixelPart(BANDS, 3, width=16)
     fresh = copy.deepcopy(part.state_dict())
-    return part, fresh, fit_pixels(part, pixels(30, 0), pixels(30, 1), 0, 20)
+    return part, fresh, fit_pixels(part, pixels(30, 0), pixels(30, 1), 0, 20, names=FIRST)
 
 
 def test_unlabelled_pixels_learn_the_mean_of_forest_and_networks_and_labelled_ones_their_class(monkeypatch):
@@ -39,13 +39,14 @@ def test_unlabelled_pixels_learn_the_mean_of_forest_and_networks_and_labelled_on
     part, _, fit = fitted()
     train, unlabelled = pixels(30, 0), pixels(50, 9).planes
     taught = few.taught_pixels(part, fit, train, unlabelled, 3)
-    forest = RandomForestClassifier(7, random_state=3).fit(train.planes.numpy(), train.labels.numpy())
-    votes = np.pad(forest.predict_proba(unlabelled.numpy()), ((0, 0), (0, 1)))  # class 2 has no label
+    seen, asked = (planes[:, : BANDS * PLANES].numpy() for planes in (train.planes, unlabelled))
+    forest = RandomForestClassifier(7, random_state=3).fit(seen, train.labels.numpy())
+    votes = np.pad(forest.predict_proba(asked), ((0, 0), (0, 1)))  # class 2 has no label
     bands = unlabelled[:, :BANDS].T[None, :, None]
     means = {
         "values": part.values(bands)[0, :, 0].T,
         "coded": part.coded(part.code(bands))[0, :, 0].T,
-        "near": part.near(part.windows(unlabelled.T[None, :, None]))[0, :, 0].T,
+        "near": part.near(part.windows(torch.from_numpy(asked).T[None, :, None]))[0, :, 0].T,
     }
     own = torch.softmax(sum(fit.weights[name] * logits for name, logits in means.items()), 1)  # type: ignore[arg-type]
     np.testing.assert_allclose(taught.labels[:50], (own.detach().numpy() + votes) / 2, atol=1e-5)
@@ -65,7 +66,7 @@ def test_a_part_is_fitted_again_from_where_it_began(monkeypatch):
     given, unlabelled = (pixels(30, 0), pixels(30, 1)), pixels(50, 9).planes
     wanted = PixelPart(BANDS, 3, width=16)
     wanted.load_state_dict(fresh)
-    fit_pixels(wanted, few.taught_pixels(part, fit, given[0], unlabelled, 0), given[1], 0, 20, None)
+    fit_pixels(wanted, few.taught_pixels(part, fit, given[0], unlabelled, 0), given[1], 0, 20, None, FIRST)
     few.fit_taught(part, fresh, given, unlabelled, fit, (0, 20, None))
     assert all(torch.equal(value, part.state_dict()[name]) for name, value in wanted.state_dict().items())
 

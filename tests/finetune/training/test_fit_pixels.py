@@ -2,20 +2,25 @@
 
 import pytest
 import torch
-from sklearn.metrics import f1_score
 from torch import Tensor
 
-from bandloom.finetune.model.near import PLANES
-from bandloom.finetune.model.pixel_part import NETWORKS, PixelPart
-from bandloom.finetune.training.fit_pixels import _macro_f1, best_mean, fit_pixels
-from bandloom.finetune.training.pixel_network import LOOK_STEPS, PATIENCE, LabelledPixels, PixelNetwork, pixel_loss
+from bandloom.finetune.model.near import WIDE_PLANES
+from bandloom.finetune.model.pixel_part import FIRST, NETWORKS, PixelPart
+from bandloom.finetune.training.fit_pixels import fit_pixels
+from bandloom.finetune.training.pixel_network import (
+    LOOK_STEPS,
+    PATIENCE,
+    LabelledPixels,
+    PixelNetwork,
+    pixel_loss,
+)
 
 BANDS = 3
 
 
 def pixels(count: int, seed: int, *, of_windows: bool = True) -> LabelledPixels:
     """Return pixels whose class lies in a window's mean alone, or in nothing."""
-    planes = torch.randn(count, BANDS * PLANES, generator=torch.Generator().manual_seed(seed))
+    planes = torch.randn(count, BANDS * WIDE_PLANES, generator=torch.Generator().manual_seed(seed))
     chance = torch.randint(0, 2, (count,), generator=torch.Generator().manual_seed(seed + 1))
     return LabelledPixels(planes, (planes[:, BANDS] > 0).long() if of_windows else chance)
 
@@ -28,7 +33,8 @@ def part(seed: int = 0) -> PixelPart:
 def test_a_network_that_the_mean_is_better_without_gets_no_weight_and_is_not_computed():
     fitted = part()
     fit = fit_pixels(fitted, pixels(2000, 0), pixels(1000, 2), 0, 300)
-    assert fit.weights == {"values": 0.0, "coded": 0.0, "near": 1.0}
+    assert fit.weights["values"] == fit.weights["coded"] == fit.weights["linear"] == 0
+    assert fit.weights["near"] + fit.weights["wide"] == 1
     assert fit.loss < 0.1
     image = torch.randn(1, BANDS, 12, 12)
     logits = fitted.eval()(image)[0]
@@ -42,11 +48,12 @@ def test_a_network_that_the_mean_is_better_without_gets_no_weight_and_is_not_com
 def test_the_mean_of_a_part_on_an_image_is_what_was_chosen_on_rows_of_pixels():
     fitted, val = part(), pixels(500, 2)
     fit = fit_pixels(fitted, pixels(2000, 0), val, 0, 20)
-    networks = [PixelNetwork(fitted, name, 0, val.planes) for name in NETWORKS]
+    networks = [PixelNetwork(fitted, name, 0, val.planes) for name in NETWORKS[:-1]]
+    bands = val.planes[:, :BANDS].T[None, :, None]
     weighted = sum(fit.weights[network.name] * network.logits(val.planes) for network in networks)
+    weighted = weighted + fit.weights["linear"] * fitted.linear(bands)[0, :, 0].T.detach()
     assert isinstance(weighted, Tensor)
     assert float(pixel_loss(weighted, val.labels)) == pytest.approx(fit.loss, abs=1e-6)
-    bands = val.planes[:, :BANDS].T[None, :, None]
     rows = networks[0].logits(val.planes)
     assert torch.allclose(fitted.values(bands)[0, :, 0].T, rows, atol=1e-6)
     assert torch.allclose(fitted.coded(fitted.code(bands))[0, :, 0].T, networks[1].logits(val.planes), atol=1e-6)
@@ -61,7 +68,7 @@ def test_fitting_ends_once_validation_has_gained_nothing_for_long_and_keeps_the_
 
     fit = fit_pixels(fitted, pixels(200, 0, of_windows=False), pixels(500, 4, of_windows=False), 0, 5000, count)
     assert LOOK_STEPS * (PATIENCE + 1) <= len(counted) < 2500  # nothing can be learnt
-    assert len(counted) <= max(fit.steps.values()) + LOOK_STEPS * PATIENCE
+    assert len(counted) <= max(fit.steps.values()) + LOOK_STEPS * PATIENCE + 1  # the linear map asks once
 
 
 def test_the_same_seed_fits_the_same_networks():
@@ -75,31 +82,14 @@ def test_the_same_seed_fits_the_same_networks():
 
 def test_without_validation_pixels_the_networks_count_alike():
     fit = fit_pixels(part(), pixels(500, 0), None, 0, 30)
-    assert set(fit.weights.values()) == {1 / 3}
-
-
-def test_the_best_mean_is_that_of_every_set_of_networks():
-    labels = torch.tensor([0, 1, 1, 0])
-    right, wrong = torch.eye(2)[labels] * 4, torch.eye(2)[1 - labels] * 4
-    weights, loss = best_mean([right, wrong, right + 1], labels)
-    assert weights == [0.5, 0.0, 0.5] or weights == [1.0, 0.0, 0.0]
-    assert loss == pytest.approx(float(pixel_loss(right, labels)))
-
-
-def test_macro_f1_chooses_before_the_loss_and_is_scikit_learns():
-    labels = torch.tensor([0, 0, 0, 1, 1, 2])
-    sure = torch.eye(3)[torch.tensor([0, 0, 0, 1, 1, 1])] * 2  # one error
-    unsure = torch.eye(3)[labels] * 0.01  # none, at a larger loss
-    assert pixel_loss(unsure, labels) > pixel_loss(sure, labels)
-    assert best_mean([sure, unsure], labels)[0] == [0.0, 1.0]
-    assert _macro_f1(sure, labels) == pytest.approx(f1_score(labels, sure.argmax(1), average="macro"))
+    assert fit.weights == {name: 1 / 3 if name in FIRST else 0.0 for name in NETWORKS}
 
 
 def test_a_state_from_before_there_were_weights_is_the_plain_mean():
     old = part()
     state = {name: value for name, value in old.state_dict().items() if name != "weights"}
     now = part(1)
-    now.weigh([0.0, 0.0, 1.0])
+    now.weigh([0.0, 0.0, 1.0, 0.0, 0.0])
     now.load_state_dict(state)
     image = torch.randn(1, BANDS, 12, 12)
     assert torch.equal(now.eval()(image)[0], old.eval()(image)[0])
