@@ -8,6 +8,7 @@ arrays' own attributes, applied once; 0 is absent, not reflectance -0.1. GDAL fi
 import json
 import re
 import zipfile
+from collections import Counter
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 import rasterio
 from rasterio.errors import RasterioError
 
+from bandloom.console import logger
 from bandloom.errors import SceneError
 from bandloom.sensors import SLOT_GSD_M, Sensor, get_sensor
 from bandloom.shards.scenes.checksums import check_beside, glancing
@@ -33,6 +35,7 @@ from bandloom.shards.scenes.stated import Stated
 from bandloom.values import NODATA, SATURATED
 
 _GROUP = "measurements/reflectance"
+_CHUNK = re.compile(r"(.+?)/\d+[./]\d+")
 _TIME = re.compile(r"_(\d{8}T\d{6})_")
 _ABSENT_BITS, _SATURATED_BIT = 4 | 8 | 32, 128  # MSI_LOST, MSI_DEG, QT_NODATA; QT_SATURATED_L1A
 _CLOUD_BITS = 1 | 2  # opaque, cirrus
@@ -95,9 +98,26 @@ def open_eopf(path: Path) -> SafeScene:
         for band in bands:
             array = f"quality/mask/r{SLOT_GSD_M[band]}m/{band.lower()}"
             if store.has(array):
-                quality[band] = BitQuality(stack.enter_context(store.open(array, "Byte")), f"{path}/{array}")
+                mask = stack.enter_context(store.open(array, "Byte"))
+                if mask.shape != bands[band][0].shape:
+                    raise SceneError(
+                        f"{path}: {array} has {mask.shape} pixels and its band {bands[band][0].shape}; fetch it again."
+                    )
+                quality[band] = BitQuality(mask, f"{path}/{array}")
         cloud = _cloud(store, level, stack)
         facts = {"product": store.name, "processing_baseline": store.baseline(), "container": "EOPF Zarr v2"}
+        if store.lacking:
+            facts["lacking_chunks"] = dict(store.lacking)
+            first, (lacks, of) = next(iter(store.lacking.items()))
+            logger.warning(
+                "%s stores %d of %d chunks of %s%s: what is not stored is taken for absent; if no"
+                " ground of the product is without data, it was cut short: fetch it again",
+                path,
+                of - lacks,
+                of,
+                first,
+                f" (and not all of {len(store.lacking) - 1} other arrays)" if len(store.lacking) > 1 else "",
+            )
         stated = Stated(added, "the arrays' add_offset", store.time(), facts)
         return SafeScene(store.name.partition(".")[0], str(path), sensor, bands, stack, cloud, stated, quality)
     except BaseException:
@@ -119,10 +139,12 @@ def _bands(store: "_Store", sensor: Sensor, stack: ExitStack) -> tuple[Bands, in
                 f"{store.path}: {array} does not state its scale_factor; fetch the product again."
             ) from cause
         added = one_ten_thousandth(*scaling)
-        if added is None or told.get("fill_value", told.get("_FillValue", 0)) not in (0, None):
+        fills = [told.get("fill_value"), told.get("_FillValue"), store.fill(array)]
+        if added is None or any(fill not in (0, None) for fill in fills):
             raise SceneError(
                 f"{store.path}: {array} states scale {scaling[0]:g}, offset {scaling[1]:g} and fill"
-                f" {told.get('fill_value')}; expected 0.0001, -0.1 or 0, and 0: it is no product as ESA delivers it."
+                f" {', '.join(str(fill) for fill in fills if fill is not None)}; expected 0.0001, -0.1 or 0, and 0: it"
+                " is no product as ESA delivers it."
             )
         offsets[band] = added
         bands[band] = (stack.enter_context(store.open(array, "UInt16")), f"{store.path}/{array}", 1)
@@ -162,10 +184,17 @@ class _Store:
         if path.is_file() and not glancing():
             _verify_zip(path)
         self._root = self._json(".zattrs")
+        self.lacking: dict[str, tuple[int, int]] = {}  # chunks that are not stored, of how many, by array
+        chunks = (_CHUNK.fullmatch(name.removeprefix(self._prefix)) for name in self._product.names)
+        self._chunks = Counter(match[1] for match in chunks if match)
 
     def has(self, array: str) -> bool:
         """Tell whether the store holds an array."""
         return f"{self._prefix}{array}/.zarray" in self._product.names
+
+    def fill(self, array: str) -> Any:
+        """Return what stands in an array where no chunk is stored."""
+        return self._json(f"{array}/.zarray").get("fill_value")
 
     def attributes(self, array: str) -> dict[str, Any]:
         """Return an array's attributes.
@@ -221,6 +250,9 @@ class _Store:
                 raise SceneError(
                     f"{self.path}: {array} holds {described['dtype']}; expected {wanted[0]}, no decoded values."
                 )
+            of = -(-height // rows) * -(-width // columns)
+            if kind == "UInt16" and (stored := self._chunks[array]) < of:  # masks without a flag store none
+                self.lacking[array] = of - stored, of
             epsg = int(told["proj:epsg"])
             placing = [float(each) for each in told["proj:transform"][:6]]
         except (KeyError, TypeError, ValueError) as cause:

@@ -173,6 +173,8 @@ def test_copies_in_zarr_v3_are_refused_with_the_edition_to_take(tmp_path):
         ("epsg", "states no place and size"),
         ("mixed", "another offset for some bands"),
         ("floats", "expected <u2, no decoded values"),
+        ("fill", "fill 0, 5000; expected 0.0001"),
+        ("small mask", r"has \(30, 60\) pixels and its band \(60, 60\)"),
         ("chunk", "cannot be"),
         ("text", "is no JSON"),
     ],
@@ -192,6 +194,12 @@ def test_a_product_that_is_damaged_is_refused(tmp_path, damage, sentence):
     elif damage == "floats":
         described = json.loads((array / ".zarray").read_text()) | {"dtype": "<f4"}
         (array / ".zarray").write_text(json.dumps(described))
+    elif damage == "fill":
+        described = json.loads((array / ".zarray").read_text()) | {"fill_value": 5000}
+        (array / ".zarray").write_text(json.dumps(described))
+    elif damage == "small mask":
+        file = product / "quality/mask/r20m/b8a/.zarray"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"shape": [30, 60]}))
     else:
         changed = {"scale": {"scale_factor": 0.002}, "mixed": {"add_offset": 0.0}}.get(damage, {})
         for name in {"no scale": ("scale_factor",), "epsg": ("proj:epsg",)}.get(damage, ()):
@@ -211,3 +219,19 @@ def test_a_zip_whose_bytes_changed_is_refused(tmp_path):
     path.write_bytes(content)
     with pytest.raises(SceneError, match="is damaged"):
         open_scene(path)
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_pixels_whose_chunks_are_not_stored_are_said(tmp_path, caplog, form):
+    """Zarr's readers give the fill value there: right for ground without data, and all that a lost file leaves."""
+    product, planes = write_product(tmp_path, "l1c")
+    with open_scene(product) as scene:
+        assert "lacking_chunks" not in scene.provenance
+    array = "measurements/reflectance/r20m/b8a"
+    (product / array / "0.0").unlink()
+    caplog.set_level("WARNING", logger="bandloom")
+    with open_scene(product if form == "folder" else packed(product)) as scene:
+        assert scene.provenance["lacking_chunks"] == {array: (1, 1)}
+        planes["B8A"][:] = 0
+        check(scene, planes)
+    assert f"stores 0 of 1 chunks of {array}" in caplog.text
