@@ -13,7 +13,8 @@ from tests.shards.corpora.replica import SIDE, write_ssl4eo_v11
 
 pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed; pip install 'bandloom[train]'")
 NAME = "ssl4eos12_train_seasonal_data_{:06d}.zarr.zip"
-SERVER = Path(__file__).with_name("dataset_hub_process.py")
+SERVER = Path(__file__).parents[1] / "hub_process.py"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def hub(tmp_path_factory):
     (folder / "train/S1GRD").mkdir()
     (folder / "train/S1GRD" / NAME.format(1)).write_bytes(b"radar")
     (folder / "README.md").write_text("card")
-    process = subprocess.Popen([sys.executable, SERVER, folder], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, SERVER, folder, COMMIT], stdout=subprocess.PIPE, text=True)
     address = f"http://127.0.0.1:{process.stdout.readline().strip()}"
     home = {"HF_HOME": str(place / "home"), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     environment = os.environ | home | {"HF_ENDPOINT": address, "HF_HUB_OFFLINE": "0", "COLUMNS": "400"}
