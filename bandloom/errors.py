@@ -75,3 +75,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the closest known name, or an empty string when nothing is close."""
     match = get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" Did you mean {match[0]!r}?" if match else ""
+
+
+def said(cause: BaseException, most: int = 160) -> str:
+    """Return what a library's error says in one line of at most ``most`` letters, or its kind where it says nothing."""
+    return " ".join(str(cause).split())[:most] or type(cause).__name__

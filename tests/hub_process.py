@@ -1,6 +1,6 @@
 """A hub as a process: serves one folder as a model and as a data set, prints its port, writes down what it is asked.
 
-``python hub_process.py FOLDER COMMIT``; what is asked goes to ``asked.txt`` beside the folder, and ``stated.json`` there,
+``python hub_process.py FOLDER COMMIT``; what is asked goes to ``asked.txt`` beside the folder. ``stated.json`` there,
 where it lies, holds the sha256 that the hub states of large files.
 """
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from bandloom.errors import SceneError
+from bandloom.errors import SceneError, said
 from bandloom.sensors import SLOTS
 from bandloom.shards.corpora.chip import Chip, chip_scene
 from bandloom.shards.corpora.corpus import Asked, Container, Corpus, Member, one_role
@@ -95,8 +95,9 @@ def _read_splits(path: Path) -> dict[str, str]:
             raise SceneError(f"{path} puts patches into {unknown[0]!r}; expected {', '.join(_SPLITS)}: fetch it again.")
         return one_role(((patch, _SPLITS[split]) for patch, split in listed), path)
     except (OSError, ValueError, KeyError) as cause:
-        said = " ".join(str(cause).split())[:160]
-        raise SceneError(f"{path} gives no split of patches ({said}); fetch it again, or move it away.") from cause
+        raise SceneError(
+            f"{path} gives no split of patches ({said(cause)}); fetch it again, or move it away."
+        ) from cause
     except ModuleNotFoundError as cause:
         raise SceneError(f"{path} needs pyarrow; install it with: pip install 'bandloom[parquet]'.") from cause
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bandloom.errors import MissingExtraError, SceneError
+from bandloom.errors import MissingExtraError, SceneError, said
 from bandloom.sensors import SLOTS
 from bandloom.shards.corpora.chip import Chip, chip_scene
 from bandloom.shards.corpora.corpus import INNER, Asked, Container, Corpus, Member, broken
@@ -93,14 +93,14 @@ def _rows(path: Path, asked: Asked) -> Iterator[Member]:
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
     except (OSError, ValueError) as cause:
-        raise SceneError(f"{path} cannot be read ({_short(cause)}); it was cut short: fetch it again.") from cause
+        raise SceneError(f"{path} cannot be read ({said(cause)}); it was cut short: fetch it again.") from cause
     with file:
         columns = [name for name in _COLUMNS if name in file.schema_arrow.names]
         for group in range(file.num_row_groups):
             try:
                 rows = file.read_row_group(group, columns=columns).to_pylist()
             except (OSError, ValueError) as cause:
-                error = SceneError(f"{path}: row group {group} cannot be read ({_short(cause)}); fetch it again.")
+                error = SceneError(f"{path}: row group {group} cannot be read ({said(cause)}); fetch it again.")
                 yield broken(f"{group}", error)
                 continue
             if not rows:
@@ -134,15 +134,17 @@ def _open_folder(product: Path, name: str, told: int | None) -> ArrayScene:
 def _scene(product: str, bands: Mapping[str, Pixels], cloud: Pixels | None, name: str, told: int | None) -> ArrayScene:
     if not bands:
         raise SceneError(f"{name} holds no band; it is incomplete: fetch it again.")
-    said = read_product_name(product)
-    if said is None:
+    named = read_product_name(product)
+    if named is None:
         raise SceneError(f"{name} names the product {product!r}, which is none of Sentinel-2: leave it out.")
     crs, corner = one_place(name, bands)
-    if ("B10" in bands) != (said.level == "l1c"):
-        raise SceneError(f"{name} is level {said.level} by its product and {'has' if 'B10' in bands else 'lacks'} B10.")
+    if ("B10" in bands) != (named.level == "l1c"):
+        raise SceneError(
+            f"{name} is level {named.level} by its product and {'has' if 'B10' in bands else 'lacks'} B10."
+        )
     arrays = {band: pixels.values[0] for band, pixels in bands.items()}
     clouds = None if cloud is None else cloud.values[0]
-    chip = Chip(name, arrays, crs, corner, said.time, said.offset, clouds, {"corner": _CORNER})
+    chip = Chip(name, arrays, crs, corner, named.time, named.offset, clouds, {"corner": _CORNER})
     return chip_scene(chip, told)
 
 
@@ -152,10 +154,6 @@ def _parquet() -> Any:
     except ModuleNotFoundError as cause:
         raise MissingExtraError("pyarrow", "parquet") from cause
     return pq
-
-
-def _short(cause: BaseException) -> str:
-    return " ".join(str(cause).split())[:160] or type(cause).__name__
 
 
 MAJOR_TOM = Corpus(

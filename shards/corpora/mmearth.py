@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from rasterio.warp import transform
 
-from bandloom.errors import MissingExtraError, SceneError
+from bandloom.errors import MissingExtraError, SceneError, said
 from bandloom.shards.corpora.chip import PIXEL_M, Chip, chip_scene
 from bandloom.shards.corpora.corpus import INNER, Asked, Container, Corpus, Member, broken, one_role
 from bandloom.shards.scenes.grid import utm_of
@@ -38,7 +38,7 @@ def containers(path: Path) -> list[Container] | None:
         with _h5py().File(path) as file:
             count, bands = file["sentinel2"].shape[:2]
     except _BROKEN as cause:
-        raise SceneError(f"{path} cannot be read ({_short(cause)}); it was cut short: fetch it again.") from cause
+        raise SceneError(f"{path} cannot be read ({said(cause)}); it was cut short: fetch it again.") from cause
     if bands != len(_ORDER):
         raise SceneError(f"{path} has {bands} bands in sentinel2; expected {len(_ORDER)}: fetch it again.")
     return [
@@ -59,7 +59,7 @@ def members(container: Container, asked: Asked) -> Iterator[Member]:
     try:
         file = _h5py().File(path)
     except _BROKEN as cause:
-        raise SceneError(f"{path} cannot be read ({_short(cause)}); it was cut short: fetch it again.") from cause
+        raise SceneError(f"{path} cannot be read ({said(cause)}); it was cut short: fetch it again.") from cause
     with file:
         for at in range(first, last):
             inner = f"{at}"
@@ -68,7 +68,7 @@ def members(container: Container, asked: Asked) -> Iterator[Member]:
                 name = tile.decode() if isinstance(tile, bytes) else str(tile)
                 pixels = file["sentinel2"][at]
             except _BROKEN as cause:
-                yield broken(inner, SceneError(f"{path}{INNER}{at} cannot be read ({_short(cause)}); fetch it again."))
+                yield broken(inner, SceneError(f"{path}{INNER}{at} cannot be read ({said(cause)}); fetch it again."))
                 continue
             origin = {"place": name, "split": splits.get(at)}
             facts = tiles.get(name)
@@ -99,7 +99,7 @@ def _open(pixels: np.ndarray, facts: dict[str, Any] | None, name: str) -> ArrayS
         crs = type(crs).from_user_input(told) if told.startswith("EPSG:") else crs
         time = dt.datetime.fromisoformat(str(facts["S2_DATE"])[:10]).replace(tzinfo=dt.UTC)
     except (KeyError, ValueError, TypeError) as cause:
-        raise SceneError(f"{name} does not say where or when it is ({_short(cause)}); leave it out.") from cause
+        raise SceneError(f"{name} does not say where or when it is ({said(cause)}); leave it out.") from cause
     half = pixels.shape[-1] * PIXEL_M / 2
     chip = Chip(
         name, bands, crs, (x[0] - half, y[0] + half), time, STATED, None, {"corner": "from the centre's degrees"}
@@ -131,7 +131,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as cause:
-        raise SceneError(f"{path} cannot be read ({_short(cause)}); fetch it again.") from cause
+        raise SceneError(f"{path} cannot be read ({said(cause)}); fetch it again.") from cause
     if not isinstance(content, dict):
         raise SceneError(f"{path} is no JSON object; fetch it again.")
     return content
@@ -143,10 +143,6 @@ def _h5py() -> Any:
     except ModuleNotFoundError as cause:
         raise MissingExtraError("h5py", "hdf5") from cause
     return h5py
-
-
-def _short(cause: BaseException) -> str:
-    return " ".join(str(cause).split())[:160] or type(cause).__name__
 
 
 MMEARTH = Corpus(

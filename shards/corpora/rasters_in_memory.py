@@ -12,7 +12,7 @@ from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
-from bandloom.errors import SceneError
+from bandloom.errors import SceneError, said
 from bandloom.shards.scenes.checksums import check_beside
 from bandloom.shards.scenes.grid import nominal_gsd_m
 
@@ -46,8 +46,9 @@ def read_raster_bytes(content: bytes, name: str) -> Pixels:
             _check_plain(raster, name)
             return Pixels(raster.read(), raster.crs or CRS(), raster.transform, raster.descriptions)
     except (RasterioError, ValueError, OverflowError, MemoryError) as cause:
-        said = " ".join(str(cause).split())[:160] or type(cause).__name__
-        raise SceneError(f"{name} cannot be read as a raster ({said}); it is damaged: fetch it again.") from cause
+        raise SceneError(
+            f"{name} cannot be read as a raster ({said(cause)}); it is damaged: fetch it again."
+        ) from cause
 
 
 def _check_plain(raster: Any, name: str) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from bandloom.errors import MissingExtraError, SceneError
+from bandloom.errors import MissingExtraError, SceneError, said
 
 _LIMIT_BYTES = 2**30  # of one decoded chunk; SSL4EO-S12 v1.1's are 118 MB
 _SMALL_BYTES = 64 * 2**20  # of a metadata file, or a coordinate array read whole
@@ -177,8 +177,7 @@ class ZarrV2:
         return content
 
     def _broken(self, what: str, cause: BaseException) -> SceneError:
-        said = " ".join(str(cause).split())[:160] or type(cause).__name__
-        return SceneError(f"{self.name}: {what} cannot be read ({said}); it is damaged: fetch it again.")
+        return SceneError(f"{self.name}: {what} cannot be read ({said(cause)}); it is damaged: fetch it again.")
 
 
 def _info(described: dict[str, Any], attributes: dict[str, Any]) -> ArrayInfo:
