@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from bandloom.finetune.baselines.classic import run_baselines
+from bandloom.finetune.baselines.classic import Baseline, pixel_spectrum, run_baselines
 from bandloom.finetune.baselines.classifiers import linear_svm, logistic, rbf_svm
 from bandloom.finetune.baselines.strength import STRENGTHS, Rows, candidates, preferred
 from bandloom.finetune.data.splits import VAL
-from bandloom.finetune.scores.confusion import scores
 from bandloom.finetune.tasks.segment import SEGMENT
 from tests.finetune.baselines.test_classic import data
 
@@ -31,23 +30,20 @@ def test_the_one_with_the_best_score_on_validation_is_kept(make):
     assert max(by_strength) > min(by_strength)
 
 
-def test_a_tuned_baseline_does_not_look_at_test_labels_and_an_untuned_one_stays_as_it_was():
+def test_a_tuned_baseline_is_chosen_on_validation_and_is_a_row_beside_the_one_that_stands():
     labelled = data()
-    names = ["pixel_logistic", "pixel_rf"]
-    tuned = run_baselines(names, labelled, 0, SEGMENT.baselines)
-    fixed = {name: SEGMENT.baselines[name] for name in names}
-    fixed["pixel_logistic"] = type(fixed["pixel_rf"])(fixed["pixel_rf"].features, logistic)
-    plain = run_baselines(names, labelled, 0, fixed)
-    names_of_classes = labelled.label_set.names
-    assert scores(tuned[1].confusion, names_of_classes) == scores(plain[1].confusion, names_of_classes)
-    assert tuned[0].scored_on == plain[0].scored_on
+    names = ["pixel_logistic", "pixel_logistic_tuned"]
+    fixed, tuned = run_baselines(names, labelled, 0, SEGMENT.baselines)
+    assert SEGMENT.baselines["pixel_logistic"].candidates == ()
+    assert tuned.fitted_on == fixed.fitted_on
+    assert tuned.scored_on == fixed.scored_on
+    one = Baseline(pixel_spectrum, logistic, candidates=candidates(logistic, [1.0]))
+    (same,) = run_baselines(["one"], labelled, 0, {"one": one})
+    assert np.array_equal(same.confusion, fixed.confusion)
 
 
 def test_without_validation_ground_a_baseline_is_fitted_as_it_stands():
     labelled = data()
     labelled.counts[:, VAL] = 0
-    names = ["pixel_logistic"]
-    (tuned,) = run_baselines(names, labelled, 0, SEGMENT.baselines)
-    plain = type(SEGMENT.baselines["pixel_rf"])(SEGMENT.baselines["pixel_logistic"].features, logistic)
-    (wanted,) = run_baselines(names, labelled, 0, {"pixel_logistic": plain})
-    assert np.array_equal(tuned.confusion, wanted.confusion)
+    fixed, tuned = run_baselines(["pixel_logistic", "pixel_logistic_tuned"], labelled, 0, SEGMENT.baselines)
+    assert np.array_equal(tuned.confusion, fixed.confusion)
