@@ -39,7 +39,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "bandloom pretrain --resume runs/encoder",
     ),
     "embed": (
-        "bandloom embed runs/encoder/checkpoint scene --out embeddings.tif",
+        "bandloom embed runs/encoder/checkpoint scene --out embeddings.tif --dtype int8 --dims 64",
         "bandloom embed runs/encoder/checkpoint shards --out embeddings.parquet",
     ),
     "finetune": (
@@ -169,6 +169,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "zones": (
         "bandloom zones map.tif districts.geojson --name district --out areas.csv",
         "bandloom zones map.tif parcels.gpkg --out parcels-with-areas.gpkg",
+    ),
+    "similar": (
+        "bandloom similar embeddings.tif --at 14.25,45.97 --out similar.tif",
+        "bandloom similar embeddings.tif --clusters 12 --out clusters.tif",
     ),
     "serve": (
         "bandloom serve landcover.bundle",

@@ -39,11 +39,19 @@ def pretrain(
 def embed(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of an encoder, such as RUN/checkpoint.")],
     source: Annotated[Path, typer.Argument(help="A scene, or a folder of shards.")],
-    out: Annotated[Path, typer.Option(help="New file: a GeoTIFF for a scene, Parquet for shards.")],
+    out: Annotated[Path, typer.Option(help="New file: .tif or .parquet for a scene, .parquet for shards.")],
     batch_size: Annotated[int, typer.Option(min=1, help="Chips a forward pass.")] = 8,
+    dims: Annotated[int | None, typer.Option(help="Principal components to keep; by default every dimension.")] = None,
+    dtype: Annotated[str, typer.Option(help="float32, or int8: a byte a dimension, with scales.")] = "float32",
+    like: Annotated[
+        Path | None,
+        typer.Option(metavar="OTHER", help="Packed embeddings (.tif, .parquet) whose components and scales to take."),
+    ] = None,
 ) -> None:
     """Write the embeddings of a scene's tokens, or of every sample of a shard set."""
     from bandloom.console import logger
+    from bandloom.pretrain.embed import Packing
     from bandloom.pretrain.embed import embed as write
 
-    logger.info("embeddings are in %s", write(checkpoint, source, out, batch_size=batch_size))
+    packing = Packing(dims, dtype, like)
+    logger.info("embeddings are in %s", write(checkpoint, source, out, batch_size=batch_size, packing=packing))

@@ -1,34 +1,85 @@
-"""Embeddings of a scene as a GeoTIFF, or of every sample of a shard set as a Parquet table."""
+"""Embeddings of a scene as a GeoTIFF or GeoParquet, or of every sample of a shard set as GeoParquet."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from bandloom.console import track
-from bandloom.errors import MissingExtraError
+from bandloom.embeddings.basis import DTYPES, Basis, Moments
+from bandloom.embeddings.table import PARQUET, write_table
+from bandloom.errors import ConfigError, OutputError, SceneError
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.checkpoint import checkpoint_folder, load_encoder
-from bandloom.output import new_output
+from bandloom.output import new_output, require_absent
 from bandloom.pretrain.features import default_device, sample_features, scene_features, token_grid, token_transform
 
+TIFF = (".tif", ".tiff")
 
-def embed(checkpoint: Path, source: Path, out: Path, *, batch_size: int = 8) -> Path:
-    """Embed a scene (GeoTIFF, one pixel a token, one band a dimension) or a shard set (Parquet, one row a sample).
+
+@dataclass(frozen=True)
+class Packing:
+    """How embeddings are made smaller.
+
+    Args:
+        dims: principal components to keep; None: every dimension.
+        dtype: ``float32``, or ``int8``: a byte a dimension, with a scale.
+        like: embeddings that were packed before, whose basis is taken.
+    """
+
+    dims: int | None = None
+    dtype: str = "float32"
+    like: Path | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is to be done."""
+        return self != Packing()
+
+    def check(self, embed_dim: int) -> None:
+        """Check, before any work, what can be checked.
+
+        Raises:
+            ConfigError: type or number cannot be had.
+        """
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"--dtype {self.dtype!r} is not known; use one of {', '.join(DTYPES)}.")
+        if self.dims is not None and not 1 <= self.dims <= embed_dim:
+            raise ConfigError(f"--dims {self.dims} is refused; the encoder gives 1 to {embed_dim}.")
+        if self.like is not None and not self.like.is_file():
+            raise SceneError(f"--like {self.like} does not exist; name embeddings that were packed before.")
+
+
+def embed(checkpoint: Path, source: Path, out: Path, *, batch_size: int = 8, packing: Packing | None = None) -> Path:
+    """Embed a scene (GeoTIFF, one pixel a token; or GeoParquet) or a shard set (GeoParquet, one row a sample).
 
     Args:
         checkpoint: an encoder's folder, or a run that holds one.
         source: a scene, or a folder of shards.
         out: the new file; it must not exist.
         batch_size: chips or samples a forward pass.
+        packing: fewer dimensions, fewer bytes; None: features as they are.
 
     Raises:
         BandloomError: the checkpoint or the source cannot be read, or the output exists.
     """
+    packing = packing or Packing()
+    require_absent([out])
+    shards = (source / "manifest.json").is_file()
+    known = PARQUET if shards else (*TIFF, *PARQUET)
+    if out.suffix.lower() not in known:
+        raise OutputError(f"{out} ends in {out.suffix!r}; name a file that ends in {', '.join(known)}.")
     encoder = load_encoder(checkpoint_folder(checkpoint)).eval().to(default_device())
-    if (source / "manifest.json").is_file():
-        return _embed_shards(encoder, source, out, batch_size)
-    return _embed_scene(encoder, source, out, batch_size)
+    packing.check(encoder.embed_dim)
+    if shards:
+        return _embed_shards(encoder, source, out, packing)
+    if out.suffix.lower() in TIFF and not packing.changes:
+        return _embed_scene(encoder, source, out, batch_size)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+        return _packed_scene(_embed_scene(encoder, source, Path(folder) / "features.tif", batch_size), out, packing)
 
 
 def _embed_scene(encoder: AnyEncoder, source: Path, out: Path, batch_size: int) -> Path:
@@ -61,30 +112,65 @@ def _embed_scene(encoder: AnyEncoder, source: Path, out: Path, batch_size: int) 
     return out
 
 
-def _embed_shards(encoder: AnyEncoder, source: Path, out: Path, batch_size: int) -> Path:
-    try:
-        import pyarrow as pa  # type: ignore[import-not-found]
-        import pyarrow.parquet as pq  # type: ignore[import-not-found]
-    except ModuleNotFoundError as cause:
-        raise MissingExtraError("pyarrow", "parquet") from cause
+def _packed_scene(features: Path, out: Path, packing: Packing) -> Path:
+    """Write features of a scene smaller, or as a table of its measured tokens."""
+    from bandloom.embeddings.raster import EmbeddingRaster, basis_for, pack
+
+    if out.suffix.lower() in TIFF:
+        pack(features, out, packing.dims, packing.dtype, packing.like)
+        return out
+    from rasterio.warp import transform
+
+    opened = EmbeddingRaster(features)
+    basis = basis_for(opened, packing.dims, packing.dtype, packing.like) if packing.changes else None
+    codes, places = [], []
+    for top, block in opened.strips():
+        rows, columns = np.nonzero(np.isfinite(block).all(axis=0))
+        codes.append((basis.encode(block) if basis else block)[:, rows, columns].T)
+        places.append(np.stack([rows + top, columns], axis=1))
+    rows, columns = np.concatenate(places).T
+    xs, ys = opened.transform * (columns + 0.5, rows + 0.5)
+    lon_lat = np.stack(transform(opened.crs, "EPSG:4326", xs.tolist(), ys.tolist())[:2], axis=1)
+    write_table(out, {"row": rows, "column": columns}, lon_lat, np.concatenate(codes), basis)
+    return out
+
+
+def _embed_shards(encoder: AnyEncoder, source: Path, out: Path, packing: Packing) -> Path:
     from bandloom.shards.read.shard_set import ShardSet
 
     shards = ShardSet(source)
-    rows: list[dict[str, Any]] = []
+    features: list[np.ndarray] = []
     for index in track(range(len(shards)), "embedding", len(shards)):
         sample = shards.read(index)
-        entry = shards.entries[index]
-        features = sample_features(encoder, sample.groups, shards.sensors[entry.sensor])
-        rows.append(
-            {
-                "key": entry.key,
-                "sensor": entry.sensor,
-                "epsg": entry.epsg,
-                "x_m": entry.x_m,
-                "y_m": entry.y_m,
-                "embedding": features.astype(np.float32).tolist(),
-            }
-        )
-    with new_output(out) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows), temporary)
+        found = sample_features(encoder, sample.groups, shards.sensors[shards.entries[index].sensor])
+        features.append(found.astype(np.float32))
+    held = np.stack(features)
+    basis = _basis_of_table(held, packing) if packing.changes else None
+    codes = basis.encode(held.T).T if basis else held
+    names = ("key", "sensor", "epsg", "x_m", "y_m")
+    columns: dict[str, Any] = {name: [getattr(entry, name) for entry in shards.entries] for name in names}
+    side_m = shards.manifest["side_px"] * 10
+    write_table(out, columns, _centres(shards.entries, side_m), codes, basis)
     return out
+
+
+def _basis_of_table(features: np.ndarray, packing: Packing) -> Basis:
+    if packing.like is not None:
+        from bandloom.embeddings.raster import basis_like
+
+        return basis_like(packing.like, features.shape[1], packing.dims, packing.dtype)
+    moments = Moments()
+    moments.add(features.T)
+    return moments.basis(packing.dims, packing.dtype)
+
+
+def _centres(entries: Any, side_m: float) -> np.ndarray:
+    """Return longitude and latitude of samples' centres; NaN where a sample has no place."""
+    from rasterio.warp import transform
+
+    places = np.full((len(entries), 2), np.nan)
+    for number, entry in enumerate(entries):
+        if entry.epsg:
+            x, y = entry.x_m + side_m / 2, entry.y_m - side_m / 2
+            places[number] = [values[0] for values in transform(f"EPSG:{entry.epsg}", "EPSG:4326", [x], [y])[:2]]
+    return places

@@ -1,4 +1,4 @@
-"""Commands ``polygons`` and ``zones``."""
+"""Commands ``polygons``, ``zones`` and ``similar``."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -53,3 +53,33 @@ def zones(
     console.print(table(f"hectares (share) in {len(areas.zone_ha)} zones: {out}", ("zone", *areas.names), rows))
     for warning in areas.warnings():
         logger.warning(warning)
+
+
+def similar(
+    embeddings: Annotated[
+        Path, typer.Argument(metavar="EMBEDDINGS.tif", help="What embed or predict --embeddings wrote.")
+    ],
+    out: Annotated[Path, typer.Option(help="The new GeoTIFF.")],
+    at: Annotated[str | None, typer.Option(metavar="X,Y", help="A place: longitude,latitude unless --crs.")] = None,
+    crs: Annotated[str, typer.Option(help="Coordinate system of --at.")] = "EPSG:4326",
+    clusters: Annotated[int | None, typer.Option(help="Instead: a map of so many classes, by k-means.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first centres of --clusters.")] = 0,
+) -> None:
+    """Map what looks like a place, or part the ground into classes that look alike; needs no labels and no text."""
+    from bandloom.errors import ConfigError
+    from bandloom.export.products.similar import map_clusters, map_similarity
+    from bandloom.output import require_absent
+
+    if (at is None) == (clusters is None):
+        raise ConfigError("similar takes --at X,Y for a map of similarity, or --clusters N for a map of classes.")
+    require_absent([out])
+    if clusters is not None:
+        counts = map_clusters(embeddings, out, clusters, seed)
+        typer.echo(f"{out}: {clusters} classes of {', '.join(f'{count:,}' for count in counts)} tokens")
+        return
+    try:
+        x, y = (float(part) for part in str(at).split(","))
+    except ValueError as cause:
+        raise ConfigError(f"--at {at!r} is not understood; write two numbers with a comma: longitude first.") from cause
+    share = map_similarity(embeddings, out, (x, y), crs)
+    typer.echo(f"{out}: {share:.1%} of the measured tokens have a cosine of 0.9 or more with {at}")

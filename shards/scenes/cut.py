@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rasterio.crs import CRS
 
 Box = tuple[float, float, float, float]  # west, south, east, north in degrees; west of 180 to east of it: west > east
+_BESIDE = 0.1  # degrees: a scene's outline in degrees bulges less
 _PLACES_A_SIDE = 33  # of the box's outline that are brought to the scene's coordinates
 
 
@@ -106,12 +107,10 @@ def open_cut(path: str | Path, options: SceneOptions, bbox: str) -> CutScene:
 def _window(scene: Scene, box: Box) -> WindowM:
     """Return the window of a scene that holds what the scene has of a box, in whole cells of 60 m."""
     none = SceneError(f"{scene.name} holds nothing of --bbox {','.join(f'{side:g}' for side in box)}; name its ground.")
-    if not _meet(box, scene.footprint):
+    near = _near(box, scene.footprint)
+    if near is None:
         raise none
-    west, south, east, north = box
-    x, y = _along("EPSG:4326", scene.crs, (west, south, east + 360 * (east < west), north))
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise none
+    x, y = _along("EPSG:4326", scene.crs, near)
     columns, rows = x - scene.transform.c, scene.transform.f - y
     left, right = _cells(columns.min(), columns.max(), scene.width_m)
     top, bottom = _cells(rows.min(), rows.max(), scene.height_m)
@@ -126,12 +125,18 @@ def _cells(low: float, high: float, side_m: float) -> tuple[float, float]:
     return max(0.0, begin), min(side_m, end)
 
 
-def _meet(box: Box, other: Box) -> bool:
-    """Tell whether two boxes in degrees share ground, whichever of them crosses the antimeridian."""
-    (west, south, east, north), (left, bottom, right, top) = box, other
+def _near(box: Box, ground: Box) -> Box | None:
+    """Return what of a box lies on or just beside a ground, told from the ground's side of the antimeridian.
+
+    What lies farther off can have no place in the ground's coordinates.
+    """
+    (west, south, east, north), (left, bottom, right, top) = box, ground
     east, right = east + 360 * (east < west), right + 360 * (right < left)
-    beside = any(west + turn < right and left < east + turn for turn in (-360, 0, 360))
-    return beside and south < top and bottom < north
+    for turn in (-360, 0, 360):
+        if west + turn < right and left < east + turn and south < top and bottom < north:
+            sides = max(west + turn, left - _BESIDE), min(east + turn, right + _BESIDE)
+            return sides[0], max(south, bottom - _BESIDE), sides[1], min(north, top + _BESIDE)
+    return None
 
 
 def _along(source: "CRS | str", target: "CRS | str", box: Box) -> tuple[np.ndarray, np.ndarray]:

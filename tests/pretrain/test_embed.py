@@ -8,12 +8,14 @@ import pytest
 import rasterio
 import torch
 
-from bandloom.errors import MissingExtraError, OutputError
+from bandloom.embeddings.raster import EmbeddingRaster
+from bandloom.embeddings.table import read_table
+from bandloom.errors import ConfigError, MissingExtraError, OutputError, SceneError
 from bandloom.model.checkpoint import load_encoder as read_encoder
 from bandloom.model.checkpoint import save_encoder
 from bandloom.model.encoder import Encoder, EncoderConfig
 from bandloom.model.statistics import Statistics
-from bandloom.pretrain.embed import embed
+from bandloom.pretrain.embed import Packing, embed
 from bandloom.pretrain.features import sample_features
 from bandloom.sensors import SENSORS, SLOTS
 from bandloom.shards.scenes import open_scene
@@ -46,6 +48,52 @@ def test_a_scene_becomes_a_raster_of_tokens_in_its_place(shards: Path, encoder: 
     measured = ~np.isnan(written)
     np.testing.assert_allclose(written[measured], expected[measured], rtol=1e-4, atol=1e-5)
     assert measured.mean() > 0.9
+
+
+def test_a_scene_packed_is_its_plain_embedding_packed_as_raster_and_as_table(
+    shards: Path, encoder: tuple[Path, Encoder], tmp_path: Path
+):
+    source = sorted((shards.parent / "synth" / "scenes").iterdir())[0]
+    plain = EmbeddingRaster(embed(encoder[0], source, tmp_path / "plain.tif"))
+    packing = Packing(dims=6, dtype="int8")
+    packed = EmbeddingRaster(embed(encoder[0], source, tmp_path / "packed.tif", packing=packing))
+    assert packed.basis is not None
+    assert (packed.crs, packed.transform, packed.shape) == (plain.crs, plain.transform, plain.shape)
+    np.testing.assert_array_equal(packed.read(), packed.basis.decode(packed.basis.encode(plain.read())))
+    measured = np.isfinite(plain.read()).all(0)
+    pytest.importorskip("pyarrow")
+    features, columns = read_table(embed(encoder[0], source, tmp_path / "new" / "packed.parquet", packing=packing))
+    np.testing.assert_array_equal(features, packed.read()[:, measured].T)
+    np.testing.assert_array_equal(np.argwhere(measured), np.stack([columns["row"], columns["column"]], axis=1))
+    whole, _ = read_table(embed(encoder[0], source, tmp_path / "plain.parquet"))
+    np.testing.assert_array_equal(whole, plain.read()[:, measured].T)
+    like = Packing(6, "int8", tmp_path / "packed.tif")
+    samples, columns = read_table(embed(encoder[0], shards, tmp_path / "shards.parquet", packing=like))
+    theirs, _ = read_table(embed(encoder[0], shards, tmp_path / "plain-shards.parquet"))
+    np.testing.assert_allclose(samples, packed.basis.decode(packed.basis.encode(theirs.T)).T, atol=1e-6)
+    assert len(set(columns["key"])) == len(samples)
+    embed(encoder[0], shards, tmp_path / "fitted.parquet", packing=packing)
+    of_shards = Packing(6, "int8", tmp_path / "fitted.parquet")
+    again = EmbeddingRaster(embed(encoder[0], source, tmp_path / "again.tif", packing=of_shards))
+    assert again.basis is not None
+    np.testing.assert_array_equal(
+        again.basis.mean, theirs.astype(np.float64).mean(0).astype(np.float32)
+    )  # of the samples, whatever scene is packed
+
+
+def test_what_cannot_be_embedded_is_refused_before_the_work(
+    shards: Path, encoder: tuple[Path, Encoder], tmp_path: Path
+):
+    source = sorted((shards.parent / "synth" / "scenes").iterdir())[0]
+    for packing, said in ((Packing(dims=17), "1 to 16"), (Packing(dtype="int4"), "--dtype 'int4'")):
+        with pytest.raises(ConfigError, match=said):
+            embed(encoder[0], source, tmp_path / "new.tif", packing=packing)
+    with pytest.raises(SceneError, match=r"--like .* does not exist"):
+        embed(encoder[0], source, tmp_path / "new.tif", packing=Packing(like=tmp_path / "none.tif"))
+    for place, name in ((source, "new.png"), (shards, "new.tif")):
+        with pytest.raises(OutputError, match="name a file that ends in"):
+            embed(encoder[0], place, tmp_path / name)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_output_that_exists_is_kept(shards: Path, encoder: tuple[Path, Encoder], tmp_path: Path):

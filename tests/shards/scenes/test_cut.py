@@ -57,6 +57,12 @@ def test_the_cut_holds_every_pixel_of_the_box_in_whole_cells_and_little_more(sce
         assert cut.footprint[0] <= west < east <= cut.footprint[2]
 
 
+@pytest.mark.parametrize("box", ["-180,-90,180,90", "0,-80,179,84", "99,13,102,14"])
+def test_a_box_far_larger_than_the_scene_gives_all_of_it(scene, box):
+    with open_cut(scene, SceneOptions(), box) as cut, open_scene(scene) as full:
+        assert (cut.width_m, cut.height_m, cut.transform) == (full.width_m, full.height_m, full.transform)
+
+
 def test_a_map_of_a_box_is_the_map_of_a_file_cut_to_it(scene, tmp_path):
     bundle = write_tiny_bundle(tmp_path / "tiny")
     box = box_of(scene, np.s_[61:119, 66:150])
