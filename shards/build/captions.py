@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rasterio.warp import transform
 
+from bandloom.csv_rows import NamedRows
 from bandloom.errors import LabelError
 
 FORMS = (("key",), ("scene",), ("lon", "lat"))  # the columns beside caption, one of these
@@ -69,15 +70,16 @@ def read_captions(path: Path) -> Captions:
 @functools.lru_cache(maxsize=2)
 def _read(path: Path, changed_ns: int) -> Captions:
     with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
+        named_rows = NamedRows(file)
+        columns = named_rows.names
         form = next((form for form in FORMS if set(form) <= set(columns)), None)
         if form is None or "caption" not in columns:
             raise LabelError(
                 f"{path} has the columns {', '.join(columns) or 'none'}; expected caption, and key, scene, or lon and"
                 " lat, in its first line."
             )
-        rows = [(reader.line_num, [(row[name] or "").strip() for name in form], row["caption"] or "") for row in reader]
+        named_rows.require_once("caption", *form)
+        rows = [(line, [row[name].strip() for name in form], row["caption"]) for line, row in named_rows]
     named: dict[str, list[str]] = defaultdict(list)
     places: list[tuple[float, float, str]] = []
     for line, where, text in rows:

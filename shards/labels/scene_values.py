@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from bandloom.csv_rows import NamedRows
 from bandloom.errors import LabelError, nearest
 from bandloom.shards.labels.label_raster import LabelRaster
 from bandloom.shards.labels.open_labels import label_path
@@ -59,11 +60,12 @@ def read_value_table(path: Path, field: str) -> MappingProxyType[str, float]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows = [(reader.line_num, row) for row in reader]
+            named_rows = NamedRows(file)
+            named_rows.require_once(field, *NAMES)
+            rows = list(named_rows)
     except (OSError, UnicodeDecodeError, csv.Error) as cause:
         raise LabelError(f"the table {path} cannot be read ({cause}); give a CSV with a header.") from cause
-    held = [key for key in (rows[0][1] if rows else {}) if key is not None]
+    held = named_rows.names if rows else []
     named = next((name for name in NAMES if name in held), None)
     if named is None or field not in held:
         missing = f"no column {field!r}" if named else f"none of the columns {', '.join(NAMES)}"
@@ -73,7 +75,7 @@ def read_value_table(path: Path, field: str) -> MappingProxyType[str, float]:
         )
     found: dict[str, float] = {}
     for number, row in rows:
-        key, text = stem_of(row[named] or ""), (row[field] or "").strip()
+        key, text = stem_of(row[named]), row[field].strip()
         if not text:
             continue
         if key in found:

@@ -23,7 +23,7 @@ def read_csv(
     """
     try:
         with path.open(newline="", encoding=encoding or "utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, strict=True)
             header = list(reader.fieldnames or ())
             _check_header(path, header, columns)
             for row in reader:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from bandloom.console import logger
+from bandloom.csv_rows import NamedRows
 from bandloom.errors import TextError
 from bandloom.finetune.text.captions.directions import without_directions
 
@@ -72,18 +73,18 @@ def read_rows(path: Path, column: str) -> list[tuple[int, str, str]]:
         column: the name of the text's column, beside ``key``.
 
     Raises:
-        TextError: the file cannot be read, or lacks a column.
+        TextError: the file cannot be read, lacks a column or has it twice, or a row has more cells than the header.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
+            rows = NamedRows(file)
             for name in ("key", column):
-                if name not in columns:
+                if name not in rows.names:
                     raise TextError(
-                        f"{path} has no column {name!r} (it has {', '.join(columns) or 'none'}); the first"
+                        f"{path} has no column {name!r} (it has {', '.join(rows.names) or 'none'}); the first"
                         f" line must name the columns key and {column}."
                     )
-            return [(reader.line_num, (row["key"] or "").strip(), row[column] or "") for row in reader]
+            rows.require_once("key", column)
+            return [(line, row["key"].strip(), row[column]) for line, row in rows]
     except (OSError, UnicodeDecodeError, csv.Error) as cause:
         raise TextError(f"{path} cannot be read ({cause}); expected a UTF-8 CSV.") from cause

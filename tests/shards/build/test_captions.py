@@ -70,6 +70,9 @@ def test_without_captions_an_index_has_no_word_of_them(shards):
         ("lon,lat,caption\neast,5,x\n", "east, 5 are no degrees"),
         ("scene,caption\nwest,x\n", "tells of west, they are like north"),
         ("key,caption\nwest_r0000_c0000,x\n", "mend its column key"),
+        ("scene,caption\nnorth,a lake, and a road\n", "line 2 has more cells than the first"),
+        ('scene,caption\nnorth,"a lake\nsouth,sand\n', "unexpected end of data"),
+        ("scene,caption,caption\nnorth,a lake,sand\n", "'caption' twice"),
     ],
 )
 def test_a_caption_file_that_cannot_be_used_is_one_sentence_before_anything_is_built(tmp_path, scenes, text, says):

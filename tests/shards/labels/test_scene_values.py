@@ -28,6 +28,8 @@ def test_names_lose_folders_and_the_suffix_alone(text, name):
         ("path,value\na,tall\n", "line 2: 'tall' is no number"),
         ("path,value\na,nan\n", "line 2: 'nan' is no number"),
         ("path,value\na,inf\n", "line 2: 'inf' is no number"),
+        ("key,height\na,1,5\n", "line 2 has more cells than the first"),
+        ("key,value,value\na,1,2\n", "'value' twice"),
     ],
 )
 def test_a_table_that_cannot_be_meant_is_one_sentence(tmp_path, text, said):

@@ -61,6 +61,20 @@ def test_what_cannot_be_used_is_a_sentence(file, text, sentence):
         read_captions(file(text), ["a"], turned=False)
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("key,caption\na,a lake, and a road\n", "line 2 has more cells than the first"),
+        ('key,caption\na,"a lake\nb,sand\n', "unexpected end of data"),
+        ("key,caption,caption\na,sea,sand\n", "has the column 'caption' twice"),
+        ("key,key,caption\na,b,sand\n", "has the column 'key' twice"),
+    ],
+)
+def test_a_caption_that_would_be_cut_or_joined_to_another_sample_is_refused(file, text, sentence):
+    with pytest.raises(TextError, match=sentence):
+        read_captions(file(text), ["a", "b"], turned=False)
+
+
 def test_a_file_that_is_absent_or_no_text_is_a_sentence(file, tmp_path):
     with pytest.raises(TextError, match="cannot be read"):
         read_rows(tmp_path / "none.csv", "caption")
