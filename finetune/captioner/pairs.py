@@ -80,12 +80,13 @@ def read_questions(path: Path) -> list[dict[str, str]]:
         try:
             row = json.loads(line)
             rows.append(
-                {name: str(row[name]).strip() for name in ("image", "question")}
-                | {name: str(row.get(name, "")).strip() for name in ("answer", "type")}
+                {name: _text(name, row[name]) for name in ("image", "question")}
+                | {name: "" if row.get(name) is None else _text(name, row[name]) for name in ("answer", "type")}
             )
         except (ValueError, KeyError, TypeError, AttributeError) as cause:
             raise TextError(
-                f"line {number} of {path} is no question ({cause!r}); it needs the keys image, question and answer."
+                f"line {number} of {path} is no question ({cause!r}); it needs the keys image, question and answer, each"
+                " a text or a number."
             ) from cause
         if not rows[-1]["question"]:
             raise TextError(f"line {number} of {path} has an empty question; write or remove it.")
@@ -94,28 +95,58 @@ def read_questions(path: Path) -> list[dict[str, str]]:
     return rows
 
 
+def _text(name: str, value: object) -> str:
+    """Return a text or number as text; a list, or true for yes, would be learnt as Python spells it."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"{name} is {json.dumps(value)}")
+    return str(value).strip()
+
+
 def questions_of(
     rows: Sequence[Mapping[str, str]], keys: Sequence[str], path: Path
 ) -> dict[str, list[Mapping[str, str]]]:
     """Return questions by sample key: ``image`` is a sample's key, or a file whose name is its scene's.
 
+    Questions about images that are not there are counted, and so are those whose image lies in several chips, each of
+    which gets the question and the answer of all.
+
     Raises:
-        TextError: no sample is asked about.
+        TextError: no sample is asked about, or files of one name in several folders are.
     """
     by_name: dict[str, list[str]] = {}
     for key in keys:
         for name in {key, scene_of(key)}:
             by_name.setdefault(name, []).append(key)
-    found: dict[str, list[Mapping[str, str]]] = {}
+    asked: dict[str, list[Mapping[str, str]]] = {}
+    folders: dict[str, Path] = {}
+    unknown, of_several = [], []
     for row in rows:
-        for key in by_name.get(row["image"]) or by_name.get(Path(row["image"]).stem, []):
-            found.setdefault(key, []).append(row)
-    if not found:
+        image = Path(row["image"])
+        own = by_name.get(row["image"]) or by_name.get(image.stem, [])
+        if own and folders.setdefault(image.stem, image.parent) != image.parent:
+            raise TextError(
+                f"{path} asks about {image.stem!r} in {folders[image.stem]} and in {image.parent}, which the shards'"
+                " keys do not tell apart; give the images names of their own."
+            )
+        for key in own:
+            asked.setdefault(key, []).append(row)
+        unknown += [] if own else [row["image"]]
+        of_several += [row["image"]] if len(own) > 1 else []
+    if not asked:
         raise TextError(
             f"none of the images in {path} (such as {rows[0]['image']!r}) is in the shards (their keys are"
             f" like {keys[0]!r}); build the shards from these images."
         )
-    return found
+    if unknown:
+        what = "%d of %d questions are about images that are not among these chips, such as %s, and are left out"
+        logger.warning(what, len(unknown), len(rows), unknown[0])
+    if of_several:
+        what = (
+            "%d of %d questions are about images of several chips, such as %s: every chip gets the question and the"
+            " answer of all; `shards build --side` keeps an image whole"
+        )
+        logger.warning(what, len(of_several), len(rows), of_several[0])
+    return asked
 
 
 def _exchanges(rows: Sequence[Mapping[str, str]], config: CaptionerConfig) -> list[Exchange]:

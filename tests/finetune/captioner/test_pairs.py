@@ -44,6 +44,9 @@ def test_lines_are_read_as_text_with_what_is_not_said_left_empty(file):
         ({"image": "a"}, "line 1 of .* is no question"),
         ("{", "line 1 of .* is no question"),
         ("[1]", "line 1 of .* is no question"),
+        ({"image": "a", "question": "wet?", "answer": True}, "line 1 of .* is no question .*answer is true"),
+        ({"image": "a", "question": "what?", "answer": ["sea"]}, "line 1 of .* is no question .*answer is "),
+        ({"image": None, "question": "wet?"}, "line 1 of .* is no question .*image is null"),
         ({"image": "a", "question": " "}, "line 1 of .* has an empty question"),
         ("", "holds no question"),
     ],
@@ -59,6 +62,28 @@ def test_an_image_is_a_samples_key_or_a_file_of_its_name_or_its_scenes(file):
     assert found == {"one": [rows[0]], "two": [rows[1]]}
     with pytest.raises(TextError, match=r"none of the images in .* \(such as 'gone'\).*keys are like 'one'"):
         questions_of(rows[2:], ["one"], file())
+
+
+def test_an_answer_that_is_null_is_no_answer(file):
+    path = file({"image": "a", "question": "wet?", "answer": None, "type": None})
+    assert read_questions(path) == [{"image": "a", "question": "wet?", "answer": "", "type": ""}]
+
+
+def test_files_of_one_name_in_several_folders_are_refused(file):
+    rows = [{"image": "east/1.tif"}, {"image": "west/1.tif"}]
+    with pytest.raises(TextError, match="asks about '1' in east and in west"):
+        questions_of(rows, ["1"], file())
+    assert list(questions_of(rows[:1] * 2, ["1"], file())) == ["1"]
+
+
+def test_questions_about_other_images_and_about_images_of_several_chips_are_counted(file, caplog):
+    rows = [{"image": "gone"}, {"image": "one.tif"}, {"image": "two"}]
+    keys = ["one_r0000_c0000", "one_r0000_c0001", "two"]
+    with caplog.at_level(logging.WARNING):
+        found = questions_of(rows, keys, file())
+    assert found == {keys[0]: [rows[1]], keys[1]: [rows[1]], "two": [rows[2]]}
+    assert "1 of 3 questions are about images that are not among these chips, such as gone" in caplog.text
+    assert "1 of 3 questions are about images of several chips, such as one.tif" in caplog.text
 
 
 def test_a_question_becomes_a_prompt_with_its_answer_and_type(file):
