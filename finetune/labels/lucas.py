@@ -14,7 +14,7 @@ from bandloom.shards.labels.table import read_csv
 COLUMNS = ("point_id", "year", "gps_lat", "gps_long", "gps_prec", "obs_dist", "lc1")
 MOST_M = 10.0  # how far a position may be off, and an observer may have stood: a pixel
 NOT_TOLD = 88.0  # 88.888888 stands for no position
-WEST, EAST = "2", "1"  # of gps_ew, where the table has it
+WEST, EAST = ("2", "W"), ("1", "E")  # of gps_ew, where the table has it
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def _rows(
         told = {name: (value or "").strip() for name, value in row.items() if name}
         lon, lat = _number(told["gps_long"]), _number(told["gps_lat"])
         precision, distance = _number(told["gps_prec"]), _number(told["obs_dist"])
-        if year is not None and told["year"] != str(year):
+        if year is not None and _code(told["year"]) != str(year):
             left_out["of another year"] += 1
         elif lon is None or lat is None or abs(lon) >= NOT_TOLD or lat >= NOT_TOLD:
             left_out["without a GPS position"] += 1
@@ -68,11 +68,16 @@ def _rows(
         elif not re.fullmatch(r"[A-H]\w*", told["lc1"]):
             left_out["without a land cover"] += 1
         else:
-            side = told.get("gps_ew", "")
-            if side == EAST and lon < 0:
-                raise LabelError(f"{table} line {line} lies east (gps_ew 1) at {lon}; mend the sign.")
-            lon = -abs(lon) if side == WEST else lon
-            yield f"{lon:.7f}", f"{lat:.7f}", told["lc1"][0], told["point_id"], told["year"]
+            side = _code(told.get("gps_ew", ""))
+            if side in EAST and lon < 0:
+                raise LabelError(f"{table} line {line} lies east (gps_ew {side}) at {lon}; mend the sign.")
+            lon = -abs(lon) if side in WEST else lon
+            yield f"{lon:.7f}", f"{lat:.7f}", told["lc1"][0], _code(told["point_id"]), _code(told["year"])
+
+
+def _code(text: str) -> str:
+    """Return a code as LUCAS writes it: a column with gaps that went through a table of floats says 2.0 for 2."""
+    return re.sub(r"(?<=\d)\.0+$", "", text).upper()
 
 
 def _number(text: str) -> float | None:

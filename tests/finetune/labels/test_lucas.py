@@ -39,6 +39,15 @@ def test_points_lie_where_the_observer_stood(table, tmp_path):
     assert get_taxonomy("lucas8").find("B") == 1
 
 
+@pytest.mark.parametrize("west", ["2", "2.0", "W", "w"])
+def test_west_is_west_however_the_table_spells_its_codes(table, tmp_path, west):
+    row = f"2.0,2018.0,51.0,-3.0,51.00001,3.00002,4.0,{west},5.0,C10,01/06/2018"
+    table.write_text("\n".join((HEAD, row)))
+    write_points(table, tmp_path / "points.csv", year=2018)
+    (point,) = csv.DictReader((tmp_path / "points.csv").read_text().splitlines())
+    assert (float(point["lon"]), point["point_id"], point["year"]) == (-3.00002, "2", "2018")
+
+
 def test_the_command_says_what_it_left_out(table, tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
         main(["labels", "lucas", str(table), "--out", str(tmp_path / "points.csv")])
