@@ -20,10 +20,11 @@ from bandloom.errors import TextError
 from bandloom.finetune.data.splits import PIXEL_M
 from bandloom.finetune.text.aligned_model import Aligned
 from bandloom.finetune.text.model import unit
-from bandloom.output import new_output
+from bandloom.output import new_output, require_absent
 from bandloom.png import png
 from bandloom.shards.scenes import Scene, open_scene
 
+LONGEST_WORDS = 60  # characters of a query in a file's name
 STRETCH = (2, 98)  # percentiles of the scene's own cosines that the colours span
 # six stops of matplotlib's viridis (CC0), dark to bright
 _VIRIDIS = np.array([(68, 1, 84), (65, 68, 135), (42, 120, 142), (34, 168, 132), (122, 209, 81), (253, 231, 37)])
@@ -43,9 +44,12 @@ def map_words(aligned: Aligned, source: Path, queries: Sequence[str], out: Path)
 
     Raises:
         TextError: there is no query, the scene is of another sensor, or its ground is smaller than one token.
+        OutputError: one of the files exists.
     """
     if not queries:
         raise TextError("no words are given; add --query WORDS, as often as you like.")
+    pictures = picture_paths(out, queries)
+    require_absent([out, *pictures])
     words = torch.from_numpy(aligned.text(list(queries)))
     with open_scene(source) as scene:
         if scene.sensor.name != aligned.model.sensor.name:
@@ -73,13 +77,22 @@ def map_words(aligned: Aligned, source: Path, queries: Sequence[str], out: Path)
             for band, query in enumerate(queries, 1):
                 file.set_band_description(band, query)
     written = [out]
-    for query, plane in zip(queries, planes, strict=True):
-        path = out.with_name(f"{out.stem}-{re.sub('[^A-Za-z0-9]+', '-', query).strip('-')}.png")
-        with new_output(path, overwrite=True) as temporary:
+    for path, plane in zip(pictures, planes, strict=True):
+        with new_output(path) as temporary:
             temporary.write_bytes(png(coloured(plane)))
         written.append(path)
     logger.info("cosines with %s are in %s", ", ".join(queries), ", ".join(map(str, written)))
     return written
+
+
+def picture_paths(out: Path, queries: Sequence[str]) -> list[Path]:
+    """Return where each query's picture goes: its words in the name, a number where two would have one name."""
+    paths: list[Path] = []
+    for number, query in enumerate(queries, 1):
+        words = re.sub(r"[\W_]+", "-", query).strip("-")[:LONGEST_WORDS]
+        path = out.with_name(f"{out.stem}-{words}.png")
+        paths.append(out.with_name(f"{out.stem}-{words}-{number}.png") if path in paths or not words else path)
+    return paths
 
 
 @torch.no_grad()

@@ -4,10 +4,10 @@ import rasterio
 import torch
 from PIL import Image as Picture
 
-from bandloom.errors import TextError
+from bandloom.errors import OutputError, TextError
 from bandloom.finetune.text.aligned_model import save_aligned
 from bandloom.finetune.text.model import unit
-from bandloom.finetune.text.search.similarity_map import coloured, map_words, measured_tokens
+from bandloom.finetune.text.search.similarity_map import coloured, map_words, measured_tokens, picture_paths
 from bandloom.shards.scenes import open_scene
 from tests.finetune.text.aligned_models import aligned
 from tests.finetune.text.test_zeroshot import main_exits
@@ -33,6 +33,21 @@ def test_every_token_has_the_cosine_of_its_own_vector_at_its_place(tmp_path, sce
     with Picture.open(tmp_path / "map-water.png") as picture:
         assert picture.size == (40, 40)
         assert len(set(picture.getdata())) > 100
+
+
+def test_two_queries_never_share_a_picture(tmp_path):
+    queries = ["open water", "open-water!", "ป่าไม้", "ทะเล", "?", "!", "open water"]
+    paths = picture_paths(tmp_path / "w.tif", queries)
+    assert len(set(paths)) == len(queries)
+    assert [path.name for path in paths[:2]] == ["w-open-water.png", "w-open-water-2.png"]
+    assert [path.name for path in paths[3:6]] == ["w-ทะเล.png", "w--5.png", "w--6.png"]
+
+
+def test_a_picture_that_is_there_is_kept_and_nothing_is_written(tmp_path, scenes_folder):
+    (tmp_path / "w-water.png").write_bytes(b"mine")
+    with pytest.raises(OutputError, match=r"w-water.png exists already"):
+        map_words(aligned(), sorted((scenes_folder / "scenes").iterdir())[0], ["water"], tmp_path / "w.tif")
+    assert [path.name for path in tmp_path.iterdir()] == ["w-water.png"]
 
 
 def test_colours_rise_with_the_cosine_and_leave_what_is_unknown_clear():
