@@ -85,8 +85,8 @@ def read_questions(path: Path) -> list[dict[str, str]]:
             )
         except (ValueError, KeyError, TypeError, AttributeError) as cause:
             raise TextError(
-                f"line {number} of {path} is no question ({cause!r}); it needs the keys image, question and answer, each"
-                " a text or a number."
+                f"line {number} of {path} is no question ({cause!r}); it needs the keys image, question and answer,"
+                " each a text or a number."
             ) from cause
         if not rows[-1]["question"]:
             raise TextError(f"line {number} of {path} has an empty question; write or remove it.")
