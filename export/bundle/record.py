@@ -40,6 +40,14 @@ class ValueConvention(Config):
     saturated: int = values.SATURATED
 
 
+class Familiar(Config):
+    """How far held-out ground lies from the training ground, by which a distance is read."""
+
+    quantiles: tuple[float, ...] = Field(min_length=2, description="of held-out tokens' distances, evenly from 0 to 1")
+    tokens: int = Field(gt=0, description="training tokens that the space was fitted on")
+    held_tokens: int = Field(gt=0, description="held-out tokens behind the quantiles")
+
+
 class Contract(Config):
     """The part of a bundle's record that gives its numbers their meaning.
 
@@ -67,9 +75,10 @@ class Contract(Config):
         description="regression: the quantity; output times std plus mean is a value in its unit",
     )
     members: int = Field(default=1, ge=1, description="models whose probabilities the logits are the mean of")
+    familiar: Familiar | None = Field(default=None, description="what the output ``distance`` is read by")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types; a target or members that there are not leave no key, so that older digests hold."""
+        """Return plain JSON types; what came later and is not there leaves no key, so that older digests hold."""
         absent = {name for name, without in _LATER.items() if getattr(self, name) == without}
         return self.model_dump(mode="json", exclude=absent)
 
@@ -104,7 +113,8 @@ class Contract(Config):
     @property
     def extras(self) -> tuple[str, ...]:
         """Further outputs of the model files beside the logits, ``(batch, 1, ...)`` each."""
-        return ("disagreement",) if self.members > 1 else ()
+        there = {"disagreement": self.members > 1, "distance": self.familiar is not None}
+        return tuple(name for name, is_there in there.items() if is_there)
 
     @property
     def tiling(self) -> Tiling:
@@ -112,7 +122,11 @@ class Contract(Config):
         return Tiling(self.tile_px, self.margin_px, self.taper_px)
 
 
-_LATER: dict[str, Any] = {"target": None, "members": 1}  # keys that came later, and what leaves them out
+_LATER: dict[str, Any] = {
+    "target": None,
+    "members": 1,
+    "familiar": None,
+}  # keys that came later, and what leaves them out
 
 
 class Parity(Config):

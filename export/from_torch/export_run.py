@@ -22,6 +22,7 @@ from bandloom.export.from_torch.ensemble import Ensemble, require_alike
 from bandloom.export.from_torch.held_chips import Ground, held_chips
 from bandloom.export.from_torch.options import ExportOptions
 from bandloom.export.from_torch.parity import torch_logits
+from bandloom.export.from_torch.token_space import TokenSpace, fit_token_space
 from bandloom.export.from_torch.write_features import write_features
 from bandloom.export.from_torch.write_model import write_precision
 from bandloom.export.runtimes.verify import verify
@@ -63,9 +64,13 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None, other
         raise BundleError("an ensemble has an encoder for each member; export one of them alone for --embeddings.")
     if options.embeddings and contract.dates > 1:
         raise BundleError("a model of two dates gives no embedding of one scene; leave --embeddings out.")
-    ground = ground_of(run, provenance, options.shards)
+    ground, space = ground_of(run, provenance, options.shards), None
+    if options.ood:
+        space, familiar = fit_token_space(next(iter(members_of(model).values())), contract, ground)
+        contract = contract.with_changes(familiar=familiar)
     with new_output(out, folder=True) as temporary:
-        write_bundle(temporary, out.name, model, contract, ground, provenance, options.precisions, options.embeddings)
+        kinds = (options.precisions, options.embeddings, space)
+        write_bundle(temporary, out.name, model, contract, ground, provenance, *kinds)
     return read_bundle(out)
 
 
@@ -78,12 +83,16 @@ def write_bundle(
     provenance: Mapping[str, Any],
     precisions: Sequence[str] = ("fp32",),
     embeddings: bool = False,
+    space: TokenSpace | None = None,
 ) -> None:
-    """Fill an empty folder with the bundle of ``model`` and verify it as a user of it would."""
+    """Fill an empty folder with the bundle of ``model`` and verify it as a user of it would.
+
+    ``space`` is that by which the contract is familiar with ground.
+    """
     chips = held_chips(contract, ground)
     expected = torch_logits(model, chips.groups)
     models = [
-        write_precision(folder, model, contract, chips, expected, precision, ground)
+        write_precision(folder, model, contract, chips, expected, precision, ground, space)
         for precision in PRECISIONS
         if precision == "fp32" or precision in precisions
     ]

@@ -72,6 +72,11 @@ def calibration_chips(contract: Contract, ground: Ground, count: int = CALIBRATI
     return found or _unlabelled(contract, ground, CALIBRATION_ROLES, count) or _drawn(contract, count, seed=1)
 
 
+def chips_of_roles(contract: Contract, ground: Ground, roles: Sequence[str], count: int) -> Chips | None:
+    """Return chips of the first of these parts that has some, with labels where the run's config is known, or None."""
+    return _labelled(contract, ground, roles, count) or _unlabelled(contract, ground, roles, count, strict=True)
+
+
 def _labelled(contract: Contract, ground: Ground, roles: Sequence[str], count: int) -> Chips | None:
     """Return chips as the run itself reads them: its split, its bands, its dates, its classes."""
     from bandloom.finetune.config import FinetuneConfig
@@ -121,8 +126,10 @@ def _windows(
     return enough or [cut[int(np.argmax(known))]]
 
 
-def _unlabelled(contract: Contract, ground: Ground, roles: Sequence[str], count: int) -> Chips | None:
-    """Return chips of shards by the split that the shards were built with."""
+def _unlabelled(
+    contract: Contract, ground: Ground, roles: Sequence[str], count: int, *, strict: bool = False
+) -> Chips | None:
+    """Return chips of shards by the split that the shards were built with; unless ``strict`` of any part at last."""
     from bandloom.shards.read.shard_set import ShardSet
 
     if ground.shards is None or contract.dates > 1:
@@ -133,12 +140,13 @@ def _unlabelled(contract: Contract, ground: Ground, roles: Sequence[str], count:
     except BandloomError as cause:
         logger.warning("chips are drawn from the statistics: %s", cause)
         return None
-    for role in (*roles, None):
+    for role in roles if strict else (*roles, None):
         found = [int(i) for i in shards.indices(role) if shards.entries[int(i)].sensor == sensor.name]
         if found:
             picked = [found[i] for i in evenly(len(found), count)]
             return _read(contract, shards, picked, f"{ground.shards.name}, {role or 'all'} split")
-    logger.warning("chips are drawn from the statistics: %s has none of %s", ground.shards, sensor.name)
+    if not strict:
+        logger.warning("chips are drawn from the statistics: %s has none of %s", ground.shards, sensor.name)
     return None
 
 

@@ -30,3 +30,7 @@ class ExportOptions(Config):
     ensemble: bool = Field(
         default=False, description="average the models of all runs named, or of all seeds of one run, in one bundle"
     )
+    ood: bool = Field(
+        default=False,
+        description="also learn the training ground, so that predict --ood tells how unlike it a scene is",
+    )

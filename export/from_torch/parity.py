@@ -35,7 +35,8 @@ BUDGETS = {
     "int8": Budget(5.0, 0.93, 0.005),
 }
 
-EXTRA_BUDGETS = {"fp32": 1e-3, "fp16": 0.02, "bf16": 0.1}  # of an ensemble's disagreement, in nats
+# of further outputs: an ensemble's disagreement in nats, and distances, in proportion where they pass 1
+EXTRA_BUDGETS = {"fp32": 1e-3, "fp16": 0.02, "bf16": 0.1}
 
 
 def torch_logits(model: nn.Module, groups: Groups, batch: int = BATCH) -> np.ndarray:

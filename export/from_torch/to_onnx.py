@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -148,7 +149,19 @@ def _trace(  # noqa: ANN202  (onnx type)
         raise BundleError("torch exported nothing; this build of torch has no ONNX exporter.")
     with _quiet():  # what the fixed sensor decides, such as carried-over weights, becomes a constant
         optimizer.optimize_ir(program.model, input_size_limit=FOLD_LIMIT, output_size_limit=FOLD_LIMIT)
-    return program.model_proto
+    return program.model_proto if len(outputs) == 1 else _merged(program.model_proto)
+
+
+def _merged(proto: Any) -> Any:
+    """Compute once what several outputs need: equal constants are made one, and then equal nodes."""
+    from onnx_ir import serde
+    from onnx_ir.passes import common
+
+    model = serde.deserialize_model(proto)
+    common.DeduplicateHashedInitializersPass(size_limit=FOLD_LIMIT)(model)
+    common.CommonSubexpressionEliminationPass()(model)
+    common.RemoveUnusedNodesPass()(model)
+    return serde.serialize_model(model)
 
 
 def check_ops(proto, allowed: frozenset[str] = ALLOWED_OPS) -> None:  # noqa: ANN001  (onnx.ModelProto)

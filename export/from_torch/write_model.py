@@ -1,6 +1,6 @@
 """Writes one precision of a model and measures it; a file over its budget is an error, so it is never in a bundle."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from bandloom.export.from_torch.held_chips import Chips, Ground, calibration_chi
 from bandloom.export.from_torch.parity import EXTRA_BUDGETS, measure, require
 from bandloom.export.from_torch.quantise import write_int8
 from bandloom.export.from_torch.to_onnx import OPSET, DeployGraph, write_onnx
+from bandloom.export.from_torch.token_space import TokenSpace
 from bandloom.export.runtimes.onnx_runner import OnnxRunner, Runner
 from bandloom.export.runtimes.replay import require_exact
 
@@ -32,6 +33,7 @@ def write_precision(
     expected: np.ndarray,
     precision: str,
     ground: Ground,
+    space: TokenSpace | None = None,
 ) -> ModelFile:
     """Write ``model`` in ``precision`` into ``folder`` and gate it on ``chips``, whose fp32 answer is ``expected``.
 
@@ -42,12 +44,12 @@ def write_precision(
     """
     half = precision in ("fp16", "bf16")
     wide = layers_in_fp32(model, contract, [chips], cast(HalfPrecision, precision), ground) if half else ()
-    runner = write_file(folder, model, contract, precision, ground, wide)
+    runner = write_file(folder, model, contract, precision, ground, wide, space)
     parity = measure(runner, expected, chips, precision, contract)
     require(parity, precision)
     if precision == "int8":
         require_exact(folder / FILES[precision], runner, chips.groups, expected)
-    extras = _extras(model, contract, runner, chips, precision)
+    extras = _extras(runner, extra_outputs(model, contract, chips, space) if contract.extras else {}, chips, precision)
     return ModelFile(
         file=FILES[precision],
         precision=precision,  # type: ignore[arg-type]
@@ -58,25 +60,25 @@ def write_precision(
     )
 
 
-def _extras(model: AnyModel, contract: Contract, runner: Runner, chips: Chips, precision: str) -> dict[str, float]:
-    """Return how far each further output is from torch in fp32.
+def _extras(runner: Runner, expected: Mapping[str, np.ndarray], chips: Chips, precision: str) -> dict[str, float]:
+    """Return how far each further output is from torch's in fp32.
 
     Raises:
         BundleError: further than the precision may be.
     """
-    if not contract.extras:
+    if not expected:
         return {}
     asked: Any = runner
-    expected = extra_outputs(model, contract, chips)
-    parts = [asked.outputs(groups, contract.extras) for groups in chips.batches()]
-    given = {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(contract.extras)}
-    differences = {name: float(np.abs(given[name] - expected[name]).max()) for name in contract.extras}
-    for name, difference in differences.items():
-        allowed = EXTRA_BUDGETS[precision]
-        if not difference <= allowed:
+    parts = [asked.outputs(groups, tuple(expected)) for groups in chips.batches()]
+    differences = {}
+    for number, (name, right) in enumerate(expected.items()):
+        given = np.concatenate([part[number] for part in parts])
+        differences[name] = float(np.abs(given - right).max())
+        allowed = EXTRA_BUDGETS[precision] * max(1.0, float(right.max()))
+        if not differences[name] <= allowed:
             raise BundleError(
-                f"the {precision} model fails its parity gate: its {name} differs from torch by up to {difference:.3g}"
-                f" (allowed {allowed:g}); leave this precision out."
+                f"the {precision} model fails its parity gate: its {name} differs from torch by up to"
+                f" {differences[name]:.3g} (allowed {allowed:.3g}); leave this precision out."
             )
     return differences
 
@@ -101,7 +103,13 @@ def layers_in_fp32(
 
 
 def write_file(
-    folder: Path, model: AnyModel, contract: Contract, precision: str, ground: Ground, wide: Collection[str] = ()
+    folder: Path,
+    model: AnyModel,
+    contract: Contract,
+    precision: str,
+    ground: Ground,
+    wide: Collection[str] = (),
+    space: TokenSpace | None = None,
 ) -> Runner:
     """Write one precision, good or bad, and return what runs it here; int8 is made of the fp32 file beside it.
 
@@ -113,11 +121,13 @@ def write_file(
     path = folder / FILES[precision]
     logger.info("writing the %s model", precision)
     if precision == "int8":
-        if contract.members > 1:
-            raise BundleError("int8 is not made of an ensemble; leave int8 out, or export one of its members alone.")
+        if contract.extras:
+            raise BundleError(
+                "int8 is not made of an ensemble, nor with --ood; leave int8 out, or export one model alone without it."
+            )
         write_int8(folder / FILES["fp32"], path, calibration_chips(contract, ground))
         return OnnxRunner(path)
-    graph = deploy_graph(model, precision, wide)
+    graph = deploy_graph(model, precision, wide, space)
     write_onnx(graph, contract, path, outputs=("logits", *contract.extras))
     # ONNX Runtime's CPU has no bf16 kernels; torch runs the very graph that was exported
     return _TorchRunner(graph, contract) if precision == "bf16" else OnnxRunner(path)

@@ -4,18 +4,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from bandloom.errors import BundleError, OutputError
 from bandloom.export.bundle.answers import probabilities
 from bandloom.export.bundle.bundle import Bundle
+from bandloom.export.bundle.record import Familiar
 from bandloom.export.predict.clock import Clock
 from bandloom.export.predict.map_file import percent
 from bandloom.export.predict.options import MAP_SUFFIXES, PredictOptions
 from bandloom.export.predict.scene_mapper import MapRows, SceneMapper
-from bandloom.export.predict.uncertainty import share_of_disagreement, share_of_entropy
+from bandloom.export.predict.uncertainty import share_farther, share_of_disagreement, share_of_entropy
 from bandloom.export.runtimes.onnx_runner import Runner
 from bandloom.export.runtimes.with_extras import with_extras
 from bandloom.label_set import LabelSet
@@ -56,6 +57,11 @@ class MapJob:
                 f"the bundle {self.bundle.path} classifies whole chips and makes no map; give --out a name that ends"
                 " in .json or .csv for its table of tiles."
             )
+        if self.options.ood and "distance" not in self.bundle.contract.extras:
+            raise BundleError(
+                f"the bundle {self.bundle.path} does not know its training ground; export it with --ood, or leave --ood"
+                " out."
+            )
         if self.options.disagreement and "disagreement" not in self.bundle.contract.extras:
             raise BundleError(
                 f"the bundle {self.bundle.path} holds one model, which has nothing to disagree with; export several"
@@ -92,7 +98,8 @@ class MapJob:
     @property
     def extras(self) -> tuple[str, ...]:
         """The further outputs of the model that are mapped."""
-        return tuple(name for name in self.bundle.contract.extras if getattr(self.options, name))
+        asked = {"disagreement": self.options.disagreement, "distance": self.options.ood}
+        return tuple(name for name in self.bundle.contract.extras if asked[name])
 
     def layers(self, mapper: SceneMapper) -> dict[str, tuple[int, int, int]]:
         """Return height, width and bands of every layer that is written, by name."""
@@ -105,16 +112,19 @@ class MapJob:
 
     def finish(self, rows: MapRows) -> dict[str, np.ndarray]:
         """Turn logits into the rows of every layer: codes, and probabilities in percent."""
-        nodata = self.bundle.contract.map_nodata
+        contract, nodata = self.bundle.contract, self.bundle.contract.map_nodata
+        extras, familiar = dict(zip(self.extras, rows.extras, strict=True)), cast("Familiar", contract.familiar)
         layers = {"class": np.where(rows.measured, self.classes(rows), nodata)}
         wanted = layer_bands(self.labels, self.options)
         if wanted:
-            shares = probabilities(self.bundle.contract, rows.logits)
+            shares = probabilities(contract, rows.logits)
             made = {
                 "confidence": lambda: shares.max(axis=0),
                 "probabilities": lambda: shares,
                 "entropy": lambda: share_of_entropy(shares),
-                "disagreement": lambda: share_of_disagreement(self.bundle.contract, rows.extras[0]),
+                "disagreement": lambda: share_of_disagreement(contract, extras["disagreement"]),
+                # whole percents below, so that 0 says: less than one
+                "ood": lambda: np.floor(100 * share_farther(familiar, extras["distance"])) / 100,
             }
             for name in wanted:
                 layer = percent(made[name](), rows.measured, nodata)
@@ -129,13 +139,14 @@ def layer_bands(labels: LabelSet, options: PredictOptions) -> dict[str, tuple[st
         "probabilities": labels.names,
         "entropy": ("entropy_percent_of_largest",),
         "disagreement": ("disagreement_percent_of_largest",),
+        "ood": ("percent_of_training_ground_farther",),
     }
     return {name: bands for name, bands in names.items() if getattr(options, name)}
 
 
 def side_files(out: Path, options: PredictOptions) -> dict[str, Path]:
     """Return the files beside a map, by suffix."""
-    layers = ("confidence", "probabilities", "entropy", "disagreement")
+    layers = ("confidence", "probabilities", "entropy", "disagreement", "ood")
     wanted = {"png": options.png, **{f"{name}.tif": getattr(options, name) for name in layers}}
     names = [*(suffix for suffix, on in wanted.items() if on), "qml", "stac.json"]
     return {suffix: out.with_name(f"{out.stem}.{suffix}") for suffix in names}

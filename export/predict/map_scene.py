@@ -21,6 +21,7 @@ from bandloom.export.predict.origin import origin_of
 from bandloom.export.predict.partial_map import PartialMap
 from bandloom.export.predict.publish import publish
 from bandloom.export.predict.scene_mapper import SceneMapper, check_sensor
+from bandloom.export.predict.uncertainty import MOST_UNLIKE, unlike_line
 from bandloom.export.runtimes.onnx_runner import Runner
 from bandloom.output import require_absent
 
@@ -43,6 +44,7 @@ class Mapped:
     seconds: float
     split: str
     shift_disagreement: float | None = None
+    unlike: float | None = None  # the share of measured pixels that is unlike the training ground, where asked for
 
     def lines(self) -> list[str]:
         """Return the report a person reads."""
@@ -56,6 +58,8 @@ class Mapped:
         ]
         if self.shift_disagreement is not None:
             lines.append(f"half-tile shift: {self.shift_disagreement:.3%} of the measured pixels change class")
+        if self.unlike is not None:
+            lines.append(unlike_line(self.unlike))
         return lines
 
 
@@ -110,6 +114,7 @@ def _map(job: MapJob, scene: "Scene") -> Mapped:
             rows.note_publishing()
             publish(ready)
         counts = _count(job, rows)
+        unlike = _unlike(job, rows, sum(counts.values())) if job.options.ood else None
     pixels = mapper.height_px * mapper.width_px
     return Mapped(
         job.out,
@@ -121,6 +126,7 @@ def _map(job: MapJob, scene: "Scene") -> Mapped:
         clock.total_s,
         clock.split(),
         shifted,
+        unlike,
     )
 
 
@@ -156,6 +162,16 @@ def _disagreement(job: MapJob, done: PartialMap) -> float:
         differ += int(((job.classes(rows) != before) & rows.measured).sum())
         measured += int(rows.measured.sum())
     return differ / max(measured, 1)
+
+
+def _unlike(job: MapJob, done: PartialMap, measured: int) -> float:
+    """Return the share of measured pixels that lie farther than all but a hundredth of held-out training ground."""
+    layer = done.layer("ood")
+    beyond = sum(int((layer[top : top + 512] == 0).sum()) for top in range(0, layer.shape[0], 512))
+    share = beyond / max(measured, 1)
+    if share > MOST_UNLIKE:
+        logger.warning("%s: %s", job.out, unlike_line(share))
+    return share
 
 
 def _count(job: MapJob, done: PartialMap) -> dict[str, int]:

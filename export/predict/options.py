@@ -54,6 +54,10 @@ class PredictOptions(Config):
     disagreement: bool = Field(
         default=False, description="of an ensemble: also write how much its members disagree, in percent of the largest"
     )
+    ood: bool = Field(
+        default=False,
+        description="also write how unlike the training ground a scene is: percent of held-out training ground farther",
+    )
     symmetry: Annotated[
         Literal[1, 8],
         Option(

@@ -32,6 +32,7 @@ MEDIA = {
     "probabilities.tif": (COG_TYPE, "data"),
     "entropy.tif": (COG_TYPE, "data"),
     "disagreement.tif": (COG_TYPE, "data"),
+    "ood.tif": (COG_TYPE, "data"),
     "change.json": ("application/json", "data"),
 }
 Grid = tuple[CRS, Affine, tuple[int, ...]]

@@ -98,7 +98,7 @@ def write_table(
         raise OutputError(f"the output {out} is no table; give it a name that ends in {', '.join(TABLE_SUFFIXES)}.")
     if bundle.contract.makes_map:
         raise BundleError(f"the bundle {bundle.path} maps pixels; give --out a name that ends in .tif.")
-    for name in ("entropy", "disagreement"):
+    for name in ("entropy", "disagreement", "ood"):
         if getattr(options, name):
             raise BundleError(
                 f"the bundle {bundle.path} classifies whole chips, and --{name} is of maps; leave it out."

@@ -91,7 +91,7 @@ def _checked(bundle: Bundle, out: Path, options: PredictOptions) -> Target:
     target = bundle.contract.target
     if target is None or not bundle.contract.makes_map:
         raise BundleError(f"the bundle {bundle.path} maps no values; give --out the name that its task has.")
-    for name in ("confidence", "probabilities", "entropy", "disagreement", "png", "shift_check", "polygons"):
+    for name in ("confidence", "probabilities", "entropy", "disagreement", "ood", "png", "shift_check", "polygons"):
         if getattr(options, name):
             raise BundleError(
                 f"the bundle {bundle.path} maps values of {target.name}, for which there is no"
