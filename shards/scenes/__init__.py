@@ -70,9 +70,9 @@ def open_scene(
 
 def _open(path: str | Path, options: SceneOptions) -> Scene:
     local, told = Path(path), get_sensor(options.sensor) if options.sensor else None
-    if is_eopf(local):
+    if is_eopf(path):
         _require_unsaid(options, path, "an EOPF product")
-        return open_eopf(local)
+        return open_eopf(path)
     if is_safe(local):
         _require_unsaid(options, path, "a Sentinel-2 product")
         return open_safe(path)

@@ -29,6 +29,7 @@ from bandloom.shards.scenes.options import one_ten_thousandth
 from bandloom.shards.scenes.product import Product
 from bandloom.shards.scenes.quality import Quality
 from bandloom.shards.scenes.raster import Bands
+from bandloom.shards.scenes.remote_file import address_of, gdal_name, is_remote
 from bandloom.shards.scenes.safe import SafeScene
 from bandloom.shards.scenes.scene import WindowM
 from bandloom.shards.scenes.stated import Stated
@@ -42,8 +43,12 @@ _CLOUD_BITS = 1 | 2  # opaque, cirrus
 _JSON_LIMIT_BYTES = 64 * 2**20
 
 
-def is_eopf(path: Path) -> bool:
-    """Tell whether a folder or zip is a Zarr store with the groups of an EOPF product."""
+def is_eopf(path: str | Path) -> bool:
+    """Tell whether a folder or zip is a Zarr store with the groups of an EOPF product; a remote one goes by name."""
+    address = address_of(path)
+    if is_remote(address):
+        return address.rstrip("/").endswith((".zarr.zip", ".zarr"))
+    path = Path(address)
     if path.is_dir():
         return (path / _GROUP).is_dir() and any((path / name).is_file() for name in (".zgroup", "zarr.json"))
     if path.suffix != ".zip" or not path.is_file():
@@ -82,13 +87,22 @@ class BitQuality:
         dn[(flags & _ABSENT_BITS) != 0] = NODATA
 
 
-def open_eopf(path: Path) -> SafeScene:
-    """Open a product, folder or zip. Every member of a zip is verified by its CRC.
+def open_eopf(path: str | Path) -> SafeScene:
+    """Open a product, folder or zip. Every member of a zip on disk is verified by its CRC.
+
+    Args:
+        path: where it lies; a zip may be remote, by its address or GDAL's name for it.
 
     Raises:
-        SceneError: it lacks a band or an attribute, or holds decoded or resampled values.
+        SceneError: it lacks a band or an attribute, or holds decoded or resampled values, or is a remote folder.
     """
-    store = _Store(path)
+    address = address_of(path)
+    if is_remote(address) and not address.endswith(".zip"):
+        raise SceneError(
+            f"{address} is a folder of chunks behind a network, where one that fails to come cannot be told from ground"
+            " without data; fetch the product, or name its .zarr.zip."
+        )
+    store = _Store(address)
     level = store.level()
     sensor = get_sensor(f"sentinel2-{level}")
     stack = ExitStack()
@@ -170,8 +184,9 @@ def _flagged(mask: np.ndarray) -> np.ndarray:
 class _Store:
     """A product's Zarr store: metadata as JSON, arrays as rasters."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self._product = path, Product(path)
+    def __init__(self, address: str) -> None:
+        self._address, self.path, self._product = address, Path(address), Product(address)
+        path = self.path
         inside = [name for name in self._product.names if name.endswith((".zgroup", "zarr.json"))]
         root = min(inside, key=len, default="")
         self._prefix = root.removesuffix(".zgroup").removesuffix("zarr.json")
@@ -273,6 +288,8 @@ class _Store:
     def _gdal_store(self) -> str:
         if self.path.is_dir():
             return str(self.path.resolve())
+        if is_remote(self._address):
+            return f"/vsizip/{{{gdal_name(self._address)}}}/{self._prefix}".rstrip("/")
         return f"/vsizip/{{{self.path.resolve()}}}/{self._prefix}".rstrip("/")
 
     def _properties(self) -> dict[str, Any]:

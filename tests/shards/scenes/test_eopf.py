@@ -3,6 +3,8 @@
 import functools
 import json
 import shutil
+import subprocess
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -235,3 +237,27 @@ def test_pixels_whose_chunks_are_not_stored_are_said(tmp_path, caplog, form):
         planes["B8A"][:] = 0
         check(scene, planes)
     assert f"stores 0 of 1 chunks of {array}" in caplog.text
+
+
+@pytest.fixture(name="served")
+def a_file_server(tmp_path):
+    """Return a folder, and the address behind which its files lie."""
+    server = Path(__file__).parents[1] / "range_server.py"
+    with subprocess.Popen([sys.executable, server, tmp_path], stdout=subprocess.PIPE, text=True) as process:
+        yield tmp_path, f"127.0.0.1:{process.stdout.readline().strip()}"
+        process.terminate()
+
+
+def test_a_remote_zip_is_read_by_any_name_and_a_remote_folder_is_refused(served):
+    folder, host = served
+    product, planes = write_product(folder, "l1c")
+    archive = packed(product)
+    address = f"http://{host}/{archive.name}"
+    zipped = f"/vsizip//vsicurl/{address}"
+    for name in (address, f"/vsicurl/{address}", zipped, f"{zipped}/{product.name}", f"/vsizip/{archive}"):
+        with open_scene(name) as scene:
+            check(scene, planes)
+            assert scene.name == product.name.partition(".")[0]
+    for name in (f"http://{host}/{product.name}", f"/vsicurl/http://{host}/{product.name}/"):
+        with pytest.raises(SceneError, match=r"cannot be told from ground without data; .*\.zarr\.zip"):
+            open_scene(name)
