@@ -31,7 +31,16 @@ MOST = 8_000  # pixels to choose from, and to score on
 EVERY_PX = 4  # of a scene's pixels every fourth in each direction is a candidate, or scores
 APART_M = 200.0
 FAR_M = 1e6  # between two scenes
-WAYS = ("random", "spread alone", "entropy alone", "disagreement alone", "suggest, entropy", "suggest, disagreement")
+WAYS = (
+    "random",
+    "spread alone",
+    "entropy alone",
+    "disagreement alone",
+    "suggest, entropy",
+    "suggest, disagreement",
+    "clusters, entropy",  # tried beside it: the middles of clusters of spectra, weighted by entropy
+    "half and half",  # tried beside it: ten of suggest, disagreement and ten random ones
+)
 
 
 @dataclass(frozen=True)
@@ -52,16 +61,23 @@ def run() -> list[Figure]:
     grounds: dict[str, Ground] = {"generated": generated}
     if (DATA / "hls_landcover_water" / "places.json").exists():
         grounds["hls by place"] = partial(hls, DATA / "hls_landcover_water")
+    return [
+        figure
+        for name, ground in grounds.items()
+        for figure in figures_of(name, np.array([_curves(*ground(seed), seed) for seed in range(SEEDS)]))
+    ]
+
+
+def figures_of(name: str, curves: np.ndarray) -> list[Figure]:
+    """Return the figures of macro F1 by seed, way and round, ``(seeds, ways, rounds + 1)``."""
     figures = []
-    for name, ground in grounds.items():
-        curves = np.array([_curves(*ground(seed), seed) for seed in range(SEEDS)])  # (seeds, ways, rounds + 1)
-        for number, way in enumerate(WAYS[1:], 1):
-            for what, scores in (("last round", curves[..., -1]), ("mean of rounds", curves[..., 1:].mean(axis=-1))):
-                gains = scores[:, number] - scores[:, 0]
-                curve = " ".join(f"{value:.3f}" for value in curves[:, number].mean(axis=0))
-                note = f"gain {gains.mean():+.3f}, by seed {' '.join(f'{gain:+.3f}' for gain in gains)}; curve {curve}"
-                value, rival = float(scores[:, number].mean()), float(scores[:, 0].mean())
-                figures.append(Figure(f"suggest: {name}, {way}, {what}", value, "", "random", rival, note=note))
+    for number, way in enumerate(WAYS[1:], 1):
+        for what, scores in (("last round", curves[..., -1]), ("mean of rounds", curves[..., 1:].mean(axis=-1))):
+            gains = scores[:, number] - scores[:, 0]
+            curve = " ".join(f"{value:.3f}" for value in curves[:, number].mean(axis=0))
+            note = f"gain {gains.mean():+.3f}, by seed {' '.join(f'{gain:+.3f}' for gain in gains)}; curve {curve}"
+            value, rival = float(scores[:, number].mean()), float(scores[:, 0].mean())
+            figures.append(Figure(f"suggest: {name}, {way}, {what}", value, "", "random", rival, note=note))
     return figures
 
 
@@ -88,7 +104,13 @@ def _next(way: str, shares: np.ndarray, pool: Pixels, labelled: np.ndarray, seed
     if way == "random":
         left = np.setdiff1d(np.arange(len(pool.classes)), labelled)
         return np.random.default_rng([seed, 2]).choice(left, A_ROUND, replace=False)
+    if way == "half and half":
+        half = _next("suggest, disagreement", shares, pool, labelled, seed)[: A_ROUND // 2]
+        left = np.setdiff1d(np.arange(len(pool.classes)), np.concatenate([labelled, half]))
+        return np.concatenate([half, np.random.default_rng([seed, 3]).choice(left, A_ROUND // 2, replace=False)])
     whole = _entropy(shares.mean(axis=0))
+    if way.startswith("clusters"):
+        return _middles(whole, pool, labelled, seed)
     worth = whole if "entropy" in way else whole - _entropy(shares).mean(axis=0)
     worth = np.ones(len(worth)) if way == "spread alone" else np.maximum(worth, 1e-9)
     kept = thinned(pool.xy, worth, APART_M)
@@ -105,6 +127,18 @@ def _next(way: str, shares: np.ndarray, pool: Pixels, labelled: np.ndarray, seed
         kept = kept[: POOL * A_ROUND]
     given = pool.xy[kept], worth[kept], pool.spectra[kept], A_ROUND, APART_M
     return kept[spread(*given, seed, pool.spectra[labelled])]
+
+
+def _middles(worth: np.ndarray, pool: Pixels, labelled: np.ndarray, seed: int) -> np.ndarray:
+    """Return the pixel nearest to the middle of each of as many clusters of spectra, weighted by ``worth``."""
+    from sklearn.cluster import KMeans
+
+    scaled = (pool.spectra - pool.spectra.mean(axis=0)) / (pool.spectra.std(axis=0) + 1e-9)
+    left = np.setdiff1d(np.arange(len(scaled)), labelled)
+    fit = KMeans(A_ROUND, n_init=1, random_state=seed).fit(scaled[left], sample_weight=worth[left] + 1e-6)
+    off = ((scaled[left] - fit.cluster_centers_[fit.labels_]) ** 2).sum(axis=1)
+    members = [np.flatnonzero(fit.labels_ == cluster) for cluster in range(A_ROUND)]
+    return np.array([left[rows[off[rows].argmin()]] for rows in members])
 
 
 def _entropy(shares: np.ndarray) -> np.ndarray:

@@ -81,6 +81,11 @@ def suggest(bundle_path: Path, scene: str, out: Path, wanted: SuggestOptions, op
     }
     write_points(out, Points(crs, np.stack([xs, ys], axis=1), columns))
     yield f"{out}: {len(chosen)} places, chosen by {_WORDS[found.measure]} and by how their spectra differ"
+    if found.measure == "entropy":
+        yield (
+            "of one model alone: by its entropy suggested labels taught less than random ones in our trials; suggest"
+            " with an ensemble (bandloom export RUN --ensemble), or draw points with bandloom assess sample"
+        )
     if len(chosen) < wanted.n:
         yield f"{wanted.n} were asked for; no more lie {wanted.apart_m:g} m apart"
     yield (

@@ -57,7 +57,9 @@ def test_points_lie_on_measured_ground_apart_and_ready_to_be_labelled(bundle, sc
 def test_ground_that_is_labelled_already_is_left_out(bundle, scene, tmp_path, capsys):
     first, more = tmp_path / "first.geojson", tmp_path / "more.gpkg"
     assert run("labels", "suggest", bundle, scene, "--n", "20", "--out", first) == 0
-    assert "label them with: bandloom view" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "label them with: bandloom view" in said
+    assert "taught less than random ones" in said  # of one model
     assert run("labels", "suggest", bundle, scene, "--n", "9", "--labelled", first, "--out", more) == 0
     one, other = pixels_of(first, scene), pixels_of(more, scene)
     distance = np.hypot(one[0][:, None] - other[0], one[1][:, None] - other[1]) * 10
