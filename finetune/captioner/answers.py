@@ -23,7 +23,8 @@ def answer_report(
 ) -> dict[str, Any]:
     """Return what ``metrics.json`` holds, on at most ``most`` test exchanges.
 
-    ``loss`` and ``loss_other_image`` are of the same exchanges: a model that does not look has both the same.
+    The losses with the own image and with another's are of the same exchanges: a model that does not look has both the
+    same. There is no other where all exchanges are about one image.
     ``accuracy`` is of questions, by type, beside ``commonest``: the answer that this question, or else its type, has
     most often in training, which is what can be said without looking.
     """
@@ -33,11 +34,13 @@ def answer_report(
         return {"schema": 1, "task": "caption", "exchanges": 0, "loss": {}, "questions": {}, "examples": []}
     blind = _Commonest([pair for i in train for pair in pairs.of_key[shards.entries[int(i)].key]])
     said = [(pair, *_one(model, shards, index, pair)) for index, pair in asked]
-    others = np.roll([index for index, _ in asked], 1 + len(asked) // 2).tolist()
-    elsewhere = [
-        _one(model, shards, other, pair, speak=False)[1] for other, (_, pair) in zip(others, asked, strict=True)
-    ]
-    losses = {"own_image": float(np.mean([loss for _, _, loss in said])), "other_image": float(np.mean(elsewhere))}
+    losses = {"own_image": float(np.mean([loss for _, _, loss in said]))}
+    others = other_images([index for index, _ in asked])
+    if others:
+        elsewhere = [
+            _one(model, shards, other, pair, speak=False)[1] for other, (_, pair) in zip(others, asked, strict=True)
+        ]
+        losses["other_image"] = float(np.mean(elsewhere))
     return {
         "schema": 1,
         "task": "caption",
@@ -46,6 +49,15 @@ def answer_report(
         "questions": _by_type([(pair, answer, blind.answer(pair)) for pair, answer, _ in said if pair.kind != CAPTION]),
         "examples": [{"prompt": pair.prompt, "said": answer, "truth": pair.answer} for pair, answer, _ in said[:SHOWN]],
     }
+
+
+def other_images(own: Sequence[int]) -> list[int]:
+    """Return another image for each, from about half the list on; nothing where all are the same one."""
+    count = len(own)
+    if len(set(own)) < 2:
+        return []
+    further = [[own[(place - 1 - count // 2 - more) % count] for more in range(count)] for place in range(count)]
+    return [next(image for image in images if image != own[place]) for place, images in enumerate(further)]
 
 
 def answer_table(report: dict[str, Any]) -> Any:
@@ -60,7 +72,7 @@ def answer_table(report: dict[str, Any]) -> Any:
                 "loss of an answer's token",
                 report["exchanges"],
                 f"{report['loss']['own_image']:.3f}",
-                f"{report['loss']['other_image']:.3f}",
+                f"{report['loss']['other_image']:.3f}" if "other_image" in report["loss"] else "",
             ]
         )
     return table("What it says of test images", ["", "count", "with the image", "without (commonest, another's)"], rows)

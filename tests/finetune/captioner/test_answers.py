@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from bandloom.finetune.captioner.answers import _by_type, _Commonest, answer_table, same_answer
+from bandloom.finetune.captioner.answers import _by_type, _Commonest, answer_table, other_images, same_answer
 from bandloom.finetune.captioner.pairs import Exchange
 
 
@@ -25,6 +26,17 @@ def test_what_can_be_said_without_looking_is_the_questions_or_else_its_types_com
     assert blind.answer(Exchange("wet?", "", "area")) == "no"
     assert blind.answer(Exchange("new?", "", "area")) == "yes"
     assert blind.answer(Exchange("new?", "", "count")) == ""
+
+
+def test_another_image_is_never_the_own_one():
+    assert other_images([0, 1, 2, 3, 4]) == np.roll([0, 1, 2, 3, 4], 3).tolist()
+    assert other_images([7, 7, 7, 7, 2]) == [2, 2, 2, 2, 7]  # most questions are about one image
+    assert other_images([7, 7]) == other_images([]) == []
+
+
+def test_the_table_leaves_out_a_loss_that_no_other_image_gave():
+    report = {"exchanges": 1, "loss": {"own_image": 1.5}, "questions": {}}
+    assert [str(cell) for column in answer_table(report).columns for cell in column.cells][2:] == ["1.500", ""]
 
 
 def test_accuracies_are_by_type_and_of_all():
