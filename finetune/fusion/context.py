@@ -90,16 +90,26 @@ def _of_csv(path: Path, keys: Sequence[str]) -> list[str]:
     held: dict[str, str] = {}
     for _, key, text in read_rows(path, "context"):
         held[key] = f"{held[key]} {text.strip()}" if key in held else text.strip()
-    return [_own_or_scene(key, held) for key in keys]
+    return _of_keys(path, keys, held)
 
 
 def _of_sidecars(folder: Path, keys: Sequence[str]) -> list[str]:
     if not folder.is_dir():
         raise TextError(f"context.path {folder} is no folder; put KEY.txt files into one, KEY a sample's or a scene's.")
     try:
-        held = {path.stem: " ".join(path.read_text(encoding="utf-8-sig").split()) for path in folder.glob("*.txt")}
+        files = [path for path in folder.glob("*.txt") if not path.name.startswith(".")]  # macOS leaves ._KEY.txt
+        held = {path.stem: " ".join(path.read_text(encoding="utf-8-sig").split()) for path in files}
     except (OSError, UnicodeDecodeError) as cause:
         raise TextError(f"a text of {folder} cannot be read ({cause}); write them as UTF-8.") from cause
+    return _of_keys(folder, keys, held)
+
+
+def _of_keys(path: Path, keys: Sequence[str], held: Mapping[str, str]) -> list[str]:
+    """Return the context of each key; those of other samples and scenes are counted."""
+    unknown = sorted(set(held) - set(keys) - {scene_of(key) for key in keys})
+    if unknown:
+        what = "%d of %d contexts in %s are of no labelled sample or scene, such as %s, and are left out"
+        logger.warning(what, len(unknown), len(held), path, unknown[0])
     return [_own_or_scene(key, held) for key in keys]
 
 

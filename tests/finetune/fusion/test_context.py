@@ -30,6 +30,22 @@ def test_a_context_is_read_by_key_from_a_table_from_text_files_and_from_metadata
     assert "degrees north" in read_context(ContextConfig(source="metadata"), shards, [0])[0]
 
 
+def test_contexts_of_other_samples_are_counted_and_what_macos_leaves_is_none(tmp_path, chip_shards, caplog):
+    shards = ShardSet(chip_shards)
+    key = shards.entries[0].key
+    write_context(tmp_path / "c.csv", {key: "Quiet.", "elsewhere": "Loud."})
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / f"{key}.txt").write_text("Quiet.")
+    (notes / "elsewhere.txt").write_text("Loud.")
+    (notes / f"._{key}.txt").write_bytes(b"\x00\x05\x16\x07\xff")
+    for source, path in (("csv", tmp_path / "c.csv"), ("sidecar", notes)):
+        with caplog.at_level(logging.WARNING):
+            config = ContextConfig.model_validate({"source": source, "path": path})
+            assert read_context(config, shards, [0]) == ["Quiet."]
+        assert f"1 of 2 contexts in {path} are of no labelled sample or scene, such as elsewhere" in caplog.text
+
+
 def test_a_context_that_cannot_be_used_is_refused_in_a_sentence(tmp_path, chip_shards):
     shards = ShardSet(chip_shards)
     with pytest.raises(TextError, match="names no file; add its path"):
