@@ -12,7 +12,7 @@ from bandloom.errors import TextError
 from bandloom.finetune.captioner.checkpoint import SavedCaptioner
 from bandloom.finetune.captioner.pairs import questions_of, read_questions
 from bandloom.finetune.text.search.images import Image, images_of
-from bandloom.output import new_output
+from bandloom.output import new_output, require_absent
 
 BATCH, SHOWN = 16, 5
 
@@ -36,10 +36,15 @@ def generate(
         most_new: tokens of an answer at most.
 
     Raises:
-        TextError: both kinds of questions are given, or the source holds no chip of the model's sensor.
+        TextError: both kinds of questions are given, or an empty one, or the source holds no chip of the model's
+            sensor.
+        OutputError: ``out`` exists.
     """
+    require_absent([out])
     if question is not None and questions is not None:
         raise TextError("ask with one of --question WORDS and --questions FILE.")
+    if question is not None and not question.strip():
+        raise TextError("--question is empty; write what to ask, or leave it out for captions.")
     model, record = captioner.model, captioner.record
     rows = None if questions is None else read_questions(questions)
     images = list(images_of(captioner, source))

@@ -19,7 +19,7 @@ from bandloom.finetune.text.captions.words import TEMPLATES, class_words, readab
 from bandloom.finetune.text.search.images import Image, images_of, vectors_of
 from bandloom.finetune.text.word_scores import class_mean
 from bandloom.label_set import LabelClass, LabelSet
-from bandloom.output import new_output
+from bandloom.output import new_output, require_absent
 from bandloom.taxonomy import get_taxonomy
 
 # ColorBrewer's Set3 and Paired, for classes that nobody gave a colour
@@ -100,6 +100,7 @@ def zeroshot(aligned: Aligned, classes: Classes, source: Path, out: Path) -> dic
     Returns:
         How many chips got each class, and the score where there is truth.
     """
+    require_absent([out])  # before an hour of images, not after
     vectors = aligned.classes(classes.prompts)
     names = list(classes.prompts)
     images, rows = [], []

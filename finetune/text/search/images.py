@@ -125,6 +125,9 @@ def _of_shards(shards: ShardSet, sensor: Sensor, chip_px: int) -> Iterator[Image
     others = sum(entry.sensor != sensor.name for entry in shards.entries)
     if others:
         logger.warning("%d samples of %s are not of %s and are left out", others, shards.path, sensor.name)
+    twice = sum(entry.sensor == sensor.name and entry.split == "duplicate" for entry in shards.entries)
+    if twice:
+        logger.warning("%d samples of %s are marked as duplicates of others and are left out", twice, shards.path)
     for index, entry in enumerate(shards.entries):
         if entry.sensor != sensor.name or entry.split == "duplicate":
             continue

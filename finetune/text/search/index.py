@@ -9,7 +9,7 @@ import numpy as np
 from bandloom.errors import MissingExtraError, TextError
 from bandloom.finetune.text.aligned_model import Aligned
 from bandloom.finetune.text.search.images import Image, images_of, vectors_of
-from bandloom.output import new_output
+from bandloom.output import new_output, require_absent
 
 FORMAT = b"1"
 COLUMNS = ("key", "source", "sensor", "epsg", "x_m", "y_m", "side_m", "datetime", "class_name")
@@ -42,7 +42,9 @@ def build_index(aligned: Aligned, source: Path, out: Path) -> int:
 
     Raises:
         TextError: there is none.
+        OutputError: ``out`` exists.
     """
+    require_absent([out])
     images: list[Image] = []
     rows = []
     for batch, vectors in vectors_of(aligned, images_of(aligned, source)):

@@ -1,12 +1,16 @@
+import logging
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from bandloom.errors import TextError
-from bandloom.finetune.text.search.images import BATCH, Image, image_at, images_of, vectors_of
+from bandloom.finetune.text.search.images import BATCH, Image, _of_shards, image_at, images_of, vectors_of
 from bandloom.sensors import get_sensor
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.shards.scenes import open_scene
 from tests.export.stack_file import write_stack
+from tests.finetune.models import S2
 from tests.finetune.text.aligned_models import aligned
 
 
@@ -84,6 +88,16 @@ def test_ground_that_makes_no_whole_chip_is_left_out_and_said(tmp_path, caplog):
     (chip, *_) = images_of(aligned(), small)
     assert "small.tif is 600 x 120 m; what its chip of 240 m lacks counts as not measured" in caplog.text
     assert not chip.groups[10][:, 12:].any()
+
+
+def test_samples_marked_as_duplicates_are_left_out_and_said(chip_shards, caplog):
+    shards = ShardSet(chip_shards)
+    shards.entries[:2] = [replace(entry, split="duplicate") for entry in shards.entries[:2]]
+    marked = sum(entry.split == "duplicate" for entry in shards.entries)
+    with caplog.at_level(logging.WARNING):
+        keys = [image.key for image in _of_shards(shards, S2, 24)]
+    assert keys == [entry.key for entry in shards.entries if entry.split != "duplicate"]
+    assert f"{marked} samples of {chip_shards} are marked as duplicates of others and are left out" in caplog.text
 
 
 def test_samples_smaller_than_a_chip_are_refused(chip_shards):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bandloom.errors import TextError
+from bandloom.errors import OutputError, TextError
 from bandloom.finetune.text.search.index import COLUMNS, EmbeddingIndex, build_index, read_index, write_index
 from tests.finetune.text.aligned_models import aligned
 
@@ -41,6 +41,13 @@ def test_an_index_of_another_model_or_of_nothing_is_a_sentence(tmp_path):
     pq.write_table(table.replace_schema_metadata({}), tmp_path / "plain.parquet")
     with pytest.raises(TextError, match="is no index of this project"):
         read_index(tmp_path / "plain.parquet")
+
+
+def test_an_index_that_is_there_is_refused_before_an_image_is_looked_at(tmp_path):
+    (tmp_path / "i.parquet").write_text("mine")
+    with pytest.raises(OutputError, match="exists already"):
+        build_index(aligned(), tmp_path / "no-source", tmp_path / "i.parquet")
+    assert (tmp_path / "i.parquet").read_text() == "mine"
 
 
 def test_every_chip_of_shards_is_in_the_index_with_its_class(tmp_path, chip_shards):
