@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from bandloom.console import table
+from bandloom.evenly import evenly
 from bandloom.finetune.data.splits import TRAIN
 from bandloom.finetune.text.aligned_model import Aligned
 from bandloom.finetune.text.captions.words import sentences
@@ -130,7 +131,8 @@ def _retrieval(alignment: "Alignment", aligned: Aligned, indices: np.ndarray, im
     captions = alignment.captions
     keys = [alignment.shards.entries[int(i)].key for i in indices]
     rows = [row for row, key in enumerate(keys) if key in captions.of_key]
-    rows = [row for row in rows if not captions.shows(keys[row], alignment.held_out)][:MOST_QUERIES]
+    rows = [row for row in rows if not captions.shows(keys[row], alignment.held_out)]
+    rows = [rows[place] for place in evenly(len(rows), MOST_QUERIES)]  # not the first scenes alone
     if not rows:
         return {}
     numbers = sorted({int(captions.of_key[keys[row]][0]) for row in rows})

@@ -145,4 +145,4 @@ def _held_out(config: AlignConfig, captions: Captions) -> tuple[int, ...]:
             f"holdout_classes names {unknown[0]!r}, which is no class of the shards"
             f" ({', '.join(names) or 'they have none'})."
         )
-    return tuple(names.index(name) for name in config.holdout_classes)
+    return tuple(names.index(name) for name in dict.fromkeys(config.holdout_classes))  # twice would count twice

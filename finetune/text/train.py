@@ -21,6 +21,7 @@ from bandloom.finetune.text.model import AlignModel, standardise
 from bandloom.finetune.text.report import alignment_report, report_table
 from bandloom.finetune.text.samples import pooled_features
 from bandloom.finetune.text.setting import Alignment, aligned_of, prepare, tower_trains
+from bandloom.finetune.text.text_model.tower import TextTower
 from bandloom.finetune.text.text_model.vectors import KeptVectors
 from bandloom.finetune.training.augment import d4
 from bandloom.finetune.training.batches import loaded_steps, loader_of
@@ -126,6 +127,8 @@ def _train(alignment: Alignment, encoder: AnyEncoder, attempt: Attempt) -> int:
             f"{count_parameters(model, trainable=True):,}",
             f"{count_parameters(model):,}",
         )
+        if model.tower is not None:  # one that is frozen says it when it encodes them
+            cast(TextTower, model.tower).say_cut(alignment.captions.texts)
     engine = make_engine(model, config.trainer.engine, ranks, config.trainer.steps, encoder.config.depth)
     hooks = []
     if config.curve_points and len(alignment.captions.words) > 1:

@@ -122,7 +122,11 @@ class FileSource:
         if not np.isfinite(length).all() or not length.all():
             raise TextError(f"{path} holds vectors that are zero or not finite; make them again.")
         self.vectors = (vectors / length).astype(np.float32)
-        self.row_of = {text: row for row, text in enumerate(texts)}
+        self.row_of: dict[str, int] = {}
+        for row, text in enumerate(texts):
+            first = self.row_of.setdefault(text, row)
+            if not np.allclose(self.vectors[first], self.vectors[row], atol=1e-5):
+                raise TextError(f"{path} holds two vectors of {text!r} that differ; keep one.")
         self.digest = _file_digest(path)[:16]
 
     @property

@@ -14,6 +14,7 @@ from bandloom.console import logger
 from bandloom.errors import TextError
 from bandloom.finetune.text.text_model.pooling import Pooling, choose_pooling, pool
 from bandloom.model import torch_compat  # noqa: F401  (transformers needs it)
+from bandloom.pulse import pulse
 
 BATCH = 64
 # AutoModel gives both towers of a pair, or refuses a text half; these classes take the text half out of either
@@ -98,7 +99,30 @@ class TextTower(nn.Module):
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Return unit vectors ``(N, D)`` float32; texts over the limit are cut, counted and said."""
+        """Return unit vectors ``(N, D)`` float32; texts over the limit are cut, counted and said.
+
+        Raises:
+            TextError: a vector is not finite.
+        """
+        self.say_cut(texts)
+        self.eval()
+        device = next(self.parameters()).device
+        parts = [np.zeros((0, self.dim), np.float32)]
+        for first in range(0, len(texts), BATCH):
+            pulse("encoding captions")
+            ids, mask = self.tokenize(texts[first : first + BATCH])
+            parts.append(self(ids.to(device), mask.to(device)).cpu().numpy())
+        vectors = np.concatenate(parts)
+        lost = np.flatnonzero(~np.isfinite(vectors).all(1))
+        if len(lost):
+            raise TextError(
+                f"the text model {self.folder} gives {len(lost)} of {len(texts)} texts no finite vector, such as"
+                f" {texts[int(lost[0])]!r}; copy its weights again, or use another."
+            )
+        return vectors
+
+    def say_cut(self, texts: Sequence[str]) -> None:
+        """Warn of texts that the model does not see to their end."""
         cut = self.too_long(texts) if texts else 0
         if cut:
             logger.warning(
@@ -108,13 +132,6 @@ class TextTower(nn.Module):
                 self.limit,
                 self.folder.name,
             )
-        self.eval()
-        device = next(self.parameters()).device
-        parts = [np.zeros((0, self.dim), np.float32)]
-        for first in range(0, len(texts), BATCH):
-            ids, mask = self.tokenize(texts[first : first + BATCH])
-            parts.append(self(ids.to(device), mask.to(device)).cpu().numpy())
-        return np.concatenate(parts)
 
     def save(self, folder: Path) -> None:
         """Write model and tokenizer as a Hugging Face folder."""

@@ -35,6 +35,8 @@ def test_a_table_of_vectors_serves_as_well(tmp_path):
         ({"texts": np.array(["a"])}, "no file of vectors"),
         ({"texts": np.array(["a"]), "vectors": np.zeros((2, 3))}, "needs one vector"),
         ({"texts": np.array(["a"]), "vectors": np.zeros((1, 3))}, "zero or not finite"),
+        ({"texts": np.array(["a"]), "vectors": np.full((1, 3), np.nan)}, "zero or not finite"),
+        ({"texts": np.array(["a", "b", "a"]), "vectors": np.eye(3)}, "two vectors of 'a' that differ"),
     ],
 )
 def test_a_file_that_is_no_file_of_vectors_is_refused(tmp_path, arrays, said):

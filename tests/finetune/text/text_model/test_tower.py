@@ -45,6 +45,22 @@ def test_a_folder_of_each_kind_gives_the_vector_that_its_model_means(tmp_path, k
         assert np.allclose(vector, by_hand(model, kind, tower, text), atol=1e-5), text
 
 
+def test_a_vector_that_is_not_finite_is_refused(tmp_path):
+    write_model(tmp_path / "bert", "bert")
+    tower = TextTower(tmp_path / "bert")
+    with torch.no_grad():
+        next(tower.parameters()).fill_(torch.nan)
+    with pytest.raises(TextError, match="gives 2 of 2 texts no finite vector, such as 'a river'"):
+        tower.encode(["a river", "a road"])
+
+
+def test_a_model_that_trains_says_what_it_does_not_see(tmp_path, caplog):
+    write_model(tmp_path / "bert", "bert")
+    with caplog.at_level(logging.WARNING):
+        TextTower(tmp_path / "bert").say_cut(["a river", "a river " * 20])
+    assert "1 of 2 captions are longer than the 12 tokens of bert" in caplog.text
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_folder_of_each_kind_trains_and_comes_back_as_it_was_saved(tmp_path, kind):
     write_model(tmp_path / kind, kind)
