@@ -13,6 +13,7 @@ from rasterio.warp import transform
 
 from bandloom.errors import LabelError, MissingExtraError, OutputError
 from bandloom.output import new_output
+from bandloom.points_gpkg import changed_gpkg
 
 POINT_SUFFIXES = (".gpkg", ".geojson", ".csv")
 LON_LAT = "EPSG:4326"
@@ -34,7 +35,7 @@ class PointsFile:
         path: the file.
         places: ``(P, 2)`` longitude and latitude.
         columns: what is told of each point, by column; of a CSV as text.
-        source: what is kept of the file: GeoJSON's record, or GeoPackage's layer, coordinate system and shapes.
+        source: what is kept of the file: GeoJSON's record, or GeoPackage's layer, identifiers and columns as read.
     """
 
     path: Path
@@ -57,6 +58,8 @@ class PointsFile:
         content = writers[path.suffix.lower()](self)
         with new_output(path, overwrite=overwrite) as temporary:
             temporary.write_bytes(content)
+        if "read" in self.source and path == self.path:
+            self.source["read"] = {name: list(cells) for name, cells in self.columns.items()}
 
 
 def read_points_file(path: Path) -> PointsFile:
@@ -141,35 +144,16 @@ def _from_ogr(path: Path, library: Any, shapely: Any) -> PointsFile:
     layers = [str(name) for name, kind in library.list_layers(path) if kind is not None]
     if len(layers) != 1:
         raise ValueError(f"{len(layers)} layers, where one is wanted")
-    meta, _, shapes, values = library.raw.read(path, layer=layers[0], force_2d=True)
+    meta, fids, shapes, values = library.raw.read(path, layer=layers[0], force_2d=True, return_fids=True)
     xs, ys = shapely.get_coordinates(shapely.from_wkb(shapes)).T
     if len(xs) != len(shapes):
         raise ValueError("features that are no single points")
     lons, lats = transform(meta["crs"], LON_LAT, xs.tolist(), ys.tolist())[:2]
     columns = {str(name): list(held) for name, held in zip(meta["fields"], values, strict=True)}
-    source = {"layer": layers[0], "crs": meta["crs"], "shapes": shapes}
+    source = {"layer": layers[0], "fids": fids, "read": {name: list(held) for name, held in columns.items()}}
     return PointsFile(path, np.stack([lons, lats], axis=1), columns, source)
 
 
 def _as_gpkg(points: PointsFile) -> bytes:
-    from pyogrio import raw  # pyright: ignore[reportMissingImports]
-
-    held, source = io.BytesIO(), points.source  # GDAL wants a name that ends in .gpkg
-    columns = [_column(values) for values in points.columns.values()]
-    raw.write(
-        held,
-        source["shapes"],
-        columns,
-        list(points.columns),
-        driver="GPKG",
-        layer=source["layer"],
-        geometry_type="Point",
-        crs=source["crs"],
-    )
-    return held.getvalue()
-
-
-def _column(values: list[Any]) -> np.ndarray:
-    """Return a column as numbers where all of it are, else as text."""
-    column = np.array(values)
-    return column if column.dtype.kind in "iufMb" else np.array(values, object)
+    source = points.source
+    return changed_gpkg(points.path, source["layer"], source["fids"], source["read"], points.columns)
