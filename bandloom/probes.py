@@ -41,23 +41,37 @@ def ridge(
 
 
 def fit_ridge(
-    train: np.ndarray, labels: np.ndarray, classes: int, penalties: Sequence[float] = RIDGE_PENALTIES
+    train: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    penalties: Sequence[float] = RIDGE_PENALTIES,
+    *,
+    counts: np.ndarray | None = None,
+    folds: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the weights ``(D + 1, K)`` of a ridge regression on one-hot labels, the last row being the bias.
 
-    The penalty comes from 5-fold CV; the folds are interleaved.
+    Args:
+        train: features ``(N, D)``.
+        labels: class indices ``(N,)``.
+        classes: K.
+        penalties: the best in 5-fold cross-validation is taken.
+        counts: what each row counts ``(N,)``; all alike by default.
+        folds: of each row ``(N,)``, 0 to 4; interleaved by default.
     """
-    folds = np.arange(len(train)) % 5
+    folds = np.arange(len(train)) % 5 if folds is None else folds
+    root = np.ones(len(train)) if counts is None else np.sqrt(counts)
     scores = []
     for penalty in penalties:
-        hits = 0
+        hits = 0.0
         for fold in range(5):
             inside, outside = folds != fold, folds == fold
             if outside.any() and inside.any():
-                weights = _solve(train[inside], labels[inside], classes, penalty)
-                hits += int((_predict(train[outside], weights) == labels[outside]).sum())
+                weights = _solve(train[inside], labels[inside], classes, penalty, root[inside])
+                right = _predict(train[outside], weights) == labels[outside]
+                hits += float((right * root[outside] ** 2).sum())
         scores.append(hits)
-    return _solve(train, labels, classes, penalties[int(np.argmax(scores))])
+    return _solve(train, labels, classes, penalties[int(np.argmax(scores))], root)
 
 
 def nearest_neighbours(
@@ -99,9 +113,10 @@ def neighbour_votes(
     return votes
 
 
-def _solve(rows: np.ndarray, labels: np.ndarray, classes: int, penalty: float) -> np.ndarray:
-    design = np.concatenate([rows, np.ones((len(rows), 1))], axis=1).astype(np.float64)
-    targets = np.eye(classes)[labels] - 1 / classes
+def _solve(rows: np.ndarray, labels: np.ndarray, classes: int, penalty: float, root: np.ndarray) -> np.ndarray:
+    """Return the weights of rows that count the square of ``root``."""
+    design = np.concatenate([rows, np.ones((len(rows), 1))], axis=1).astype(np.float64) * root[:, None]
+    targets = (np.eye(classes)[labels] - 1 / classes) * root[:, None]
     if len(design) < design.shape[1]:  # the dual form is smaller when there are fewer rows than features
         gram = design @ design.T + penalty * np.eye(len(design))
         return design.T @ np.linalg.solve(gram, targets)

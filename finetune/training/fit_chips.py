@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bandloom.console import logger, track
+from bandloom.console import logger
 from bandloom.finetune.data.labelled import TaskData
-from bandloom.finetune.data.splits import TRAIN, VAL
+from bandloom.finetune.data.splits import VAL
 from bandloom.finetune.model.chip_parts import PARTS
 from bandloom.finetune.model.heads import ClassifyHead
 from bandloom.finetune.model.task_model import TaskModel
+from bandloom.finetune.training.chip_rows import ChipRows, chip_rows, training_rows
 from bandloom.finetune.training.weigh import best_set
 from bandloom.probes import fit_ridge
 
@@ -24,15 +25,6 @@ STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # C of a logistic regression, chosen 
 UNCHOSEN = 1.0  # where there are none
 FEWEST = 200  # validation chips that can choose among all means
 NEVER = -20.0  # logit of a class without a training chip
-
-
-@dataclass(frozen=True)
-class ChipRows:
-    """What chips are told apart by: pooled tokens ``(N, D)``, each part's features ``(N, F)``, and labels ``(N,)``."""
-
-    tokens: np.ndarray
-    parts: Mapping[str, np.ndarray]
-    labels: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -52,15 +44,22 @@ class Linear:
 
 
 @torch.no_grad()
-def fit_classifier(model: TaskModel, head: ClassifyHead, data: TaskData) -> None:
+def fit_classifier(model: TaskModel, head: ClassifyHead, data: TaskData, fewer_bands: float = 0.0) -> None:
     """Fit the head on at most :data:`CHIPS` training chips; validation chips weigh what it is made of.
 
     Tokens are read by a ridge regression; where they get no weight their map starts at zero, as a correction. One value
-    a chip is read from tokens alone.
+    a chip is read from tokens alone. Some of the chips are fitted with the bands of other sensors alone as well, so
+    that what the head reads still means something without the others.
+
+    Args:
+        model: whose tokens are read.
+        head: fitted in place.
+        data: labelled chips.
+        fewer_bands: what chips that lost bands count at least, all together, where whole ones count 1.
     """
     was_training = model.training
     model.eval()
-    train = chip_rows(model, head, data, TRAIN, CHIPS)
+    train = training_rows(model, head, data, CHIPS, fewer_bands)
     val = _taught(chip_rows(model, head, data, VAL, VAL_CHIPS), train) if len(data.indices_of(VAL)) else None
     model.train(was_training)
     tokens = _scaled(_ridge(train, model), train if val is None else val, model)
@@ -68,22 +67,6 @@ def fit_classifier(model: TaskModel, head: ClassifyHead, data: TaskData) -> None
         tokens = tokens.times(_fit_parts(head, tokens, train, val, len(model.label_set)))
     head.classify.weight.copy_(torch.from_numpy(tokens.slope.T))
     head.classify.bias.copy_(torch.from_numpy(tokens.bias))
-
-
-@torch.no_grad()
-def chip_rows(model: TaskModel, head: ClassifyHead, data: TaskData, role: int, most: int) -> ChipRows:
-    """Return at most ``most`` chips of a role."""
-    chips, names = data.some(role, most), PARTS if head.parts is not None else ()
-    tokens, labels = [], []
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    for sample in track(chips.samples(role), "chips of the first head", total=len(chips.indices)):
-        groups = {gsd: torch.from_numpy(group.astype(np.int32))[None] for gsd, group in sample.groups.items()}
-        tokens.append(head.pool(model.chip_tokens(groups))[0].double().numpy())
-        bands = model.native_bands(groups)
-        for name, rows in parts.items():
-            rows.append(_parts(head).features(name, bands)[0].double().numpy())
-        labels.append(sample.label)
-    return ChipRows(np.stack(tokens), {name: np.stack(rows) for name, rows in parts.items()}, np.array(labels))
 
 
 def _taught(val: ChipRows, train: ChipRows) -> ChipRows | None:
@@ -122,11 +105,11 @@ def _logistic(name: str, train: ChipRows, val: ChipRows | None, classes: int) ->
     """Return a logistic regression on standardised features, as strong as validation likes it."""
     from sklearn.linear_model import LogisticRegression
 
-    rows, labels = train.parts[name], train.labels.astype(np.int64)
-    mean, std = rows.mean(0), rows.std(0) + 1e-6
+    mean, std = train.parts[name].mean(0), train.parts[name].std(0) + 1e-6
+    (rows, weights), labels = train.stacked(lambda chips: chips.parts[name]), _labels(train)
     candidates = []
     for strength in STRENGTHS if val is not None else (UNCHOSEN,):
-        fitted: Any = LogisticRegression(C=strength, max_iter=300, tol=1e-3).fit((rows - mean) / std, labels)
+        fitted: Any = LogisticRegression(C=strength, max_iter=300, tol=1e-3).fit((rows - mean) / std, labels, weights)
         slope, bias = np.zeros((rows.shape[1], classes)), np.full(classes, NEVER)
         two = len(fitted.classes_) == 2  # of two classes there is one row, for the second
         slope[:, fitted.classes_] = (np.concatenate([-fitted.coef_, fitted.coef_]) / 2 if two else fitted.coef_).T
@@ -141,13 +124,16 @@ def _logistic(name: str, train: ChipRows, val: ChipRows | None, classes: int) ->
 def _ridge(train: ChipRows, model: TaskModel) -> Linear:
     """Return a ridge regression of tokens on one-hot classes, or on normalised values."""
     mean, std = train.tokens.mean(0), train.tokens.std(0) + 1e-6
-    rows = (train.tokens - mean) / std
+    stacked, counts = train.stacked(lambda chips: chips.tokens)
+    rows = (stacked - mean) / std
     if model.target is None:
-        weights = fit_ridge(rows, train.labels.astype(int), len(model.label_set))
+        weights = fit_ridge(rows, _labels(train), len(model.label_set), counts=counts, folds=train.folds)
     else:
         from sklearn.linear_model import RidgeCV
 
-        fitted: Any = RidgeCV(np.logspace(-2, 5, 15)).fit(rows, model.target.to_output(train.labels))
+        fitted: Any = RidgeCV(np.logspace(-2, 5, 15)).fit(
+            rows, model.target.to_output(train.stacked(_own_labels)[0]), counts
+        )
         weights = np.append(np.ravel(fitted.coef_), fitted.intercept_)[:, None]
     slope = weights[:-1] / std[:, None]
     return Linear(slope, weights[-1] - mean @ slope)
@@ -159,6 +145,14 @@ def _scaled(ridge: Linear, chosen_on: ChipRows, model: TaskModel) -> Linear:
         return ridge
     outputs = ridge.of(chosen_on.tokens)
     return ridge.times(min(SCALES, key=lambda scale: _loss(scale * outputs, chosen_on)))
+
+
+def _own_labels(chips: ChipRows) -> np.ndarray:
+    return chips.labels
+
+
+def _labels(train: ChipRows) -> np.ndarray:
+    return train.stacked(_own_labels)[0].astype(np.int64)
 
 
 def _loss(logits: Tensor, rows: ChipRows) -> float:

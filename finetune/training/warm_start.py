@@ -50,7 +50,7 @@ def warm_start(model: TaskModel, data: TaskData, config: FinetuneConfig) -> Pixe
     if isinstance(model.head, SegmentHead):
         return fit_pixel_part(model, model.head.pixel, data, seed, steps, config.perturb)
     if isinstance(model.head, ClassifyHead):
-        fit_classifier(model, model.head, data)
+        fit_classifier(model, model.head, data, config.perturb.other_sensor)
     return None
 
 

@@ -1,5 +1,6 @@
 """A classifier's first head: the ridge probe of its tokens, and linear maps that validation weighs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,17 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from bandloom.band_subsets import BAND_SUBSETS
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.splits import TRAIN, VAL
 from bandloom.finetune.model.chip_parts import PARTS
 from bandloom.finetune.model.task_model import TaskModel
+from bandloom.finetune.scores.band_drops import without_bands
 from bandloom.finetune.setting import Setting, open_setting
+from bandloom.finetune.training import chip_rows as rows_of_chips
 from bandloom.finetune.training import fit_chips
-from bandloom.finetune.training.fit_chips import ChipRows, Linear, _logistic, chip_rows, fit_classifier
+from bandloom.finetune.training.chip_rows import ChipRows, chip_rows
+from bandloom.finetune.training.fit_chips import Linear, _logistic, fit_classifier
 from bandloom.probes import ridge
 from bandloom.training.ranks import Ranks
 from tests.finetune.models import task_model
@@ -31,7 +36,10 @@ def opened(chip_shards: Path, encoder_folder: Path, head: str = "linear") -> tup
 
 
 @pytest.mark.parametrize("head", ["linear", "joined"])
-def test_tokens_are_read_as_a_ridge_probe_reads_them(chip_shards: Path, encoder_folder: Path, head: str):
+def test_tokens_are_read_as_a_ridge_probe_reads_them(
+    chip_shards: Path, encoder_folder: Path, head: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(rows_of_chips, "smaller_subsets", lambda sensor: [])  # the probe knows whole chips alone
     setting, model = opened(chip_shards, encoder_folder, head)
     model.head.parts = None
     before = {name: value.clone() for name, value in model.encoder.state_dict().items()}
@@ -63,6 +71,27 @@ def test_the_head_is_the_weighed_sum_of_its_linear_maps(chip_shards: Path, encod
     assert float((logits.argmax(1).numpy() == val.labels).mean()) > 0.5
 
 
+def test_with_few_bands_a_head_says_more_that_was_fitted_on_such_chips_too(
+    chip_shards: Path, encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    loss: dict[tuple[str, bool], float] = {}
+    for fewer in (True, False):
+        if not fewer:
+            monkeypatch.setattr(rows_of_chips, "smaller_subsets", lambda sensor: [])
+        setting, model = opened(chip_shards, encoder_folder)
+        fit_classifier(model, model.head, setting.data)
+        samples = list(setting.data.samples(TRAIN))
+        labels = torch.tensor([int(sample.label) for sample in samples])
+        for name in ("13", "10m", "RGB"):
+            kept = [without_bands(one.groups, setting.data.sensor, BAND_SUBSETS[name]) for one in samples]
+            with torch.no_grad():
+                logits = torch.cat([model(_tensors(groups)) for groups in kept])
+            loss[name, fewer] = float(torch.nn.functional.cross_entropy(logits, labels))
+    assert loss["10m", True] < 0.8 * loss["10m", False], loss
+    assert loss["RGB", True] < 0.8 * loss["RGB", False], loss
+    assert loss["13", True] < loss["13", False] + 0.1, loss
+
+
 def test_what_validation_is_better_without_gets_no_weight(monkeypatch):
     monkeypatch.setattr(fit_chips, "FEWEST", 100)
     model = task_model("classify")
@@ -89,7 +118,8 @@ def test_a_linear_map_is_scikit_learns_whatever_classes_are_there(classes: list[
 
 
 def _chips(setting: Setting, role: int = TRAIN) -> list[dict[int, torch.Tensor]]:
-    return [
-        {gsd: torch.from_numpy(group.astype(np.int32))[None] for gsd, group in sample.groups.items()}
-        for sample in setting.data.samples(role)
-    ]
+    return [_tensors(sample.groups) for sample in setting.data.samples(role)]
+
+
+def _tensors(groups: Mapping[int, np.ndarray]) -> dict[int, torch.Tensor]:
+    return {gsd: torch.from_numpy(group.astype(np.int32))[None] for gsd, group in groups.items()}
