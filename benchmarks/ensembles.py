@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from bandloom.export.from_torch.ensemble import Ensemble
-from bandloom.export.from_torch.export_run import checkpoint_of, contract_of_model, default_tiling, seeds_in
+from bandloom.export.from_torch.export_run import checkpoint_of, contract_of_model, seeds_in
+from bandloom.export.from_torch.tile_sizes import default_tiling
 from bandloom.export.from_torch.torch_model import TorchRunner
 from bandloom.export.runtimes.symmetry import Symmetric
 from bandloom.finetune.config import FinetuneConfig

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import torch
 
-from bandloom.export.from_torch.export_run import contract_of_model, default_tiling
+from bandloom.export.from_torch.export_run import contract_of_model
 from bandloom.export.from_torch.held_chips import Ground, held_chips
 from bandloom.export.from_torch.parity import torch_logits
 from bandloom.export.from_torch.quantise import write_int8
+from bandloom.export.from_torch.tile_sizes import default_tiling
 from bandloom.export.from_torch.to_onnx import DeployGraph, write_onnx
 from bandloom.export.runtimes.onnx_runner import OnnxRunner, Runner, Unavailable
 from bandloom.export.runtimes.openvino_runner import OpenVinoRunner

@@ -16,16 +16,10 @@ import yaml
 from bandloom.errors import BundleError
 from bandloom.export.bundle.record import Contract, Parity
 from bandloom.export.from_torch.audit_fp16 import audit_ranges
-from bandloom.export.from_torch.export_run import (
-    PRECISIONS,
-    checkpoint_of,
-    contract_of_model,
-    default_tiling,
-    ground_of,
-    load_model,
-)
+from bandloom.export.from_torch.export_run import PRECISIONS, checkpoint_of, contract_of_model, ground_of, load_model
 from bandloom.export.from_torch.held_chips import Chips, held_chips
 from bandloom.export.from_torch.parity import BUDGETS, measure, torch_logits
+from bandloom.export.from_torch.tile_sizes import default_tiling
 from bandloom.export.from_torch.write_model import FILES, layers_in_fp32, write_file
 from bandloom.export.runtimes.onnx_runner import Runner, Unavailable
 from bandloom.export.runtimes.openvino_runner import OpenVinoRunner

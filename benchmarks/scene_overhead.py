@@ -14,8 +14,9 @@ import numpy as np
 from bandloom.export.bundle.bundle import read_bundle
 from bandloom.export.bundle.native_groups import Groups
 from bandloom.export.bundle.tiling import Tiling
-from bandloom.export.from_torch.export_run import contract_of_model, default_tiling, write_bundle
+from bandloom.export.from_torch.export_run import contract_of_model, write_bundle
 from bandloom.export.from_torch.held_chips import Ground
+from bandloom.export.from_torch.tile_sizes import default_tiling
 from bandloom.export.predict.map_scene import PredictOptions, map_scene
 from bandloom.export.predict.scene_mapper import SceneMapper
 from bandloom.export.predict.strips import StripReader

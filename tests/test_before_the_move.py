@@ -19,7 +19,8 @@ from safetensors.numpy import load_file
 from bandloom.cli import main
 from bandloom.errors import BandloomError
 from bandloom.export.bundle.bundle import read_bundle
-from bandloom.export.from_torch.export_run import contract_of_model, default_tiling
+from bandloom.export.from_torch.export_run import contract_of_model
+from bandloom.export.from_torch.tile_sizes import default_tiling
 from bandloom.export.runtimes.choose import load_runner
 from bandloom.export.runtimes.verify import verify as verify_bundle
 from bandloom.finetune.model.checkpoint import load_task_model

@@ -8,8 +8,9 @@ import torch
 
 from bandloom.errors import BandloomError
 from bandloom.export.bundle.bundle import Bundle, read_bundle
-from bandloom.export.from_torch.export_run import contract_of_model, default_tiling, write_bundle
+from bandloom.export.from_torch.export_run import contract_of_model, write_bundle
 from bandloom.export.from_torch.held_chips import Ground
+from bandloom.export.from_torch.tile_sizes import default_tiling
 from bandloom.export.runtimes.add_engines import add_engines
 from bandloom.export.runtimes.choose import RUNTIMES, try_runtime
 from bandloom.export.runtimes.engine_builder import BACKENDS, BuildOptions

@@ -15,13 +15,14 @@ from bandloom.export.bundle.answers import check_thresholds
 from bandloom.export.bundle.bundle import Bundle, read_bundle, seal, sha256_of
 from bandloom.export.bundle.golden import GOLDEN, golden_of, write_golden
 from bandloom.export.bundle.record import BundleRecord, Contract, contract_of
-from bandloom.export.bundle.tiling import CELL_PX, Tiling
+from bandloom.export.bundle.tiling import Tiling
 from bandloom.export.from_torch.calibrate import calibrate
 from bandloom.export.from_torch.deploy import AnyModel, members_of
 from bandloom.export.from_torch.ensemble import Ensemble, require_alike
 from bandloom.export.from_torch.held_chips import Ground, held_chips
 from bandloom.export.from_torch.options import ExportOptions
 from bandloom.export.from_torch.parity import torch_logits
+from bandloom.export.from_torch.tile_sizes import in_tiles, wide_tiling
 from bandloom.export.from_torch.token_space import TokenSpace, fit_token_space
 from bandloom.export.from_torch.write_features import write_features
 from bandloom.export.from_torch.write_model import write_precision
@@ -41,7 +42,7 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None, other
         run: a fine-tuning run, or a checkpoint folder.
         out: the new bundle.
         options: precisions, tiling, and where held chips come from; a tiling that is not given is that of
-            :func:`default_tiling`.
+            :func:`wide_tiling`.
         others: further runs of an ensemble; none: the run's own further seeds.
 
     Raises:
@@ -59,14 +60,15 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None, other
         if options.ensemble
         else load_model(checkpoint_of(run))
     )
-    contract = contract_of_model(model, default_tiling(model, options.margin_px, options.taper_px))
+    contract = contract_of_model(model, wide_tiling(model, options.tile_px, options.margin_px, options.taper_px))
     if options.embeddings and contract.members > 1:
         raise BundleError("an ensemble has an encoder for each member; export one of them alone for --embeddings.")
     if options.embeddings and contract.dates > 1:
         raise BundleError("a model of two dates gives no embedding of one scene; leave --embeddings out.")
     ground, space = ground_of(run, provenance, options.shards), None
     if options.ood:
-        space, familiar = fit_token_space(next(iter(members_of(model).values())), contract, ground)
+        chips = contract.model_copy(update={"tile_px": model.chip_px})
+        space, familiar = fit_token_space(next(iter(members_of(model).values())), chips, ground)
         contract = contract.with_changes(familiar=familiar)
     with new_output(out, folder=True) as temporary:
         kinds = (options.precisions, options.embeddings, space)
@@ -89,7 +91,7 @@ def write_bundle(
 
     ``space`` is that by which the contract is familiar with ground.
     """
-    chips = held_chips(contract, ground)
+    model, chips = in_tiles(model, contract.tile_px), held_chips(contract, ground, part_px=model.chip_px)
     expected = torch_logits(model, chips.groups)
     models = [
         write_precision(folder, model, contract, chips, expected, precision, ground, space)
@@ -99,9 +101,10 @@ def write_bundle(
     single = next(iter(members_of(model).values()))
     encoder, features = write_features(folder, single, contract, chips) if embeddings else (None, None)
     # from the end on: the last chip has the absent samples
-    features = None if features is None else features[-GOLDEN_CHIPS:]
-    golden = {gsd_m: dn[-GOLDEN_CHIPS:] for gsd_m, dn in chips.groups.items()}
-    write_golden(folder / GOLDEN, golden_of(golden, expected[-GOLDEN_CHIPS:], contract, features))
+    last = slice(-max(1, GOLDEN_CHIPS * model.chip_px**2 // contract.tile_px**2), None)
+    features = None if features is None else features[last]
+    golden = {gsd_m: dn[last] for gsd_m, dn in chips.groups.items()}
+    write_golden(folder / GOLDEN, golden_of(golden, expected[last], contract, features))
     record = BundleRecord(
         name=name,
         contract=contract,
@@ -215,19 +218,6 @@ def contract_of_model(model: AnyModel, tiling: Tiling) -> Contract:
         target=model.target,
         members=len(members_of(model)),
     )
-
-
-def default_tiling(model: AnyModel, margin_px: int | None = None, taper_px: int | None = None) -> Tiling:
-    """Return the tiling of a model: its chip, a twelfth of it as margin and a sixth as taper, on the 60 m grid.
-
-    Two and a quarter times the tiles of none of either; at equal numbers of tiles a taper does more against seams than
-    a margin (docs/decisions/tiling.md).
-    """
-    if not model.answer.per_pixel:
-        return Tiling(model.chip_px)
-    least = CELL_PX if model.chip_px >= 4 * CELL_PX else 0
-    margin, taper = (max(model.chip_px // part // CELL_PX * CELL_PX, least) for part in (12, 6))
-    return Tiling(model.chip_px, margin if margin_px is None else margin_px, taper if taper_px is None else taper_px)
 
 
 def versions() -> dict[str, str]:

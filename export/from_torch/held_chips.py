@@ -55,21 +55,51 @@ class Ground:
     config: Mapping[str, Any] | None = None
 
 
-def held_chips(contract: Contract, ground: Ground, count: int | None = None) -> Chips:
+def held_chips(contract: Contract, ground: Ground, count: int | None = None, *, part_px: int | None = None) -> Chips:
     """Return chips of the ground that the model was not trained on, with labels where there are some.
 
     Without the run's config chips have no labels; without shards they are drawn from the training statistics. One chip
     always has a hole and a saturated spot, so that the parity of absent samples is measured too.
+
+    Args:
+        contract: what the numbers of the model mean.
+        ground: where chips come from.
+        count: how many chips, of ``part_px`` where it is given.
+        part_px: side of the chips that the model was trained on, which are laid side by side to tiles.
     """
     wanted = count or (HELD if contract.makes_map else HELD_CHIPS)
-    found = _labelled(contract, ground, HELD_ROLES, wanted) or _unlabelled(contract, ground, HELD_ROLES, wanted)
-    return _with_absent_samples(found or _drawn(contract, wanted, seed=0))
+    part = _of_side(contract, part_px)
+    found = _labelled(part, ground, HELD_ROLES, wanted) or _unlabelled(part, ground, HELD_ROLES, wanted)
+    return _with_absent_samples(_laid_out(found or _drawn(part, wanted, seed=0), contract.tile_px // part.tile_px))
 
 
-def calibration_chips(contract: Contract, ground: Ground, count: int = CALIBRATION) -> Chips:
+def calibration_chips(
+    contract: Contract, ground: Ground, count: int = CALIBRATION, *, part_px: int | None = None
+) -> Chips:
     """Return the chips whose ranges int8 takes over: of the training part, so that the held ones stay a test."""
-    found = _labelled(contract, ground, CALIBRATION_ROLES, count)
-    return found or _unlabelled(contract, ground, CALIBRATION_ROLES, count) or _drawn(contract, count, seed=1)
+    part = _of_side(contract, part_px)
+    found = _labelled(part, ground, CALIBRATION_ROLES, count) or _unlabelled(part, ground, CALIBRATION_ROLES, count)
+    return _laid_out(found or _drawn(part, count, seed=1), contract.tile_px // part.tile_px)
+
+
+def _of_side(contract: Contract, side_px: int | None) -> Contract:
+    return contract if side_px is None else contract.model_copy(update={"tile_px": side_px})
+
+
+def _laid_out(chips: Chips, side: int) -> Chips:
+    """Lay chips out to squares of ``side * side``, the first ones again where the last square wants more."""
+    if side == 1:
+        return chips
+    tiles = -(-len(chips) // side**2)
+    order = np.arange(tiles * side**2) % len(chips)
+
+    def laid(pixels: np.ndarray) -> np.ndarray:  # (B, ..., h, w) to (tiles, ..., side * h, side * w)
+        *lead, h, w = pixels.shape[1:]
+        parts = pixels[order].reshape(tiles, side, side, *lead, h, w)
+        return np.moveaxis(parts, (1, 2), (-4, -2)).reshape(tiles, *lead, side * h, side * w)
+
+    labels = None if chips.labels is None else laid(chips.labels)
+    return Chips({gsd_m: laid(dn) for gsd_m, dn in chips.groups.items()}, chips.source, labels)
 
 
 def chips_of_roles(contract: Contract, ground: Ground, roles: Sequence[str], count: int) -> Chips | None:

@@ -16,6 +16,9 @@ class ExportOptions(Config):
         default=None,
         description="shards to take the golden chips from; the run's by default, or chips drawn from its statistics",
     )
+    tile_px: Annotated[
+        int | None, Option("Side of a tile in pixels of 10 m, a multiple of the training chip.", "--tile")
+    ] = None
     margin_px: Annotated[int | None, Option("Pixels thrown away on each side of a tile.", "--margin")] = None
     taper_px: Annotated[int | None, Option("Pixels over which neighbouring tiles are blended.", "--taper")] = None
     precisions: Annotated[

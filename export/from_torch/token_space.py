@@ -60,7 +60,7 @@ class TokenSpace(nn.Module):
 def tokens_of(model: TaskModel, groups: Mapping[int, Tensor]) -> Tensor:
     """Return features beside the normalised mean of every band, ``(B, rows, columns, D + C)`` fp32."""
     rows, columns = model.encoder.grid(groups)
-    tokens = model.encoder.forward_features(groups, model.sensor).float().unflatten(1, (rows, columns))
+    tokens = model.features(groups).float().unflatten(1, (rows, columns))
     embed, token_px = model.encoder.embed, model.encoder.config.token_m // PIXEL_M
     means = [
         functional.avg_pool2d(group.values.float(), token_px // group.factor)

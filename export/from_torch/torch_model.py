@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from bandloom.export.bundle.native_groups import Groups
-from bandloom.export.from_torch.export_run import checkpoint_of, contract_of_model, default_tiling
+from bandloom.export.from_torch.export_run import checkpoint_of, contract_of_model
+from bandloom.export.from_torch.tile_sizes import in_tiles, wide_tiling
 from bandloom.export.predict.in_memory import Prediction, predict_arrays
 from bandloom.finetune.model.checkpoint import load_task_model
 from bandloom.finetune.model.task_model import TaskModel
@@ -39,9 +40,9 @@ class Model:
     """
 
     def __init__(self, model: TaskModel, device: torch.device | str) -> None:
-        self.model = model
-        self.contract = contract_of_model(model, default_tiling(model))
-        self.runner = TorchRunner(model, device)
+        self.contract = contract_of_model(model, wide_tiling(model))
+        self.model = in_tiles(model, self.contract.tile_px)
+        self.runner = TorchRunner(self.model, device)
 
     def predict(
         self, scene: Source, later: Source | None = None, *, probabilities: bool = False, **reading: Any

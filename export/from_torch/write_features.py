@@ -25,7 +25,7 @@ class FeatureGraph(DeployGraph):
     def forward(self, *pairs: Tensor) -> Tensor:
         """Return the encoder's features of ``(B, C, H, W, 2)`` uint8 pairs."""
         groups = {gsd_m: from_byte_pairs(pair) for gsd_m, pair in zip(self.gsds_m, pairs, strict=True)}
-        tokens = self.model.encoder.forward_features(groups, self.model.sensor)  # (B, T, D)
+        tokens = self.model.features(groups)  # (B, T, D)
         rows, columns = self.model.encoder.grid(groups)
         return tokens.transpose(1, 2).unflatten(2, (rows, columns))
 

@@ -91,7 +91,7 @@ def layers_in_fp32(
     Raises:
         BundleError: a layer is not finite in fp32 either.
     """
-    audited = [*chips, calibration_chips(contract, ground)]
+    audited = [*chips, calibration_chips(contract, ground, part_px=model.chip_px)]
     wide = tuple(
         prefix + layer
         for prefix, member in members_of(model).items()
@@ -125,7 +125,7 @@ def write_file(
             raise BundleError(
                 "int8 is not made of an ensemble, nor with --ood; leave int8 out, or export one model alone without it."
             )
-        write_int8(folder / FILES["fp32"], path, calibration_chips(contract, ground))
+        write_int8(folder / FILES["fp32"], path, calibration_chips(contract, ground, part_px=model.chip_px))
         return OnnxRunner(path)
     graph = deploy_graph(model, precision, wide, space)
     write_onnx(graph, contract, path, outputs=("logits", *contract.extras))

@@ -102,7 +102,7 @@ def write_embeddings(
                 **{TAG: json.dumps(origin.record())},
             )
             for strip in track(reader, f"embedding {scene.name}", len(starts[0])):
-                made = _strip(strip, starts[1], tiling, runner, options.batch)
+                made = _strip(strip, starts[1], tiling, runner, options.tiles_a_call(tiling.tile_px))
                 made[:, ~_measured(strip, tiling, size[0], token_px, made.shape)] = np.nan
                 top = strip.row_starts[0] // token_px
                 kept = made[:, : min(made.shape[1], rows - top), :columns]

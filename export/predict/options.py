@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from bandloom.config import Config
-from bandloom.export.predict.scene_mapper import Pace
+from bandloom.export.predict.scene_mapper import Pace, usual_batch
 from bandloom.options import Option
 from bandloom.shards.scenes.options import Bands, Nodata, Offset, Scale, SensorName
 
@@ -31,7 +31,9 @@ FLAGS = {"band_map": "--band-order"}  # where an option is not called as its fie
 class PredictOptions(Config):
     """How a scene is read and run; only the precision and what the scene is taken for change the numbers."""
 
-    batch: int = Field(default=8, gt=0, description="tiles an engine call")
+    batch: int | None = Field(
+        default=None, gt=0, description="tiles an engine call; by default 8 of 72 pixels, or as many pixels of others"
+    )
     strip_rows: int = Field(default=1, gt=0, description="tile rows held at a time")
     readers: int = Field(default=1, gt=0, description="threads that read, each its own columns")
     threads: int = Field(default=0, ge=0, description="threads of the engine; 0: its own choice")
@@ -87,6 +89,10 @@ class PredictOptions(Config):
     def pace(self) -> Pace:
         """How the work is cut."""
         return Pace(self.batch, self.strip_rows, self.readers)
+
+    def tiles_a_call(self, tile_px: int) -> int:
+        """Return how many tiles of that side an engine is given at once."""
+        return self.batch or usual_batch(tile_px)
 
     @property
     def reading(self) -> dict[str, Any]:

@@ -43,9 +43,14 @@ class MapRows:
 class Pace:
     """How the work is cut; none of it changes the numbers."""
 
-    batch: int = 8  # tiles an engine call
+    batch: int | None = None  # tiles an engine call; None: :func:`usual_batch`
     strip_rows: int = 1  # tile rows read and blended at a time
     readers: int = 1  # threads that read
+
+
+def usual_batch(tile_px: int) -> int:
+    """Return how many tiles an engine is given at once: the memory of eight of 72 pixels, and no more of smaller."""
+    return max(1, min(8, 8 * 72**2 // tile_px**2))
 
 
 def check_sensor(sensor: Sensor, wanted: Sensor, scene: str) -> None:
@@ -102,6 +107,7 @@ class SceneMapper:
         self._runner, self._tiling, self._classes, self._open_scene = runner, tiling, classes, open_scene
         self._extras = extras
         self._pace, self._dates = pace or Pace(), dates
+        self._batch = self._pace.batch or usual_batch(tiling.tile_px)
         self.clock = clock or Clock()
         with open_scene() as scene:
             self.height_px, self.width_px = map_size_px(scene)
@@ -178,7 +184,7 @@ class SceneMapper:
             tiles: list[SceneGroups] = []
             for row in strip.row_starts:
                 for column, tile in self._tiles(strip, row):
-                    if len(tiles) == self._pace.batch:
+                    if len(tiles) == self._batch:
                         yield items, _stack(tiles)
                         items, tiles = [], []
                     items.append((row, column))

@@ -54,8 +54,9 @@ def classify_tiles(
     with StripReader(open_scene, size, tiling, [[row] for row in starts[0]], readers=options.readers) as reader:
         for strip in track(reader, "classifying tiles", len(starts[0])):
             tiles = list(_tiles(strip, starts[1], tiling, size))
-            for begin in range(0, len(tiles), options.batch):
-                yield from _answers(contract, runner, tiles[begin : begin + options.batch])
+            batch = options.tiles_a_call(tiling.tile_px)
+            for begin in range(0, len(tiles), batch):
+                yield from _answers(contract, runner, tiles[begin : begin + batch])
 
 
 def _tiles(

@@ -1,6 +1,7 @@
 """The fine-tuned model: an encoder, a head, and the meaning of its outputs."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from bandloom.finetune.model.heads import PIXEL_M, ChangeHead, ClassifyHead, Dpt
 from bandloom.finetune.model.lora import add_lora
 from bandloom.finetune.model.native_bands import BandGroup, native_bands, stacked
 from bandloom.finetune.model.samples_beside import tokens_of
+from bandloom.finetune.model.windows import in_windows
 from bandloom.label_set import LabelSet
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.sensors import Sensor
@@ -74,6 +76,7 @@ class TaskModel(nn.Module):
         self.encoder, self.sensor, self.label_set = encoder, sensor, label_set
         self.chip_px = chip_px
         self.trained_steps = 0  # steps of training that are in the weights; the step that is kept, not the last
+        self.window_px: int | None = None  # the encoder sees a larger chip in windows of this side; None: at once
         self.temperature = 1.0  # divides logits before they are read as probabilities; fitted on validation labels
         self.thresholds: tuple[float, ...] = ()  # multilabel: the probability from which on a class is there
         self.head: nn.Module
@@ -93,10 +96,16 @@ class TaskModel(nn.Module):
             tokens = self._both_dates(*split_dates(groups))
         elif self.head_kind != "linear":
             depths = taps(self.encoder.config.depth)
-            tokens: Any = self.encoder.forward_intermediates(groups, self.sensor, depths)
+            encode = partial(self.encoder.forward_intermediates, sensor=self.sensor, indices=depths)
+            tokens: Any = in_windows(encode, groups, self.encoder.grid, self.window_px)
         else:
-            tokens = self.encoder.forward_features(groups, self.sensor)
+            tokens = self.features(groups)
         return self.head(tokens, self.native_bands(groups), self.encoder.grid(groups))
+
+    def features(self, groups: Mapping[int, Tensor]) -> Tensor:
+        """Return the encoder's tokens of chips ``{gsd_m: (B, C, H, W)}``, ``(B, T, D)``, seen in windows where set."""
+        encode = partial(self.encoder.forward_features, sensor=self.sensor)
+        return in_windows(encode, groups, self.encoder.grid, self.window_px)
 
     def chip_tokens(self, groups: Mapping[int, Tensor]) -> Tensor:
         """Return what a head of chips pools, ``(B, T, D)`` or ``(B, T, D + S)``."""
@@ -105,7 +114,7 @@ class TaskModel(nn.Module):
     def _both_dates(self, earlier: Mapping[int, Tensor], later: Mapping[int, Tensor]) -> Tensor:
         """Return ``(B, T, 3 D)``: one encoder over both dates at once, and what it sees differently."""
         both = {gsd: torch.cat([earlier[gsd], later[gsd]]) for gsd in earlier}
-        tokens = self.encoder.forward_features(both, self.sensor)
+        tokens = self.features(both)
         one, two = tokens.unflatten(0, (2, -1)).unbind(0)  # chunk would not export: the batch is not known
         return torch.cat([one, two, two - one], dim=-1)
 

@@ -23,4 +23,5 @@ def _export(folder: Path) -> None:
     from tests.export.from_torch.test_export_run import task_model, write_run
 
     write_run(folder / "run", task_model())
-    export_run(folder / "run", folder / "bundle", ExportOptions(precisions=("fp16", "bf16"), embeddings=True))
+    options = ExportOptions(precisions=("fp16", "bf16"), embeddings=True, tile_px=36)
+    export_run(folder / "run", folder / "bundle", options)

@@ -14,6 +14,7 @@ from bandloom.export.from_torch.ensemble import Ensemble, require_alike
 from bandloom.export.from_torch.export_run import export_run
 from bandloom.export.from_torch.options import ExportOptions
 from bandloom.export.from_torch.parity import torch_logits
+from bandloom.export.from_torch.tile_sizes import in_tiles
 from bandloom.export.runtimes.onnx_runner import OnnxRunner
 from bandloom.label_set import LabelClass, LabelSet
 from tests.export.from_torch.test_export_run import task_model, write_run
@@ -44,7 +45,7 @@ def entropy(shares, axis=1):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     place = made_once(tmp_path_factory, "ensemble", _export)
-    return members(), read_bundle(place / "bundle")
+    return [in_tiles(model, 108) for model in members()], read_bundle(place / "bundle")
 
 
 def _export(folder):

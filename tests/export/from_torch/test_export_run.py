@@ -9,9 +9,11 @@ import torch
 
 from bandloom.errors import BundleError, CheckpointError
 from bandloom.export.bundle.record import CONTRACT_KEY
-from bandloom.export.from_torch.export_run import contract_of_model, default_tiling, export_run
-from bandloom.export.from_torch.held_chips import Ground, held_chips
+from bandloom.export.bundle.tiling import Tiling
+from bandloom.export.from_torch.export_run import contract_of_model, export_run
+from bandloom.export.from_torch.held_chips import Chips, Ground, _laid_out, held_chips
 from bandloom.export.from_torch.parity import accuracy, measure, require, torch_logits
+from bandloom.export.from_torch.tile_sizes import default_tiling, in_tiles, wide_tiling
 from bandloom.export.from_torch.to_onnx import DeployGraph, check_ops, from_byte_pairs
 from bandloom.export.predict.scene_mapper import SceneMapper
 from bandloom.export.runtimes.onnx_runner import OnnxRunner
@@ -51,7 +53,7 @@ def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     model = task_model()
     write_run(folder / "run", model)
-    return model, export_run(folder / "run", folder / "bundle")
+    return in_tiles(model, 108), export_run(folder / "run", folder / "bundle")
 
 
 def test_an_exported_model_answers_as_torch_does(exported):
@@ -91,7 +93,11 @@ def test_the_graph_has_named_native_inputs_a_named_batch_and_its_contract(export
     _, bundle = exported
     proto = onnx.load(bundle.path / "model.onnx")
     shapes = {i.name: [d.dim_param or d.dim_value for d in i.type.tensor_type.shape.dim] for i in proto.graph.input}
-    assert shapes == {"g10": ["batch", 4, 36, 36, 2], "g20": ["batch", 6, 18, 18, 2], "g60": ["batch", 3, 6, 6, 2]}
+    assert shapes == {
+        "g10": ["batch", 4, 108, 108, 2],
+        "g20": ["batch", 6, 54, 54, 2],
+        "g60": ["batch", 3, 18, 18, 2],
+    }
     assert proto.opset_import[0].version == 20
     assert {p.key: p.value for p in proto.metadata_props}[CONTRACT_KEY] == bundle.contract.digest()
 
@@ -203,3 +209,32 @@ def test_default_tilings_lie_on_the_60_m_grid():
     assert (default_tiling(model).margin_px, default_tiling(model).taper_px) == (18, 36)
     assert default_tiling(model, 0, 0).margin_px == 0
     assert default_tiling(task_model(task="classify")).core_px == 36
+
+
+def test_a_bundle_has_tiles_of_several_chips_unless_told_otherwise():
+    model = task_model()
+    assert wide_tiling(model) == Tiling(108, 6, 0)
+    assert wide_tiling(model, margin_px=12, taper_px=6) == Tiling(108, 12, 6)
+    assert wide_tiling(model, 36) == default_tiling(model)
+    assert wide_tiling(task_model(task="classify")) == Tiling(36)
+    model.chip_px = 96
+    assert wide_tiling(model).tile_px == 192
+    model.chip_px = 240
+    assert wide_tiling(model) == default_tiling(model)
+    with pytest.raises(BundleError, match=r"300 pixels is no multiple of the model's chips of 240; use --tile 240"):
+        wide_tiling(model, 300)
+
+
+def test_held_chips_are_laid_side_by_side_to_tiles_with_their_labels():
+    contract = contract_of_model(task_model(), Tiling(108, 6, 0))
+    chips = held_chips(contract, Ground(), 10, part_px=36)
+    assert {g: dn.shape for g, dn in chips.groups.items()} == {
+        10: (2, 4, 108, 108),
+        20: (2, 6, 54, 54),
+        60: (2, 3, 18, 18),
+    }
+    alone = held_chips(contract_of_model(task_model(), Tiling(36)), Ground(), 10)
+    np.testing.assert_array_equal(chips.groups[10][0, :, 36:72, 72:], alone.groups[10][5])
+    np.testing.assert_array_equal(chips.groups[20][1, :, :18, 18:36], alone.groups[20][0])  # the first ones again
+    labelled = _laid_out(Chips({10: np.arange(36).reshape(4, 1, 3, 3)}, "", np.arange(36).reshape(4, 3, 3)), 2)
+    np.testing.assert_array_equal(labelled.groups[10][:, 0], labelled.labels)

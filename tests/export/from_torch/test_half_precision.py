@@ -10,11 +10,12 @@ import torch
 from bandloom.errors import BundleError
 from bandloom.export.bundle.native_groups import byte_pairs
 from bandloom.export.from_torch.audit_fp16 import audit_ranges, wide_layers
-from bandloom.export.from_torch.export_run import contract_of_model, default_tiling
+from bandloom.export.from_torch.export_run import contract_of_model
 from bandloom.export.from_torch.half_precision import CastGraph
 from bandloom.export.from_torch.held_chips import Ground, held_chips
 from bandloom.export.from_torch.parity import torch_logits
 from bandloom.export.from_torch.quantise import write_int8
+from bandloom.export.from_torch.tile_sizes import default_tiling
 from bandloom.export.from_torch.to_onnx import DeployGraph, write_onnx
 from bandloom.export.from_torch.write_model import write_precision
 from bandloom.export.runtimes.onnx_runner import OnnxRunner

@@ -11,10 +11,11 @@ import pytest
 from onnx import numpy_helper
 
 from bandloom.errors import BundleError
-from bandloom.export.from_torch.export_run import contract_of_model, default_tiling
+from bandloom.export.from_torch.export_run import contract_of_model
 from bandloom.export.from_torch.held_chips import Ground, held_chips
 from bandloom.export.from_torch.parity import torch_logits
 from bandloom.export.from_torch.quantise import write_int8
+from bandloom.export.from_torch.tile_sizes import default_tiling
 from bandloom.export.from_torch.write_model import write_file
 from bandloom.export.runtimes.onnx_runner import OnnxRunner
 from bandloom.export.runtimes.replay import MOST_EXECUTED_ERROR, executed_error, require_exact

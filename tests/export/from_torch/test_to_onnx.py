@@ -5,8 +5,9 @@ import onnxruntime
 import pytest
 import torch
 
-from bandloom.export.from_torch.export_run import contract_of_model, default_tiling
+from bandloom.export.from_torch.export_run import contract_of_model
 from bandloom.export.from_torch.half_precision import CastGraph
+from bandloom.export.from_torch.tile_sizes import default_tiling
 from bandloom.export.from_torch.to_onnx import DeployGraph, write_onnx
 from tests.finetune.model.test_chip_parts import weighed
 from tests.finetune.models import chips

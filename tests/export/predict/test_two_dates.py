@@ -15,6 +15,7 @@ from bandloom.export.bundle.native_groups import byte_pairs
 from bandloom.export.from_torch.export_run import export_run
 from bandloom.export.from_torch.half_precision import CastGraph
 from bandloom.export.from_torch.parity import torch_logits
+from bandloom.export.from_torch.tile_sizes import in_tiles
 from bandloom.export.predict.scene_mapper import Pace, SceneMapper
 from bandloom.export.predict.two_dates import TwoDates, open_two_dates
 from bandloom.export.runtimes.verify import verify
@@ -35,7 +36,7 @@ def exported(tmp_path_factory):
     model = task_model(task="change", labels=CHANGE)
     model.temperature = 2.0
     write_run(folder / "run", model)
-    return model, export_run(folder / "run", folder / "bundle")
+    return in_tiles(model, 108), export_run(folder / "run", folder / "bundle")
 
 
 def test_both_dates_go_in_by_name_in_their_order(exported):
