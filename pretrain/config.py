@@ -127,6 +127,9 @@ class PretrainConfig(Config):
     crop_px: int | None = Field(
         default=None, gt=0, description="side of the crop of a sample in 10 m pixels; null: all of it"
     )
+    crops: Annotated[int, ReadWhen("crop_px", (SET,))] = Field(
+        default=1, ge=1, description="crops for one decoding of a sample, far apart in the order; more spare decoding"
+    )
     split: str | None = Field(default="train", description="split of the shards to train on; null: every sample")
     decoder: DecoderConfig | None = Field(default=None, description="null: derived from size")
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)

@@ -206,6 +206,7 @@ class _Loaders:
             world=self.ranks.world,
             start=state,
             micro_batches=self.config.trainer.engine.accumulate,
+            crops=self.config.crops,
         )
         for batch in loader:
             yield LoadedStep(DeviceBatch.of(batch, self.ranks.device), batch.state)

@@ -21,6 +21,7 @@ from bandloom.sensors import Sensor
 from bandloom.shards.read.buffers import Buffers
 from bandloom.shards.read.fetch_ahead import FetchAhead
 from bandloom.shards.read.order import WINDOW_BYTES, Order, Place, mix, mix_one
+from bandloom.shards.read.several_crops import HeldCrop, HeldCrops, span_of
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.shards.store.index import Entry
 from bandloom.training.loader_state import BEGINNING, LoaderState
@@ -68,6 +69,7 @@ class Loader:
         window_bytes: int = WINDOW_BYTES,
         allocate: Callable[[tuple[int, ...]], np.ndarray] | None = None,
         in_pairs: bool = False,
+        crops: int = 1,
     ) -> None:
         """Prepare batches of ``indices``.
 
@@ -89,16 +91,27 @@ class Loader:
                 other, so that a bucket's cache, and a disk's, need not hold more than two.
             allocate: makes the uint16 arrays that batches lie in, such as page-locked ones for copies to a GPU.
             in_pairs: neighbours in the order stay on one rank, two and two, for what mixes them.
+            crops: random crops of a sample for one decoding, far apart in the order; an epoch then has as many times
+                the samples. Decoding is what a loader's time goes into; crops of one sample are alike, and what waits
+                for its turn is held in memory, up to 1 GiB over all ranks.
 
         Raises:
             ShardError: no samples, sizes that do not divide, or a crop that does not fit.
         """
         _check(shards, indices, batch_size, crop_px, world, micro_batches)
+        if crops < 1 or (crops > 1 and not augment):
+            raise ShardError(f"crops is {crops}; expected 1, or more of a loader that augments: others cut one middle.")
         self.shards, self.batch_size, self.seed = shards, batch_size, seed
         self.crop_px = crop_px or shards.side_px
         self.damaged: dict[int, str] = {}
         self._rank, self._world, self._workers, self._start, self._augment = rank, world, workers, start, augment
         self._together = 2 if in_pairs else 1
+        self._crops, size = crops, batch_size // (micro_batches if len(shards.sensors) > 1 else 1)
+        waiting, sample = (crops - 1) * _bytes(shards, self.crop_px), _bytes(shards, shards.side_px)
+        # a view of a sample keeps all of it, and is had for nothing; of one that the batch holds there is none
+        self._held_as_views = self.crop_px < shards.side_px and sample <= 2 * waiting
+        span = span_of(size * (sample if self._held_as_views else waiting))
+        self._held = HeldCrops(span * size * (crops - 1))
         self._indices = np.asarray(indices, np.int64)
         self._new_order = partial(
             Order,
@@ -109,6 +122,9 @@ class Loader:
             shuffle=shuffle,
             micro_batches=micro_batches,
             window_bytes=window_bytes,
+            crops=crops,
+            span=span,
+            together=self._together,
         )
         self._window_bytes = window_bytes
         self._has_label = any("label.b2nd" in shards.entries[i].members for i in self._indices)
@@ -166,8 +182,10 @@ class Loader:
             label = np.full((len(mine), self.crop_px, self.crop_px), IGNORE_INDEX, np.uint8)
         entries, corners = [], np.empty((len(mine), 2))
         draws = mix(self.seed, np.array([own.epoch for own in mine]), np.array([own.index for own in mine]))
+        if self._crops > 1:
+            draws = mix(draws, np.array([own.crop for own in mine]))
         for slot, place in enumerate(mine):
-            index, corner = self._fill(place.index, int(draws[slot]), groups, label, slot)
+            index, corner = self._fill(place, int(draws[slot]), groups, label, slot)
             entries.append(self.shards.entries[index])
             corners[slot] = entries[-1].x_m + 10 * corner[1], entries[-1].y_m - 10 * corner[0]
         classes = None
@@ -177,9 +195,16 @@ class Loader:
         return Batch(sensor, groups, keys, draws, label, classes, corners, state)
 
     def _fill(
-        self, index: int, draw: int, groups: dict[int, np.ndarray], label: np.ndarray | None, slot: int
+        self, place: Place, draw: int, groups: dict[int, np.ndarray], label: np.ndarray | None, slot: int
     ) -> tuple[int, tuple[int, int]]:
         """Decode one sample into its slot, or the same replacement on every machine when it is damaged."""
+        if self._crops > 1 and (held := self._held.take(place.index, place.epoch, place.crop)) is not None:
+            for gsd_m, batch in groups.items():
+                batch[slot] = held.groups[gsd_m]
+            if label is not None and held.label is not None:
+                label[slot] = held.label
+            return place.index, held.corner
+        index = place.index
         sensor = self.shards.entries[index].sensor
         for attempt in range(_ATTEMPTS):
             entry = self.shards.entries[index]
@@ -187,7 +212,9 @@ class Loader:
                 if entry.sensor != sensor:
                     raise ShardError(f"{entry.key} is of another sensor.")
                 corner = self._corner(entry, draw)
-                self._decode(index, entry, corner, groups, label, slot)
+                pixels, mask = self._decode(index, entry, corner, groups, label, slot)
+                if attempt == 0:
+                    self._hold_others(place, entry, pixels, mask)
                 return index, corner
             except _TooManyDamaged:
                 raise
@@ -205,7 +232,8 @@ class Loader:
         groups: dict[int, np.ndarray],
         label: np.ndarray | None,
         slot: int,
-    ) -> None:
+    ) -> tuple[dict[int, np.ndarray], np.ndarray | None]:
+        """Decode one sample into its slot; returns all of it, ``{gsd_m: (C, H_g, W_g)}`` and labels ``(H, W)``."""
         whole = self.crop_px == entry.side_px
         outs = {}
         for gsd_m, batch in groups.items():
@@ -216,8 +244,23 @@ class Loader:
             for (gsd_m, batch), pixels in zip(groups.items(), outs.values(), strict=True):
                 top, left, size = corner[0] * 10 // gsd_m, corner[1] * 10 // gsd_m, batch.shape[-1]
                 batch[slot] = pixels[:, top : top + size, left : left + size]
-        if label is not None and (mask := self.shards.mask(index, "label")) is not None:
+        mask = None if label is None else self.shards.mask(index, "label")
+        if label is not None and mask is not None:
             label[slot] = mask[corner[0] : corner[0] + self.crop_px, corner[1] : corner[1] + self.crop_px]
+        return dict(zip(groups, outs.values(), strict=True)), mask
+
+    def _hold_others(self, place: Place, entry: Entry, pixels: dict[int, np.ndarray], mask: np.ndarray | None) -> None:
+        """Cut the later crops of a decoded sample, for their turns."""
+        for crop in range(place.crop + 1, self._crops):
+            draw = mix_one(mix_one(self.seed, place.epoch, place.index), crop)
+            top, left = self._corner(entry, draw)
+            cut = {}
+            for gsd_m, dn in pixels.items():
+                y, x, side = (px * 10 // gsd_m for px in (top, left, self.crop_px))
+                view = dn[:, y : y + side, x : x + side]
+                cut[gsd_m] = view if self._held_as_views else view.copy()
+            label = None if mask is None else mask[top : top + self.crop_px, left : left + self.crop_px]
+            self._held.put(place.index, place.epoch, crop, HeldCrop(cut, label, (top, left)))
 
     def _corner(self, entry: Entry, draw: int) -> tuple[int, int]:
         """Return the crop's upper-left (row, column) in pixels, on the 60 m grid and within what the scene covered."""
@@ -247,6 +290,14 @@ class Loader:
 
 class _TooManyDamaged(ShardError):
     """Ends a run; never itself replaced by another sample."""
+
+
+def _bytes(shards: ShardSet, side_px: int) -> int:
+    """Return the bytes of a square of the sensor that has the most."""
+    return max(
+        sum(2 * len(group.bands) * (side_px * 10 // group.gsd_m) ** 2 for group in sensor.groups)
+        for sensor in shards.sensors.values()
+    )
 
 
 def _check(

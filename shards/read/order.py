@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bandloom.shards.read.several_crops import FEWEST_BATCHES, sample_and_crop
 from bandloom.shards.store.index import Entry
 from bandloom.splitmix import GOLDEN, mix64, mix64_one
 from bandloom.training.loader_state import LoaderState
@@ -15,10 +16,11 @@ WINDOW_BYTES = 8 * 2**30  # samples are shuffled among those of about this many 
 
 @dataclass(frozen=True)
 class Place:
-    """One sample of the endless sequence: its number in the shard set, and the epoch it is drawn in."""
+    """A sample of the endless sequence: its number in the shard set, the epoch it is drawn in, and which crop of it."""
 
     index: int
     epoch: int
+    crop: int = 0
 
 
 def mix(*parts: np.ndarray | int) -> np.ndarray:
@@ -52,7 +54,7 @@ class _Stream:
     def __init__(self, entries: Sequence[Entry], indices: np.ndarray, seed: int, shuffle: bool, window: int) -> None:
         self._indices, self._seed, self._shuffle, self._window = indices, seed, shuffle, window
         self._tars = _by_tar(entries, indices)
-        self._epoch, self._order = -1, indices
+        self._orders: dict[int, np.ndarray] = {}  # of the two epochs that were asked for last
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -66,12 +68,18 @@ class _Stream:
             places += [Place(index, epoch) for index in chosen.tolist()]
         return places
 
+    def at(self, number: int, crop: int) -> Place:
+        """Return one sample of the sequence."""
+        epoch, position = divmod(number, len(self._indices))
+        return Place(int(self._order_of(epoch)[position]), epoch, crop)
+
     def _order_of(self, epoch: int) -> np.ndarray:
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, self._indices
-            if self._shuffle:
-                self._order = self._shuffled(np.random.default_rng([self._seed, epoch]))
-        return self._order
+        if epoch not in self._orders:
+            rng = np.random.default_rng([self._seed, epoch])
+            self._orders[epoch] = self._shuffled(rng) if self._shuffle else self._indices
+            while len(self._orders) > 2:
+                self._orders.pop(next(iter(self._orders)))
+        return self._orders[epoch]
 
     def _shuffled(self, rng: np.random.Generator) -> np.ndarray:
         """Return a permutation: of all samples, or, where they fill several windows, of one window after the other."""
@@ -106,6 +114,9 @@ class Order:
         shuffle: bool,
         micro_batches: int = 1,
         window_bytes: int = WINDOW_BYTES,
+        crops: int = 1,
+        span: int = FEWEST_BATCHES,
+        together: int = 1,
     ) -> None:
         """Order the samples ``indices`` of ``entries``.
 
@@ -117,8 +128,12 @@ class Order:
             shuffle: a new order every epoch, or the order of ``indices``.
             micro_batches: equal parts of a global batch, each of one sensor, where there are several sensors.
             window_bytes: how much of the tars is shuffled together.
+            crops: how often a sample comes in its epoch, each time as another crop (:func:`sample_and_crop`).
+            span: batches that are gone through once for every crop.
+            together: neighbours that stay together.
         """
-        self._batch_size, self._total = batch_size, len(indices)
+        self._batch_size, self._total = batch_size, len(indices) * crops
+        self._crops, self._span, self._together = crops, span, together
         names = np.array([entries[i].sensor for i in indices])
         streams = [indices[names == name] for name in sorted(set(names.tolist()))]
         self._streams = [_Stream(entries, own, seed, shuffle, window_bytes) for own in streams]
@@ -131,7 +146,7 @@ class Order:
         while True:
             state = LoaderState(*divmod(done + self._batch_size, self._total))
             if len(self._streams) == 1:
-                yield [self._streams[0].take(done, self._batch_size)], state
+                yield [self._take(self._streams[0], done, self._batch_size)], state
             else:
                 number = done // self._batch_size * self._micro_batches
                 yield [self._micro_batch(number + k) for k in range(self._micro_batches)], state
@@ -142,7 +157,14 @@ class Order:
         size = self._batch_size // self._micro_batches
         turns = turns_before(number, self._weights)
         which = _next_turn(turns, self._weights)
-        return self._streams[which].take(int(turns[which]) * size, size)
+        return self._take(self._streams[which], int(turns[which]) * size, size)
+
+    def _take(self, stream: _Stream, start: int, size: int) -> list[Place]:
+        """Return the samples, or crops of them, at ``start``, ``start + 1``, ... of a stream; ``size`` is a batch."""
+        if self._crops == 1:
+            return stream.take(start, size)
+        chosen = (sample_and_crop(start + k, size, self._crops, self._span, self._together) for k in range(size))
+        return [stream.at(sample, crop) for sample, crop in chosen]
 
 
 def turns_before(number: int, weights: np.ndarray) -> np.ndarray:

@@ -33,6 +33,60 @@ def test_two_epochs_are_the_same_for_any_ranks_and_workers(found, world, workers
     assert got[:24] != got[24:]
 
 
+@pytest.mark.parametrize(("world", "workers"), [(1, 2), (2, 0), (3, 3)])
+def test_several_crops_of_a_sample_are_the_same_for_any_ranks_and_workers(found, world, workers):
+    options = {"seed": 3, "crop_px": 60, "crops": 4}
+    wanted = list(islice(Loader(found, found.indices(), 6, workers=0, **options), 40))
+    for rank in range(world):
+        loader = Loader(found, found.indices(), 6, rank=rank, world=world, workers=workers, **options)
+        for batch, whole in zip(loader, wanted, strict=False):
+            assert batch.keys == whole.keys[rank::world]
+            np.testing.assert_array_equal(batch.draws, whole.draws[rank::world])
+            np.testing.assert_array_equal(batch.corner_m, whole.corner_m[rank::world])
+            for gsd_m, dn in batch.groups.items():
+                np.testing.assert_array_equal(dn, whole.groups[gsd_m][rank::world])
+
+
+def test_several_crops_go_on_anywhere_with_the_same_pixels_and_labels(found):
+    options = {"seed": 1, "crop_px": 60, "crops": 3}
+    whole = list(islice(Loader(found, found.indices(), 5, **options), 30))
+    for stop in range(0, 29, 4):
+        assert whole[stop].state == LoaderState(*divmod(5 * (stop + 1), 24 * 3))
+        after = next(iter(Loader(found, found.indices(), 5, start=whole[stop].state, **options)))
+        assert after.keys == whole[stop + 1].keys
+        np.testing.assert_array_equal(after.groups[20], whole[stop + 1].groups[20])
+        np.testing.assert_array_equal(after.corner_m, whole[stop + 1].corner_m)
+        assert (after.label is None) == (whole[stop + 1].label is None)
+        if after.label is not None:
+            np.testing.assert_array_equal(after.label, whole[stop + 1].label)
+
+
+def test_a_sample_is_decoded_once_for_all_its_crops_and_they_differ(found, monkeypatch):
+    loader, decoded = Loader(found, found.indices(), 6, seed=2, crop_px=60, crops=4, workers=0), []
+
+    def count(index, outs):
+        decoded.extend([index] if "g10.b2nd" in outs else [])  # masks are read by themselves
+        return type(found).read_into(found, index, outs)
+
+    monkeypatch.setattr(found, "read_into", count)
+    span = loader._new_order()._span
+    batches = list(islice(loader, 4 * span))
+    seen = [key for batch in batches for key in batch.keys]
+    assert len(decoded) == len(seen) / 4
+    assert not len(loader._held)
+    corners = {(key, *corner) for batch in batches for key, corner in zip(batch.keys, batch.corner_m, strict=True)}
+    assert len(corners) > len(set(seen)) * 3
+
+
+def test_one_crop_is_what_it_was_before_there_were_several(found):
+    plain, one = (Loader(found, found.indices(), 6, seed=2, crop_px=60, **more) for more in ({}, {"crops": 1}))
+    for batch, other in zip(islice(plain, 6), one, strict=False):
+        np.testing.assert_array_equal(batch.draws, other.draws)
+        np.testing.assert_array_equal(batch.groups[10], other.groups[10])
+    with pytest.raises(ShardError, match="crops is 2; expected 1"):
+        Loader(found, found.indices(), 6, crops=2, augment=False)
+
+
 def test_pairs_of_neighbours_stay_on_one_rank(found):
     indices = found.indices()
     (whole,) = islice(Loader(found, indices, 8, seed=3), 1)
