@@ -1,6 +1,5 @@
 """Label leaks in the context: words that name the class are the label itself, and a gain from them is no finding."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bandloom.console import logger
-from bandloom.finetune.text.captions.words import ClassWords
+from bandloom.finetune.text.captions.words import ClassWords, names_classes
 from bandloom.probes import ridge
 
 NAMED_SHARE = 0.05  # of the samples that may name their own class before it is said
@@ -90,21 +89,7 @@ def find_leaks(
     return found
 
 
-def names_classes(texts: Sequence[str], words: Sequence[ClassWords]) -> np.ndarray:
-    """Return whether each text holds a word of each class, ``(N, K)``; whole words, singular or plural."""
-    patterns = [
-        re.compile("|".join(rf"\b{_stem(word)}(?:e?s)?\b" for word in (*word.seen, *word.unseen)), re.I)
-        for word in words
-    ]
-    known = {text: [bool(pattern.search(text)) for pattern in patterns] for text in set(texts)}
-    return np.array([known[text] for text in texts], bool).reshape(len(texts), len(words))
-
-
 def mean_vector(vectors: np.ndarray) -> np.ndarray:
     """Return the mean of a context's sentences ``(N, S, E)``, ``(N, E)``; zeros where there are none."""
     real = np.abs(vectors).max(2, keepdims=True) > 0
     return (vectors.sum(1) / np.maximum(real.sum(1), 1)).astype(np.float32)
-
-
-def _stem(word: str) -> str:
-    return re.escape(word[:-1] if word.endswith("s") and len(word) > 4 else word)

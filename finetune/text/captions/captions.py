@@ -14,7 +14,7 @@ from bandloom.errors import LabelError, TextError
 from bandloom.finetune.data.splits import stable_hash
 from bandloom.finetune.text.captions.caption_file import kept_captions, read_captions
 from bandloom.finetune.text.captions.sentences_of_ground import mask_caption, metadata_caption
-from bandloom.finetune.text.captions.words import TEMPLATES, ClassWords, class_words, sentences
+from bandloom.finetune.text.captions.words import TEMPLATES, ClassWords, class_words, sentences, told_words
 from bandloom.label_set import IGNORE_INDEX
 from bandloom.sample_draws import rng_of
 from bandloom.shards.read.shard_set import ShardSet
@@ -101,6 +101,7 @@ def make_captions(
         held = ((key, text) for key, index in entries.items() for text in shards.entries[index].captions)
         for key, own in kept_captions(held, turned=turned).items():
             found[key] += own
+    words = told_words(words, [text for own in found.values() for text in own])
     if "labels" in config.sources:
         of_class = [sentences(word.seen, config.templates) for word in words]
         for key, index in class_of.items():

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 
+import numpy as np
+
+from bandloom.console import logger
 from bandloom.errors import TextError
 from bandloom.label_set import LabelSet
 from bandloom.taxonomy import Taxonomy, get_taxonomy, shipped
@@ -75,6 +78,42 @@ def sentences(words: Sequence[str], templates: Sequence[str] = TEMPLATES) -> lis
         if template.count("{}") != 1:
             raise TextError(f"the template {template!r} must hold {{}} once, where the word goes.")
     return [template.replace("{}", word) for word in words for template in templates]
+
+
+def names_classes(texts: Sequence[str], words: Sequence[ClassWords]) -> np.ndarray:
+    """Return whether each text holds a word of each class, ``(N, K)``; whole words, singular or plural."""
+    patterns = [
+        re.compile("|".join(rf"\b{_stem(word)}(?:e?s)?\b" for word in (*word.seen, *word.unseen)), re.I)
+        for word in words
+    ]
+    known = {text: [bool(pattern.search(text)) for pattern in patterns] for text in set(texts)}
+    return np.array([known[text] for text in texts], bool).reshape(len(texts), len(words))
+
+
+def told_words(words: Sequence[ClassWords], captions: Sequence[str]) -> tuple[ClassWords, ...]:
+    """Return words of which those that captions hold count as seen: a user's own may speak of what was kept back."""
+    unseen = [word for land_class in words for word in land_class.unseen]
+    holds = names_classes(captions, [ClassWords(word, (word,)) for word in unseen])  # (N, words)
+    told = {word for word, is_held in zip(unseen, holds.any(0).tolist(), strict=True) if is_held}
+    if told:
+        logger.warning(
+            "the captions hold %d of %d words that were kept back, such as %r; they count as seen",
+            len(told),
+            len(unseen),
+            min(told),
+        )
+    return tuple(
+        ClassWords(
+            land_class.name,
+            (*land_class.seen, *(word for word in land_class.unseen if word in told)),
+            tuple(word for word in land_class.unseen if word not in told),
+        )
+        for land_class in words
+    )
+
+
+def _stem(word: str) -> str:
+    return re.escape(word[:-1] if word.endswith("s") and len(word) > 4 else word)
 
 
 def _of_same_name(label_set: LabelSet) -> Taxonomy | None:
