@@ -14,25 +14,8 @@ import torch
 
 from bandloom.markers import read_marker
 from tests.bandloom.tiny_training import Ranked
+from tests.finetune.small_run import CONFIG, WITHIN_S, scores
 
-CONFIG: dict[str, Any] = {
-    "chip_px": 24,
-    "bootstrap": 50,
-    "warm_steps": 10,
-    "seeds": 1,
-    "compare_random": False,
-    "band_drops": False,
-    "baselines": ["majority", "pixel_logistic", "pixel_rf", "context_rf"],
-    "trainer": {
-        "steps": 6,
-        "batch_size": 4,
-        "workers": 0,
-        "log_every": 1,
-        "snapshot_every": 2,
-        "engine": {"precision": "fp32", "warmup_steps": 1},
-    },
-}
-WITHIN_S = 20.0
 MOST_A_RUN = 6  # disturbances, or the moments would gather in the longest fit, which begins again each time
 
 
@@ -40,15 +23,11 @@ def start(run: Path, config: dict[str, Any]) -> Ranked:
     return Ranked("tests.finetune.finetune_process:finetune", 1, run.parent / "process", run=str(run), config=config)
 
 
-def outcome(run: Path) -> tuple[Any, Any, Any]:
-    """Return the scores, the blocks' matrices and the lines of the metrics, without times."""
-    record = json.loads((run / "metrics.json").read_text())
-    for row in [*record["rows"], *record.get("bands", [])]:
-        row.pop("seconds", None)  # what took less than a hundredth is left out
-    record["validation"].pop("seconds", None)
+def outcome(run: Path) -> tuple[Any, Any]:
+    """Return the scores and the blocks' matrices, and the lines of the metrics, without times."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     kept = [(line["step"], line["kind"], line.get("loss"), line.get("validation_macro_f1")) for line in lines]
-    return record, json.loads((run / "blocks.json").read_text()), kept
+    return scores(run), kept
 
 
 SIGNALS = {"TERM": signal.SIGTERM, "USR1": signal.SIGUSR1, "KILL": signal.SIGKILL}

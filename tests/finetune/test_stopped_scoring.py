@@ -19,7 +19,7 @@ from bandloom.shards.read.shard_set import ShardSet
 from benchmarks.planted_context import write_context
 from tests.bandloom.tiny_training import Ranked
 from tests.finetune.fusion.test_run import NOTES
-from tests.finetune.test_stopped_anywhere import CONFIG, WITHIN_S
+from tests.finetune.small_run import CONFIG, WITHIN_S
 
 Moment = Callable[[Path], bool]
 

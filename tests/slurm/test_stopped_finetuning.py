@@ -7,7 +7,6 @@ import subprocess
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -20,28 +19,10 @@ from bandloom.shards.build.build import build
 from bandloom.shards.build.plan import BuildOptions
 from bandloom.shards.synth.write import write_scenes
 from bandloom.slurm.submit import plan, submit
+from tests.finetune.small_run import CONFIG, WITHIN_S, scores
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(4 * 3600)]
-WITHIN_S = 20.0
 EACH = int(os.environ.get("BANDLOOM_DRILL", "30"))  # moments of each signal
-CONFIG: dict[str, Any] = {
-    "size": "demo",
-    "chip_px": 24,
-    "bootstrap": 50,
-    "warm_steps": 10,
-    "seeds": 1,
-    "compare_random": False,
-    "band_drops": False,
-    "baselines": ["majority", "pixel_logistic", "pixel_rf", "context_rf"],
-    "trainer": {
-        "steps": 6,
-        "batch_size": 4,
-        "workers": 0,
-        "log_every": 1,
-        "snapshot_every": 2,
-        "engine": {"precision": "fp32", "warmup_steps": 1},
-    },
-}
 
 
 @pytest.fixture(scope="module")
@@ -52,17 +33,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = BuildOptions(side_px=120, labels=str(folder / "labels"), label_set=str(folder / "label_set.yaml"))
     build([str(folder / "scenes")], folder / "tars", options)
     path = folder / "finetune.yaml"
-    path.write_text(yaml.safe_dump(CONFIG | {"shards": str(folder / "tars")}))
+    path.write_text(yaml.safe_dump(CONFIG | {"size": "demo", "shards": str(folder / "tars")}))
     return path
-
-
-def scores(run: Path) -> tuple[Any, Any]:
-    """Return the scores without times, and the blocks' matrices."""
-    record = json.loads((run / "metrics.json").read_text())
-    for row in record["rows"]:
-        row.pop("seconds", None)
-    record["validation"].pop("seconds", None)
-    return record, json.loads((run / "blocks.json").read_text())
 
 
 def newest(run: Path) -> Path | None:
