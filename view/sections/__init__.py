@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable, Sequence
 
 from bandloom.view.records import Record
-from bandloom.view.sections import alignment, deployment, finetuning, samples, training
+from bandloom.view.sections import alignment, deployment, finetuning, samples, training, worth
 from bandloom.view.sections.parts import Section
 
 MAKERS: dict[str, Sequence[Callable[[Record], Section]]] = {
@@ -18,6 +18,7 @@ MAKERS: dict[str, Sequence[Callable[[Record], Section]]] = {
     ),
     "pretrain": (training.losses, training.feature_scores, training.speed, training.events, training.pictures),
     "finetune": (
+        worth.worth,
         finetuning.scores,
         finetuning.verdicts,
         finetuning.seeds,
