@@ -1,6 +1,7 @@
-"""The edge budget in docs/deploy.md: ``bandloom bundle bench`` on segmenters of several sizes with random weights.
+"""Measures what a bundle costs on a small box: memory and milliseconds a tile of segmenters of several sizes.
 
-``python -m benchmarks.edge_budget`` prints the record of each size and rewrites the table between its two marks.
+``python -m benchmarks.edge_budget`` runs ``bandloom bundle bench`` on bundles of random weights, writes its records to
+``benchmarks/results/edge_budget.json`` and rewrites the table of docs/deploy.md between its two marks.
 """
 
 import json
@@ -12,6 +13,7 @@ from typing import Any
 from bandloom.export.runtimes.bench import bench
 from benchmarks.gpu.engines import bundle_of
 from benchmarks.gpu.scale import smoke
+from benchmarks.harness import RESULTS, write
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "deploy.md"
 BEGIN, END = "<!-- edge budget -->", "<!-- /edge budget -->"
@@ -26,7 +28,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             bundle = bundle_of(replace(smoke(Path(folder)), engine_size=size))
             records[size] = bench(bundle, THREADS, SECONDS, BATCH)
-    print(json.dumps(records, indent=1))
+    write("edge_budget", [])
+    path = RESULTS / "edge_budget.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"records": records}, indent=1) + "\n")
     before, _, rest = PAGE.read_text().partition(BEGIN)
     PAGE.write_text(before + BEGIN + "\n\n" + table(records) + "\n" + END + rest.partition(END)[2])
 

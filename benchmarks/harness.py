@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bandloom.export.runtimes.bench import processor
 from bandloom.run_folder import environment
 
 HERE = Path(__file__).parent
@@ -75,7 +76,7 @@ def available() -> list[str]:
 def write(name: str, figures: list[Figure]) -> None:
     """Write one benchmark's results and print them with their ratios."""
     facts = environment()
-    machine = f"{_cores()}, {_cpu()}, {platform.system()} {platform.machine()}"
+    machine = f"{_cores()}, {processor()}, {platform.system()} {platform.machine()}"
     record = {
         "commit": facts["commit"],
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -129,13 +130,6 @@ def _cores() -> str:
     there = os.cpu_count() or 1
     given = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else there
     return f"{there} cores" if given == there else f"{given} of {there} cores"
-
-
-def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or "unknown processor"
 
 
 if __name__ == "__main__":

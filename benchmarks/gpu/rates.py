@@ -12,6 +12,7 @@ import numpy as np
 from bandloom.export.bundle.bundle import Bundle
 from bandloom.export.bundle.golden import GOLDEN, read_golden
 from bandloom.export.bundle.native_groups import Groups
+from bandloom.export.runtimes.bench_one import repeated
 from bandloom.export.runtimes.onnx_runner import Runner
 
 
@@ -26,7 +27,7 @@ def rates(bundle: Bundle, runner: Runner, seconds: float, batches: Sequence[int]
 def tiles(bundle: Bundle, batch: int) -> Groups:
     """Return the golden chips, repeated to a batch."""
     golden = read_golden(bundle.path / GOLDEN).groups(bundle.contract)
-    return {g: np.concatenate([dn] * (1 + batch // len(dn)))[:batch] for g, dn in golden.items()}
+    return repeated(golden, batch)
 
 
 def tiles_per_s(runner: Runner, groups: Groups, seconds: float) -> float:

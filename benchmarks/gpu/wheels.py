@@ -1,4 +1,4 @@
-"""Which wheels a GPU box lacks: what this project imports there, and all of that's own needs, less what the box has."""
+"""Lists the wheels to carry to a GPU box: the project's dependencies, and theirs, that the box does not have."""
 
 import sys
 from collections.abc import Iterable, Iterator

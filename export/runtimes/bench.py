@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,7 +66,7 @@ def bench(bundle: Bundle, threads: Sequence[int], seconds: float, batch: int) ->
 def machine() -> dict[str, Any]:
     """Return what the box is: processor, cores, memory, operating system, and the GPU where there is one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    told: dict[str, Any] = {"processor": _processor(), "cores": cores, "system": platform.platform()}
+    told: dict[str, Any] = {"processor": processor(), "cores": cores, "system": platform.platform()}
     if (meminfo := Path("/proc/meminfo")).exists():
         told["memory_gb"] = round(int(meminfo.read_text().split()[1]) * 1024 / 1e9, 1)
     if (model := Path("/proc/device-tree/model")).exists():  # a Jetson says here what it is
@@ -95,6 +96,11 @@ def _asked(bundle: Bundle, threads: Sequence[int]) -> Iterator[tuple[ModelFile, 
 
 def _apart(bundle: Bundle, runtime: str, precision: str, threads: int, seconds: float, batch: int) -> dict[str, Any]:
     words = [str(bundle.path), runtime, precision, str(threads), str(seconds), str(batch)]
+    with tempfile.TemporaryDirectory() as folder:
+        return _measured([str(Path(folder) / "row.json"), *words], threads)
+
+
+def _measured(words: Sequence[str], threads: int) -> dict[str, Any]:
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     try:
         done = subprocess.run(
@@ -105,7 +111,7 @@ def _apart(bundle: Bundle, runtime: str, precision: str, threads: int, seconds: 
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no word"])[-1]
         return {"verdict": f"the process ended with {done.returncode}: {last[:300]}"}
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(Path(words[0]).read_text())
 
 
 def _file_mb(bundle: Bundle, runtime: str, model: ModelFile) -> float:
@@ -114,7 +120,8 @@ def _file_mb(bundle: Bundle, runtime: str, model: ModelFile) -> float:
     return round((bundle.path / (engines[-1].file if engines else model.file)).stat().st_size / 1e6, 2)
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the processor's name."""
     cpuinfo = Path("/proc/cpuinfo")
     for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
         if line.startswith("model name"):

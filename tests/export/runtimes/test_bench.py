@@ -1,6 +1,7 @@
 """``bandloom bundle bench``."""
 
 import json
+import os
 
 import pytest
 from typer.testing import CliRunner
@@ -26,6 +27,14 @@ def test_each_runtime_and_number_of_threads_has_a_row_of_its_own(tmp_path):
         assert row["rss_mb_before"] <= row["rss_mb"] <= row["rss_mb_of_2"]
     assert "tensorrt engine" in record["not_run"]["tensorrt fp32"]
     assert record["bundle"]["tile_px"] == read_bundle(path).contract.tile_px
+
+
+def test_what_a_runtime_prints_costs_no_row(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("import atexit; atexit.register(print, 'bye')")
+    path = write_tiny_bundle(tmp_path / "b")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    record = bench(read_bundle(path), [1], 0.01, 1)
+    assert "onnxruntime-cpu" in {row["runtime"] for row in record["rows"]}
 
 
 def test_a_bundle_that_is_not_whole_is_not_measured(tmp_path):
