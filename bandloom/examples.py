@@ -120,7 +120,6 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "export": (
         "bandloom export runs/landcover --out landcover.bundle",
         "bandloom export runs/landcover --out small.bundle --precision fp32,int8 --embeddings",
-        "bandloom export runs/landcover --out ensemble.bundle --ensemble",
     ),
     "bundle": ("bandloom bundle verify landcover.bundle", "bandloom bundle inspect landcover.bundle"),
     "bundle verify": ("bandloom bundle verify landcover.bundle", "bandloom bundle verify /models/landcover.bundle"),

@@ -144,8 +144,8 @@ class Moments:
         if dtype == "int8":
             size = np.quantile(np.abs((np.concatenate(self.kept) - mean) @ components.T), TAIL, axis=0)
             scale = np.maximum(size, np.finfo(np.float32).tiny) / HIGHEST
-        parts = (array.astype(np.float32) for array in (mean, components, scale))
-        return Basis(dtype, *parts, min(explained, 1.0))
+        mean, components, scale = (array.astype(np.float32) for array in (mean, components, scale))
+        return Basis(dtype, mean, components, scale, min(explained, 1.0))
 
 
 def _packed(array: np.ndarray) -> str:

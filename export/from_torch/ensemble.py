@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bandloom.errors import BundleError
 from bandloom.finetune.model.task_model import TaskModel
+from bandloom.tasks import TaskName
 
 LEAST = 1e-12  # of a probability whose logarithm is taken
 
@@ -26,7 +27,8 @@ class Ensemble(nn.Module):
         super().__init__()
         first = members[0]
         self.members = nn.ModuleList(members)
-        self.task, self.answer, self.target = first.task, first.answer, first.target
+        self.task: TaskName = first.task
+        self.answer, self.target = first.answer, first.target
         self.sensor, self.label_set = first.sensor, first.label_set
         self.chip_px, self.head_kind = first.chip_px, first.head_kind
         self.temperatures = tuple(member.temperature for member in members)

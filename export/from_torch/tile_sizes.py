@@ -59,7 +59,7 @@ def wide_tiling(
 def in_tiles(model: Model, tile_px: int) -> Model:
     """Return a model for tiles of ``tile_px``: its encoder sees one larger than its chip in windows of the chip."""
     if isinstance(model, Ensemble):
-        return Ensemble([in_tiles(member, tile_px) for member in members_of(model).values()]).eval()
+        return Ensemble([in_tiles(member, tile_px) for member in members_of(model).values()]).eval()  # pyright: ignore[reportReturnType]
     copied = copy.copy(model)  # the same weights
     copied.window_px = model.chip_px if tile_px > model.chip_px else None
     return copied

@@ -7,6 +7,7 @@ has them too.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -131,5 +132,6 @@ def _fitted(tokens: np.ndarray) -> TokenSpace:
     values, vectors = np.linalg.eigh(covariance)
     whitening = vectors / np.sqrt(np.maximum(values, values[-1] * 1e-9))
     white = (wide - mean) @ whitening
-    centres = KMeans(min(CENTRES, len(white) // FEWEST), n_init=1, random_state=0).fit(white).cluster_centers_
+    kmeans: Any = KMeans(min(CENTRES, len(white) // FEWEST), n_init=1, random_state=0)  # pyright: ignore[reportArgumentType]
+    centres = kmeans.fit(white).cluster_centers_
     return TokenSpace(mean, whitening, centres)

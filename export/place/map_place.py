@@ -87,7 +87,7 @@ class Place:
         return [json.loads(file.read_text()) for file in files] if all(file.is_file() for file in files) else []
 
     def _check_bands(self, items: Sequence[Any]) -> None:
-        needed = {band.slot for group in self.bundle.contract.get_sensor().groups for band in group.bands}
+        needed = {slot for group in self.bundle.contract.get_sensor().groups for slot in group.slots}
         for item in items:
             if missing := sorted(needed - set(keys_of(item["assets"]))):
                 raise SceneError(
@@ -103,7 +103,7 @@ class Place:
     def plan(self) -> Iterator[str]:
         """Yield what would be done."""
         yield from self._chosen()
-        size, room = fetching.total_bytes(self.choice.items), fetching.free_bytes(self.out)
+        size, room = fetching.total_bytes([dict(item) for item in self.choice.items]), fetching.free_bytes(self.out)
         stated = f"{size / 1e9:.2f} GB" if size else "size not stated"
         yield f"to fetch: {stated}; {room / 1e9:.1f} GB free"
         products = f"MAP.tif, MAP.gpkg{', MAP.html' if self.page else ''} of each, and {AREAS}"

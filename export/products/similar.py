@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rasterio.crs import CRS
@@ -106,7 +107,8 @@ def map_clusters(embeddings: Path, out: Path, clusters: int, seed: int) -> list[
     if not 2 <= clusters <= min(MOST_CLUSTERS, len(points)):
         most = min(MOST_CLUSTERS, len(points))
         raise ConfigError(f"--clusters {clusters} is refused; {embeddings} can be parted into 2 to {most}.")
-    fitted = MiniBatchKMeans(clusters, random_state=seed, n_init=3, batch_size=4096).fit(points)
+    kmeans: Any = MiniBatchKMeans(clusters, random_state=seed, n_init=3, batch_size=4096)  # pyright: ignore[reportArgumentType]
+    fitted = kmeans.fit(points)
     order = np.argsort(-np.bincount(fitted.labels_, minlength=clusters), kind="stable")
     codes = np.empty(clusters, np.uint8)
     codes[order] = np.arange(1, clusters + 1)

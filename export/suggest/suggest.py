@@ -73,7 +73,7 @@ def suggest(bundle_path: Path, scene: str, out: Path, wanted: SuggestOptions, op
         found.xy, found.worth, spectra(found.rows, found.columns), wanted.n, wanted.apart_m, wanted.seed, seen
     )
     picked = found.some(chosen)
-    xs, ys = grid * (picked.columns + 0.5, picked.rows + 0.5)
+    xs, ys = grid * (picked.columns + 0.5, picked.rows + 0.5)  # pyright: ignore[reportOperatorIssue]
     columns = {
         "id": np.arange(1, len(chosen) + 1),
         "class": np.full(len(chosen), None, object),
@@ -102,5 +102,5 @@ def _in_map(places: np.ndarray, crs: object, grid: Affine) -> np.ndarray:
     if not len(places):
         return np.zeros((0, 2))
     xs, ys = reproject("EPSG:4326", crs, *places.T.tolist())[:2]
-    columns, rows = ~grid * (np.array(xs), np.array(ys))
+    columns, rows = ~grid * (np.array(xs), np.array(ys))  # pyright: ignore[reportOperatorIssue]
     return np.stack([columns, rows], axis=1) * MAP_PIXEL_M

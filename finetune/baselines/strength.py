@@ -44,7 +44,7 @@ def preferred(name: str, makes: Sequence[Make], seed: int, train: Rows, validati
         classifier = make(seed)
         alive(partial(classifier.fit, *train), said)
         predicted = alive(partial(classifier.predict, validation[0]), said)
-        score = float(f1_score(validation[1], predicted, average="macro", zero_division=0.0))
+        score = float(f1_score(validation[1], predicted, average="macro", zero_division=0.0))  # pyright: ignore[reportArgumentType]
         logger.debug("%s: macro-F1 %.4f on validation", said, score)
         if best is None or score > best[0]:
             best = score, classifier

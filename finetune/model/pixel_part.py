@@ -69,10 +69,10 @@ class PixelPart(nn.Module):
         """Return the weighted sum of the networks that see windows, whose planes are made once."""
         wide = self._counts("wide")
         planes = self.windows.planes(pixels, wide)
-        total = self.weights[3] * self.wide(self.surroundings(planes)) if wide else 0.0
+        parts = [self.weights[3] * self.wide(self.surroundings(planes))] if wide else []
         if self._counts("near"):
-            total = total + self.weights[2] * self.near(self.windows(planes[:, : self.bands * PLANES]))
-        return total
+            parts.append(self.weights[2] * self.near(self.windows(planes[:, : self.bands * PLANES])))
+        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
     @torch.no_grad()
     def weigh(self, weights: Sequence[float]) -> None:

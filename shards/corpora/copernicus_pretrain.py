@@ -59,10 +59,10 @@ def _open(file: Path, name: str, told: int | None) -> ArrayScene:
     sides = (t.a, -t.e)
     if not pixels.crs or t.b or t.d or min(sides) <= 0 or any(nominal_gsd_m(side, file) != 10 for side in sides):
         raise SceneError(f"{file} is no north-up raster of 10 m with a place; leave it out.")
-    named = [(sentinel2_name(told), slot) for told, slot in zip(pixels.descriptions, SLOTS, strict=True) if told]
+    named = [(sentinel2_name(word), slot) for word, slot in zip(pixels.descriptions, SLOTS, strict=True) if word]
     if any(band is not None and band != slot for band, slot in named):
-        told = ", ".join(map(str, pixels.descriptions))
-        raise SceneError(f"{file} names its bands {told}; expected B1 to B8, B8A, B9 to B12 in order: leave it out.")
+        words = ", ".join(map(str, pixels.descriptions))
+        raise SceneError(f"{file} names its bands {words}; expected B1 to B8, B8A, B9 to B12 in order: leave it out.")
     bands: dict[str, np.ndarray] = dict(zip(SLOTS, pixels.values, strict=True))
     chip = Chip(name, bands, pixels.crs, (t.c, t.f), earth_engine_time(file.stem), None)
     return chip_scene(chip, told)

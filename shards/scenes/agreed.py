@@ -27,7 +27,7 @@ def stated_by_files(name: str, bands: Mapping[str, tuple[Any, str, int]]) -> Sta
     Raises:
         SceneError: one file says another offset than another, or another time.
     """
-    by_path = {path: (band, stated_by_tags(raster)) for band, (raster, path, _) in reversed(bands.items())}
+    by_path = {path: (band, stated_by_tags(raster)) for band, (raster, path, _) in reversed(list(bands.items()))}
     offsets = {said.offset: band for band, said in by_path.values() if said.offset is not None}
     if len(offsets) > 1:
         words = " and ".join(f"{offset} of {band}" for offset, band in sorted(offsets.items()))
