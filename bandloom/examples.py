@@ -39,7 +39,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "bandloom pretrain --resume runs/encoder",
     ),
     "embed": (
-        "bandloom embed runs/encoder/checkpoint scene --out embeddings.tif --dtype int8 --dims 64",
+        "bandloom embed runs/encoder/checkpoint scene --out embeddings.tif --dtype int8 --dims 16",
         "bandloom embed runs/encoder/checkpoint shards --out embeddings.parquet",
     ),
     "finetune": (

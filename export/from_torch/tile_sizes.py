@@ -7,6 +7,7 @@ from bandloom.errors import BundleError
 from bandloom.export.bundle.tiling import CELL_PX, Tiling
 from bandloom.export.from_torch.deploy import AnyModel, members_of
 from bandloom.export.from_torch.ensemble import Ensemble
+from bandloom.finetune.model.heads import SegmentHead
 
 MOST_WINDOWS, LARGEST_TILE_PX = 3, 240  # more of them gain little, and a small scene pays for a whole tile
 Model = TypeVar("Model", bound=AnyModel)
@@ -36,7 +37,7 @@ def wide_tiling(
     Args:
         model: whose bundle it is.
         tile_px: side of a tile, a multiple of the chip; None: as many chips as are worth their memory.
-        margin_px: thrown away on each side; None: a twelfth of the chip.
+        margin_px: thrown away on each side; None: a twelfth of the chip, or as far as a pixel's own networks see.
         taper_px: over which tiles are blended; None: none, or :func:`default_tiling`'s where a tile is one chip.
 
     Raises:
@@ -52,8 +53,14 @@ def wide_tiling(
         raise BundleError(
             f"a tile of {tile} pixels is no multiple of the model's chips of {chip}; use --tile {fitting}."
         )
-    margin = default_tiling(model).margin_px if margin_px is None else margin_px
-    return Tiling(tile, margin, taper_px or 0)
+    least = max(default_tiling(model).margin_px, -(-_reach_px(model) // CELL_PX) * CELL_PX)
+    return Tiling(tile, least if margin_px is None else margin_px, taper_px or 0)
+
+
+def _reach_px(model: AnyModel) -> int:
+    """Return how far around a pixel the networks of a head see that look at pixels; 0 without such."""
+    heads = [member.head for member in members_of(model).values()]
+    return max((head.pixel.reach_px for head in heads if isinstance(head, SegmentHead)), default=0)
 
 
 def in_tiles(model: Model, tile_px: int) -> Model:

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 WINDOWS_PX = (3, 9)  # the second is three of the first wide, and its sums are made of theirs
 WIDE_PX, WIDE_STEP_PX = 25, 8  # a wide window is nine of the second that lie so far apart
+NEAR_REACH_PX, WIDE_REACH_PX = 4, 12  # how far from a pixel its windows see
 PLANES = 1 + 2 * len(WINDOWS_PX)  # a band's value, and its mean and deviation over each window
 WIDE_PLANES = PLANES + 2  # and over a wide window
 LEAST_DEVIATION = 0.01  # of a window or a plane in which nothing changes, in normalised units

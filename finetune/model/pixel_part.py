@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bandloom.finetune.model.native_bands import BandGroup, repeated, stacked
-from bandloom.finetune.model.near import PLANES, WIDE_PLANES, Near, OneScale
+from bandloom.finetune.model.near import NEAR_REACH_PX, PLANES, WIDE_PLANES, WIDE_REACH_PX, Near, OneScale
 from bandloom.finetune.model.quantile_code import STEPS, QuantileCode
 
 NETWORKS = ("values", "coded", "near", "wide", "linear")
@@ -79,6 +79,12 @@ class PixelPart(nn.Module):
         """Set how much each of :data:`NETWORKS` counts; the weights of a mean sum to 1."""
         self.weights.copy_(torch.tensor(weights))
         self._left_out = _of_no_weight(weights)
+
+    @property
+    def reach_px(self) -> int:
+        """How far around a pixel the networks that count see, in pixels."""
+        reaches = {"wide": WIDE_REACH_PX, "near": NEAR_REACH_PX}
+        return max(reaches.get(name, 0) for name in NETWORKS if name not in self._left_out)
 
     def _counts(self, name: str) -> bool:
         return self.training or name not in self._left_out  # while it trains, every network has a gradient

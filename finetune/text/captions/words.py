@@ -94,7 +94,7 @@ def told_words(words: Sequence[ClassWords], captions: Sequence[str]) -> tuple[Cl
     """Return words of which those that captions hold count as seen: a user's own may speak of what was kept back."""
     unseen = [word for land_class in words for word in land_class.unseen]
     holds = names_classes(captions, [ClassWords(word, (word,)) for word in unseen])  # (N, words)
-    told = {word for word, is_held in zip(unseen, holds.any(0).tolist(), strict=True) if is_held}
+    told = {word for word, is_held in zip(unseen, np.any(holds, axis=0).tolist(), strict=True) if is_held}
     if told:
         logger.warning(
             "the captions hold %d of %d words that were kept back, such as %r; they count as seen",

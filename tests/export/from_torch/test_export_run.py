@@ -214,6 +214,11 @@ def test_default_tilings_lie_on_the_60_m_grid():
 def test_a_bundle_has_tiles_of_several_chips_unless_told_otherwise():
     model = task_model()
     assert wide_tiling(model) == Tiling(108, 6, 0)
+    model.head.pixel.weigh([0.0, 0.0, 0.5, 0.5, 0.0])
+    assert model.head.pixel.reach_px == 12
+    assert wide_tiling(model) == Tiling(108, 12, 0)  # windows of 25 pixels are whole in every core
+    model.head.pixel.weigh([0.0, 0.0, 1.0, 0.0, 0.0])
+    assert wide_tiling(model) == Tiling(108, 6, 0)
     assert wide_tiling(model, margin_px=12, taper_px=6) == Tiling(108, 12, 6)
     assert wide_tiling(model, 36) == default_tiling(model)
     assert wide_tiling(task_model(task="classify")) == Tiling(36)
