@@ -1,5 +1,6 @@
 """Fits a classifier's head before anything trains: linear maps of tokens, filters and statistics, and their weights."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -109,7 +110,10 @@ def _logistic(name: str, train: ChipRows, val: ChipRows | None, classes: int) ->
     (rows, weights), labels = train.stacked(lambda chips: chips.parts[name]), _labels(train)
     candidates = []
     for strength in STRENGTHS if val is not None else (UNCHOSEN,):
-        fitted: Any = LogisticRegression(C=strength, max_iter=300, tol=1e-3).fit((rows - mean) / std, labels, weights)
+        fitted: Any = LogisticRegression(C=strength, max_iter=300, tol=1e-3)
+        with warnings.catch_warnings():  # 300 steps are near enough: validation judges the map as it is
+            warnings.filterwarnings("ignore", "lbfgs failed to converge")
+            fitted.fit((rows - mean) / std, labels, weights)
         slope, bias = np.zeros((rows.shape[1], classes)), np.full(classes, NEVER)
         two = len(fitted.classes_) == 2  # of two classes there is one row, for the second
         slope[:, fitted.classes_] = (np.concatenate([-fitted.coef_, fitted.coef_]) / 2 if two else fitted.coef_).T

@@ -82,6 +82,7 @@ def test_two_seeds_leave_two_trainings_of_the_model(tmp_path, scene_shards, enco
     assert "over seeds 0, 1" in (tmp_path / "run" / "checkpoint" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_second_seed_gives_what_a_run_of_its_own_would(tmp_path, scene_shards, encoder_folder):
     few = (
         "trainer.steps=2",
