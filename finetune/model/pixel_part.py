@@ -21,7 +21,7 @@ class PixelPart(nn.Module):
 
     ``values`` sees the pixel's bands, ``coded`` how far each has climbed through its quantiles, ``near`` what
     :class:`Near` tells of windows of 3 and 9 pixels, ``wide`` of 25 pixels as well; ``linear`` is a linear map of the
-    bands. ``weights`` says how much each counts; one at weight 0 is left out of a model that does not train. Bands of
+    bands. ``weights`` says how much each counts; one at weight 0 is not computed, and does not train on. Bands of
     20 and 60 m are coded, and meet their weights, on the grid that they were measured on.
 
     Args:
@@ -80,6 +80,12 @@ class PixelPart(nn.Module):
         self.weights.copy_(torch.tensor(weights))
         self._left_out = _of_no_weight(weights)
 
+    def require_grad(self) -> None:
+        """Let the networks that count train, and no others: those are not computed, so they have no gradient."""
+        self.requires_grad_(True)
+        for name in self._left_out - {"values"}:  # whose features the correction reads, whatever its own weight
+            getattr(self, name).requires_grad_(False)
+
     @property
     def reach_px(self) -> int:
         """How far around a pixel the networks that count see, in pixels."""
@@ -87,7 +93,7 @@ class PixelPart(nn.Module):
         return max(reaches.get(name, 0) for name in NETWORKS if name not in self._left_out)
 
     def _counts(self, name: str) -> bool:
-        return self.training or name not in self._left_out  # while it trains, every network has a gradient
+        return name not in self._left_out
 
     def _coded_first(self, groups: Sequence[BandGroup]) -> Tensor:
         """Return the coded network's first layer ``(B, width, H, W)``: a sum over groups, each at its own grid."""

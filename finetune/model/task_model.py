@@ -180,3 +180,5 @@ def set_trainable(model: TaskModel, mode: Mode, *, blocks: int = 2, rank: int = 
         for block in list(model.encoder.blocks)[-blocks:]:
             block.requires_grad_(True)
     model.head.requires_grad_(True)
+    if isinstance(model.head, SegmentHead):
+        model.head.pixel.require_grad()

@@ -11,10 +11,12 @@ from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.pixels import PixelData
 from bandloom.finetune.data.splits import TEST, TRAIN, BlockSplit
 from bandloom.finetune.model.checkpoint import load_task_model
+from bandloom.finetune.model.pixel_part import NETWORKS
 from bandloom.finetune.scores.scoring import score_model
 from bandloom.finetune.train import _prepare
 from bandloom.finetune.training.batches import training_steps
 from bandloom.model.checkpoint import load_encoder, save_encoder
+from bandloom.model.encoder import count_parameters
 from bandloom.scores import read_scores
 from bandloom.sensors import get_sensor
 from bandloom.shards.read.loader import Loader
@@ -55,8 +57,11 @@ def test_a_segmenter_is_trained_scored_and_saved_beside_its_baselines(tmp_path, 
     assert {row.seeds for row in record.rows} == {(0,)}
     assert len({row.scored_on for row in record.rows}) == 1  # all of them, at this size
     assert record.rows[0].interval_95["macro_f1"]
-    assert record.parameters["trainable"] == record.parameters["total"]
     model = load_task_model(tmp_path / "run" / "checkpoint")
+    part = model.head.pixel
+    still = [name for name, weight in zip(NETWORKS, part.weights, strict=True) if not weight and name != "values"]
+    resting = sum(count_parameters(getattr(part, name)) for name in still)  # networks without weight
+    assert record.parameters["trainable"] == record.parameters["total"] - resting
     shards = ShardSet(scene_shards)
     split = record.split
     data = PixelData(shards, BlockSplit(split["block_m"], split["buffer_m"]), S2)

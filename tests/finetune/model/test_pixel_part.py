@@ -150,3 +150,26 @@ def test_every_network_counts_by_its_weight():
     ]
     wanted = sum(weight * output for weight, output in zip(weights, outputs, strict=True))
     assert torch.allclose(part(pixels)[0], wanted, atol=1e-6)
+
+
+def test_networks_without_weight_neither_train_nor_change_what_the_others_learn():
+    """Against the same part with every network computed: equal loss and gradients to the bit."""
+    torch.manual_seed(0)
+    part, pixels = PixelPart(3, 4), torch.randn(2, 3, 26, 26)
+    part.weigh([0.0, 0.0, 0.4, 0.6, 0.0])
+    part.require_grad()
+    assert {name.split(".")[0] for name, value in part.named_parameters() if value.requires_grad} == {
+        "values",
+        "near",
+        "wide",
+    }
+    part.train()(pixels)[0].square().sum().backward()
+    own = {name: value.grad for name, value in part.named_parameters() if value.grad is not None}
+    part.zero_grad()
+    part.requires_grad_(True)
+    part._left_out = frozenset()
+    part(pixels)[0].square().sum().backward()
+    every = {name: value.grad for name, value in part.named_parameters()}
+    assert set(own) == {name for name in every if name.split(".")[0] in ("values", "near", "wide")}
+    assert all(torch.equal(gradient, every[name]) for name, gradient in own.items())
+    assert all(not every[name].any() for name in every if name.split(".")[0] in ("coded", "linear"))
