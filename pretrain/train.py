@@ -20,7 +20,7 @@ from bandloom.pretrain.loss import MaskedLoss
 from bandloom.pretrain.mae import MaskedAutoencoder
 from bandloom.pretrain.objectives import Distillation
 from bandloom.pretrain.pictures import save_reconstructions
-from bandloom.pretrain.start import random_model, start_of
+from bandloom.pretrain.start import Start, random_model, start_of
 from bandloom.pretrain.teacher_statistics import prepare_teacher
 from bandloom.pulse import spoken
 from bandloom.run_folder import RunFolder, commit
@@ -48,16 +48,21 @@ def pretrain(config: PretrainConfig, run: RunFolder, *, from_scratch: bool = Fal
         BandloomError: the shards, the config or the run folder cannot be used.
     """
     with Attempt(run) as attempt:
+        loaders, start = _prepare(config, attempt.ranks)
         attempt.open(config, from_scratch=from_scratch)
-        attempt.code = _train(config, attempt, profile=profile)
+        attempt.code = _train(config, loaders, start, attempt, profile=profile)
     return attempt.code
 
 
-def _train(config: PretrainConfig, attempt: Attempt, *, profile: bool) -> int:
-    run, ranks = attempt.run, attempt.ranks
+def _prepare(config: PretrainConfig, ranks: Ranks) -> tuple["_Loaders", Start]:
+    """Check everything that can be wrong before the first file is written."""
     shards = ShardSet(config.shards)
-    start = start_of(config, shards)
-    model = start.model
+    return _Loaders(config, shards, ranks), start_of(config, shards)
+
+
+def _train(config: PretrainConfig, loaders: "_Loaders", start: Start, attempt: Attempt, *, profile: bool) -> int:
+    run, ranks = attempt.run, attempt.ranks
+    shards, model = loaders.shards, start.model
     if ranks.rank == 0:
         inside, whole = count_parameters(model.encoder), count_parameters(model)
         logger.info(
@@ -67,7 +72,6 @@ def _train(config: PretrainConfig, attempt: Attempt, *, profile: bool) -> int:
     engine = make_engine(model, config.trainer.engine, ranks, config.trainer.steps, depth)
     if start.state is not None:
         engine.load_state(start.state)
-    loaders = _Loaders(config, shards, ranks)
     if isinstance(model.objective, Distillation):
         with spoken("reading the teacher's tokens"):
             prepare_teacher(model.objective, shards, loaders.indices, config.crop_px)

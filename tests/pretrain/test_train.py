@@ -147,6 +147,29 @@ def test_a_run_that_diverged_goes_on_as_its_error_advises(shards: Path, tmp_path
     assert lines[0]["was"] == 1e37
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["crop_px=6", "token_m=60"], "0 would be hidden, and 1 must be; use larger chips (crop_px)"),
+        (
+            ["crop_px=12", "token_m=60", "objective.mask_ratio=0.3", "objective.kind=latent"],
+            "1 would be hidden, and 2 must be",
+        ),
+        (["split=holdout"], "has no sample in the split 'holdout'"),
+        (["shards=nowhere"], "nowhere holds no manifest"),
+        (["checkpoint=nowhere"], "nowhere is no checkpoint"),
+    ],
+)
+def test_what_is_refused_leaves_no_run_that_would_refuse_the_mended_config(
+    shards: Path, tmp_path: Path, changes: list[str], said: str, capsys
+):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config_of(shards, steps=2)))
+    words = ("pretrain", str(tmp_path / "config.yaml"), *changes, "--out", str(tmp_path / "run"))
+    assert bandloom(*words) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
 def test_a_run_that_has_ended_goes_on_to_more_steps(shards: Path, tmp_path: Path):
     run, config = tmp_path / "run", tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(config_of(shards, steps=2)))

@@ -184,16 +184,31 @@ def test_polygons_label_their_ground_and_nothing_else(tmp_path, scene, taxonomy)
     assert set(np.unique(label)) == {0, 1, 255}
 
 
-def test_points_label_the_pixel_they_lie_in(tmp_path, scene, taxonomy):
+def write_points(path: Path, rows: list[tuple[float, float, str]]) -> Path:
+    """Write longitude, latitude and class name of each point, as a table or a vector file."""
+    if path.suffix == ".csv":
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([("lon", "lat", "class"), *rows])
+        return path
+    points = [{"type": "Point", "coordinates": [lon, lat]} for lon, lat, _ in rows]
+    if path.suffix == ".geojson":
+        drawn = zip(points, rows, strict=True)
+        features = [{"type": "Feature", "geometry": p, "properties": {"class": row[2]}} for p, row in drawn]
+        path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+        return path
+    raw, shapely = pytest.importorskip("pyogrio.raw"), pytest.importorskip("shapely")
+    wkb = np.array([shapely.to_wkb(shapely.geometry.shape(point)) for point in points], object)
+    names = np.array([row[2] for row in rows], object)
+    raw.write(path, wkb, [names], ["class"], geometry_type="Point", crs="EPSG:4326", layer="points")
+    return path
+
+
+@pytest.mark.parametrize("form", ["csv", "geojson", "gpkg"])
+def test_points_label_the_pixel_they_lie_in(tmp_path, scene, taxonomy, form):
     ground = ground_of(scene)
     rows = [(20, 30, 0), (100, 50, 1), (200, 210, 1)]
-    table = tmp_path / "points.csv"
-    with table.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["lon", "lat", "class"])
-        for column, row, index in rows:
-            writer.writerow([*lon_lat(ground, column + 0.5, row + 0.5), taxonomy.classes[index].name])
-    request = Request("points", scene, taxonomy, table)
+    placed = [(*lon_lat(ground, column + 0.5, row + 0.5), taxonomy.classes[index].name) for column, row, index in rows]
+    request = Request("points", scene, taxonomy, write_points(tmp_path / f"points.{form}", placed))
     prepare(request, tmp_path / "out")
     label = shard(request, tmp_path / "out", 240).read(0).label
     assert int((label != 255).sum()) == 3

@@ -62,3 +62,14 @@ def test_nothing_is_overwritten(tmp_path):
     with pytest.raises(OutputError, match="exists already"):
         map_raster(source, tmp_path / "b.tif", MAPPING, LabelReading())
     assert (tmp_path / "b.tif").read_text() == "mine"
+
+
+@pytest.mark.parametrize("bands", [2, 3, 4])
+def test_a_colour_coded_raster_is_refused(tmp_path, bands):
+    """The red of an RGB mask is no code."""
+    place = {"crs": "EPSG:32633", "transform": from_origin(500_000, 5_000_000, 10, 10)}
+    with rasterio.open(tmp_path / "a.tif", "w", "GTiff", 4, 4, bands, dtype="uint8", **place) as file:
+        file.write(np.full((bands, 4, 4), MAPPING.source.label_set.codes[0], np.uint8))
+    with pytest.raises(LabelError, match=r"a\.tif has \d bands; a mask has one, of class codes"):
+        map_raster(tmp_path / "a.tif", tmp_path / "b.tif", MAPPING, LabelReading())
+    assert not (tmp_path / "b.tif").exists()

@@ -75,6 +75,16 @@ def test_real_and_whole_fields_of_vector_files_are_codes(tmp_path, dtype, suffix
     np.testing.assert_array_equal(read(path)[0], painted((A, 0), (B, 1)))
 
 
+@pytest.mark.parametrize("form", ["geojson", "gpkg", "shp"])
+def test_floats_of_a_shipped_sets_codes_are_those_codes(tmp_path, form):
+    """WorldCover's 10 and 20; its Moss and lichen is 100."""
+    worldcover, rows = get_taxonomy("worldcover11"), ((box(A), 10.0), (box(B), 20.0))
+    path = tmp_path / f"a.{form}"
+    geojson(path, *rows) if form == "geojson" else ogr(path, *rows, column=np.array([10.0, 20.0]))
+    wanted = painted((A, worldcover.find("Tree cover")), (B, worldcover.find("Shrubland")))
+    np.testing.assert_array_equal(read(path, worldcover)[0], wanted)
+
+
 @pytest.mark.parametrize("suffix", ["gpkg", "shp"])
 def test_an_empty_cell_of_a_whole_number_column_is_named_and_the_others_keep_their_codes(tmp_path, suffix):
     column, empty = np.array([1, 0, 20], np.int64), np.array([False, True, False])
@@ -297,6 +307,23 @@ def test_slanted_shapes_are_what_one_call_of_rasterize_gives(tmp_path, touched):
     np.testing.assert_array_equal(found, wanted)
     labels = LabelPolygons(tmp_path / "a.geojson", GROUND, TWO, LabelReading(all_touched=touched), Problems())
     np.testing.assert_array_equal(labels.read((60, 120, 180, 240)), wanted[12:36, 6:24])
+
+
+def test_two_thousand_parcels_are_burnt_in_one_call(tmp_path, monkeypatch):
+    """A call a parcel, each as large as the scene, took hours on a tile."""
+    lefts, tops = np.random.default_rng(5).integers(0, 55, (2, 2000)) * 10 + 3
+    edges = [(x, y, x + 40, y + 30) for x, y in zip(lefts.tolist(), tops.tolist(), strict=True)]
+    rows = [(box(pair), 1 + k % 2) for k, pair in enumerate(edges)]
+    path, calls, rasterize = geojson(tmp_path / "a.geojson", *rows), [], features.rasterize
+
+    def counted(shapes, *args, **more):
+        calls.append(len(shapes))
+        return rasterize(shapes, *args, **more)
+
+    monkeypatch.setattr(features, "rasterize", counted)
+    found, _ = read(path)
+    np.testing.assert_array_equal(found, painted(*((pair, k % 2) for k, pair in enumerate(edges))))
+    assert len(calls) == 1
 
 
 def test_collections_and_holes_and_heights_are_drawn_as_they_are(tmp_path):
