@@ -19,7 +19,8 @@ from bandloom.finetune.training.perturb import OTHER_SENSORS
 from bandloom.sensors import Sensor
 
 FEWER_CHIPS = 250  # that lose bands, once for each of the other sensors
-FEWER_WEIGHT = 0.1  # of all of those together, where whole chips have 1; chosen on validation (docs/decisions/head.md)
+# at least, of all of those together, where whole chips have 1; chosen on validation (docs/decisions/head.md)
+FEWER_WEIGHT = 0.1
 FOLDS = 5
 
 
@@ -92,11 +93,11 @@ def chip_rows(
 def training_rows(model: TaskModel, head: ClassifyHead, data: TaskData, most: int, weight: float) -> ChipRows:
     """Return at most ``most`` training chips, and some of them with the bands of other sensors alone.
 
-    An encoder that refuses absent bands sees none of those.
+    Without a ``weight`` there are none of those, and an encoder that refuses absent bands sees none either.
     """
     chips, subsets = data.some(TRAIN, most), smaller_subsets(data.sensor)
     own = chip_rows(model, head, chips, TRAIN, most)
-    if not subsets or not model.encoder.knows_absent_bands:
+    if not weight or not subsets or not model.encoder.knows_absent_bands:
         return own
     fewer = chip_rows(model, head, chips, TRAIN, FEWER_CHIPS, subsets)
     return ChipRows(own.tokens, own.parts, own.labels, own.chips, fewer, max(FEWER_WEIGHT, weight))

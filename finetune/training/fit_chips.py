@@ -49,14 +49,14 @@ def fit_classifier(model: TaskModel, head: ClassifyHead, data: TaskData, fewer_b
     """Fit the head on at most :data:`CHIPS` training chips; validation chips weigh what it is made of.
 
     Tokens are read by a ridge regression; where they get no weight their map starts at zero, as a correction. One value
-    a chip is read from tokens alone. Some of the chips are fitted with the bands of other sensors alone as well, so
-    that what the head reads still means something without the others.
+    a chip is read from tokens alone. Where chips are to lose bands in training, some are fitted with the bands of other
+    sensors alone as well, so that what the head reads still means something without the others.
 
     Args:
         model: whose tokens are read.
         head: fitted in place.
         data: labelled chips.
-        fewer_bands: what chips that lost bands count at least, all together, where whole ones count 1.
+        fewer_bands: what chips that lost bands count, all together, where whole ones count 1; at least a tenth, or 0.
     """
     was_training = model.training
     model.eval()

@@ -28,7 +28,7 @@ def test_chips_with_fewer_bands_lie_in_the_fold_of_their_chip_and_count_a_tenth(
     monkeypatch.setattr(module, "FEWER_CHIPS", 7)
     setting, model = opened(chip_shards, encoder_folder)
     data, head = setting.data, model.head
-    rows = training_rows(model, head, data, 30, 0.0)
+    rows = training_rows(model, head, data, 30, 0.01)
     subsets = smaller_subsets(data.sensor)
     assert rows.fewer is not None
     assert len(rows.fewer.labels) == 7 * len(subsets)
@@ -43,6 +43,7 @@ def test_chips_with_fewer_bands_lie_in_the_fold_of_their_chip_and_count_a_tenth(
     (last,) = [chip_rows(model, head, data.some(TRAIN, 30), TRAIN, 7, [slots]) for slots in subsets[-1:]]
     assert np.array_equal(last.parts["statistics"], rows.fewer.parts["statistics"][-7:])
     assert training_rows(model, head, data, 30, 0.5).weight == 0.5
+    assert training_rows(model, head, data, 30, 0.0).fewer is None
 
 
 def test_a_ridge_row_that_counts_twice_is_that_row_twice():
