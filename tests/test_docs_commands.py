@@ -86,6 +86,7 @@ def find(words: list[str]) -> tuple[Any, list[str]]:
     return command, words
 
 
+@pytest.mark.slow
 def test_the_tutorial_of_a_new_sensor_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     page = ROOT / "docs" / "tutorial-sensor.md"
     sensor, segment = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)

@@ -142,6 +142,7 @@ def test_a_plain_model_keeps_no_layer_in_fp32():
     assert 0 < max(ranges.values()) < 1000
 
 
+@pytest.mark.slow
 def test_an_fp16_file_of_a_model_that_overflows_keeps_layers_in_fp32_and_passes_its_gate(tmp_path):
     model = plant_overflow(task_model())
     contract = contract_of_model(model, default_tiling(model))

@@ -203,6 +203,7 @@ def test_a_map_holds_torchs_values_in_the_unit(run, scenes_folder, tmp_path):
     assert np.corrcoef(found[:side, :side][core, core].ravel(), expected[core, core].ravel())[0, 1] > 0.98
 
 
+@pytest.mark.slow
 def test_chips_take_their_values_from_a_table(chips_folder, tmp_path):
     chips = sorted((chips_folder / "chips").rglob("*.tif"))
     with (tmp_path / "v.csv").open("w", newline="") as file:
@@ -261,6 +262,7 @@ def test_a_quantity_is_read_with_or_without_a_unit():
         parse_target("")
 
 
+@pytest.mark.slow
 def test_a_folder_of_value_maps_is_kept_and_another_models_is_refused(run, scenes_folder, tmp_path, capsys):
     assert bandloom("export", run, "--out", tmp_path / "b") == 0
     scenes = sorted((scenes_folder / "scenes").iterdir())
@@ -293,6 +295,7 @@ def test_values_in_another_unit_are_not_scored(run, scenes_folder, heights, tmp_
     assert "the model predicts canopy height [m]" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_value_maps_are_not_compared_as_classes(run, scenes_folder, tmp_path, capsys):
     assert bandloom("export", run, "--out", tmp_path / "b") == 0
     scenes = sorted((scenes_folder / "scenes").iterdir())[:2]
