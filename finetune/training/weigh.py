@@ -1,13 +1,12 @@
 """Weighs networks on validation ground: the mean of every set of them that is as good as the best, within its error."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bandloom.finetune.scores.confusion import macro_f1
 from bandloom.finetune.training.pixel_network import pixel_loss
 
 DRAWS = 100  # of blocks
@@ -28,13 +27,14 @@ def weigh(outputs: Sequence[Tensor], labels: Tensor, blocks: np.ndarray | None) 
         blocks: of each label, ``(N,)``; None: all lie in one, and the best set alone is taken.
     """
     weights, means = _sets(outputs)
-    counts, score = _counts(means, labels, np.zeros(len(labels), np.int64) if blocks is None else blocks)
-    scores, number = score(counts.sum(1)), counts.shape[1]
-    best = _best(scores, means, labels)
+    places = np.unique(np.zeros(len(labels)) if blocks is None else blocks, return_inverse=True)[1]
+    number = int(places.max()) + 1
     draws = np.random.default_rng(0).multinomial(number, np.full(number, 1 / number), DRAWS)
-    drawn = score(np.tensordot(draws, counts, (1, 1)))  # (draws, sets)
-    error = (drawn - drawn[:, [best]]).std(0)
-    alike = np.flatnonzero(scores >= scores[best] - error) if number > 1 else [best]
+    every = np.concatenate([np.ones((1, number)), draws])  # all blocks once, then draws of them
+    scores = np.stack([_drawn_scores(mean, labels, places, every) for mean in means], axis=1)  # (1 + draws, sets)
+    best = _best(scores[0], means, labels)
+    error = (scores[1:] - scores[1:, [best]]).std(0)
+    alike = np.flatnonzero(scores[0] >= scores[0, best] - error) if number > 1 else [best]
     shares = np.mean([weights[place] for place in alike], axis=0)
     shares = np.where(shares < LEAST, 0.0, shares)
     kept = (shares / shares.sum()).tolist()
@@ -44,14 +44,12 @@ def weigh(outputs: Sequence[Tensor], labels: Tensor, blocks: np.ndarray | None) 
 def best_set(outputs: Sequence[Tensor], labels: Tensor) -> list[float]:
     """Return the weights of the best set of networks: the same for each in it, 0 for others; the loss decides ties."""
     weights, means = _sets(outputs)
-    counts, score = _counts(means, labels, np.zeros(len(labels), np.int64))
-    return weights[_best(score(counts.sum(1)), means, labels)]
+    return weights[_best(_scores(means, labels), means, labels)]
 
 
 def best_one(outputs: Sequence[Tensor], labels: Tensor) -> int:
     """Return which of the outputs is best by itself; the loss decides ties."""
-    counts, score = _counts(outputs, labels, np.zeros(len(labels), np.int64))
-    return _best(score(counts.sum(1)), outputs, labels)
+    return _best(_scores(outputs, labels), outputs, labels)
 
 
 def weighted_mean(outputs: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
@@ -70,17 +68,35 @@ def _best(scores: np.ndarray, means: Sequence[Tensor], labels: Tensor) -> int:
     return min(range(len(losses)), key=lambda place: (-scores[place], losses[place]))
 
 
-def _counts(
-    means: Sequence[Tensor], labels: Tensor, blocks: np.ndarray
-) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """Return what scores are made of, by set and block, ``(S, B, ...)``, and how; larger scores are better."""
-    names, at = np.unique(blocks, return_inverse=True)
-    truth = labels.numpy()
+def _scores(means: Sequence[Tensor], labels: Tensor) -> np.ndarray:
+    """Return the score of each mean on all labels, ``(S,)``."""
+    nowhere = np.zeros(len(labels), np.int64)
+    return np.concatenate([_drawn_scores(mean, labels, nowhere, np.ones((1, 1))) for mean in means])
+
+
+def _drawn_scores(output: Tensor, labels: Tensor, places: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Return a score a draw, ``(D,)``, larger is better: of outputs ``(N, K)`` in blocks that are drawn so often.
+
+    Numbers are kept by block and class, not by pair of classes: there may be thousands of blocks and 250 classes.
+
+    Args:
+        output: of one mean.
+        labels: of its rows, ``(N,)``.
+        places: the block of each, from 0, ``(N,)``.
+        draws: how often each block counts, ``(D, B)``.
+    """
+    truth, blocks = labels.numpy(), draws.shape[1]
     if labels.is_floating_point():
-        errors = np.stack([np.bincount(at, (mean[:, 0].numpy() - truth) ** 2, len(names)) for mean in means])
-        sizes = np.broadcast_to(np.bincount(at, minlength=len(names)), errors.shape)
-        return np.stack([errors, sizes], axis=-1), lambda counts: -counts[..., 0] / counts[..., 1]
-    classes = means[0].shape[1]
-    first, shape = (at * classes + truth) * classes, (len(names), classes, classes)
-    said = [first + mean.argmax(1).numpy() for mean in means]
-    return np.stack([np.bincount(place, minlength=len(names) * classes**2).reshape(shape) for place in said]), macro_f1
+        error = np.bincount(places, (output[:, 0].numpy() - truth) ** 2, blocks)
+        return -(draws @ error) / (draws @ np.bincount(places, minlength=blocks))
+    said, classes = output.argmax(1).numpy(), output.shape[1]
+
+    def by_class(rows: np.ndarray, which: np.ndarray) -> np.ndarray:
+        counted = np.bincount(places[rows] * classes + which[rows], minlength=blocks * classes)
+        return draws @ counted.reshape(blocks, classes)  # (D, K)
+
+    everywhere = np.ones(len(truth), bool)
+    right = by_class(said == truth, truth)
+    either = by_class(everywhere, truth) + by_class(everywhere, said)
+    seen = either > 0
+    return np.where(seen, 2 * right / np.maximum(either, 1), 0).sum(1) / seen.sum(1)
