@@ -109,6 +109,10 @@ class Trainer:
         Raises:
             TrainingError: too many steps in a row were not finite.
         """
+        with self.markers.listening():
+            return self._train()
+
+    def _train(self) -> int:
         self._claim()
         try:
             self._say_short()
@@ -159,7 +163,6 @@ class Trainer:
         if self.ranks.rank == 0:
             self.markers.claim()
         self.ranks.barrier()
-        self.markers.listen()
 
     def _say_short(self) -> None:
         """Say where a run ends before its warm-up does."""
