@@ -39,6 +39,7 @@ WHOLE = {
     "bandloom/public_encoders/test_authors_code.py": "runs every family of public encoders by its authors' code",
     "bandloom/test_completion.py": "asks the command line as shells do",
     "slurm/test_array_drills.py": "array jobs on a real Slurm",
+    "slurm/test_bench_array.py": "a benchmark in parts on a real Slurm",
     "slurm/test_bare_srun.py": "several processes on a real Slurm that know nothing of each other",
     "slurm/test_stopped_finetuning.py": "disturbs a whole fine-tuning on a real Slurm",
     "slurm/test_user_lines.py": "a profile's own lines on a real Slurm",
