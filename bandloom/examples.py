@@ -72,6 +72,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     ),
     "labels list": ("bandloom labels list", "bandloom labels list --help"),
     "labels sets": ("bandloom labels sets", "bandloom labels sets --help"),
+    "labels colours": ("bandloom labels colours", "bandloom labels colours worldcover11"),
     "labels lucas": (
         "bandloom labels lucas lucas_harmo_uf.csv --year 2018 --out points.csv",
         "bandloom labels lucas lucas_harmo_uf.csv --most-m 30 --out points.csv",

@@ -78,6 +78,11 @@ class LabelSet:
         """Raster codes by index."""
         return tuple(land_class.code for land_class in self.classes)
 
+    @property
+    def colours(self) -> tuple[str, ...]:
+        """Colours by index, ``#rrggbb``."""
+        return tuple(land_class.colour for land_class in self.classes)
+
     @cached_property
     def rgb(self) -> np.ndarray:
         """Colours by index, ``(K, 3)`` uint8."""

@@ -63,6 +63,28 @@ def sets() -> None:
 
 
 @app.command()
+def colours(
+    label_set: Annotated[str | None, typer.Argument(help="A shipped label set, or your own YAML; all without.")] = None,
+) -> None:
+    """List classes whose colours are hard to tell apart, to normal or to colour-blind sight."""
+    from bandloom.colour_vision import LEAST_DISTANCE, alike
+    from bandloom.console import console, table
+    from bandloom.taxonomy import get_taxonomy, shipped
+
+    sets = [get_taxonomy(name).label_set for name in ([label_set] if label_set else shipped())]
+    pairs = [(labels, alike(labels.names, labels.colours)) for labels in sets]
+    if label_set:
+        rows = [(pair.first, pair.second, pair.sight, pair.distance, pair.normal) for pair in pairs[0][1]]
+        heads = ("class", "class", "nearest to this sight", "there", "to normal sight")
+        title = f"pairs of {label_set} nearer than {LEAST_DISTANCE:g} in CIEDE2000"
+    else:
+        rows = [(s.name, len(s), len(found), sum(p.to_all for p in found)) for s, found in pairs]
+        heads = ("label set", "classes", "to some sight", "to normal sight")
+        title = f"pairs of classes nearer than {LEAST_DISTANCE:g} in CIEDE2000"
+    console.print(table(title, heads, rows))
+
+
+@app.command()
 def lucas(
     table: Annotated[Path, typer.Argument(help="LUCAS's harmonised CSV.")],
     out: Annotated[Path, typer.Option("--out", help="CSV of points to write; must not exist.")],
@@ -116,6 +138,7 @@ def check(
         for line in found.lines():
             typer.echo(line)
         _say_unlabelled(prepared.unlabelled_px)
+        _say_alike(label_set)
         typer.echo(f"{len(found.errors)} errors, {len(found.found) - len(found.errors)} warnings")
         if not found.errors:
             typer.echo("next: the same words with prepare in the place of check, and --out FOLDER")
@@ -209,6 +232,17 @@ def _prepare_set(request: "SetRequest", out: Path, workers: int, part: str) -> N
     for split, counts in manifest["published"]["splits"].items():
         typer.echo(f"published split {split}: {', '.join(f'{role} {count}' for role, count in counts.items())}")
     typer.echo(f"next: bandloom finetune {out / CONFIG} --out RUN")
+
+
+def _say_alike(label_set: str | None) -> None:
+    """Say which colours of a label set are hard to tell apart: nothing that stops a preparation."""
+    from bandloom.colour_vision import sentence
+    from bandloom.taxonomy import get_taxonomy
+
+    if label_set is not None:
+        labels = get_taxonomy(label_set).label_set
+        if told := sentence(labels.names, labels.colours):
+            typer.echo(f"note: {told} All: bandloom labels colours {label_set}")
 
 
 def _say_unlabelled(pixels: dict[str, int]) -> None:
