@@ -3,17 +3,21 @@
 import contextlib
 import errno
 import functools
+import inspect
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from bandloom.console import logger
 from bandloom.errors import OutputError
+from bandloom.output_lock import is_ours, lock_of, locked
 
+P = ParamSpec("P")
+R = TypeVar("R")
 LONGEST_NAME = 255  # bytes, where a file system does not say
 HIDDEN_NAME = 24  # what temporary names add to a name, in bytes
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
@@ -27,11 +31,70 @@ def new_output(path: Path, *, folder: bool = False, overwrite: bool = False) -> 
     What another process put there meanwhile is not replaced, unless ``overwrite``.
 
     Raises:
+        BusyOutputError: another process is writing ``path``, and ``overwrite`` is False.
         OutputError: ``path`` exists and ``overwrite`` is False, or it cannot be written: the disk is full, the name
             too long, the place closed to writing.
     """
     if not overwrite:
         require_absent([path])
+    shared = overwrite or is_ours(path)
+    with contextlib.nullcontext() if shared else sole_writer(path), _renamed(path, folder, overwrite) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def sole_writer(path: Path, tidy: Callable[[], None] | None = None) -> Iterator[None]:
+    """Be the only process that writes ``path``, which is not there yet, as long as the block runs.
+
+    What takes long before it writes opens this first, so that a second command is refused at once and not at the end.
+
+    Args:
+        path: the output.
+        tidy: called when nobody else writes it, before its absence is asked for.
+
+    Raises:
+        BusyOutputError: another process is writing it.
+        OutputError: ``path`` exists, or its folder cannot be written.
+    """
+    if tidy is None:
+        require_absent([path])
+    with contextlib.ExitStack() as stack:
+        with write_errors(path, lock_of(path)):
+            stack.enter_context(_folder_for(path))
+            stack.enter_context(locked(path))
+        if tidy is not None:
+            tidy()
+        require_absent([path])  # the process that wrote it may have ended meanwhile
+        yield
+
+
+def one_writer(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function the only writer of its argument ``out``, from its first line on: see :func:`sole_writer`."""
+    names = inspect.signature(function)
+
+    @functools.wraps(function)
+    def alone(*args: P.args, **kwargs: P.kwargs) -> R:
+        with sole_writer(names.bind(*args, **kwargs).arguments["out"]):
+            return function(*args, **kwargs)
+
+    return alone
+
+
+@contextlib.contextmanager
+def _folder_for(path: Path) -> Iterator[None]:
+    """Make the folders above ``path``; those that are empty at the end, as what was asked for was refused, go again."""
+    missing = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # not empty
+            for folder in missing:
+                folder.rmdir()
+
+
+@contextlib.contextmanager
+def _renamed(path: Path, folder: bool, overwrite: bool) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(3)}")
     try:
         with write_errors(path, temporary):

@@ -13,7 +13,7 @@ from bandloom.embeddings.table import PARQUET, write_table
 from bandloom.errors import ConfigError, OutputError, SceneError
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.checkpoint import checkpoint_folder, load_encoder
-from bandloom.output import new_output, require_absent
+from bandloom.output import new_output, one_writer
 from bandloom.pretrain.features import default_device, sample_features, scene_features, token_grid, token_transform
 
 TIFF = (".tif", ".tiff")
@@ -52,6 +52,7 @@ class Packing:
             raise SceneError(f"--like {self.like} does not exist; name embeddings that were packed before.")
 
 
+@one_writer
 def embed(checkpoint: Path, source: Path, out: Path, *, batch_size: int = 8, packing: Packing | None = None) -> Path:
     """Embed a scene (GeoTIFF, one pixel a token; or GeoParquet) or a shard set (GeoParquet, one row a sample).
 
@@ -66,7 +67,6 @@ def embed(checkpoint: Path, source: Path, out: Path, *, batch_size: int = 8, pac
         BandloomError: the checkpoint or the source cannot be read, or the output exists.
     """
     packing = packing or Packing()
-    require_absent([out])
     shards = (source / "manifest.json").is_file()
     known = PARQUET if shards else (*TIFF, *PARQUET)
     if out.suffix.lower() not in known:
@@ -77,7 +77,6 @@ def embed(checkpoint: Path, source: Path, out: Path, *, batch_size: int = 8, pac
         return _embed_shards(encoder, source, out, packing)
     if out.suffix.lower() in TIFF and not packing.changes:
         return _embed_scene(encoder, source, out, batch_size)
-    out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         return _packed_scene(_embed_scene(encoder, source, Path(folder) / "features.tif", batch_size), out, packing)
 

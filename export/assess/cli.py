@@ -100,10 +100,12 @@ def sample(
     from bandloom.export.assess.draw import draw_sample
     from bandloom.export.assess.write_points import FORMATS, write_sample
     from bandloom.export.maps.feature_file import require_writable
+    from bandloom.output import sole_writer
 
     require_writable(out, FORMATS)
-    drawn = draw_sample(map_path, per_class, total, seed, before)
-    write_sample(out, drawn)
+    with sole_writer(out):
+        drawn = draw_sample(map_path, per_class, total, seed, before)
+        write_sample(out, drawn)
     rows = [
         (stratum.name, f"{stratum.hectares:,.2f}", f"{stratum.pixels:,}", points)
         for stratum, points in zip(drawn.strata, drawn.allocated, strict=True)

@@ -29,12 +29,13 @@ from bandloom.export.from_torch.write_model import write_precision
 from bandloom.export.runtimes.verify import verify
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.model.pull import local_folder
-from bandloom.output import new_output
+from bandloom.output import new_output, one_writer
 
 GOLDEN_CHIPS = 4
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
+@one_writer
 def export_run(run: Path, out: Path, options: ExportOptions | None = None, others: Sequence[Path] = ()) -> Bundle:
     """Export a run's final checkpoint as a bundle, whole or not at all.
 

@@ -1,47 +1,26 @@
-"""Output locks: one writer an output, by a lock beside it that ends with its process, however that process ends."""
+"""Claims of maps: one writer a map and what lies beside it, who first tidies up what a killed one left."""
 
 import contextlib
-import errno
-import fcntl
-import os
 import shutil
-import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bandloom.errors import BusyOutputError, OutputError
+from bandloom.errors import OutputError
 from bandloom.export.predict.partial_map import partial_folder
-from bandloom.output import require_absent, write_errors
-
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # a file system that keeps none
+from bandloom.output import sole_writer
+from bandloom.output_lock import lock_of
 
 
 @contextlib.contextmanager
 def claimed(out: Path) -> Iterator[None]:
     """Be the only process that writes ``out`` and what lies beside it, as long as the block runs.
 
-    The kernel drops the lock of a process that is killed, and NFS carries it to other machines. Where a file system
-    knows no locks (Lustre without ``flock``), the lock file itself is the claim, and that of a dead process of this
-    machine is taken over.
-
     Raises:
         BusyOutputError: another process is writing it.
         OutputError: ``out`` exists, or its folder cannot be written.
     """
-    lock = lock_of(out)
-    with write_errors(out, lock):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = _take(lock, out)
-    try:
-        if out.is_file():  # whoever made it may have been killed before it had tidied up
-            shutil.rmtree(partial_folder(out), ignore_errors=True)
-        require_absent([out])
+    with sole_writer(out, tidy=lambda: _tidy_finished(out)):
         yield
-    finally:
-        with contextlib.suppress(OSError):
-            lock.unlink()
-        os.close(descriptor)
 
 
 def tidy(out: Path) -> None:
@@ -51,78 +30,6 @@ def tidy(out: Path) -> None:
             pass
 
 
-def lock_of(out: Path) -> Path:
-    """Return where the lock of an output lies."""
-    return out.with_name(f".{out.name}.lock")
-
-
-def _take(lock: Path, out: Path) -> int:
-    """Return the descriptor of a lock that is ours."""
-    while True:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise _busy(out, _owner(lock)) from None
-        except OSError as cause:
-            os.close(descriptor)
-            if cause.errno not in _NO_LOCKS:
-                raise
-            return _take_by_name(lock, out)
-        if _is_still(lock, descriptor):  # its last owner may have removed it while we opened it
-            _sign(descriptor)
-            return descriptor
-        os.close(descriptor)
-
-
-def _take_by_name(lock: Path, out: Path) -> int:
-    owner = _owner(lock)
-    if owner and not _is_dead(owner):
-        raise _busy(out, owner)
-    with contextlib.suppress(FileNotFoundError):
-        lock.unlink()
-    try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-    except FileExistsError:
-        raise _busy(out, _owner(lock)) from None
-    _sign(descriptor)
-    return descriptor
-
-
-def _sign(descriptor: int) -> None:
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()} {time.strftime('%H:%M:%S')}\n".encode(), 0)
-
-
-def _owner(lock: Path) -> list[str]:
-    """Return process number, machine and time of the owner; nothing where it has not signed yet."""
-    with contextlib.suppress(OSError):
-        words = lock.read_text().split()
-        return words if len(words) == 3 else []
-    return []
-
-
-def _is_dead(owner: list[str]) -> bool:
-    """Tell whether an owner is known to be dead; of another machine nobody knows."""
-    if owner[1] != socket.gethostname():
-        return False
-    try:
-        os.kill(int(owner[0]), 0)
-    except ProcessLookupError:
-        return True
-    except (PermissionError, ValueError):
-        return False
-    return False
-
-
-def _is_still(lock: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(os.stat(lock), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
-def _busy(out: Path, owner: list[str]) -> BusyOutputError:
-    who = f"process {owner[0]} on {owner[1]} since {owner[2]}" if owner else "another process"
-    return BusyOutputError(f"{out} is being written by {who}; wait for it, or choose another name.")
+def _tidy_finished(out: Path) -> None:
+    if out.is_file():  # whoever made it may have been killed before it had tidied up
+        shutil.rmtree(partial_folder(out), ignore_errors=True)

@@ -42,10 +42,12 @@ def zones(
     from bandloom.export.maps.feature_file import require_writable
     from bandloom.export.products.zone_table import ZONE_SUFFIXES, write_zones
     from bandloom.export.products.zones import zone_areas
+    from bandloom.output import sole_writer
 
     require_writable(out, ZONE_SUFFIXES)
-    areas = zone_areas(map_path, zones_path, replace(reading, field=name))
-    write_zones(out, areas)
+    with sole_writer(out):
+        areas = zone_areas(map_path, zones_path, replace(reading, field=name))
+        write_zones(out, areas)
     rows = [
         (areas.called(number), *(f"{ha:,.2f} ({share:.1%})" for ha, share in zip(held, shares, strict=True)))
         for number, (held, shares) in enumerate(zip(areas.class_ha[:SHOWN], areas.shares[:SHOWN], strict=True))

@@ -14,6 +14,7 @@ from rasterio.windows import Window
 from bandloom.class_colours import with_colours
 from bandloom.embeddings.raster import EmbeddingRaster, write_cog
 from bandloom.errors import ConfigError, SceneError
+from bandloom.output import one_writer
 
 NOTHING = 255
 MOST_CLUSTERS = 250
@@ -84,6 +85,7 @@ def cosines(features: np.ndarray, query: np.ndarray) -> np.ndarray:
     return (products / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
 
 
+@one_writer
 def map_clusters(embeddings: Path, out: Path, clusters: int, seed: int) -> list[int]:
     """Write a map of ``clusters`` classes that k-means finds among the tokens, the largest first.
 

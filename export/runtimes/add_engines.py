@@ -13,7 +13,8 @@ from bandloom.export.bundle.tiling import MAP_PIXEL_M
 from bandloom.export.runtimes.engine_builder import BuildOptions, build_engine, load_backend, trtexec_line
 from bandloom.export.runtimes.onnx_runner import Unavailable
 from bandloom.export.runtimes.verify import check_files, check_meaning
-from bandloom.output import new_output
+from bandloom.output import new_output, write_errors
+from bandloom.output_lock import lock_of, locked
 
 
 def add_engines(bundle: Bundle, backend: str, precisions: Sequence[str], options: BuildOptions) -> list[EngineFile]:
@@ -27,6 +28,11 @@ def add_engines(bundle: Bundle, backend: str, precisions: Sequence[str], options
         MissingExtraError: the backend is not installed.
     """
     check_files(bundle)
+    with write_errors(bundle.path, lock_of(bundle.path)), locked(bundle.path):
+        return _add_engines(read_bundle(bundle.path), backend, precisions, options)
+
+
+def _add_engines(bundle: Bundle, backend: str, precisions: Sequence[str], options: BuildOptions) -> list[EngineFile]:
     check_meaning(bundle)
     if bundle.contract.extras:
         raise BundleError(

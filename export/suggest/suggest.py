@@ -22,6 +22,7 @@ from bandloom.export.runtimes.verify import verify
 from bandloom.export.suggest.candidates import candidates_of, spectra_at
 from bandloom.export.suggest.choose import POOL, far_from, spread, thinned
 from bandloom.options import Option
+from bandloom.output import sole_writer
 from bandloom.points_file import read_points_file
 
 
@@ -45,6 +46,13 @@ def suggest(bundle_path: Path, scene: str, out: Path, wanted: SuggestOptions, op
         BandloomError: the bundle, the scene or the labelled points cannot be used, or the output cannot be written.
     """
     require_writable(out, FORMATS)
+    with sole_writer(out):
+        yield from _suggest(bundle_path, scene, out, wanted, options)
+
+
+def _suggest(
+    bundle_path: Path, scene: str, out: Path, wanted: SuggestOptions, options: PredictOptions
+) -> Iterator[str]:
     labelled = read_points_file(wanted.labelled).places if wanted.labelled else np.zeros((0, 2))
     bundle = read_bundle(bundle_path)
     runner = verify(bundle, options.precision, threads=options.threads, runtime=options.runtime)

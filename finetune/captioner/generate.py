@@ -12,11 +12,12 @@ from bandloom.errors import TextError
 from bandloom.finetune.captioner.checkpoint import SavedCaptioner
 from bandloom.finetune.captioner.pairs import questions_of, read_questions
 from bandloom.finetune.text.search.images import Image, images_of
-from bandloom.output import new_output, require_absent
+from bandloom.output import new_output, one_writer
 
 BATCH, SHOWN = 16, 5
 
 
+@one_writer
 def generate(
     captioner: SavedCaptioner,
     source: Path,
@@ -40,7 +41,6 @@ def generate(
             sensor.
         OutputError: ``out`` exists.
     """
-    require_absent([out])
     if question is not None and questions is not None:
         raise TextError("ask with one of --question WORDS and --questions FILE.")
     if question is not None and not question.strip():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bandloom.errors import LabelError
-from bandloom.output import new_output
+from bandloom.output import new_output, one_writer
 from bandloom.shards.labels.table import read_csv
 
 COLUMNS = ("point_id", "year", "gps_lat", "gps_long", "gps_prec", "obs_dist", "lc1")
@@ -25,6 +25,7 @@ class Points:
     left_out: dict[str, int]
 
 
+@one_writer
 def write_points(table: Path, out: Path, year: int | None = None, most_m: float = MOST_M) -> Points:
     """Write the points that were measured and observed on the spot, with the letter of their land cover.
 

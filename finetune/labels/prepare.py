@@ -17,7 +17,7 @@ from bandloom.errors import CheckpointError, LabelError
 from bandloom.finetune.labels.bigearthnet import from_bigearthnet
 from bandloom.finetune.labels.chips import Chip, check_chips, from_folders, from_table
 from bandloom.label_set import IGNORE_INDEX
-from bandloom.output import new_output, write_json
+from bandloom.output import new_output, one_writer, write_json
 from bandloom.shards.build.plan import BuildOptions
 from bandloom.shards.labels.open_labels import open_labels
 from bandloom.shards.labels.problems import Problems
@@ -112,6 +112,7 @@ def examine(request: Request, checkpoint_slots: frozenset[str] | None = None) ->
     return Prepared(problems)
 
 
+@one_writer
 def prepare(request: Request, out: Path) -> dict[str, Any]:
     """Write labels in the form that shards are built from, and return the manifest.
 

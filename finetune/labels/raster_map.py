@@ -9,7 +9,7 @@ import rasterio
 
 from bandloom.label_mapping import Mapping
 from bandloom.label_set import IGNORE_INDEX
-from bandloom.output import new_output
+from bandloom.output import new_output, one_writer
 from bandloom.shards.labels.code_table import CodeTable
 from bandloom.shards.labels.reading import LabelReading
 from bandloom.shards.labels.stored_raster import StoredRaster
@@ -30,6 +30,7 @@ class Mapped:
     warnings: list[str]
 
 
+@one_writer
 def map_raster(path: Path, out: Path, mapping: Mapping, reading: LabelReading) -> Mapped:
     """Write ``path``, in the source's codes or ids, in the target's codes.
 

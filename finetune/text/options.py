@@ -39,6 +39,8 @@ class ZeroshotOptions:
                 "say what to do with the words: --images SOURCE to classify, --bake FOLDER to export later,"
                 " --map SCENE --query WORDS to map."
             )
+        if self.scene is not None and not self.query:
+            raise ConfigError("--map maps words, and none are given; add --query WORDS, as often as you like.")
         if self.classes and self.classes_file:
             raise ConfigError("--classes and --classes-file both name classes; keep one of them.")
         _check_partner({"--out": self.out}, "--images", self.images)

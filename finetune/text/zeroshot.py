@@ -19,7 +19,7 @@ from bandloom.finetune.text.captions.words import TEMPLATES, class_words, readab
 from bandloom.finetune.text.search.images import Image, images_of, vectors_of
 from bandloom.finetune.text.word_scores import class_mean
 from bandloom.label_set import LabelClass, LabelSet
-from bandloom.output import new_output, require_absent
+from bandloom.output import new_output, one_writer
 from bandloom.taxonomy import get_taxonomy
 
 # ColorBrewer's Set3 and Paired, for classes that nobody gave a colour
@@ -88,6 +88,7 @@ def choose_classes(
     return Classes(LabelSet("words", classes), {name: sentences(words[name], templates) for name in chosen})
 
 
+@one_writer
 def zeroshot(aligned: Aligned, classes: Classes, source: Path, out: Path) -> dict[str, Any]:
     """Classify every chip of a source by words, write a table, and score it where the source has classes of its own.
 
@@ -100,7 +101,6 @@ def zeroshot(aligned: Aligned, classes: Classes, source: Path, out: Path) -> dic
     Returns:
         How many chips got each class, and the score where there is truth.
     """
-    require_absent([out])  # before an hour of images, not after
     vectors = aligned.classes(classes.prompts)
     names = list(classes.prompts)
     images, rows = [], []

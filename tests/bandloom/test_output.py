@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -20,7 +21,7 @@ def names(folder: Path) -> list[str]:
 def test_a_block_that_ends_well_leaves_the_final_name_alone(tmp_path) -> None:
     with new_output(tmp_path / "deep" / "map.tif") as temporary:
         temporary.write_text("whole")
-        assert names(tmp_path / "deep") == [temporary.name]
+        assert names(tmp_path / "deep") == [".map.tif.lock", temporary.name]
     assert names(tmp_path / "deep") == ["map.tif"]
 
 
@@ -117,7 +118,7 @@ def test_two_processes_at_once_leave_one_whole_output_and_one_sentence(tmp_path)
         "path, go = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])\n"
         "try:\n"
         "    with o.new_output(path) as t:\n"
-        "        t.write_text(sys.argv[3]); print('ready', flush=True)\n"
+        "        t.write_text(sys.argv[3])\n"
         "        while not go.exists(): time.sleep(0.01)\n"
         "except e.OutputError as said: sys.exit(str(said))\n"
     )
@@ -130,17 +131,25 @@ def test_two_processes_at_once_leave_one_whole_output_and_one_sentence(tmp_path)
         )
         for word in ("one", "two")
     ]
-    for run in both:
-        assert run.stdout is not None
-        assert run.stdout.readline() == "ready\n"
     (tmp_path / "go").touch()
     said = [run.communicate()[1] for run in both]
     assert sorted(run.returncode for run in both) == [0, 1]
     winner = [run.returncode for run in both].index(0)
     assert (tmp_path / "out").read_text() == ("one", "two")[winner]
-    assert "another process" in said[1 - winner]
+    assert re.search("is being written by process|exists already", said[1 - winner])
     assert "Traceback" not in said[1 - winner]
     assert names(tmp_path) == ["go", "out"]
+
+
+def test_what_comes_to_lie_there_without_a_lock_is_not_replaced(tmp_path) -> None:
+    with (  # noqa: PT012
+        pytest.raises(OutputError, match="was written by another process meanwhile"),
+        new_output(tmp_path / "out") as temporary,
+    ):
+        temporary.write_text("ours")
+        (tmp_path / "out").write_text("somebody's")
+    assert (tmp_path / "out").read_text() == "somebody's"
+    assert names(tmp_path) == ["out"]
 
 
 @pytest.mark.parametrize("length", [232, 240, 250, 255, 300])

@@ -9,7 +9,7 @@ import numpy as np
 from bandloom.errors import MissingExtraError, TextError
 from bandloom.finetune.text.aligned_model import Aligned
 from bandloom.finetune.text.search.images import Image, images_of, vectors_of
-from bandloom.output import new_output, require_absent
+from bandloom.output import new_output, one_writer
 
 FORMAT = b"1"
 COLUMNS = ("key", "source", "sensor", "epsg", "x_m", "y_m", "side_m", "datetime", "class_name")
@@ -37,6 +37,7 @@ class EmbeddingIndex:
         return {name: values[row] for name, values in self.places.items()}
 
 
+@one_writer
 def build_index(aligned: Aligned, source: Path, out: Path) -> int:
     """Embed every chip of a source and write the table; returns how many there are.
 
@@ -44,7 +45,6 @@ def build_index(aligned: Aligned, source: Path, out: Path) -> int:
         TextError: there is none.
         OutputError: ``out`` exists.
     """
-    require_absent([out])
     images: list[Image] = []
     rows = []
     for batch, vectors in vectors_of(aligned, images_of(aligned, source)):

@@ -20,7 +20,7 @@ from bandloom.errors import TextError
 from bandloom.finetune.data.splits import PIXEL_M
 from bandloom.finetune.text.aligned_model import Aligned
 from bandloom.finetune.text.model import unit
-from bandloom.output import new_output, require_absent
+from bandloom.output import new_output, one_writer, require_absent
 from bandloom.png import png
 from bandloom.shards.scenes import Scene, open_scene
 
@@ -30,6 +30,7 @@ STRETCH = (2, 98)  # percentiles of the scene's own cosines that the colours spa
 _VIRIDIS = np.array([(68, 1, 84), (65, 68, 135), (42, 120, 142), (34, 168, 132), (122, 209, 81), (253, 231, 37)])
 
 
+@one_writer
 def map_words(aligned: Aligned, source: Path, queries: Sequence[str], out: Path) -> list[Path]:
     """Write ``OUT`` (one float32 band of cosines a query, NaN where nothing was measured) and a PNG a query beside it.
 
@@ -49,7 +50,7 @@ def map_words(aligned: Aligned, source: Path, queries: Sequence[str], out: Path)
     if not queries:
         raise TextError("no words are given; add --query WORDS, as often as you like.")
     pictures = picture_paths(out, queries)
-    require_absent([out, *pictures])
+    require_absent(pictures)
     words = torch.from_numpy(aligned.text(list(queries)))
     with open_scene(source) as scene:
         if scene.sensor.name != aligned.model.sensor.name:
