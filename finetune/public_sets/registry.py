@@ -6,6 +6,7 @@ from pathlib import Path
 from bandloom.errors import LabelError, nearest
 from bandloom.finetune.public_sets.bigearthnet_v1 import BigEarthNetV1
 from bandloom.finetune.public_sets.bigearthnet_v2 import BigEarthNetV2, BigEarthNetV2Maps
+from bandloom.finetune.public_sets.cloudsen12 import CloudSen12L1C, CloudSen12L2A
 from bandloom.finetune.public_sets.eurosat_ms import EuroSat
 from bandloom.finetune.public_sets.geobench_sets import MBigEarthNet, MCashew, MEuroSat, MSaCropType, MSo2Sat
 from bandloom.finetune.public_sets.hls_burn_scars import HlsBurnScars
@@ -38,6 +39,8 @@ _SETS: tuple[type[PublicSet], ...] = (
     Marida,
     HlsBurnScars,
     Pastis,
+    CloudSen12L1C,
+    CloudSen12L2A,
 )
 SETS: dict[str, type[PublicSet]] = {each.facts.form: each for each in _SETS}
 

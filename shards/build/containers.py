@@ -77,7 +77,7 @@ class ContainerFacts:
         """Count a scene that was used."""
         facts = scene.provenance
         self.samples += 1
-        for name in ("offset_from", "upsampled_by", "phase_px", "corner"):
+        for name in ("offset_from", "upsampled_by", "phase_px", "corner", "padding"):
             if name in facts:
                 said = f"{facts['offset']}: {facts[name]}" if name == "offset_from" else _words(facts[name])
                 self.told.setdefault(name, Counter())[said] += 1

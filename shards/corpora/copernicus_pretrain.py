@@ -9,16 +9,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from bandloom.errors import SceneError
 from bandloom.sensors import SLOTS
 from bandloom.shards.corpora.chip import Chip, chip_scene
 from bandloom.shards.corpora.corpus import INNER, Asked, Container, Corpus, Member
 from bandloom.shards.corpora.product_name import earth_engine_time
-from bandloom.shards.corpora.rasters_in_memory import read_raster_file
-from bandloom.shards.scenes.bands import sentinel2_name
-from bandloom.shards.scenes.grid import nominal_gsd_m
+from bandloom.shards.corpora.rasters_in_memory import read_raster_file, stack_on_10_m
 from bandloom.shards.scenes.in_memory import ArrayScene
 
 _CELL = re.compile(r"\d+_-?\d+\.\d+_-?\d+\.\d+")
@@ -52,19 +47,8 @@ def members(container: Container, asked: Asked) -> Iterator[Member]:
 
 
 def _open(file: Path, name: str, told: int | None) -> ArrayScene:
-    pixels = read_raster_file(file)
-    t = pixels.transform
-    if len(pixels.values) != len(SLOTS):
-        raise SceneError(f"{file} has {len(pixels.values)} bands; expected 13 (B1 to B12 with B8A): leave it out.")
-    sides = (t.a, -t.e)
-    if not pixels.crs or t.b or t.d or min(sides) <= 0 or any(nominal_gsd_m(side, file) != 10 for side in sides):
-        raise SceneError(f"{file} is no north-up raster of 10 m with a place; leave it out.")
-    named = [(sentinel2_name(word), slot) for word, slot in zip(pixels.descriptions, SLOTS, strict=True) if word]
-    if any(band is not None and band != slot for band, slot in named):
-        words = ", ".join(map(str, pixels.descriptions))
-        raise SceneError(f"{file} names its bands {words}; expected B1 to B8, B8A, B9 to B12 in order: leave it out.")
-    bands: dict[str, np.ndarray] = dict(zip(SLOTS, pixels.values, strict=True))
-    chip = Chip(name, bands, pixels.crs, (t.c, t.f), earth_engine_time(file.stem), None)
+    bands, crs, corner = stack_on_10_m(read_raster_file(file), SLOTS, str(file))
+    chip = Chip(name, bands, crs, corner, earth_engine_time(file.stem), None)
     return chip_scene(chip, told)
 
 

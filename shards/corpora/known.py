@@ -6,6 +6,7 @@ from pathlib import Path
 from bandloom.console import logger
 from bandloom.errors import SceneError, nearest
 from bandloom.shards.corpora.bigearthnet import BIGEARTHNET
+from bandloom.shards.corpora.cloudsen12 import CLOUDSEN12
 from bandloom.shards.corpora.copernicus_pretrain import COPERNICUS_PRETRAIN
 from bandloom.shards.corpora.corpus import Container, Corpus
 from bandloom.shards.corpora.major_tom import MAJOR_TOM
@@ -16,7 +17,7 @@ from bandloom.shards.corpora.ssl4eo_v11 import SSL4EO_V11
 from bandloom.shards.corpora.terramesh import TERRAMESH
 from bandloom.shards.scenes.litter import is_litter
 
-_ALL = (SSL4EO_V11, SSL4EO_V1, MAJOR_TOM, TERRAMESH, COPERNICUS_PRETRAIN, MMEARTH, BIGEARTHNET)
+_ALL = (SSL4EO_V11, SSL4EO_V1, MAJOR_TOM, TERRAMESH, COPERNICUS_PRETRAIN, MMEARTH, BIGEARTHNET, CLOUDSEN12)
 CORPORA: dict[str, Corpus] = {corpus.name: corpus for corpus in _ALL}
 _DEEPEST = 4  # folders below a corpus's root that hold containers: root/train/S2L1C/FILE
 _WIDEST = 64  # folders looked into at each level; a corpus that has more holds containers in one of them

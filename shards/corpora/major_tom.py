@@ -11,10 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bandloom.errors import MissingExtraError, SceneError, said
+from bandloom.errors import SceneError, said
 from bandloom.sensors import SLOTS
 from bandloom.shards.corpora.chip import Chip, chip_scene
 from bandloom.shards.corpora.corpus import INNER, Asked, Container, Corpus, Member, broken
+from bandloom.shards.corpora.parquet import BROKEN, parquet
 from bandloom.shards.corpora.product_name import PRODUCT, read_product_name
 from bandloom.shards.corpora.rasters_in_memory import Pixels, one_place, read_raster_bytes, read_raster_file
 from bandloom.shards.scenes.in_memory import ArrayScene
@@ -54,8 +55,8 @@ def containers(path: Path) -> list[Container] | None:
 def _is_part(path: Path) -> bool:
     """Tell by its schema alone whether a file holds cells; no row is read."""
     try:
-        schema = _parquet().read_schema(path)
-    except (OSError, ValueError):
+        schema = parquet().read_schema(path)
+    except BROKEN:
         return False
     return {"product_id", "grid_cell", "B02"} <= set(schema.names) and str(schema.field("B02").type).endswith("binary")
 
@@ -89,17 +90,17 @@ def members(container: Container, asked: Asked) -> Iterator[Member]:
 
 
 def _rows(path: Path, asked: Asked) -> Iterator[Member]:
-    pq = _parquet()
+    pq = parquet()
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
-    except (OSError, ValueError) as cause:
+    except BROKEN as cause:
         raise SceneError(f"{path} cannot be read ({said(cause)}); it was cut short: fetch it again.") from cause
     with file:
         columns = [name for name in _COLUMNS if name in file.schema_arrow.names]
         for group in range(file.num_row_groups):
             try:
                 rows = file.read_row_group(group, columns=columns).to_pylist()
-            except (OSError, ValueError) as cause:
+            except BROKEN as cause:
                 error = SceneError(f"{path}: row group {group} cannot be read ({said(cause)}); fetch it again.")
                 yield broken(f"{group}", error)
                 continue
@@ -146,14 +147,6 @@ def _scene(product: str, bands: Mapping[str, Pixels], cloud: Pixels | None, name
     clouds = None if cloud is None else cloud.values[0]
     chip = Chip(name, arrays, crs, corner, named.time, named.offset, clouds, {"corner": _CORNER})
     return chip_scene(chip, told)
-
-
-def _parquet() -> Any:
-    try:
-        import pyarrow.parquet as pq
-    except ModuleNotFoundError as cause:
-        raise MissingExtraError("pyarrow", "parquet") from cause
-    return pq
 
 
 MAJOR_TOM = Corpus(

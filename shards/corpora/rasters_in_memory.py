@@ -1,6 +1,6 @@
 """Rasters that a corpus stores as bytes, or as small files: their pixels with place, read strictly."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from bandloom.errors import SceneError, said
+from bandloom.shards.scenes.bands import sentinel2_name
 from bandloom.shards.scenes.checksums import check_beside
 from bandloom.shards.scenes.grid import nominal_gsd_m
 
@@ -31,8 +32,8 @@ class Pixels:
     descriptions: tuple[str | None, ...] = ()
 
 
-def read_raster_bytes(content: bytes, name: str) -> Pixels:
-    """Return the pixels of a raster's bytes.
+def read_raster_bytes(content: bytes, name: str, nodata: Sequence[float | None] = (None, 0)) -> Pixels:
+    """Return the pixels of a raster's bytes; ``nodata`` is what it may state.
 
     Raises:
         SceneError: they are no whole raster.
@@ -43,7 +44,7 @@ def read_raster_bytes(content: bytes, name: str) -> Pixels:
         with MemoryFile(content) as file, file.open() as raster:
             if max(raster.shape) > _SIDE_LIMIT_PX:
                 raise SceneError(f"{name} states {raster.shape} pixels, which no sample has; it is damaged.")
-            _check_plain(raster, name)
+            _check_plain(raster, name, nodata)
             return Pixels(raster.read(), raster.crs or CRS(), raster.transform, raster.descriptions)
     except (RasterioError, ValueError, OverflowError, MemoryError) as cause:
         raise SceneError(
@@ -51,13 +52,13 @@ def read_raster_bytes(content: bytes, name: str) -> Pixels:
         ) from cause
 
 
-def _check_plain(raster: Any, name: str) -> None:
+def _check_plain(raster: Any, name: str, may_be: Sequence[float | None]) -> None:
     """Refuse what would have to be done to values, or hides some of them: published samples are plain numbers.
 
     Raises:
-        SceneError: the raster states nodata other than 0, a scale, an offset, or a mask of its own.
+        SceneError: the raster states another nodata than it may be, a scale, an offset, or a mask of its own.
     """
-    if any(nodata not in (None, 0) for nodata in raster.nodatavals):
+    if any(nodata not in may_be for nodata in raster.nodatavals):
         raise SceneError(f"{name} states nodata {raster.nodatavals[0]}; expected none, or 0: leave it out.")
     if any(scale != 1 for scale in raster.scales) or any(raster.offsets):
         raise SceneError(
@@ -98,3 +99,24 @@ def one_place(name: str, bands: Mapping[str, Pixels]) -> tuple[CRS, tuple[float,
         if pixels.crs != first.crs or off_m > _OFF * 10 or sizes[0] != sizes[1]:
             raise SceneError(f"{name}: band {band} lies elsewhere than the others ({off_m:.1f} m off); leave it out.")
     return first.crs, (first.transform.c, first.transform.f)
+
+
+def stack_on_10_m(
+    pixels: Pixels, order: Sequence[str], name: str
+) -> tuple[dict[str, np.ndarray], CRS, tuple[float, float]]:
+    """Return the bands of a raster of 10 m by name, its coordinate system and its upper-left corner.
+
+    Raises:
+        SceneError: it has another number of bands, names them in another order, is not north-up, or has other pixels.
+    """
+    t = pixels.transform
+    if len(pixels.values) != len(order):
+        raise SceneError(f"{name} has {len(pixels.values)} bands; expected {len(order)} (B1 to B12): leave it out.")
+    sides = (t.a, -t.e)
+    if not pixels.crs or t.b or t.d or min(sides) <= 0 or any(nominal_gsd_m(side, name) != 10 for side in sides):
+        raise SceneError(f"{name} is no north-up raster of 10 m with a place; leave it out.")
+    named = [(sentinel2_name(word), band) for word, band in zip(pixels.descriptions, order, strict=False) if word]
+    if any(own is not None and own != band for own, band in named):
+        words = ", ".join(map(str, pixels.descriptions))
+        raise SceneError(f"{name} names its bands {words}; expected {', '.join(order)} in order: leave it out.")
+    return dict(zip(order, pixels.values, strict=True)), pixels.crs, (t.c, t.f)

@@ -38,10 +38,10 @@ def _refuse(path: Path) -> None:
             f"{path} is SatlasPretrain, whose Sentinel-2 images are 8-bit PNGs without B01, B8A, B09 and B10: the"
             " values are lost; take SSL4EO-S12 v1.1 or Major TOM Core-S2L2A."
         )
-    if any(name.endswith(".taco") for name in lower):
+    if any(name.endswith((".taco", ".tortilla")) for name in lower):
         raise SceneError(
-            f"{path} holds CloudSEN12+ as .taco parts, which are not read; write its images as GeoTIFFs with"
-            " tacoreader, and build these with --band-order l1c (or l2a) --offset 0."
+            f"{path} holds .taco files that are not CloudSEN12+'s images in TACO version 1; take"
+            " cloudsen12-l1c.*.part.taco or cloudsen12-l2a.*.part.taco of tacofoundation/cloudsen12."
         )
     if any(name.endswith((".tar.zst", ".tar.gz.partaa", ".tzst")) for name in lower):
         raise SceneError(

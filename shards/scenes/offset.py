@@ -14,6 +14,8 @@ from bandloom.values import NODATA, OFFSET, SATURATED
 
 _WITHOUT = 300  # B10's first percentile lies below this when no offset was added (clear sky 0..60, thin cirrus 200)
 _WITH = 900  # and above this when it was
+_NOT_CLEAR = 1300  # but no higher, and its tenth percentile close by: a chip of high cloud alone is that bright without
+_CLEAR_SPREAD = 50  # of five real scenes and chips with the offset: 0 to 10
 _DARK_ENOUGH = 800  # shadow, water and infrared lie below reflectance 0.08 in nearly every scene
 DOUBTED = ("the assets' raster offset", "the item's processing baseline")
 _TOO_DARK_SHARE = 0.02  # of samples under reflectance -0.05, which no surface has
@@ -46,7 +48,7 @@ def decide_offset(
     stated = told if told is not None else tagged
     if stated is None:
         if seen is None:
-            what = "it has no band B10 to tell from" if b10 is None else "its B10 is in between"
+            what = "it has no band B10 to tell from" if b10 is None else "its B10 proves neither"
             raise SceneError(
                 f"{name} does not say whether its values carry the +1000 offset, and {what}; pass --offset -1000 when"
                 " they do (baseline 04.00 and later), or --offset 0 when they do not."
@@ -85,8 +87,9 @@ def decide_offset(
 def _offset_in(b10: np.ndarray | None) -> int | None:
     if b10 is None or not b10.size:
         return None
-    low = float(np.percentile(b10, 1))
-    return 0 if low < _WITHOUT else -OFFSET if low > _WITH else None
+    low, tenth = (float(value) for value in np.percentile(b10, [1, 10]))
+    clear_with = _WITH < low < _NOT_CLEAR and tenth - low < _CLEAR_SPREAD
+    return 0 if low < _WITHOUT else -OFFSET if clear_with else None
 
 
 def to_convention(values: np.ndarray, offset: int, known: np.ndarray | None = None) -> np.ndarray:

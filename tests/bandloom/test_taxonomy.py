@@ -14,6 +14,7 @@ SIZES = {
     "dynamicworldtiles10": 10,
     "esri9": 9,
     "lucas8": 8,
+    "cloudsen12": 4,
     "dfc10": 10,
     "igbp17": 17,
     "mados15": 15,

@@ -19,7 +19,8 @@ from bandloom.errors import BandloomError
 from bandloom.shards.build.build import build, workplace
 from bandloom.shards.build.plan import BuildOptions
 from bandloom.shards.read.shard_set import ShardSet
-from tests.shards.corpora.replica import L1C, L2A, SIDE, copied, patch, write_ssl4eo_v11
+from tests.shards.corpora import cloudsen_replica
+from tests.shards.corpora.replica import L1C, L2A, SIDE, copied, patch, truth_of, write_ssl4eo_v11
 from tests.shards.corpora.test_copernicus_pretrain import CELL, PLACE
 from tests.shards.corpora.test_copernicus_pretrain import write as write_tif
 from tests.shards.corpora.test_major_tom import PRODUCT, row, write_parquet
@@ -89,7 +90,19 @@ def mmearth(folder):
     return path, {(f"tile{number}", None): each.truth for number, each in enumerate(made)}
 
 
-KINDS = {each.__name__: each for each in (ssl4eo, terramesh, major_tom, copernicus, mmearth)}
+def cloudsen(folder):
+    truth, items = {}, []
+    for number in range(3):
+        image, label, bands, _ = cloudsen_replica.patch(number, "l1c", SIDE)
+        told = cloudsen_replica.row(f"a{number}", number, side=SIDE, roi_id=f"ROI_{number}")
+        items.append((told, cloudsen_replica.packed(f"a{number}", image, label)))
+        truth[f"ROI_{number}", None] = truth_of(bands)
+    path = folder / "cloudsen12-l1c.0000.part.taco"
+    path.write_bytes(cloudsen_replica.tortilla(items))
+    return path, truth
+
+
+KINDS = {each.__name__: each for each in (ssl4eo, terramesh, major_tom, copernicus, mmearth, cloudsen)}
 
 
 def rewritten(path, change):
@@ -198,6 +211,22 @@ def damage(name, path, chance):
 
             for number, each in enumerate(table):
                 writer.write_table(pa.Table.from_pylist([] if number == empty else [each], schema=schema))
+        return kind
+    if name == "cloudsen":
+        kind = chance.choice(["cut", "table", "no item", "header"])
+        content = path.read_bytes()
+        begin = int.from_bytes(content[2:10], "little")
+        if kind == "cut":
+            damage_bytes(path, chance, "cut")
+        elif kind == "header":
+            at = chance.randrange(2, 18)
+            path.write_bytes(content[:at] + bytes([content[at] ^ 1 << chance.randrange(8)]) + content[at + 1 :])
+        elif kind == "table":
+            at = chance.randrange(begin, len(content))
+            path.write_bytes(content[:at] + bytes([content[at] ^ 1 << chance.randrange(8)]) + content[at + 1 :])
+        else:  # the middle of a patch was never written
+            at = chance.randrange(200, begin - 5000)
+            path.write_bytes(content[:at] + bytes(5000) + content[at + 5000 :])
         return kind
     if name == "copernicus":
         kind = chance.choice(["cut", "bands", "floats", "place", "nodata"])

@@ -6,7 +6,7 @@ EDITIONS = {
     "ssl4eo_lmdb/data.mdb": "SSL4EO-S12 v1.1",
     "BigEarthNet.lmdb": "take the GeoTIFFs",
     "satlas/sentinel2/S2A_x/tci/1_2.png": "8-bit PNGs",
-    "cloudsen12/cloudsen12-l1c.0000.part.taco": "tacoreader",
+    "cloudsen12/cloudsen12-l1c.0000.part.taco": "TACO version 1",
     "ssl4eo/s2_l1c.tar.gz.partaa": "unpack them",
     "copernicus/s2_toa_mix_chunk001.tar.zst": "unpack them",
     "wds/0000001.s2_toa.pth": "GeoTIFF edition",
