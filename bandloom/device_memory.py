@@ -16,6 +16,11 @@ _IN_FLIGHT: deque[tuple[Any, Tensor]] = deque()  # host memory that a GPU may st
 _LOCK = Lock()
 
 
+def default_device() -> torch.device:
+    """Return the GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def to_device(values: np.ndarray | Tensor, device: torch.device | str) -> Tensor:
     """Return ``values`` on ``device``; the host goes on while a GPU still copies.
 

@@ -75,6 +75,7 @@ def evaluate_run(config: EvaluateConfig, run: RunFolder) -> int:
         raise OutputError(f"{run.path} exists already: it holds a finished report; choose another --out.")
     with Attempt(run, SCORING_TIMEOUT_S) as attempt:
         examined = _prepare(config)
+        examined.model.to(attempt.ranks.device)
         attempt.open(config, made_of=examined.data.shards.manifest)
         attempt.alone(lambda: _score(examined, config, run))
         attempt.code = attempt.finish()

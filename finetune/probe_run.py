@@ -11,6 +11,8 @@ import torch
 
 from bandloom.band_subsets import BAND_SUBSETS
 from bandloom.console import console, table
+from bandloom.device_memory import default_device
+from bandloom.device_probes import nearest_neighbours, ridge
 from bandloom.errors import CheckpointError, ConfigError, LabelError
 from bandloom.finetune.baselines.classic import check_names, chosen
 from bandloom.finetune.config import FinetuneConfig
@@ -25,7 +27,6 @@ from bandloom.finetune.setting import Setting, open_setting
 from bandloom.finetune.tasks.registry import TASKS, get_task
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.pieces import kept
-from bandloom.probes import nearest_neighbours, ridge
 from bandloom.pulse import alive
 from bandloom.run_folder import RunFolder
 from bandloom.sensors import Sensor
@@ -59,7 +60,9 @@ def probe_run(config: FinetuneConfig, run: RunFolder, *, few_shot: bool = False)
         raise ConfigError(f"task {task.name} has no probe; use {fitting}, or fine-tune with mode=frozen.")
     check_names(config.baselines or (), task.name, task.baselines)
     with Attempt(run, SCORING_TIMEOUT_S) as attempt:
-        setting, encoder = open_setting(config, Ranks(0, 0, 1, torch.device("cpu")))
+        device = attempt.ranks.device
+        setting, encoder = open_setting(config, Ranks(0, 0, 1, device))
+        encoder.to(device)
         attempt.open(config, made_of=[setting.data.shards.manifest, weights_digest(encoder)])
         attempt.alone(lambda: _score(setting, encoder, run, few_shot))
         attempt.code = attempt.finish()
@@ -179,16 +182,16 @@ def _scaled(train: Features, test: Features) -> tuple[np.ndarray, np.ndarray]:
 
 def _linear(train: Features, test: Features, classes: int) -> np.ndarray:
     inside, outside = _scaled(train, test)
-    return ridge(inside, train.labels, outside, classes)
+    return ridge(inside, train.labels, outside, classes, device=default_device())
 
 
 def _neighbours(train: Features, test: Features, classes: int) -> np.ndarray:
     inside, outside = _scaled(train, test)
-    return nearest_neighbours(inside, train.labels, outside, classes, k=NEIGHBOURS)
+    return nearest_neighbours(inside, train.labels, outside, classes, NEIGHBOURS, device=default_device())
 
 
 def _attention(train: Features, test: Features, classes: int) -> np.ndarray:
-    return attention_probe(train.tokens, train.labels, test.tokens, classes)
+    return attention_probe(train.tokens, train.labels, test.tokens, classes, device=default_device())
 
 
 def _confusion(labels: np.ndarray, predicted: np.ndarray, setting: Setting) -> np.ndarray:
@@ -218,7 +221,7 @@ def _takes(encoder: AnyEncoder, sensor: Sensor, slots: Sequence[str]) -> bool:
 
 def _untrained(setting: Setting, encoder: AnyEncoder) -> AnyEncoder:
     torch.manual_seed(setting.config.trainer.seed)
-    return encoder.untrained()
+    return encoder.untrained().to(setting.ranks.device)
 
 
 def _unit(setting: Setting) -> str:

@@ -1,29 +1,37 @@
-"""Probes during pretraining: scores of the frozen features on labelled shards, beside baselines and by band subset."""
+"""Probes during pretraining: scores of the frozen features on labelled shards, beside baselines and by band subset.
 
-from collections.abc import Iterator, Mapping
+Each rank reads and encodes a share of the samples and fits a share of the probes, on its own device. A share holds
+whole batches, so that the features of several ranks are those of one to the bit.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
 from bandloom.band_subsets import BAND_SUBSETS, take_slots
 from bandloom.console import logger
+from bandloom.device_probes import probe
 from bandloom.errors import ConfigError
 from bandloom.evenly import evenly
 from bandloom.label_set import IGNORE_INDEX, majority_classes
 from bandloom.model.encoder import Encoder
 from bandloom.pretrain.config import ProbeConfig
-from bandloom.probes import ProbeScores, probe
+from bandloom.pretrain.start import ALONE
+from bandloom.probes import ProbeScores
 from bandloom.pulse import alive, pulse
 from bandloom.sensors import Sensor
 from bandloom.shards.read.shard_set import ShardSet
+from bandloom.training.ranks import Ranks
 
 _BATCH = 16  # samples a forward pass
 
 
 @dataclass(frozen=True)
 class LabelledTokens:
-    """Samples of one split, all of one sensor, and a class for each token, or one for the whole of a sample."""
+    """A rank's samples of one split, all of one sensor, and a class of each token, or one of a whole sample."""
 
     groups: dict[int, np.ndarray]  # (N, C, H, W) uint16 by gsd
     sensor: Sensor
@@ -33,12 +41,13 @@ class LabelledTokens:
 class FeatureScores:
     """Probes an encoder on labelled shards; the baselines are the same probe on less, and are computed once."""
 
-    def __init__(self, config: ProbeConfig, untrained: Encoder) -> None:
-        """Read the labelled samples.
+    def __init__(self, config: ProbeConfig, untrained: Encoder, ranks: Ranks = ALONE) -> None:
+        """Read this rank's share of the labelled samples; all ranks call it, and the scores.
 
         Args:
             config: which shards, and how many tokens of them.
             untrained: the encoder before its first step, which is one of the baselines.
+            ranks: who share the work.
 
         Raises:
             ConfigError: the shards hold no labels in one of the splits.
@@ -48,38 +57,72 @@ class FeatureScores:
             raise ConfigError(
                 f"probe.shards: {config.shards} has no labels; build it with --labels or --class-folders."
             )
-        self.classes = len(shards.label_set)
+        self.classes, self.ranks = len(shards.label_set), ranks
         token_m = untrained.config.token_m
         self.train, self.test = (
-            read_labelled_tokens(shards, split, config.tokens, token_m)
+            read_labelled_tokens(shards, split, config.tokens, token_m, ranks)
             for split in (config.train_split, config.test_split)
         )
+        self._known = [ranks.gather_rows(_labelled(part.classes)[:, None])[:, 0] for part in (self.train, self.test)]
         self.floors = self._floors(untrained)
 
     def __call__(self, encoder: Encoder) -> dict[str, float]:
         """Return accuracies by name: ``ridge`` and ``knn`` on all bands, ``ridge_NAME`` on a subset, the baselines."""
-        everything = self._probe(*(token_features(encoder, tokens) for tokens in (self.train, self.test)))
-        scores = {"ridge": everything.ridge, "knn": everything.knn}
-        for name, slots in BAND_SUBSETS.items():
-            if set(slots) < set(self.train.sensor.slots):
-                found = self._probe(*(token_features(encoder, tokens, slots) for tokens in (self.train, self.test)))
-                scores[f"ridge_{name}"] = found.ridge
-        return scores | self.floors
+        own = set(self.train.sensor.slots)
+        subsets = {name: slots for name, slots in BAND_SUBSETS.items() if set(slots) < own}
+        scores = self._scores(
+            {
+                name: self._gathered(partial(token_features, encoder, slots=slots))
+                for name, slots in {"": None, **subsets}.items()
+            },
+            encoder.norm.weight.device,
+        )
+        everything = scores[""]
+        return {
+            "ridge": everything.ridge,
+            "knn": everything.knn,
+            **{f"ridge_{name}": scores[name].ridge for name in subsets},
+            **self.floors,
+        }
 
     def _floors(self, untrained: Encoder) -> dict[str, float]:
-        raw = self._probe(*(_raw_samples(untrained, tokens) for tokens in (self.train, self.test)))
-        random = self._probe(*(token_features(untrained, tokens) for tokens in (self.train, self.test)))
-        labels = _labelled(self.train.classes)
-        majority = (_labelled(self.test.classes) == np.bincount(labels).argmax()).mean()
-        return {"floor_raw": raw.ridge, "floor_random": random.ridge, "floor_majority": float(majority)}
+        scores = self._scores(
+            {
+                "raw": self._gathered(partial(_raw_samples, untrained)),
+                "random": self._gathered(partial(token_features, untrained)),
+            },
+            untrained.norm.weight.device,
+        )
+        train, test = self._known
+        majority = (test == np.bincount(train).argmax()).mean()
+        floors = {f"floor_{name}": score.ridge for name, score in scores.items()}
+        return floors | {"floor_majority": float(majority)}
 
-    def _probe(self, train: np.ndarray, test: np.ndarray) -> ProbeScores:
-        known = _labelled(self.train.classes), _labelled(self.test.classes)
-        return alive(lambda: probe(train, known[0], test, known[1], self.classes), "probes")
+    def _gathered(self, features: Callable[[LabelledTokens], np.ndarray]) -> list[np.ndarray]:
+        """Return the features of all training and test tokens, of which this rank computes its share."""
+        own = self.ranks.together(lambda: [features(tokens) for tokens in (self.train, self.test)])
+        return [self.ranks.gather_rows(part) for part in own]
+
+    def _scores(self, sets: Mapping[str, Sequence[np.ndarray]], device: torch.device) -> dict[str, ProbeScores]:
+        """Return the scores of each set of features, of which this rank fits its share."""
+        train, test = self._known
+        own = {name for place, name in enumerate(sets) if place % self.ranks.world == self.ranks.rank}
+
+        def fitted(name: str) -> list[float]:
+            if name not in own:
+                return [0.0, 0.0]
+            scores = alive(lambda: probe(sets[name][0], train, sets[name][1], test, self.classes, device), "probes")
+            return [scores.ridge, scores.knn]
+
+        told = self.ranks.together(lambda: [fitted(name) for name in sets])
+        sums = iter(self.ranks.totals([number for pair in told for number in pair]))
+        return {name: ProbeScores(next(sums), next(sums)) for name in sets}
 
 
-def read_labelled_tokens(shards: ShardSet, split: str, tokens: int, token_m: int) -> LabelledTokens:
-    """Read samples of ``split``, evenly spread over it, until they hold ``tokens`` tokens (or chips).
+def read_labelled_tokens(
+    shards: ShardSet, split: str, tokens: int, token_m: int, ranks: Ranks = ALONE
+) -> LabelledTokens:
+    """Read samples of ``split``, evenly spread over it, until all ranks hold ``tokens`` tokens (or chips) together.
 
     Raises:
         ConfigError: the split has no labelled sample.
@@ -95,21 +138,31 @@ def read_labelled_tokens(shards: ShardSet, split: str, tokens: int, token_m: int
     side = shards.side_px * 10 // token_m
     by_chip = shards.entries[indices[0]].class_index is not None
     wanted = tokens if by_chip else max(1, tokens // side**2)
-    some = indices[evenly(len(indices), wanted)]
-    samples = [sample for sample in map(shards.read, some) if sample.sensor == sensor]
-    classes = []
-    for sample in samples:
+    chosen = [
+        index
+        for index in indices[evenly(len(indices), wanted)]
+        if shards.sensors[shards.entries[index].sensor] == sensor
+    ]
+    samples = [shards.read(index) for index in chosen[own_batches(len(chosen), ranks)]]
+    classes = np.empty((len(samples), 1 if by_chip else side**2), np.int64)
+    for place, sample in enumerate(samples):
         if sample.class_index is not None:
-            classes.append(np.array([sample.class_index]))
+            classes[place] = sample.class_index
         elif sample.label is not None:
-            classes.append(majority_classes(sample.label, token_m // 10).ravel())
+            classes[place] = majority_classes(sample.label, token_m // 10).ravel()
         else:
-            classes.append(np.full(1 if by_chip else side**2, IGNORE_INDEX))
-    found = np.stack(classes)
-    if not (found != IGNORE_INDEX).any():
+            classes[place] = IGNORE_INDEX
+    if not ranks.any(bool((classes != IGNORE_INDEX).any())):
         raise ConfigError(f"probe: the split {split!r} of {shards.path} has no labelled token; build it with labels.")
-    groups = {gsd: np.stack([sample.groups[gsd] for sample in samples]) for gsd in samples[0].groups}
-    return LabelledTokens(groups, sensor, found)
+    groups = {gsd: np.stack([sample.groups[gsd] for sample in samples]) for gsd in samples[0].groups} if samples else {}
+    return LabelledTokens(groups, sensor, classes)
+
+
+def own_batches(count: int, ranks: Ranks) -> slice:
+    """Return which of ``count`` samples are this rank's: whole batches, those of all ranks in the ranks' order."""
+    batches = -(-count // _BATCH)
+    first, last = (batches * rank // ranks.world * _BATCH for rank in (ranks.rank, ranks.rank + 1))
+    return slice(first, min(last, count))
 
 
 @torch.no_grad()
@@ -121,14 +174,14 @@ def token_features(encoder: Encoder, tokens: LabelledTokens, slots: tuple[str, .
     was_training = encoder.training
     encoder.eval()
     groups, sensor = tokens.groups, tokens.sensor
-    if slots is not None:
+    if slots is not None and groups:
         groups, sensor = take_slots(groups, sensor, slots)
     parts = []
     for batch in _batches(groups, encoder):
         features = encoder.forward_features(batch, sensor).float()
         parts.append((features if tokens.classes.shape[1] > 1 else features.mean(1, keepdim=True)).cpu())
     encoder.train(was_training)
-    return torch.cat(parts).numpy()[tokens.classes != IGNORE_INDEX]
+    return _of_labelled(parts, tokens)
 
 
 @torch.no_grad()
@@ -137,12 +190,17 @@ def _raw_samples(encoder: Encoder, tokens: LabelledTokens) -> np.ndarray:
     for batch in _batches(tokens.groups, encoder):
         samples = encoder.samples(batch, tokens.sensor)[0].float()
         parts.append((samples if tokens.classes.shape[1] > 1 else samples.mean(1, keepdim=True)).cpu())
-    return torch.cat(parts).numpy()[tokens.classes != IGNORE_INDEX]
+    return _of_labelled(parts, tokens)
+
+
+def _of_labelled(parts: Sequence[torch.Tensor], tokens: LabelledTokens) -> np.ndarray:
+    """Return the rows of tokens that have a class; a rank that has no sample has none."""
+    return torch.cat(list(parts)).numpy()[tokens.classes != IGNORE_INDEX] if parts else np.empty((0, 0), np.float32)
 
 
 def _batches(groups: Mapping[int, np.ndarray], encoder: Encoder) -> Iterator[dict[int, torch.Tensor]]:
     device = encoder.norm.weight.device
-    count = len(next(iter(groups.values())))
+    count = len(next(iter(groups.values()))) if groups else 0
     for start in range(0, count, _BATCH):
         pulse("features for probes")
         yield {

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from bandloom.console import track
+from bandloom.device_memory import default_device
 from bandloom.geo_array import GeoArray
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.checkpoint import checkpoint_folder, is_public, read_record
@@ -142,8 +143,3 @@ def chip_features(encoder: AnyEncoder, chips: list[dict[int, np.ndarray]], senso
     _, valid = encoder.samples(groups, sensor)
     features[~valid.any(-1)] = torch.nan
     yield from features.transpose(1, 2).unflatten(2, (rows, columns)).cpu().numpy()
-
-
-def default_device() -> torch.device:
-    """Return the GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -118,19 +118,18 @@ class _Probes:
         self, engine: Engine, config: PretrainConfig, probe: ProbeConfig, shards: ShardSet, run: RunFolder
     ) -> None:
         self.engine, self.run = engine, run
-        self.scores = None
-        if engine.ranks.rank == 0:
-            statistics = Statistics.from_mapping(shards.statistics)
-            untrained = random_model(config, statistics).encoder.to(engine.ranks.device)
-            self.scores = FeatureScores(probe, untrained)
+        statistics = Statistics.from_mapping(shards.statistics)
+        untrained = random_model(config, statistics).encoder.to(engine.ranks.device)
+        self.scores = FeatureScores(probe, untrained, engine.ranks)
 
     def __call__(self, step: int) -> float | None:
         model = self.engine.whole_model()
-        if self.scores is None or not isinstance(model, MaskedAutoencoder):
+        if not isinstance(model, MaskedAutoencoder):
             return None
         scores = self.scores(model.encoder)
-        self.run.log(step, "score", **{name: round(value, 4) for name, value in scores.items()})
-        say(step, scores)
+        if self.engine.ranks.rank == 0:
+            self.run.log(step, "score", **{name: round(value, 4) for name, value in scores.items()})
+            say(step, scores)
         return scores["ridge"]
 
 

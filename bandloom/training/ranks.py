@@ -1,16 +1,21 @@
 """Distributed ranks, from the environment: srun, torchrun and DeepSpeed's launcher all set the same five names."""
 
+import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
 from bandloom.errors import ConfigError
+from bandloom.pulse import StopRequested
+
+T = TypeVar("T")
 
 _HOST_GROUPS: list[Any] = []  # gloo's group beside NCCL's, while there is one
 _LEFT: list[Any] = []  # groups that were left, kept until the process ends
@@ -115,6 +120,32 @@ class Ranks:
         texts: list[Any] = [None] * self.world
         dist.all_gather_object(texts, text, group=_host_group())
         return texts
+
+    def gather_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Return every rank's rows ``(N, D)`` on every rank, in the order of the ranks; a rank may have none."""
+        if self.world == 1:
+            return rows
+        own = np.zeros((2, self.world))
+        own[:, self.rank] = rows.shape if len(rows) else (0, 0)
+        counts, widths = np.array(self.totals(own.ravel().tolist())).reshape(own.shape).astype(int)
+        sent = torch.zeros(counts.max(), widths.max(), dtype=torch.from_numpy(rows).dtype)
+        sent[: len(rows)] = torch.from_numpy(rows).reshape(len(rows), -1) if len(rows) else sent[:0]
+        received = [torch.empty_like(sent) for _ in range(self.world)]
+        dist.all_gather(received, sent, group=_host_group())
+        return np.concatenate([part[:count].numpy() for part, count in zip(received, counts, strict=True)])
+
+    def together(self, work: Callable[[], T]) -> T:
+        """Return what each rank's own work returns; all ranks call it before they exchange what came out.
+
+        Raises:
+            StopRequested: on all ranks, where any was asked to stop meanwhile.
+        """
+        result: list[T] = []
+        with contextlib.suppress(StopRequested):
+            result.append(work())
+        if self.any(not result):
+            raise StopRequested
+        return result[0]
 
 
 def _host_group() -> Any:

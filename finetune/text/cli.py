@@ -36,6 +36,7 @@ def zeroshot(run: Run, options: ZeroshotOptions, text: TextModel = None) -> None
     """Classify chips by words alone, map words in a scene, or bake them into a classifier that can be exported."""
     options.check()
     from bandloom.console import logger
+    from bandloom.device_memory import default_device
     from bandloom.finetune.text.aligned_model import load_aligned
     from bandloom.finetune.text.captions.words import TEMPLATES
     from bandloom.finetune.text.search.similarity_map import map_words
@@ -43,6 +44,8 @@ def zeroshot(run: Run, options: ZeroshotOptions, text: TextModel = None) -> None
     from bandloom.finetune.text.zeroshot import zeroshot as classify
 
     aligned = load_aligned(run, text)
+    if options.bake is None:
+        aligned.model.to(default_device())
     if options.scene is not None:
         map_words(aligned, options.scene, options.query, options.map_out or Path("words.tif"))
     if options.images is None and options.bake is None:
@@ -62,12 +65,14 @@ def search(run: Run, options: SearchOptions, text: TextModel = None) -> None:
     """Find chips by words or by a chip, in an index of their embeddings."""
     options.check()
     from bandloom.console import console, logger
+    from bandloom.device_memory import default_device
     from bandloom.finetune.text.aligned_model import load_aligned
     from bandloom.finetune.text.search.index import build_index
     from bandloom.finetune.text.search.search import search as find
     from bandloom.finetune.text.search.search import words_for
 
     aligned = load_aligned(run, text)
+    aligned.model.to(default_device())
     if options.images is not None:
         logger.info("%d chips are in %s", build_index(aligned, options.images, options.index), options.index)
     if options.words is not None:

@@ -1,4 +1,4 @@
-"""Whole runs on a pretended card: pretraining with a resume, fine-tuning, embeddings and probes, equal to the CPU's."""
+"""Whole runs on a pretended card, from pretraining with a resume to scores and search: all equal to the CPU's."""
 
 import json
 from pathlib import Path
@@ -9,9 +9,12 @@ import torch
 import yaml
 
 from bandloom.cli import main
+from bandloom.finetune import probe_run
+from bandloom.finetune.text.aligned_model import save_aligned
 from bandloom.scores import read_scores
 from tests.card.pretend_card import TORCH, pretended_card
 from tests.finetune.test_train import FEW
+from tests.finetune.text.aligned_models import aligned
 
 pytestmark = [
     pytest.mark.slow,
@@ -53,6 +56,44 @@ def finetuned(shards: Path, checkpoint: Path, folder: Path) -> tuple[list[float]
     given = config(folder, shards=str(shards), checkpoint=str(checkpoint), baselines=["majority"], mode="full")
     run("finetune", given, *FEW, "--out", folder / "run")
     return losses(folder / "run"), [row.name for row in read_scores(folder / "run" / "metrics.json").rows]
+
+
+def scored(folder: Path) -> dict[str, float]:
+    """Return each row's macro-F1 of a report."""
+    return {row.name: row.scores["macro_f1"] for row in read_scores(folder / "metrics.json").rows}
+
+
+def test_scores_of_frozen_and_finished_models_on_the_card_are_the_cpus(tmp_path, scene_shards, monkeypatch):
+    monkeypatch.setattr(probe_run, "alive", lambda work, _: work())  # the card is pretended in this thread alone
+    given = config(tmp_path, shards=str(scene_shards), size="demo", baselines=["majority"])
+    run("finetune", given, *FEW, "--out", tmp_path / "tuned")
+
+    def both(folder: Path) -> list[dict[str, float]]:
+        run("probe", given, "--out", folder / "probe")
+        run("evaluate", tmp_path / "tuned", scene_shards, "--out", folder / "evaluate")
+        return [scored(folder / "probe"), scored(folder / "evaluate")]
+
+    expected = both(tmp_path / "cpu")
+    with pretended_card() as watch:
+        for given_scores, wanted in zip(both(tmp_path / "card"), expected, strict=True):
+            assert given_scores == pytest.approx(wanted, abs=1e-3)
+        files = {note.where.split(":")[0] for note in watch.notes}
+    assert {"bandloom/device_probes.py", "finetune/probes/frozen_features.py", "finetune/scores/scoring.py"} <= files
+
+
+def test_a_search_on_the_card_finds_what_the_cpu_does(tmp_path, chip_shards):
+    save_aligned(tmp_path / "run" / "checkpoint", aligned())
+
+    def found(name: str) -> str:
+        index, table = tmp_path / f"{name}.parquet", tmp_path / name
+        asked = ("--index", index, "--query", "water", "--top", 5, "--out", table)
+        run("search", tmp_path / "run", "--images", chip_shards, *asked)
+        return (table / "found.csv").read_text()
+
+    expected = found("cpu")
+    with pretended_card() as watch:
+        assert found("card") == expected
+    assert watch.notes
 
 
 def test_a_whole_chain_on_the_card_is_the_cpus(tmp_path, scene_shards, scenes_folder):

@@ -9,13 +9,16 @@ from sklearn.neighbors import KNeighborsClassifier
 from bandloom.errors import ConfigError
 from bandloom.label_set import IGNORE_INDEX
 from bandloom.pretrain.config import PretrainConfig, ProbeConfig
-from bandloom.pretrain.feature_scores import FeatureScores, read_labelled_tokens, token_features
+from bandloom.pretrain.feature_scores import FeatureScores, own_batches, read_labelled_tokens, token_features
 from bandloom.pretrain.start import start_of
 from bandloom.pretrain.train import pretrain
 from bandloom.probes import nearest_neighbours
 from bandloom.run_folder import RunFolder
 from bandloom.shards.read.shard_set import ShardSet
+from bandloom.training.ranks import Ranks
 from bandloom.training.snapshots import Snapshots
+from tests.bandloom.tiny_training import run_ranks
+from tests.pretrain import probing_process
 
 
 def splits_of(shards: Path) -> dict[str, str]:
@@ -78,8 +81,6 @@ def test_scores_are_logged_keep_the_best_snapshot_and_change_no_loss(shards: Pat
     assert losses[0] == losses[1]
     lines = RunFolder(tmp_path / "watched").metrics("score")
     assert [line["step"] for line in lines] == [2, 4]
-    from bandloom.training.ranks import Ranks
-
     best = Snapshots(tmp_path / "watched" / "snapshots", Ranks.from_environment(), 2).best()
     assert best is not None
     assert best["score"] == pytest.approx(max(line["ridge"] for line in lines), abs=1e-4)
@@ -88,3 +89,22 @@ def test_scores_are_logged_keep_the_best_snapshot_and_change_no_loss(shards: Pat
 def test_a_split_without_samples_is_said(shards: Path):
     with pytest.raises(ConfigError, match=r"no sample in the split 'none'; it holds .*: set probe\.train_split"):
         read_labelled_tokens(ShardSet(shards), "none", 10, 60)
+
+
+@pytest.mark.slow
+def test_two_ranks_score_what_one_does(shards: Path, tmp_path: Path):
+    given = {"shards": str(shards), "splits": splits_of(shards), "tokens": (400, 1200)}
+    alone = probing_process.scores(**given)
+    shared = run_ranks("tests.pretrain.probing_process:scores", 2, tmp_path, **given)
+    assert [result["scores"] for result in shared] == [alone["scores"]] * 2
+    assert alone["samples"] == [1, 3]
+    assert [result["samples"] for result in shared] == [[0, 1], [1, 2]]  # of one sample a rank has none
+    assert [result["stopped"] for result in shared] == [True, True]  # one was asked, both end
+
+
+def test_the_ranks_batches_are_all_of_them_in_order():
+    for count in (0, 1, 16, 17, 100, 640):
+        for world in (1, 2, 3, 8):
+            parts = [own_batches(count, Ranks(rank, rank, world, torch.device("cpu"))) for rank in range(world)]
+            assert [index for part in parts for index in range(count)[part]] == list(range(count))
+            assert all(part.start % 16 == 0 for part in parts)
