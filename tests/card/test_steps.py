@@ -26,7 +26,7 @@ MOST_WAITS = dict.fromkeys(WITHIN_A_STEP, 2)  # a step, whatever accumulate is; 
 MOST_WAITS_ELSEWHERE = 4
 SLOW = {
     *("answers", "segment cross_entropy_dice", "change dice", "segment focal", "segment tversky"),
-    *("classify focal", "classify dice", "pixels by token"),
+    *("classify focal", "classify dice", "pixels by token", "regress huber"),
 }
 ALL_PERTURBED = PerturbConfig(
     gain=0.1, band_gain=0.1, offset=0.01, noise=0.01, drop_band=0.2, other_sensor=0.2, mix="cutmix", mix_share=1.0

@@ -23,6 +23,7 @@ from bandloom.finetune.training.label_loss import label_loss
 from bandloom.finetune.training.losses import LOSSES, MULTILABEL_LOSSES
 from bandloom.model.encoder import Encoder
 from bandloom.pretrain.loss import MaskedLoss
+from bandloom.target import Target
 from bandloom.training.device_batch import DeviceBatch
 from bandloom.training.engine import EngineConfig
 from bandloom.training.make_engine import make_engine
@@ -64,6 +65,31 @@ def of_labels(task: Any, name: str, **perturb: Any) -> Case:
         given = replace(given, label=None, class_index=targets)
     model: TaskModel = task_model(task)
     return model, label_loss(config, get_task(task).loss(name)), given
+
+
+def of_values(task: Any, name: str) -> Case:
+    """Regression: of every pixel, or of every chip; some values are not known."""
+    config = FinetuneConfig(shards=Path("nowhere"), task=task, loss=name)  # type: ignore[arg-type]
+    height = Target(name="height", unit="m", mean=12.0, std=5.0)
+    model = TaskModel(encoder(), S2, height.label_set, task, 24, target=height)
+    given, rng = eight(), np.random.default_rng(3)
+    values = rng.normal(0, 1, (SAMPLES, 24, 24)).astype(np.float32)
+    values[[3, 5, 6]] = np.nan
+    values[7, 1:] = np.nan
+    if task == "regress":
+        given = replace(given, label=torch.from_numpy(values), class_index=None)
+    else:
+        given = replace(given, label=None, class_index=torch.from_numpy(values[:, 0, 0]))
+    return model, label_loss(config, get_task(task).loss(name)), given
+
+
+def of_five_networks() -> Case:
+    """A segmenter whose per-pixel networks all count."""
+    model, loss, batch = of_labels("segment", "cross_entropy")
+    pixel: Any = model.head.pixel  # type: ignore[union-attr]
+    pixel.weigh([0.3, 0.2, 0.2, 0.2, 0.1])
+    pixel.require_grad()
+    return model, loss, batch
 
 
 def of_pixels(**objective: Any) -> Case:
@@ -119,6 +145,11 @@ CASES: dict[str, Callable[[], Case]] = {
         for task, name in (("segment", "cross_entropy_dice"), ("classify", "focal"), ("classify", "dice"))
         for way in ("mixup", "cutmix")
     },
+    **{
+        f"{task} {name}": lambda t=task, n=name: of_values(t, n)
+        for task, name in (("regress", "l2"), ("regress", "huber"), ("regress_chips", "l1"))
+    },
+    "segment by all five networks": of_five_networks,
     "pixels": of_pixels,
     "pixels by token": lambda: of_pixels(target_norm="token"),
     "latent": lambda: of_pixels(target="latent", latent_dim=16),
