@@ -1,46 +1,35 @@
-"""EOPF Sentinel-2 products, ESA's successor of SAFE: Zarr v2 in a folder or zip, read by GDAL.
+"""EOPF Sentinel-2 products, ESA's successor of SAFE: Zarr v2, or v3 since processor version 3, in a folder or zip.
 
 Each band comes from its native group alone: Level-2A's coarser groups hold resampled copies. Scale and offset are the
-arrays' own attributes, applied once; 0 is absent, not reflectance -0.1. GDAL finds no coordinate system, so that
-``proj:epsg`` is given to it. Products whose values were decoded already (Zarr v3, floats) are refused.
+arrays' own attributes, applied once; 0 is absent, not reflectance -0.1. Arrays of v2 state their place, which GDAL does
+not find; those of v3 do not, and have the product's. Copies whose values were decoded already (floats) are refused.
 """
 
-import json
-import re
 import zipfile
-from collections import Counter
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 import numpy as np
-import rasterio
-from rasterio.errors import RasterioError
 
 from bandloom.console import logger
 from bandloom.errors import SceneError
 from bandloom.sensors import SLOT_GSD_M, Sensor, get_sensor
-from bandloom.shards.scenes.checksums import check_beside, glancing
 from bandloom.shards.scenes.cloud import RasterCloud, scl_cloud
+from bandloom.shards.scenes.eopf_store import EopfStore
 from bandloom.shards.scenes.grid import Frame, GridReader
 from bandloom.shards.scenes.options import one_ten_thousandth
-from bandloom.shards.scenes.product import Product
 from bandloom.shards.scenes.quality import Quality
 from bandloom.shards.scenes.raster import Bands
-from bandloom.shards.scenes.remote_file import address_of, gdal_name, is_remote
+from bandloom.shards.scenes.remote_file import address_of, is_remote
 from bandloom.shards.scenes.safe import SafeScene
 from bandloom.shards.scenes.scene import WindowM
 from bandloom.shards.scenes.stated import Stated
 from bandloom.values import NODATA, SATURATED
 
 _GROUP = "measurements/reflectance"
-_CHUNK = re.compile(r"(.+?)/\d+[./]\d+")
-_TIME = re.compile(r"_(\d{8}T\d{6})_")
 _ABSENT_BITS, _SATURATED_BIT = 4 | 8 | 32, 128  # MSI_LOST, MSI_DEG, QT_NODATA; QT_SATURATED_L1A
 _CLOUD_BITS = 1 | 2  # opaque, cirrus
-_JSON_LIMIT_BYTES = 64 * 2**20
 
 
 def is_eopf(path: str | Path) -> bool:
@@ -102,7 +91,7 @@ def open_eopf(path: str | Path) -> SafeScene:
             f"{address} is a folder of chunks behind a network, where one that fails to come cannot be told from ground"
             " without data; fetch the product, or name its .zarr.zip."
         )
-    store = _Store(address)
+    store = EopfStore(address)
     level = store.level()
     sensor = get_sensor(f"sentinel2-{level}")
     stack = ExitStack()
@@ -119,7 +108,8 @@ def open_eopf(path: str | Path) -> SafeScene:
                     )
                 quality[band] = BitQuality(mask, f"{path}/{array}")
         cloud = _cloud(store, level, stack)
-        facts = {"product": store.name, "processing_baseline": store.baseline(), "container": "EOPF Zarr v2"}
+        container = f"EOPF Zarr v{store.version}"
+        facts = {"product": store.name, "processing_baseline": store.baseline(), "container": container}
         if store.lacking:
             facts["lacking_chunks"] = dict(store.lacking)
             first, (lacks, of) = next(iter(store.lacking.items()))
@@ -139,13 +129,14 @@ def open_eopf(path: str | Path) -> SafeScene:
         raise
 
 
-def _bands(store: "_Store", sensor: Sensor, stack: ExitStack) -> tuple[Bands, int]:
+def _bands(store: EopfStore, sensor: Sensor, stack: ExitStack) -> tuple[Bands, int]:
     """Return the open rasters of every band from its native group, and the one offset that all state."""
     bands: Bands = {}
     offsets: dict[str, int] = {}
     for band in (band.name for group in sensor.groups for band in group.bands):
         array = f"{_GROUP}/r{SLOT_GSD_M[band]}m/{band.lower()}"
         told = store.attributes(array)
+        store.check_stored(array)
         try:
             scaling = float(told["scale_factor"]), float(told.get("add_offset", 0.0))
         except (KeyError, TypeError, ValueError) as cause:
@@ -167,7 +158,7 @@ def _bands(store: "_Store", sensor: Sensor, stack: ExitStack) -> tuple[Bands, in
     return bands, next(iter(offsets.values()))
 
 
-def _cloud(store: "_Store", level: str, stack: ExitStack) -> RasterCloud | None:
+def _cloud(store: EopfStore, level: str, stack: ExitStack) -> RasterCloud | None:
     if level == "l2a":
         array, test = "conditions/mask/l2a_classification/r20m/scl", scl_cloud
     else:
@@ -179,153 +170,3 @@ def _cloud(store: "_Store", level: str, stack: ExitStack) -> RasterCloud | None:
 
 def _flagged(mask: np.ndarray) -> np.ndarray:
     return (mask[0] & _CLOUD_BITS) != 0
-
-
-class _Store:
-    """A product's Zarr store: metadata as JSON, arrays as rasters."""
-
-    def __init__(self, address: str) -> None:
-        self._address, self.path, self._product = address, Path(address), Product(address)
-        path = self.path
-        inside = [name for name in self._product.names if name.endswith((".zgroup", "zarr.json"))]
-        root = min(inside, key=len, default="")
-        self._prefix = root.removesuffix(".zgroup").removesuffix("zarr.json")
-        self.name = (self._prefix.rstrip("/") or path.name.removesuffix(".zip")).rpartition("/")[2]
-        if root.endswith("zarr.json"):
-            raise SceneError(
-                f"{path} is Zarr v3, as EOPF Explorer's optimised copies are, whose values are decoded floats; take"
-                " ESA's own product in Zarr v2."
-            )
-        if path.is_file() and not glancing():
-            _verify_zip(path)
-        self._root = self._json(".zattrs")
-        self.lacking: dict[str, tuple[int, int]] = {}  # chunks that are not stored, of how many, by array
-        chunks = (_CHUNK.fullmatch(name.removeprefix(self._prefix)) for name in self._product.names)
-        self._chunks = Counter(match[1] for match in chunks if match)
-
-    def has(self, array: str) -> bool:
-        """Tell whether the store holds an array."""
-        return f"{self._prefix}{array}/.zarray" in self._product.names
-
-    def fill(self, array: str) -> Any:
-        """Return what stands in an array where no chunk is stored."""
-        return self._json(f"{array}/.zarray").get("fill_value")
-
-    def attributes(self, array: str) -> dict[str, Any]:
-        """Return an array's attributes.
-
-        Raises:
-            SceneError: there is no such array.
-        """
-        if not self.has(array):
-            raise SceneError(f"{self.path} lacks {array}; the product is incomplete: fetch it again.")
-        return self._json(f"{array}/.zattrs")
-
-    def level(self) -> str:
-        """Return l1c or l2a."""
-        properties = self._properties()
-        told = f"{properties.get('product:type', '')} {properties.get('processing:level', '')} {self.name}".upper()
-        has_l1c, has_l2a = ("L1C" in told), ("L2A" in told)
-        if has_l1c == has_l2a:
-            raise SceneError(f"{self.path} does not say whether it is Level-1C or Level-2A; fetch the product again.")
-        return "l1c" if has_l1c else "l2a"
-
-    def baseline(self) -> str | None:
-        """Return the processing baseline."""
-        other = self._root.get("other_metadata")
-        told = self._properties().get("eopf:baseline") or (
-            other.get("eopf:baseline") if isinstance(other, dict) else None
-        )
-        return str(told) if told else None
-
-    def time(self) -> datetime | None:
-        """Return the start of sensing; ``datetime`` itself is the text 'null'."""
-        properties = self._properties()
-        for told in (properties.get("start_datetime"), properties.get("datetime")):
-            try:
-                time = datetime.fromisoformat(str(told).replace("Z", "+00:00"))
-            except ValueError:
-                continue
-            return time if time.tzinfo else time.replace(tzinfo=UTC)
-        match = _TIME.search(self.name)
-        return datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC) if match else None
-
-    def open(self, array: str, kind: str) -> Any:
-        """Open an array of two dimensions as a raster with its place.
-
-        Raises:
-            SceneError: its type or place is not as a product's, or GDAL cannot read it.
-        """
-        described, told = self._json(f"{array}/.zarray"), self.attributes(array)
-        try:
-            height, width = (int(size) for size in described["shape"])
-            rows, columns = (int(size) for size in described["chunks"])
-            wanted = {"UInt16": ("<u2", ">u2"), "Byte": ("|u1",)}[kind]
-            if str(described["dtype"]) not in wanted:
-                raise SceneError(
-                    f"{self.path}: {array} holds {described['dtype']}; expected {wanted[0]}, no decoded values."
-                )
-            of = -(-height // rows) * -(-width // columns)
-            if kind == "UInt16" and (stored := self._chunks[array]) < of:  # masks without a flag store none
-                self.lacking[array] = of - stored, of
-            epsg = int(told["proj:epsg"])
-            placing = [float(each) for each in told["proj:transform"][:6]]
-        except (KeyError, TypeError, ValueError) as cause:
-            raise SceneError(f"{self.path}: {array} states no place and size ({cause!r}); fetch it again.") from cause
-        a, b, c, d, e, f = placing
-        inner = f'ZARR:"{self._gdal_store()}":/{array}'
-        nodata = "<NoDataValue>0</NoDataValue>" if kind == "UInt16" else ""
-        block = f'blockXSize="{min(columns, width)}" blockYSize="{min(rows, height)}"'
-        virtual = (
-            f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}"><SRS>EPSG:{epsg}</SRS>'
-            f"<GeoTransform>{c!r}, {a!r}, {b!r}, {f!r}, {d!r}, {e!r}</GeoTransform>"
-            f'<VRTRasterBand dataType="{kind}" band="1" {block}>{nodata}<SimpleSource>'
-            f'<SourceFilename relativeToVRT="0">{escape(inner)}</SourceFilename><SourceBand>1</SourceBand>'
-            "</SimpleSource></VRTRasterBand></VRTDataset>"
-        )
-        return _open_gdal(virtual, self.path)
-
-    def _gdal_store(self) -> str:
-        if self.path.is_dir():
-            return str(self.path.resolve())
-        if is_remote(self._address):
-            return f"/vsizip/{{{gdal_name(self._address)}}}/{self._prefix}".rstrip("/")
-        return f"/vsizip/{{{self.path.resolve()}}}/{self._prefix}".rstrip("/")
-
-    def _properties(self) -> dict[str, Any]:
-        discovery = self._root.get("stac_discovery")
-        properties = discovery.get("properties") if isinstance(discovery, dict) else None
-        return properties if isinstance(properties, dict) else {}
-
-    def _json(self, name: str) -> dict[str, Any]:
-        try:
-            content = json.loads(self._product.read(f"{self._prefix}{name}", _JSON_LIMIT_BYTES))
-        except (ValueError, RecursionError) as cause:
-            raise SceneError(f"{self.path}: {name} is no JSON ({cause}); fetch the product again.") from cause
-        if not isinstance(content, dict):
-            raise SceneError(f"{self.path}: {name} is no JSON object; fetch the product again.")
-        return content
-
-
-def _open_gdal(name: str, path: Path) -> Any:
-    try:
-        return rasterio.open(name)
-    except (RasterioError, ValueError) as cause:
-        said = " ".join(str(cause).split())[-160:]
-        raise SceneError(f"{path} cannot be opened as Zarr ({said}); it may be damaged: fetch it again.") from cause
-
-
-def _verify_zip(path: Path) -> None:
-    """Compare every member of a zip with its CRC.
-
-    Raises:
-        SceneError: one differs.
-    """
-    check_beside(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            bad = archive.testzip()
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as cause:
-        raise SceneError(f"{path} cannot be opened ({cause}); it may be truncated: fetch it again.") from cause
-    if bad is not None:
-        raise SceneError(f"{path}: {bad} is damaged (its CRC differs); fetch the product again.")
