@@ -17,7 +17,9 @@ from bandloom.finetune.first_model import save_first, say_what_compares
 from bandloom.finetune.model.lora import merge_lora
 from bandloom.finetune.model.task_model import TaskModel, set_trainable
 from bandloom.finetune.report.results import Trained, write_results
+from bandloom.finetune.scores.kept import kept_scores
 from bandloom.finetune.scores.over_seeds import SeedScores
+from bandloom.finetune.scores.row import Row
 from bandloom.finetune.seeds import headline_scores, keep_seed, seeds_of, with_seed
 from bandloom.finetune.setting import Setting, open_setting, pretrained_or_random
 from bandloom.finetune.tasks.registry import get_task
@@ -213,6 +215,7 @@ def _fit_head(setting: Setting, model: TaskModel, run: RunFolder) -> bool:
 def _validation(setting: Setting, engine: Engine, run: RunFolder) -> Callable[[int], float | None]:
     """Return a hook that scores some validation ground, for the learning curve and to choose the step that is kept."""
     few, scorer = _looked_at(setting.data), setting.task.scorer
+    began_from: list[Row] = []
 
     def look(step: int) -> float | None:
         model = cast(TaskModel, engine.whole_model())  # every rank takes part, rank 0 looks
@@ -221,7 +224,10 @@ def _validation(setting: Setting, engine: Engine, run: RunFolder) -> Callable[[i
         seen = scorer.look("validation", model, few, VAL, setting.config.trainer.batch_size)
         scores = seen.row.scores(few.label_set.names)
         run.log(step, "score", **{key: scores[name] for key, name in scorer.curve.items()})
-        return scorer.kept_by(seen)
+        if not began_from:  # the first look of the run, of whichever attempt
+            made_of = [run.path.name, setting.config.trainer.seed]
+            began_from.append(kept_scores("the first look", made_of, lambda: seen.row))
+        return scorer.kept_by(seen, began_from[0])
 
     return look
 

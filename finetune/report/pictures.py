@@ -18,6 +18,8 @@ TRUE_COLOUR = ("B04", "B03", "B02")
 SMALLEST_RANGE = 0.08  # reflectance; dark water is not stretched into noise
 GAMMA = 0.75  # lifts dark ground beside bright
 COLUMNS = 4  # examples side by side
+LOOKED = "validation_"  # begins the names of scores on validation ground
+SCORE_NAMES = {"macro_f1": "macro-F1", "rmse": "RMSE", "map_macro": "macro mAP"}
 
 
 def draw_confusion(path: Path, confusion: np.ndarray, names: Sequence[str]) -> None:
@@ -76,7 +78,13 @@ def draw_reliability(path: Path, calibration: Mapping[str, Any]) -> None:
 
 
 def draw_curves(path: Path, training: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]]) -> None:
-    """Draw the training loss and, where it was measured, the score on validation ground, over steps."""
+    """Draw the training loss and, where it was measured, the score on validation ground, over steps.
+
+    Args:
+        path: of the picture.
+        training: lines with ``step`` and ``loss``.
+        validation: lines with ``step`` and scores named ``validation_...``; the first of them is drawn.
+    """
     figure, axes = new_figure(5.6, 3.4)
     steps = [line["step"] for line in training if line.get("loss") is not None]
     losses = [line["loss"] for line in training if line.get("loss") is not None]
@@ -86,18 +94,20 @@ def draw_curves(path: Path, training: Sequence[Mapping[str, Any]], validation: S
     _tidy(axes)
     if validation:
         right = axes.twinx()
+        key = next(key for key in validation[0] if key.startswith(LOOKED))
+        name = SCORE_NAMES.get(key.removeprefix(LOOKED), key.removeprefix(LOOKED))
         (score_line,) = right.plot(
             [line["step"] for line in validation],
-            [line["validation_macro_f1"] for line in validation],
+            [line[key] for line in validation],
             color="#1b6ca8",
             marker="o",
             markersize=3.5,
         )
-        right.set(ylabel="macro-F1, validation", ylim=(0, 1))
+        right.set(ylabel=f"{name}, validation", ylim=(0, None if name == "RMSE" else 1))
         right.spines["top"].set_visible(False)
         axes.legend(
             [loss_line, score_line],
-            ["training loss", "validation macro-F1"],
+            ["training loss", f"validation {name}"],
             fontsize=8,
             frameon=False,
             loc="upper center",

@@ -11,7 +11,7 @@ import numpy as np
 
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.split_distance import train_test_distance
-from bandloom.finetune.report.pictures import draw_confusion, draw_curves, draw_reliability
+from bandloom.finetune.report.pictures import LOOKED, draw_confusion, draw_curves, draw_reliability
 from bandloom.finetune.report.prediction_table import write_table
 from bandloom.finetune.scores.row import Row
 from bandloom.finetune.scores.scorer import Look, Scorer
@@ -135,7 +135,7 @@ def write_evidence(
     write_table(folder, "predictions", tested.table)
     training = [line for line in log if line["kind"] == "train"]
     if training:
-        validation = [line for line in log if "validation_macro_f1" in line]
+        validation = [line for line in log if any(key.startswith(LOOKED) for key in line)]
         draw_curves(folder / "pictures" / "curves.png", training, validation)
 
 

@@ -8,11 +8,13 @@ from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TEST, VAL
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.scores.calibration import best_likelihood, fit_temperature
-from bandloom.finetune.scores.confusion import HEADLINES, ConfusionRow, top_confusions
+from bandloom.finetune.scores.confusion import HEADLINES, ConfusionRow, macro_f1, top_confusions
 from bandloom.finetune.scores.evaluation import Evaluation, evaluate
 from bandloom.finetune.scores.scoring import Seen, score_model
 from bandloom.pulse import alive
 from bandloom.scores import MODEL_ROW
+
+DRAWS = 200  # of blocks
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,25 @@ class ClassScorer:
         """Return the row of a model on a role, shown a part of each sample."""
         return score_model(name, model, data, role, batch_size, seen)
 
-    def kept_by(self, look: Evaluation) -> float | None:
-        """Return the mean log likelihood at the best temperature: of few labels it tells more than their classes do."""
-        return alive(lambda: best_likelihood(look.logits, look.labels), "calibration") if len(look.labels) else None
+    def kept_by(self, look: Evaluation, first: ConfusionRow) -> float | None:
+        """Return the mean log likelihood at the best temperature: of few labels it tells more than their classes do.
+
+        Where macro-F1 has fallen behind what training started from, the step is not kept however likely its labels are.
+        """
+        if not len(look.labels) or fell_behind(look.row, first):
+            return None
+        return alive(lambda: best_likelihood(look.logits, look.labels), "calibration")
 
     def extras(self, row: Any, data: TaskData) -> dict[str, Any]:
         """Return the confusion matrix and the commonest mistakes."""
         names = data.label_set.names
         return {"confusion": row.confusion.tolist(), "top_confusions": top_confusions(row.confusion, names)}
+
+
+def fell_behind(row: ConfusionRow, first: ConfusionRow) -> bool:
+    """Tell whether macro-F1 is below another row's with the whole 95 % interval of their difference by block.
+
+    Within one block nothing says how far chance goes, and any fall counts.
+    """
+    margin = row.margins(first, DRAWS).get("macro_f1")
+    return bool(macro_f1(row.confusion) < macro_f1(first.confusion)) if margin is None else margin[1] < 0

@@ -73,8 +73,16 @@ class Scorer(Protocol):
         """Return the row of a model on a role, shown a part of each sample."""
         ...
 
-    def kept_by(self, look: Any) -> float | None:
-        """Return what a step of training is kept by on validation ground; larger is better, None keeps the last."""
+    def kept_by(self, look: Any, first: Any) -> float | None:
+        """Return what a step of training is kept by on validation ground; larger is better.
+
+        Args:
+            look: at the step's model.
+            first: the row of the model that training started from.
+
+        Returns:
+            None where the step is not to be kept.
+        """
         ...
 
     def extras(self, row: Any, data: TaskData) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TEST, VAL
 from bandloom.finetune.model.task_model import TaskModel
-from bandloom.finetune.scores.calibration import Reliability, fit_temperature
+from bandloom.finetune.scores.calibration import Reliability, best_likelihood, fit_temperature
 from bandloom.finetune.scores.multilabel import HEADLINES, MultilabelRow, tune_thresholds
 from bandloom.finetune.scores.scoring import Seen, predict_role
 from bandloom.pulse import alive
@@ -51,7 +51,9 @@ class SeveralScorer:
     main: str = "map_macro"
     table: tuple[str, ...] = HEADLINES
     class_table: tuple[str, ...] = ("average_precision", "precision", "recall", "f1", "threshold")
-    curve: Mapping[str, str] = field(default_factory=dict)  # thresholds are tuned at the end alone
+    curve: Mapping[str, str] = field(  # of thresholds nothing: they are tuned at the end alone
+        default_factory=lambda: {"validation_map_macro": "map_macro", "validation_map_micro": "map_micro"}
+    )
 
     def calibrate(self, model: TaskModel, data: TaskData, batch_size: int) -> MultilabelRow:
         """Fit the temperature and the thresholds on validation chips; returns the model's row on them."""
@@ -93,8 +95,9 @@ class SeveralScorer:
         """Return the row of a model on a role, shown a part of each sample."""
         return self.look(name, model, data, role, batch_size, seen).row
 
-    def kept_by(self, look: SeveralLook) -> float | None:
-        """Return nothing: steps are not looked at, since thresholds are tuned at the end alone."""
+    def kept_by(self, look: SeveralLook, first: MultilabelRow) -> float | None:
+        """Return the mean log likelihood of every yes and no at the best temperature: it needs no thresholds."""
+        return alive(lambda: best_likelihood(*binary(look.logits, look.row.truth)), "calibration")
 
     def extras(self, row: Any, data: TaskData) -> dict[str, Any]:
         """Return nothing: there is no confusion matrix of several classes."""

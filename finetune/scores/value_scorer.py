@@ -78,7 +78,7 @@ class ValueScorer:
             add_sums(total, block_sums(prediction.found.label, _values(prediction, target), prediction.found.blocks))
         return ValueRow(name=name, sums=total, seconds=time.monotonic() - start)
 
-    def kept_by(self, look: ValueLook) -> float | None:
+    def kept_by(self, look: ValueLook, first: Row) -> float | None:
         """Return minus the root mean square error."""
         return -float(look.row.scores(())["rmse"])
 

@@ -34,6 +34,16 @@ def test_every_picture_is_drawn(tmp_path, task):
         assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.parametrize(("key", "says"), [("validation_rmse", "RMSE"), ("validation_map_macro", "macro mAP")])
+def test_curves_are_of_the_tasks_own_score(tmp_path, monkeypatch, key, says):
+    drawn = []
+    monkeypatch.setattr("bandloom.finetune.report.pictures.save_figure", lambda figure, path: drawn.append(figure))
+    draw_curves(tmp_path / "c.png", [{"step": 1, "loss": 2.0}], [{"step": 0, key: 0.25}, {"step": 1, key: 0.5}])
+    right = drawn[0].axes[1]
+    assert right.get_ylabel() == f"{says}, validation"
+    assert list(right.lines[0].get_ydata()) == [0.25, 0.5]
+
+
 def test_nothing_to_show_draws_nothing(tmp_path):
     draw_worst(tmp_path / "worst.png", [], LABELS, S2)
     assert not (tmp_path / "worst.png").exists()

@@ -62,8 +62,12 @@ def test_scores_of_a_look_are_scikit_learns_at_its_thresholds():
     assert found["f1_macro"] == pytest.approx(oracle.f1_score(truth, logits >= 0, average="macro"))
 
 
-def test_no_step_is_looked_at_and_there_is_no_matrix():
-    logits, truth = logits_and_truth(5)
-    scorer = SeveralScorer()
-    assert scorer.kept_by(look(logits, truth, 1.0)) is None
+def test_a_step_is_kept_by_the_likelihood_of_every_yes_and_no_and_there_is_no_matrix():
+    logits, truth = logits_and_truth(400)
+    scorer, own = SeveralScorer(), look(logits, truth, 1.0)
+    kept = scorer.kept_by(own, own.row)
+    best = min(oracle.log_loss(truth.ravel(), expit(logits / t).ravel()) for t in np.geomspace(0.5, 8, 800))
+    assert kept == pytest.approx(-best, abs=1e-4)
+    assert kept == pytest.approx(scorer.kept_by(look(logits * 3, truth, 1.0), own.row), abs=1e-4)
+    assert kept > scorer.kept_by(look(-logits, truth, 1.0), own.row)
     assert scorer.extras(None, None) == {}
