@@ -6,7 +6,8 @@ import logging
 import re
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -50,7 +51,29 @@ def serve(
         scenes: scenes whose true colours are drawn, by name.
     """
     _limit_arenas()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # before and after the server's own, orderly, handler
+    with _ended_by_term():  # before and after the server's own, orderly, handler
+        _serve(bundle_path, options, limits, host, port, layers or {}, scenes or {})
+
+
+@contextmanager
+def _ended_by_term() -> Iterator[None]:
+    """Let SIGTERM end the process as if it were done, and then leave it to whoever had it before."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _serve(
+    bundle_path: Path,
+    options: PredictOptions,
+    limits: Limits,
+    host: str,
+    port: int,
+    layers: Mapping[str, Path],
+    scenes: Mapping[str, str],
+) -> None:
     bundle = read_bundle(bundle_path)
     if bundle.contract.answer.continuous:
         raise BundleError(f"the bundle {bundle_path} predicts values, which are not served yet; use bandloom predict.")
@@ -59,7 +82,7 @@ def serve(
     runner = verify(bundle, options.precision, threads=options.threads, runtime=options.runtime)
     metrics = Metrics()
     with TemporaryDirectory(prefix="bandloom-serve-") as place:
-        drawn = _layers(layers or {}, scenes or {}, options, Path(place))
+        drawn = _layers(layers, scenes, options, Path(place))
         uploads = Path(place) / "uploads"
         uploads.mkdir()
         predictions = Predictions(bundle, runner, options, limits, metrics, uploads)
