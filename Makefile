@@ -4,22 +4,28 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 NAME ?=
 PYTEST = $(BIN)/python -m pytest
+TYPES = $(BIN)/pyright --pythonpath $(BIN)/python
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test pytest lint drills fuzz slow bench docs clean
+.PHONY: demo test pytest lint ruff drills fuzz slow bench docs clean
 
 demo: $(VENV)/.train
 	$(BIN)/bandloom demo --out demo
 
-test: lint pytest
+test: ruff  ## types are checked beside the tests, and said after them
+	@$(TYPES) > $(VENV)/types.log 2>&1 & types=$$!; \
+	$(MAKE) --no-print-directory pytest; tests=$$?; \
+	wait $$types; types=$$?; cat $(VENV)/types.log; exit $$((tests || types))
 
 pytest: $(VENV)/.dev  ## on every core, up to eight; a file's tests stay together
 	$(PYTEST) -n auto --maxprocesses 8 --dist loadfile
 
-lint: $(VENV)/.dev
+lint: ruff
+	$(TYPES)
+
+ruff: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright --pythonpath $(BIN)/python
 
 drills: $(VENV)/.dev  ## kills, power-offs, restarts
 	$(PYTEST) -m "drill or not drill" tests/slurm --timeout 3600

@@ -52,7 +52,11 @@ def test_the_tutorial_runs_from_files_to_a_scored_report(page):
     assert names(page / "floors") == ["majority", "pixel_linear_svm"]
 
 
-@pytest.mark.parametrize(("form", "lines"), FORM.findall(FORMS), ids=lambda text: text if "\n" not in text else "")
+SLOW = {"Labelled scenes, or labelled shards": pytest.mark.slow}
+EVERY_FORM = [pytest.param(*form, marks=SLOW.get(form[0], ()), id=form[0]) for form in FORM.findall(FORMS)]
+
+
+@pytest.mark.parametrize(("form", "lines"), EVERY_FORM)
 def test_every_other_form_goes_to_a_scored_report_with_three_commands(page, form, lines):
     commands = lines.splitlines()
     assert len(commands) <= 3, form

@@ -95,16 +95,18 @@ def test_a_checkpoint_is_shown_asked_for_fetched_and_named_by_its_address_afterw
     assert not any("run_me.py" in line for line in hub.asked if "/resolve/" in line)
 
     seen = len(hub.asked)
-    script = "from bandloom.model.checkpoint import *; print(load_encoder(checkpoint_folder(Path({!r}))).embed_dim)"
-    for address in ("hf://me/encoder", f"hf://me/encoder@{COMMIT}"):
-        done = subprocess.run(
-            [sys.executable, "-c", f"from pathlib import Path; {script.format(address)}"],
-            env=os.environ | hub.machine() | {"HF_HUB_OFFLINE": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.stdout.strip().endswith("32"), done.stderr
+    script = (
+        "import sys; from pathlib import Path; from bandloom.model.checkpoint import checkpoint_folder, load_encoder\n"
+        "print(*(load_encoder(checkpoint_folder(Path(address))).embed_dim for address in sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "hf://me/encoder", f"hf://me/encoder@{COMMIT}"],
+        env=os.environ | hub.machine() | {"HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip().endswith("32 32"), done.stderr
     assert len(hub.asked) == seen
     own, copy = load_encoder(hub.folder), load_encoder(tmp_path / "copy")
     assert all(torch.equal(a, b) for a, b in zip(own.parameters(), copy.parameters(), strict=True))
