@@ -1,8 +1,9 @@
 """Building shards from public corpora against reading the same containers with their own usual readers.
 
-Per core: samples over the processor seconds of all threads of the process, in turns in one run, the best of each. The
-reader decodes every pixel once and does nothing with it (xarray over zarr, pyarrow and rasterio); the build settles
-offsets, takes native groups back, counts histograms, encodes, indexes and writes. ``BANDLOOM_PLACES`` sets the size.
+Per core: samples over the processor seconds of all threads of the process, in turns in one run; of five pairs of turns
+that with the median ratio. The reader decodes every pixel once and does nothing with it (xarray over zarr, pyarrow and
+rasterio); the build settles offsets, takes native groups back, counts histograms, encodes, indexes and writes.
+``BANDLOOM_PLACES`` sets the size.
 """
 
 import io
@@ -24,7 +25,7 @@ from benchmarks.harness import Figure
 from benchmarks.process_peak import run_bandloom
 
 PLACES = int(os.environ.get("BANDLOOM_PLACES", 64))
-SIDE, CELL_PX, TURNS = 264, 1068, 3
+SIDE, CELL_PX, TURNS = 264, 1068, 5
 LIMIT_MIB = 1.5e9 / 2**20
 
 
@@ -45,25 +46,26 @@ def _cases() -> Iterator[tuple[str, Callable, Callable, str]]:
 
 
 def _figures(name: str, container: Path, samples: int, read: Callable, how: str, folder: Path) -> list[Figure]:
-    reading, building = [], []
+    pairs = []
     for turn in range(TURNS):
         began = time.process_time()
         if read(container) != samples:
             raise RuntimeError(f"the reader of {name} does not see all samples")
-        reading.append(time.process_time() - began)
+        read_s = time.process_time() - began
         began = time.process_time()
         build([str(container)], folder / f"{name}-{turn}", BuildOptions())
-        building.append(time.process_time() - began)
+        pairs.append((read_s, time.process_time() - began))
+    reading, building = sorted(pairs, key=lambda pair: pair[0] / pair[1])[TURNS // 2]
     needed = run_bandloom("shards", "build", container, "--out", folder / f"{name}-peak")
     size = container.stat().st_size / 1e6
     note = f"{samples} samples, {size:.0f} MB; the build decodes, settles, encodes and writes, the reader decodes alone"
     return [
         Figure(
             f"corpus_build {name}",
-            samples / min(building),
+            samples / building,
             "samples/s a core",
             how,
-            samples / min(reading),
+            samples / reading,
             ">= 1",
             note,
         ),
@@ -99,9 +101,10 @@ def _write_ssl4eo(folder: Path) -> tuple[Path, int]:
 
     folder.mkdir()
     few = [_stack(seed, 1) for seed in range(8)]
-    pixels = np.stack([np.stack([few[(i + t) % 8] + i % 7 for t in range(4)]) for i in range(PLACES)])
+    pixels = np.stack([np.stack([few[(i + t) % 8] + i for t in range(4)]) for i in range(PLACES)])
     ids = np.array([f"{i:07d}" for i in range(PLACES)], "<U7")
     at = 10 * np.arange(SIDE)
+    seasons = np.datetime64("2020-06-04T05:46:39", "ns") + np.arange(4) * np.timedelta64(91, "D")
     arrays = {
         "bands": (("sample", "time", "band", "y", "x"), pixels),
         "band": (("band",), np.array(SLOTS, "<U3")),
@@ -109,7 +112,7 @@ def _write_ssl4eo(folder: Path) -> tuple[Path, int]:
         "x_": (("sample", "x"), np.stack([400_005.0 + 5000 * (i % 40) + at for i in range(PLACES)])),
         "y_": (("sample", "y"), np.stack([5_299_995.0 - at] * PLACES)),
         "crs": (("sample",), np.full(PLACES, 32632)),
-        "time_": (("sample", "time"), np.full((PLACES, 4), np.datetime64("2020-06-04T05:46:39", "ns"))),
+        "time_": (("sample", "time"), np.stack([seasons] * PLACES)),
     }
     path = folder / "ssl4eos12_train_seasonal_data_000001.zarr.zip"
     encoding = {"bands": {"chunks": (PLACES, 1, 13, SIDE, SIDE), "compressors": Blosc("lz4", 5, Blosc.SHUFFLE)}}

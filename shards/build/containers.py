@@ -83,7 +83,8 @@ class ContainerFacts:
                 self.told.setdefault(name, Counter())[said] += 1
         for name in ("exact_0", "exact_1000"):
             self.exact[name] += facts.get(name, 0)
-        self.sensors[scene.sensor.name] = scene.sensor.to_dict()
+        if scene.sensor.name not in self.sensors:
+            self.sensors[scene.sensor.name] = scene.sensor.to_dict()
 
     def record(self) -> dict[str, Any]:
         """Return the provenance of the container."""

@@ -37,6 +37,8 @@ def phase_of(planes: Sequence[np.ndarray], factor: int) -> Phase | None:
     told = [plane for plane in planes if plane.min() != plane.max()]
     if not told:
         return 0, 0
+    if any(_too_few_equal(plane, factor) for plane in told):
+        return None
     for row in range(factor):
         for column in range(factor):
             phase = row, column
@@ -52,6 +54,17 @@ def _may_be(plane: np.ndarray, factor: int, phase: Phase) -> bool:
     top, left = (at + size // 2 // factor * factor for at, size in zip(phase, plane.shape, strict=True))
     square = plane[top : top + _LOOK * factor, left : left + _LOOK * factor]
     return min(square.shape) < _LOOK * factor or constant_share(square, factor, (0, 0)) >= _MAY_BE
+
+
+def _too_few_equal(plane: np.ndarray, factor: int) -> bool:
+    """Tell whether no phase can pass :func:`_may_be`: half of its blocks would hold so many equal neighbours."""
+    top, left = (size // 2 // factor * factor for size in plane.shape)
+    side = (_LOOK + 1) * factor  # what the squares of all phases lie in
+    square = plane[top : top + side, left : left + side]
+    if square.shape != (side, side):
+        return False
+    pairs = int(np.count_nonzero(square[:, 1:] == square[:, :-1]))
+    return pairs < _MAY_BE * _LOOK**2 * factor * (factor - 1)
 
 
 def common_phase(phases: Mapping[int, Phase | None]) -> Phase:

@@ -345,8 +345,12 @@ def block_means(dn: np.ndarray, factor: int) -> np.ndarray:
     if factor == 1:
         return dn
     if dn.size and dn.min() > NODATA and dn.max() < SATURATED:  # all measured: the same means, six times as fast
-        corners = ((row, column) for row in range(factor) for column in range(factor))
-        sums: Any = sum(dn[:, row::factor, column::factor].astype(np.uint32) for row, column in corners)
+        rows = dn[:, ::factor].astype(np.uint32)
+        for row in range(1, factor):  # whole rows first: they lie together in memory
+            rows += dn[:, row::factor]
+        sums = rows[:, :, ::factor].copy()
+        for column in range(1, factor):
+            sums += rows[:, :, column::factor]
         return ((sums + factor**2 // 2) // factor**2).astype(np.uint16)
     bands, height, width = dn.shape
     blocks = dn.reshape(bands, height // factor, factor, width // factor, factor)

@@ -3,7 +3,7 @@
 import datetime as clock
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class Entry:
 
     def to_json(self) -> str:
         """Return the entry as one line."""
-        record = asdict(self)
+        record = dict(vars(self))  # fields in their order; asdict would copy all that they hold
         if not self.captions:
             del record["captions"]
         for name in ("value", "origin", "published"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bandloom.shards.corpora.blocks import begins_at, common_phase, constant_share, phase_of
+from bandloom.shards.corpora.blocks import CONSTANT, _may_be, begins_at, common_phase, constant_share, phase_of
 
 
 @pytest.mark.parametrize("factor", [2, 6])
@@ -48,3 +48,25 @@ def test_the_coarsest_grid_decides_where_a_sample_begins():
     assert begins_at((0, 1), 2, (2, 5))
     assert not begins_at((1, 1), 2, (2, 5))
     assert not begins_at(None, 2, (0, 0))
+
+
+def test_a_look_at_equal_neighbours_never_hides_a_phase():
+    """What is told before any phase is tried must be what trying all of them tells."""
+    rng = np.random.default_rng(3)
+    for trial in range(300):
+        factor, side = (2, 6)[trial % 2], int(rng.integers(20, 70)) // 6 * 6 + 12
+        plane = rng.integers(1, 400 if trial % 3 else 3, (side, side)).astype(np.uint16)
+        if trial % 4:
+            at = rng.integers(0, factor, 2)
+            plane = plane.repeat(factor, 0).repeat(factor, 1)[at[0] : at[0] + side, at[1] : at[1] + side].copy()
+        spoilt = rng.random(plane.shape) < rng.choice([0, 0.0005, 0.01, 0.1])
+        plane[spoilt] = rng.integers(0, 400, int(spoilt.sum()))
+        if trial % 5 == 0:
+            plane[: side // 2] = 0
+        tried = [
+            (row, column)
+            for row in range(factor)
+            for column in range(factor)
+            if _may_be(plane, factor, (row, column)) and constant_share(plane, factor, (row, column)) >= CONSTANT
+        ]
+        assert phase_of([plane], factor) == (tried[0] if tried else None)
