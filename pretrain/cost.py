@@ -6,9 +6,10 @@ import torch
 
 from bandloom.model.encoder import Encoder, count_parameters
 from bandloom.model.statistics import Statistics
-from bandloom.model.token_layout import reference_layout, token_layout
+from bandloom.model.token_layout import token_layout
 from bandloom.pretrain.config import PretrainConfig
 from bandloom.pretrain.mae import MaskedAutoencoder
+from bandloom.pretrain.objectives import Distillation, MovingTeacher, Objective
 from bandloom.sensors import SLOTS, Sensor
 from bandloom.training.flops import TRAIN_FACTOR, block_flops, linear_flops
 
@@ -35,14 +36,21 @@ class Cost:
     weights_bytes: float
     activation_bytes: float
     sample_bytes: int
+    teacher_flops: float = 0.0
 
     @property
     def train_flops(self) -> float:
-        """FLOPs of a training step for one sample: forward, and twice that backward."""
-        return TRAIN_FACTOR * self.forward_flops
+        """FLOPs of a training step for one sample: forward, and twice that backward; a teacher's forward alone."""
+        return TRAIN_FACTOR * self.forward_flops + self.teacher_flops
 
 
-def cost_of(config: PretrainConfig, sensor: Sensor, side_px: int = DEFAULT_SIDE_PX, world: int = 1) -> Cost:
+def cost_of(
+    config: PretrainConfig,
+    sensor: Sensor,
+    side_px: int = DEFAULT_SIDE_PX,
+    world: int = 1,
+    taught: float = 1.0,
+) -> Cost:
     """Return what a run of ``config`` costs on samples of ``sensor``, without building a weight.
 
     Args:
@@ -50,6 +58,7 @@ def cost_of(config: PretrainConfig, sensor: Sensor, side_px: int = DEFAULT_SIDE_
         sensor: whose samples.
         side_px: side of a sample in pixels of 10 m; ``config.crop_px`` goes first.
         world: number of GPUs.
+        taught: share of samples for which a step runs the frozen teacher of ``objective.kind: distil``.
     """
     model = meta_model(config)
     tokens = ((config.crop_px or side_px) * 10 // config.token_m) ** 2
@@ -61,12 +70,13 @@ def cost_of(config: PretrainConfig, sensor: Sensor, side_px: int = DEFAULT_SIDE_
         visible=visible,
         encoder_parameters=count_parameters(model.encoder),
         parameters=parameters,
-        forward_flops=forward_flops(config, sensor, tokens, visible),
+        forward_flops=forward_flops(config, sensor, tokens, visible, model.objective),
         weights_bytes=parameters * bytes_a_parameter(config, world),
         activation_bytes=micro * _activation_bytes(config, sensor, tokens, visible),
         sample_bytes=sum(
             2 * len(group.bands) * ((config.crop_px or side_px) * 10 // group.gsd_m) ** 2 for group in sensor.groups
         ),
+        teacher_flops=_teacher_flops(config, sensor, config.crop_px or side_px, taught, model.objective),
     )
 
 
@@ -77,19 +87,36 @@ def meta_model(config: PretrainConfig) -> MaskedAutoencoder:
         return MaskedAutoencoder(Encoder(config.encoder(), statistics), config.decoder_or_default(), config.objective)
 
 
-def forward_flops(config: PretrainConfig, sensor: Sensor, tokens: int, visible: int) -> float:
-    """Return the FLOPs of one sample's forward pass: matrix products alone, see :mod:`bandloom.training.flops`."""
+def forward_flops(config: PretrainConfig, sensor: Sensor, tokens: int, visible: int, objective: Objective) -> float:
+    """Return the FLOPs of one sample's forward pass: matrix products alone, see :mod:`bandloom.training.flops`.
+
+    What the objective itself multiplies, such as pictures of surroundings, is left out: it is small beside the blocks.
+    """
     encoder, decoder = config.encoder(), config.decoder_or_default()
-    samples, predicted = token_layout(sensor, config.token_m).samples, reference_layout(config.token_m).samples
-    embedding = (
-        linear_flops(visible, samples, encoder.embed_dim)
-        + linear_flops(visible, samples, len(SLOTS))  # how much of each slot is there
-        + linear_flops(visible, len(SLOTS), encoder.embed_dim)  # vectors of absent slots
-    )
-    blocks = encoder.depth * block_flops(visible, encoder.embed_dim, encoder.mlp_ratio)
     decoding = decoder.depth * block_flops(tokens, decoder.embed_dim)
-    ends = linear_flops(visible, encoder.embed_dim, decoder.embed_dim)
-    return embedding + blocks + ends + decoding + linear_flops(tokens, decoder.embed_dim, predicted)
+    ends = linear_flops(visible, encoder.embed_dim, decoder.embed_dim + objective.visible_outputs)
+    own = _encoder_flops(config, sensor, visible)
+    return own + ends + decoding + linear_flops(tokens, decoder.embed_dim, objective.outputs)
+
+
+def _encoder_flops(config: PretrainConfig, sensor: Sensor, tokens: int) -> float:
+    """Return the FLOPs of our own encoder over ``tokens`` tokens of one sample."""
+    encoder, samples = config.encoder(), token_layout(sensor, config.token_m).samples
+    embedding = (
+        linear_flops(tokens, samples, encoder.embed_dim)
+        + linear_flops(tokens, samples, len(SLOTS))  # how much of each slot is there
+        + linear_flops(tokens, len(SLOTS), encoder.embed_dim)  # vectors of absent slots
+    )
+    return embedding + encoder.depth * block_flops(tokens, encoder.embed_dim, encoder.mlp_ratio)
+
+
+def _teacher_flops(config: PretrainConfig, sensor: Sensor, side_px: int, taught: float, objective: Objective) -> float:
+    """Return the FLOPs of what a teacher says of one sample: it sees all tokens, and nothing flows back."""
+    if isinstance(objective, MovingTeacher):
+        return _encoder_flops(config, sensor, (side_px * 10 // config.token_m) ** 2)
+    if isinstance(objective, Distillation) and taught and objective.teacher.takes(sensor):
+        return taught * objective.teacher.flops(sensor, side_px)
+    return 0.0
 
 
 def bytes_a_parameter(config: PretrainConfig, world: int) -> float:

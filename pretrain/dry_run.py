@@ -13,8 +13,8 @@ ASSUMED_CARD = "H100"  # where no card is at hand
 
 def dry_run(config: PretrainConfig, ranks: Ranks) -> None:
     """Print the resolved config, parameters, memory a GPU, FLOPs a step, and what the loader has to deliver."""
-    sensor, side_px, found = _samples(config)
-    cost = cost_of(config, sensor, side_px, ranks.world)
+    sensor, side_px, taught, found = _samples(config)
+    cost = cost_of(config, sensor, side_px, ranks.world, taught)
     console.print(config.to_yaml())
     console.print(
         table(
@@ -35,7 +35,7 @@ def rows(config: PretrainConfig, cost: Cost, ranks: Ranks, samples: str) -> list
     rate = needed_samples_per_s(cost, peak, mfu)
     total_s = config.trainer.steps * batch / (rate * ranks.world)
     memory = cost.weights_bytes + cost.activation_bytes
-    return [
+    figures = [
         ("samples", samples),
         ("tokens a sample, visible", f"{cost.tokens}, {cost.visible}"),
         ("parameters of the encoder", f"{cost.encoder_parameters:,}"),
@@ -44,23 +44,33 @@ def rows(config: PretrainConfig, cost: Cost, ranks: Ranks, samples: str) -> list
         ("memory a GPU: activations, about", f"{cost.activation_bytes / 1e9:.2f} GB"),
         ("memory a GPU, together", f"{memory / 1e9:.2f} GB"),
         ("FLOPs of a step", f"{cost.train_flops * batch:.3e}"),
+        ("of which the teacher's", f"{cost.teacher_flops * batch:.3e}"),
         ("FLOPs of a step a GPU", f"{cost.train_flops * batch / ranks.world:.3e}"),
         (f"samples a second a GPU{card} at {mfu:.0%} MFU", f"{rate:,.0f}"),
         ("which takes tokens a second from the loader", f"{rate * cost.tokens:,.0f}"),
         ("and megabytes a second", f"{rate * cost.sample_bytes / 1e6:,.0f}"),
         ("hours for the run, at that rate", f"{total_s / 3600:.2f}"),
     ]
+    return [row for row in figures if cost.teacher_flops or "teacher" not in row[0]]
 
 
-def _samples(config: PretrainConfig) -> tuple[Sensor, int, str]:
-    """Return a sensor, the side of its samples and what was found, whether the shards are there yet or not."""
+def _samples(config: PretrainConfig) -> tuple[Sensor, int, float, str]:
+    """Return a sensor, the side of its samples, the share that a teacher runs for, and what was found, shards or not.
+
+    Raises:
+        CheckpointError: the teacher does not take a sensor of the shards.
+    """
+    from bandloom.pretrain.teacher_statistics import taught_share
     from bandloom.shards.read.shard_set import ShardSet
 
     try:
         shards = ShardSet(config.shards)
-        count = len(shards.indices(config.split))
+        indices = shards.indices(config.split)
     except BandloomError:
-        return SENSORS["sentinel2-l1c"], DEFAULT_SIDE_PX, f"{config.shards} is not there yet; as of Sentinel-2 L1C"
+        said = f"{config.shards} is not there yet; as of Sentinel-2 L1C"
+        return SENSORS["sentinel2-l1c"], DEFAULT_SIDE_PX, 1.0, said
+    count = len(indices)
     sensor = max(shards.sensors.values(), key=lambda sensor: len(sensor.slots))
     epochs = config.trainer.steps * config.trainer.batch_size / max(1, count)
-    return sensor, shards.side_px, f"{count:,} of {sensor.name}, seen {epochs:.1f} times"
+    taught = taught_share(config, shards, indices)
+    return sensor, shards.side_px, taught, f"{count:,} of {sensor.name}, seen {epochs:.1f} times"

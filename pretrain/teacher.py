@@ -6,6 +6,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from bandloom.errors import CheckpointError, ConfigError
 from bandloom.model.any_encoder import AnyEncoder
@@ -85,6 +88,23 @@ class Teacher:
             read = self.encoder.samples(groups, sensor)[1].any(-1)
         wanted = group.shape[-2] * gsd // self.token_m, group.shape[-1] * gsd // self.token_m
         return area_pooled(said, read, self.encoder.grid(groups), wanted)
+
+    def flops(self, sensor: Sensor, side_px: int) -> float:
+        """Return the FLOPs of what it says of one sample, by torch's counter; shapes are followed, nothing computed.
+
+        Args:
+            sensor: whose sample.
+            side_px: its side in pixels of 10 m.
+        """
+        sides = {group.gsd_m: side_px * 10 // group.gsd_m for group in sensor.groups}
+        with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter, torch.no_grad():
+            groups = {
+                group.gsd_m: torch.zeros(1, len(group.bands), sides[group.gsd_m], sides[group.gsd_m], dtype=torch.int32)
+                for group in sensor.groups
+            }
+            with sdpa_kernel(SDPBackend.MATH):  # the counter does not know the fused kernel of a CPU
+                self.encoder.forward_features(groups, sensor)
+        return float(counter.get_total_flops())
 
 
 def area_pooled(tokens: Tensor, read: Tensor, given: tuple[int, int], wanted: tuple[int, int]) -> tuple[Tensor, Tensor]:

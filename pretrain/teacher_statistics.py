@@ -13,7 +13,9 @@ from torch import Tensor
 from bandloom.console import logger, track
 from bandloom.errors import ShardError
 from bandloom.evenly import evenly
+from bandloom.pretrain.config import PretrainConfig
 from bandloom.pretrain.objectives import Distillation
+from bandloom.pretrain.teacher import Teacher
 from bandloom.shards.read.loader import ALIGN_PX
 from bandloom.shards.read.shard_set import ShardSet
 
@@ -38,9 +40,7 @@ def prepare_teacher(objective: Distillation, shards: ShardSet, indices: np.ndarr
     teacher, side_px = objective.teacher, crop_px or shards.side_px
     taught = taught_samples(objective, shards, indices)
     teacher.check_side(side_px)
-    tokens = (side_px * 10 // teacher.token_m) ** 2
-    whole = all(shards.entries[int(i)].side_px == side_px for i in indices)
-    keep = whole and len(taught) * tokens * teacher.embed_dim * 4 <= KEPT_BYTES
+    keep = _are_kept(teacher, shards, taught, indices, side_px)
     chosen = taught if keep else taught[evenly(len(taught), MOST_SAMPLES)]
     count, total = 0, torch.zeros(teacher.embed_dim, dtype=torch.float64)
     product = torch.zeros(teacher.embed_dim, teacher.embed_dim, dtype=torch.float64)
@@ -53,6 +53,27 @@ def prepare_teacher(objective: Distillation, shards: ShardSet, indices: np.ndarr
     if count and not int(objective.seen):
         objective.set_statistics(count, mean.float(), product / count - torch.outer(mean, mean))
     logger.info("the teacher said %s tokens of %s samples", f"{count:,}", f"{len(chosen):,}")
+
+
+def taught_share(config: PretrainConfig, shards: ShardSet, indices: np.ndarray) -> float:
+    """Return the share of samples for which every step runs the teacher: none where its tokens are kept.
+
+    Raises:
+        CheckpointError: a sensor is of another level, or lacks a band that the teacher needs.
+    """
+    if config.objective.kind != "distil":
+        return 0.0
+    objective = Distillation(config.objective, config.token_m)
+    taught = taught_samples(objective, shards, indices)
+    kept = _are_kept(objective.teacher, shards, taught, indices, config.crop_px or shards.side_px)
+    return 0.0 if kept else len(taught) / max(1, len(indices))
+
+
+def _are_kept(teacher: Teacher, shards: ShardSet, taught: np.ndarray, indices: np.ndarray, side_px: int) -> bool:
+    """Tell whether a teacher's tokens are computed once: samples are seen whole, and the tokens fit."""
+    tokens = (side_px * 10 // teacher.token_m) ** 2
+    whole = all(shards.entries[int(i)].side_px == side_px for i in indices)
+    return whole and len(taught) * tokens * teacher.embed_dim * 4 <= KEPT_BYTES
 
 
 def taught_samples(objective: Distillation, shards: ShardSet, indices: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from bandloom.console import logger
@@ -21,7 +22,7 @@ from bandloom.pretrain.mae import MaskedAutoencoder
 from bandloom.pretrain.objectives import Distillation
 from bandloom.pretrain.pictures import save_reconstructions
 from bandloom.pretrain.start import Start, random_model, start_of
-from bandloom.pretrain.teacher_statistics import prepare_teacher
+from bandloom.pretrain.teacher_statistics import prepare_teacher, taught_share
 from bandloom.pulse import spoken
 from bandloom.run_folder import RunFolder, commit
 from bandloom.shards.read.loader import Loader, LoaderState
@@ -86,7 +87,7 @@ def _train(config: PretrainConfig, loaders: "_Loaders", start: Start, attempt: A
         loaders.open,
         hooks,
         save_beside=lambda folder, whole: saver.save(folder / "encoder", whole, step_of(folder)),
-        flops_per_sample=_flops_per_sample(config, shards),
+        flops_per_sample=_flops_per_sample(config, shards, loaders.indices),
     )
     trainer = Trainer(run, config.trainer, engine, task, profile=profile)
     code = trainer.train()
@@ -157,9 +158,10 @@ class _Saver:
         save_encoder(folder, model.encoder, self.sensors, provenance, overwrite=True, teacher=more)
 
 
-def _flops_per_sample(config: PretrainConfig, shards: ShardSet) -> float:
+def _flops_per_sample(config: PretrainConfig, shards: ShardSet, indices: np.ndarray) -> float:
     sensor = max(shards.sensors.values(), key=lambda sensor: len(sensor.slots))
-    return cost_of(config, sensor, shards.side_px).train_flops
+    taught = taught_share(config, shards, indices)
+    return cost_of(config, sensor, shards.side_px, taught=taught).train_flops
 
 
 def check_hidden(config: PretrainConfig, side_px: int) -> None:

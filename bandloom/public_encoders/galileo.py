@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bandloom.device_memory import constant
 from bandloom.errors import CheckpointError
 from bandloom.model.statistics import Statistics
 from bandloom.public_encoders.family import Family, get_family
@@ -27,6 +28,7 @@ GROUPS = ("S2_RGB", "S2_Red_Edge", "S2_NIR_10m", "S2_NIR_20m", "S2_SWIR")  # the
 CHANNEL_ROWS = slice(1, 6)  # of s_t_channel_embed, whose first row is Sentinel-1's and last NDVI's
 STATISTICS_KEY, STATISTICS_ROWS = "13", slice(2, 12)  # of normalization.json, after VV and VH and before NDVI
 BASE_PATCH_PX = 8  # the kernels are kept at this size
+MEAN_GROUND = 3  # tokens a side of the ground whose keys are taken for the mean
 POSITION_UNIT_M = 10  # positions count in pixels of this size
 
 
@@ -69,11 +71,14 @@ class Galileo(PublicEncoder):
 
     def positions(self, rows: int, columns: int) -> Tensor:
         """Return the position embedding ``(T, D)``: the last quarter of the width, in pixels of 10 m, 0 elsewhere."""
-        width = self.embed_dim // 4
-        x = axis_embedding(columns, width // 2, self.config.token_m / POSITION_UNIT_M)
-        y = axis_embedding(rows, width // 2, self.config.token_m / POSITION_UNIT_M)
-        grid = torch.cat([x[None].expand(rows, -1, -1), y[:, None].expand(-1, columns, -1)], dim=-1)
-        placed = functional.pad(grid.reshape(rows * columns, width), (self.embed_dim - width, 0))
+        placed = constant(
+            self.norm.weight.device,
+            placed_on_grid,
+            rows,
+            columns,
+            self.embed_dim,
+            self.config.token_m / POSITION_UNIT_M,
+        )
         return placed.to(self.embed.channel)
 
     def to_sequence(self, samples: Tensor, sensor: Sensor, positions: Tensor) -> Tensor:
@@ -83,6 +88,14 @@ class Galileo(PublicEncoder):
     def to_tokens(self, sequence: Tensor, tokens: int) -> Tensor:
         """Return the mean over the band groups of each token, ``(B, T, D)``."""
         return sequence.unflatten(1, (tokens, -1)).mean(2)
+
+
+def placed_on_grid(rows: int, columns: int, embed_dim: int, unit: float) -> Tensor:
+    """Return the position embedding ``(T, D)`` of a grid whose tokens lie ``unit`` apart, row by row."""
+    width = embed_dim // 4
+    x, y = (axis_embedding(count, width // 2, unit) for count in (columns, rows))
+    grid = torch.cat([x[None].expand(rows, -1, -1), y[:, None].expand(-1, columns, -1)], dim=-1)
+    return functional.pad(grid.reshape(rows * columns, width), (embed_dim - width, 0))
 
 
 def axis_embedding(count: int, width: int, unit: float) -> Tensor:
@@ -137,7 +150,29 @@ def read(folder: Path, patch_px: int | None = None, month: int | None = None) ->
     config = _config(folder, family, patch_px or family.patch_px, family.month if month is None else month)
     encoder = Galileo(config)
     encoder.load_state_dict(_converted(_weights(folder), config, folder), strict=True)
+    centre_keys(encoder)
     return encoder
+
+
+@torch.no_grad()
+def centre_keys(encoder: Galileo) -> None:
+    """Take from every block's keys the mean key of ground as pretraining met it on average.
+
+    A softmax over keys is the same when all keys move by one vector, so no answer changes but by rounding. The nano's
+    first attention has scores of 18,000 on real ground, most of it shared by all keys; without it they stay below
+    4,000, and rounding changes what the softmax makes of them less (docs/decisions/precision.md).
+    """
+    config, family = encoder.config, encoder.family
+    means = [(m - s) / d for m, s, d in zip(config.mean, config.shift, config.divide, strict=True)]
+    samples = torch.tensor(means).repeat_interleave(config.patch_px**2).expand(1, MEAN_GROUND**2, -1)
+    positions = encoder.positions(MEAN_GROUND, MEAN_GROUND)
+    sequence = encoder.embed(samples, family.bands, positions)
+    keys = slice(encoder.embed_dim, 2 * encoder.embed_dim)  # of queries, keys and values side by side
+    for block in encoder.blocks:
+        qkv: Any = block.attn.qkv
+        shared = qkv(block.norm1(sequence))[..., keys].mean((0, 1))
+        sequence = block(sequence)
+        qkv.bias[keys] -= shared
 
 
 def _config(folder: Path, family: Family, patch_px: int, month: int | None) -> PublicConfig:

@@ -156,7 +156,7 @@ class ModelFile(Config):
     opset: int
     parity: Parity
     fp32_layers: tuple[str, ...] = Field(
-        default=(), description="of a 16-bit model: layers that stay in fp32, for what they reach on real chips"
+        default=(), description="of 16 bits and int8: layers that stay in fp32, for what they reach on real chips"
     )
     extras: dict[str, float] = Field(
         default_factory=dict, description="of each further output: its largest difference from torch on the same chips"

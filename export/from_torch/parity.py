@@ -35,6 +35,8 @@ BUDGETS = {
     "int8": Budget(5.0, 0.93, 0.005),
 }
 
+ROUNDING = 1e-9  # of shares that are subtracted
+
 # of further outputs: an ensemble's disagreement in nats, and distances, in proportion where they pass 1
 EXTRA_BUDGETS = {"fp32": 1e-3, "fp16": 0.02, "bf16": 0.1}
 
@@ -78,19 +80,31 @@ def accuracy(contract: Contract, logits: np.ndarray, labels: np.ndarray | None) 
     return float((decisions(contract, logits) == labels)[counted].mean())
 
 
-def require(parity: Parity, precision: str) -> None:
+def labelled(labels: np.ndarray | None) -> int:
+    """Return how many labels an accuracy is counted on."""
+    return 0 if labels is None else int((labels != IGNORE_INDEX).sum())
+
+
+def require(parity: Parity, precision: str, labels: int) -> None:
     """Refuse a model that is over its budget.
+
+    Args:
+        parity: what was measured.
+        precision: of the file.
+        labels: number of labels that its score was counted on; where they are so few that a single one would pass the
+            budget, one may fall.
 
     Raises:
         BundleError: how far it is off, and what to do.
     """
     lost = 0.0 if parity.score is None or parity.torch_score is None else parity.torch_score - parity.score
-    if parity.passes and lost <= BUDGETS[precision].score:
+    budget = 1 - needed_agreement(1 - BUDGETS[precision].score, labels) if labels else BUDGETS[precision].score
+    if parity.passes and lost <= budget + ROUNDING:
         return
     fix = "report it with `bandloom doctor`" if precision == "fp32" else "leave this precision out"
     raise BundleError(
         f"the {precision} model fails its parity gate on {parity.runtime}: logits differ from torch by up to"
         f" {parity.max_abs:.3g} (allowed {parity.allowed_max_abs:g}), {parity.argmax_agreement:.5f} of the classes"
         f" agree (needed {parity.required_agreement:g}), accuracy falls by {lost:.4f} (allowed"
-        f" {BUDGETS[precision].score:g}); {fix}."
+        f" {budget:.3g}); {fix}."
     )

@@ -4,12 +4,15 @@ Only products with a constant weight are quantised, per output channel and symme
 Runtime both take. Weights keep to seven bits (-64 to 64): a processor without VNNI adds two products of eight-bit
 numbers in sixteen bits (``vpmaddubsw``), which saturates at 2 x 255 x 127 and cannot at 2 x 255 x 64, so that every
 processor gives one answer (docs/decisions/int8.md). The embedding of the samples, the products inside attention and
-the last linear layer stay in fp32: they are a few percent of the work and most of the error.
+the last linear layer stay in fp32: they are a few percent of the work and most of the error. So do the blocks that hold
+a layer whose range 16 bits do not bear: large attention scores multiply what was rounded before them.
 """
 
+import ast
 import logging
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,9 +23,23 @@ from bandloom.export.bundle.native_groups import group_feed
 from bandloom.export.bundle.record import CONTRACT_KEY
 from bandloom.export.from_torch.held_chips import Chips
 
+SCOPES_KEY = "pkg.torch.onnx.name_scopes"  # what torch's exporter notes of a node: the modules that it came from
 
-def write_int8(source: Path, target: Path, chips: Chips) -> None:
+
+def blocks_of(layers: Iterable[str]) -> tuple[str, ...]:
+    """Return the transformer blocks that hold ``layers``, names in the model; a layer outside of blocks by itself."""
+    block = re.compile(r"encoder\.blocks\.\d+(?=\.|$)")
+    return tuple(dict.fromkeys(held[0] if (held := block.match(layer)) else layer for layer in layers))
+
+
+def write_int8(source: Path, target: Path, chips: Chips, in_float: Collection[str] = ()) -> None:
     """Quantise the fp32 model ``source`` into ``target``, calibrated on ``chips``.
+
+    Args:
+        source: as :func:`bandloom.export.from_torch.to_onnx.write_onnx` wrote it.
+        target: the new file.
+        chips: whose ranges count.
+        in_float: names of modules in the model of which nothing is quantised.
 
     Raises:
         BundleError: the model has no linear layer to quantise.
@@ -34,7 +51,10 @@ def write_int8(source: Path, target: Path, chips: Chips) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".int8-") as folder:
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-        chosen = _linear_layers(onnx.load(prepared))
+        kept = _nodes_of(onnx.load(source), in_float)
+        chosen = [name for name in _linear_layers(onnx.load(prepared)) if name not in kept]
+        if not chosen:
+            raise BundleError("all linear layers of the model have to stay in fp32; leave int8 out.")
         level = logging.root.level
         try:
             logging.root.setLevel(logging.ERROR)  # it warns about its own defaults
@@ -56,6 +76,27 @@ def write_int8(source: Path, target: Path, chips: Chips) -> None:
     quantised = onnx.load(target)
     onnx.helper.set_model_props(quantised, {CONTRACT_KEY: digest})
     onnx.save(quantised, target)
+
+
+def _nodes_of(model, modules: Collection[str]) -> set[str]:  # noqa: ANN001  (onnx.ModelProto)
+    """Return the names of the nodes that came from some modules of the model.
+
+    Raises:
+        BundleError: the file does not say what came from where.
+    """
+    scopes = {
+        node.name: ast.literal_eval(prop.value)
+        for node in model.graph.node
+        for prop in node.metadata_props
+        if prop.key == SCOPES_KEY
+    }
+    if modules and not scopes:
+        raise BundleError(
+            f"the exported graph does not say which of its nodes belong to {', '.join(modules)}, which int8 leaves in"
+            " fp32; export with the torch that constraints.txt names, or leave int8 out."
+        )
+    named = {f"model.{module}" for module in modules}
+    return {name for name, inside in scopes.items() if named & set(inside)}
 
 
 def _linear_layers(model) -> list[str]:  # noqa: ANN001  (onnx.ModelProto)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +15,8 @@ from bandloom.export.from_torch.audit_fp16 import audit_ranges, wide_layers
 from bandloom.export.from_torch.deploy import AnyModel, deploy_graph, extra_outputs, members_of
 from bandloom.export.from_torch.half_precision import HalfPrecision
 from bandloom.export.from_torch.held_chips import Chips, Ground, calibration_chips
-from bandloom.export.from_torch.parity import EXTRA_BUDGETS, measure, require
-from bandloom.export.from_torch.quantise import write_int8
+from bandloom.export.from_torch.parity import EXTRA_BUDGETS, labelled, measure, require
+from bandloom.export.from_torch.quantise import blocks_of, write_int8
 from bandloom.export.from_torch.to_onnx import OPSET, DeployGraph, write_onnx
 from bandloom.export.from_torch.token_space import TokenSpace
 from bandloom.export.runtimes.onnx_runner import OnnxRunner, Runner
@@ -42,11 +42,17 @@ def write_precision(
     Raises:
         BundleError: a layer is not finite, the export fails, or the parity gate does.
     """
-    half = precision in ("fp16", "bf16")
-    wide = layers_in_fp32(model, contract, [chips], cast(HalfPrecision, precision), ground) if half else ()
+    wide: tuple[str, ...] = ()
+    if precision != "fp32" and not (precision == "int8" and contract.extras):
+        half: HalfPrecision = "bf16" if precision == "bf16" else "fp16"
+        wide = layers_in_fp32(model, contract, [chips], half, ground)
+    if precision == "int8":
+        wide = blocks_of(wide)
+    if wide:
+        logger.info("%s keeps in fp32, for what they reach on real chips: %s", precision, ", ".join(wide))
     runner = write_file(folder, model, contract, precision, ground, wide, space)
     parity = measure(runner, expected, chips, precision, contract)
-    require(parity, precision)
+    require(parity, precision, labelled(chips.labels))
     if precision == "int8":
         require_exact(folder / FILES[precision], runner, chips.groups, expected)
     extras = _extras(runner, extra_outputs(model, contract, chips, space) if contract.extras else {}, chips, precision)
@@ -86,20 +92,17 @@ def _extras(runner: Runner, expected: Mapping[str, np.ndarray], chips: Chips, pr
 def layers_in_fp32(
     model: AnyModel, contract: Contract, chips: Sequence[Chips], precision: HalfPrecision, ground: Ground
 ) -> tuple[str, ...]:
-    """Return which layers a 16-bit model keeps in fp32, by what they reach on ``chips`` and calibration chips.
+    """Return which layers 16 bits do not bear, by what they reach on ``chips`` and calibration chips.
 
     Raises:
         BundleError: a layer is not finite in fp32 either.
     """
     audited = [*chips, calibration_chips(contract, ground, part_px=model.chip_px)]
-    wide = tuple(
+    return tuple(
         prefix + layer
         for prefix, member in members_of(model).items()
         for layer in wide_layers(member, audit_ranges(member, audited), precision)
     )
-    if wide:
-        logger.info("%s keeps in fp32, for what they reach on real chips: %s", precision, ", ".join(wide))
-    return wide
 
 
 def write_file(
@@ -113,7 +116,7 @@ def write_file(
 ) -> Runner:
     """Write one precision, good or bad, and return what runs it here; int8 is made of the fp32 file beside it.
 
-    ``wide`` names the layers that a 16-bit model keeps in fp32.
+    ``wide`` names the layers that stay in fp32 in a model of fewer bits.
 
     Raises:
         BundleError: the model cannot be exported.
@@ -125,7 +128,7 @@ def write_file(
             raise BundleError(
                 "int8 is not made of an ensemble, nor with --ood; leave int8 out, or export one model alone without it."
             )
-        write_int8(folder / FILES["fp32"], path, calibration_chips(contract, ground, part_px=model.chip_px))
+        write_int8(folder / FILES["fp32"], path, calibration_chips(contract, ground, part_px=model.chip_px), wide)
         return OnnxRunner(path)
     graph = deploy_graph(model, precision, wide, space)
     write_onnx(graph, contract, path, outputs=("logits", *contract.extras))

@@ -1,6 +1,8 @@
 """The formulas against torch's own counter."""
 
 import os
+from math import lcm
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,13 +10,18 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from bandloom.model.checkpoint import load_encoder
 from bandloom.model.encoder import Encoder
 from bandloom.model.statistics import Statistics
 from bandloom.pretrain.config import PretrainConfig
 from bandloom.pretrain.cost import bytes_a_parameter, cost_of, meta_model
 from bandloom.pretrain.mae import MaskedAutoencoder
+from bandloom.pretrain.teacher import Teacher
+from bandloom.public_encoders.family import families
 from bandloom.sensors import SENSORS, SLOTS
 from bandloom.training.device_batch import DeviceBatch
+from tests.public_encoder_families import tiny_family
+from tests.public_encoder_folders import tiny_galileo
 
 L1C = SENSORS["sentinel2-l1c"]
 SIDE_PX = 72
@@ -57,6 +64,59 @@ def test_flops_by_formula_are_what_torch_counts(token_m: int):
         loss.sum().backward()
     # nothing flows back into the samples, so the first layer costs once and not twice
     assert counter.get_total_flops() / 2 == pytest.approx(2 * cost.forward_flops, rel=0.03)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_galileo(tmp_path_factory.mktemp("teacher") / "galileo", width=64, depth=3)
+
+
+@pytest.mark.usefixtures("plain_attention")
+@pytest.mark.parametrize(
+    ("objective", "rel"),
+    [
+        ({"kind": "distil"}, 0.01),
+        ({"kind": "distil", "pixel_weight": 1.0}, 0.01),
+        ({"kind": "moving_teacher"}, 0.01),
+    ],
+)
+def test_a_teachers_flops_are_what_torch_counts(objective: dict[str, object], rel: float, teacher: Path):
+    held = {"teacher": teacher} if objective["kind"] == "distil" else {}
+    config = PretrainConfig(shards=os.devnull, size="tiny", objective=objective | held)  # type: ignore[arg-type]
+    statistics = Statistics(mean=dict.fromkeys(SLOTS, 0.1), std=dict.fromkeys(SLOTS, 0.1))
+    model = MaskedAutoencoder(Encoder(config.encoder(), statistics), config.decoder_or_default(), config.objective)
+    batch = batch_of(2)
+    cost = cost_of(config, L1C, SIDE_PX)
+    with FlopCounterMode(display=False) as counter:
+        model(batch)
+    assert cost.teacher_flops > 0.05 * cost.forward_flops
+    assert counter.get_total_flops() / 2 == pytest.approx(cost.forward_flops + cost.teacher_flops, rel=rel)
+    assert cost.train_flops == 3 * cost.forward_flops + cost.teacher_flops
+
+
+@pytest.mark.usefixtures("plain_attention")
+@pytest.mark.parametrize("family", sorted(families()))
+def test_what_a_public_teacher_costs_is_counted_without_running_it(family: str, tmp_path: Path):
+    encoder = load_encoder(tiny_galileo(tmp_path / "e") if family == "galileo" else tiny_family(family, tmp_path / "e"))
+    sensor = SENSORS["sentinel2-l2a" if encoder.family.level == "surface" else "sentinel2-l1c"]
+    side_px = lcm(encoder.chip_step_m, 480) // 10
+    teacher = Teacher(encoder, 60)
+    sides = {g.gsd_m: side_px * 10 // g.gsd_m for g in sensor.groups}
+    groups = {
+        g.gsd_m: torch.full((1, len(g.bands), sides[g.gsd_m], sides[g.gsd_m]), 2000, dtype=torch.int32)
+        for g in sensor.groups
+    }
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        encoder.forward_features(groups, sensor)
+    assert teacher.flops(sensor, side_px) == pytest.approx(counter.get_total_flops(), rel=1e-3)
+
+
+def test_a_teacher_that_is_asked_for_a_share_of_samples_costs_that_share(teacher: Path):
+    given = {"kind": "distil", "teacher": teacher}
+    config = PretrainConfig(shards=os.devnull, size="tiny", objective=given)  # type: ignore[arg-type]
+    every, half, none = (cost_of(config, L1C, SIDE_PX, taught=share) for share in (1.0, 0.5, 0.0))
+    assert half.teacher_flops == every.teacher_flops / 2
+    assert none.train_flops == 3 * none.forward_flops == 3 * every.forward_flops
 
 
 @pytest.mark.parametrize(("size", "millions"), [("S", 21.3), ("B", 85.1), ("L", 302.3), ("H", 629.6), ("g", 1010.0)])

@@ -9,13 +9,16 @@ import torch
 
 from bandloom.errors import CheckpointError, SceneError
 from bandloom.model.checkpoint import load_encoder, save_encoder
+from bandloom.public_encoders import galileo
 from bandloom.public_encoders.galileo import read, resized_kernels
-from bandloom.public_encoders.golden import check_golden
+from bandloom.public_encoders.golden import check_golden, native_groups
 from bandloom.sensors import get_sensor
 from tests.public_encoder_folders import real_galileo, tiny_galileo
 
 L1C, L2A = get_sensor("sentinel2-l1c"), get_sensor("sentinel2-l2a")
 TEN = L1C.subset(["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"])
+
+TEN_OF_GALILEO = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 
 
 def chips(sensor=L1C, side_m: int = 360, seed: int = 0) -> dict[int, torch.Tensor]:
@@ -44,6 +47,65 @@ def test_it_answers_as_its_authors_code_does_on_five_real_windows():
     assert {answer.patch_px for answer in answers} == {3, 4, 6, 8}
     assert len(answers) == 5
     assert max(answer.max_abs for answer in answers) < 1e-4
+
+
+def largest_scores(encoder, groups, sensor) -> list[float]:
+    """Return the largest attention score of each block."""
+    largest = []
+
+    def look(attention, given):
+        b, t, _ = given[0].shape
+        query, key, _ = attention.qkv(given[0]).reshape(b, t, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
+        largest.append(float(((query * attention.scale) @ key.transpose(-2, -1)).abs().max()))
+
+    hooks = [block.attn.register_forward_pre_hook(look) for block in encoder.blocks]
+    with torch.no_grad():
+        encoder.forward_features(groups, sensor)
+    for hook in hooks:
+        hook.remove()
+    return largest
+
+
+def test_keys_lose_what_all_of_them_share_and_no_answer_changes(folder, monkeypatch):
+    centred = read(folder).eval()
+    monkeypatch.setattr(galileo, "centre_keys", lambda encoder: None)
+    plain = read(folder).eval()
+    groups, width = chips(), plain.embed_dim
+    assert not torch.equal(centred.blocks[0].attn.qkv.bias, plain.blocks[0].attn.qkv.bias)
+    for rows in (slice(0, width), slice(2 * width, None)):  # queries and values
+        assert torch.equal(centred.blocks[0].attn.qkv.bias[rows], plain.blocks[0].attn.qkv.bias[rows])
+    with torch.no_grad():
+        torch.testing.assert_close(
+            centred.forward_features(groups, L1C), plain.forward_features(groups, L1C), atol=1e-5, rtol=1e-5
+        )
+
+
+def test_attention_scores_of_the_real_weights_are_a_quarter_of_what_they_were_on_real_ground(monkeypatch):
+    real = real_galileo()
+    with np.load(real / "golden.npz") as held:
+        name = next(name for name in held.files if name.endswith("_dn"))
+        side = held[name].shape[0] // 6 * 6
+        groups = native_groups(held[name][:side, :side], TEN_OF_GALILEO, 10, TEN)
+    centred = largest_scores(read(real).eval(), groups, TEN)
+    monkeypatch.setattr(galileo, "centre_keys", lambda encoder: None)
+    plain = largest_scores(read(real).eval(), groups, TEN)
+    assert plain[0] > 10_000
+    assert centred[0] < plain[0] / 3
+    assert max(centred[1:]) <= max(plain[1:])
+
+
+@pytest.mark.parametrize(("rows", "columns", "patch_px"), [(3, 3, 6), (8, 8, 6), (2, 5, 6), (5, 2, 4)])
+def test_positions_follow_the_sides_of_the_grid_as_a_loop_says(folder, rows, columns, patch_px):
+    """The authors' formula by hand: columns first, in pixels of 10 m, at their own rates; made once and kept."""
+    encoder = read(folder, patch_px=patch_px)
+    given = encoder.positions(rows, columns)
+    width = encoder.embed_dim // 4
+    rates = [10000.0 ** -(i / (width // 2) / 2.0) for i in range(width // 4)]
+    for row, column in np.ndindex(rows, columns):
+        axes = [[f(place * patch_px * rate) for f in (np.sin, np.cos) for rate in rates] for place in (column, row)]
+        expected = [0.0] * (encoder.embed_dim - width) + axes[0] + axes[1]
+        np.testing.assert_allclose(given[row * columns + column].numpy(), expected, atol=2e-5)
+    assert encoder.positions(rows, columns).data_ptr() == given.data_ptr()
 
 
 def test_a_sample_of_20_m_is_repeated_over_four_pixels_and_normalised_as_the_authors_do(encoder):

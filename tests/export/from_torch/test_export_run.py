@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bandloom.errors import BundleError, CheckpointError
-from bandloom.export.bundle.record import CONTRACT_KEY
+from bandloom.export.bundle.record import CONTRACT_KEY, Parity
 from bandloom.export.bundle.tiling import Tiling
 from bandloom.export.from_torch.export_run import contract_of_model, export_run
 from bandloom.export.from_torch.held_chips import Chips, Ground, _laid_out, held_chips
@@ -198,8 +198,31 @@ def test_the_gate_counts_classes_and_labelled_score():
     assert parity.score is not None
     assert parity.score < 1.0
     with pytest.raises(BundleError, match=r"int8 model fails its parity gate.*leave this precision out"):
-        require(parity, "int8")
+        require(parity, "int8", int((labels != 255).sum()))
     assert accuracy(contract, expected, None) is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "fallen", "passes"), [(83, 1, True), (83, 2, False), (1000, 5, True), (1000, 6, False)]
+)
+def test_one_label_of_few_may_fall_and_no_more_than_the_budget_of_many(labels, fallen, passes):
+    """Half a percent of 83 chips is no whole chip: one whose classes are level may fall, as it may in agreement."""
+    told = Parity(
+        chips=labels,
+        source="test",
+        max_abs=0.0,
+        argmax_agreement=1.0,
+        allowed_max_abs=5.0,
+        required_agreement=0.93,
+        runtime="test",
+        score=0.9 - fallen / labels,
+        torch_score=0.9,
+    )
+    if passes:
+        require(told, "int8", labels)
+    else:
+        with pytest.raises(BundleError, match=f"accuracy falls by {fallen / labels:.4f}"):
+            require(told, "int8", labels)
 
 
 def test_default_tilings_lie_on_the_60_m_grid():

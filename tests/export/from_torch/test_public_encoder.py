@@ -43,6 +43,7 @@ CHAIN = {  # as short as a run can be
     "trainer": {"steps": 2, "batch_size": 4},
 }
 FIRST_ATTENTION = ["encoder.blocks.0.attn", "encoder.blocks.0.attn.qkv"]
+FIRST_BLOCK = ["encoder.blocks.0"]
 STATISTICS = Statistics(mean=dict.fromkeys(S2.slots, 0.25), std=dict.fromkeys(S2.slots, 0.1))
 
 
@@ -199,7 +200,7 @@ def test_the_real_flood_scene_is_mapped_with_real_weights_and_an_engine_is_built
     record = json.loads((tmp_path / "b" / "bundle.json").read_text())
     assert [m["precision"] for m in record["models"]] == precisions
     assert record["models"][0]["parity"]["max_abs"] < 1e-4
-    assert [m["fp32_layers"] for m in record["models"]] == [[], FIRST_ATTENTION, FIRST_ATTENTION, []]
+    assert [m["fp32_layers"] for m in record["models"]] == [[], FIRST_ATTENTION, FIRST_ATTENTION, FIRST_BLOCK]
     assert record["provenance"]["encoder_licence"]["hub"] == "mit"
     maps = {}
     for precision in ("fp32", "fp16", "int8"):
@@ -219,7 +220,7 @@ def test_the_real_flood_scene_is_mapped_with_real_weights_and_an_engine_is_built
 
 
 @pytest.mark.slow
-def test_real_chips_are_classified_with_real_weights_in_fp32_and_fp16(tmp_path, capsys):
+def test_real_chips_are_classified_with_real_weights_in_fp32_fp16_and_int8(tmp_path, capsys):
     """As a user types it, on small real chips: shards, finetune, export, predict of a scene in tiles."""
     data = real_galileo().parents[1]
     assert (
@@ -231,12 +232,13 @@ def test_real_chips_are_classified_with_real_weights_in_fp32_and_fp16(tmp_path, 
     del config["warm_steps"]
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
     assert run("finetune", tmp_path / "c.yaml", "--out", tmp_path / "run") == 0
-    assert run("export", tmp_path / "run", "--out", tmp_path / "b", "--precision", "fp32,fp16") == 0
+    assert run("export", tmp_path / "run", "--out", tmp_path / "b", "--precision", "fp32,fp16,int8") == 0
     models = {m.precision: m for m in read_bundle(tmp_path / "b").record.models}
     assert models["fp32"].parity.max_abs < 1e-4
     assert models["fp16"].fp32_layers == tuple(FIRST_ATTENTION)
+    assert models["int8"].fp32_layers == tuple(FIRST_BLOCK)
     scene = data / "flood_seg" / "Spain_7370579" / "S2Hand.tif"
-    for precision in ("fp32", "fp16"):
+    for precision in ("fp32", "fp16", "int8"):
         out = tmp_path / f"{precision}.json"
         assert run("predict", tmp_path / "b", scene, "--out", out, "--precision", precision) == 0
         assert json.loads(out.read_text())["features"]

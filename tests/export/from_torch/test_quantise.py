@@ -14,7 +14,7 @@ from bandloom.errors import BundleError
 from bandloom.export.from_torch.export_run import contract_of_model
 from bandloom.export.from_torch.held_chips import Ground, held_chips
 from bandloom.export.from_torch.parity import torch_logits
-from bandloom.export.from_torch.quantise import write_int8
+from bandloom.export.from_torch.quantise import SCOPES_KEY, blocks_of, write_int8
 from bandloom.export.from_torch.tile_sizes import default_tiling
 from bandloom.export.from_torch.write_model import write_file
 from bandloom.export.runtimes.onnx_runner import OnnxRunner
@@ -46,6 +46,53 @@ def test_no_two_products_can_pass_sixteen_bits(quantised):
         largest = np.abs(matrix.astype(np.int32))
         assert 2 * 255 * largest.max() <= np.iinfo(np.int16).max
         assert largest.max() >= 60  # the seven bits are used
+
+
+def test_a_layer_that_16_bits_do_not_bear_keeps_its_whole_block_in_float():
+    wide = ("encoder.blocks.0.attn", "encoder.blocks.0.attn.qkv", "encoder.blocks.11.mlp.fc2", "head.classify")
+    assert blocks_of(wide) == ("encoder.blocks.0", "encoder.blocks.11", "head.classify")
+    assert blocks_of(()) == ()
+
+
+def products(path: Path, block: str) -> tuple[int, int]:
+    """Return how many products with a weight a block has in float, and how many behind a dequantised weight."""
+    graph = onnx.load(path).graph
+    dequantised = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    weights = {tensor.name for tensor in graph.initializer}
+    names = {
+        node.name
+        for node in onnx.load(path.with_name("model.onnx")).graph.node
+        for prop in node.metadata_props
+        if prop.key == SCOPES_KEY and f"'model.{block}'" in prop.value
+    }
+    inputs = [node.input[1] for node in graph.node if node.name in names and node.op_type in ("MatMul", "Gemm")]
+    return sum(name in weights for name in inputs), sum(name in dequantised for name in inputs)
+
+
+def test_nothing_is_quantised_of_a_block_that_is_to_stay_in_float(quantised, tmp_path):
+    path, chips, _ = quantised
+    assert products(path, "encoder.blocks.0") == (0, 4)
+    shutil.copy(path.with_name("model.onnx"), tmp_path)
+    write_int8(tmp_path / "model.onnx", tmp_path / "int8.onnx", chips, ["encoder.blocks.0"])
+    assert products(tmp_path / "int8.onnx", "encoder.blocks.0") == (4, 0)
+    assert products(tmp_path / "int8.onnx", "encoder.blocks.1") == (0, 4)
+
+
+def test_a_file_that_does_not_say_where_its_nodes_came_from_and_one_without_a_layer_left_are_refused(
+    quantised, tmp_path
+):
+    path, chips, _ = quantised
+    proto = onnx.load(path.with_name("model.onnx"))
+    onnx.save(proto, tmp_path / "whole.onnx")
+    for node in proto.graph.node:
+        del node.metadata_props[:]
+    onnx.save(proto, tmp_path / "bare.onnx")
+    with pytest.raises(BundleError, match=r"does not say which of its nodes belong to encoder\.blocks\.0"):
+        write_int8(tmp_path / "bare.onnx", tmp_path / "int8.onnx", chips, ["encoder.blocks.0"])
+    with pytest.raises(BundleError, match="all linear layers of the model have to stay in fp32"):
+        write_int8(
+            tmp_path / "whole.onnx", tmp_path / "int8.onnx", chips, ["encoder.blocks.0", "encoder.blocks.1", "head"]
+        )
 
 
 class Saturating:
