@@ -23,6 +23,7 @@ from bandloom.console import logger
 from bandloom.errors import SceneError
 from bandloom.shards.scenes.antimeridian import reaches_beyond_180, seen_from_180
 from bandloom.shards.scenes.checksums import check_beside
+from bandloom.shards.scenes.jp2_on_gpu import jp2_on_gpu
 from bandloom.shards.scenes.masked import with_masks_as_nodata
 from bandloom.shards.scenes.scene import ALIGN_M, WindowM
 from bandloom.validity import NO_NODATA, Validity
@@ -227,6 +228,7 @@ class GridReader:
             if off > _EXACT_PX * pixel_m:
                 _say_off(str(path), f"{off:.1f}")
         self.raster, self.pixel_m = raster, pixel_m
+        self._on_gpu = None if warp else jp2_on_gpu(raster, indexes)
 
     def read(self, window_m: WindowM) -> np.ndarray:
         """Return raw pixels ``(C, H, W)`` of a window on the *file's* grid, 0 beyond its edges."""
@@ -281,6 +283,9 @@ class GridReader:
         return seen
 
     def _read_window(self, left: int, top: int, right: int, bottom: int) -> np.ndarray:
+        decoded = None if self._on_gpu is None else self._on_gpu.read(left, top, right, bottom)
+        if decoded is not None:
+            return decoded
         window = Window(left, top, right - left, bottom - top)  # pyright: ignore[reportCallIssue]
         return read_raster(self.raster, self.path, indexes=self.indexes, window=window)
 
