@@ -110,7 +110,7 @@ def _write_ssl4eo(folder: Path) -> tuple[Path, int]:
         "band": (("band",), np.array(SLOTS, "<U3")),
         "sample": (("sample",), ids),
         "x_": (("sample", "x"), np.stack([400_005.0 + 5000 * (i % 40) + at for i in range(PLACES)])),
-        "y_": (("sample", "y"), np.stack([5_299_995.0 - at] * PLACES)),
+        "y_": (("sample", "y"), np.stack([5_299_995.0 - 5000 * (i // 40) - at for i in range(PLACES)])),
         "crs": (("sample",), np.full(PLACES, 32632)),
         "time_": (("sample", "time"), np.stack([seasons] * PLACES)),
     }
