@@ -218,7 +218,7 @@ def _public_set(
 
 
 def _prepare_set(request: "SetRequest", out: Path, workers: int, part: str) -> None:
-    from bandloom.finetune.public_sets.prepare import CONFIG, SHARDS, prepare_set
+    from bandloom.finetune.public_sets.prepare import CONFIG, SHARDS, TABLE, prepare_set
     from bandloom.shards.build.build import parse_part
     from bandloom.shards.cli import describe
 
@@ -229,6 +229,8 @@ def _prepare_set(request: "SetRequest", out: Path, workers: int, part: str) -> N
     for warning in manifest["warnings"]:
         typer.echo(f"warning: {warning['where']}: {warning['what']}")
     typer.echo(describe(out / SHARDS))
+    if (out / TABLE).is_file():
+        typer.echo(f"the classes of each chip stand in {out / TABLE}, which the config names")
     for split, counts in manifest["published"]["splits"].items():
         typer.echo(f"published split {split}: {', '.join(f'{role} {count}' for role, count in counts.items())}")
     typer.echo(f"next: bandloom finetune {out / CONFIG} --out RUN")

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from bandloom.errors import SceneError, said
+from bandloom.errors import SceneError
 from bandloom.sensors import SLOTS
 from bandloom.shards.corpora.chip import Chip, chip_scene
 from bandloom.shards.corpora.corpus import Asked, Container, Corpus, Member, one_role
+from bandloom.shards.corpora.parquet import rows_of
 from bandloom.shards.corpora.product_name import compact_time
 from bandloom.shards.corpora.rasters_in_memory import one_place, read_raster_file
 from bandloom.shards.scenes.in_memory import ArrayScene
@@ -84,22 +85,12 @@ def _splits(folder: Path) -> dict[str, str]:
 
 @functools.lru_cache(maxsize=1)
 def _read_splits(path: Path) -> dict[str, str]:
-    try:
-        import pyarrow.parquet as pq
-
-        table = pq.read_table(path, columns=["patch_id", "split"])
-        pairs = zip(table["patch_id"].to_pylist(), table["split"].to_pylist(), strict=True)
-        listed = [(str(patch), split) for patch, split in pairs if split]
-        unknown = sorted({str(split) for _, split in listed} - set(_SPLITS))
-        if unknown:
-            raise SceneError(f"{path} puts patches into {unknown[0]!r}; expected {', '.join(_SPLITS)}: fetch it again.")
-        return one_role(((patch, _SPLITS[split]) for patch, split in listed), path)
-    except (OSError, ValueError, KeyError) as cause:
-        raise SceneError(
-            f"{path} gives no split of patches ({said(cause)}); fetch it again, or move it away."
-        ) from cause
-    except ModuleNotFoundError as cause:
-        raise SceneError(f"{path} needs pyarrow; install it with: pip install 'bandloom[parquet]'.") from cause
+    rows = rows_of(path, ("patch_id", "split"))
+    listed = [(str(row["patch_id"]), row["split"]) for row in rows if row["split"]]
+    unknown = sorted({str(split) for _, split in listed} - set(_SPLITS))
+    if unknown:
+        raise SceneError(f"{path} puts patches into {unknown[0]!r}; expected {', '.join(_SPLITS)}: fetch it again.")
+    return one_role(((patch, _SPLITS[split]) for patch, split in listed), path)
 
 
 BIGEARTHNET = Corpus(
