@@ -1,7 +1,7 @@
 """Zarr v2 arrays in a zip, in a zip held in memory, or in a folder, read strictly: a chunk that is missing is an error.
 
 Zarr's own reader gives the fill value for a missing chunk, which is right for sparse arrays and wrong for pixels that a
-cut-short download has lost. What is read here is what the corpora use: C or F order, no filters, Blosc, zlib, gzip,
+cut-short download has lost. What is read here is what the corpora use: C order, no filters, Blosc, zlib, gzip,
 Zstandard where Python has it, or no compression. Zip members are verified by their CRC; of two of one name the last
 counts, since a writer that changes its mind about metadata appends it again.
 """
@@ -35,7 +35,6 @@ class ArrayInfo:
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
     dtype: np.dtype[Any]
-    order: str
     compressor: dict[str, Any] | None
     separator: str
     fill: int | float | str
@@ -139,7 +138,7 @@ class ZarrV2:
             raw = _decompress(self._bytes(key), info)
         except (*_BROKEN, zlib.error, MemoryError, TypeError) as cause:
             raise self._broken(f"chunk {key}", cause) from cause
-        return np.frombuffer(raw, info.dtype).reshape(info.chunks, order="F" if info.order == "F" else "C")
+        return np.frombuffer(raw, info.dtype).reshape(info.chunks)
 
     def close(self) -> None:
         """Close the zip."""
@@ -194,7 +193,8 @@ def _info(described: dict[str, Any], attributes: dict[str, Any]) -> ArrayInfo:
     dims = attributes.get("_ARRAY_DIMENSIONS", [])
     if not isinstance(dims, list) or not all(isinstance(dim, str) for dim in dims):
         raise ValueError(f"dimensions {dims!r}")
-    order = described.get("order", "C")
+    if described.get("order", "C") != "C" and len(shape) > 1:
+        raise ValueError(f"values in the order {described['order']!r}, in which no published edition stores them")
     fill = described.get("fill_value")
     fill = fill if isinstance(fill, int | float | str) else "" if dtype.kind in "US" else 0  # as zarr reads null
     np.full((), fill, dtype)  # a fill value that its type cannot hold is refused
@@ -202,7 +202,6 @@ def _info(described: dict[str, Any], attributes: dict[str, Any]) -> ArrayInfo:
         shape,
         chunks,
         dtype,
-        order,
         described.get("compressor"),
         described.get("dimension_separator", "."),
         fill,

@@ -11,7 +11,7 @@ from bandloom.shards.corpora.zarr_v2 import ArrayInfo
 
 
 def info(units, **more):
-    return ArrayInfo((1,), (1,), np.dtype("<i8"), "C", None, ".", 0, {"units": units, **more})
+    return ArrayInfo((1,), (1,), np.dtype("<i8"), None, ".", 0, {"units": units, **more})
 
 
 def read(number, units, dtype=np.int64, **more):
