@@ -10,6 +10,7 @@ import rasterio
 from rasterio.errors import RasterioError
 from rasterio.warp import transform
 
+from bandloom.colour_vision import alike
 from bandloom.errors import SceneError
 from bandloom.footprint import footprint
 from bandloom.view.headline import about, title_of
@@ -107,13 +108,22 @@ class ClassMap:
             "about": about(self.tags, self.path.name),
             "bounds": list(self.bounds),
             "classes": [vars(land_class) for land_class in self.classes],
+            "alike": self.alike(),
         }
+
+    def alike(self) -> list[str]:
+        """Return the pairs of classes on this map whose colours are hard to tell apart, the nearest first."""
+        present = [land_class for land_class in self.classes if land_class.pixels]
+        return list(map(str, alike([one.name for one in present], [one.colour for one in present])))
 
 
 def place_of(longitude: float, latitude: float, crs: Any, grid: Any, shape: tuple[int, int]) -> tuple[int, int] | None:
     """Return the row and column of a place on a grid, or None outside of it."""
     turns = [(longitude + 180) % 360 - 180 + 360 * turn for turn in (0, -1, 1)]  # grids in degrees may begin anywhere
-    xs, ys = transform("EPSG:4326", crs, turns, [latitude] * 3)[:2]
+    try:
+        xs, ys = transform("EPSG:4326", crs, turns, [latitude] * 3)[:2]
+    except Exception:  # GDAL's own errors have no public class: beyond what the grid's projection can show
+        return None
     for x, y in zip(xs, ys, strict=True):
         column, row = ~grid * (x, y)
         if 0 <= row < shape[0] and 0 <= column < shape[1]:

@@ -27,11 +27,18 @@ def report(
 
 
 def view(
-    map_file: Annotated[Path, typer.Argument(metavar="MAP.tif", help="A map of bandloom predict.")],
+    maps: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="MAP.tif...", help="Maps of predict; all but the first folded at first."),
+    ] = None,
     scene: Annotated[
         Path | None, typer.Option(help="The scene that was mapped, whatever predict read: shown under the map.")
     ] = None,
     compare: Annotated[Path | None, typer.Option(help="Another map of the same place, behind a swipe.")] = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(metavar="EMBEDDINGS.tif", help="Of the same place: a click maps what looks alike."),
+    ] = None,
     label: Annotated[
         Path | None,
         typer.Option(metavar="POINTS", help="Label points of `bandloom assess sample`, the map hidden."),
@@ -40,25 +47,45 @@ def view(
     export: Annotated[Path | None, typer.Option(help="Write one file to send instead of serving.")] = None,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
 ) -> None:
-    """Look at a map: its classes over the scene, areas, spectra, two maps side by side; or label points of it."""
+    """Look at maps: classes over the scene, areas, spectra, two maps side by side, similar ground; or label points."""
+    named = maps or []
     if label is not None:
-        if compare is not None or export is not None:
-            raise ConfigError("--label goes without --compare and --export; leave them out.")
-        _serve(_label_server(map_file, scene, label, port), f"the points of {label}", open_browser)
+        if compare is not None or export is not None or embeddings is not None or len(named) != 1:
+            raise ConfigError("--label takes one map and goes without --compare, --export and --embeddings.")
+        _serve(_label_server(named[0], scene, label, port), f"the points of {label}", open_browser)
         return
+    if not named and (embeddings is None or compare is not None):
+        raise ConfigError("bandloom view shows MAP.tif of bandloom predict, or --embeddings; name one.")
+    if embeddings is not None and export is not None:
+        raise ConfigError(
+            "--embeddings answers clicks, which a page to send cannot; leave out --embeddings or --export."
+        )
     from bandloom.view.fetch_maplibre import fetch
     from bandloom.view.scene_bands import SceneBands
     from bandloom.view.server import Views, make_server
+    from bandloom.view.similarity import Similarity
     from bandloom.view.standalone import write_page
     from bandloom.view.value_map import open_map
 
-    maps = [open_map(file) for file in (map_file, compare) if file is not None]
-    views = Views(maps, SceneBands(scene, maps[0].scene_bands) if scene is not None else None)
+    first, layers = [open_map(file) for file in named[:1]], [open_map(file) for file in named[1:]]
+    if compare is not None:
+        first.append(open_map(compare))
+    told = first[0].scene_bands if first else ()
+    views = Views(
+        first,
+        SceneBands(scene, told) if scene is not None else None,
+        layers=layers,
+        similarity=Similarity(embeddings) if embeddings is not None else None,
+    )
     fetch()
     if export is not None:
         logger.info("%s: open it in a browser, or send it", write_page(views, export))
         return
-    _serve(make_server(views, port), " and ".join(str(shown.path) for shown in maps), open_browser)
+    _serve(
+        make_server(views, port),
+        " and ".join(map(str, [*named, *(one for one in (compare, embeddings) if one)])),
+        open_browser,
+    )
 
 
 def _label_server(map_file: Path, scene: Path | None, label: Path, port: int) -> "ThreadingHTTPServer":

@@ -16,17 +16,20 @@ from bandloom.png import png
 from bandloom.view.class_map import ClassMap
 from bandloom.view.fetch_maplibre import VENDOR
 from bandloom.view.scene_bands import SceneBands
+from bandloom.view.similarity import Similarity
 from bandloom.view.tiles import class_means, class_picture, scene_picture
 from bandloom.web_tiles import MOST_NORTH, TILE_PX, Degrees, beside, tile_bounds
 
 DEEPEST_ZOOM = 22
 PAGE = Path(__file__).parent / "page"
 KINDS = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css"}
-TILE = re.compile(r"/tiles/(map|scene)/([^/]+)/(\d{1,2})/(\d{1,8})/(\d{1,8})\.png")
+TILE = re.compile(r"/tiles/(map|scene|similar)/([^/]+)/(\d{1,2})/(\d{1,8})/(\d{1,8})\.png")
 LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost)(:\d+)?")
 FILES = {
     "/": PAGE / "index.html",
+    "/design.css": PAGE / "design.css",
     "/parts.js": PAGE / "parts.js",
+    "/layers.js": PAGE / "layers.js",
     "/view.js": PAGE / "view.js",
     "/view.css": PAGE / "view.css",
     "/maplibre-gl.js": VENDOR / "maplibre-gl.js",
@@ -35,54 +38,79 @@ FILES = {
 
 
 class Views:
-    """What the page shows: one map or two, and the scene under them."""
+    """What the page shows: maps as layers, the first two of them on both sides of a swipe, and the scene under them."""
 
-    def __init__(self, maps: Sequence[ClassMap], scene: SceneBands | None) -> None:
-        """Check that the maps can be compared.
+    def __init__(
+        self,
+        maps: Sequence[ClassMap],
+        scene: SceneBands | None,
+        *,
+        layers: Sequence[ClassMap] = (),
+        similarity: Similarity | None = None,
+    ) -> None:
+        """Check that all of it shows the same ground.
+
+        Args:
+            maps: one, or two on both sides of a swipe; none where there are embeddings.
+            scene: what lies under them.
+            layers: further maps, folded away at first.
+            similarity: embeddings, for maps of what looks like a click.
 
         Raises:
-            SceneError: two maps do not overlap, or one lies where a web map has ended.
+            SceneError: two do not overlap, or one lies where a web map has ended.
         """
-        for shown in maps:
-            if shown.bounds[1] == shown.bounds[3]:
+        self.swiped, self.scene, self.similarity = len(maps) == 2, scene, similarity
+        self.maps = [*maps, *layers]
+        shown = [*self.maps, *([similarity] if similarity else [])]
+        for one in shown:
+            if one.bounds[1] == one.bounds[3]:
                 raise SceneError(
-                    f"{shown.path} lies beyond {MOST_NORTH:.2f} degrees, where web maps end; look at it in QGIS."
+                    f"{one.path} lies beyond {MOST_NORTH:.2f} degrees, where web maps end; look at it in QGIS."
                 )
-        self.maps, self.scene = maps, scene
+        self.bounds = shown[0].bounds
         self.picture = lru_cache(maxsize=2048)(self._picture)
         self.class_means = cache(self._class_means)
         if scene is not None:
-            require_ground(scene, maps[0])
-        if len(maps) == 2 and not _overlap(maps[0].bounds, maps[1].bounds):
-            raise SceneError(
-                f"{maps[0].path} and {maps[1].path} do not cover the same ground; compare maps of one place."
-            )
+            require_ground(scene, shown[0])
+        for other in shown[1:]:
+            if not _overlap(self.bounds, other.bounds):
+                raise SceneError(
+                    f"{shown[0].path} and {other.path} do not cover the same ground; compare maps of one place."
+                )
 
     def record(self) -> dict[str, Any]:
         """Return what the page asks for first."""
         composites = list(self.scene.composites()) if self.scene else []
         sizes = {shown.shape for shown in self.maps}
-        note = "The two maps differ in size: each area is that of its own map." if len(sizes) > 1 else ""
+        note = "The maps differ in size: each area is that of its own map." if len(sizes) > 1 else ""
+        similar = self.similarity.record() if self.similarity else None
         records = [shown.record() for shown in self.maps]
-        for other in records[1:]:  # on the first one's side of the antimeridian
-            other["bounds"] = list(beside(self.maps[0].bounds, other["bounds"]))
+        for other in [*records[1:], *([similar] if similar else [])]:  # on the first one's side of the antimeridian
+            other["bounds"] = list(beside(self.bounds, other["bounds"]))
         return {
             "maps": records,
+            "bounds": list(self.bounds),
+            "swiped": self.swiped,
             "composites": composites,
+            "similar": similar,
             "note": note,
             "scene": self.scene.name if self.scene else None,
         }
 
+    def names_at(self, longitude: float, latitude: float) -> list[dict[str, Any] | None]:
+        """Return the class, or the value, that each map has at a place."""
+        return [shown.at(longitude, latitude) for shown in self.maps]
+
     def at(self, longitude: float, latitude: float) -> dict[str, Any]:
         """Return what lies at a place."""
-        found = [shown.at(longitude, latitude) for shown in self.maps]
+        found = self.names_at(longitude, latitude)
         if self.scene is None:
             return {"maps": found, "spectrum": [], "class_means": []}
         return {"maps": found, "spectrum": self.scene.spectrum(longitude, latitude), "class_means": self.class_means()}
 
     def _class_means(self) -> list[dict[str, Any]]:
         """Return the mean spectrum of every class of the first map, in the form of :meth:`SceneBands.spectrum`."""
-        if self.scene is None:
+        if self.scene is None or not self.maps:
             return []
         bands = sorted(self.scene.bands.values(), key=lambda band: band.centre_nm)
         return [
@@ -105,6 +133,9 @@ class Views:
                 return None
             codes = None if shown is None else {int(code) for code in shown.split(",") if code.isdigit()}
             return png(class_picture(self.maps[int(name)], bounds, size, codes))
+        if layer == "similar":
+            least = -1.0 if shown is None else float(shown)
+            return png(self.similarity.picture(name, bounds, size, least)) if self.similarity else None
         slots = self.scene.composites().get(name) if self.scene else None
         return None if slots is None or self.scene is None else png(scene_picture(self.scene, slots, bounds, size))
 
@@ -194,6 +225,12 @@ class _Handler(PageHandler):
         if path == "/at.json":
             found = self.views.at(float(query["lon"][0]), float(query["lat"][0]))
             return "application/json", json.dumps(found).encode()
+        if path == "/names.json":
+            names = self.views.names_at(float(query["lon"][0]), float(query["lat"][0]))
+            return "application/json", json.dumps(names).encode()
+        if path == "/similar.json" and self.views.similarity:
+            near = self.views.similarity.near(float(query["lon"][0]), float(query["lat"][0]))
+            return "application/json", json.dumps(near).encode()
         if tile := TILE.fullmatch(path):
             layer, name, *numbers = tile.groups()
             if int(numbers[0]) > DEEPEST_ZOOM:
@@ -204,7 +241,7 @@ class _Handler(PageHandler):
         raise LookupError(path)
 
 
-def require_ground(scene: SceneBands, shown: ClassMap) -> None:
+def require_ground(scene: SceneBands, shown: ClassMap | Similarity) -> None:
     """Check that a scene and a map share ground.
 
     Raises:

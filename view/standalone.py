@@ -30,7 +30,7 @@ def write_page(views: Views, out: Path) -> Path:
         bounds, size = view_of(shown.bounds)
         for one in shown.classes:  # a picture a class, so that each can be hidden
             pictures[f"map/{number}/{one.value}"] = _inside(png(class_picture(shown, bounds, size, {one.value})))
-    bounds, size = view_of(views.maps[0].bounds)
+    bounds, size = view_of(views.bounds)
     record["composites"] = [name for name in record["composites"] if name in PICTURES] or record["composites"][:1]
     if views.scene is not None:
         for name in record["composites"]:
@@ -38,10 +38,10 @@ def write_page(views: Views, out: Path) -> Path:
             pictures[f"scene/{name}"] = _inside(png(scene_picture(views.scene, slots, bounds, size)))
     record["pictures"] = pictures
     page = FILES["/"].read_text()
-    for name in ("maplibre-gl.css", "view.css"):
+    for name in ("maplibre-gl.css", "design.css", "view.css"):
         style = FILES[f"/{name}"].read_text()
         page = page.replace(f'<link rel="stylesheet" href="{name}">', f"<style>{style}</style>")
-    for name in ("maplibre-gl.js", "parts.js", "view.js"):
+    for name in ("maplibre-gl.js", "parts.js", "layers.js", "view.js"):
         script = FILES[f"/{name}"].read_text().replace("</script", "<\\/script")
         page = page.replace(f'<script src="{name}"></script>', f"<script>{script}</script>")
     data = json.dumps(record).replace("<", "\\u003c")

@@ -23,7 +23,7 @@ def class_picture(
     class_map: ClassMap, bounds: Bounds, size: tuple[int, int], shown: set[int] | None = None
 ) -> np.ndarray:
     """Return a map's colours in a window, ``(H, W, 4)`` uint8, clear where it has nothing."""
-    pixels = _window(class_map.path, 1, bounds, size, Resampling.nearest, class_map.nodata)
+    pixels = window_of(class_map.path, 1, bounds, size, Resampling.nearest, class_map.nodata)
     return class_map.palette(shown)[class_map.codes(pixels)]
 
 
@@ -39,7 +39,7 @@ def scene_picture(
     planes, measured = [], np.ones(size, bool)
     for name in names:
         band, (low, high) = scene.bands[name], (stretch or scene.stretch)[name]
-        values = _window(band.file, band.index, bounds, size, how)
+        values = window_of(band.file, band.index, bounds, size, how)
         planes.append(np.clip((values.astype(np.float32) - low) / (high - low), 0, 1) * 255)
         measured &= (values > 0) & (values < SATURATED)
     return np.dstack([*planes, measured * 255]).astype(np.uint8)
@@ -52,7 +52,7 @@ def local_stretch(
     found = {}
     for name in names:
         band = scene.bands[name]
-        values = _window(band.file, band.index, bounds, (side, side), Resampling.nearest)
+        values = window_of(band.file, band.index, bounds, (side, side), Resampling.nearest)
         seen = values[(values > 0) & (values < SATURATED)]
         low, high = np.percentile(seen, percentiles) if seen.size else scene.stretch[name]
         found[name] = float(low), float(max(high, low + 1))
@@ -62,10 +62,10 @@ def local_stretch(
 def class_means(class_map: ClassMap, scene: SceneBands, side: int = 256) -> dict[int, dict[str, float]]:
     """Return the mean digital number of each band over each class, from ``side * side`` places of the map."""
     bounds = mercator_of(class_map.bounds)
-    codes = class_map.keys(_window(class_map.path, 1, bounds, (side, side), Resampling.nearest, class_map.nodata))
+    codes = class_map.keys(window_of(class_map.path, 1, bounds, (side, side), Resampling.nearest, class_map.nodata))
     means: dict[int, dict[str, float]] = {land_class.value: {} for land_class in class_map.classes}
     for band in scene.bands.values():
-        values = _window(band.file, band.index, bounds, (side, side), Resampling.nearest)
+        values = window_of(band.file, band.index, bounds, (side, side), Resampling.nearest)
         seen = (values > 0) & (values < SATURATED)
         for code, held in means.items():
             here = values[seen & (codes == code)]
@@ -74,7 +74,7 @@ def class_means(class_map: ClassMap, scene: SceneBands, side: int = 256) -> dict
     return means
 
 
-def _window(
+def window_of(
     path: str | Path, index: int, bounds: Bounds, size: tuple[int, int], how: Resampling, absent: float | None = None
 ) -> np.ndarray:
     """Warp one band into a window; GDAL takes the overview that is fine enough. What is absent: the file's, or 0."""

@@ -57,6 +57,10 @@ class ValueMap(ClassMap):
         name = f"{float(value[0]):.4g} {self.target.unit}".strip()
         return {"value": step, "name": name, "colour": self.classes[step].colour}
 
+    def alike(self) -> list[str]:
+        """Return nothing: steps of a ramp are meant to be like their neighbours."""
+        return []
+
     @property
     def span(self) -> float:
         """From the ramp's lower to its upper end, in the unit."""

@@ -68,8 +68,9 @@ def similar(
     seed: Annotated[int, typer.Option(min=0, help="Of the first centres of --clusters.")] = 0,
 ) -> None:
     """Map what looks like a place, or part the ground into classes that look alike; needs no labels and no text."""
+    from bandloom.embeddings.similar import map_similarity
     from bandloom.errors import ConfigError
-    from bandloom.export.products.similar import map_clusters, map_similarity
+    from bandloom.export.products.similar import map_clusters
     from bandloom.output import require_absent
 
     if (at is None) == (clusters is None):

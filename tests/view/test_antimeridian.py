@@ -15,7 +15,10 @@ from PIL import Image
 from rasterio.warp import transform
 
 from bandloom.export.serve.layers import open_layer
+from bandloom.points_file import read_points_file
 from bandloom.view.class_map import ClassMap
+from bandloom.view.labelling.server import Labelling
+from bandloom.view.labelling.session import Session
 from bandloom.view.scene_bands import SceneBands
 from bandloom.view.server import Views, make_server
 from bandloom.view.standalone import view_of
@@ -223,3 +226,28 @@ def test_tiles_are_asked_for_over_http(mapped: Path):
                     found.append(np.array(Image.open(io.BytesIO(answer.read())))[..., 3].max())
             assert max(found) == 255
         server.shutdown()
+
+
+def test_points_on_both_sides_are_labelled_over_the_ground_that_they_lie_on(mapped: Path, tmp_path: Path):
+    """The middle of each chip has the scene's own value there: one colour a class, whatever side it lies on."""
+    scene = SceneBands(mapped.with_name("scene.tif"))
+    chosen = list(places(mapped, 12))
+    assert {longitude > 0 for longitude, _, _ in chosen} == {True, False}
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"class": None},
+            "geometry": {"type": "Point", "coordinates": [longitude, latitude]},
+        }
+        for longitude, latitude, _ in chosen
+    ]
+    (tmp_path / "points.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    class_map = ClassMap(mapped)
+    session = Session(read_points_file(tmp_path / "points.geojson"), class_map.classes)
+    labelling = Labelling(session, class_map, scene)
+    for number, (_, _, code) in enumerate(chosen):
+        spectrum = {band["band"]: band["dn"] for band in labelling.spectrum(number)}
+        assert spectrum == {f"B0{2 + band}": code * (100 + band) for band in range(3)}
+        chip = np.array(Image.open(io.BytesIO(labelling.chip(number, "B04", 300, False))))
+        assert chip[..., 3].all()
+        assert len(np.unique(chip[200:280, 200:280, 0])) == 1  # one patch of one class around the point

@@ -154,9 +154,9 @@ def maplibre() -> None:
 def test_a_person_can_use_the_page(address: str, page: Any):
     page.goto(address)
     page.wait_for_selector("body[data-ready]", timeout=120_000)
-    assert page.locator("#legend li, #empty li").count() > 3
-    assert "ha" in page.locator("#legend .area").first.inner_text()
-    page.locator("#legend input").first.uncheck()
+    assert page.locator(".legend li, .empty li").count() > 3
+    assert "ha" in page.locator(".legend .area").first.inner_text()
+    page.locator(".legend input").first.uncheck()
     with page.expect_request(lambda request: "scene/SWIR" in request.url, timeout=120_000):
         page.locator("#composite").select_option("SWIR")
     page.locator("#opacity").fill("40")
@@ -166,7 +166,7 @@ def test_a_person_can_use_the_page(address: str, page: Any):
     page.wait_for_selector("#here svg", timeout=30_000)
     assert page.locator("#here circle").count() == 13
     shown = page.locator("#here polyline").count()  # the pixel, and the means of the classes that are not hidden
-    assert 2 < shown <= page.locator("#legend li, #empty li").count()
+    assert 2 < shown <= page.locator(".legend li, .empty li").count()
     page.locator("#map canvas").focus()
     page.keyboard.press("Enter")  # without a mouse too
     page.wait_for_selector("#here strong")
@@ -187,12 +187,12 @@ def test_the_heading_says_what_the_map_is_and_empty_classes_are_folded_away(chai
         assert page.locator("h1").inner_text().endswith(f" of {tags['SCENE']}")
         assert page.locator("h1").inner_text() in page.title()
         assert f"mapped by {tags['BUNDLE']}" in page.locator("#about").inner_text()
-        for place, there in (("#legend", True), ("#empty", False)):
+        for place, there in ((".legend", True), (".empty", False)):
             names = {name for each in page.locator(f"{place} li").all() if (name := each.text_content())}
             wanted = {land_class["name"] for land_class in classes if (land_class["value"] in found) == there}
             assert len(names) == len(wanted)
             assert all(any(name in line for line in names) for name in wanted)
-        assert page.locator("#empty").is_visible() == (len(classes) > len(found - {255}))
+        assert page.locator(".empty").is_visible() == (len(classes) > len(found - {255}))
         server.shutdown()
 
 
@@ -207,7 +207,7 @@ def test_the_page_says_when_a_file_goes_away_while_it_is_open(chain: Path, tmp_p
         page.wait_for_selector("body[data-ready]", timeout=120_000)
         assert page.locator("#pointed").inner_text().count(".") == 2
         (tmp_path / "map.tif").unlink()
-        page.locator("#legend input").first.uncheck()  # asks for new tiles
+        page.locator(".legend input").first.uncheck()  # asks for new tiles
         page.wait_for_selector("#trouble", state="visible", timeout=30_000)
         said = page.locator("#trouble").inner_text()
         assert said.startswith("a file behind this page cannot be read now")
@@ -251,13 +251,13 @@ def test_one_code_of_two_classes_is_two_lines_of_the_legend(chain: Path, tmp_pat
         threading.Thread(target=server.serve_forever, daemon=True).start()
         page.goto(f"http://127.0.0.1:{server.server_address[1]}")
         page.wait_for_selector("body[data-ready]", timeout=120_000)
-        lines = page.locator("#legend li, #empty li").all_text_contents()
+        lines = page.locator(".legend li, .empty li").all_text_contents()
         assert len(lines) == len(classes) + 1
         one_sided = {line for line in lines if "none" in line}
         assert len(one_sided) == 2
         assert all(any(name in line for line in one_sided) for name in (classes[0]["name"], "another"))
         with page.expect_request(lambda request: "/map/1/" in request.url) as asked:
-            page.locator("#legend input").last.uncheck()
+            page.locator(".legend input").last.uncheck()
         assert set(asked.value.url.partition("show=")[2].split(",")) == {
             str(land_class["value"]) for land_class in classes[1:]
         }
@@ -272,7 +272,7 @@ def test_a_browser_that_cannot_draw_is_told_and_shows_the_classes(address: str, 
     page.goto(address)
     page.wait_for_selector("#trouble", state="visible", timeout=30_000)
     assert page.locator("#trouble").inner_text().startswith("this browser draws no WebGL")
-    assert page.locator("#legend li, #empty li").count() > 3
+    assert page.locator(".legend li, .empty li").count() > 3
     page.close()
 
 
@@ -331,11 +331,11 @@ def test_a_page_to_send_needs_no_server(chain: Path, scene: Path, tmp_path: Path
     page.on("request", lambda request: outside.append(request.url) if request.url.startswith("http") else None)
     page.goto(out.as_uri())
     page.wait_for_selector("body[data-ready]", timeout=120_000)
-    assert page.locator("#legend li, #empty li").count() > 3
+    assert page.locator(".legend li, .empty li").count() > 3
     assert outside == []
     page.locator("#map canvas").click(position={"x": 400, "y": 450})
     page.wait_for_selector("#here strong")
-    assert page.locator("#here strong").inner_text() in page.locator("#legend").inner_text()
+    assert page.locator("#here strong").inner_text() in page.locator(".legend").inner_text()
     assert page.locator("#trouble").is_hidden()
 
 

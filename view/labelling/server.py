@@ -27,6 +27,7 @@ CHIP = re.compile(r"/chip/(\d{1,7})/([^/]+)/(\d{1,5})\.png")
 SPECTRUM = re.compile(r"/spectrum/(\d{1,7})\.json")
 FILES = {
     "/": PAGE / "label.html",
+    "/design.css": PAGE / "design.css",
     "/label.js": PAGE / "label.js",
     "/label.css": PAGE / "label.css",
     "/parts.js": PAGE / "parts.js",

@@ -5,51 +5,73 @@ const inside = window.RECORD; // present in a page that was written to be sent
 
 // pictures across the antimeridian are not drawn: a page without a server shows such ground half a turn further west
 let turned = 0;
-function turn({ maps }) {
-  if (!inside || maps[0].bounds[2] <= 180) return;
+function turn({ maps, bounds }) {
+  if (!inside || bounds[2] <= 180) return;
   turned = 180;
-  for (const { bounds } of maps) [bounds[0], bounds[2]] = [bounds[0] - turned, bounds[2] - turned];
+  for (const one of [bounds, ...maps.map((map) => map.bounds)]) [one[0], one[2]] = [one[0] - turned, one[2] - turned];
 }
 
 const corners = ([west, south, east, north]) => [[west, north], [east, north], [east, south], [west, south]];
 
-// two maps may give one code to different classes: a class is its code and its name
-const keyOf = ({ value, name }) => `${value} ${name}`;
+const tileUrl = (path) => `${location.origin}/tiles/${path}`;
 
-// the sources and layers of one map widget: the scene's composites, then one map of classes
-function addLayers(map, record, number, composite, shown, opacity) {
-  const { classes, bounds } = record.maps[number];
-  const [, south, east, north] = bounds;
-  const reach = east > 180 ? [-180, south, 180, north] : bounds; // across the antimeridian tiles lie on both of its sides
-  const tiles = (path) => ({
-    type: "raster", tiles: [`${location.origin}/tiles/${path}`], tileSize: 256, bounds: reach, maxzoom: 17,
-  });
+function classTiles(record, group, number) {
+  const codes = record.maps[number].classes.filter((one) => isLit(group, one)).map((one) => one.value);
+  return tileUrl(`map/${number}/{z}/{x}/{y}.png?show=${codes.join(",")}`);
+}
+
+// the sources and layers of one map widget: the scene's composite, the maps that are on, and what looks like the click
+function addLayers(map, record, side, state) {
   const put = (id, source, paint) => {
     map.addSource(id, source);
     map.addLayer({ id, type: "raster", source: id, paint: { "raster-fade-duration": 0, ...paint } });
   };
-  if (composite) {
+  const tiles = (url, [west, south, east, north]) => ({
+    type: "raster", tiles: [url], tileSize: 256, maxzoom: 17,
+    bounds: east > 180 || west < -180 ? [-180, south, 180, north] : [west, south, east, north], // across the antimeridian on both of its sides
+  });
+  if (state.composite) {
     const source = inside
-      ? { type: "image", url: inside.pictures[`scene/${composite}`], coordinates: corners(record.maps[0].bounds) }
-      : tiles(`scene/${encodeURIComponent(composite)}/{z}/{x}/{y}.png`);
+      ? { type: "image", url: inside.pictures[`scene/${state.composite}`], coordinates: corners(record.bounds) }
+      : tiles(tileUrl(`scene/${encodeURIComponent(state.composite)}/{z}/{x}/{y}.png`), record.bounds);
     put("scene", source, {});
   }
-  const paint = { "raster-opacity": opacity, "raster-resampling": "nearest" };
-  if (!inside) {
-    const codes = classes.filter((one) => shown.has(keyOf(one))).map((one) => one.value);
-    put("classes", tiles(`map/${number}/{z}/{x}/{y}.png?show=${codes.join(",")}`), paint);
-    return;
+  const paint = { "raster-opacity": state.opacity, "raster-resampling": "nearest" };
+  for (const group of state.groups.filter((one) => one.on)) {
+    const number = ofSide(group, side);
+    const { bounds, classes } = record.maps[number];
+    if (!inside) put(`class-${number}`, tiles(classTiles(record, group, number), bounds), paint);
+    else for (const one of classes.filter((each) => group.shown.has(keyOf(each)))) {
+      const url = inside.pictures[`map/${number}/${one.value}`];
+      put(`class-${number}-${one.value}`, { type: "image", url, coordinates: corners(bounds) }, paint);
+    }
   }
-  for (const each of classes.filter((one) => shown.has(keyOf(one)))) {
-    const url = inside.pictures[`map/${number}/${each.value}`];
-    put(`class-${each.value}`, { type: "image", url, coordinates: corners(bounds) }, paint);
+  if (state.near) {
+    const url = tileUrl(`similar/${state.near.name}/{z}/{x}/{y}.png?show=${least(state)}`);
+    put("class-similar", tiles(url, record.similar.bounds), paint);
   }
 }
 
-function draw(map, record, number, state) {
+// the cosine from which on similar ground is shown: all of it where the slider stands at its lower end
+function least({ near }) {
+  const share = at("least").value / 100;
+  return share ? (near.low + share * (near.high - near.low)).toFixed(4) : -1;
+}
+
+// what a pointed name lights up, without the scene being drawn anew
+function relight(map, record, side, state) {
+  for (const group of state.groups.filter((one) => one.on)) {
+    const number = ofSide(group, side);
+    if (!inside) map.getSource(`class-${number}`)?.setTiles([classTiles(record, group, number)]);
+    else for (const one of record.maps[number].classes.filter((each) => group.shown.has(keyOf(each))))
+      map.setPaintProperty(`class-${number}-${one.value}`, "raster-opacity", isLit(group, one) ? state.opacity : 0);
+  }
+}
+
+function draw(map, record, side, state) {
   for (const layer of map.getStyle().layers) map.removeLayer(layer.id);
   for (const source of Object.keys(map.getStyle().sources)) map.removeSource(source);
-  addLayers(map, record, number, state.composite, state.shown, state.opacity);
+  addLayers(map, record, side, state);
 }
 
 function newMap(container, bounds) {
@@ -115,10 +137,24 @@ async function classAt(number, { bounds, classes }, { lng, lat }) {
   return { name: "no data" };
 }
 
+async function namesAt(record, place) {
+  if (!inside) return ask(`names.json?lon=${place.lng}&lat=${place.lat}`);
+  return Promise.all(record.maps.map((map, number) => classAt(number, map, place)));
+}
+
 async function found(record, place) {
   if (!inside) return ask(`at.json?lon=${place.lng}&lat=${place.lat}`);
-  const maps = await Promise.all(record.maps.map((map, number) => classAt(number, map, place)));
-  return { maps, spectrum: [], class_means: [] };
+  return { maps: await namesAt(record, place), spectrum: [], class_means: [] };
+}
+
+function nameLine(record, one, number) {
+  const line = element("p", "");
+  const swatch = Object.assign(document.createElement("i"), { className: "swatch" });
+  if (one?.colour) swatch.style.background = one.colour;
+  line.append(swatch, " ", element("strong", one ? one.name : "outside"));
+  if (one?.confidence_percent !== undefined) line.append(` ${one.confidence_percent} %`);
+  if (record.maps.length > 1) line.append(` (${record.maps[number].name})`);
+  return line;
 }
 
 async function show(record, state, place) {
@@ -129,117 +165,120 @@ async function show(record, state, place) {
   try {
     const { maps, spectrum: points, class_means } = await found(record, place);
     if (turn !== state.turn) return; // another place was asked for meanwhile
-    maps.forEach((each, number) => {
-      const line = element("p", "");
-      const swatch = document.createElement("i");
-      if (each?.colour) swatch.style.background = each.colour;
-      line.append(swatch, " ", element("strong", each ? each.name : "outside"));
-      if (each?.confidence_percent !== undefined) line.append(` ${each.confidence_percent} %`);
-      if (maps.length > 1) line.append(` (${record.maps[number].name})`);
-      here.append(line);
-    });
-    const known = new Map(record.maps[0].classes.map((each) => [each.value, each]));
-    const means = class_means.filter((mean) => state.shown.has(keyOf(known.get(mean.value)))).map((mean) =>
+    here.append(...maps.map((one, number) => nameLine(record, one, number)));
+    const known = new Map((record.maps[0]?.classes ?? []).map((one) => [one.value, one]));
+    const means = class_means.filter((mean) => state.groups[0].shown.has(keyOf(known.get(mean.value)))).map((mean) =>
       ({ ...mean, name: escaped(known.get(mean.value).name), colour: escaped(known.get(mean.value).colour) }));
     here.insertAdjacentHTML("beforeend", spectrum(points, means, maps[0]?.value));
-    if (points.length) here.append(element("p",
-      "Digital numbers of the scene. Dots: this pixel; dashed: the mean of its class; thin: the other classes shown."));
+    if (points.length) here.append(element("p", maps.length
+      ? "Digital numbers of the scene. Dots: this pixel; dashed: the mean of its class; thin: the other classes shown."
+      : "Digital numbers of the scene at this pixel."));
     trouble("");
+    if (record.similar && at("similar-on").checked) await mapSimilar(state, place, turn);
   } catch (error) {
     trouble(error.message);
   }
 }
 
-function legend(record, state, redraw) {
-  const areas = new Map();
-  record.maps.forEach((map, number) => map.classes.forEach((each) => {
-    if (!areas.has(keyOf(each))) areas.set(keyOf(each), { ...each, pixels: 0, hectares: [] });
-    areas.get(keyOf(each)).hectares[number] = each.hectares;
-    areas.get(keyOf(each)).pixels += each.pixels;
-  }));
-  const empty = [...areas.values()].filter((each) => !each.pixels);
-  at("empty").hidden = !empty.length;
-  at("empty").querySelector("summary").textContent =
-    `${empty.length} ${empty.length === 1 ? "class" : "classes"} with nothing here`;
-  for (const each of areas.values()) {
-    const list = each.pixels ? at("legend") : at("empty").querySelector("ul");
-    const [item, label, box, swatch] = ["li", "label", "input", "i"].map((tag) => document.createElement(tag));
-    Object.assign(box, { type: "checkbox", checked: true, value: each.value });
-    box.addEventListener("change", () => {
-      box.checked ? state.shown.add(keyOf(each)) : state.shown.delete(keyOf(each));
-      redraw();
-    });
-    swatch.style.background = each.colour;
-    const round = (hectares) => (hectares === undefined ? "none" : hectares === null ? "" :
-      `${hectares.toLocaleString("en", { maximumFractionDigits: hectares < 100 ? 1 : 0 })} ha`);
-    const area = element("span", record.maps.map((_, number) => round(each.hectares[number])).join(" → "));
-    area.className = "area";
-    label.append(box, swatch, element("span", each.name), area);
-    item.append(label);
-    list.append(item);
-  }
-  const all = (on) => {
-    for (const box of document.querySelectorAll("#legend input, #empty input")) box.checked = on;
-    state.shown = new Set(on ? areas.keys() : []);
-    redraw();
-  };
-  at("all").addEventListener("click", () => all(true));
-  at("none").addEventListener("click", () => all(false));
-  state.shown = new Set(areas.keys());
+async function mapSimilar(state, place, turn) {
+  at("similar-said").textContent = "Comparing every token with this one …";
+  const near = await ask(`similar.json?lon=${place.lng}&lat=${place.lat}`);
+  if (turn !== state.turn) return;
+  state.near = near;
+  at("similar-shown").hidden = !near;
+  at("similar-said").textContent = near
+    ? `${(100 * near.share).toFixed(1)} % of the measured tokens have a cosine of 0.9 or more.` : "The embeddings hold nothing there.";
+  if (near) Object.entries({ low: near.low, high: near.high }).forEach(([end, value]) => { at(`similar-${end}`).textContent = value.toFixed(3); });
+  state.redraw();
 }
 
-async function start() {
-  const record = inside ?? (await ask("record.json"));
-  turn(record);
-  const titles = [...new Set(record.maps.map((map) => map.title))];
-  at("name").replaceChildren(...breakable(titles.join(" beside ")));
-  at("about").replaceChildren(...record.maps.flatMap((map, number) => [...(number ? [element("br", "")] : []), map.about]));
-  document.title = `${titles.join(" beside ")} · bandloom`;
-  const state = { composite: record.composites[0] ?? null, opacity: 0.7, shown: new Set() };
-  const maps = [];
-  const redraw = () => maps.forEach((map, number) => map.loaded_once && draw(map, record, number, state));
-  legend(record, state, redraw);
-  maps.push(newMap("map", record.maps[0].bounds));
-  if (record.maps.length > 1) {
-    at("other").hidden = at("swipe").hidden = false;
-    maps.push(newMap("other", record.maps[0].bounds));
-    follow(...maps);
-    at("swipe").addEventListener("input", (event) =>
-      at("other").style.setProperty("--at", `${event.target.value / 10}%`));
-  }
-  maps.forEach((map, number) => map.once("load", () => {
-    map.loaded_once = true;
-    draw(map, record, number, state);
-    map.once("idle", () => { document.body.dataset.ready = number + 1; });
-  }));
-  maps[0].addControl(new maplibregl.NavigationControl({ showCompass: false }));
-  maps[0].addControl(new maplibregl.ScaleControl({ maxWidth: 140 }));
-  const marks = maps.map(() => new maplibregl.Marker({ color: "#0b6e99", scale: 0.7 }));
-  state.mark = (place) => marks.forEach((mark, number) => mark.setLngLat(place).addTo(maps[number]));
-  const pointed = (place) => { at("pointed").textContent = degrees(place); };
-  pointed(maps[0].getCenter());
-  for (const map of maps) map.on("mousemove", (event) => pointed(event.lngLat));
-  maps[0].on("moveend", () => pointed(maps[0].getCenter()));
+// names the class under the pointer once it rests: colours alone do not tell every reader which class it is
+function pointing(record, state) {
+  let waiting = null;
+  return (place) => {
+    const said = degrees(place);
+    at("pointed").textContent = said;
+    clearTimeout(waiting);
+    waiting = setTimeout(async () => {
+      const names = await namesAt(record, place).catch(() => []);
+      if (!at("pointed").textContent.startsWith(said)) return;
+      const shown = state.groups.filter((group) => group.on).flatMap((group) => group.own.map((number) => names[number]?.name));
+      at("pointed").textContent = [...new Set(shown.filter(Boolean)), said].join(" · ");
+    }, 150);
+  };
+}
+
+function headings(record) {
+  const swiped = record.maps.slice(0, record.swiped ? 2 : 1);
+  const titles = [...new Set(swiped.map((map) => map.title))];
+  const title = titles.join(" beside ") || `What looks alike in ${record.similar.name}`;
+  at("name").replaceChildren(...breakable(title));
+  at("about").replaceChildren(...swiped.flatMap((map, number) => [...(number ? [element("br", "")] : []), map.about]));
+  document.title = `${title} · bandloom`;
   at("note").textContent = record.note;
-  for (const map of maps) {
-    map.on("click", (event) => show(record, state, event.lngLat));
-    map.getCanvas().addEventListener("keydown", (event) => event.key === "Enter" && show(record, state, map.getCenter()));
-    map.getCanvas().setAttribute("aria-label", "Map; arrow keys move, plus and minus zoom, Enter asks for the centre");
-  }
+}
+
+function controls(record, state, maps) {
+  at("swipe").addEventListener("input", (event) =>
+    at("other").style.setProperty("--at", `${event.target.value / 10}%`));
   at("opacity").addEventListener("input", (event) => {
     state.opacity = event.target.value / 100;
-    for (const map of maps) {
-      for (const layer of map.getStyle().layers.filter((each) => each.id.startsWith("class"))) {
-        map.setPaintProperty(layer.id, "raster-opacity", state.opacity);
-      }
-    }
+    for (const map of maps) for (const layer of map.getStyle().layers.filter((one) => one.id.startsWith("class")))
+      map.setPaintProperty(layer.id, "raster-opacity", state.opacity);
   });
   at("pick-scene").hidden = !record.composites.length;
   for (const name of record.composites) at("composite").append(new Option(name, name));
   at("composite").addEventListener("change", (event) => {
     state.composite = event.target.value;
-    redraw();
+    state.redraw();
   });
+  at("similar").hidden = !record.similar;
+  at("similar").querySelector(".ramp").style.background = `linear-gradient(to right, ${(record.similar?.colours ?? []).join(", ")})`;
+  at("least").addEventListener("change", () => state.redraw());
+  at("similar-on").addEventListener("change", (event) => {
+    if (event.target.checked) return;
+    state.near = null;
+    at("similar-shown").hidden = true;
+    at("similar-said").textContent = "Click on the map.";
+    state.redraw();
+  });
+}
+
+async function start() {
+  const record = inside ?? (await ask("record.json"));
+  turn(record);
+  headings(record);
+  const state = { composite: record.composites[0] ?? null, opacity: 0.7, groups: groupsOf(record), near: null };
+  const maps = [];
+  const each = (act) => maps.forEach((map, side) => map.loaded_once && act(map, record, side, state));
+  state.redraw = () => each(draw);
+  at("layers").append(...state.groups.map((group) =>
+    panel(group, record, state.groups.length === 1, state.redraw, () => each(relight))));
+  maps.push(newMap("map", record.bounds));
+  if (record.swiped) {
+    at("other").hidden = at("swipe").hidden = false;
+    maps.push(newMap("other", record.bounds));
+    follow(...maps);
+  }
+  controls(record, state, maps);
+  maps.forEach((map, side) => map.once("load", () => {
+    map.loaded_once = true;
+    draw(map, record, side, state);
+    map.once("idle", () => { document.body.dataset.ready = side + 1; });
+  }));
+  maps[0].addControl(new maplibregl.NavigationControl({ showCompass: false }));
+  maps[0].addControl(new maplibregl.ScaleControl({ maxWidth: 140 }));
+  const marks = maps.map(() => new maplibregl.Marker({ color: "#0b6e99", scale: 0.7 }));
+  state.mark = (place) => marks.forEach((mark, number) => mark.setLngLat(place).addTo(maps[number]));
+  const point = pointing(record, state);
+  at("pointed").textContent = degrees(maps[0].getCenter());
+  maps[0].on("moveend", () => { at("pointed").textContent = degrees(maps[0].getCenter()); });
+  for (const map of maps) {
+    map.on("mousemove", (event) => point(event.lngLat));
+    map.on("click", (event) => show(record, state, event.lngLat));
+    map.getCanvas().addEventListener("keydown", (event) => event.key === "Enter" && show(record, state, map.getCenter()));
+    map.getCanvas().setAttribute("aria-label", "Map; arrow keys move, plus and minus zoom, Enter asks for the centre");
+  }
 }
 
 start().catch((error) => trouble(error.message));

@@ -228,7 +228,7 @@ def test_labelling_without_a_scene_or_with_two_maps_is_refused(place: Path, caps
     assert "name it with --scene" in capsys.readouterr().err
     words = ("--label", place / "points.gpkg", "--compare", place / "map.tif", "--no-open")
     assert run("view", place / "map.tif", *words) == 2
-    assert "--label goes without --compare" in capsys.readouterr().err
+    assert "--label takes one map and goes without --compare" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("page")
