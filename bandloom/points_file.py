@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rasterio.warp import transform
 
 from bandloom.errors import LabelError, MissingExtraError, OutputError
 from bandloom.output import new_output
 from bandloom.points_gpkg import changed_gpkg
+from bandloom.projected import projected
 
 POINT_SUFFIXES = (".gpkg", ".geojson", ".csv")
 LON_LAT = "EPSG:4326"
@@ -148,7 +148,7 @@ def _from_ogr(path: Path, library: Any, shapely: Any) -> PointsFile:
     xs, ys = shapely.get_coordinates(shapely.from_wkb(shapes)).T
     if len(xs) != len(shapes):
         raise ValueError("features that are no single points")
-    lons, lats = transform(meta["crs"], LON_LAT, xs.tolist(), ys.tolist())[:2]
+    lons, lats = projected(meta["crs"], LON_LAT, xs, ys)
     columns = {str(name): list(held) for name, held in zip(meta["fields"], values, strict=True)}
     source = {"layer": layers[0], "fids": fids, "read": {name: list(held) for name, held in columns.items()}}
     return PointsFile(path, np.stack([lons, lats], axis=1), columns, source)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from bandloom.config import Config
+from bandloom.config import HELD, Config
 from bandloom.errors import CheckpointError, LabelError, OutputError
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.labelled import TaskData
@@ -143,4 +143,6 @@ def _split(ground: Ground, config: dict[str, Any], shards: ShardSet, model: Task
         return SampleSplit("all", {entry.key: TEST for entry in shards.entries if entry.sensor == model.sensor.name})
     if not config:
         raise CheckpointError(f"{folder} does not say under which split it was trained; use --ground all.")
-    return make_split(SplitConfig(**config["split"]), shards, get_task(model.task).data, model.sensor)
+    return make_split(
+        SplitConfig.model_validate(config["split"], context=HELD), shards, get_task(model.task).data, model.sensor
+    )

@@ -16,6 +16,7 @@ from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.checkpoint import checkpoint_folder, load_encoder
 from bandloom.output import new_output, one_writer
 from bandloom.pretrain.features import sample_features, scene_features, token_grid, token_transform
+from bandloom.projected import projected
 
 TIFF = (".tif", ".tiff")
 
@@ -166,11 +167,9 @@ def _basis_of_table(features: np.ndarray, packing: Packing) -> Basis:
 
 def _centres(entries: Any, side_m: float) -> np.ndarray:
     """Return longitude and latitude of samples' centres; NaN where a sample has no place."""
-    from rasterio.warp import transform
-
     places = np.full((len(entries), 2), np.nan)
     for number, entry in enumerate(entries):
         if entry.epsg:
             x, y = entry.x_m + side_m / 2, entry.y_m - side_m / 2
-            places[number] = [values[0] for values in transform(f"EPSG:{entry.epsg}", "EPSG:4326", [x], [y])[:2]]
-    return places
+            places[number] = [values[0] for values in projected(f"EPSG:{entry.epsg}", "EPSG:4326", [x], [y])]
+    return np.where(np.isfinite(places), places, np.nan)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import rasterio
 from rasterio.errors import RasterioError
-from rasterio.warp import transform
 
 from bandloom.colour_vision import alike
 from bandloom.errors import SceneError
 from bandloom.footprint import footprint
+from bandloom.projected import projected
 from bandloom.view.headline import about, title_of
 from bandloom.web_tiles import view_bounds
 
@@ -120,11 +120,9 @@ class ClassMap:
 def place_of(longitude: float, latitude: float, crs: Any, grid: Any, shape: tuple[int, int]) -> tuple[int, int] | None:
     """Return the row and column of a place on a grid, or None outside of it."""
     turns = [(longitude + 180) % 360 - 180 + 360 * turn for turn in (0, -1, 1)]  # grids in degrees may begin anywhere
-    try:
-        xs, ys = transform("EPSG:4326", crs, turns, [latitude] * 3)[:2]
-    except Exception:  # GDAL's own errors have no public class: beyond what the grid's projection can show
-        return None
-    for x, y in zip(xs, ys, strict=True):
+    for x, y in zip(*projected("EPSG:4326", crs, turns, [latitude] * 3), strict=True):
+        if not np.isfinite([x, y]).all():
+            continue
         column, row = ~grid * (x, y)
         if 0 <= row < shape[0] and 0 <= column < shape[1]:
             return int(row), int(column)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from rasterio.warp import transform
-
+from bandloom.projected import projected
 from bandloom.view.charts import COLOURS, nice_ticks
 
 WIDTH, MARGIN = 420, 34
@@ -29,7 +28,7 @@ class Place:
     def centre(self) -> tuple[float, float]:
         """Longitude and latitude of its middle."""
         west, south, east, north = self.extent_m
-        (x, *_), (y, *_) = transform(f"EPSG:{self.epsg}", "EPSG:4326", [(west + east) / 2], [(south + north) / 2])[:2]
+        (x,), (y,) = projected(f"EPSG:{self.epsg}", "EPSG:4326", [(west + east) / 2], [(south + north) / 2])
         return x, y
 
     @property

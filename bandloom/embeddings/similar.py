@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
-from rasterio.warp import transform
 from rasterio.windows import Window
 
 from bandloom.embeddings.raster import EmbeddingRaster, write_cog
 from bandloom.errors import SceneError
+from bandloom.projected import projected
 
 
 def map_similarity(embeddings: Path, out: Path, place: tuple[float, float], crs: str) -> float:
@@ -57,11 +57,8 @@ def features_at(opened: EmbeddingRaster, place: tuple[float, float], crs: str) -
         source = CRS.from_user_input(crs)
     except CRSError as cause:
         raise SceneError(f"--crs {crs!r} is not known ({cause}); write one such as EPSG:4326.") from cause
-    try:
-        x, y = (values[0] for values in transform(source, opened.crs, [place[0]], [place[1]])[:2])
-    except Exception:  # GDAL's own errors have no public class: beyond what the map's projection can show
-        x = y = float("nan")
-    column, row = ~opened.transform * (x, y)
+    (x,), (y,) = projected(source, opened.crs, [place[0]], [place[1]])
+    column, row = ~opened.transform * (x, y) if np.isfinite([x, y]).all() else (-1, -1)
     height, width = opened.shape
     if not (0 <= column < width and 0 <= row < height):
         raise SceneError(f"{said} lies outside of {opened.path}; name a place of its ground as x,y: longitude first.")

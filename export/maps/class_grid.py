@@ -17,6 +17,7 @@ from rasterio.windows import Window
 
 from bandloom.console import track
 from bandloom.errors import SceneError
+from bandloom.projected import projected
 
 EQUAL_AREA = CRS.from_epsg(6933)  # cylindrical equal-area on WGS 84: plane areas in it are areas on the ellipsoid
 MOST_DISTORTION = 0.01  # UTM stays within 0.2 % in its zone
@@ -175,7 +176,9 @@ class ClassGrid:
     def _true_ha(self, column: int, row: int) -> float:
         """Return the area of a pixel on the ellipsoid, in hectares."""
         ring = [self.transform * (column + right, row + down) for right, down in ((0, 0), (1, 0), (1, 1), (0, 1))]
-        xs, ys = map(np.array, transform(self.crs, EQUAL_AREA, *map(list, zip(*ring, strict=True)))[:2])
+        xs, ys = projected(self.crs, EQUAL_AREA, *np.array(ring).T)
+        if not np.isfinite([xs, ys]).all():
+            return float("nan")  # beyond what its projection can show
         xs, ys = xs - xs.mean(), ys - ys.mean()
         return abs(float(xs @ np.roll(ys, -1) - ys @ np.roll(xs, -1))) / 2 / 1e4
 

@@ -1,5 +1,6 @@
 """From a box and a time to maps, polygons, areas and pages; each step is kept, so that the same command goes on."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -22,6 +23,7 @@ from bandloom.export.predict.options import PredictOptions
 from bandloom.export.products.polygons import PolygonOptions, write_polygons
 from bandloom.export.runtimes.verify import verify
 from bandloom.output import new_output
+from bandloom.pulse import EVERY_S, pulse
 from bandloom.shards import fetch as fetching
 from bandloom.shards.scenes.stac_assets import keys_of
 
@@ -181,9 +183,23 @@ def _write_page(path: Path, scene: Path, page: Path) -> None:
     """Write the page as a user would: what looks at maps is no part of what makes them."""
     words = ["view", str(path), "--scene", str(scene), "--export", str(page)]
     environment = os.environ | {"PYTHONSAFEPATH": "1"}
-    asked = subprocess.run(
-        [sys.executable, "-m", "bandloom.cli", *words], env=environment, capture_output=True, text=True, check=False
-    )
-    if asked.returncode:
-        said = " ".join(asked.stderr.split()).removeprefix("error: ")[-400:]
+    command = [sys.executable, "-m", "bandloom.cli", *words]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as child:
+        stderr = _heard_out(child)
+    if child.returncode:
+        said = " ".join(stderr.split()).removeprefix("error: ")[-400:]
         raise OutputError(f"the page {page} could not be written ({said}); mend it, or add --no-page.")
+
+
+def _heard_out(child: "subprocess.Popen[str]") -> str:
+    """Wait for a process, beating as long as it works, and return what it said on stderr; a stop ends it too."""
+    try:
+        while True:
+            pulse("writing the page")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return child.communicate(timeout=EVERY_S)[1]
+    except BaseException:
+        child.terminate()
+        raise

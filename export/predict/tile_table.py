@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rasterio.env import set_gdal_config
-from rasterio.warp import transform as reproject
 
 from bandloom.console import track
 from bandloom.errors import BundleError, OutputError
@@ -25,6 +24,7 @@ from bandloom.export.predict.scene_mapper import check_sensor
 from bandloom.export.predict.strips import SceneGroups, Strip, StripReader
 from bandloom.export.runtimes.onnx_runner import Runner
 from bandloom.output import new_output
+from bandloom.projected import projected
 
 if TYPE_CHECKING:
     from bandloom.shards.scenes import Scene
@@ -99,10 +99,11 @@ def write_table(
         raise OutputError(f"the output {out} is no table; give it a name that ends in {', '.join(TABLE_SUFFIXES)}.")
     if bundle.contract.makes_map:
         raise BundleError(f"the bundle {bundle.path} maps pixels; give --out a name that ends in .tif.")
-    for name in ("entropy", "disagreement", "ood"):
+    for name in ("confidence", "probabilities", "entropy", "disagreement", "ood", "png", "shift_check"):
         if getattr(options, name):
             raise BundleError(
-                f"the bundle {bundle.path} classifies whole chips, and --{name} is of maps; leave it out."
+                f"the bundle {bundle.path} classifies whole chips, and --{name.replace('_', '-')} is of maps;"
+                " leave it out."
             )
     set_gdal_config("GDAL_CACHEMAX", options.cache_mb << 20)  # bytes, of the whole process
     with claimed(out), new_output(out) as temporary, open_scene() as scene:
@@ -120,7 +121,7 @@ def _row(answer: TileAnswer, scene: "Scene", bundle: Bundle) -> dict[str, Any]:
     corners = ((0, 0), (0, side), (side, side), (side, 0), (0, 0))
     scale = MAP_PIXEL_M / finest_m
     places = [scene.transform * ((answer.column_px + x) * scale, (answer.row_px + y) * scale) for x, y in corners]
-    lon, lat = reproject(scene.crs, "EPSG:4326", [x for x, _ in places], [y for _, y in places])[:2]
+    lon, lat = projected(scene.crs, "EPSG:4326", *np.array(places).T)
     return {
         "scene": str(scene.name),
         "row_px": answer.row_px,

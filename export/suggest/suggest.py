@@ -8,7 +8,6 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 from rasterio.transform import Affine
-from rasterio.warp import transform as reproject
 
 from bandloom.config import Config
 from bandloom.errors import SceneError
@@ -24,6 +23,7 @@ from bandloom.export.suggest.choose import POOL, far_from, spread, thinned
 from bandloom.options import Option
 from bandloom.output import sole_writer
 from bandloom.points_file import read_points_file
+from bandloom.projected import projected
 
 
 class SuggestOptions(Config):
@@ -109,6 +109,5 @@ def _in_map(places: np.ndarray, crs: object, grid: Affine) -> np.ndarray:
     """Return longitudes and latitudes ``(M, 2)`` in metres from the map's upper-left corner."""
     if not len(places):
         return np.zeros((0, 2))
-    xs, ys = reproject("EPSG:4326", crs, *places.T.tolist())[:2]
-    columns, rows = ~grid * (np.array(xs), np.array(ys))  # pyright: ignore[reportOperatorIssue]
+    columns, rows = ~grid * projected("EPSG:4326", crs, *places.T)  # pyright: ignore[reportOperatorIssue]
     return np.stack([columns, rows], axis=1) * MAP_PIXEL_M

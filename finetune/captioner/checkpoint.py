@@ -52,6 +52,7 @@ def save_captioner(folder: Path, model: Captioner, config: CaptionerConfig, said
         "chip_px": model.chip_px,
         "image_tokens": config.image_tokens,
         "most_tokens": config.most_tokens,
+        "learnt": {"captions": config.captions is not None, "questions": config.questions is not None},
         "prompt": config.prompt,
         "question_prompt": config.question_prompt,
         "language": config.language.model_dump(mode="json") | {"model": LANGUAGE if model.whole else said["model"]},

@@ -1,8 +1,9 @@
 """``bandloom caption generate``: captions of chips, or answers to questions about them, as JSON lines."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,8 +38,8 @@ def generate(
         most_new: tokens of an answer at most.
 
     Raises:
-        TextError: both kinds of questions are given, or an empty one, or the source holds no chip of the model's
-            sensor.
+        TextError: both kinds of questions are given, or an empty one, or one that the model would not see to its end,
+            or the model was never shown what is asked for, or the source holds no chip of its sensor.
         OutputError: ``out`` exists.
     """
     if question is not None and questions is not None:
@@ -46,6 +47,7 @@ def generate(
     if question is not None and not question.strip():
         raise TextError("--question is empty; write what to ask, or leave it out for captions.")
     model, record = captioner.model, captioner.record
+    _check_learnt(record, asks=question is not None or questions is not None)
     rows = None if questions is None else read_questions(questions)
     images = list(images_of(captioner, source))
     if not images:
@@ -58,6 +60,7 @@ def generate(
     prompts = [
         record["question_prompt"].replace("{}", question) if question else record["prompt"] for _, question in asked
     ]
+    _check_lengths(captioner, prompts)
     answers = _answers(captioner, [image for image, _ in asked], prompts, most_new)
     with new_output(out) as temporary, temporary.open("w") as file:
         for (image, each), answer in zip(asked, answers, strict=True):
@@ -67,6 +70,29 @@ def generate(
         console.print(f"{image.key}: {answer}", markup=False)
     logger.info("%d answers are in %s", len(answers), out)
     return len(answers)
+
+
+def _check_learnt(record: Mapping[str, Any], *, asks: bool) -> None:
+    """Refuse to ask what was trained on captions alone, and the other way round."""
+    learnt = record.get("learnt", {"captions": True, "questions": True})  # earlier checkpoints do not say
+    if asks and not learnt["questions"]:
+        raise TextError(
+            "this captioner was trained on captions alone and has never seen a question; leave --question out, or train"
+            " one with questions=FILE."
+        )
+    if not asks and not learnt["captions"]:
+        raise TextError(
+            "this captioner was trained on questions alone and has never seen a caption; ask with --question WORDS."
+        )
+
+
+def _check_lengths(captioner: SavedCaptioner, prompts: Sequence[str]) -> None:
+    """Refuse prompts that the model would not see to their end: a question without its end is another question."""
+    most = captioner.model.most_tokens
+    longest = max(dict.fromkeys(prompts), key=captioner.model.length_of, default="")
+    if (length := captioner.model.length_of(longest)) > most:
+        shown = longest if len(longest) <= 60 else f"{longest[:60]}..."
+        raise TextError(f"the prompt {shown!r} has {length} tokens, of which the captioner reads {most}; shorten it.")
 
 
 def _answers(captioner: SavedCaptioner, images: Sequence[Image], prompts: Sequence[str], most: int | None) -> list[str]:

@@ -112,6 +112,10 @@ class Captioner(nn.Module):
             targets[row, len(asked) : len(asked) + len(told)] = torch.tensor(told)
         return ids, targets, cut
 
+    def length_of(self, prompt: str) -> int:
+        """Return how many tokens a prompt has."""
+        return len(self.tokenizer(prompt, add_special_tokens=False)["input_ids"])
+
     @torch.no_grad()
     def generate(self, groups: Mapping[int, Tensor], prompt: str, most_new: int | None = None) -> list[str]:
         """Return the likeliest answer, token by token, to one prompt about each image."""

@@ -7,6 +7,8 @@ from pydantic import Field
 from bandloom.config import Config, ReadWhen
 from bandloom.finetune.data.splits import SplitKind
 
+DEALT = ("block", "scene", "time", "longitude", "random")  # kinds that deal the ground to roles by shares
+
 
 class SplitConfig(Config):
     """Which ground trains, validates and tests."""
@@ -19,7 +21,13 @@ class SplitConfig(Config):
     block_m: Annotated[int | None, ReadWhen("kind", ("block",))] = Field(
         default=None, gt=0, description="side of a block; null: the largest that serves"
     )
-    buffer_m: int = Field(default=60, ge=0, description="ground dropped between blocks of different roles")
-    val: float = Field(default=0.15, gt=0, lt=1, description="share for validation")
-    test: float = Field(default=0.25, gt=0, lt=1, description="share for the test, which is scored once, at the end")
-    seed: int = Field(default=0, ge=0, description="another seed deals the blocks anew")
+    buffer_m: Annotated[int, ReadWhen("kind", ("block",))] = Field(
+        default=60, ge=0, description="ground dropped between blocks of different roles"
+    )
+    val: Annotated[float, ReadWhen("kind", DEALT)] = Field(default=0.15, gt=0, lt=1, description="share for validation")
+    test: Annotated[float, ReadWhen("kind", DEALT)] = Field(
+        default=0.25, gt=0, lt=1, description="share for the test, which is scored once, at the end"
+    )
+    seed: Annotated[int, ReadWhen("kind", ("block", "scene", "random"))] = Field(
+        default=0, ge=0, description="another seed deals the blocks anew"
+    )

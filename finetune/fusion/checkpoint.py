@@ -15,7 +15,7 @@ from bandloom.finetune.fusion.config import FusionConfig
 from bandloom.finetune.fusion.context import context_vectors
 from bandloom.finetune.fusion.model import FusionHead, FusionModel
 from bandloom.finetune.fusion.towers import EncoderTower, ResNetTower
-from bandloom.finetune.text.text_model.sources import TextSource, open_text
+from bandloom.finetune.text.text_model.sources import TextSource, is_source_of, open_text
 from bandloom.finetune.text.text_model.vectors import KeptVectors
 from bandloom.label_set import LabelSet
 from bandloom.model.checkpoint import (
@@ -119,7 +119,7 @@ def load_fusion(path: Path, text: str | None = None) -> Fused:
         raise CheckpointError(f"{folder}/config.json does not describe a fused model ({cause!r}).") from cause
     load_weights(model, weights, folder)
     source = open_text(text or said["model"], said["pooling"])
-    if source.digest != said["digest"]:
+    if not is_source_of(source, said):
         raise TextError(
             f"{text or said['model']} is another text model than the one that this checkpoint was trained"
             f" with ({said['model']}); pass that one."

@@ -15,6 +15,7 @@ from bandloom.finetune.data.splits import TRAIN, extent_role
 from bandloom.finetune.fusion.config import FusionConfig
 from bandloom.finetune.fusion.model import FusionHead, FusionModel, Kind
 from bandloom.finetune.fusion.towers import make_tower
+from bandloom.finetune.probes.frozen_features import halved
 from bandloom.finetune.scores.scoring import evaluating
 from bandloom.pulse import pulse
 from bandloom.training.schedule import warm_cosine
@@ -93,10 +94,7 @@ class Images:
     def _all_tokens(self) -> np.ndarray:
         rows = np.arange(len(self.data.indices))
         with torch.no_grad(), evaluating(self.tower):
-            parts = [
-                self.tower(self.groups(part)).half().cpu().numpy()
-                for part in track(_batches(rows), "features of the images")
-            ]
+            parts = [halved(self.tower(self.groups(part))) for part in track(_batches(rows), "features of the images")]
         return np.concatenate(parts)
 
 

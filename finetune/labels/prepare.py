@@ -1,9 +1,12 @@
 """``bandloom labels prepare``: from a user's labels to what ``bandloom shards build`` takes, all or nothing."""
 
+import itertools
 import math
 import os
 import re
+import unicodedata
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +20,7 @@ from bandloom.errors import CheckpointError, LabelError
 from bandloom.finetune.labels.bigearthnet import from_bigearthnet
 from bandloom.finetune.labels.chips import Chip, check_chips, from_folders, from_table
 from bandloom.label_set import IGNORE_INDEX
-from bandloom.output import new_output, one_writer, write_json
+from bandloom.output import HIDDEN_NAME, LONGEST_NAME, new_output, one_writer, write_json
 from bandloom.shards.build.plan import BuildOptions
 from bandloom.shards.labels.open_labels import open_labels
 from bandloom.shards.labels.problems import Problems
@@ -255,16 +258,38 @@ def _check_values(scene: Any, where: str, problems: Problems) -> None:
 
 
 def _link_chips(folder: Path, chips: tuple[Chip, ...], taxonomy: Taxonomy) -> dict[str, int]:
-    used: Counter[tuple[int, str]] = Counter()
+    homes = _class_folders([land_class.name for land_class in taxonomy.classes])
     for chip in chips:
-        home = folder / "chips" / taxonomy.classes[chip.class_index].name.replace("/", "-")
+        home = folder / "chips" / homes[chip.class_index]
         home.mkdir(parents=True, exist_ok=True)
-        place = (chip.class_index, chip.path.name)
-        name = chip.path.name if not used[place] else f"{used[place]}-{chip.path.name}"
-        used[place] += 1
+        name = next(name for name in _names_for(chip.path.name) if not os.path.lexists(home / name))
         os.symlink(chip.path.resolve(), home / name, target_is_directory=chip.path.is_dir())
     counts = Counter(chip.class_index for chip in chips)
     return {taxonomy.classes[index].name: count for index, count in sorted(counts.items())}
+
+
+def _class_folders(names: Sequence[str]) -> list[str]:
+    """Return a folder's name for each class, which the label set finds the class by.
+
+    Raises:
+        LabelError: two classes would have one folder, or a name can be no folder's that anybody reads.
+    """
+    homes = [name.replace("/", "-") for name in names]
+    for home in homes:
+        if home.startswith(".") or len(os.fsencode(home)) > LONGEST_NAME - HIDDEN_NAME:
+            raise LabelError(f"the class {home[:40]!r} can be no folder (a dot in front, or too long); rename it.")
+    taken: dict[str, str] = {}
+    for home, name in zip(homes, names, strict=True):
+        key = unicodedata.normalize("NFC", home).casefold()  # some disks tell neither cases nor accents apart
+        if (other := taken.setdefault(key, name)) != name:
+            raise LabelError(f"the classes {other!r} and {name!r} would share the folder {home!r}; rename one of them.")
+    return homes
+
+
+def _names_for(name: str) -> Iterator[str]:
+    """Yield names for a link: the file's own, then numbered ones."""
+    yield name
+    yield from (f"{number}-{name}" for number in itertools.count(1))
 
 
 def _link_patches(folder: Path, chips: tuple[Chip, ...], taxonomy: Taxonomy) -> dict[str, int]:
@@ -273,7 +298,8 @@ def _link_patches(folder: Path, chips: tuple[Chip, ...], taxonomy: Taxonomy) -> 
     names, table = [land_class.name for land_class in taxonomy.classes], {}
     for number, chip in enumerate(chips):
         key = re.sub(r"[^A-Za-z0-9_-]+", "-", chip.path.name)  # a shard's keys have no dots
-        key = f"{key}-{number}" if key in table else key
+        while key in table:
+            key = f"{key}-{number}"
         os.symlink(chip.path.resolve(), folder / "scenes" / key, target_is_directory=chip.path.is_dir())
         table[key] = [names[index] for index in chip.classes]
     write_json(folder / "chip_labels.json", table)

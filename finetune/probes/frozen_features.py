@@ -38,7 +38,8 @@ class Features:
 
     Args:
         mean: ``(N, D)`` float32.
-        tokens: ``(N, G, D)`` float16, the chip's means on a coarse grid; empty for maps.
+        tokens: ``(N, G, D)`` float16, or float32 where that cannot hold them: the chip's means on a coarse grid; empty
+            for maps.
         labels: class indices ``(N,)``; of several classes a chip noughts and ones ``(N, K)``.
         roles: 0 train, 1 validation, 2 test, 255 neither, ``(N,)``.
         blocks: block numbers ``(N,)`` uint64.
@@ -128,7 +129,7 @@ def _rows(
         tokens = _coarse(features, grid)
         yield {
             "mean": features.mean(1).numpy(),
-            "tokens": tokens.half().numpy(),
+            "tokens": halved(tokens),
             "index": np.array(batch),
             "labels": np.stack([_target(data, place, sample) for place, sample in zip(batch, samples, strict=True)]),
             "row": np.zeros(len(batch), np.int64),
@@ -153,6 +154,12 @@ def _rows(
                         "row": rows * side + y + side // 2,
                         "column": columns * side + x + side // 2,
                     }
+
+
+def halved(tokens: Tensor) -> np.ndarray:
+    """Return tokens as float16, or as they are where one is beyond what float16 holds (65,504)."""
+    held = tokens.half()
+    return (tokens if (held.isinf() & tokens.isfinite()).any() else held).cpu().numpy()
 
 
 def _target(data: TaskData, place: int, sample: Any) -> np.ndarray:

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from bandloom.errors import BandloomError, CheckpointError, TextError
+from bandloom.finetune.text.captions.words import ClassWords, class_words
 from bandloom.finetune.text.model import AlignModel
-from bandloom.finetune.text.text_model.sources import ModelSource, TextSource, folder_digest, open_text
+from bandloom.finetune.text.text_model.sources import ModelSource, TextSource, folder_digest, is_source_of, open_text
 from bandloom.finetune.text.text_model.vectors import KeptVectors
 from bandloom.label_set import LabelSet
 from bandloom.model.checkpoint import (
@@ -55,6 +56,13 @@ class Aligned:
         """The classes of the shards that it was aligned on."""
         held = self.record.get("label_set")
         return LabelSet.from_dict(held) if held else None
+
+    @property
+    def words(self) -> tuple[ClassWords, ...]:
+        """The classes that it was aligned on, each with all its words: those of the run's ``captions.words``."""
+        if (told := self.record.get("words")) is not None:
+            return tuple(ClassWords(name, tuple(words)) for name, *words in told)
+        return class_words(self.label_set) if self.label_set else ()  # of a checkpoint that keeps none
 
     @torch.no_grad()
     def text(self, texts: Sequence[str]) -> np.ndarray:
@@ -178,7 +186,7 @@ def _source(folder: Path, said: Mapping[str, Any], text: str | None) -> TextSour
         if text is not None:
             raise
         return None  # kept vectors may be all that is asked for
-    if source.digest != said["digest"]:
+    if not is_source_of(source, said):
         if text is None:
             return None
         raise TextError(

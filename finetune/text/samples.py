@@ -41,10 +41,8 @@ def sample_roles(config: SplitConfig, shards: ShardSet, indices: np.ndarray) -> 
     if any(entry.epsg is None for entry in entries):
         raise ConfigError("split.kind=block needs samples with a place; use split.kind=given.")
     side_m = max(int(entry.side_px) for entry in entries) * PIXEL_M
-    sides = [config.block_m] if config.block_m else [side for side in BLOCK_SIDES_M if side >= side_m] or [2 * side_m]
-    tried = [
-        BlockSplit(side, min(config.buffer_m, side - PIXEL_M), config.val, config.test, config.seed) for side in sides
-    ]
+    sides = [config.block_m] if config.block_m else _sides(side_m, config.buffer_m)
+    tried = [BlockSplit(side, config.buffer_m, config.val, config.test, config.seed) for side in sides]
     for split in tried:
         roles = _roles(split, entries)
         if (roles == TEST).sum() >= FEWEST_TESTS and (roles == TRAIN).sum() >= (roles == TEST).sum():
@@ -104,6 +102,11 @@ def pooled_features(model: AlignModel, shards: ShardSet, indices: Sequence[int])
         for groups in image_batches(shards, indices, model.chip_px, 32)
     ]
     return torch.cat(parts) if parts else torch.zeros(0, model.image_dim)
+
+
+def _sides(side_m: int, buffer_m: int) -> list[int]:
+    """Return sides of blocks that hold a sample and their buffer, the largest first."""
+    return [side for side in BLOCK_SIDES_M if side >= side_m and side > buffer_m] or [2 * max(side_m, buffer_m)]
 
 
 def _roles(split: Split, entries: list[Any]) -> np.ndarray:

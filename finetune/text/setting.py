@@ -82,6 +82,7 @@ def aligned_of(alignment: Alignment, model: AlignModel, kept: KeptVectors) -> Al
     record = {
         "text": alignment.source.describe() | {"pooling": pooling},
         "label_set": label_set.to_dict() if label_set else None,
+        "words": [[word.name, *word.seen, *word.unseen] for word in alignment.captions.words],
         "held_out": [alignment.captions.words[i].name for i in alignment.held_out],
     }
     if model.tower is None:

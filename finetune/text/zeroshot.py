@@ -1,6 +1,7 @@
 """Zero-shot classification: chips scored against class names, and names baked into an ordinary classifier."""
 
 import csv
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from bandloom.finetune.model.checkpoint import save_task_model
 from bandloom.finetune.model.heads import ClassifyHead
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.text.aligned_model import Aligned
-from bandloom.finetune.text.captions.words import TEMPLATES, class_words, readable, sentences
+from bandloom.finetune.text.captions.words import TEMPLATES, readable, sentences
 from bandloom.finetune.text.search.images import Image, images_of, vectors_of
 from bandloom.finetune.text.word_scores import class_mean
 from bandloom.label_set import LabelClass, LabelSet
@@ -70,12 +71,15 @@ def choose_classes(
         taxonomy = get_taxonomy(file)
         words = {c.name: (readable(c.name), *c.synonyms) for c in taxonomy.classes}
         return Classes(taxonomy.label_set, {name: sentences(own, templates) for name, own in words.items()})
-    own = {words.name: words for words in (class_words(aligned.label_set) if aligned.label_set else ())}
-    chosen = [name.strip() for name in names if name.strip()] or list(own)
+    own = {words.name: words for words in aligned.words}
+    spelled = {spelling: name for name in own for spelling in (_spelling(readable(name)), _spelling(name))}
+    asked = [name.strip() for name in names if name.strip()] or list(own)
+    chosen = [spelled.get(_spelling(name), name) for name in asked]
     if len(chosen) < 2:
         raise TextError(f"{len(chosen)} classes are named; a choice needs two, such as --classes water,forest.")
-    if len(set(chosen)) < len(chosen):
-        twice = next(name for name in chosen if chosen.count(name) > 1)
+    folded = [_spelling(name) for name in chosen]
+    if len(set(folded)) < len(folded):
+        twice = next(name for name, key in zip(asked, folded, strict=True) if folded.count(key) > 1)
         raise TextError(f"the class {twice!r} is named twice; name each once.")
     words = {name: own[name].seen if name in own else (readable(name),) for name in chosen}
     known = {land_class.name: land_class for land_class in aligned.label_set.classes} if aligned.label_set else {}
@@ -116,12 +120,18 @@ def zeroshot(aligned: Aligned, classes: Classes, source: Path, out: Path) -> dic
         "chips": len(images),
         "counts": dict(zip(names, np.bincount(said, minlength=len(names)).tolist(), strict=True)),
     }
-    truth = np.array([names.index(i.class_name) if i.class_name in names else -1 for i in images])
+    place_of = {_spelling(name): place for place, name in enumerate(names)}
+    truth = np.array([place_of.get(_spelling(image.class_name or ""), -1) for image in images])
     known = truth >= 0
     if known.any():
         present = sorted(set(truth[known].tolist()))
         report["score"] = class_mean(said[known], truth[known], present, len(names))
     return report
+
+
+def _spelling(name: str) -> str:
+    """Return what two spellings of one class name share: case, blanks and how accents are composed do not count."""
+    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).split())
 
 
 def write_scores(out: Path, images: Sequence[Image], scores: np.ndarray, names: Sequence[str]) -> None:

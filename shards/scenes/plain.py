@@ -1,7 +1,7 @@
 """Opens plain rasters: one multi-band file, or a folder of single-band files at their own sampling."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import lru_cache
@@ -19,7 +19,17 @@ from bandloom.shards.scenes.bands import band_name, expand_order, lies_beside, n
 from bandloom.shards.scenes.cloud import CloudLayer, RasterCloud, scl_cloud
 from bandloom.shards.scenes.grid import open_raster
 from bandloom.shards.scenes.litter import is_litter
+from bandloom.shards.scenes.marked import (
+    Marked,
+    MarkedScaled,
+    l1c_cloud,
+    l1c_cloud_file,
+    quality_files,
+    quality_of,
+)
 from bandloom.shards.scenes.options import SceneOptions
+from bandloom.shards.scenes.product import Product
+from bandloom.shards.scenes.quality import Quality
 from bandloom.shards.scenes.raster import Bands, RasterScene
 from bandloom.shards.scenes.scaled import ScaledScene
 from bandloom.shards.scenes.stated import Stated, scaling_of
@@ -90,16 +100,21 @@ def open_bands(
     options: SceneOptions,
     cloud: CloudLayer | None = None,
     stated: Stated | None = None,
+    quality: Mapping[str, Quality] | None = None,
 ) -> RasterScene:
     """Make a scene of plain rasters as their tags and the options say: how they scale, and what is absent."""
     stated = stated or stated_by_files(name, bands)
     stated, scaling = scaling_of(name, bands, options, stated)
     if scaling is None:
-        return RasterScene(name, path, sensor, bands, stack, options.offset, cloud, stated, options.absent)
-    by = str(stated.provenance["scale_from"])
-    return ScaledScene(
-        name, path, sensor, bands, stack, stated, scaling, cloud=cloud, nodata=options.absent, absent=None, scaled_by=by
-    )
+        kind = Marked if quality else RasterScene
+        scene = kind(name, path, sensor, bands, stack, options.offset, cloud, stated, options.absent)
+    else:
+        told: Any = {"nodata": options.absent, "absent": None, "scaled_by": str(stated.provenance["scale_from"])}
+        kind = MarkedScaled if quality else ScaledScene
+        scene = kind(name, path, sensor, bands, stack, stated, scaling, cloud=cloud, **told)
+    if quality and isinstance(scene, Marked):
+        scene.mark_by(quality)
+    return scene
 
 
 def band_files(folder: Path, sensor: Sensor | None = None) -> dict[str, Path]:
@@ -133,9 +148,13 @@ def open_band_folder(folder: Path, options: SceneOptions) -> RasterScene:
         bands = {n: (stack.enter_context(open_raster(p)), str(p), 1) for n, p in files.items()}
         mask, test = _cloud_file(folder)
         cloud = RasterCloud(stack.enter_context(open_raster(mask)), str(mask), test) if mask else None
-        facts = aws_tile_facts(folder)
-        _say_masks(folder.name, mask.name if mask else "", facts is not None and (folder / "qi").is_dir())
-        return open_bands(folder.name, str(folder), found, bands, stack, options, cloud, facts)
+        facts, quality = aws_tile_facts(folder), None
+        masks = Product(folder / "qi") if facts is not None and (folder / "qi").is_dir() else None
+        if masks is not None:
+            quality, cloud = quality_of(masks, files, stack), cloud or l1c_cloud(masks, stack)
+        known = masks is None or l1c_cloud_file(masks) or any(quality_files(masks, band) for band in files)
+        _say_masks(folder.name, mask.name if mask else "", not known)
+        return open_bands(folder.name, str(folder), found, bands, stack, options, cloud, facts, quality)
     except BaseException:
         stack.close()
         raise
@@ -157,8 +176,7 @@ def _say_masks(name: str, mask: str, unread: bool) -> None:
         logger.info("%s: %s tells the clouds", name, mask)
     if unread:
         logger.warning(
-            "%s: the masks in its qi folder (clouds, lost and saturated samples) are not read; the SAFE product's are",
-            name,
+            "%s: its qi folder holds no mask of clouds, lost or saturated samples; the SAFE product has them", name
         )
 
 

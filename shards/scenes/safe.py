@@ -11,27 +11,21 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree.ElementTree import Element
 
-import numpy as np
-
 from bandloom.errors import SceneError
 from bandloom.sensors import Sensor, get_sensor
-from bandloom.shards.scenes.checksums import glancing
-from bandloom.shards.scenes.cloud import CloudLayer, OutlineCloud, RasterCloud, scl_cloud
+from bandloom.shards.scenes.cloud import CloudLayer, RasterCloud, scl_cloud
 from bandloom.shards.scenes.grid import open_raster
-from bandloom.shards.scenes.jp2_tiles import distinct_tiles
-from bandloom.shards.scenes.outlines import outlines
+from bandloom.shards.scenes.marked import Marked, l1c_cloud, l1c_cloud_file, quality_files, quality_of
 from bandloom.shards.scenes.product import Product, names_inside
-from bandloom.shards.scenes.quality import Quality, RasterQuality, outline_quality
-from bandloom.shards.scenes.raster import Bands, RasterScene
+from bandloom.shards.scenes.quality import Quality
+from bandloom.shards.scenes.raster import Bands
 from bandloom.shards.scenes.remote_file import address_of
-from bandloom.shards.scenes.scene import WindowM
 from bandloom.shards.scenes.stated import Stated
 from bandloom.values import SCALE
 
 _METADATA = re.compile(r"(?:^|/)MTD_MSIL(1C|2A)\.xml$")
 _IMAGE = re.compile(r"_(B\d\d|B8A)(?:_(\d\d)m)?\.(?:jp2|tif)$")
 _MASK = re.compile(r"/(MSK_(CLASSI|CLOUDS|QUALIT|TECQUA|NODATA|SATURA)_B\w\w\.(jp2|gml)|\w+_SCL_20m\.jp2)$")
-_QUALITY_MASKS = (("QUALIT", "jp2"), ("TECQUA", "gml"), ("NODATA", "gml"), ("SATURA", "gml"))
 
 
 def is_safe(path: Path) -> bool:
@@ -55,7 +49,7 @@ def _home(path: str | Path) -> str | Path:
     return Path(path).parent if _METADATA.search(named) or named == "manifest.safe" else path
 
 
-class SafeScene(RasterScene):
+class SafeScene(Marked):
     """A Sentinel-2 product: its bands, each marked by what the product says of its quality."""
 
     def __init__(
@@ -71,25 +65,7 @@ class SafeScene(RasterScene):
     ) -> None:
         """Take the open rasters of every band, all closed by ``stack``, and what marks some of the bands."""
         super().__init__(name, path, sensor, bands, stack, None, cloud, stated)
-        self._quality = quality
-        self.provenance["bands_with_marks"] = sorted(quality)
-        for mask in quality.values():
-            mask.place(self._frame, self._warp)
-
-    def read(self, window_m: WindowM) -> dict[int, np.ndarray]:
-        """Return ``{gsd_m: (C, H, W)}`` uint16 DN of a window; what lies outside the scene is 0."""
-        groups = super().read(window_m)
-        for group in self.sensor.groups:
-            for band, pixels in zip(group.bands, groups[group.gsd_m], strict=True):
-                if band.name in self._quality:
-                    self._quality[band.name].mark(pixels, window_m)
-        return groups
-
-    def walk_down(self) -> None:
-        """Expect windows over the whole width from top to bottom: every block of the files is then decoded once."""
-        super().walk_down()
-        for mask in self._quality.values():
-            mask.walk_down()
+        self.mark_by(quality)
 
 
 def open_safe(path: str | Path) -> SafeScene:
@@ -107,15 +83,15 @@ def open_safe(path: str | Path) -> SafeScene:
     sensor = get_sensor(f"sentinel2-{level}")
     images = _images(product, sensor)
     paths = {band: product.gdal_path(name) for band, name in images.items()}
-    masks = {band: _quality_files(product, band) for band in images}
+    masks = [name for band in images for name in quality_files(product, band)]
     told = [name for name in (metadata, product.find("MTD_TL.xml"), _cloud_file(product, level)) if name]
-    checked = _verify(product, list(images.values()), [*told, *(name for names in masks.values() for name in names)])
+    checked = _verify(product, list(images.values()), [*told, *masks])
     stack = ExitStack()
     try:
         stated = _stated(product, product.xml(metadata), checked)
         bands = {name: (stack.enter_context(open_raster(file)), file, 1) for name, file in paths.items()}
         cloud = _cloud(product, level, stack)
-        quality = {band: found for band, names in masks.items() if (found := _quality(product, names, stack))}
+        quality = quality_of(product, images, stack)
         return SafeScene(product.path.name.partition(".")[0], str(path), sensor, bands, stack, cloud, stated, quality)
     except (ValueError, OverflowError) as cause:
         stack.close()
@@ -226,43 +202,17 @@ def _cloud_file(product: Product, level: str) -> str | None:
     """Return the product's cloud mask: SCL on L2A; on L1C the raster of baseline 04.00, or the polygons before it."""
     if level == "l2a":
         return product.find("_SCL_20m.jp2")
-    return product.find("MSK_CLASSI_B00.jp2") or product.find("MSK_CLOUDS_B00.gml")
+    return l1c_cloud_file(product)
 
 
 def _cloud(product: Product, level: str, stack: ExitStack) -> CloudLayer | None:
+    if level == "l1c":
+        return l1c_cloud(product, stack)
     name = _cloud_file(product, level)
     if name is None:
         return None
-    if name.lower().endswith(".jp2"):
-        path = product.gdal_path(name)
-        return RasterCloud(stack.enter_context(open_raster(path)), path, scl_cloud if level == "l2a" else _l1c_cloud)
-    return OutlineCloud(outlines(product.xml(name)))
-
-
-def _quality_files(product: Product, band: str) -> list[str]:
-    """Return the masks that tell a band's quality: a raster since baseline 04.00, outlines before it."""
-    found = [product.find(f"MSK_{kind}_{band}.{ending}") for kind, ending in _QUALITY_MASKS]
-    return [name for name in found if name]
-
-
-def _quality(product: Product, names: list[str], stack: ExitStack) -> Quality | None:
-    """Return what a band's masks mark, or None when nothing is marked, which is the rule."""
-    if glancing():
-        return None
-    raster = next((name for name in names if name.lower().endswith(".jp2")), None)
-    if raster is None:
-        return outline_quality(product.xml(name) for name in names)
-    path = product.gdal_path(raster)
-    with ExitStack() as until_known:
-        found = RasterQuality(until_known.enter_context(open_raster(path)), path)
-        if found.is_clean(distinct_tiles(product.read(raster))):
-            return None
-        stack.enter_context(until_known.pop_all())
-    return found
-
-
-def _l1c_cloud(layers: np.ndarray) -> np.ndarray:
-    return (layers[:2] == 1).any(0)
+    path = product.gdal_path(name)
+    return RasterCloud(stack.enter_context(open_raster(path)), path, scl_cloud)
 
 
 def _text(root: Element, tag: str) -> str | None:

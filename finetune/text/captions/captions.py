@@ -16,6 +16,7 @@ from bandloom.finetune.text.captions.caption_file import kept_captions, read_cap
 from bandloom.finetune.text.captions.sentences_of_ground import mask_caption, metadata_caption
 from bandloom.finetune.text.captions.words import TEMPLATES, ClassWords, class_words, sentences, told_words
 from bandloom.label_set import IGNORE_INDEX
+from bandloom.projected import projected
 from bandloom.sample_draws import rng_of
 from bandloom.shards.read.shard_set import ShardSet
 
@@ -181,10 +182,8 @@ def time_of(entry: Any) -> clock.datetime | None:
 
 def place_of(entry: Any) -> tuple[float | None, float | None]:
     """Return longitude and latitude of a sample's middle."""
-    from rasterio.warp import transform
-
     if entry.epsg is None:
         return None, None
     half = entry.side_px * 10 / 2
-    (lon,), (lat,) = transform(f"EPSG:{entry.epsg}", "EPSG:4326", [entry.x_m + half], [entry.y_m - half])[:2]
-    return lon, lat
+    (lon,), (lat,) = projected(f"EPSG:{entry.epsg}", "EPSG:4326", [entry.x_m + half], [entry.y_m - half])
+    return (float(lon), float(lat)) if np.isfinite([lon, lat]).all() else (None, None)

@@ -38,5 +38,5 @@ def draw_contact_sheet(
         axes.imshow(true_colour(chip, sensor), interpolation="nearest")
         axes.set_title(caption, fontsize=7)
     figure.suptitle(title, fontsize=11)
-    with new_output(path, overwrite=True) as temporary:
+    with new_output(path) as temporary:
         figure.savefig(temporary, dpi=130, format="png")

@@ -36,18 +36,25 @@ class Searcher:
             top: how many; fewer when the table is smaller.
         """
         top = min(top, len(self.vectors))
+        rows, scores = self._candidates(np.asarray(query, np.float32), top)
+        chosen = np.lexsort((rows, -scores))[:top]
+        return rows[chosen], scores[chosen]
+
+    def _candidates(self, query: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return rows and cosines of the ``top`` nearest, and of all that are as near as the last of them."""
         if self._flat is not None:
-            scores, rows = self._flat.search(np.asarray(query, np.float32)[None], top)
-            return rows[0], scores[0]
-        scores = self.vectors @ np.asarray(query, np.float32)
-        chosen = np.argpartition(-scores, top - 1)[:top] if top < len(scores) else np.arange(len(scores))
-        chosen = chosen[np.lexsort((chosen, -scores[chosen]))]
-        return chosen, scores[chosen]
+            scores, rows = self._flat.search(query[None], top)
+            _, level, tied = self._flat.range_search(query[None], float(np.nextafter(scores[0, -1], -2)))
+            return (tied, level) if len(tied) >= top else (rows[0], scores[0])
+        scores = self.vectors @ query
+        last = np.partition(scores, len(scores) - top)[len(scores) - top]
+        rows = np.flatnonzero(scores >= last)
+        return rows, scores[rows]
 
 
 def write_found(path: Path, index: EmbeddingIndex, rows: Sequence[int], scores: Sequence[float]) -> None:
     """Write what was found as CSV: rank, score, and where each chip is."""
-    with new_output(path, overwrite=True) as temporary, temporary.open("w", newline="") as file:
+    with new_output(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         names = [name for name in COLUMNS if name in index.places]
         writer.writerow(["rank", "score", *names])

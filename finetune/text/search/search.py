@@ -15,6 +15,7 @@ from bandloom.finetune.text.search.images import image_at, images_of, vectors_of
 from bandloom.finetune.text.search.index import EmbeddingIndex, read_index
 from bandloom.finetune.text.search.method import Method
 from bandloom.finetune.text.search.nearest import Searcher, write_found
+from bandloom.output import require_absent
 
 
 def query_vector(
@@ -71,7 +72,13 @@ def search(
 
     Returns:
         What is known of each chip, nearest first, with its score.
+
+    Raises:
+        TextError: the index or the question cannot be used.
+        OutputError: the table or the contact sheet of another question lies there.
     """
+    written = [out / "found.csv", out / "found.png"] if out is not None else []
+    require_absent(written)
     index = read_index(index_file, aligned.digest)
     vector, title = query_vector(aligned, index, query, like)
     rows, scores = Searcher(index.vectors, method).nearest(vector, top)
@@ -82,13 +89,13 @@ def search(
     ]
     console.print(table(f"Nearest to {title}", ["", "cosine", "key", "source", "x, y in m"], shown))
     if out is not None:
-        write_found(out / "found.csv", index, rows.tolist(), scores.tolist())
+        write_found(written[0], index, rows.tolist(), scores.tolist())
         chips = [image_at(chip, aligned.model.chip_px) for chip in found]
         captions = [
             f"{rank}: {chip['score']:.2f}" + (f"\n{chip['class_name']}" if chip.get("class_name") else "")
             for rank, chip in enumerate(found, 1)
         ]
-        draw_contact_sheet(out / "found.png", title, chips, captions, aligned.model.sensor)
+        draw_contact_sheet(written[1], title, chips, captions, aligned.model.sensor)
         logger.info("the table and the pictures are in %s", out)
     return found
 

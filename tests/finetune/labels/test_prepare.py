@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -15,11 +17,12 @@ from rasterio.warp import transform
 from bandloom.cli import main
 from bandloom.errors import LabelError
 from bandloom.finetune.data.multilabel import read_table, scene_key
-from bandloom.finetune.labels.prepare import Request, build_command, examine, prepare
+from bandloom.finetune.labels.chips import Chip
+from bandloom.finetune.labels.prepare import Request, _link_chips, build_command, examine, prepare
 from bandloom.shards.labels.reading import Ground, LabelReading
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.shards.scenes import open_scene
-from bandloom.taxonomy import get_taxonomy
+from bandloom.taxonomy import Taxonomy, get_taxonomy
 
 
 @pytest.fixture(name="taxonomy")
@@ -340,3 +343,41 @@ def test_the_side_that_holds_a_chip_is_written_down(scenes_folder, taxonomy, tmp
     found = examine(Request("folders", tmp_path / "chips", taxonomy))
     with open_scene(scene) as opened:
         assert found.side_px == -(-max(opened.width_m, opened.height_m) // 60) * 6
+
+
+def linked(folder: Path, names: list[str], *chips: tuple[str, int]) -> dict[str, list[str]]:
+    """Link empty chips of classes, and return where each class's links lead."""
+    made = []
+    for number, (name, index) in enumerate(chips):
+        (folder / f"{number}").mkdir(parents=True)
+        (folder / f"{number}" / name).touch()
+        made.append(Chip(folder / f"{number}" / name, index))
+    classes = tuple(SimpleNamespace(name=name) for name in names)
+    _link_chips(folder / "out", tuple(made), cast(Taxonomy, SimpleNamespace(classes=classes)))
+    homes = sorted((folder / "out" / "chips").iterdir())
+    there = folder.resolve()
+    return {home.name: sorted(str(link.resolve().relative_to(there)) for link in home.iterdir()) for home in homes}
+
+
+def test_chips_whose_names_clash_are_all_linked(tmp_path):
+    """A chip that is called as another's numbered link would be."""
+    chips = [("a.tif", 0), ("1-a.tif", 0), ("a.tif", 0), ("a.tif", 1), ("1-a.tif", 0)]
+    assert linked(tmp_path, ["forest", "C/D"], *chips) == {
+        "forest": ["0/a.tif", "1/1-a.tif", "2/a.tif", "4/1-a.tif"],
+        "C-D": ["3/a.tif"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["a/b", "a-b"], "classes 'a/b' and 'a-b' would share the folder 'a-b'"),
+        (["Forêt", "fore\u0302t"], "would share the folder"),
+        (["..", "x"], r"the class '\.\.' can be no folder"),
+        ([".hidden", "x"], r"the class '\.hidden' can be no folder"),
+        (["x" * 240, "y"], "can be no folder"),
+    ],
+)
+def test_classes_never_share_a_folder_or_leave_theirs(tmp_path, names, said):
+    with pytest.raises(LabelError, match=said):
+        linked(tmp_path, names, ("a.tif", 0))

@@ -9,7 +9,7 @@ from bandloom.finetune.data.multilabel import MultilabelData
 from bandloom.finetune.data.pixels import PixelData
 from bandloom.finetune.data.splits import TEST, TRAIN, BlockSplit
 from bandloom.finetune.probes.attention import attention_probe
-from bandloom.finetune.probes.frozen_features import frozen_features, weights_digest
+from bandloom.finetune.probes.frozen_features import frozen_features, halved, weights_digest
 from tests.finetune.fake_shards import FakeShards
 from tests.finetune.models import LABELS, S2, encoder
 
@@ -27,6 +27,14 @@ def test_features_of_chips_are_the_encoders_mean_tokens():
     np.testing.assert_allclose(found.mean[3], expected[0].mean(0), atol=1e-5)
     np.testing.assert_allclose(found.tokens[3], expected[0], atol=1e-2)  # 2 x 2 tokens are fewer than 4 x 4
     assert found.labels.tolist() == [entry.class_index for entry in data.shards.entries]
+
+
+def test_tokens_beyond_float16_are_kept_as_they_are_and_never_infinite():
+    tokens = torch.tensor([[[1.5, -3.0]], [[65_504.0, 0.1]]])
+    assert halved(tokens).dtype == np.float16
+    large = torch.tensor([[[1.5, -70_000.0]]])
+    assert halved(large).dtype == np.float32
+    assert halved(large).tolist() == large.tolist()
 
 
 def test_roles_and_blocks_are_the_splits_own_whatever_was_kept(tmp_path):

@@ -1,4 +1,5 @@
 import csv
+import unicodedata
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from bandloom.finetune.text.aligned_model import load_aligned, save_aligned
 from bandloom.finetune.text.report import image_vectors
 from bandloom.finetune.text.search.images import images_of
 from bandloom.finetune.text.zeroshot import bake, baked, choose_classes, zeroshot
+from bandloom.label_set import LabelClass, LabelSet
 from bandloom.model.checkpoint import load_encoder
 from bandloom.shards.read.shard_set import ShardSet
 from tests.finetune.models import chips
@@ -127,6 +129,35 @@ def test_another_text_model_than_the_one_of_the_training_is_refused(tmp_path):
     np.savez(tmp_path / "other.npz", texts=np.array(["water"]), vectors=np.ones((1, 16)))
     with pytest.raises(TextError, match="is another text model"):
         load_aligned(tmp_path / "m", str(tmp_path / "other.npz"))
+
+
+def test_a_runs_own_words_stand_for_its_classes_however_their_names_are_typed():
+    """The run's words, not those of a shipped label set of the same name; an own name in any case is that class."""
+    model = aligned()
+    classes = (LabelClass(7, "AnnualCrop", "#112233"), LabelClass(9, "Forêt", "#223344"))
+    model.record |= {
+        "label_set": LabelSet("eurosat10", classes).to_dict(),
+        "words": [["AnnualCrop", "annual crop", "barley"], ["Forêt", "forêt", "taiga"]],
+    }
+    typed = ["annual CROP", unicodedata.normalize("NFD", "FORÊT"), "volcano"]
+    chosen = choose_classes(model, typed, templates=["{}"])
+    assert chosen.prompts == {
+        "AnnualCrop": ["annual crop", "barley"],
+        "Forêt": ["forêt", "taiga"],
+        "volcano": ["volcano"],
+    }
+    assert [land_class.code for land_class in chosen.label_set.classes] == [7, 9, 1]
+    with pytest.raises(TextError, match="'annualcrop' is named twice"):
+        choose_classes(model, ["annualcrop", "Annual Crop"])
+    assert list(choose_classes(model, []).prompts) == ["AnnualCrop", "Forêt"]
+
+
+def test_truth_in_other_letters_is_the_same_class(tmp_path, chip_shards):
+    model = aligned()
+    names = ShardSet(chip_shards).label_set.names
+    as_spelled = zeroshot(model, choose_classes(model, names), chip_shards, tmp_path / "a.csv")
+    shouted = zeroshot(model, choose_classes(model, [name.upper() for name in names]), chip_shards, tmp_path / "b.csv")
+    assert as_spelled["score"]["samples"] == shouted["score"]["samples"] > 50
 
 
 def test_a_class_is_the_mean_of_its_prompts():

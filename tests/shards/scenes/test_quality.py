@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import rasterio
@@ -13,6 +15,7 @@ from bandloom.shards.scenes.outlines import outlines
 from bandloom.shards.scenes.product import Product
 from tests.shards.safe_product import (
     GRANULE,
+    NAME,
     native_bands,
     seal,
     square,
@@ -140,6 +143,41 @@ def test_before_baseline_04_outlines_tell_the_same(tmp_path):
     far[39:51, 19:31] = far[99:131, 99:131] = False
     np.testing.assert_array_equal(red[far], wanted[far])
     np.testing.assert_array_equal(groups[60][2], native["B10"])
+
+
+def as_aws(root, folder, baseline):
+    """Lay a product out as its tile lies on AWS: bands in one folder, masks in ``qi``, the product's name in JSON."""
+    shutil.copytree(root / GRANULE / "QI_DATA", folder / "qi")
+    for image in (root / GRANULE / "IMG_DATA").iterdir():
+        shutil.copy(image, folder / image.name.rpartition("_")[2])
+    name = NAME.replace("_N0509_", f"_N{baseline}_")
+    (folder / "productInfo.json").write_text(f'{{"name": "{name}"}}')
+    return folder
+
+
+@pytest.mark.parametrize("baseline", ["0509", "0207"])
+def test_a_tile_of_aws_is_marked_and_clouded_as_its_product(write_product, tmp_path, baseline):
+    if baseline == "0509":
+        root, _ = write_product({"B03": [(LOST, 0, 0), (SATURATION, 5, 5)], "B10": [(NO_DATA, 32, 32)]})
+    else:
+        root = write_safe(tmp_path, native_bands(SIDE_M), offset=0, baseline="02.07", clouds="polygons")
+        write_gml(root, "MSK_TECQUA_B04", [("MSI_LOST", [square(200, 400, 100)])])
+        write_gml(root, "MSK_SATURA_B11", [("QT_SATURATED_PIXELS_L1A", [square(1000, 1000, 300)])])
+        seal(root)
+    tile = as_aws(root, tmp_path / "tile", baseline)
+    (groups, marked), (own, own_marked) = read(tile), read(root)
+    assert marked == own_marked
+    assert len(marked) == 2
+    for gsd_m, group in own.items():
+        np.testing.assert_array_equal(groups[gsd_m], group)
+    with open_scene(tile) as one, open_scene(root) as other:
+        clouds = one.cloud((0, 0, SIDE_M, SIDE_M))
+        np.testing.assert_array_equal(clouds, other.cloud((0, 0, SIDE_M, SIDE_M)))
+        assert clouds.any()
+    damaged = next(path for path in (tile / "qi").iterdir() if path.name[4:10] in ("QUALIT", "TECQUA"))
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    with pytest.raises(SceneError):
+        open_scene(tile)
 
 
 def test_clouds_in_outlines_have_holes(tmp_path):

@@ -217,13 +217,13 @@ def test_the_scene_classification_beside_a_folders_bands_tells_the_clouds(tmp_pa
     assert f"scene: {name}.tif tells the clouds" in caplog.text
 
 
-def test_a_tile_of_aws_says_that_its_quality_masks_are_not_read(tmp_path, caplog):
+def test_a_tile_of_aws_says_that_it_has_no_quality_masks(tmp_path, caplog):
     folder = band_folder(tmp_path / "tile", np.rint(ground() * 1e4 + 1000).astype("uint16"), {})
     (folder / "qi").mkdir()
     (folder / "productInfo.json").write_text('{"name": "S2A_MSIL2A_20230605T103021_N0509_R108_T33UVP_20230605T140000"}')
     with open_scene(folder) as scene:
         assert scene.cloud((0, 0, 600, 600)) is None
-    assert "the masks in its qi folder (clouds, lost and saturated samples) are not read" in caplog.text
+    assert "its qi folder holds no mask of clouds, lost or saturated samples" in caplog.text
 
 
 def test_a_band_that_nobody_knows_is_named_with_the_option_that_leaves_it_out(stack):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from bandloom.errors import TextError
+from bandloom.errors import OutputError, TextError
 from bandloom.finetune.text.aligned_model import save_aligned
 from bandloom.finetune.text.search.images import image_at, images_of, vectors_of
 from bandloom.finetune.text.search.index import EmbeddingIndex, build_index, read_index, write_index
@@ -41,6 +41,17 @@ def test_the_nearest_are_those_of_a_full_sort(method):
     assert rows.tolist() == expected.tolist()
     assert np.allclose(scores, (vectors @ query)[expected], atol=1e-6)
     assert len(Searcher(vectors[:3], method).nearest(query, 10)[0]) == 3
+
+
+@pytest.mark.parametrize("method", ["numpy", "faiss"])
+def test_where_the_cut_falls_among_equals_the_first_rows_are_taken(method):
+    if method == "faiss":
+        pytest.importorskip("faiss")
+    vectors = np.repeat(unit_rows(3, 24), 40, axis=0)[np.random.default_rng(5).permutation(120)]
+    query = vectors[17]
+    expected = np.argsort(-(vectors @ query).round(5), kind="stable")
+    for top in (1, 7, 39, 40, 41, 90, 120):
+        assert Searcher(vectors, method).nearest(query, top)[0].tolist() == expected[:top].tolist()
 
 
 def test_an_index_keeps_places_and_vectors_and_knows_its_model(indexed, chip_shards):
@@ -82,6 +93,10 @@ def test_what_was_found_is_a_table_and_a_picture(tmp_path, indexed):
     with Picture.open(tmp_path / "found" / "found.png") as picture:
         assert picture.size[0] > 500
         assert len(set(picture.convert("RGB").resize((60, 40)).getdata())) > 100
+    before = (tmp_path / "found" / "found.csv").read_bytes()
+    with pytest.raises(OutputError, match=r"found\.csv exists already"):
+        search(model, path, "water", None, 7, tmp_path / "found")  # another question
+    assert (tmp_path / "found" / "found.csv").read_bytes() == before
 
 
 def test_chips_find_words(indexed, chip_shards):

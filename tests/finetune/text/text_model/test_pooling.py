@@ -43,6 +43,7 @@ def test_a_models_own_head_comes_first():
         ("pooling_mode_cls_token", "cls"),
         ("pooling_mode_max_tokens", "max"),
         ("pooling_mode_lasttoken", "last"),
+        ("pooling_mode_mean_sqrt_len_tokens", "mean"),  # the same direction
     ],
 )
 def test_a_sentence_transformers_folder_says_how(tmp_path, key, pooling):
@@ -51,6 +52,25 @@ def test_a_sentence_transformers_folder_says_how(tmp_path, key, pooling):
     assert choose_pooling(tmp_path, "bert", None) == pooling
     assert choose_pooling(tmp_path, "clip", None) == "own"  # whatever the folder says
     assert choose_pooling(tmp_path, "bert", None, "max") == "max"  # whatever anybody says
+
+
+@pytest.mark.parametrize(
+    "held",
+    [{"pooling_mode_weightedmean_tokens": True}, {"pooling_mode_cls_token": True, "pooling_mode_max_tokens": True}],
+)
+def test_a_pooling_that_is_not_done_here_is_never_replaced_by_another(tmp_path, held):
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(held))
+    with pytest.raises(TextError, match=r"which is not done here; set text\.pooling"):
+        choose_pooling(tmp_path, "bert", None)
+    assert choose_pooling(tmp_path, "bert", None, "mean") == "mean"
+
+
+def test_a_layer_after_the_pooling_is_never_left_out(tmp_path):
+    kinds = ("Transformer", "Pooling", "Dense", "Normalize")
+    (tmp_path / "modules.json").write_text(json.dumps([{"type": f"sentence_transformers.models.{k}"} for k in kinds]))
+    with pytest.raises(TextError, match="lists a part Dense"):
+        choose_pooling(tmp_path, "bert", None)
 
 
 def test_otherwise_a_causal_model_ends_in_its_text_and_others_are_averaged(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bandloom.errors import MissingExtraError, TextError
-from bandloom.finetune.text.text_model.sources import FileSource, folder_digest, minilm_folder, open_text
+from bandloom.finetune.text.text_model.sources import FileSource, folder_digest, is_source_of, minilm_folder, open_text
 from bandloom.finetune.text.text_model.vectors import KeptVectors
 from tests.finetune.text.text_models import TEXTS, write_model
 
@@ -64,6 +64,21 @@ def test_a_folder_says_its_licence_and_changes_its_digest_with_its_weights(tmp_p
     weights = tmp_path / "bert" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     assert folder_digest(tmp_path / "bert", "auto") != before
+
+
+def test_how_much_of_a_text_is_read_belongs_to_the_digest_and_earlier_checkpoints_still_open(tmp_path):
+    write_model(tmp_path / "bert", "bert")
+    settings = tmp_path / "bert" / "sentence_bert_config.json"
+    settings.write_text('{"max_seq_length": 7}')
+    seven = open_text(str(tmp_path / "bert"))
+    said, earlier = seven.describe(), {"digest": folder_digest(tmp_path / "bert", "auto", limits=False)}
+    settings.write_text('{"max_seq_length": 9}')
+    nine = open_text(str(tmp_path / "bert"))
+    assert is_source_of(seven, said)
+    assert not is_source_of(nine, said)
+    assert is_source_of(nine, earlier), "a checkpoint that never knew the limit"
+    settings.unlink()
+    assert not is_source_of(open_text(str(tmp_path / "bert")), said)
 
 
 class Counting:

@@ -97,6 +97,13 @@ def test_sentence_transformers_settings_decide_pooling_and_length(tmp_path):
     assert tower.limit == 7
 
 
+def test_a_sentence_model_that_reads_small_letters_is_given_small_letters(tmp_path):
+    write_model(tmp_path / "bert", "bert")
+    plain = TextTower(tmp_path / "bert").encode(["a river"])
+    (tmp_path / "bert" / "sentence_bert_config.json").write_text(json.dumps({"do_lower_case": True}))
+    assert np.array_equal(TextTower(tmp_path / "bert").encode(["A River"]), plain)
+
+
 def test_the_last_token_can_be_asked_for(tmp_path):
     model = write_model(tmp_path / "bert", "bert")
     tower = TextTower(tmp_path / "bert", "last")
