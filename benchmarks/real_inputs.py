@@ -1,5 +1,6 @@
 """Labelled shards of each real set, built as a user would: a mask, polygons, chips in class folders, two dates."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -52,17 +53,23 @@ def unlabelled_sources(data: Path, out: Path) -> list[Path]:
         "unlabelled/ssl4eo_s12/s2c/*",
         "lulc_sparse_amazon_sen2/S2L2A.tif",
     )
-    return sorted([path for pattern in patterns for path in data.glob(pattern)] + [tagged(data, out / "tagged")])
+    return sorted([path for pattern in patterns for path in data.glob(pattern)] + tagged(data, out / "tagged"))
 
 
-def tagged(data: Path, out: Path) -> Path:
-    """Copy the sources that do not say their offset, with the tag they lack (0: none was added)."""
+def tagged(data: Path, out: Path) -> list[Path]:
+    """Copy the sources that do not say their offset, with the tag they lack (0: none was added); returns the copies.
+
+    A folder of bands gets a plain name: by its own it would be taken for a public corpus, which goes by itself.
+    """
     shutil.rmtree(out, ignore_errors=True)
     for folder in WITHOUT_OFFSET:
         for path in (data / folder).rglob("*.tif*"):
-            if "mask" not in path.name:
-                with_offset(path, out / path.relative_to(data))
-    return out
+            band = path.stem.rpartition("_")[2]
+            if re.fullmatch(r"B\d\d?A?", band):
+                with_offset(path, out / f"{Path(folder).name}-{path.parent.name[:26]}".lower() / f"{band}.tif")
+            elif "mask" not in path.name:
+                with_offset(path, out / path.name)
+    return sorted(out.iterdir())
 
 
 def with_offset(path: Path, copy: Path) -> None:
