@@ -9,7 +9,7 @@ import typer
 import typer.core
 
 from bandloom import __version__
-from bandloom.examples import add_examples
+from bandloom.command_line.examples import add_examples
 
 # verb: where it lives (module:typer app or function), what it does
 VERBS = {
@@ -138,7 +138,7 @@ def _start(
     ] = False,
 ) -> None:
     """From raw multispectral scenes to a compiled engine on a GPU box."""
-    from bandloom.console import start_logging
+    from bandloom.command_line.console import start_logging
 
     start_logging(debug=debug)
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from bandloom.console import console, logger
+from bandloom.command_line.console import console, logger
 from bandloom.errors import BandloomError, ConfigError
 
 PX_M = 10

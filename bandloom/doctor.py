@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from bandloom import __version__
-from bandloom.run_folder import REPORTED_PACKAGES, commit
+from bandloom.run_state.run_folder import REPORTED_PACKAGES, commit
 
 PACKAGE_MODULES = {"scikit-learn": "sklearn"}  # packages whose module has another name
 EXTRAS = ("shards", "train", "deepspeed", "text", "serve", "openvino", "tensorrt", "tensorrt-rtx", "dev")

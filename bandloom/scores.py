@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from bandloom.config import Config
+from bandloom.command_line.config import Config
 from bandloom.errors import RunFolderError
-from bandloom.output import write_json
+from bandloom.files.output import write_json
 from bandloom.target import Target
 
 SCHEMA_VERSION: Literal[2] = 2  # 1: scores beside a row's other keys, no kind, no seeds of baselines

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from bandloom.config import Config
+from bandloom.classes.label_set import LabelClass, LabelSet
+from bandloom.command_line.config import Config
 from bandloom.errors import LabelError
-from bandloom.label_set import LabelClass, LabelSet
 
 RAMP = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")  # viridis, dark is low
 

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import torch
 
-from bandloom.label_set import IGNORE_INDEX
+from bandloom.classes.label_set import IGNORE_INDEX
 from bandloom.model.encoder import Encoder, EncoderConfig
 from bandloom.pretrain.config import DecoderConfig, ObjectiveConfig
 from bandloom.pretrain.loss import MaskedLoss

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from sklearn.metrics import f1_score
 
+from bandloom.classes.label_set import IGNORE_INDEX
 from bandloom.finetune.baselines.features import chip_statistics
-from bandloom.label_set import IGNORE_INDEX
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.checkpoint import load_encoder
 from bandloom.model.statistics import Statistics

@@ -8,8 +8,8 @@ import rasterio
 import torch
 
 from bandloom.model.statistics import Statistics
+from bandloom.rasters.values import dn_to_reflectance
 from bandloom.sensors import Sensor, get_sensor
-from bandloom.values import dn_to_reflectance
 
 SIDE_PX, SHARE, MOST = 32, 0.5, 60  # pixels of 30 m; of one class; of a class and place
 SLOTS = ("B01", "B02", "B03", "B04", "B8A", "B11", "B12")  # coastal, blue, green, red, nir, swir1, swir2

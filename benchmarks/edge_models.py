@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 from sklearn.metrics import f1_score
 
-from bandloom.config import load_config
+from bandloom.command_line.config import load_config
 from bandloom.distil import student_config
 from bandloom.export.bundle.bundle import read_bundle
 from bandloom.export.runtimes.onnx_runner import OnnxRunner

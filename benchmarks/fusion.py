@@ -13,7 +13,7 @@ from typing import Any
 
 from bandloom.finetune.fusion.config import FusionConfig
 from bandloom.finetune.fusion.run import fusion
-from bandloom.run_folder import RunFolder
+from bandloom.run_state.run_folder import RunFolder
 from bandloom.scores import ScoreRecord, read_scores
 from bandloom.shards.build.build import build
 from bandloom.shards.build.plan import BuildOptions

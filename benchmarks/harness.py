@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bandloom.export.runtimes.bench import processor
-from bandloom.run_folder import environment
+from bandloom.run_state.run_folder import environment
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

@@ -13,12 +13,12 @@ from rasterio import features
 from rasterio.crs import CRS
 from rasterio.warp import transform_geom
 
-from bandloom.label_set import IGNORE_INDEX
+from bandloom.classes.label_set import IGNORE_INDEX
+from bandloom.classes.taxonomy import get_taxonomy
 from bandloom.shards.labels.open_labels import open_labels
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import Ground, LabelReading
 from bandloom.shards.labels.vector_file import _read
-from bandloom.taxonomy import get_taxonomy
 from benchmarks.harness import Figure
 
 SIDE_PX, PARCELS, CORNERS, TURNS = int(os.environ.get("BANDLOOM_SIDE_PX", "10980")), 4_000, 24, 5

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from bandloom.classes.label_set import LabelClass, LabelSet
 from bandloom.export.from_torch.export_run import contract_of_model
 from bandloom.export.from_torch.held_chips import Ground, held_chips
 from bandloom.export.from_torch.parity import torch_logits
@@ -23,7 +24,6 @@ from bandloom.export.from_torch.to_onnx import DeployGraph, write_onnx
 from bandloom.export.runtimes.onnx_runner import OnnxRunner, Runner, Unavailable
 from bandloom.export.runtimes.openvino_runner import OpenVinoRunner
 from bandloom.finetune.model.task_model import TaskModel
-from bandloom.label_set import LabelClass, LabelSet
 from bandloom.model.encoder import Encoder, EncoderConfig
 from bandloom.model.statistics import Statistics
 from bandloom.sensors import SLOTS, get_sensor

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bandloom.output import new_output
+from bandloom.files.output import new_output
 
 # two groups of classes by name, each with notes that a person might leave there; none holds a class word
 HINTS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (

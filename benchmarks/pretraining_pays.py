@@ -23,13 +23,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bandloom.label_set import IGNORE_INDEX, majority_classes
+from bandloom.classes.label_set import IGNORE_INDEX, majority_classes
 from bandloom.model.encoder import Encoder, EncoderConfig
 from bandloom.model.statistics import Statistics
 from bandloom.pretrain.config import DecoderConfig, ObjectiveConfig
 from bandloom.pretrain.loss import MaskedLoss
 from bandloom.pretrain.mae import MaskedAutoencoder
 from bandloom.probes import fit_ridge, ridge
+from bandloom.rasters.values import dn_to_reflectance
 from bandloom.sensors import SLOTS, Sensor
 from bandloom.shards.synth import SENSOR, label_set, synthesise
 from bandloom.training.device_batch import DeviceBatch
@@ -37,7 +38,6 @@ from bandloom.training.engine import EngineConfig
 from bandloom.training.make_engine import make_engine
 from bandloom.training.ranks import Ranks
 from bandloom.training.step_loss import PlainLoss
-from bandloom.values import dn_to_reflectance
 from benchmarks.harness import Figure
 from benchmarks.token_baselines import TokenFeatures, random_conv_tokens, swept_accuracy
 

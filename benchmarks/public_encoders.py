@@ -20,10 +20,10 @@ from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from bandloom.classes.label_set import LabelSet
 from bandloom.finetune.baselines.features import chip_statistics
 from bandloom.finetune.data.own_bands import pixel_bands
 from bandloom.finetune.model.task_model import TaskModel
-from bandloom.label_set import LabelSet
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.checkpoint import load_encoder
 from bandloom.model.statistics import Statistics

@@ -21,6 +21,7 @@ from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bandloom.classes.label_set import IGNORE_INDEX
 from bandloom.export.bundle.answers import decisions
 from bandloom.export.bundle.record import Contract
 from bandloom.export.from_torch.export_run import checkpoint_of, contract_of_model, ground_of, load_model
@@ -32,7 +33,6 @@ from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.setting import Setting, open_data
 from bandloom.finetune.training.batches import make_loss, training_steps
-from bandloom.label_set import IGNORE_INDEX
 from bandloom.training.loader_state import BEGINNING
 from bandloom.training.make_engine import make_engine
 from bandloom.training.ranks import Ranks

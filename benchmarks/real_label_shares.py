@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bandloom.label_set import IGNORE_INDEX, majority_classes
+from bandloom.classes.label_set import IGNORE_INDEX, majority_classes
 from bandloom.model.checkpoint import load_encoder
 from bandloom.model.encoder import Encoder
 from bandloom.sensors import Sensor

@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bandloom.files.output import write_json
 from bandloom.finetune.report.record import read_blocks
 from bandloom.finetune.scores.confusion import margins
 from bandloom.finetune.tasks.registry import get_task
-from bandloom.output import write_json
-from bandloom.run_folder import commit
+from bandloom.run_state.run_folder import commit
 from bandloom.scores import MODEL_ROW, ScoreRecord, read_scores
 from benchmarks.real_inputs import CHIP_SIDE_PX, SETS, bandloom, make_shards, scene_with_mask, unlabelled_sources, write
 from benchmarks.real_table import table

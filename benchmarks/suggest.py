@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
+from bandloom.classes.label_set import IGNORE_INDEX
 from bandloom.export.suggest.choose import POOL, far_from, spread, thinned
 from bandloom.finetune.baselines.features import context_bands
 from bandloom.finetune.data.own_bands import pixel_bands
-from bandloom.label_set import IGNORE_INDEX
+from bandloom.rasters.values import dn_to_reflectance
 from bandloom.shards.synth import SENSOR, label_set, synthesise
-from bandloom.values import dn_to_reflectance
 from benchmarks.harness import Figure
 
 DATA = Path(os.environ.get("BANDLOOM_DATA", Path(__file__).parents[2] / "shared" / "data"))

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from bandloom.label_set import IGNORE_INDEX, majority_classes
+from bandloom.classes.label_set import IGNORE_INDEX, majority_classes
 from bandloom.model.statistics import Statistics
+from bandloom.rasters.values import dn_to_reflectance
 from bandloom.sensors import SLOTS
 from bandloom.shards.synth import SENSOR, label_set, synthesise
-from bandloom.values import dn_to_reflectance
 
 SIDE_PX, FIRST_SEED, TOKEN_M = 480, 20_000, 60
 PRETRAINED_ON, LABELLED = 64, range(12)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bandloom.label_set import IGNORE_INDEX
+from bandloom.classes.label_set import IGNORE_INDEX
 from bandloom.model.encoder import Encoder, EncoderConfig
 from bandloom.shards.synth import SENSOR
 from bandloom.training.engine import EngineConfig

@@ -13,8 +13,8 @@ import numpy as np
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
+from bandloom.classes.label_set import LabelClass, LabelSet
 from bandloom.export.predict.map_file import class_meaning, write_cog
-from bandloom.label_set import LabelClass, LabelSet
 from benchmarks.harness import Figure
 
 SIDE_PX = 10_980  # of a granule at 10 m

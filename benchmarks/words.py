@@ -15,7 +15,7 @@ import numpy as np
 
 from bandloom.finetune.text.config import AlignConfig
 from bandloom.finetune.text.train import align
-from bandloom.run_folder import RunFolder
+from bandloom.run_state.run_folder import RunFolder
 from bandloom.shards.build.build import build
 from bandloom.shards.build.plan import BuildOptions
 from bandloom.shards.synth.write import write_scenes

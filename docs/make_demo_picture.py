@@ -12,8 +12,8 @@ import yaml
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from bandloom.label_set import IGNORE_INDEX, LabelSet
-from bandloom.taxonomy import get_taxonomy
+from bandloom.classes.label_set import IGNORE_INDEX, LabelSet
+from bandloom.classes.taxonomy import get_taxonomy
 
 
 def main(demo: Path, out: Path) -> None:

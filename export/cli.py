@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
+from bandloom.command_line.options import fills
 from bandloom.export.from_torch.options import ExportOptions
 from bandloom.export.predict.options import PredictOptions
 from bandloom.export.runtimes.engine_builder import BuildOptions
-from bandloom.options import fills
 
 bundle = typer.Typer(help="Verify or inspect a bundle.", no_args_is_help=True, add_completion=False)
 
@@ -24,7 +24,7 @@ def export(
     options: ExportOptions,
 ) -> None:
     """Turn a fine-tuned run into a bundle for the GPU box; nothing is written when parity with torch fails."""
-    from bandloom.console import logger
+    from bandloom.command_line.console import logger
     from bandloom.export.from_torch.export_run import export_run
 
     made = export_run(runs[0], out, options, runs[1:])
@@ -67,7 +67,7 @@ def verify(path: BundlePath) -> None:
 @bundle.command()
 def inspect(path: BundlePath) -> None:
     """Show what a bundle takes, what it gives, and how close it is to torch."""
-    from bandloom.console import console
+    from bandloom.command_line.console import console
     from bandloom.export.bundle.bundle import read_bundle
     from bandloom.export.runtimes.show_bundle import tables
 

@@ -12,8 +12,8 @@ from bandloom.finetune.report.record import metrics_record, write_blocks, write_
 from bandloom.finetune.report.results import say
 from bandloom.finetune.setting import Setting, open_setting
 from bandloom.finetune.tasks.registry import get_task
-from bandloom.pulse import alive
-from bandloom.run_folder import RunFolder
+from bandloom.run_state.pulse import alive
+from bandloom.run_state.run_folder import RunFolder
 from bandloom.training.attempt import SCORING_TIMEOUT_S, Attempt
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bandloom.run_options import ConfigOrOverride, FromScratch, Out, Overrides, Resume
+from bandloom.command_line.run_options import ConfigOrOverride, FromScratch, Out, Overrides, Resume
 
 ConfigFile = Annotated[Path, typer.Argument(help="YAML config; `shards` is the one key it must have.")]
 
@@ -18,11 +18,11 @@ def finetune(
     from_scratch: FromScratch = False,
 ) -> None:
     """Train a segmenter or classifier on labels, and score it beside baselines."""
-    from bandloom.config import config_of_run, load_config
+    from bandloom.command_line.config import config_of_run, load_config
     from bandloom.finetune.config import FinetuneConfig
     from bandloom.finetune.fusion.config import FusionConfig, is_fusion
     from bandloom.finetune.train import finetune as train
-    from bandloom.run_folder import RunFolder
+    from bandloom.run_state.run_folder import RunFolder
 
     if resume is None and config is not None and is_fusion(config, overrides or []):
         from bandloom.finetune.fusion.run import fusion
@@ -42,10 +42,10 @@ def probe(
     ] = False,
 ) -> None:
     """Score a frozen encoder by neighbours, a linear map and attention, beside random weights and baselines."""
-    from bandloom.config import load_config
+    from bandloom.command_line.config import load_config
     from bandloom.finetune.config import FinetuneConfig
     from bandloom.finetune.probe_run import probe_run
-    from bandloom.run_folder import RunFolder
+    from bandloom.run_state.run_folder import RunFolder
 
     resolved = load_config(FinetuneConfig, config, overrides or [])
     raise typer.Exit(probe_run(resolved, RunFolder(out), few_shot=few_shot))
@@ -59,10 +59,10 @@ def baselines(
     external: Annotated[list[Path] | None, typer.Option(help="A public encoder: files or external.yaml.")] = None,
 ) -> None:
     """Score every baseline on the config's split: classic classifiers, networks from scratch, public encoders."""
-    from bandloom.config import load_config
+    from bandloom.command_line.config import load_config
     from bandloom.finetune.baselines_run import baselines_run
     from bandloom.finetune.config import FinetuneConfig
-    from bandloom.run_folder import RunFolder
+    from bandloom.run_state.run_folder import RunFolder
 
     names = only.split(",") if only else None
     resolved = load_config(FinetuneConfig, config, overrides or [])
@@ -87,7 +87,7 @@ def evaluate(
 
     from bandloom.errors import ConfigError
     from bandloom.finetune.evaluate_run import EvaluateConfig, Ground, evaluate_run
-    from bandloom.run_folder import RunFolder
+    from bandloom.run_state.run_folder import RunFolder
 
     if ground is not None and ground not in get_args(Ground):
         raise ConfigError(f"--ground {ground!r} is not known; use own or all.")

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from bandloom.config import Config, ReadWhen
+from bandloom.command_line.config import Config, ReadWhen
 from bandloom.finetune.data.split_config import SplitConfig
 from bandloom.finetune.model.task_model import ChangeLabels, HeadKind, Mode
 from bandloom.tasks import TaskName

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from bandloom.config import HELD, Config
+from bandloom.classes.label_mapping import Mapping
+from bandloom.command_line.config import HELD, Config
 from bandloom.errors import CheckpointError, LabelError, OutputError
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.labelled import TaskData
@@ -20,10 +21,9 @@ from bandloom.finetune.report.results import say
 from bandloom.finetune.scores.kept import KeptScorer
 from bandloom.finetune.scores.levels import level_mappings, level_rows
 from bandloom.finetune.tasks.registry import get_task
-from bandloom.label_mapping import Mapping
 from bandloom.model.checkpoint import checkpoint_folder, read_folder
-from bandloom.pulse import alive, spoken
-from bandloom.run_folder import RunFolder
+from bandloom.run_state.pulse import alive, spoken
+from bandloom.run_state.run_folder import RunFolder
 from bandloom.scores import MODEL_ROW
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.training.attempt import SCORING_TIMEOUT_S, Attempt

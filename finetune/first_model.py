@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import CheckpointError
 from bandloom.finetune.baselines.classic import chosen
 from bandloom.finetune.baselines.seconds import seconds_of
@@ -11,7 +11,7 @@ from bandloom.finetune.model.checkpoint import save_task_model, short_card
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.setting import Setting
 from bandloom.model.checkpoint import read_record
-from bandloom.run_folder import RunFolder, commit
+from bandloom.run_state.run_folder import RunFolder, commit
 
 NOT_SCORED = "\nIts scores are not known yet: the run that trained it had not ended when this card was written.\n"
 

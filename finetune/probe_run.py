@@ -10,8 +10,7 @@ import numpy as np
 import torch
 
 from bandloom.band_subsets import BAND_SUBSETS
-from bandloom.console import console, table
-from bandloom.device_memory import default_device
+from bandloom.command_line.console import console, table
 from bandloom.device_probes import nearest_neighbours, ridge
 from bandloom.errors import CheckpointError, ConfigError, LabelError
 from bandloom.finetune.baselines.classic import check_names, chosen
@@ -26,11 +25,12 @@ from bandloom.finetune.scores.row import Row
 from bandloom.finetune.setting import Setting, open_setting
 from bandloom.finetune.tasks.registry import TASKS, get_task
 from bandloom.model.any_encoder import AnyEncoder
-from bandloom.pieces import kept
-from bandloom.pulse import alive
-from bandloom.run_folder import RunFolder
+from bandloom.run_state.pieces import kept
+from bandloom.run_state.pulse import alive
+from bandloom.run_state.run_folder import RunFolder
 from bandloom.sensors import Sensor
 from bandloom.training.attempt import SCORING_TIMEOUT_S, Attempt
+from bandloom.training.device_memory import default_device
 from bandloom.training.ranks import Ranks
 
 FIT, SCORE, NEIGHBOURS = 20_000, 50_000, 20

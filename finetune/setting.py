@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 
 from bandloom.band_subsets import BAND_SUBSETS
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import ConfigError
 from bandloom.finetune.config import BandsKept, FinetuneConfig
 from bandloom.finetune.data.labelled import TaskData, pick_sensor

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import torch
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.finetune.baselines.classic import check_names
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.labelled import TaskData
@@ -26,10 +26,10 @@ from bandloom.finetune.tasks.registry import get_task
 from bandloom.finetune.training.batches import make_loss, training_steps
 from bandloom.finetune.training.soft_labels import soft_teacher
 from bandloom.finetune.training.warm_start import can_warm_start, warm_start
-from bandloom.markers import EXIT_DONE
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.encoder import count_parameters
-from bandloom.run_folder import RunFolder
+from bandloom.run_state.markers import EXIT_DONE
+from bandloom.run_state.run_folder import RunFolder
 from bandloom.scores import MODEL_ROW
 from bandloom.training.attempt import SCORING_TIMEOUT_S, Attempt
 from bandloom.training.engine import Engine

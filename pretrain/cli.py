@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bandloom.run_options import ConfigOrOverride, FromScratch, Out, Overrides, Resume
+from bandloom.command_line.run_options import ConfigOrOverride, FromScratch, Out, Overrides, Resume
 
 
 def pretrain(
@@ -18,9 +18,9 @@ def pretrain(
     profile: Annotated[bool, typer.Option(help="Write a trace of steps 10 to 20 into RUN/profile.")] = False,
 ) -> None:
     """Pretrain an encoder by masked autoencoding; the same command resumes it."""
-    from bandloom.config import config_of_run
+    from bandloom.command_line.config import config_of_run
     from bandloom.pretrain.config import PretrainConfig
-    from bandloom.run_folder import RunFolder
+    from bandloom.run_state.run_folder import RunFolder
 
     resolved, folder = config_of_run(PretrainConfig, config, overrides or [], out, resume)
     if dry_run:
@@ -49,7 +49,7 @@ def embed(
     ] = None,
 ) -> None:
     """Write the embeddings of a scene's tokens, or of every sample of a shard set."""
-    from bandloom.console import logger
+    from bandloom.command_line.console import logger
     from bandloom.pretrain.embed import Packing
     from bandloom.pretrain.embed import embed as write
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from bandloom.config import ANY_TIME, SET, Config, ReadWhen
+from bandloom.command_line.config import ANY_TIME, SET, Config, ReadWhen
 from bandloom.model.encoder import EncoderConfig
 from bandloom.training.trainer import TrainerConfig
 

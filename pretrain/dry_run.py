@@ -1,6 +1,6 @@
 """``bandloom pretrain --dry-run``: prints the resolved config and its cost, trains nothing."""
 
-from bandloom.console import console, table
+from bandloom.command_line.console import console, table
 from bandloom.errors import BandloomError
 from bandloom.pretrain.config import PretrainConfig
 from bandloom.pretrain.cost import DEFAULT_SIDE_PX, Cost, cost_of, needed_samples_per_s, predicted_mfu

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from bandloom.console import track
-from bandloom.device_memory import default_device
+from bandloom.command_line.console import track
 from bandloom.embeddings.basis import DTYPES, Basis, Moments
 from bandloom.embeddings.table import PARQUET, write_table
 from bandloom.errors import ConfigError, OutputError, SceneError
+from bandloom.files.output import new_output, one_writer
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.checkpoint import checkpoint_folder, load_encoder
-from bandloom.output import new_output, one_writer
 from bandloom.pretrain.features import sample_features, scene_features, token_grid, token_transform
-from bandloom.projected import projected
+from bandloom.rasters.projected import projected
+from bandloom.training.device_memory import default_device
 
 TIFF = (".tif", ".tiff")
 

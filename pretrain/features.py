@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from bandloom.console import track
-from bandloom.device_memory import default_device
-from bandloom.geo_array import GeoArray
+from bandloom.command_line.console import track
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.checkpoint import checkpoint_folder, is_public, read_record
 from bandloom.model.checkpoint import load_encoder as read_encoder
+from bandloom.rasters.geo_array import GeoArray
+from bandloom.rasters.values import NODATA
 from bandloom.sensors import Sensor
 from bandloom.shards.scenes import Scene
 from bandloom.shards.scenes.in_memory import Source, opener_of
-from bandloom.values import NODATA
+from bandloom.training.device_memory import default_device
 
 CHIP_TOKENS = 20  # tokens a side of the chips that a scene is read in, at most
 

@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor, nn
 
-from bandloom.device_memory import constant
 from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
 from bandloom.model.encoder import Encoder, drop_slots, position_embedding, take_tokens
 from bandloom.pretrain.config import DecoderConfig, ObjectiveConfig
 from bandloom.pretrain.masking import dropped_slots, random_masking
 from bandloom.pretrain.objectives import Decoded, Prediction, make_objective
 from bandloom.training.device_batch import DeviceBatch
+from bandloom.training.device_memory import constant
 from bandloom.training.ranks import Ranks
 
 

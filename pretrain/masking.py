@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from bandloom.band_subsets import BAND_SUBSETS
-from bandloom.device_memory import to_device
+from bandloom.draws.sample_draws import uniforms
 from bandloom.pretrain.config import ObjectiveConfig
-from bandloom.sample_draws import uniforms
 from bandloom.sensors import SLOTS, Sensor
+from bandloom.training.device_memory import to_device
 
 CPU = torch.device("cpu")
 _MASK, _BANDS = 1, 2  # purposes of a sample's random draws

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import CheckpointError
 from bandloom.model.checkpoint import checkpoint_folder, load_encoder
 from bandloom.model.encoder import Encoder

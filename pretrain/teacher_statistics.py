@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bandloom.console import logger, track
+from bandloom.command_line.console import logger, track
+from bandloom.draws.evenly import evenly
 from bandloom.errors import ShardError
-from bandloom.evenly import evenly
 from bandloom.pretrain.config import PretrainConfig
 from bandloom.pretrain.objectives import Distillation
 from bandloom.pretrain.teacher import Teacher

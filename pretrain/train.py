@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bandloom.console import logger
-from bandloom.device_memory import page_locked
+from bandloom.command_line.console import logger
 from bandloom.errors import ConfigError, ShardError
-from bandloom.markers import EXIT_DONE
 from bandloom.model.checkpoint import save_encoder
 from bandloom.model.encoder import count_parameters
 from bandloom.model.statistics import Statistics
@@ -23,12 +21,14 @@ from bandloom.pretrain.objectives import Distillation
 from bandloom.pretrain.pictures import save_reconstructions
 from bandloom.pretrain.start import Start, random_model, start_of
 from bandloom.pretrain.teacher_statistics import prepare_teacher, taught_share
-from bandloom.pulse import spoken
-from bandloom.run_folder import RunFolder, commit
+from bandloom.run_state.markers import EXIT_DONE
+from bandloom.run_state.pulse import spoken
+from bandloom.run_state.run_folder import RunFolder, commit
 from bandloom.shards.read.loader import Loader, LoaderState
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.training.attempt import Attempt
 from bandloom.training.device_batch import DeviceBatch
+from bandloom.training.device_memory import page_locked
 from bandloom.training.engine import Engine
 from bandloom.training.make_engine import make_engine
 from bandloom.training.ranks import Ranks

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bandloom.options import Only, fills
+from bandloom.command_line.options import Only, fills
 from bandloom.shards.build.plan import BuildOptions
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -31,7 +31,7 @@ def synth(
     ] = "land-cover",
 ) -> None:
     """Write synthetic 13-band Sentinel-2 scenes with land-cover labels: OUT/scenes, OUT/labels, OUT/label_set.yaml."""
-    from bandloom.console import logger
+    from bandloom.command_line.console import logger
     from bandloom.shards.synth import ground_kind
     from bandloom.shards.synth.chips import write_chips
     from bandloom.shards.synth.write import write_scenes
@@ -55,7 +55,7 @@ def build(
     part: Annotated[str, typer.Option(help="I/N: build part I of N, counted from 1; then finalize.")] = "",
 ) -> None:
     """Cut scenes into WebDataset shards; run again after a stop, it goes on and gives the same bytes."""
-    from bandloom.console import logger
+    from bandloom.command_line.console import logger
     from bandloom.shards.build.build import build as run_build
     from bandloom.shards.build.build import parse_part
 
@@ -70,7 +70,7 @@ def finalize(
     out: Annotated[Path | None, typer.Option("--out", help="The same.", hidden=True)] = None,
 ) -> None:
     """Merge the parts of a build: splits, statistics, index, manifest."""
-    from bandloom.console import logger
+    from bandloom.command_line.console import logger
     from bandloom.errors import OutputError
     from bandloom.shards.build.build import finish_build
 
@@ -91,7 +91,7 @@ def plan(
     ],
 ) -> None:
     """Open every scene and say what a build would make of it, and which scenes it cannot use; writes nothing."""
-    from bandloom.console import console
+    from bandloom.command_line.console import console
     from bandloom.shards.build.plan import make_plan
 
     made = make_plan(sources, options, thorough=True)
@@ -110,7 +110,7 @@ def verify(
     deep: Annotated[bool, typer.Option("--deep", help="Decode every sample and check its sums.")] = False,
 ) -> None:
     """Check that a shard folder is what was written: every file's sha256; with --deep every array of every sample."""
-    from bandloom.console import logger
+    from bandloom.command_line.console import logger
     from bandloom.errors import ShardError
     from bandloom.shards.read.verify import verify as find_problems
 
@@ -128,7 +128,7 @@ def stats(
     split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
 ) -> None:
     """Print exact mean, deviation and quantiles of every band over a split, in reflectance."""
-    from bandloom.console import console, table
+    from bandloom.command_line.console import console, table
     from bandloom.errors import ShardError
     from bandloom.shards.build.geography import SPLITS
     from bandloom.shards.build.statistics import split_statistics
@@ -152,7 +152,7 @@ def stats(
 @app.command()
 def info(path: Annotated[Path, typer.Argument(help="A shard folder, or its s3:// address.")]) -> None:
     """Print what a shard folder holds: samples, splits, sensors, labels, and the statistics of every band."""
-    from bandloom.console import console, table
+    from bandloom.command_line.console import console, table
     from bandloom.shards.read.shard_set import ShardSet
 
     shards = ShardSet(path)
@@ -187,7 +187,7 @@ def fetch(
         return
     if not bbox or not dates:
         raise SceneError("fetch needs --corpus, or --bbox and --dates; bandloom shards fetch --help has examples.")
-    from bandloom.console import console, logger
+    from bandloom.command_line.console import console, logger
     from bandloom.shards import fetch as fetching
     from bandloom.shards.scenes.cut import parse_bbox
 
@@ -204,7 +204,7 @@ def fetch(
 
 
 def _fetch_corpus(name: str, out: Path, part: str, repository: str | None, only: str | None, dry_run: bool) -> None:
-    from bandloom.console import console, logger
+    from bandloom.command_line.console import console, logger
     from bandloom.shards import fetch_corpus
     from bandloom.shards.build.build import parse_part
     from bandloom.shards.fetch import free_bytes
@@ -231,7 +231,7 @@ def show(
     most: Annotated[int, typer.Option(min=1, help="How many samples the page draws, evenly spread.")] = 240,
 ) -> None:
     """Write a page of all samples: pictures, places, statistics, quarantine. With a KEY: print what that one holds."""
-    from bandloom.console import console, logger, table
+    from bandloom.command_line.console import console, logger, table
     from bandloom.shards.read.contact_sheet import write_page
     from bandloom.shards.read.picture import draw, facts
     from bandloom.shards.read.shard_set import ShardSet
@@ -255,7 +255,7 @@ def repack(
     codec: Annotated[str, typer.Option(help="speed, default or archive.")],
 ) -> None:
     """Write the same samples with another codec, every one verified on the way; says the sizes."""
-    from bandloom.console import logger
+    from bandloom.command_line.console import logger
     from bandloom.shards.read.repack import repack as run_repack
 
     before, after = run_repack(path, out, codec)

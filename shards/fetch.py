@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from bandloom.console import logger, track
+from bandloom.command_line.console import logger, track
 from bandloom.errors import BandloomError, SceneError
-from bandloom.output import write_json
+from bandloom.files.output import write_json
 from bandloom.shards.scenes.cut import Box
 from bandloom.shards.scenes.stac import ITEM
 from bandloom.shards.scenes.stac_assets import keys_of, scene_assets

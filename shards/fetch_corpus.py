@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bandloom.console import logger, track
+from bandloom.command_line.console import logger, track
 from bandloom.errors import MissingExtraError, SceneError
 from bandloom.shards.corpora.known import get_corpus
 

@@ -14,7 +14,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from bandloom.console import console, table
+from bandloom.command_line.console import console, table
 from bandloom.errors import RunFolderError, SlurmError, SlurmRefusedError
 from bandloom.slurm import cluster, submit
 from bandloom.slurm.job import ArrayJob, TrainJob, parse_minutes

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from bandloom.config import Config, load_config
+from bandloom.command_line.config import Config, load_config
 from bandloom.errors import SlurmError, nearest
 
 _HARMLESS = re.compile(

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bandloom.errors import SlurmError
-from bandloom.markers import read_marker
-from bandloom.output import write_json
+from bandloom.files.output import write_json
+from bandloom.run_state.markers import read_marker
 
 
 @dataclass(frozen=True)

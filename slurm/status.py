@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bandloom.errors import RunFolderError
-from bandloom.markers import TRAINING, RunMarkers, read_marker
+from bandloom.run_state.markers import TRAINING, RunMarkers, read_marker
 from bandloom.slurm import cluster
 from bandloom.slurm.job import job_name
 from bandloom.slurm.records import Job

@@ -5,7 +5,7 @@ from datetime import timedelta
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from bandloom.console import table
+from bandloom.command_line.console import table
 from bandloom.slurm.status import Attempt, RunStatus
 
 

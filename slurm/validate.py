@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from bandloom.errors import SlurmError, nearest
-from bandloom.markers import RunMarkers
+from bandloom.run_state.markers import RunMarkers
 from bandloom.slurm import cluster
 from bandloom.slurm.job import TrainJob, job_name, slurm_time
 from bandloom.slurm.profile import Profile

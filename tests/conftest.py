@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import bandloom.model.torch_compat  # noqa: F401
-from bandloom.markers import STOPPING
+from bandloom.run_state.markers import STOPPING
 
 torch.set_num_threads(1)
 

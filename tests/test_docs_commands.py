@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import typer.main
 
+from bandloom.classes.taxonomy import get_taxonomy
 from bandloom.cli import VERBS, bandloom, main
-from bandloom.taxonomy import get_taxonomy
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

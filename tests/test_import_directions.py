@@ -158,7 +158,7 @@ def test_torch_and_fine_tuning_are_imported_in_one_folder_of_export_alone() -> N
         "bandloom.export.serve.cli",
         "bandloom.export.serve.predictions",
         "bandloom.slurm.cli",
-        "bandloom.markers",
+        "bandloom.run_state.markers",
     ],
 )
 def test_what_runs_without_a_training_environment_imports_neither_torch_nor_codecs(module: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bandloom.doctor import _shadowed
-from bandloom.run_folder import commit
+from bandloom.run_state.run_folder import commit
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("shards", "pretrain", "finetune", "export", "slurm", "view")
@@ -92,7 +92,7 @@ def test_the_commit_is_this_projects_own_or_none(tmp_path: Path):
     for file in (ROOT / "bandloom").glob("*.py"):
         (inside / "bandloom" / file.name).write_text(file.read_text())
     (inside / "bandloom" / "shards").mkdir()
-    ask = "from bandloom.run_folder import commit; print(commit())"
+    ask = "from bandloom.run_state.run_folder import commit; print(commit())"
     found = python(tmp_path, "-c", ask, path=inside)
     assert found.stdout.strip() == "None", found.stderr
     (inside / "SNAPSHOT.json").write_text('{"version": "0.1.0", "commit": "abcdefabcdefabcdef", "difference": "x"}')

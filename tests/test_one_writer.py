@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from bandloom.errors import OutputError
-from bandloom.output import new_output, one_writer, sole_writer
-from bandloom.output_lock import lock_of
+from bandloom.files.output import new_output, one_writer, sole_writer
+from bandloom.files.output_lock import lock_of
 from tests.export.maps.maps import codes_of_a_map, write_map
 from tests.view.command import run
 
@@ -46,7 +46,7 @@ def test_of_two_embeddings_of_one_name_the_second_names_the_first(tmp_path):
     """A real process holds the output, and its end gives it back."""
     out = tmp_path / "e.tif"
     program = (
-        "import sys, pathlib\nfrom bandloom.output import sole_writer\n"
+        "import sys, pathlib\nfrom bandloom.files.output import sole_writer\n"
         "with sole_writer(pathlib.Path(sys.argv[1])): print('at work', flush=True); sys.stdin.read()"
     )
     words = [sys.executable, "-c", program, str(out)]

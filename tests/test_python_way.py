@@ -12,19 +12,19 @@ import torch
 
 import bandloom
 from bandloom import Bundle, load_encoder, load_model, open_scene
+from bandloom.classes.label_set import LabelClass, LabelSet
 from bandloom.errors import CheckpointError, SceneError
 from bandloom.export.from_torch.export_run import export_run
 from bandloom.export.predict.many_scenes import predict_scenes
 from bandloom.export.predict.options import PredictOptions
-from bandloom.label_set import LabelClass, LabelSet
 from bandloom.model.checkpoint import save_encoder
 from bandloom.model.encoder import Encoder, EncoderConfig
 from bandloom.model.statistics import Statistics
 from bandloom.pretrain.embed import embed
+from bandloom.rasters.values import dn_to_reflectance
 from bandloom.sensors import SENSORS, SLOTS, get_sensor
 from bandloom.shards.scenes.in_memory import array_scene
 from bandloom.shards.synth.write import write_scenes
-from bandloom.values import dn_to_reflectance
 from tests.export.from_torch.test_export_run import task_model, write_run
 
 ROOT = Path(__file__).parents[1]

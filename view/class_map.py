@@ -9,12 +9,12 @@ import numpy as np
 import rasterio
 from rasterio.errors import RasterioError
 
-from bandloom.colour_vision import alike
+from bandloom.classes.colour_vision import alike
 from bandloom.errors import SceneError
-from bandloom.footprint import footprint
-from bandloom.projected import projected
+from bandloom.rasters.footprint import footprint
+from bandloom.rasters.projected import projected
+from bandloom.rasters.web_tiles import view_bounds
 from bandloom.view.headline import about, title_of
-from bandloom.web_tiles import view_bounds
 
 
 @dataclass(frozen=True)

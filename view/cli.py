@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def view(
 
 
 def _label_server(map_file: Path, scene: Path | None, label: Path, port: int) -> "ThreadingHTTPServer":
-    from bandloom.points_file import read_points_file
+    from bandloom.files.points_file import read_points_file
     from bandloom.view.class_map import ClassMap
     from bandloom.view.labelling.server import LabelHandler, Labelling
     from bandloom.view.labelling.session import Session

@@ -12,9 +12,9 @@ import tarfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import BandloomError
-from bandloom.output import new_output
+from bandloom.files.output import new_output
 
 VERSION = "5.24.1"
 VENDOR = Path(__file__).parent / "vendor"

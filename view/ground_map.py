@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from bandloom.projected import projected
+from bandloom.rasters.projected import projected
 from bandloom.view.charts import COLOURS, nice_ticks
 
 WIDTH, MARGIN = 420, 34

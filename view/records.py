@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from bandloom.errors import RunFolderError
-from bandloom.run_folder import read_lines
+from bandloom.run_state.run_folder import read_lines
 from bandloom.scores import SCHEMA_VERSION, ScoreRecord, read_scores
 from bandloom.view.class_map import ClassMap
 from bandloom.view.repeat import build_command, export_command, predict_command, run_command

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from bandloom.errors import MissingExtraError, RunFolderError
-from bandloom.output import new_output
+from bandloom.files.output import new_output
 from bandloom.scores import TITLES
 from bandloom.view.charts import line_chart
 from bandloom.view.records import KINDS, Record, read_record

@@ -11,12 +11,12 @@ import rasterio
 from rasterio.errors import RasterioError
 
 from bandloom.errors import SceneError
-from bandloom.footprint import footprint
+from bandloom.rasters.footprint import footprint
+from bandloom.rasters.validity import measured
+from bandloom.rasters.values import SATURATED
+from bandloom.rasters.web_tiles import Degrees, beside, view_bounds
 from bandloom.sensors import SENSORS, SLOTS, named_in
-from bandloom.validity import measured
-from bandloom.values import SATURATED
 from bandloom.view.class_map import place_of
-from bandloom.web_tiles import Degrees, beside, view_bounds
 
 SENTINEL2 = [
     {"name": band.name, "slot": band.slot, "centre_nm": band.centre_nm} for band in SENSORS["sentinel2-l1c"].bands

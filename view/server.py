@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import OutputError, SceneError
-from bandloom.png import png
+from bandloom.rasters.png import png
+from bandloom.rasters.web_tiles import MOST_NORTH, TILE_PX, Degrees, beside, tile_bounds
 from bandloom.view.class_map import ClassMap
 from bandloom.view.fetch_maplibre import VENDOR
 from bandloom.view.scene_bands import SceneBands
 from bandloom.view.similarity import Similarity
 from bandloom.view.tiles import class_means, class_picture, scene_picture
-from bandloom.web_tiles import MOST_NORTH, TILE_PX, Degrees, beside, tile_bounds
 
 DEEPEST_ZOOM = 22
 PAGE = Path(__file__).parent / "page"

@@ -16,11 +16,11 @@ from rasterio.windows import Window
 from bandloom.embeddings.raster import EmbeddingRaster
 from bandloom.embeddings.similar import map_similarity
 from bandloom.errors import SceneError
-from bandloom.footprint import footprint
+from bandloom.rasters.footprint import footprint
+from bandloom.rasters.web_tiles import view_bounds
 from bandloom.view.class_map import place_of
 from bandloom.view.tiles import Bounds, window_of
 from bandloom.view.value_map import LEVELS, ramp
-from bandloom.web_tiles import view_bounds
 
 KEPT = 8  # maps of earlier clicks
 SAMPLE_PX = 512  # side of the overview that the ends of the colours are taken from

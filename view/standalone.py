@@ -4,11 +4,11 @@ import base64
 import json
 from pathlib import Path
 
-from bandloom.output import new_output
-from bandloom.png import png
+from bandloom.files.output import new_output
+from bandloom.rasters.png import png
+from bandloom.rasters.web_tiles import mercator_of
 from bandloom.view.server import FILES, Views
 from bandloom.view.tiles import class_picture, scene_picture
-from bandloom.web_tiles import mercator_of
 
 MOST_PX = 2048  # of a picture's longer side
 PICTURES = ("true colour", "false colour", "SWIR")

@@ -10,10 +10,10 @@ from rasterio.enums import Resampling
 from rasterio.transform import from_bounds
 from rasterio.vrt import WarpedVRT
 
-from bandloom.values import SATURATED
+from bandloom.rasters.values import SATURATED
+from bandloom.rasters.web_tiles import mercator_of, warped_crs
 from bandloom.view.class_map import ClassMap
 from bandloom.view.scene_bands import SceneBands
-from bandloom.web_tiles import mercator_of, warped_crs
 
 WEB_MERCATOR = CRS.from_epsg(3857)
 Bounds = tuple[float, float, float, float]

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from rich.text import Text
 
-from bandloom.console import console
+from bandloom.command_line.console import console
 from bandloom.demo.real_data import ATTRIBUTION, unpack_real_data
 from bandloom.demo.stages import print_next, print_scores, type_verb
 

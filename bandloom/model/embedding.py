@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bandloom.device_memory import constant
 from bandloom.errors import SceneError
 from bandloom.model.statistics import Statistics
 from bandloom.model.token_layout import TokenLayout, area_overlap, reference_layout, token_layout
+from bandloom.rasters.values import NODATA, OFFSET, SATURATED, SCALE
 from bandloom.sensors import SLOTS, Sensor
-from bandloom.values import NODATA, OFFSET, SATURATED, SCALE
+from bandloom.training.device_memory import constant
 
 
 def patchify(pixels: Tensor, side: int) -> Tensor:

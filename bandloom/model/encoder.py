@@ -8,8 +8,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from bandloom import __version__
-from bandloom.config import Config
-from bandloom.device_memory import constant
+from bandloom.command_line.config import Config
 from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.embedding import TokenEmbedding, slot_of_sample
@@ -17,6 +16,7 @@ from bandloom.model.statistics import Statistics
 from bandloom.model.stochastic_depth import StochasticDepth, draw_depth
 from bandloom.model.token_layout import token_layout
 from bandloom.sensors import REFERENCE_TOKEN_M, Sensor
+from bandloom.training.device_memory import constant
 
 SIZES: dict[str, dict[str, Any]] = {
     # demo and tiny are ours; B, L, H: Dosovitskiy 2021, table 1; S: Touvron 2021; g: Zhai 2022, table 2

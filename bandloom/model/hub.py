@@ -34,7 +34,7 @@ def push(
     public: Annotated[bool, typer.Option("--public", help="Make the repository public; private by default.")] = False,
 ) -> None:
     """Show what would be published, card and all; with --send, publish it."""
-    from bandloom.console import console, logger
+    from bandloom.command_line.console import console, logger
 
     with TemporaryDirectory() as place:
         folder = Path(place)
@@ -56,7 +56,7 @@ def pull_checkpoint(
     yes: Annotated[bool, typer.Option("--yes", help="Fetch without being asked.")] = False,
 ) -> None:
     """Fetch a checkpoint after showing its commit, licence and files; then checkpoint=hf://OWNER/NAME names it."""
-    from bandloom.console import console
+    from bandloom.command_line.console import console
     from bandloom.model.pull import copy_to, look_up, pull, read_address
 
     def say(line: str) -> None:

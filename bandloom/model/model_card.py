@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bandloom.run_folder import read_lines
+from bandloom.run_state.run_folder import read_lines
 from bandloom.scores import TITLES, scores_of
 
 LIMITS = (

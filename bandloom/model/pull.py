@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import CheckpointError, MissingExtraError
-from bandloom.output import new_output
+from bandloom.files.output import new_output
 from bandloom.public_encoders.fetch import sha256_of
 
 ADDRESS = re.compile(r"(?:hf:/{1,2})?([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")  # a Path makes hf:/ of hf://

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from pydantic import model_validator
 
-from bandloom.config import Config
+from bandloom.command_line.config import Config
 from bandloom.errors import CheckpointError
 from bandloom.sensors import SLOTS
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from bandloom.device_memory import to_device
-from bandloom.sample_draws import draws_seen, uniforms
+from bandloom.draws.sample_draws import draws_seen, uniforms
+from bandloom.training.device_memory import to_device
 
 _DEPTH = 105  # purpose of a sample's draws
 

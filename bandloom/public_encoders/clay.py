@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bandloom.device_memory import constant
 from bandloom.public_encoders.family import get_family
 from bandloom.public_encoders.hypernetwork import WIDTH, kernels_of
 from bandloom.public_encoders.plain_vit import PlainViT, on_grid, sines
@@ -24,6 +23,7 @@ from bandloom.public_encoders.published import (
     require_fixed,
     without_prefix,
 )
+from bandloom.training.device_memory import constant
 
 FAMILY = "clay"
 HEAD_DIM = 64

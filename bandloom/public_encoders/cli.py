@@ -17,7 +17,7 @@ def encoder() -> None:
 @app.command("list")
 def list_families() -> None:
     """List the families that are known, with what each takes."""
-    from bandloom.console import console, table
+    from bandloom.command_line.console import console, table
     from bandloom.public_encoders.family import families
 
     rows = [
@@ -30,7 +30,7 @@ def list_families() -> None:
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="Of the family, such as galileo.")]) -> None:
     """Print a family's record: its input contract, licence and files, and how each fact was verified."""
-    from bandloom.console import console
+    from bandloom.command_line.console import console
     from bandloom.public_encoders.family import record_text
 
     console.print(record_text(name), markup=False, highlight=False, soft_wrap=True)
@@ -44,7 +44,7 @@ def fetch(
     yes: Annotated[bool, typer.Option("--yes", help="Accept the licence's conditions without being asked.")] = False,
 ) -> None:
     """Fetch an encoder's files from its authors' repository, after its licence was shown and accepted."""
-    from bandloom.console import console, logger
+    from bandloom.command_line.console import console, logger
     from bandloom.public_encoders.family import get_family
     from bandloom.public_encoders.fetch import fetch_encoder
 
@@ -59,7 +59,7 @@ def fetch(
 @app.command()
 def check(folder: Folder) -> None:
     """Say what a folder holds, compare its checksums, and run the golden answers that lie beside it."""
-    from bandloom.console import console
+    from bandloom.command_line.console import console
     from bandloom.errors import CheckpointError
     from bandloom.public_encoders.family import get_family
     from bandloom.public_encoders.fetch import check_files
@@ -100,7 +100,7 @@ def import_encoder(
     ] = False,
 ) -> None:
     """Write a public encoder as a checkpoint of this project: another patch or month, or stand-ins for absent bands."""
-    from bandloom.console import logger
+    from bandloom.command_line.console import logger
     from bandloom.errors import CheckpointError
     from bandloom.model.checkpoint import save_encoder
     from bandloom.public_encoders.fetch import sha256_of

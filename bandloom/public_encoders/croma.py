@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bandloom.device_memory import constant
 from bandloom.public_encoders.family import get_family
 from bandloom.public_encoders.plain_vit import PlainViT
 from bandloom.public_encoders.positioned_block import PositionedBlock
@@ -25,6 +24,7 @@ from bandloom.public_encoders.published import (
     require_fixed,
 )
 from bandloom.sensors import Sensor
+from bandloom.training.device_memory import constant
 
 FAMILY = "croma"
 HEADS = 16  # of both sizes

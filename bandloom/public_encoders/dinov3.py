@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bandloom.device_memory import constant
 from bandloom.errors import CheckpointError
 from bandloom.public_encoders.family import get_family
 from bandloom.public_encoders.plain_vit import PlainViT
 from bandloom.public_encoders.positioned_block import PositionedBlock
 from bandloom.public_encoders.published import build, depth_of, fixed_config, read_weights, require_fixed
 from bandloom.sensors import Sensor
+from bandloom.training.device_memory import constant
 
 FAMILY = "dinov3"
 META_FILE = "dinov3_vitl16_pretrain_sat493m-eadcf0ff.pth"  # as Meta gives it after its form; names differ

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from bandloom.config import Config
+from bandloom.command_line.config import Config
 from bandloom.errors import CheckpointError, nearest
 from bandloom.sensors import SLOTS, Reflectance, Sensor
 

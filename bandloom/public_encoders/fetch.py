@@ -5,9 +5,9 @@ import json
 import re
 from pathlib import Path
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import CheckpointError, MissingExtraError
-from bandloom.output import new_output
+from bandloom.files.output import new_output
 from bandloom.public_encoders.family import Download, Family
 from bandloom.public_encoders.load import ORIGIN
 

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bandloom.device_memory import constant
 from bandloom.errors import CheckpointError
 from bandloom.model.statistics import Statistics
 from bandloom.public_encoders.family import Family, get_family
 from bandloom.public_encoders.public_encoder import PublicConfig, PublicEncoder, SlotStatistics, own_statistics
 from bandloom.public_encoders.published import require_fixed
 from bandloom.sensors import Sensor
+from bandloom.training.device_memory import constant
 
 FAMILY = "galileo"
 WEIGHTS, SHAPE, NORMALISATION = "encoder.pt", "config.json", "normalization.json"

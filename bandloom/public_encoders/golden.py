@@ -13,8 +13,8 @@ import torch
 
 from bandloom.errors import CheckpointError
 from bandloom.public_encoders.load import read_public
+from bandloom.rasters.values import OFFSET
 from bandloom.sensors import SENSORS, Reflectance, Sensor
-from bandloom.values import OFFSET
 
 GOLDEN = "golden.npz"
 ALLOWED = 1e-4

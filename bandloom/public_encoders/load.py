@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import CheckpointError
 from bandloom.model.statistics import Statistics
 from bandloom.public_encoders.family import families, get_family

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bandloom.device_memory import constant
 from bandloom.errors import CheckpointError
 from bandloom.model.embedding import patchify, unpatchify
 from bandloom.model.statistics import Statistics
@@ -27,6 +26,7 @@ from bandloom.public_encoders.positioned_block import KeptWide, PositionedBlock
 from bandloom.public_encoders.public_encoder import PublicConfig, PublicEncoder, SlotStatistics, own_statistics
 from bandloom.public_encoders.published import build, depth_of, fixed_config, read_weights, require_fixed
 from bandloom.sensors import Sensor
+from bandloom.training.device_memory import constant
 
 FAMILY = "olmoearth"
 WEIGHTS, SHAPE = "weights.pth", "config.json"

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bandloom.rasters.values import NODATA, SATURATED
 from bandloom.sensors import Sensor
-from bandloom.values import NODATA, SATURATED
 
 
 def on_one_grid(

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bandloom.device_memory import constant
 from bandloom.model.statistics import Statistics
 from bandloom.public_encoders.family import get_family
 from bandloom.public_encoders.public_encoder import PublicConfig, PublicEncoder, SlotStatistics, own_statistics
 from bandloom.sensors import Sensor
+from bandloom.training.device_memory import constant
 
 CUBIC, CUBIC_ANTIALIASED = -0.75, -0.5  # of torch's bicubic interpolation without and with antialiasing
 

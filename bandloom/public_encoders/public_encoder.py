@@ -14,9 +14,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bandloom import __version__
-from bandloom.config import Config
-from bandloom.console import logger
-from bandloom.device_memory import constant
+from bandloom.command_line.config import Config
+from bandloom.command_line.console import logger
 from bandloom.errors import CheckpointError
 from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
 from bandloom.model.any_encoder import AnyEncoder
@@ -25,8 +24,9 @@ from bandloom.model.statistics import Statistics
 from bandloom.public_encoders.family import Family, get_family
 from bandloom.public_encoders.nearest_slot import nearest_slots, said_of
 from bandloom.public_encoders.pixels import on_one_grid
+from bandloom.rasters.values import OFFSET, SCALE
 from bandloom.sensors import Sensor
-from bandloom.values import OFFSET, SCALE
+from bandloom.training.device_memory import constant
 
 
 class PublicConfig(Config):

@@ -20,13 +20,13 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from bandloom import __version__
-from bandloom.config import Config
-from bandloom.console import logger
-from bandloom.markers import EXIT_DONE, EXIT_STOPPED
-from bandloom.output import full_disk_said
-from bandloom.pieces import Pieces, kept_in
-from bandloom.pulse import EVERY_S, StopRequested, heard_by
-from bandloom.run_folder import RunFolder, what_is_computed
+from bandloom.command_line.config import Config
+from bandloom.command_line.console import logger
+from bandloom.files.output import full_disk_said
+from bandloom.run_state.markers import EXIT_DONE, EXIT_STOPPED
+from bandloom.run_state.pieces import Pieces, kept_in
+from bandloom.run_state.pulse import EVERY_S, StopRequested, heard_by
+from bandloom.run_state.run_folder import RunFolder, what_is_computed
 from bandloom.training.ranks import Ranks
 
 T = TypeVar("T")

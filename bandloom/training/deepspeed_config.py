@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import ConfigError
 from bandloom.training.engine import EngineConfig
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bandloom.device_memory import to_device
 from bandloom.errors import ConfigError
 from bandloom.sensors import Sensor
+from bandloom.training.device_memory import to_device
 
 
 class LoadedBatch(Protocol):

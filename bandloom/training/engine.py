@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from bandloom.config import ANY_TIME, WHEN_RESUMED, Config, ReadWhen
+from bandloom.command_line.config import ANY_TIME, WHEN_RESUMED, Config, ReadWhen
 from bandloom.training.precision import Precision
 from bandloom.training.ranks import Ranks
 from bandloom.training.step_loss import StepLoss

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from bandloom.pulse import spoken
+from bandloom.run_state.pulse import spoken
 from bandloom.training.engine import Engine, EngineConfig
 from bandloom.training.precision import resolve_precision
 from bandloom.training.ranks import Ranks

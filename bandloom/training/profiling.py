@@ -4,7 +4,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 
 FIRST_STEP, LAST_STEP = 10, 20  # the first steps compile, warm caches and allocate
 

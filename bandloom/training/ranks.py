@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from bandloom.errors import ConfigError
-from bandloom.pulse import StopRequested
+from bandloom.run_state.pulse import StopRequested
 
 T = TypeVar("T")
 

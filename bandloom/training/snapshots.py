@@ -17,9 +17,9 @@ from typing import Any
 
 from torch import Tensor
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import BandloomError, CheckpointError
-from bandloom.output import sync, write_json
+from bandloom.files.output import sync, write_json
 from bandloom.training.ranks import Ranks
 
 MANIFEST = "manifest.json"

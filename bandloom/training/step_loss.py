@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from bandloom.sample_draws import seen
+from bandloom.draws.sample_draws import seen
 from bandloom.training.ranks import Ranks
 
 

@@ -13,13 +13,13 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from bandloom.config import ANY_TIME, WHEN_RESUMED, Config
-from bandloom.console import console, logger, progress_bar
+from bandloom.command_line.config import ANY_TIME, WHEN_RESUMED, Config
+from bandloom.command_line.console import console, logger, progress_bar
 from bandloom.errors import TrainingError
-from bandloom.markers import EXIT_DONE, EXIT_STOPPED
-from bandloom.output import full_disk_said
-from bandloom.pulse import StopRequested, spoken
-from bandloom.run_folder import RunFolder
+from bandloom.files.output import full_disk_said
+from bandloom.run_state.markers import EXIT_DONE, EXIT_STOPPED
+from bandloom.run_state.pulse import StopRequested, spoken
+from bandloom.run_state.run_folder import RunFolder
 from bandloom.training.device_batch import DeviceBatch
 from bandloom.training.engine import Engine, EngineConfig, LateReport, StepReport
 from bandloom.training.loader_state import BEGINNING, LoaderState

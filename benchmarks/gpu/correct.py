@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bandloom.run_folder import environment
+from bandloom.run_state.run_folder import environment
 from bandloom.training.device_batch import DeviceBatch
 from bandloom.training.engine import EngineConfig
 from bandloom.training.make_engine import make_engine

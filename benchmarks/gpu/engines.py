@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from bandloom.classes.label_set import LabelClass, LabelSet
 from bandloom.errors import BandloomError
 from bandloom.export.bundle.bundle import Bundle, read_bundle
 from bandloom.export.from_torch.export_run import contract_of_model, write_bundle
@@ -17,7 +18,6 @@ from bandloom.export.runtimes.engine_builder import BACKENDS, BuildOptions
 from bandloom.export.runtimes.gpu_checks import gpu_checks
 from bandloom.finetune.model.checkpoint import save_task_model
 from bandloom.finetune.model.task_model import TaskModel
-from bandloom.label_set import LabelClass, LabelSet
 from bandloom.model.encoder import Encoder, EncoderConfig
 from benchmarks.gpu.journal import Row
 from benchmarks.gpu.rates import rates, torch_rates

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from bandloom.device_memory import page_locked
 from bandloom.pretrain.config import ObjectiveConfig
 from bandloom.pretrain.loss import MaskedLoss
 from bandloom.pretrain.masking import random_masking
@@ -19,6 +18,7 @@ from bandloom.shards.read.loader import Batch, Loader
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.shards.synth.write import write_scenes
 from bandloom.training.device_batch import DeviceBatch
+from bandloom.training.device_memory import page_locked
 from benchmarks.gpu.journal import Row
 from benchmarks.gpu.scale import Scale
 from benchmarks.gpu.steps import config_of, engine_of, stepper

@@ -19,7 +19,7 @@ from bandloom.export.runtimes.choose import RUNTIMES, try_runtime
 from bandloom.export.runtimes.gpu_checks import gpu_checks
 from bandloom.export.runtimes.onnx_runner import Runner
 from bandloom.export.runtimes.verify import check_files, check_meaning
-from bandloom.run_folder import environment
+from bandloom.run_state.run_folder import environment
 from benchmarks.gpu.engines import bundle_of
 from benchmarks.gpu.journal import Journal, Row, run_rows
 from benchmarks.gpu.rates import rates, torch_rates

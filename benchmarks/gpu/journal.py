@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bandloom.run_folder import commit
+from bandloom.run_state.run_folder import commit
 
 ROWS = "rows.jsonl"
 _GRACE_S = 60.0  # past its limit a call that hangs is ended, its stacks printed

@@ -61,7 +61,7 @@ def smoke(work: Path) -> Scale:
         train_batch=4,
         train_s=8.0,
         probe_tokens=100,
-        tests=("tests/bandloom/test_evenly.py",),
+        tests=("tests/bandloom/draws/test_evenly.py",),
         engine_size="demo",
         engine_chip_px=72,
         engine_s=0.1,

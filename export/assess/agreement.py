@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from bandloom.class_words import whole_number
+from bandloom.classes.class_words import whole_number
 from bandloom.errors import LabelError
 from bandloom.export.assess.reference_points import BEFORE
-from bandloom.points_file import UNSURE, PointsFile, is_marked
+from bandloom.files.points_file import UNSURE, PointsFile, is_marked
 
 SAME_PLACE = 1e-6  # degrees: a tenth of a metre
 

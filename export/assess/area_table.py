@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bandloom.export.assess.estimates import Estimate
 from bandloom.export.assess.score import Assessment
-from bandloom.output import new_output
+from bandloom.files.output import new_output
 
 TABLE_SUFFIXES = (".csv",)
 FIGURES = ("area_ha", "users_accuracy", "producers_accuracy")

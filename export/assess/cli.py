@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from bandloom.command_line.options import Only, fills
 from bandloom.export.assess.reference_points import BEFORE
-from bandloom.options import Only, fills
 from bandloom.shards.labels.reading import LabelReading
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -27,10 +27,10 @@ def agree(
     out: Annotated[Path | None, typer.Option(help="Write the points, with a class where both agree.")] = None,
 ) -> None:
     """Compare two labellers of the same points: observed agreement, Cohen's kappa, and where they differ."""
-    from bandloom.console import console, table
+    from bandloom.command_line.console import console, table
     from bandloom.export.assess.agreement import agreement, merged
-    from bandloom.output import require_absent
-    from bandloom.points_file import read_points_file
+    from bandloom.files.output import require_absent
+    from bandloom.files.points_file import read_points_file
 
     require_absent([out] if out else [])
     files = read_points_file(one), read_points_file(other)
@@ -60,12 +60,12 @@ def score(
     """Estimate error matrix, accuracies, and hectares of every class, each with its 95 % interval."""
     import json
 
-    from bandloom.console import console, logger
+    from bandloom.command_line.console import console, logger
     from bandloom.export.assess.area_table import TABLE_SUFFIXES, write_area_table
     from bandloom.export.assess.score import assess_map
     from bandloom.export.assess.words import paragraph, tables
     from bandloom.export.maps.feature_file import require_writable
-    from bandloom.output import new_output, require_absent
+    from bandloom.files.output import new_output, require_absent
 
     require_absent([out] if out else [])
     if table:
@@ -96,11 +96,11 @@ def sample(
     before: Before = None,
 ) -> None:
     """Draw a stratified random sample of a map's pixels, to be labelled and scored; 50 a class unless told."""
-    from bandloom.console import console, table
+    from bandloom.command_line.console import console, table
     from bandloom.export.assess.draw import draw_sample
     from bandloom.export.assess.write_points import FORMATS, write_sample
     from bandloom.export.maps.feature_file import require_writable
-    from bandloom.output import sole_writer
+    from bandloom.files.output import sole_writer
 
     require_writable(out, FORMATS)
     with sole_writer(out):

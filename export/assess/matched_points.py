@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from bandloom.class_words import ClassWords, Words
+from bandloom.classes.class_words import ClassWords, Words
+from bandloom.classes.label_set import IGNORE_INDEX
 from bandloom.errors import LabelError
 from bandloom.export.assess.allocation import FEWEST
 from bandloom.export.assess.estimates import Sample
 from bandloom.export.assess.reference_points import ReferencePoints
 from bandloom.export.maps.class_grid import ClassGrid
-from bandloom.label_set import IGNORE_INDEX
 
 SAME_AREA = 0.005
 

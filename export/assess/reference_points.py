@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from bandloom.class_words import whole_number
+from bandloom.classes.class_words import whole_number
 from bandloom.errors import LabelError
-from bandloom.points_file import UNSURE, is_marked
+from bandloom.files.points_file import UNSURE, is_marked
 from bandloom.shards.labels.geometry import moved
 from bandloom.shards.labels.reading import LabelReading
 from bandloom.shards.labels.vector_file import Drawing, read_drawing

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from rich.measure import Measurement
 from rich.table import Table
 
-from bandloom.console import console, table
+from bandloom.command_line.console import console, table
 from bandloom.export.assess.change import AreaChange
 from bandloom.export.assess.estimates import Estimate
 from bandloom.export.assess.score import Assessment

@@ -13,7 +13,7 @@ from rasterio.warp import transform
 
 from bandloom.export.assess.draw import Drawn
 from bandloom.export.maps.feature_file import FeatureLayer, write_features
-from bandloom.output import new_output
+from bandloom.files.output import new_output
 
 FORMATS = (".gpkg", ".geojson", ".csv")
 TYPES = {"O": "string", "i": "int64", "f": "float64"}  # as Arrow calls them

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from bandloom import values
-from bandloom.config import Config
+from bandloom.classes.label_set import IGNORE_INDEX, LabelSet
+from bandloom.command_line.config import Config
 from bandloom.export.bundle.tiling import Tiling
-from bandloom.label_set import IGNORE_INDEX, LabelSet
+from bandloom.rasters import values
 from bandloom.sensors import Sensor
 from bandloom.target import Target
 from bandloom.tasks import ANSWERS, Answer, TaskName

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import BandloomError
 from bandloom.export.from_torch.ensemble import Ensemble
 from bandloom.export.from_torch.held_chips import Ground

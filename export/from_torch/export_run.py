@@ -27,9 +27,9 @@ from bandloom.export.from_torch.token_space import TokenSpace, fit_token_space
 from bandloom.export.from_torch.write_features import write_features
 from bandloom.export.from_torch.write_model import write_precision
 from bandloom.export.runtimes.verify import verify
+from bandloom.files.output import new_output, one_writer
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.model.pull import local_folder
-from bandloom.output import new_output, one_writer
 
 GOLDEN_CHIPS = 4
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")

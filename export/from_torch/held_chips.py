@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bandloom.console import logger
+from bandloom.classes.label_set import IGNORE_INDEX
+from bandloom.command_line.console import logger
+from bandloom.draws.evenly import evenly
 from bandloom.errors import BandloomError
-from bandloom.evenly import evenly
 from bandloom.export.bundle.native_groups import Groups
 from bandloom.export.bundle.record import Contract
-from bandloom.label_set import IGNORE_INDEX
-from bandloom.values import NODATA, SATURATED, reflectance_to_dn
+from bandloom.rasters.values import NODATA, SATURATED, reflectance_to_dn
 
 if TYPE_CHECKING:
     from bandloom.shards.read.shard_set import ShardSet

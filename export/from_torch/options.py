@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bandloom.config import Config
-from bandloom.options import Option
+from bandloom.command_line.config import Config
+from bandloom.command_line.options import Option
 
 
 class ExportOptions(Config):

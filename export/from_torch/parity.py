@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from bandloom.classes.label_set import IGNORE_INDEX
 from bandloom.errors import BundleError
 from bandloom.export.bundle.answers import decisions
 from bandloom.export.bundle.native_groups import Groups
@@ -13,7 +14,6 @@ from bandloom.export.bundle.record import Contract, Parity
 from bandloom.export.from_torch.held_chips import BATCH, Chips
 from bandloom.export.runtimes.onnx_runner import Runner
 from bandloom.export.runtimes.replay import compare, needed_agreement
-from bandloom.label_set import IGNORE_INDEX
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bandloom.console import logger
+from bandloom.classes.label_set import IGNORE_INDEX
+from bandloom.command_line.console import logger
 from bandloom.errors import BundleError
 from bandloom.export.bundle.record import Contract, Familiar
 from bandloom.export.from_torch.held_chips import Chips, Ground, chips_of_roles
 from bandloom.finetune.model.native_bands import PIXEL_M, native_bands, repeated
 from bandloom.finetune.model.task_model import TaskModel
-from bandloom.label_set import IGNORE_INDEX
 
 TILES = 64  # of the training part, and half as many of the validation part
 CENTRES = 64

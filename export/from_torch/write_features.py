@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import BundleError
 from bandloom.export.bundle.native_groups import byte_pairs
 from bandloom.export.bundle.record import Contract, FeatureFile

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import BundleError
 from bandloom.export.bundle.native_groups import Groups, byte_pairs
 from bandloom.export.bundle.record import Contract, ModelFile

@@ -15,9 +15,9 @@ from rasterio.errors import RasterioError
 from rasterio.warp import transform
 from rasterio.windows import Window
 
-from bandloom.console import track
+from bandloom.command_line.console import track
 from bandloom.errors import SceneError
-from bandloom.projected import projected
+from bandloom.rasters.projected import projected
 
 EQUAL_AREA = CRS.from_epsg(6933)  # cylindrical equal-area on WGS 84: plane areas in it are areas on the ellipsoid
 MOST_DISTORTION = 0.01  # UTM stays within 0.2 % in its zone

@@ -13,7 +13,7 @@ import numpy as np
 from rasterio.crs import CRS
 
 from bandloom.errors import MissingExtraError, OutputError
-from bandloom.output import new_output, require_absent
+from bandloom.files.output import new_output, require_absent
 
 DRIVERS = {".gpkg": "GPKG", ".fgb": "FlatGeobuf"}
 PARQUET = (".parquet", ".geoparquet")

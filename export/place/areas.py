@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bandloom.export.products.zones import ZoneAreas, zone_areas
-from bandloom.output import new_output
+from bandloom.files.output import new_output
 from bandloom.shards.labels.reading import LabelReading
 from bandloom.shards.labels.vector_file import NO_FIELD
 

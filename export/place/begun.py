@@ -7,7 +7,7 @@ from typing import Any
 
 from bandloom.errors import OutputError
 from bandloom.export.bundle.bundle import Bundle, sha256_of
-from bandloom.output import write_json
+from bandloom.files.output import write_json
 
 REQUEST = "request.json"
 MADE = "made.json"

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from bandloom.command_line.options import Only, fills
 from bandloom.errors import SceneError
 from bandloom.export.predict.options import PredictOptions
-from bandloom.options import Only, fills
 
 
 @fills

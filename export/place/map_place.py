@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import BundleError, OutputError, SceneError
 from bandloom.export.bundle.bundle import Bundle
 from bandloom.export.place.areas import MapAreas, areas_within, write_areas
@@ -22,8 +22,8 @@ from bandloom.export.predict.one_scene import predict_missing
 from bandloom.export.predict.options import PredictOptions
 from bandloom.export.products.polygons import PolygonOptions, write_polygons
 from bandloom.export.runtimes.verify import verify
-from bandloom.output import new_output
-from bandloom.pulse import EVERY_S, pulse
+from bandloom.files.output import new_output
+from bandloom.run_state.pulse import EVERY_S, pulse
 from bandloom.shards import fetch as fetching
 from bandloom.shards.scenes.stac_assets import keys_of
 

@@ -12,6 +12,7 @@ import rasterio
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
+from bandloom.classes.label_set import LabelClass, LabelSet
 from bandloom.errors import BundleError, SceneError
 from bandloom.export.bundle.bundle import Bundle
 from bandloom.export.predict.change_table import Change
@@ -24,8 +25,7 @@ from bandloom.export.predict.publish import publish
 from bandloom.export.predict.qgis_style import style
 from bandloom.export.predict.stac_item import item_of_change
 from bandloom.export.runtimes.onnx_runner import Runner
-from bandloom.label_set import LabelClass, LabelSet
-from bandloom.output import require_absent
+from bandloom.files.output import require_absent
 
 CHANGED, SAME = 1, 0
 BANDS = ("changed", "before", "after")

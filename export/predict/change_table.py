@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.classes.label_set import LabelSet
 from bandloom.export.bundle.tiling import MAP_PIXEL_M
-from bandloom.label_set import LabelSet
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bandloom.errors import OutputError
 from bandloom.export.predict.partial_map import partial_folder
-from bandloom.output import sole_writer
-from bandloom.output_lock import lock_of
+from bandloom.files.output import sole_writer
+from bandloom.files.output_lock import lock_of
 
 
 @contextlib.contextmanager

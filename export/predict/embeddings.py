@@ -11,7 +11,7 @@ import rasterio
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
-from bandloom.console import track
+from bandloom.command_line.console import track
 from bandloom.errors import BundleError
 from bandloom.export.bundle.bundle import Bundle
 from bandloom.export.bundle.record import FeatureFile
@@ -24,7 +24,7 @@ from bandloom.export.predict.scene_mapper import check_sensor
 from bandloom.export.predict.strips import Strip, StripReader
 from bandloom.export.runtimes.onnx_runner import OnnxRunner
 from bandloom.export.runtimes.replay import replay_features
-from bandloom.output import new_output
+from bandloom.files.output import new_output
 
 if TYPE_CHECKING:
     from bandloom.shards.scenes import Scene

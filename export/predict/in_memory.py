@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bandloom.classes.label_set import LabelSet
 from bandloom.errors import BundleError, SceneError
 from bandloom.export.bundle.answers import probabilities, thresholds, values
 from bandloom.export.bundle.bundle import read_bundle
@@ -20,7 +21,6 @@ from bandloom.export.predict.two_dates import open_two_dates
 from bandloom.export.runtimes.onnx_runner import Runner
 from bandloom.export.runtimes.symmetry import symmetric
 from bandloom.export.runtimes.verify import verify
-from bandloom.label_set import LabelSet
 from bandloom.shards.scenes.in_memory import Source, opener_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import BandloomError, BundleError, BusyOutputError, OutputError, SceneError
 from bandloom.export.bundle.bundle import Bundle, read_bundle
 from bandloom.export.maps.feature_file import require_writable

@@ -14,11 +14,11 @@ from rasterio.enums import Resampling
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
+from bandloom.classes.label_set import LabelSet
 from bandloom.errors import OutputError
 from bandloom.export.predict.partial_map import DiskRows, disk_errors
-from bandloom.label_set import LabelSet
-from bandloom.output import sync_entry
-from bandloom.png import png
+from bandloom.files.output import sync_entry
+from bandloom.rasters.png import png
 
 BLOCK_PX = 512
 PICTURE_PX = 2048  # longest side of the picture

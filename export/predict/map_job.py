@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from bandloom.classes.label_set import LabelSet
 from bandloom.errors import BundleError, OutputError
 from bandloom.export.bundle.answers import probabilities
 from bandloom.export.bundle.bundle import Bundle
@@ -19,7 +20,6 @@ from bandloom.export.predict.scene_mapper import MapRows, SceneMapper
 from bandloom.export.predict.uncertainty import share_farther, share_of_disagreement, share_of_entropy
 from bandloom.export.runtimes.onnx_runner import Runner
 from bandloom.export.runtimes.with_extras import with_extras
-from bandloom.label_set import LabelSet
 
 if TYPE_CHECKING:
     from bandloom.shards.scenes import Scene

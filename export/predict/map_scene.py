@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rasterio.env import set_gdal_config
 
-from bandloom.console import logger, track
+from bandloom.command_line.console import logger, track
 from bandloom.errors import OutputError
 from bandloom.export.bundle.bundle import Bundle
 from bandloom.export.predict.claim import claimed
@@ -23,7 +23,7 @@ from bandloom.export.predict.publish import publish
 from bandloom.export.predict.scene_mapper import SceneMapper, check_sensor
 from bandloom.export.predict.uncertainty import MOST_UNLIKE, unlike_line
 from bandloom.export.runtimes.onnx_runner import Runner
-from bandloom.output import require_absent
+from bandloom.files.output import require_absent
 
 if TYPE_CHECKING:
     from bandloom.shards.scenes import Scene

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from bandloom.config import Config
+from bandloom.command_line.config import Config
+from bandloom.command_line.options import Option
 from bandloom.export.predict.scene_mapper import Pace, usual_batch
-from bandloom.options import Option
 from bandloom.shards.scenes.options import Bands, Nodata, Offset, Scale, SensorName
 
 if TYPE_CHECKING:

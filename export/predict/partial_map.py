@@ -14,7 +14,7 @@ import numpy as np
 from rasterio.errors import RasterioError
 
 from bandloom.errors import OutputError
-from bandloom.output import output_error
+from bandloom.files.output import output_error
 
 STATE = "state.json"
 PUBLISHING = "publishing"  # is there once files begin to get their final names

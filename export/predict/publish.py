@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from bandloom.output import move_new, sync, sync_entry, write_errors
+from bandloom.files.output import move_new, sync, sync_entry, write_errors
 
 
 def publish(ready: Mapping[Path, Path]) -> None:

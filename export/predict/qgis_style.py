@@ -2,7 +2,7 @@
 
 from xml.etree import ElementTree as xml
 
-from bandloom.label_set import LabelSet
+from bandloom.classes.label_set import LabelSet
 
 # the oldest QGIS that this was tried in reads it; later ones read the styles of earlier ones
 QGIS_VERSION = "3.22.0"

@@ -11,10 +11,10 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from bandloom import __version__
+from bandloom.classes.label_set import LabelSet
 from bandloom.errors import OutputError
 from bandloom.export.bundle.bundle import Bundle
-from bandloom.footprint import bbox_of, footprint
-from bandloom.label_set import LabelSet
+from bandloom.rasters.footprint import bbox_of, footprint
 
 if TYPE_CHECKING:
     from bandloom.shards.scenes import Scene

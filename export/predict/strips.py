@@ -16,7 +16,7 @@ from rasterio.errors import RasterioError
 
 from bandloom.errors import SceneError
 from bandloom.export.bundle.tiling import CELL_M, CELL_PX, MAP_PIXEL_M, Tiling, mirror
-from bandloom.values import valid
+from bandloom.rasters.values import valid
 
 if TYPE_CHECKING:
     from bandloom.shards.scenes import Scene

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rasterio.env import set_gdal_config
 
-from bandloom.console import track
+from bandloom.command_line.console import track
 from bandloom.errors import BundleError, OutputError
 from bandloom.export.bundle.answers import probabilities, thresholds, values
 from bandloom.export.bundle.bundle import Bundle
@@ -23,8 +23,8 @@ from bandloom.export.predict.origin import MEMBER, origin_of
 from bandloom.export.predict.scene_mapper import check_sensor
 from bandloom.export.predict.strips import SceneGroups, Strip, StripReader
 from bandloom.export.runtimes.onnx_runner import Runner
-from bandloom.output import new_output
-from bandloom.projected import projected
+from bandloom.files.output import new_output
+from bandloom.rasters.projected import projected
 
 if TYPE_CHECKING:
     from bandloom.shards.scenes import Scene

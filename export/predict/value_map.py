@@ -13,7 +13,7 @@ from rasterio._env import set_gdal_config
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
-from bandloom.console import track
+from bandloom.command_line.console import track
 from bandloom.errors import BundleError, OutputError
 from bandloom.export.bundle.answers import values
 from bandloom.export.bundle.bundle import Bundle
@@ -26,7 +26,7 @@ from bandloom.export.predict.origin import TAG, origin_of
 from bandloom.export.predict.partial_map import disk_errors
 from bandloom.export.predict.scene_mapper import SceneMapper, check_sensor
 from bandloom.export.runtimes.onnx_runner import Runner
-from bandloom.output import new_output
+from bandloom.files.output import new_output
 from bandloom.target import Target
 
 if TYPE_CHECKING:

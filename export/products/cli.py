@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from bandloom.command_line.options import Only, fills
 from bandloom.export.products.polygons import PolygonOptions
-from bandloom.options import Only, fills
 from bandloom.shards.labels.reading import LabelReading
 from bandloom.shards.labels.vector_file import NO_FIELD
 
@@ -38,11 +38,11 @@ def zones(
     name: Annotated[str, typer.Option(help="Attribute that names a zone; without one zones are counted.")] = NO_FIELD,
 ) -> None:
     """Add up hectares and shares of a map's classes in each zone."""
-    from bandloom.console import console, logger, table
+    from bandloom.command_line.console import console, logger, table
     from bandloom.export.maps.feature_file import require_writable
     from bandloom.export.products.zone_table import ZONE_SUFFIXES, write_zones
     from bandloom.export.products.zones import zone_areas
-    from bandloom.output import sole_writer
+    from bandloom.files.output import sole_writer
 
     require_writable(out, ZONE_SUFFIXES)
     with sole_writer(out):
@@ -71,7 +71,7 @@ def similar(
     from bandloom.embeddings.similar import map_similarity
     from bandloom.errors import ConfigError
     from bandloom.export.products.similar import map_clusters
-    from bandloom.output import require_absent
+    from bandloom.files.output import require_absent
 
     if (at is None) == (clusters is None):
         raise ConfigError("similar takes --at X,Y for a map of similarity, or --clusters N for a map of classes.")

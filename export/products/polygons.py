@@ -10,13 +10,13 @@ import numpy as np
 import rasterio
 from rasterio.errors import RasterioError
 
+from bandloom.command_line.options import Option
 from bandloom.errors import ConfigError, SceneError
 from bandloom.export.maps.class_grid import ClassGrid
 from bandloom.export.maps.feature_file import Batch, FeatureLayer, write_features
 from bandloom.export.products.least_area import JUST_BELOW, absorb_small
 from bandloom.export.products.outlines import outlines
 from bandloom.export.products.patches import NOTHING, LabelledStrip, Patches, find_patches, labelled_strips
-from bandloom.options import Option
 
 COLUMNS = {"class": "string", "code": "int64", "hectares": "float64", "confidence_percent": "float64"}
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from bandloom.class_colours import with_colours
+from bandloom.classes.class_colours import with_colours
 from bandloom.embeddings.raster import EmbeddingRaster, write_cog
 from bandloom.errors import ConfigError
-from bandloom.output import one_writer
+from bandloom.files.output import one_writer
 
 NOTHING = 255
 MOST_CLUSTERS = 250

@@ -9,7 +9,7 @@ import numpy as np
 
 from bandloom.export.maps.feature_file import FEATURE_SUFFIXES, FeatureLayer, write_features
 from bandloom.export.products.zones import ZoneAreas
-from bandloom.output import new_output
+from bandloom.files.output import new_output
 
 ZONE_SUFFIXES = (".csv", *FEATURE_SUFFIXES)
 

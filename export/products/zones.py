@@ -11,7 +11,7 @@ from affine import Affine
 from rasterio import features
 from rasterio.windows import Window
 
-from bandloom.console import track
+from bandloom.command_line.console import track
 from bandloom.errors import LabelError
 from bandloom.export.maps.class_grid import EQUAL_AREA, ClassGrid
 from bandloom.shards.labels.geometry import densified, moved, rebuilt

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import BundleError
 from bandloom.export.bundle.bundle import Bundle, read_bundle, seal
 from bandloom.export.bundle.record import BundleRecord, EngineFile
@@ -13,8 +13,8 @@ from bandloom.export.bundle.tiling import MAP_PIXEL_M
 from bandloom.export.runtimes.engine_builder import BuildOptions, build_engine, load_backend, trtexec_line
 from bandloom.export.runtimes.onnx_runner import Unavailable
 from bandloom.export.runtimes.verify import check_files, check_meaning
-from bandloom.output import new_output, write_errors
-from bandloom.output_lock import lock_of, locked
+from bandloom.files.output import new_output, write_errors
+from bandloom.files.output_lock import lock_of, locked
 
 
 def add_engines(bundle: Bundle, backend: str, precisions: Sequence[str], options: BuildOptions) -> list[EngineFile]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import BundleError, MissingExtraError
 from bandloom.export.bundle.record import ModelFile
 from bandloom.export.runtimes.cuda_memory import Cuda, CudaError

@@ -10,9 +10,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
+from bandloom.command_line.options import Option
 from bandloom.errors import BundleError, MissingExtraError
-from bandloom.options import Option
 
 BACKENDS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import BundleError
 from bandloom.export.bundle.native_groups import Groups, group_feed
 from bandloom.export.runtimes.bound_session import LANES, BoundSession

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 
 
 class RtxKernels:

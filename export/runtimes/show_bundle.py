@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.table import Table
 
-from bandloom.console import table
+from bandloom.command_line.console import table
 from bandloom.export.bundle.bundle import Bundle
 from bandloom.export.bundle.tiling import MAP_PIXEL_M
 from bandloom.export.runtimes.choose import survey

@@ -8,7 +8,7 @@ from bandloom.export.bundle.bundle import Bundle
 from bandloom.export.bundle.record import EngineFile, ModelFile
 from bandloom.export.bundle.tiling import MAP_PIXEL_M
 from bandloom.export.runtimes.verify import check_files
-from bandloom.output import new_output
+from bandloom.files.output import new_output
 
 PLATFORMS = {"onnx": "onnxruntime_onnx", "plan": "tensorrt_plan"}
 QUEUE_US = 2000  # how long a request may wait for others to share its batch

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from bandloom.command_line.options import Only, fills
 from bandloom.export.predict.options import PredictOptions
-from bandloom.options import Only, fills
 
 
 @fills
@@ -24,7 +24,7 @@ def serve(
     ] = None,
 ) -> None:
     """Answer map requests over HTTP: POST /predict, tiles, /health, /ready, /metrics. Loopback by default."""
-    from bandloom.config import load_config
+    from bandloom.command_line.config import load_config
     from bandloom.export.serve.limits import Limits
     from bandloom.export.serve.server import parse_names
     from bandloom.export.serve.server import serve as run

@@ -12,9 +12,9 @@ from rasterio.transform import from_bounds
 from rasterio.vrt import WarpedVRT
 
 from bandloom.errors import SceneError
-from bandloom.footprint import footprint
-from bandloom.png import png
-from bandloom.web_tiles import TILE_PX, Degrees, mercator_of, tile_bounds, view_bounds, warped_crs
+from bandloom.rasters.footprint import footprint
+from bandloom.rasters.png import png
+from bandloom.rasters.web_tiles import TILE_PX, Degrees, mercator_of, tile_bounds, view_bounds, warped_crs
 
 MAX_ZOOM = 18
 

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from bandloom.config import Config
+from bandloom.command_line.config import Config
 
 MB = 1_000_000
 

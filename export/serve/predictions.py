@@ -15,7 +15,7 @@ import rasterio
 import yaml
 from fastapi import HTTPException, Request
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import BandloomError, OutputError, SceneError
 from bandloom.export.bundle.bundle import Bundle
 from bandloom.export.predict.map_scene import Mapped, PredictOptions, map_scene, scene_opener

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import uvicorn
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import BundleError, ConfigError
 from bandloom.export.bundle.bundle import read_bundle
 from bandloom.export.predict.map_scene import PredictOptions, scene_opener

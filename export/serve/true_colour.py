@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rasterio.transform import Affine
 
-from bandloom.console import track
+from bandloom.command_line.console import track
 from bandloom.errors import SceneError
 from bandloom.export.bundle.tiling import CELL_PX, MAP_PIXEL_M
 from bandloom.export.predict.map_file import MapMeaning, write_cog
 from bandloom.export.predict.partial_map import DiskRows
 from bandloom.export.predict.scene_mapper import map_size_px
-from bandloom.values import dn_to_reflectance, valid
+from bandloom.rasters.values import dn_to_reflectance, valid
 
 if TYPE_CHECKING:
     from bandloom.shards.scenes import Scene

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bandloom.console import track
+from bandloom.command_line.console import track
 from bandloom.errors import BundleError
 from bandloom.export.bundle.answers import probabilities
 from bandloom.export.bundle.record import Contract
@@ -16,7 +16,7 @@ from bandloom.export.predict.scene_mapper import MapRows, SceneMapper, check_sen
 from bandloom.export.predict.uncertainty import share_of_disagreement, share_of_entropy
 from bandloom.export.runtimes.onnx_runner import Runner
 from bandloom.export.runtimes.with_extras import with_extras
-from bandloom.values import dn_to_reflectance
+from bandloom.rasters.values import dn_to_reflectance
 
 if TYPE_CHECKING:
     from bandloom.shards.scenes import Scene

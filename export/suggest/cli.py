@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from bandloom.command_line.options import Only, fills
 from bandloom.export.predict.options import PredictOptions
 from bandloom.export.suggest.suggest import SuggestOptions
-from bandloom.options import Only, fills
 
 READING = ("sensor", "band_map", "offset", "scale", "nodata", "bands")
 

@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import Field
 from rasterio.transform import Affine
 
-from bandloom.config import Config
+from bandloom.command_line.config import Config
+from bandloom.command_line.options import Option
 from bandloom.errors import SceneError
 from bandloom.export.assess.write_points import FORMATS, Points, write_points
 from bandloom.export.bundle.bundle import read_bundle
@@ -20,10 +21,9 @@ from bandloom.export.runtimes.symmetry import symmetric
 from bandloom.export.runtimes.verify import verify
 from bandloom.export.suggest.candidates import candidates_of, spectra_at
 from bandloom.export.suggest.choose import POOL, far_from, spread, thinned
-from bandloom.options import Option
-from bandloom.output import sole_writer
-from bandloom.points_file import read_points_file
-from bandloom.projected import projected
+from bandloom.files.output import sole_writer
+from bandloom.files.points_file import read_points_file
+from bandloom.rasters.projected import projected
 
 
 class SuggestOptions(Config):

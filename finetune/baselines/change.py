@@ -4,7 +4,8 @@ import time
 
 import numpy as np
 
-from bandloom.console import track
+from bandloom.classes.label_set import IGNORE_INDEX
+from bandloom.command_line.console import track
 from bandloom.finetune.baselines.classifiers import forest
 from bandloom.finetune.data.change import ChangeData, changed
 from bandloom.finetune.data.labelled import Labelled, TaskData
@@ -12,8 +13,7 @@ from bandloom.finetune.data.own_bands import pixel_bands
 from bandloom.finetune.data.splits import TEST, TRAIN
 from bandloom.finetune.model.task_model import split_dates
 from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions
-from bandloom.label_set import IGNORE_INDEX
-from bandloom.pulse import alive
+from bandloom.run_state.pulse import alive
 
 FIT_PIXELS = 20_000
 

@@ -12,7 +12,8 @@ from functools import partial
 
 import numpy as np
 
-from bandloom.console import track
+from bandloom.classes.label_set import known_labels
+from bandloom.command_line.console import track
 from bandloom.errors import ConfigError, nearest
 from bandloom.finetune.baselines.classifiers import Classifier
 from bandloom.finetune.baselines.features import chip_statistics, context_bands, random_conv
@@ -22,9 +23,8 @@ from bandloom.finetune.data.own_bands import pixel_bands
 from bandloom.finetune.data.splits import TEST, TRAIN, VAL
 from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions
 from bandloom.finetune.scores.row import Row
-from bandloom.label_set import known_labels
-from bandloom.pieces import kept
-from bandloom.pulse import alive, pulse
+from bandloom.run_state.pieces import kept
+from bandloom.run_state.pulse import alive, pulse
 from bandloom.scores import RowKind
 
 FIT_PIXELS, SCORE_PIXELS = 20_000, 50_000

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.rasters.values import dn_to_reflectance
 from bandloom.sensors import Sensor
-from bandloom.values import dn_to_reflectance
 
 
 def context_bands(bands: np.ndarray, radii_px: tuple[int, ...] = (1, 4)) -> np.ndarray:

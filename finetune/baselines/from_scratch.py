@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bandloom.console import track
+from bandloom.command_line.console import track
 from bandloom.finetune.data.splits import TRAIN
 from bandloom.finetune.scores.kept import kept_scores
 from bandloom.finetune.scores.row import Row

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bandloom.classes.label_set import LabelSet
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.model.task_model import TaskModel, normalised_pixels
 from bandloom.finetune.training.warm_start import warm_start
-from bandloom.label_set import LabelSet
 from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
 from bandloom.model.encoder import Encoder, EncoderConfig
 from bandloom.model.statistics import Statistics

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bandloom.config import Config
+from bandloom.command_line.config import Config
 from bandloom.errors import CheckpointError
 from bandloom.finetune.baselines.classic import Baseline
 from bandloom.finetune.baselines.classifiers import logistic

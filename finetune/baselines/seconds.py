@@ -9,7 +9,7 @@ import numpy as np
 from bandloom.finetune.baselines.classic import SCORE_PIXELS
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TEST, TRAIN
-from bandloom.pulse import pulse
+from bandloom.run_state.pulse import pulse
 
 ROWS = 400  # of the trial
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from bandloom.console import track
+from bandloom.command_line.console import track
 from bandloom.finetune.baselines.classifiers import forest, logistic
 from bandloom.finetune.baselines.features import chip_statistics
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TEST, TRAIN, VAL
 from bandloom.finetune.scores.multilabel import MultilabelRow, tune_thresholds
 from bandloom.finetune.scores.row import Row
-from bandloom.pieces import kept
-from bandloom.pulse import alive
+from bandloom.run_state.pieces import kept
+from bandloom.run_state.pulse import alive
 from bandloom.scores import RowKind
 
 Scored = Callable[[np.ndarray], np.ndarray]  # probabilities (N, K) of features (N, F)

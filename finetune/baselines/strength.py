@@ -6,9 +6,9 @@ from typing import Protocol
 
 import numpy as np
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.finetune.baselines.classifiers import Classifier
-from bandloom.pulse import alive
+from bandloom.run_state.pulse import alive
 
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # C of scikit-learn's: the greater, the less it is tied down
 KERNEL_STRENGTHS = (0.1, 1.0, 10.0, 100.0)

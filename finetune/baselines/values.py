@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bandloom.console import track
+from bandloom.command_line.console import track
 from bandloom.finetune.baselines.classic import FIT_PIXELS, Features, Table, check_names, tables_of
 from bandloom.finetune.baselines.classifiers import filled
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TEST, TRAIN
 from bandloom.finetune.scores.row import Row
 from bandloom.finetune.scores.values import ValueRow, block_sums
-from bandloom.pieces import kept
-from bandloom.pulse import alive
+from bandloom.run_state.pieces import kept
+from bandloom.run_state.pulse import alive
 from bandloom.scores import RowKind
 
 

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from bandloom.command_line.options import fills
 from bandloom.finetune.bench.config import BenchConfig
-from bandloom.options import fills
 
 
 @fills

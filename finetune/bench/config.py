@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from bandloom.config import Config
+from bandloom.command_line.config import Config
+from bandloom.command_line.options import Option
 from bandloom.finetune.data.splits import TEST, TRAIN, VAL
-from bandloom.options import Option
 
 SCHEMA = 1  # of the rows; another protocol is another number
 

@@ -9,9 +9,9 @@ from bandloom.finetune.bench.sets import BenchSet
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.report.record import read_blocks
 from bandloom.finetune.train import finetune
-from bandloom.markers import EXIT_DONE
-from bandloom.pulse import StopRequested
-from bandloom.run_folder import RunFolder
+from bandloom.run_state.markers import EXIT_DONE
+from bandloom.run_state.pulse import StopRequested
+from bandloom.run_state.run_folder import RunFolder
 from bandloom.scores import METRICS, MODEL_ROW, RANDOM_ROW, read_scores
 
 FINETUNED = "finetuned"  # run folders, and the name of the method

@@ -18,7 +18,7 @@ from bandloom.finetune.data.splits import TEST, TRAIN, VAL
 from bandloom.finetune.probes.logistic import swept_logistic
 from bandloom.finetune.scores.row import Row
 from bandloom.probes import neighbour_votes
-from bandloom.pulse import alive
+from bandloom.run_state.pulse import alive
 
 TEMPERATURE = 0.07  # of the weights of kNN-20
 

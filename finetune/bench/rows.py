@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from pydantic import Field, ValidationError
 
-from bandloom.config import Config
-from bandloom.console import logger
+from bandloom.command_line.config import Config
+from bandloom.command_line.console import logger
+from bandloom.files.output import write_json
 from bandloom.finetune.bench.config import SCHEMA
-from bandloom.output import write_json
 from bandloom.scores import ScoreRow
 
 ROWS = "rows"

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 
 import torch
 
-from bandloom.console import console, logger
+from bandloom.command_line.console import console, logger
 from bandloom.errors import BandloomError, ConfigError
+from bandloom.files.output import full_disk_said
 from bandloom.finetune.bench.config import BenchConfig
 from bandloom.finetune.bench.sets import BenchSet, find_sets
 from bandloom.finetune.bench.sources import Source, baseline_sources, encoder_sources, untrained_source
 from bandloom.finetune.bench.table import console_table, write_tables
 from bandloom.finetune.bench.unit import Unit
 from bandloom.finetune.data.labelled import TaskData
-from bandloom.markers import EXIT_DONE, EXIT_STOPPED, RunMarkers
-from bandloom.output import full_disk_said
-from bandloom.pulse import StopRequested, alive, heard_by, pulse
+from bandloom.run_state.markers import EXIT_DONE, EXIT_STOPPED, RunMarkers
+from bandloom.run_state.pulse import StopRequested, alive, heard_by, pulse
 
 
 def bench(config: BenchConfig, part: tuple[int, int] = (0, 1)) -> int:

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bandloom.config import load_config
+from bandloom.command_line.config import load_config
 from bandloom.errors import BandloomError, ConfigError, nearest
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.labelled import TaskData, pick_sensor

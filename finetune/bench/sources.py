@@ -23,7 +23,7 @@ from bandloom.finetune.probes.frozen_features import frozen_features, weights_di
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.checkpoint import checkpoint_folder, load_encoder
 from bandloom.model.statistics import Statistics
-from bandloom.pieces import kept
+from bandloom.run_state.pieces import kept
 from bandloom.scores import RowKind
 from bandloom.sensors import Sensor
 

@@ -17,8 +17,8 @@ from torch.nn import functional
 from bandloom.errors import SensorError
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.checkpoint import checkpoint_folder, load_encoder
+from bandloom.rasters.values import NODATA, OFFSET, SCALE
 from bandloom.sensors import Sensor, get_sensor
-from bandloom.values import NODATA, OFFSET, SCALE
 
 SLOT_OF = {  # torchgeo-bench's names of Sentinel-2's bands
     "coastal_aerosol": "B01",

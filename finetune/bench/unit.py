@@ -18,9 +18,9 @@ from bandloom.finetune.bench.sets import BenchSet
 from bandloom.finetune.bench.sources import Source
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.report.record import score_row
-from bandloom.pieces import Pieces, kept_in
-from bandloom.pulse import alive
-from bandloom.run_folder import environment, what_is_computed
+from bandloom.run_state.pieces import Pieces, kept_in
+from bandloom.run_state.pulse import alive
+from bandloom.run_state.run_folder import environment, what_is_computed
 
 PIECES = "pieces"  # features of a unit that is not done yet
 PLACES = ("shards", "chip_labels", "checkpoint")  # what lies there is in a row's digest by its content

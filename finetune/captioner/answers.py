@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from bandloom.console import table
-from bandloom.evenly import evenly
+from bandloom.command_line.console import table
+from bandloom.draws.evenly import evenly
 from bandloom.finetune.captioner.model import IGNORED, Captioner
 from bandloom.finetune.captioner.pairs import Exchange, Pairs
 from bandloom.finetune.text.samples import centre_crop
-from bandloom.pulse import pulse
+from bandloom.run_state.pulse import pulse
 from bandloom.shards.read.shard_set import ShardSet
 
 CAPTION, SHOWN = "caption", 8

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bandloom.errors import CheckpointError, TextError
+from bandloom.files.output import new_output
 from bandloom.finetune.captioner.config import CaptionerConfig, LanguageConfig
 from bandloom.finetune.captioner.language import open_language
 from bandloom.finetune.captioner.model import Captioner
@@ -21,7 +22,6 @@ from bandloom.model.checkpoint import (
     load_weights,
     read_folder,
 )
-from bandloom.output import new_output
 from bandloom.sensors import Sensor
 
 MODEL_TYPE, LANGUAGE = "bandloom-captioner", "language"

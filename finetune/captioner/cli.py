@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bandloom.run_options import FromScratch, Out, Overrides, Resume
+from bandloom.command_line.run_options import FromScratch, Out, Overrides, Resume
 
 app = typer.Typer(
     help="Experimental: caption images and answer questions about them.", no_args_is_help=True, add_completion=False
@@ -23,10 +23,10 @@ def train(
     from_scratch: FromScratch = False,
 ) -> None:
     """Show a language model images, with captions and questions to learn from."""
-    from bandloom.config import config_of_run
+    from bandloom.command_line.config import config_of_run
     from bandloom.finetune.captioner.config import CaptionerConfig
     from bandloom.finetune.captioner.train import train_captioner
-    from bandloom.run_folder import RunFolder
+    from bandloom.run_state.run_folder import RunFolder
 
     resolved, folder = config_of_run(CaptionerConfig, config, overrides or [], out, resume)
     run = RunFolder(folder, goes_on=resume is not None)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from bandloom.config import SET, Config, ReadWhen
+from bandloom.command_line.config import SET, Config, ReadWhen
 from bandloom.finetune.data.split_config import SplitConfig
 from bandloom.finetune.text.captions.captions import CaptionConfig
 from bandloom.training.engine import EngineConfig

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from bandloom.console import console, logger
+from bandloom.command_line.console import console, logger
 from bandloom.errors import TextError
+from bandloom.files.output import new_output, one_writer
 from bandloom.finetune.captioner.checkpoint import SavedCaptioner
 from bandloom.finetune.captioner.pairs import questions_of, read_questions
 from bandloom.finetune.text.search.images import Image, images_of
-from bandloom.output import new_output, one_writer
 
 BATCH, SHOWN = 16, 5
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import TextError
 from bandloom.finetune.captioner.config import LanguageConfig
 from bandloom.finetune.model.lora import LoraLinear

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
+from bandloom.draws.sample_draws import rng_of
 from bandloom.errors import ConfigError, TextError
 from bandloom.finetune.captioner.config import CaptionerConfig
 from bandloom.finetune.data.split_choice import scene_of
 from bandloom.finetune.text.captions.captions import make_captions
 from bandloom.finetune.text.captions.directions import without_directions
-from bandloom.sample_draws import rng_of
 from bandloom.shards.read.shard_set import ShardSet
 
 PURPOSE_PAIRS = 202

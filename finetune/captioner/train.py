@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bandloom.console import console, logger
+from bandloom.command_line.console import console, logger
 from bandloom.errors import ConfigError
+from bandloom.files.output import write_json
 from bandloom.finetune.captioner.answers import answer_report, answer_table
 from bandloom.finetune.captioner.checkpoint import save_captioner
 from bandloom.finetune.captioner.config import CaptionerConfig
@@ -22,12 +23,11 @@ from bandloom.finetune.setting import pretrained_or_random
 from bandloom.finetune.text.samples import chip_side, sample_roles
 from bandloom.finetune.training.augment import d4
 from bandloom.finetune.training.batches import loaded_steps, loader_of
-from bandloom.markers import EXIT_DONE
 from bandloom.model.encoder import count_parameters
 from bandloom.model.statistics import Statistics
-from bandloom.output import write_json
-from bandloom.pulse import spoken
-from bandloom.run_folder import RunFolder
+from bandloom.run_state.markers import EXIT_DONE
+from bandloom.run_state.pulse import spoken
+from bandloom.run_state.run_folder import RunFolder
 from bandloom.sensors import Sensor
 from bandloom.shards.read.loader import LoaderState
 from bandloom.shards.read.shard_set import ShardSet

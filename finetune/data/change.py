@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.classes.label_set import IGNORE_INDEX, LabelClass, LabelSet
 from bandloom.errors import LabelError
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.own_bands import cut, measured
 from bandloom.finetune.data.pixels import PixelData
 from bandloom.finetune.data.splits import PIXEL_M, Split
 from bandloom.finetune.model.task_model import ChangeLabels
-from bandloom.label_set import IGNORE_INDEX, LabelClass, LabelSet
 from bandloom.sensors import Sensor
 from bandloom.shards.read.loader import Batch
 from bandloom.tasks import ANSWERS

@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from bandloom.console import logger
+from bandloom.classes.label_set import LabelSet
+from bandloom.command_line.console import logger
+from bandloom.draws.evenly import evenly
 from bandloom.errors import LabelError, ShardError
-from bandloom.evenly import evenly
 from bandloom.finetune.data.own_bands import own_bands
 from bandloom.finetune.data.splits import ROLES, TEST, TRAIN, Split
-from bandloom.label_set import LabelSet
 from bandloom.sensors import Sensor
 from bandloom.shards.read.loader import Batch
 from bandloom.target import Target

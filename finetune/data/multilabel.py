@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.classes.label_set import IGNORE_INDEX, LabelSet
 from bandloom.errors import LabelError
 from bandloom.finetune.data.chips import ChipData
 from bandloom.finetune.data.labelled import TaskData, labels_of
 from bandloom.finetune.data.own_bands import measured
 from bandloom.finetune.data.splits import Split
-from bandloom.label_set import IGNORE_INDEX, LabelSet
 from bandloom.sensors import Sensor
 from bandloom.shards.read.loader import Batch
 from bandloom.tasks import ANSWERS

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from bandloom.finetune.data.splits import PIXEL_M
+from bandloom.rasters.values import dn_to_reflectance, valid
 from bandloom.sensors import Sensor
-from bandloom.values import dn_to_reflectance, valid
 
 
 def to_pixels(group: np.ndarray, gsd_m: int) -> np.ndarray:

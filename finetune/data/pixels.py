@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.classes.label_set import IGNORE_INDEX, LabelSet
 from bandloom.errors import LabelError
 from bandloom.finetune.data.labelled import Labelled, TaskData
 from bandloom.finetune.data.own_bands import measured
 from bandloom.finetune.data.splits import BUFFER, ROLES, TRAIN
-from bandloom.label_set import IGNORE_INDEX, LabelSet
 from bandloom.shards.read.loader import Batch
 from bandloom.tasks import ANSWERS
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
+from bandloom.draws.evenly import evenly
 from bandloom.errors import ConfigError, nearest
-from bandloom.evenly import evenly
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.split_config import SplitConfig
 from bandloom.finetune.data.splits import (

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bandloom.config import Config, ReadWhen
+from bandloom.command_line.config import Config, ReadWhen
 from bandloom.finetune.data.splits import SplitKind
 
 DEALT = ("block", "scene", "time", "longitude", "random")  # kinds that deal the ground to roles by shares

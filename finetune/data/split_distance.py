@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.classes.label_set import known_labels
 from bandloom.finetune.data.labelled import Labelled, TaskData
 from bandloom.finetune.data.splits import PIXEL_M, TEST, TRAIN
-from bandloom.label_set import known_labels
 
 
 def train_test_distance(data: TaskData) -> dict[str, Any] | None:

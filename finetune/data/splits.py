@@ -12,8 +12,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from bandloom.draws.splitmix import GOLDEN, mix64
 from bandloom.errors import ConfigError
-from bandloom.splitmix import GOLDEN, mix64
 
 TRAIN, VAL, TEST, BUFFER = 0, 1, 2, 255
 ROLES = ("train", "val", "test")

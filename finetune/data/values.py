@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.classes.label_set import LabelSet
 from bandloom.errors import LabelError
 from bandloom.finetune.data.chips import ChipData
 from bandloom.finetune.data.labelled import Labelled, TaskData
 from bandloom.finetune.data.own_bands import measured
 from bandloom.finetune.data.pixels import PixelData, check_size
 from bandloom.finetune.data.splits import BUFFER, PIXEL_M, ROLES, TRAIN
-from bandloom.label_set import LabelSet
 from bandloom.shards.read.loader import Batch
 from bandloom.shards.store.index import VALUES
 from bandloom.target import Target

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bandloom.classes.label_set import LabelSet
 from bandloom.errors import CheckpointError, TextError
+from bandloom.files.output import new_output
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.fusion.config import FusionConfig
 from bandloom.finetune.fusion.context import context_vectors
@@ -17,7 +19,6 @@ from bandloom.finetune.fusion.model import FusionHead, FusionModel
 from bandloom.finetune.fusion.towers import EncoderTower, ResNetTower
 from bandloom.finetune.text.text_model.sources import TextSource, is_source_of, open_text
 from bandloom.finetune.text.text_model.vectors import KeptVectors
-from bandloom.label_set import LabelSet
 from bandloom.model.checkpoint import (
     CARD,
     CONFIG,
@@ -30,7 +31,6 @@ from bandloom.model.checkpoint import (
 )
 from bandloom.model.encoder import count_parameters
 from bandloom.model.statistics import Statistics
-from bandloom.output import new_output
 from bandloom.sensors import Sensor
 
 MODEL_TYPE = "bandloom-fusion"

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field
 
-from bandloom.config import Config, ReadWhen
+from bandloom.command_line.config import Config, ReadWhen
 from bandloom.finetune.data.split_config import SplitConfig
 
 Fusion = Literal["concatenate", "film", "cross_attention"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import TextError
 from bandloom.finetune.data.split_choice import scene_of
 from bandloom.finetune.fusion.config import ContextConfig

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bandloom.console import track
+from bandloom.command_line.console import track
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TRAIN, extent_role
 from bandloom.finetune.fusion.config import FusionConfig
@@ -17,7 +17,7 @@ from bandloom.finetune.fusion.model import FusionHead, FusionModel, Kind
 from bandloom.finetune.fusion.towers import make_tower
 from bandloom.finetune.probes.frozen_features import halved
 from bandloom.finetune.scores.scoring import evaluating
-from bandloom.pulse import pulse
+from bandloom.run_state.pulse import pulse
 from bandloom.training.schedule import warm_cosine
 
 A_BATCH, WARMUP = 32, 0.05  # chips at once without gradients; share of the steps that warms up

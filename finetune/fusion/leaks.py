@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.finetune.text.captions.words import ClassWords, names_classes
 from bandloom.probes import ridge
 

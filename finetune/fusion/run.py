@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from bandloom.console import console, logger, track
+from bandloom.command_line.console import console, logger, track
 from bandloom.errors import LabelError
+from bandloom.files.output import new_output, write_json
 from bandloom.finetune.baselines.classic import check_names
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.labelled import TaskData
@@ -30,9 +31,8 @@ from bandloom.finetune.text.captions.words import class_words
 from bandloom.finetune.text.text_model.sources import TextSource, open_text
 from bandloom.finetune.text.text_model.vectors import KeptVectors
 from bandloom.model.statistics import Statistics
-from bandloom.output import new_output, write_json
-from bandloom.pulse import alive
-from bandloom.run_folder import RunFolder
+from bandloom.run_state.pulse import alive
+from bandloom.run_state.run_folder import RunFolder
 from bandloom.scores import ScoreRecord
 from bandloom.training.attempt import SCORING_TIMEOUT_S, Attempt
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bandloom.console import table
+from bandloom.command_line.console import table
 from bandloom.finetune.fusion.config import FusionConfig
 from bandloom.finetune.fusion.model import Kind
 from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions, confusion_matrix, scores

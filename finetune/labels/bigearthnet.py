@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bandloom.classes.label_mapping import Mapping, get_mapping
+from bandloom.classes.label_set import IGNORE_INDEX
+from bandloom.classes.taxonomy import Taxonomy, get_taxonomy
 from bandloom.errors import LabelError
 from bandloom.finetune.labels.chips import Chip
-from bandloom.label_mapping import Mapping, get_mapping
-from bandloom.label_set import IGNORE_INDEX
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.table import read_parquet
 from bandloom.shards.scenes import is_scene
-from bandloom.taxonomy import Taxonomy, get_taxonomy
 
 SOURCE_SET = "bigearthnet43"  # whose names the patches of version 1 carry
 METADATA = "metadata.parquet"

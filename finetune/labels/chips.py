@@ -5,10 +5,10 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from bandloom.classes.taxonomy import Taxonomy
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.table import read_csv, read_parquet
 from bandloom.shards.scenes import is_scene
-from bandloom.taxonomy import Taxonomy
 
 FEW_CHIPS = 5  # a class with fewer cannot be split three ways
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from bandloom.options import Only, Renamed, fills
+from bandloom.command_line.options import Only, Renamed, fills
 from bandloom.shards.labels.reading import LabelReading
 from bandloom.shards.scenes.options import SceneOptions
 
@@ -41,9 +41,9 @@ def labels() -> None:
 @app.command(name="list")
 def list_sets() -> None:
     """List the shipped label sets and the mappings between them."""
-    from bandloom.console import console, table
-    from bandloom.label_mapping import shipped_mappings
-    from bandloom.taxonomy import get_taxonomy, shipped
+    from bandloom.classes.label_mapping import shipped_mappings
+    from bandloom.classes.taxonomy import get_taxonomy, shipped
+    from bandloom.command_line.console import console, table
 
     sets = [get_taxonomy(name) for name in shipped()]
     console.print(table("label sets", ("name", "classes", "what"), ((s.id, len(s.classes), s.name) for s in sets)))
@@ -53,7 +53,7 @@ def list_sets() -> None:
 @app.command()
 def sets() -> None:
     """List the public label sets that `prepare --form` reads as they are published."""
-    from bandloom.console import console, table
+    from bandloom.command_line.console import console, table
     from bandloom.finetune.public_sets.registry import SETS
 
     facts = [kind.facts for kind in SETS.values()]
@@ -67,9 +67,9 @@ def colours(
     label_set: Annotated[str | None, typer.Argument(help="A shipped label set, or your own YAML; all without.")] = None,
 ) -> None:
     """List classes whose colours are hard to tell apart, to normal or to colour-blind sight."""
-    from bandloom.colour_vision import LEAST_DISTANCE, alike
-    from bandloom.console import console, table
-    from bandloom.taxonomy import get_taxonomy, shipped
+    from bandloom.classes.colour_vision import LEAST_DISTANCE, alike
+    from bandloom.classes.taxonomy import get_taxonomy, shipped
+    from bandloom.command_line.console import console, table
 
     sets = [get_taxonomy(name).label_set for name in ([label_set] if label_set else shipped())]
     pairs = [(labels, alike(labels.names, labels.colours)) for labels in sets]
@@ -186,8 +186,8 @@ def map_labels(
     mapping: Annotated[Path | None, typer.Option(help="Your own CSV: from,to,lossy.")] = None,
 ) -> None:
     """Translate a label raster to another label set; what has no counterpart becomes 255 and is counted."""
+    from bandloom.classes.label_mapping import get_mapping
     from bandloom.finetune.labels.raster_map import map_raster
-    from bandloom.label_mapping import get_mapping
 
     found = map_raster(raster, out, get_mapping(source, target, mapping), reading)
     for name, count in found.lost.items():
@@ -238,8 +238,8 @@ def _prepare_set(request: "SetRequest", out: Path, workers: int, part: str) -> N
 
 def _say_alike(label_set: str | None) -> None:
     """Say which colours of a label set are hard to tell apart: nothing that stops a preparation."""
-    from bandloom.colour_vision import sentence
-    from bandloom.taxonomy import get_taxonomy
+    from bandloom.classes.colour_vision import sentence
+    from bandloom.classes.taxonomy import get_taxonomy
 
     if label_set is not None:
         labels = get_taxonomy(label_set).label_set
@@ -263,10 +263,10 @@ def _request(
 ) -> "Request":
     from typing import get_args
 
+    from bandloom.classes.taxonomy import get_taxonomy
     from bandloom.errors import LabelError, nearest
     from bandloom.finetune.labels.prepare import Form, Request
     from bandloom.finetune.public_sets.registry import SETS
-    from bandloom.taxonomy import get_taxonomy
 
     known = get_args(Form)
     if form not in known:

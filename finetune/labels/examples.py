@@ -12,11 +12,11 @@ from rasterio import features
 from rasterio.transform import from_origin
 from rasterio.warp import transform, transform_geom
 
-from bandloom.label_set import LabelSet
-from bandloom.output import new_output
+from bandloom.classes.label_set import LabelSet
+from bandloom.files.output import new_output
+from bandloom.rasters.values import OFFSET
 from bandloom.shards.synth import SENSOR, SyntheticScene, label_set, synthesise
 from bandloom.shards.synth.write import place, write_scene
-from bandloom.values import OFFSET
 
 SIDE_PX, CHIP_PX, SCENES, SEED = 240, 24, 2, 5
 LON_LAT = "EPSG:4326"

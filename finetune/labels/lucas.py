@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bandloom.errors import LabelError
-from bandloom.output import new_output, one_writer
+from bandloom.files.output import new_output, one_writer
 from bandloom.shards.labels.table import read_csv
 
 COLUMNS = ("point_id", "year", "gps_lat", "gps_long", "gps_prec", "obs_dist", "lc1")

@@ -16,19 +16,19 @@ import numpy as np
 import rasterio
 import yaml
 
+from bandloom.classes.label_set import IGNORE_INDEX
+from bandloom.classes.taxonomy import Taxonomy
 from bandloom.errors import CheckpointError, LabelError
+from bandloom.files.output import HIDDEN_NAME, LONGEST_NAME, new_output, one_writer, write_json
 from bandloom.finetune.labels.bigearthnet import from_bigearthnet
 from bandloom.finetune.labels.chips import Chip, check_chips, from_folders, from_table
-from bandloom.label_set import IGNORE_INDEX
-from bandloom.output import HIDDEN_NAME, LONGEST_NAME, new_output, one_writer, write_json
+from bandloom.rasters.values import dn_to_reflectance, valid
 from bandloom.shards.build.plan import BuildOptions
 from bandloom.shards.labels.open_labels import open_labels
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import Ground, LabelReading
 from bandloom.shards.labels.vector_file import VECTOR_SUFFIXES
 from bandloom.shards.scenes import ALIGN_M, SceneOptions, open_scene
-from bandloom.taxonomy import Taxonomy
-from bandloom.values import dn_to_reflectance, valid
 
 Form = Literal["folders", "table", "bigearthnet", "mask", "polygons", "points"]
 CHIP_FORMS = ("folders", "table", "bigearthnet")

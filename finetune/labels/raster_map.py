@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
-from bandloom.label_mapping import Mapping
-from bandloom.label_set import IGNORE_INDEX
-from bandloom.output import new_output, one_writer
+from bandloom.classes.label_mapping import Mapping
+from bandloom.classes.label_set import IGNORE_INDEX
+from bandloom.files.output import new_output, one_writer
 from bandloom.shards.labels.code_table import CodeTable
 from bandloom.shards.labels.reading import LabelReading
 from bandloom.shards.labels.stored_raster import StoredRaster

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from bandloom.classes.label_set import LabelSet
 from bandloom.errors import CheckpointError
 from bandloom.finetune.model.task_model import TaskModel
-from bandloom.label_set import LabelSet
 from bandloom.model.checkpoint import encoder_from_record, encoder_record, load_weights, read_folder, save_folder
 from bandloom.model.encoder import count_parameters
 from bandloom.sensors import Sensor

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bandloom.device_memory import constant
+from bandloom.rasters.values import NODATA, OFFSET, SATURATED, SCALE
 from bandloom.sensors import SLOTS, Sensor
-from bandloom.values import NODATA, OFFSET, SATURATED, SCALE
+from bandloom.training.device_memory import constant
 
 PIXEL_M = 10  # maps are made on the 10 m grid
 

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bandloom.classes.label_set import LabelSet
 from bandloom.errors import ConfigError
 from bandloom.finetune.model.heads import PIXEL_M, ChangeHead, ClassifyHead, DptHead, FpnHead, SegmentHead
 from bandloom.finetune.model.lora import add_lora
 from bandloom.finetune.model.native_bands import BandGroup, native_bands, stacked
 from bandloom.finetune.model.samples_beside import tokens_of
 from bandloom.finetune.model.windows import in_windows
-from bandloom.label_set import LabelSet
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.sensors import Sensor
 from bandloom.target import Target

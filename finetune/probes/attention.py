@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bandloom.device_memory import to_device
+from bandloom.training.device_memory import to_device
 from bandloom.training.schedule import warm_cosine
 
 HEADS, STEPS, BATCH, PEAK_LR = 4, 400, 256, 1e-2

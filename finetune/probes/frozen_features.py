@@ -13,17 +13,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from bandloom.band_subsets import take_slots
-from bandloom.console import logger, track
+from bandloom.classes.label_set import IGNORE_INDEX, majority_classes
+from bandloom.command_line.console import logger, track
+from bandloom.files.output import new_output
 from bandloom.finetune.data.chips import ChipData
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.own_bands import cut
 from bandloom.finetune.data.splits import BUFFER, PIXEL_M, extent_role
 from bandloom.finetune.scores.scoring import evaluating
-from bandloom.label_set import IGNORE_INDEX, majority_classes
 from bandloom.model.any_encoder import AnyEncoder
-from bandloom.output import new_output
-from bandloom.pieces import kept
-from bandloom.pulse import pulse
+from bandloom.run_state.pieces import kept
+from bandloom.run_state.pulse import pulse
 from bandloom.shards.store.index import MANIFEST
 
 GRID = 4  # a chip's tokens are kept as at most 4 x 4 means, which attention can choose from

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bandloom.pulse import pulse
+from bandloom.run_state.pulse import pulse
 
 STRENGTHS = tuple(np.logspace(-6, 4, 40).tolist())  # torchgeo-bench 0.4.0: eval.c_range [-6, 4, 40]
 MOST_STEPS, LAST_STEPS = 2000, 4000  # of a fit of the sweep, and of the last one (METHODOLOGY.md)

@@ -5,12 +5,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from bandloom.classes.label_mapping import Mapping, get_mapping
+from bandloom.classes.label_set import IGNORE_INDEX
 from bandloom.errors import LabelError
 from bandloom.finetune.public_sets.place import Place, places_in
 from bandloom.finetune.public_sets.public_set import Facts, PublicSet, SetSample
 from bandloom.finetune.public_sets.roles import listed_names, note_differences, roles_of
-from bandloom.label_mapping import Mapping, get_mapping
-from bandloom.label_set import IGNORE_INDEX
 from bandloom.sensors import SLOTS
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.scenes import Scene, SceneOptions, open_scene

@@ -6,18 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bandloom.classes.label_mapping import get_mapping
+from bandloom.classes.taxonomy import Taxonomy, get_taxonomy
 from bandloom.errors import LabelError
 from bandloom.finetune.public_sets.mapped_labels import MappedLabels
 from bandloom.finetune.public_sets.place import Place, places_in
 from bandloom.finetune.public_sets.public_set import Facts, PublicSet, SetSample
-from bandloom.label_mapping import get_mapping
 from bandloom.sensors import SLOTS
 from bandloom.shards.labels.open_labels import open_labels
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import Ground, LabelReading, Labels
 from bandloom.shards.labels.table import read_parquet
 from bandloom.shards.scenes import Scene, SceneOptions, open_scene
-from bandloom.taxonomy import Taxonomy, get_taxonomy
 
 TABLE = "metadata.parquet"
 TILE = r"S2[A-D]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d\d[A-Z]{3}"

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
+from bandloom.classes.taxonomy import Taxonomy
 from bandloom.errors import LabelError, SceneError
 from bandloom.finetune.public_sets.place import Place
 from bandloom.finetune.public_sets.public_set import Facts, PublicSet, SetSample
@@ -28,7 +29,6 @@ from bandloom.shards.labels.label_array import LabelArray
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import Ground, Labels
 from bandloom.shards.scenes import Scene
-from bandloom.taxonomy import Taxonomy
 
 _INNER = "#"  # between a part and a patch of it
 _SMALL_PX = 509  # what published scores are of; there are patches of 2000 pixels too

@@ -15,8 +15,10 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
+from bandloom.classes.label_set import IGNORE_INDEX
+from bandloom.classes.taxonomy import Taxonomy, get_taxonomy
+from bandloom.draws.evenly import evenly
 from bandloom.errors import BandloomError, LabelError, SceneError
-from bandloom.evenly import evenly
 from bandloom.finetune.public_sets.hdf5 import opened
 from bandloom.finetune.public_sets.inert_pickle import Call, as_array, as_number, read_inert
 from bandloom.finetune.public_sets.orientation import better_orientation
@@ -24,12 +26,10 @@ from bandloom.finetune.public_sets.pixels import median_of_dates, scene_of_dn, s
 from bandloom.finetune.public_sets.place import LOOKED_AT, Place
 from bandloom.finetune.public_sets.public_set import PublicSet, SetSample
 from bandloom.finetune.public_sets.roles import note_differences, roles_of
-from bandloom.label_set import IGNORE_INDEX
 from bandloom.shards.labels.label_array import LabelArray
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import Ground, Labels
 from bandloom.shards.scenes import Scene
-from bandloom.taxonomy import Taxonomy, get_taxonomy
 
 SAMPLE = re.compile(r"(?P<id>.+)\.hdf5")
 PARTITION = "default_partition.json"

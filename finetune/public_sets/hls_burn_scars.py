@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bandloom.classes.taxonomy import Taxonomy
 from bandloom.errors import LabelError
 from bandloom.finetune.public_sets.pixels import scene_of_reflectance
 from bandloom.finetune.public_sets.place import Place
@@ -17,7 +18,6 @@ from bandloom.shards.labels.label_array import LabelArray
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import Ground, Labels
 from bandloom.shards.scenes import Scene
-from bandloom.taxonomy import Taxonomy
 
 SCENE = re.compile(
     r"subsetted_512x512_(?P<name>HLS\.S30\.(?P<tile>T\d\d[A-Z]{3})\.(?P<day>\d{7})\.v[\d.]+)_merged\.tif"

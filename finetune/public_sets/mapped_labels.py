@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from bandloom.label_mapping import Mapping
+from bandloom.classes.label_mapping import Mapping
 from bandloom.shards.labels.reading import Labels
 from bandloom.shards.scenes import WindowM
 

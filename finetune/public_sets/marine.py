@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from bandloom.classes.taxonomy import Taxonomy
 from bandloom.errors import LabelError, SceneError
 from bandloom.finetune.public_sets.pixels import scene_of_native, scene_of_reflectance
 from bandloom.finetune.public_sets.place import Place
@@ -18,7 +19,6 @@ from bandloom.shards.labels.label_array import LabelArray
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import Ground, Labels
 from bandloom.shards.scenes import Scene
-from bandloom.taxonomy import Taxonomy
 
 SENSOR = "sentinel2-rhorc"
 BANDS = tuple(slot for slot in SLOTS if slot not in ("B09", "B10"))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bandloom.label_set import IGNORE_INDEX
+from bandloom.classes.label_set import IGNORE_INDEX
 
 FEWEST = 5  # samples that tell
 BETTER, AGREE = 1.5, 0.8  # times as much explained as by labels as they are, in this share of the samples

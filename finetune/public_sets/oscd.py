@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from affine import Affine
 
+from bandloom.classes.taxonomy import Taxonomy
 from bandloom.errors import LabelError, SceneError
 from bandloom.finetune.public_sets.pixels import check_cirrus, scene_of_dn
 from bandloom.finetune.public_sets.place import Place
@@ -19,7 +20,6 @@ from bandloom.shards.labels.label_array import LabelArray
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import Ground, Labels
 from bandloom.shards.scenes import Scene
-from bandloom.taxonomy import Taxonomy
 
 NAME = "Onera Satellite Change Detection dataset - "
 IMAGES, LABELS = f"{NAME}Images", {"train": f"{NAME}Train Labels", "test": f"{NAME}Test Labels"}

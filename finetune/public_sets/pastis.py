@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.classes.taxonomy import Taxonomy
 from bandloom.errors import LabelError, SceneError
 from bandloom.finetune.public_sets.pixels import median_of_dates, scene_of_dn
 from bandloom.finetune.public_sets.place import Place, places_in
@@ -17,7 +18,6 @@ from bandloom.shards.labels.label_array import LabelArray
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import Ground, Labels
 from bandloom.shards.scenes import Scene
-from bandloom.taxonomy import Taxonomy
 
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 SIDE = 128

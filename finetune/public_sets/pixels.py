@@ -10,13 +10,13 @@ from rasterio.crs import CRS
 
 from bandloom.errors import SceneError
 from bandloom.finetune.public_sets.public_set import Facts
+from bandloom.rasters.values import OFFSET, SCALE, reflectance_to_dn, valid
 from bandloom.sensors import Sensor, get_sensor
 from bandloom.shards.scenes import ALIGN_M, Scene, SceneOptions, open_scene
 from bandloom.shards.scenes.grid import block_means
 from bandloom.shards.scenes.in_memory import ArrayScene
 from bandloom.shards.scenes.offset import to_convention
 from bandloom.shards.scenes.probe import check_lost_nodata, check_lowest, check_reflectance
-from bandloom.values import OFFSET, SCALE, reflectance_to_dn, valid
 
 SHIFTED_B10 = 900 + OFFSET  # B10's first percentile in the convention where a +1000 of the source is still in
 

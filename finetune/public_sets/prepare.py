@@ -8,19 +8,19 @@ from typing import Any
 
 import yaml
 
+from bandloom.classes.taxonomy import Taxonomy, get_taxonomy
+from bandloom.draws.evenly import evenly
 from bandloom.errors import LabelError, OutputError
-from bandloom.evenly import evenly
+from bandloom.files.output import write_json
 from bandloom.finetune.public_sets.public_set import Facts, SetSample
 from bandloom.finetune.public_sets.registry import open_set
 from bandloom.finetune.public_sets.set_reader import SetReader
-from bandloom.output import write_json
 from bandloom.shards.build.build import build_plan
 from bandloom.shards.build.plan import BuildOptions, Plan, group_units
 from bandloom.shards.build.sources import Source
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import Ground
 from bandloom.shards.store.manifest import read_manifest
-from bandloom.taxonomy import Taxonomy, get_taxonomy
 
 LOOKED_AT = 40  # samples whose pixels and labels `labels check` reads
 SHARDS, CONFIG, TABLE, SEAL = "shards", "finetune.yaml", "chip_labels.json", "manifest.json"

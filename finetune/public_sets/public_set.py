@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
+from bandloom.classes.taxonomy import Taxonomy
 from bandloom.errors import LabelError
 from bandloom.finetune.public_sets.place import Place
 from bandloom.sensors import Sensor, get_sensor
@@ -12,7 +13,6 @@ from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import Labels
 from bandloom.shards.scenes import Scene
 from bandloom.tasks import ANSWERS, Answer, TaskName
-from bandloom.taxonomy import Taxonomy
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from bandloom.classes.taxonomy import Taxonomy
 from bandloom.errors import LabelError
 from bandloom.finetune.public_sets.pixels import open_tif
 from bandloom.finetune.public_sets.place import Place
@@ -16,7 +17,6 @@ from bandloom.shards.labels.label_array import LabelArray
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import Ground, Labels
 from bandloom.shards.scenes import Scene
-from bandloom.taxonomy import Taxonomy
 
 PATCH = re.compile(r"(?P<group>ROIs\d{4}_[a-z]+)_(?P<kind>s1|s2|lc|dfc)_(?P<scene>\d+)_(?P<patch>p\d+)(?:\.tif)?")
 SIDE_PX = 258

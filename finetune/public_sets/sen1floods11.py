@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from bandloom.classes.taxonomy import Taxonomy
 from bandloom.errors import LabelError
 from bandloom.finetune.public_sets.pixels import open_tif
 from bandloom.finetune.public_sets.place import Place, places_in
@@ -14,7 +15,6 @@ from bandloom.shards.labels.open_labels import open_labels
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import Ground, LabelReading, Labels
 from bandloom.shards.scenes import Scene
-from bandloom.taxonomy import Taxonomy
 
 ROLES = {"train": "train", "valid": "val", "test": "test", "bolivia": "bolivia"}
 CHIP = re.compile(r"(?P<chip>[A-Za-z-]+_\d+)(?:_[A-Za-z0-9]+\.tif)?")

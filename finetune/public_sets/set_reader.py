@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
+from bandloom.classes.taxonomy import get_taxonomy
 from bandloom.finetune.public_sets.registry import SETS, open_set
 from bandloom.shards.build.sources import Source
 from bandloom.shards.labels.reading import Labels
 from bandloom.shards.scenes import Scene
-from bandloom.taxonomy import get_taxonomy
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bandloom.classes.taxonomy import get_taxonomy
 from bandloom.errors import LabelError, SceneError
 from bandloom.finetune.public_sets.hdf5 import opened
 from bandloom.finetune.public_sets.pixels import scene_of_reflectance
@@ -12,7 +13,6 @@ from bandloom.finetune.public_sets.place import Place
 from bandloom.finetune.public_sets.public_set import Facts, PublicSet, SetSample
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.scenes import Scene
-from bandloom.taxonomy import get_taxonomy
 
 FILES = {"training.h5": "train", "validation.h5": "val", "testing.h5": "test"}
 VERSION_3 = ("random", "block", "culture_10")

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.classes.label_set import IGNORE_INDEX, LabelSet
+from bandloom.files.output import new_output
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.own_bands import pixel_bands
 from bandloom.finetune.model.task_model import split_dates
 from bandloom.finetune.scores.evaluation import Example
-from bandloom.label_set import IGNORE_INDEX, LabelSet
-from bandloom.output import new_output
 from bandloom.sensors import Sensor
 
 TRUE_COLOUR = ("B04", "B03", "B02")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bandloom.output import new_output
+from bandloom.files.output import new_output
 
 
 def write_table(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:

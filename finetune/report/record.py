@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.files.output import new_output, write_json
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.split_distance import train_test_distance
 from bandloom.finetune.report.pictures import LOOKED, draw_confusion, draw_curves, draw_reliability
 from bandloom.finetune.report.prediction_table import write_table
 from bandloom.finetune.scores.row import Row
 from bandloom.finetune.scores.scorer import Look, Scorer
-from bandloom.output import new_output, write_json
 from bandloom.scores import ScoreRecord, ScoreRow, write_scores
 
 BLOCKS_SCHEMA = 1

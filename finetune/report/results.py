@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bandloom.console import console, logger
+from bandloom.command_line.console import console, logger
 from bandloom.finetune.baselines.classic import chosen
 from bandloom.finetune.baselines.leakage import leakage_gap, leakage_line
 from bandloom.finetune.data.splits import TEST, TRAIN
@@ -19,8 +19,8 @@ from bandloom.finetune.scores.over_seeds import SeedScores, summary_of
 from bandloom.finetune.scores.row import Row
 from bandloom.finetune.scores.scorer import Look, Scorer
 from bandloom.finetune.setting import Setting
-from bandloom.pulse import alive, spoken
-from bandloom.run_folder import RunFolder
+from bandloom.run_state.pulse import alive, spoken
+from bandloom.run_state.run_folder import RunFolder
 from bandloom.scores import MODEL_ROW, RANDOM_ROW, TITLES, ScoreRecord
 
 

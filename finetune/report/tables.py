@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from bandloom.console import table
+from bandloom.command_line.console import table
 from bandloom.finetune.model.checkpoint import short_card
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.scores.over_seeds import seed_lines

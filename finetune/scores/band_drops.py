@@ -7,14 +7,14 @@ from typing import Protocol
 import numpy as np
 
 from bandloom.band_subsets import BAND_SUBSETS
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TEST
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.scores.row import Row
 from bandloom.finetune.scores.scoring import Groups, Seen
+from bandloom.rasters.values import NODATA
 from bandloom.sensors import Sensor
-from bandloom.values import NODATA
 
 
 class Shows(Protocol):

@@ -11,7 +11,7 @@ from bandloom.finetune.scores.calibration import best_likelihood, fit_temperatur
 from bandloom.finetune.scores.confusion import HEADLINES, ConfusionRow, macro_f1, top_confusions
 from bandloom.finetune.scores.evaluation import Evaluation, evaluate
 from bandloom.finetune.scores.scoring import Seen, score_model
-from bandloom.pulse import alive
+from bandloom.run_state.pulse import alive
 from bandloom.scores import MODEL_ROW
 
 DRAWS = 200  # of blocks

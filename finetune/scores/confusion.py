@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.classes.label_set import IGNORE_INDEX
 from bandloom.finetune.scores.row import Row
-from bandloom.label_set import IGNORE_INDEX
 
 HEADLINES = ("overall", "balanced", "macro_f1", "mean_iou", "kappa")
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.classes.label_set import IGNORE_INDEX
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.own_bands import cut
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.scores.calibration import Reliability, softmax
 from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions
 from bandloom.finetune.scores.scoring import Predicted, predict_role
-from bandloom.label_set import IGNORE_INDEX
 
 SAMPLED_LABELS = 100_000  # logits kept to fit a temperature on
 WORST = 12

@@ -16,7 +16,7 @@ from bandloom.finetune.scores.row import Row
 from bandloom.finetune.scores.scorer import Look, Scorer
 from bandloom.finetune.scores.scoring import Seen
 from bandloom.finetune.scores.several_scorer import SeveralLook
-from bandloom.pieces import kept
+from bandloom.run_state.pieces import kept
 
 T = TypeVar("T")
 

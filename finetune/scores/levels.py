@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from bandloom.classes.label_mapping import Mapping, get_mapping
 from bandloom.errors import ConfigError, LabelError
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.scores.calibration import softmax
 from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions
 from bandloom.finetune.scores.scoring import predict_role
-from bandloom.label_mapping import Mapping, get_mapping
 
 SUMMED, LIKELIEST = "summed probabilities", "class of the likeliest"
 

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from bandloom.console import track
+from bandloom.classes.label_set import known_labels
+from bandloom.command_line.console import track
 from bandloom.finetune.data.labelled import Labelled, TaskData
 from bandloom.finetune.data.own_bands import cut
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions
-from bandloom.label_set import known_labels
-from bandloom.pulse import pulse
+from bandloom.run_state.pulse import pulse
 
 Groups = Mapping[int, np.ndarray]
 Seen = Callable[[Groups], Groups]  # what a model is shown of a sample

@@ -13,7 +13,7 @@ from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.scores.calibration import Reliability, best_likelihood, fit_temperature
 from bandloom.finetune.scores.multilabel import HEADLINES, MultilabelRow, tune_thresholds
 from bandloom.finetune.scores.scoring import Seen, predict_role
-from bandloom.pulse import alive
+from bandloom.run_state.pulse import alive
 from bandloom.scores import MODEL_ROW
 
 

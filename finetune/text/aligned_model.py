@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from bandloom.classes.label_set import LabelSet
 from bandloom.errors import BandloomError, CheckpointError, TextError
+from bandloom.files.output import new_output
 from bandloom.finetune.text.captions.words import ClassWords, class_words
 from bandloom.finetune.text.model import AlignModel
 from bandloom.finetune.text.text_model.sources import ModelSource, TextSource, folder_digest, is_source_of, open_text
 from bandloom.finetune.text.text_model.vectors import KeptVectors
-from bandloom.label_set import LabelSet
 from bandloom.model.checkpoint import (
     CARD,
     CONFIG,
@@ -26,7 +27,6 @@ from bandloom.model.checkpoint import (
     read_folder,
 )
 from bandloom.model.encoder import count_parameters
-from bandloom.output import new_output
 from bandloom.sensors import Sensor
 
 MODEL_TYPE, TEXT, KEPT = "bandloom-align", "text", "text_vectors.safetensors"

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from bandloom.command_line.options import fills
+from bandloom.command_line.run_options import ConfigOrOverride, FromScratch, Out, Overrides, Resume
 from bandloom.finetune.text.options import SearchOptions, ZeroshotOptions
-from bandloom.options import fills
-from bandloom.run_options import ConfigOrOverride, FromScratch, Out, Overrides, Resume
 
 
 def align(
@@ -18,10 +18,10 @@ def align(
     from_scratch: FromScratch = False,
 ) -> None:
     """Align an encoder with words, and say what it knows of them."""
-    from bandloom.config import config_of_run
+    from bandloom.command_line.config import config_of_run
     from bandloom.finetune.text.config import AlignConfig
     from bandloom.finetune.text.train import align as train
-    from bandloom.run_folder import RunFolder
+    from bandloom.run_state.run_folder import RunFolder
 
     resolved, folder = config_of_run(AlignConfig, config, overrides or [], out, resume)
     raise typer.Exit(train(resolved, RunFolder(folder, goes_on=resume is not None), from_scratch=from_scratch))
@@ -35,13 +35,13 @@ TextModel = Annotated[str | None, typer.Option("--text", help="The text model, w
 def zeroshot(run: Run, options: ZeroshotOptions, text: TextModel = None) -> None:
     """Classify chips by words alone, map words in a scene, or bake them into a classifier that can be exported."""
     options.check()
-    from bandloom.console import logger
-    from bandloom.device_memory import default_device
+    from bandloom.command_line.console import logger
     from bandloom.finetune.text.aligned_model import load_aligned
     from bandloom.finetune.text.captions.words import TEMPLATES
     from bandloom.finetune.text.search.similarity_map import map_words
     from bandloom.finetune.text.zeroshot import bake, choose_classes, print_scores
     from bandloom.finetune.text.zeroshot import zeroshot as classify
+    from bandloom.training.device_memory import default_device
 
     aligned = load_aligned(run, text)
     if options.bake is None:
@@ -64,12 +64,12 @@ def zeroshot(run: Run, options: ZeroshotOptions, text: TextModel = None) -> None
 def search(run: Run, options: SearchOptions, text: TextModel = None) -> None:
     """Find chips by words or by a chip, in an index of their embeddings."""
     options.check()
-    from bandloom.console import console, logger
-    from bandloom.device_memory import default_device
+    from bandloom.command_line.console import console, logger
     from bandloom.finetune.text.aligned_model import load_aligned
     from bandloom.finetune.text.search.index import build_index
     from bandloom.finetune.text.search.search import search as find
     from bandloom.finetune.text.search.search import words_for
+    from bandloom.training.device_memory import default_device
 
     aligned = load_aligned(run, text)
     aligned.model.to(default_device())

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from bandloom.finetune.text.word_scores import class_mean
-from bandloom.pulse import pulse
+from bandloom.run_state.pulse import pulse
 
 SHOTS, DRAWS, STEPS, LR = (0, 1, 5, 10), 5, 100, 0.02
 SCALE = 20.0  # of the cosines in the softmax; the aligned model's own scale is near it

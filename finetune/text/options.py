@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+from bandloom.command_line.options import Option
 from bandloom.errors import ConfigError
 from bandloom.finetune.text.search.method import Method
-from bandloom.options import Option
 
 
 @dataclass(frozen=True)

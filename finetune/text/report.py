@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bandloom.console import table
-from bandloom.evenly import evenly
+from bandloom.command_line.console import table
+from bandloom.draws.evenly import evenly
 from bandloom.finetune.data.splits import TRAIN
 from bandloom.finetune.text.aligned_model import Aligned
 from bandloom.finetune.text.captions.words import sentences

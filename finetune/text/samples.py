@@ -14,7 +14,7 @@ from bandloom.finetune.data.splits import BUFFER, PIXEL_M, TEST, TRAIN, BlockSpl
 from bandloom.finetune.setting import say_cropped
 from bandloom.finetune.text.model import AlignModel
 from bandloom.model.any_encoder import AnyEncoder
-from bandloom.pulse import pulse
+from bandloom.run_state.pulse import pulse
 from bandloom.shards.read.shard_set import ShardSet
 
 ALIGN_PX = 6  # crops begin on the 60 m grid

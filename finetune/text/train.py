@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bandloom.console import console, logger
-from bandloom.device_memory import to_device
-from bandloom.evenly import evenly
+from bandloom.command_line.console import console, logger
+from bandloom.draws.evenly import evenly
+from bandloom.draws.sample_draws import rng_of
+from bandloom.files.output import write_json
 from bandloom.finetune.data.splits import TEST, TRAIN, VAL
 from bandloom.finetune.model.lora import merge_lora
 from bandloom.finetune.text.aligned_model import save_aligned
@@ -25,16 +26,15 @@ from bandloom.finetune.text.text_model.tower import TextTower
 from bandloom.finetune.text.text_model.vectors import KeptVectors
 from bandloom.finetune.training.augment import d4
 from bandloom.finetune.training.batches import loaded_steps, loader_of
-from bandloom.markers import EXIT_DONE
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.encoder import count_parameters
-from bandloom.output import write_json
-from bandloom.pulse import spoken
-from bandloom.run_folder import RunFolder
-from bandloom.sample_draws import rng_of
+from bandloom.run_state.markers import EXIT_DONE
+from bandloom.run_state.pulse import spoken
+from bandloom.run_state.run_folder import RunFolder
 from bandloom.shards.read.loader import LoaderState
 from bandloom.training.attempt import Attempt
 from bandloom.training.device_batch import DeviceBatch
+from bandloom.training.device_memory import to_device
 from bandloom.training.make_engine import make_engine
 from bandloom.training.ranks import Ranks
 from bandloom.training.step_loss import JointLoss

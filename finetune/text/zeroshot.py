@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from bandloom.console import console, logger, table
+from bandloom.classes.label_set import LabelClass, LabelSet
+from bandloom.classes.taxonomy import get_taxonomy
+from bandloom.command_line.console import console, logger, table
 from bandloom.errors import TextError
+from bandloom.files.output import new_output, one_writer
 from bandloom.finetune.model.checkpoint import save_task_model
 from bandloom.finetune.model.heads import ClassifyHead
 from bandloom.finetune.model.task_model import TaskModel
@@ -19,9 +22,6 @@ from bandloom.finetune.text.aligned_model import Aligned
 from bandloom.finetune.text.captions.words import TEMPLATES, readable, sentences
 from bandloom.finetune.text.search.images import Image, images_of, vectors_of
 from bandloom.finetune.text.word_scores import class_mean
-from bandloom.label_set import LabelClass, LabelSet
-from bandloom.output import new_output, one_writer
-from bandloom.taxonomy import get_taxonomy
 
 # ColorBrewer's Set3 and Paired, for classes that nobody gave a colour
 _COLOURS = (

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bandloom.device_memory import to_device
-from bandloom.sample_draws import uniforms
+from bandloom.draws.sample_draws import uniforms
 from bandloom.training.device_batch import DeviceBatch
+from bandloom.training.device_memory import to_device
 
 PURPOSE_D4 = 101  # masks and other augmentations draw from streams of their own
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from bandloom.device_memory import page_locked
 from bandloom.finetune.data.splits import TRAIN
 from bandloom.finetune.setting import Setting
 from bandloom.finetune.training.label_loss import label_loss
@@ -13,6 +12,7 @@ from bandloom.finetune.training.soft_labels import SoftLabelLoss, soft_teacher
 from bandloom.shards.read.loader import Loader, LoaderState
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.training.device_batch import DeviceBatch
+from bandloom.training.device_memory import page_locked
 from bandloom.training.ranks import Ranks
 from bandloom.training.step_loss import StepLoss
 from bandloom.training.trainer import LoadedStep, TrainerConfig

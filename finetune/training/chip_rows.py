@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from bandloom.band_subsets import BAND_SUBSETS
-from bandloom.console import track
+from bandloom.command_line.console import track
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TRAIN
 from bandloom.finetune.model.chip_parts import PARTS

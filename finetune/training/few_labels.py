@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bandloom.console import logger, track
+from bandloom.command_line.console import logger, track
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.own_bands import measured
 from bandloom.finetune.data.splits import TRAIN
@@ -22,7 +22,7 @@ from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.training.fit_pixels import PixelFit, fit_pixels
 from bandloom.finetune.training.linear_fit import Hide
 from bandloom.finetune.training.pixel_network import LabelledPixels, PixelNetwork
-from bandloom.pulse import alive
+from bandloom.run_state.pulse import alive
 
 FEW = 50  # labelled pixels a class, in the mean, up to which this is done
 FIRST_STEPS = 600  # of the networks that teach: so few validation pixels choose no step

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import VAL
 from bandloom.finetune.model.chip_parts import PARTS

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bandloom.console import logger, track
+from bandloom.command_line.console import logger, track
 from bandloom.finetune.model.near import PLANES
 from bandloom.finetune.model.pixel_part import FIRST, NETWORKS, PixelPart
 from bandloom.finetune.training.linear_fit import Hide, fit_linear

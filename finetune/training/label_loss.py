@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from bandloom.classes.label_set import IGNORE_INDEX
 from bandloom.errors import LabelError
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.training.augment import d4
 from bandloom.finetune.training.losses import Loss
 from bandloom.finetune.training.perturb import Target, mix, perturb
-from bandloom.label_set import IGNORE_INDEX
 from bandloom.tasks import ANSWERS
 from bandloom.training.device_batch import DeviceBatch
 from bandloom.training.ranks import Ranks

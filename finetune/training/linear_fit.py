@@ -8,7 +8,7 @@ from torch import Tensor
 from bandloom.finetune.model.pixel_part import PixelPart
 from bandloom.finetune.training.pixel_network import LabelledPixels, pixel_loss
 from bandloom.finetune.training.weigh import best_one
-from bandloom.pulse import pulse
+from bandloom.run_state.pulse import pulse
 
 PIXELS = 20_000  # what more of them would change is less than what regularisation does
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)  # C of scikit-learn: the loss's sum over pixels, against half the squared map

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bandloom.label_set import IGNORE_INDEX
+from bandloom.classes.label_set import IGNORE_INDEX
 
 
 class Loss(ABC):

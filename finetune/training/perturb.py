@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from bandloom.band_subsets import BAND_SUBSETS
-from bandloom.device_memory import to_device
+from bandloom.draws.sample_draws import rng_of, uniforms
 from bandloom.finetune.config import PerturbConfig
-from bandloom.sample_draws import rng_of, uniforms
+from bandloom.rasters.values import NODATA, OFFSET, SATURATED, SCALE
 from bandloom.sensors import BandGroup, Sensor
 from bandloom.training.device_batch import DeviceBatch
-from bandloom.values import NODATA, OFFSET, SATURATED, SCALE
+from bandloom.training.device_memory import to_device
 
 _LIGHT, _BANDS, _MIX, _NOISE = 102, 103, 104, 1000  # purposes of a sample's draws; noise adds the group's gsd_m
 OTHER_SENSORS = ("L2A-12", "Landsat", "10m", "RGB")

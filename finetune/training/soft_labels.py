@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bandloom.classes.label_set import IGNORE_INDEX
 from bandloom.errors import ConfigError
 from bandloom.finetune.config import FinetuneConfig, SoftLabelConfig
 from bandloom.finetune.model.checkpoint import load_task_model
@@ -20,7 +21,6 @@ from bandloom.finetune.setting import Setting
 from bandloom.finetune.training.augment import d4
 from bandloom.finetune.training.label_loss import Seen, augmented
 from bandloom.finetune.training.losses import Loss
-from bandloom.label_set import IGNORE_INDEX
 from bandloom.model.checkpoint import checkpoint_folder
 from bandloom.training.device_batch import DeviceBatch
 from bandloom.training.step_loss import LossSums, MeanLoss

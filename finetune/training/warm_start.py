@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bandloom.console import track
+from bandloom.classes.label_set import known_labels
+from bandloom.command_line.console import track
 from bandloom.finetune.config import FinetuneConfig, PerturbConfig
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TRAIN, VAL
@@ -26,7 +27,6 @@ from bandloom.finetune.training.fit_pixels import PixelFit, fit_pixels
 from bandloom.finetune.training.linear_fit import Hide
 from bandloom.finetune.training.perturb import lost_of
 from bandloom.finetune.training.pixel_network import LabelledPixels
-from bandloom.label_set import known_labels
 from bandloom.sensors import Sensor
 
 PIXELS, VAL_PIXELS = 60_000, 20_000

@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bandloom.device_memory import constant
 from bandloom.model.embedding import unpatchify
 from bandloom.model.token_layout import TokenLayout, area_overlap, token_layout
 from bandloom.pretrain.config import ObjectiveConfig
 from bandloom.pretrain.objectives.objective import Decoded, Objective, Prediction
 from bandloom.pretrain.objectives.pixels import NativePixels
 from bandloom.sensors import SLOTS, Sensor
+from bandloom.training.device_memory import constant
 from bandloom.training.step_loss import LossSums
 
 SIDES = (3, 5)  # tokens

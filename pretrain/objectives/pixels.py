@@ -4,11 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bandloom.device_memory import constant
 from bandloom.model.token_layout import TokenLayout, area_overlap, reference_layout, token_layout
 from bandloom.pretrain.config import ObjectiveConfig
 from bandloom.pretrain.objectives.objective import Decoded, Objective, Prediction
 from bandloom.sensors import Sensor
+from bandloom.training.device_memory import constant
 from bandloom.training.step_loss import LossSums
 
 

@@ -15,9 +15,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from bandloom.console import logger, track
+from bandloom.command_line.console import logger, track
 from bandloom.errors import OutputError, ShardError
-from bandloom.output import sync, sync_entry, write_json
+from bandloom.files.output import sync, sync_entry, write_json
 from bandloom.shards.build.finalize import finalize
 from bandloom.shards.build.plan import BuildOptions, Plan, make_plan
 from bandloom.shards.build.unit import run_unit

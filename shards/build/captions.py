@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rasterio.warp import transform
 
-from bandloom.csv_rows import NamedRows
 from bandloom.errors import LabelError
+from bandloom.files.csv_rows import NamedRows
 
 FORMS = (("key",), ("scene",), ("lon", "lat"))  # the columns beside caption, one of these
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bandloom.rasters.values import valid
 from bandloom.shards.scenes import ALIGN_M, Scene, WalkedScene, WindowM
-from bandloom.values import valid
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bandloom import __version__
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import ShardError
 from bandloom.shards.build.duplicates import DUPLICATE_SPLIT, find_duplicates, say_duplicates
 from bandloom.shards.build.geography import split_of_cells

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.rasters.values import NODATA, OFFSET, SATURATED, SCALE
 from bandloom.sensors import Sensor
-from bandloom.values import NODATA, OFFSET, SATURATED, SCALE
 
 BINS = 65536
 QUANTILES = (0.001, 0.01, 0.5, 0.99, 0.999)

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from bandloom.console import logger
+from bandloom.classes.label_set import LabelSet
+from bandloom.classes.taxonomy import Taxonomy, get_taxonomy
+from bandloom.command_line.console import logger
+from bandloom.command_line.options import Option
 from bandloom.errors import BandloomError, LabelError, ShardError
-from bandloom.label_set import LabelSet
-from bandloom.options import Option
 from bandloom.sensors import get_sensor
 from bandloom.shards.build.captions import read_captions
 from bandloom.shards.build.cutting import check_side, count_cuts
@@ -26,7 +27,6 @@ from bandloom.shards.scenes.corrected import CorrectedScene
 from bandloom.shards.scenes.options import Bands, Nodata, Offset, Scale, SensorName
 from bandloom.shards.store.codec import CODECS, CodecName
 from bandloom.target import parse_target
-from bandloom.taxonomy import Taxonomy, get_taxonomy
 
 UNIT_SAMPLES = 256  # small scenes share a tar up to about this many samples
 TAR_SAMPLES = 1024  # and a large one is spread over tars of at most this many

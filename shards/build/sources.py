@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bandloom.classes.label_set import LabelClass, LabelSet
 from bandloom.errors import SceneError
-from bandloom.label_set import LabelClass, LabelSet
 from bandloom.shards.corpora.known import find_containers, get_corpus
 from bandloom.shards.corpora.refused import refuse_edition
 from bandloom.shards.scenes import is_scene

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.shards.build.geography import BUFFER_M, BUFFER_SPLIT, SPLIT_RULES, split_of
 from bandloom.shards.store.index import Entry
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from rasterio.env import set_gdal_config
 
+from bandloom.classes.label_set import IGNORE_INDEX
 from bandloom.errors import BandloomError, OutputError, SceneError
-from bandloom.label_set import IGNORE_INDEX
-from bandloom.output import sync
+from bandloom.files.output import sync
 from bandloom.shards.build.captions import read_captions
 from bandloom.shards.build.containers import ContainerFacts, Opening, openings
 from bandloom.shards.build.cutting import Cut, cut_scene

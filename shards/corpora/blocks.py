@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bandloom.values import NODATA
+from bandloom.rasters.values import NODATA
 
 CONSTANT = 0.99  # share of whole blocks that are constant, in copies; bilinear leaves 0.003 to 0.1
 _LOOK, _MAY_BE = 6, 0.5  # blocks a side that are looked at first, and the share of them that must be constant

@@ -11,6 +11,7 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from bandloom.errors import SceneError
+from bandloom.rasters.values import NODATA, OFFSET, SATURATED, SCALE, valid
 from bandloom.sensors import SLOT_GSD_M, BandGroup, Sensor
 from bandloom.shards.corpora.blocks import begins_at, common_phase, phase_of
 from bandloom.shards.corpora.offset import settle_offset
@@ -20,7 +21,6 @@ from bandloom.shards.scenes.in_memory import ArrayScene
 from bandloom.shards.scenes.offset import to_convention
 from bandloom.shards.scenes.probe import check_reflectance
 from bandloom.shards.scenes.scene import ALIGN_M
-from bandloom.values import NODATA, OFFSET, SATURATED, SCALE, valid
 
 PIXEL_M = 10
 _THIN = 4  # every fourth pixel of a band is looked at for offset and plausibility

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import SceneError, nearest
 from bandloom.shards.corpora.bigearthnet import BIGEARTHNET
 from bandloom.shards.corpora.cloudsen12 import CLOUDSEN12

@@ -16,6 +16,7 @@ import numpy as np
 from affine import Affine
 
 from bandloom.errors import SceneError
+from bandloom.rasters.values import OFFSET, valid
 from bandloom.sensors import Sensor
 from bandloom.shards.corpora.corpus import INNER, Asked, Container, Corpus, Member
 from bandloom.shards.corpora.product_name import earth_engine_time
@@ -23,7 +24,6 @@ from bandloom.shards.scenes import ALIGN_M, SceneOptions, open_scene
 from bandloom.shards.scenes.grid import open_raster
 from bandloom.shards.scenes.in_memory import ArrayScene
 from bandloom.shards.scenes.offset import decide_offset
-from bandloom.values import OFFSET, valid
 
 SIDE_PX = 240  # what lies inside a patch of 264 pixels that is turned by up to 2.5 degrees to lie in UTM
 _LEVELS = ("s2a", "s2c", "s2_l1c", "s2_l2a")

@@ -3,8 +3,8 @@
 import numpy as np
 
 from bandloom.errors import SceneError
+from bandloom.rasters.values import NODATA
 from bandloom.shards.corpora.zarr_v2 import ArrayInfo
-from bandloom.values import NODATA
 
 _AS_STORED = {"scale_factor": 1.0, "add_offset": 0.0}
 

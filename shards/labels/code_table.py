@@ -6,11 +6,11 @@ from typing import Protocol
 
 import numpy as np
 
+from bandloom.classes.label_set import IGNORE_INDEX
+from bandloom.classes.taxonomy import Taxonomy
 from bandloom.errors import LabelError
-from bandloom.label_set import IGNORE_INDEX
 from bandloom.shards.labels.reading import is_nan
 from bandloom.shards.labels.stored_raster import MASKED, NODATA, OUTSIDE, PRESENT
-from bandloom.taxonomy import Taxonomy
 
 _SHOWN = 8  # unknown codes in a message
 _UNKNOWN = 254  # no class has this index: a label set has at most 250

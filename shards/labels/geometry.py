@@ -8,7 +8,7 @@ import numpy as np
 from rasterio.crs import CRS
 
 from bandloom.errors import LabelError
-from bandloom.projected import projected
+from bandloom.rasters.projected import projected
 
 # how deep coordinates lie in one another, and how many places a point, a line and a ring have at least
 _DEPTH = {"Point": 0, "MultiPoint": 1, "LineString": 1, "Polygon": 2, "MultiLineString": 2, "MultiPolygon": 3}

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from bandloom.classes.taxonomy import Taxonomy
 from bandloom.errors import LabelError
 from bandloom.shards.labels.code_table import CodeTable
 from bandloom.shards.labels.reading import LABEL_GSD_M, Ground
 from bandloom.shards.labels.stored_raster import NODATA, OUTSIDE, PRESENT
 from bandloom.shards.scenes import WindowM
-from bandloom.taxonomy import Taxonomy
 
 
 @dataclass(frozen=True)

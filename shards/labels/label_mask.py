@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from bandloom.classes.taxonomy import Taxonomy
 from bandloom.shards.labels.code_table import CodeTable
 from bandloom.shards.labels.label_raster import LabelRaster
 from bandloom.shards.labels.reading import Ground, LabelReading
 from bandloom.shards.scenes import WindowM
-from bandloom.taxonomy import Taxonomy
 
 
 class LabelMask:

@@ -9,15 +9,15 @@ import numpy as np
 from affine import Affine
 from rasterio import features
 
-from bandloom.class_words import whole_number
+from bandloom.classes.class_words import whole_number
+from bandloom.classes.label_set import IGNORE_INDEX
+from bandloom.classes.taxonomy import Taxonomy
 from bandloom.errors import LabelError
-from bandloom.label_set import IGNORE_INDEX
 from bandloom.shards.labels.geometry import bounds_of, moved, rebuilt
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import LABEL_GSD_M, Ground, LabelReading
 from bandloom.shards.labels.vector_file import Drawing, read_drawing
 from bandloom.shards.scenes import WindowM
-from bandloom.taxonomy import Taxonomy
 
 _ROWS = 256  # counted at once, in the processor's cache
 _BESIDE = 0.1  # of a scene's extent: read around it, for what transforms round

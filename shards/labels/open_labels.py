@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from bandloom.classes.taxonomy import Taxonomy
 from bandloom.errors import LabelError
 from bandloom.shards.labels.label_mask import LabelMask
 from bandloom.shards.labels.label_polygons import LabelPolygons
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import Ground, LabelReading, Labels
 from bandloom.shards.labels.vector_file import VECTOR_SUFFIXES
-from bandloom.taxonomy import Taxonomy
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".TIF")
 

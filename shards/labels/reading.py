@@ -9,9 +9,9 @@ import numpy as np
 from affine import Affine
 from rasterio.crs import CRS
 
-from bandloom.class_words import whole_number
+from bandloom.classes.class_words import whole_number
+from bandloom.command_line.options import Option
 from bandloom.errors import LabelError, nearest
-from bandloom.options import Option
 from bandloom.shards.scenes import Scene, WindowM
 
 LABEL_GSD_M = 10

@@ -8,8 +8,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from bandloom.csv_rows import NamedRows
 from bandloom.errors import LabelError, nearest
+from bandloom.files.csv_rows import NamedRows
 from bandloom.shards.labels.label_raster import LabelRaster
 from bandloom.shards.labels.open_labels import label_path
 from bandloom.shards.labels.reading import Ground, LabelReading

@@ -8,9 +8,9 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from bandloom.errors import LabelError
+from bandloom.rasters.validity import NO_NODATA, Validity, alpha_bands
 from bandloom.shards.labels.reading import LabelReading, is_nan
 from bandloom.shards.scenes.grid import open_raster, read_raster
-from bandloom.validity import NO_NODATA, Validity, alpha_bands
 
 PRESENT, NODATA, MASKED, OUTSIDE = 0, 1, 2, 3  # why a pixel has no value
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import MissingExtraError, ShardError
-from bandloom.output import new_output
+from bandloom.files.output import new_output
 from bandloom.shards.read.cache import Cache
 from bandloom.shards.store.index import MANIFEST
 from bandloom.shards.store.manifest import parse_manifest

@@ -6,9 +6,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from bandloom.draws.evenly import evenly
 from bandloom.errors import OutputError
-from bandloom.evenly import evenly
-from bandloom.png import png
+from bandloom.rasters.png import png
 from bandloom.shards.read.picture import panels
 from bandloom.shards.read.shard_set import ShardSet
 

@@ -14,9 +14,9 @@ from functools import partial
 
 import numpy as np
 
-from bandloom.console import logger
+from bandloom.classes.label_set import IGNORE_INDEX
+from bandloom.command_line.console import logger
 from bandloom.errors import ShardError
-from bandloom.label_set import IGNORE_INDEX
 from bandloom.sensors import Sensor
 from bandloom.shards.read.buffers import Buffers
 from bandloom.shards.read.fetch_ahead import FetchAhead

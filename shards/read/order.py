@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bandloom.draws.splitmix import GOLDEN, mix64, mix64_one
 from bandloom.shards.read.several_crops import FEWEST_BATCHES, sample_and_crop
 from bandloom.shards.store.index import Entry
-from bandloom.splitmix import GOLDEN, mix64, mix64_one
 from bandloom.training.loader_state import LoaderState
 
 _ALL = 2**64 - 1

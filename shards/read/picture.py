@@ -9,10 +9,10 @@ import numpy as np
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
-from bandloom.label_set import IGNORE_INDEX
-from bandloom.output import new_output
+from bandloom.classes.label_set import IGNORE_INDEX
+from bandloom.files.output import new_output
+from bandloom.rasters.values import dn_to_reflectance, valid
 from bandloom.shards.read.shard_set import Sample, ShardSet
-from bandloom.values import dn_to_reflectance, valid
 
 _COMPOSITES = (
     ("true colour", ("B04", "B03", "B02")),

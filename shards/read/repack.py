@@ -10,9 +10,9 @@ from pathlib import Path
 import blosc2
 import numpy as np
 
-from bandloom.console import track
+from bandloom.command_line.console import track
 from bandloom.errors import ShardError
-from bandloom.output import new_output, sync
+from bandloom.files.output import new_output, sync
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.shards.store.codec import CODECS, CodecName, checksum, encode
 from bandloom.shards.store.index import INDEX, Entry, write_index

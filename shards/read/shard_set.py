@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.classes.label_set import LabelSet
 from bandloom.errors import ShardError, nearest
-from bandloom.label_set import LabelSet
 from bandloom.sensors import Sensor
 from bandloom.shards.build.geography import SPLITS
 from bandloom.shards.read.bucket import Bucket, address_of

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from bandloom.console import track
+from bandloom.command_line.console import track
 from bandloom.errors import ShardError
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.shards.store.manifest import check_file

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from bandloom.errors import SceneError
+from bandloom.rasters.values import dn_to_reflectance, reflectance_to_dn, valid
 from bandloom.sensors import Sensor
-from bandloom.values import dn_to_reflectance, reflectance_to_dn, valid
 
 METHODS = ("none", "dos1", "cost")
 DARK_SHARE = 1e-4

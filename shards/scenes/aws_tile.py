@@ -6,8 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bandloom.rasters.values import OFFSET
 from bandloom.shards.scenes.stated import Stated
-from bandloom.values import OFFSET
 
 _FIRST_WITH_OFFSET = (4, 0)
 

@@ -13,9 +13,9 @@ import numpy as np
 from rasterio.crs import CRS
 from rasterio.warp import transform
 
+from bandloom.rasters.validity import measured
+from bandloom.rasters.values import valid
 from bandloom.shards.scenes.grid import read_raster, utm_anchor_m
-from bandloom.validity import measured
-from bandloom.values import valid
 
 SQUARE_PX, SQUARES = 64, 3  # looked at: squares of this side, this many along each side of the raster
 EQUAL_WITHIN, EQUAL_ACROSS = 0.9, 0.5  # shares of neighbouring pixels: at least in one sample, at most between two

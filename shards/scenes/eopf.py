@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import SceneError
+from bandloom.rasters.values import NODATA, SATURATED
 from bandloom.sensors import SLOT_GSD_M, Sensor, get_sensor
 from bandloom.shards.scenes.cloud import RasterCloud, scl_cloud
 from bandloom.shards.scenes.eopf_store import EopfStore
@@ -25,7 +26,6 @@ from bandloom.shards.scenes.remote_file import address_of, is_remote
 from bandloom.shards.scenes.safe import SafeScene
 from bandloom.shards.scenes.scene import WindowM
 from bandloom.shards.scenes.stated import Stated
-from bandloom.values import NODATA, SATURATED
 
 _GROUP = "measurements/reflectance"
 _ABSENT_BITS, _SATURATED_BIT = 4 | 8 | 32, 128  # MSI_LOST, MSI_DEG, QT_NODATA; QT_SATURATED_L1A

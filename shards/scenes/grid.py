@@ -19,15 +19,15 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform, transform_bounds
 from rasterio.windows import Window
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import SceneError
+from bandloom.rasters.validity import NO_NODATA, Validity
+from bandloom.rasters.values import NODATA, SATURATED, valid
 from bandloom.shards.scenes.antimeridian import reaches_beyond_180, seen_from_180
 from bandloom.shards.scenes.checksums import check_beside
 from bandloom.shards.scenes.jp2_on_gpu import jp2_on_gpu
 from bandloom.shards.scenes.masked import with_masks_as_nodata
 from bandloom.shards.scenes.scene import ALIGN_M, WindowM
-from bandloom.validity import NO_NODATA, Validity
-from bandloom.values import NODATA, SATURATED, valid
 
 _EXACT_PX = 0.01  # GDAL's own choice, an eighth of a pixel, would take neighbours for what lies at a sample's edge
 _SQUARE = 0.01  # pixels may differ from the nominal size by this share (EuroSAT's are 9.97 to 10.01 m)

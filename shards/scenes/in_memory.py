@@ -15,11 +15,11 @@ from rasterio.crs import CRS
 from rasterio.warp import transform_bounds
 
 from bandloom.errors import SceneError
+from bandloom.rasters.values import NODATA, reflectance_to_dn
 from bandloom.sensors import Sensor, get_sensor
 from bandloom.shards.scenes import open_scene
 from bandloom.shards.scenes.grid import block_means
 from bandloom.shards.scenes.scene import ALIGN_M, Scene, WindowM
-from bandloom.values import NODATA, reflectance_to_dn
 
 Arrays = np.ndarray | Mapping[int, np.ndarray]
 NOWHERE = (math.nan, math.nan, math.nan, math.nan)

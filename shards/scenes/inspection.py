@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bandloom.footprint import bbox_of, footprint
-from bandloom.output import new_output
-from bandloom.png import png
+from bandloom.files.output import new_output
+from bandloom.rasters.footprint import bbox_of, footprint
+from bandloom.rasters.png import png
+from bandloom.rasters.values import dn_to_reflectance, valid
 from bandloom.shards.scenes import ALIGN_M, Scene, SceneOptions, open_scene
-from bandloom.values import dn_to_reflectance, valid
 
 _WINDOW_M = 20 * ALIGN_M
 _WINDOWS = 6  # along each side, at most

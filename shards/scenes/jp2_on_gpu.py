@@ -15,7 +15,7 @@ import numpy as np
 from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 
 SWITCH = "BANDLOOM_NVIMGCODEC"  # 0: leave it alone although it is installed
 ANY_GPU, NO_GPU = -1, -99999  # NVIMGCODEC_DEVICE_CURRENT and _CPU_ONLY of nvimgcodec.h

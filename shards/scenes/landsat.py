@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bandloom.errors import SceneError
+from bandloom.rasters.values import NODATA, SATURATED, reflectance_to_dn
 from bandloom.sensors import Sensor, get_sensor
 from bandloom.shards.scenes.cloud import RasterCloud
 from bandloom.shards.scenes.grid import GridReader, open_raster
@@ -23,7 +24,6 @@ from bandloom.shards.scenes.product import Product, is_tar, names_inside
 from bandloom.shards.scenes.raster import Bands, RasterScene
 from bandloom.shards.scenes.scene import WindowM
 from bandloom.shards.scenes.stated import Scaling, Stated
-from bandloom.values import NODATA, SATURATED, reflectance_to_dn
 
 _NAME = re.compile(r"L[CO]0[89]_L(1TP|1GT|2SP)_\d{6}_\d{8}_\d{8}_\d\d_T[12]")
 _MTL = re.compile(r"_MTL\.(?:json|txt|xml)$", re.IGNORECASE)

@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 
 import rasterio
 
-from bandloom.validity import alpha_bands
+from bandloom.rasters.validity import alpha_bands
 
 
 @contextmanager

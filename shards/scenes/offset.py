@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import SceneError
-from bandloom.values import NODATA, OFFSET, SATURATED
+from bandloom.rasters.values import NODATA, OFFSET, SATURATED
 
 _WITHOUT = 300  # B10's first percentile lies below this when no offset was added (clear sky 0..60, thin cirrus 200)
 _WITH = 900  # and above this when it was

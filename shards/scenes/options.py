@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
 
+from bandloom.command_line.options import Option
 from bandloom.errors import SceneError
-from bandloom.options import Option
-from bandloom.validity import NO_NODATA
-from bandloom.values import OFFSET, SCALE
+from bandloom.rasters.validity import NO_NODATA
+from bandloom.rasters.values import OFFSET, SCALE
 
 # what the command line says of them, wherever they are fields
 SensorName = Annotated[str | None, Option("Sensor name or YAML; else recognised by its bands.")]

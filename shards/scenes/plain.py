@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import SceneError
+from bandloom.rasters.validity import alpha_bands
 from bandloom.sensors import SLOTS, Sensor, get_sensor
 from bandloom.shards.scenes.agreed import stated_by_files
 from bandloom.shards.scenes.aws_tile import aws_tile_facts
@@ -33,7 +34,6 @@ from bandloom.shards.scenes.quality import Quality
 from bandloom.shards.scenes.raster import Bands, RasterScene
 from bandloom.shards.scenes.scaled import ScaledScene
 from bandloom.shards.scenes.stated import Stated, scaling_of
-from bandloom.validity import alpha_bands
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".gtif", ".jp2", ".vrt")
 _CLOUD_FILES = ("cloud_mask.tif",)

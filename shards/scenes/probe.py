@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import SceneError
+from bandloom.rasters.validity import NO_NODATA, measured
+from bandloom.rasters.values import valid
 from bandloom.sensors import Sensor
 from bandloom.shards.scenes.grid import read_raster
-from bandloom.validity import NO_NODATA, measured
-from bandloom.values import valid
 
 PROBE_PX = 256
 _WINDOWS = 4  # along each side

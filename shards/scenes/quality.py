@@ -15,11 +15,11 @@ from affine import Affine
 from rasterio.windows import Window
 
 from bandloom.errors import SceneError
+from bandloom.rasters.values import NODATA, SATURATED
 from bandloom.shards.scenes.grid import Frame, GridReader, nominal_gsd_m, read_raster
 from bandloom.shards.scenes.jp2_tiles import Tile
 from bandloom.shards.scenes.outlines import Outline, burn, outlines
 from bandloom.shards.scenes.scene import WindowM
-from bandloom.values import NODATA, SATURATED
 
 _LAYERS = [3, 4, 6, 8]  # MSI packets lost, degraded; no data; saturated
 _ABSENT_TYPES = ("MSI_LOST", "MSI_DEG", "QT_NODATA_PIXELS")

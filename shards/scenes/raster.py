@@ -8,6 +8,7 @@ import numpy as np
 from affine import Affine
 
 from bandloom.errors import SceneError
+from bandloom.rasters.values import OFFSET, SCALE
 from bandloom.sensors import Sensor
 from bandloom.shards.scenes.checksums import glancing
 from bandloom.shards.scenes.cloud import CloudLayer
@@ -17,7 +18,6 @@ from bandloom.shards.scenes.offset import decide_offset, to_convention
 from bandloom.shards.scenes.probe import check_lost_nodata, check_lowest, check_reflectance, probe
 from bandloom.shards.scenes.scene import ALIGN_M, WindowM
 from bandloom.shards.scenes.stated import Stated, stated_by_tags
-from bandloom.values import OFFSET, SCALE
 
 Bands = dict[str, tuple[Any, str, int]]  # name -> (open raster, its path, band index)
 

@@ -12,6 +12,7 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from bandloom.errors import SceneError
+from bandloom.rasters.values import SCALE
 from bandloom.sensors import Sensor, get_sensor
 from bandloom.shards.scenes.cloud import CloudLayer, RasterCloud, scl_cloud
 from bandloom.shards.scenes.grid import open_raster
@@ -21,7 +22,6 @@ from bandloom.shards.scenes.quality import Quality
 from bandloom.shards.scenes.raster import Bands
 from bandloom.shards.scenes.remote_file import address_of
 from bandloom.shards.scenes.stated import Stated
-from bandloom.values import SCALE
 
 _METADATA = re.compile(r"(?:^|/)MTD_MSIL(1C|2A)\.xml$")
 _IMAGE = re.compile(r"_(B\d\d|B8A)(?:_(\d\d)m)?\.(?:jp2|tif)$")

@@ -4,6 +4,7 @@ from contextlib import ExitStack
 
 import numpy as np
 
+from bandloom.rasters.values import NODATA, SATURATED, reflectance_to_dn
 from bandloom.sensors import Sensor
 from bandloom.shards.scenes.cloud import CloudLayer
 from bandloom.shards.scenes.grid import block_means
@@ -11,7 +12,6 @@ from bandloom.shards.scenes.probe import check_lost_nodata, check_reflectance
 from bandloom.shards.scenes.raster import Bands, RasterScene
 from bandloom.shards.scenes.scene import WindowM
 from bandloom.shards.scenes.stated import Scaling, Stated
-from bandloom.values import NODATA, SATURATED, reflectance_to_dn
 
 
 class ScaledScene(RasterScene):

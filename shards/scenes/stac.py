@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bandloom.errors import SceneError
+from bandloom.rasters.values import OFFSET, SCALE
 from bandloom.sensors import SLOT_GSD_M, SLOTS, Sensor, get_sensor
 from bandloom.shards.scenes.checksums import check_beside, check_multihash
 from bandloom.shards.scenes.cloud import RasterCloud, scl_cloud
@@ -25,7 +26,6 @@ from bandloom.shards.scenes.raster import Bands, RasterScene
 from bandloom.shards.scenes.scaled import ScaledScene
 from bandloom.shards.scenes.stac_assets import described, gsd_of, keys_of, kind_of, mask_key
 from bandloom.shards.scenes.stated import Scaling, Stated
-from bandloom.values import OFFSET, SCALE
 
 ITEM = "item.json"  # what an item is called inside its scene's folder
 _LIMIT_BYTES, _COLLECTION_LIMIT_BYTES = 4 * 2**20, 64 * 2**20

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bandloom.errors import ShardError
-from bandloom.output import write_json
+from bandloom.files.output import write_json
 from bandloom.shards.store.index import FORMAT_VERSION, MANIFEST
 from bandloom.shards.store.tar_file import file_sha256
 

@@ -8,14 +8,14 @@ from typing import Literal
 
 import numpy as np
 
+from bandloom.classes.label_set import LabelSet
 from bandloom.errors import SceneError
-from bandloom.label_set import LabelSet
+from bandloom.rasters.values import reflectance_to_dn
 from bandloom.shards.synth import surroundings
 from bandloom.shards.synth.ground import draw_ground
 from bandloom.shards.synth.ground import label_set as land_cover
 from bandloom.shards.synth.light import CLOUD_THRESHOLD, SENSOR, Sky, draw_sky, image, measure, shading
 from bandloom.shards.synth.matter import abundances
-from bandloom.values import reflectance_to_dn
 
 __all__ = ["GROUNDS", "SENSOR", "VERSION", "GroundKind", "SyntheticScene", "ground_kind", "label_set", "synthesise"]
 

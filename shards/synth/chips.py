@@ -7,12 +7,12 @@ import rasterio
 import yaml
 from rasterio.transform import from_origin
 
-from bandloom.console import track
-from bandloom.label_set import LabelSet
-from bandloom.output import new_output
+from bandloom.classes.label_set import LabelSet
+from bandloom.command_line.console import track
+from bandloom.files.output import new_output
+from bandloom.rasters.values import OFFSET
 from bandloom.shards.synth import SENSOR, GroundKind, SyntheticScene, label_set, synthesise
 from bandloom.shards.synth.write import place
-from bandloom.values import OFFSET
 
 _SHARE = 0.6  # a chip belongs to the class that covers this much of it
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from bandloom.label_set import LabelSet
+from bandloom.classes.label_set import LabelSet
 from bandloom.shards.synth.fields import Parcels, draw_parcels, draw_rivers, gaussian_field
 
 

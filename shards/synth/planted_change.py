@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from bandloom.output import new_output
+from bandloom.files.output import new_output
+from bandloom.rasters.values import reflectance_to_dn
 from bandloom.shards.synth import SyntheticScene, label_set
 from bandloom.shards.synth.fields import gaussian_field
 from bandloom.shards.synth.ground import draw_ground
 from bandloom.shards.synth.light import CLOUD_THRESHOLD, draw_sky, measure
 from bandloom.shards.synth.write import write_scene
-from bandloom.values import reflectance_to_dn
 
 BECOMES = {10: 60, 20: 50, 30: 50, 40: 50, 45: 60, 60: 50, 90: 40, 95: 60}  # class codes before and after
 

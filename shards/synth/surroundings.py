@@ -14,7 +14,7 @@ from importlib.resources import files
 import numpy as np
 import yaml
 
-from bandloom.label_set import LabelSet
+from bandloom.classes.label_set import LabelSet
 from bandloom.shards.synth import cells as geometry
 from bandloom.shards.synth.cells import Cells
 from bandloom.shards.synth.fields import draw_parcels, gaussian_field

@@ -7,10 +7,10 @@ import rasterio
 import yaml
 from rasterio.transform import from_origin
 
-from bandloom.console import track
-from bandloom.output import new_output
+from bandloom.command_line.console import track
+from bandloom.files.output import new_output
+from bandloom.rasters.values import OFFSET
 from bandloom.shards.synth import SENSOR, VERSION, GroundKind, SyntheticScene, label_set, synthesise
-from bandloom.values import OFFSET
 
 _ZONES = 60
 

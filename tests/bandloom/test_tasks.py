@@ -4,9 +4,9 @@ from typing import get_args
 
 import pytest
 
+from bandloom.classes.label_set import LabelClass, LabelSet
 from bandloom.export.bundle.record import Contract, contract_of
 from bandloom.export.bundle.tiling import Tiling
-from bandloom.label_set import LabelClass, LabelSet
 from bandloom.sensors import get_sensor
 from bandloom.tasks import ANSWERS, TaskName
 

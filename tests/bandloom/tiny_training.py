@@ -16,8 +16,8 @@ import torch
 import torch._dynamo  # an optimizer's first step imports it, which takes seconds: once, in the server
 from torch import Tensor, nn
 
-from bandloom.run_folder import RunFolder
-from bandloom.sample_draws import rng_of
+from bandloom.draws.sample_draws import rng_of
+from bandloom.run_state.run_folder import RunFolder
 from bandloom.sensors import SENSORS
 from bandloom.training.device_batch import DeviceBatch
 from bandloom.training.engine import EngineConfig
@@ -319,7 +319,7 @@ class Ranked:
 
 def be_a_rank(function: str, arguments: dict[str, Any], ranked: dict[str, str], result: str, log: str) -> None:
     """Run one of the functions above in a process of its own."""
-    from bandloom.console import start_logging
+    from bandloom.command_line.console import start_logging
 
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "BANDLOOM_ATTEMPT"):
         os.environ.pop(name, None)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bandloom.label_set import IGNORE_INDEX
+from bandloom.classes.label_set import IGNORE_INDEX
 from bandloom.shards.synth import label_set, synthesise
 from benchmarks import search_scores, testbed
 from benchmarks.search_scores import local_accuracy, middle_and_mean, middle_mean_and_deviation

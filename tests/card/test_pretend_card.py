@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bandloom.device_memory import constant, to_device
+from bandloom.training.device_memory import constant, to_device
 from tests.card.pretend_card import CARD, TORCH, pretended_card
 
 pytestmark = pytest.mark.skipif(not torch.__version__.startswith(TORCH), reason=f"pretended for torch {TORCH} alone")

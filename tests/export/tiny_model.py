@@ -6,12 +6,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from bandloom.classes.label_set import LabelClass, LabelSet
 from bandloom.export.bundle.bundle import seal
 from bandloom.export.bundle.golden import GOLDEN, golden_of, write_golden
 from bandloom.export.bundle.record import CONTRACT_KEY, BundleRecord, Contract, ModelFile, Parity, contract_of
 from bandloom.export.bundle.tiling import Tiling
 from bandloom.export.runtimes.onnx_runner import OnnxRunner
-from bandloom.label_set import LabelClass, LabelSet
 from bandloom.sensors import Sensor, get_sensor
 
 LABELS = LabelSet(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bandloom.label_set import LabelSet
+from bandloom.classes.label_set import LabelSet
 from bandloom.sensors import Sensor
 from tests.finetune.models import LABELS, S2
 

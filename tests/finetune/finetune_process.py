@@ -16,7 +16,7 @@ from bandloom.finetune.evaluate_run import EvaluateConfig, evaluate_run
 from bandloom.finetune.fusion.config import FusionConfig
 from bandloom.finetune.fusion.run import fusion as fusion_run
 from bandloom.finetune.probe_run import probe_run
-from bandloom.run_folder import RunFolder
+from bandloom.run_state.run_folder import RunFolder
 
 
 def finetune(run: str, config: dict[str, Any]) -> dict[str, Any]:

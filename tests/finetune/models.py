@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from bandloom.classes.label_set import LabelClass, LabelSet
 from bandloom.finetune.model.task_model import TaskModel
-from bandloom.label_set import LabelClass, LabelSet
 from bandloom.model.encoder import Encoder, EncoderConfig
 from bandloom.model.statistics import Statistics
 from bandloom.sensors import SLOTS, Sensor, get_sensor

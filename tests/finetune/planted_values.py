@@ -6,8 +6,8 @@ import numpy as np
 import rasterio
 from rasterio.transform import Affine
 
+from bandloom.rasters.values import dn_to_reflectance
 from bandloom.shards.scenes import open_scene
-from bandloom.values import dn_to_reflectance
 
 NODATA = -9999.0
 QUANTITY = "canopy height [m]"

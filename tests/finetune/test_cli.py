@@ -5,7 +5,7 @@ import re
 import pytest
 
 from bandloom.cli import main
-from bandloom.markers import read_marker
+from bandloom.run_state.markers import read_marker
 from bandloom.scores import read_scores
 
 FEW = (

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from bandloom.config import load_config
+from bandloom.command_line.config import load_config
 from bandloom.errors import CheckpointError
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.first_model import save_first, say_what_compares
 from bandloom.finetune.model.checkpoint import load_task_model
 from bandloom.finetune.train import _fit_head, _prepare
 from bandloom.model.checkpoint import read_record
-from bandloom.run_folder import RunFolder
+from bandloom.run_state.run_folder import RunFolder
 from bandloom.training.ranks import Ranks
 from tests.finetune.models import chips
 from tests.finetune.test_train import FEW

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bandloom.config import load_config
+from bandloom.command_line.config import load_config
 from bandloom.export.bundle.bundle import read_bundle
 from bandloom.export.from_torch.ensemble import Ensemble
 from bandloom.export.from_torch.export_run import ground_of, load_ensemble, load_model, seeds_in

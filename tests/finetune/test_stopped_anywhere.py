@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from bandloom.markers import read_marker
+from bandloom.run_state.markers import read_marker
 from tests.bandloom.tiny_training import Ranked
 from tests.finetune.small_run import CONFIG, WITHIN_S, scores
 

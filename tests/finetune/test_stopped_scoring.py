@@ -13,8 +13,8 @@ import pytest
 
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.train import finetune
-from bandloom.markers import read_marker
-from bandloom.run_folder import RunFolder
+from bandloom.run_state.markers import read_marker
+from bandloom.run_state.run_folder import RunFolder
 from bandloom.shards.read.shard_set import ShardSet
 from benchmarks.planted_context import write_context
 from tests.bandloom.tiny_training import Ranked

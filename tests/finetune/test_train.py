@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bandloom.cli import main
-from bandloom.config import load_config
+from bandloom.command_line.config import load_config
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.pixels import PixelData
 from bandloom.finetune.data.splits import TEST, TRAIN, BlockSplit

@@ -11,7 +11,7 @@ import torch.utils.tensorboard  # noqa: F401  (both are imported late by a run: 
 
 import bandloom.pretrain.train as stage
 from bandloom.pretrain.config import PretrainConfig
-from bandloom.run_folder import RunFolder
+from bandloom.run_state.run_folder import RunFolder
 from bandloom.training.torch_engine import TorchEngine
 
 

@@ -7,7 +7,7 @@ import bandloom.pretrain.feature_scores as stage
 from bandloom.model.statistics import Statistics
 from bandloom.pretrain.config import PretrainConfig, ProbeConfig
 from bandloom.pretrain.start import random_model
-from bandloom.pulse import StopRequested
+from bandloom.run_state.pulse import StopRequested
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.training.ranks import Ranks
 

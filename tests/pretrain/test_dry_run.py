@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bandloom.console import console
+from bandloom.command_line.console import console
 from bandloom.pretrain.cli import pretrain
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bandloom.config import load_config
+from bandloom.command_line.config import load_config
 from bandloom.model.encoder import EncoderConfig
 from bandloom.pretrain.config import DecoderConfig, PretrainConfig
 from bandloom.pretrain.cost import cost_of, meta_model, needed_samples_per_s, predicted_mfu

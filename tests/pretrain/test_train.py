@@ -16,7 +16,7 @@ import yaml
 from safetensors.torch import load_file
 
 from bandloom.cli import main
-from bandloom.config import config_of_run, load_config
+from bandloom.command_line.config import config_of_run, load_config
 from bandloom.errors import CheckpointError, ConfigError, RunFolderError
 from bandloom.export.from_torch.export_run import load_model
 from bandloom.finetune.model.checkpoint import save_task_model

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from cluster import Cluster, missing
 
-from bandloom.markers import read_marker
+from bandloom.run_state.markers import read_marker
 from bandloom.slurm.profile import Container, Preflight, Profile
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bandloom.markers import RunMarkers
+from bandloom.run_state.markers import RunMarkers
 
 
 def plant(slow_s: float, fault: str) -> None:

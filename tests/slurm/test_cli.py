@@ -10,7 +10,7 @@ from cluster import Cluster
 from conftest import small_profile
 from trainers import BANDLOOM, Run, bandloom_slurm, toy
 
-from bandloom.markers import read_marker
+from bandloom.run_state.markers import read_marker
 from bandloom.slurm.profile import Preflight
 
 pytestmark = pytest.mark.timeout(900)

@@ -11,7 +11,7 @@ from cluster import Cluster
 from conftest import attempts, losses, small_profile
 from trainers import BANDLOOM, STEPS, Run, Trainer, bandloom_slurm, toy
 
-from bandloom.markers import RunMarkers, read_marker
+from bandloom.run_state.markers import RunMarkers, read_marker
 from bandloom.slurm.profile import Preflight
 from bandloom.slurm.submit import plan, submit
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from bandloom.errors import RunFolderError
-from bandloom.markers import RunMarkers
+from bandloom.run_state.markers import RunMarkers
 from bandloom.slurm import cluster
 from bandloom.slurm.profile import Profile
 from bandloom.slurm.records import Job, parse_job

@@ -14,7 +14,7 @@ from cluster import Cluster
 from conftest import small_profile
 from trainers import BANDLOOM, Run
 
-from bandloom.markers import read_marker
+from bandloom.run_state.markers import read_marker
 from bandloom.shards.build.build import build
 from bandloom.shards.build.plan import BuildOptions
 from bandloom.shards.synth.write import write_scenes

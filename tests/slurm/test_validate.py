@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bandloom.errors import SlurmError
-from bandloom.markers import RunMarkers
+from bandloom.run_state.markers import RunMarkers
 from bandloom.slurm import cluster, submit, validate
 from bandloom.slurm.profile import Profile
 from bandloom.slurm.records import Job, Node, Partition

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from bandloom.markers import EXIT_STOPPED, RunMarkers, read_marker
+from bandloom.run_state.markers import EXIT_STOPPED, RunMarkers, read_marker
 
 if TYPE_CHECKING:
     import torch

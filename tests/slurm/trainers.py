@@ -10,7 +10,7 @@ import yaml
 from cluster import Cluster
 from conftest import losses
 
-from bandloom.markers import read_marker
+from bandloom.run_state.markers import read_marker
 from bandloom.slurm.profile import Profile
 from bandloom.slurm.submit import check, plan, submit
 

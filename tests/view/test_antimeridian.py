@@ -15,7 +15,8 @@ from PIL import Image
 from rasterio.warp import transform
 
 from bandloom.export.serve.layers import open_layer
-from bandloom.points_file import read_points_file
+from bandloom.files.points_file import read_points_file
+from bandloom.rasters.web_tiles import HALF_WORLD_M, tile_bounds
 from bandloom.view.class_map import ClassMap
 from bandloom.view.labelling.server import Labelling
 from bandloom.view.labelling.session import Session
@@ -23,7 +24,6 @@ from bandloom.view.scene_bands import SceneBands
 from bandloom.view.server import Views, make_server
 from bandloom.view.standalone import view_of
 from bandloom.view.tiles import class_means, class_picture
-from bandloom.web_tiles import HALF_WORLD_M, tile_bounds
 from tests.view.command import run
 
 COLOURS = {10: "#0000ff", 20: "#ffff00", 30: "#008000"}

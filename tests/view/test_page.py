@@ -21,12 +21,12 @@ from bandloom.errors import BandloomError
 from bandloom.export.bundle.bundle import read_bundle
 from bandloom.export.predict.change import ChangeJob, compare
 from bandloom.export.predict.options import PredictOptions
+from bandloom.rasters.web_tiles import HALF_WORLD_M, tile_bounds
 from bandloom.view.class_map import ClassMap
 from bandloom.view.fetch_maplibre import SHA256, VENDOR, fetch, is_whole
 from bandloom.view.repeat import predict_command
 from bandloom.view.scene_bands import SceneBands
 from bandloom.view.server import Views, make_server
-from bandloom.web_tiles import HALF_WORLD_M, tile_bounds
 from tests.view.command import run
 
 TILE = 14

@@ -18,11 +18,11 @@ from rasterio.warp import transform
 
 from bandloom.embeddings.raster import pack
 from bandloom.errors import SceneError
+from bandloom.rasters.web_tiles import mercator_of
 from bandloom.view.class_map import ClassMap
 from bandloom.view.server import Views, make_server
 from bandloom.view.similarity import KEPT, Similarity
 from bandloom.view.tiles import window_of
-from bandloom.web_tiles import mercator_of
 from tests.bandloom.embeddings.features import CORNER, CRS, features_of_ground, write_features
 from tests.view.command import run
 from tests.view.test_page import maplibre  # noqa: F401

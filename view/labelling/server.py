@@ -9,13 +9,13 @@ from urllib.parse import unquote
 
 from rasterio.enums import Resampling
 
-from bandloom.png import png
+from bandloom.rasters.png import png
+from bandloom.rasters.web_tiles import mercator_of
 from bandloom.view.class_map import ClassMap
 from bandloom.view.labelling.session import Answer, Session
 from bandloom.view.scene_bands import SceneBands
 from bandloom.view.server import KINDS, PAGE, PageHandler, require_ground
 from bandloom.view.tiles import Bounds, local_stretch, scene_picture
-from bandloom.web_tiles import mercator_of
 
 CHIP_PX = 480
 NEAR_M = 500  # below this many metres across, a chip shows the pixels themselves

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bandloom.errors import OutputError
-from bandloom.points_file import UNSURE, PointsFile, is_marked
+from bandloom.files.points_file import UNSURE, PointsFile, is_marked
 from bandloom.view.class_map import MapClass
 
 KEYS = "1234567890qwertyiopasdfghjklvnm"  # those left over mean unsure, bright, comment, undo

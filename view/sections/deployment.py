@@ -3,7 +3,7 @@
 import base64
 import json
 
-from bandloom.png import png
+from bandloom.rasters.png import png
 from bandloom.view.class_map import ClassMap
 from bandloom.view.records import Record
 from bandloom.view.sections.parts import Picture, Section, plain, table

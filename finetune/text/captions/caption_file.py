@@ -4,9 +4,9 @@ import csv
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from bandloom.console import logger
-from bandloom.csv_rows import NamedRows
+from bandloom.command_line.console import logger
 from bandloom.errors import TextError
+from bandloom.files.csv_rows import NamedRows
 from bandloom.finetune.text.captions.directions import without_directions
 
 

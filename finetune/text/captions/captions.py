@@ -9,15 +9,15 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from bandloom.config import Config, ReadWhen
+from bandloom.classes.label_set import IGNORE_INDEX
+from bandloom.command_line.config import Config, ReadWhen
+from bandloom.draws.sample_draws import rng_of
 from bandloom.errors import LabelError, TextError
 from bandloom.finetune.data.splits import stable_hash
 from bandloom.finetune.text.captions.caption_file import kept_captions, read_captions
 from bandloom.finetune.text.captions.sentences_of_ground import mask_caption, metadata_caption
 from bandloom.finetune.text.captions.words import TEMPLATES, ClassWords, class_words, sentences, told_words
-from bandloom.label_set import IGNORE_INDEX
-from bandloom.projected import projected
-from bandloom.sample_draws import rng_of
+from bandloom.rasters.projected import projected
 from bandloom.shards.read.shard_set import ShardSet
 
 PURPOSE_WORDS = 201

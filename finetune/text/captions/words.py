@@ -7,10 +7,10 @@ from importlib.resources import as_file, files
 
 import numpy as np
 
-from bandloom.console import logger
+from bandloom.classes.label_set import LabelSet
+from bandloom.classes.taxonomy import Taxonomy, get_taxonomy, shipped
+from bandloom.command_line.console import logger
 from bandloom.errors import TextError
-from bandloom.label_set import LabelSet
-from bandloom.taxonomy import Taxonomy, get_taxonomy, shipped
 
 # in the manner of CLIP's prompts (Radford et al. 2021, appendix A), for images from above
 TEMPLATES = (

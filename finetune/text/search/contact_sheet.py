@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bandloom.files.output import new_output
 from bandloom.finetune.report.pictures import true_colour
-from bandloom.output import new_output
 from bandloom.sensors import Sensor
 
 COLUMNS = 5

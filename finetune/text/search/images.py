@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import TextError
 from bandloom.finetune.data.splits import PIXEL_M
 from bandloom.finetune.text.aligned_model import Aligned

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from bandloom.errors import MissingExtraError, TextError
+from bandloom.files.output import new_output, one_writer
 from bandloom.finetune.text.aligned_model import Aligned
 from bandloom.finetune.text.search.images import Image, images_of, vectors_of
-from bandloom.output import new_output, one_writer
 
 FORMAT = b"1"
 COLUMNS = ("key", "source", "sensor", "epsg", "x_m", "y_m", "side_m", "datetime", "class_name")

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.files.output import new_output
 from bandloom.finetune.text.search.index import COLUMNS, EmbeddingIndex
 from bandloom.finetune.text.search.method import Method
-from bandloom.output import new_output
 
 LARGE = 1_000_000  # below it a plain product is as fast and needs nothing
 

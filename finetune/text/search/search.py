@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from bandloom.console import console, logger, table
+from bandloom.command_line.console import console, logger, table
 from bandloom.errors import TextError
+from bandloom.files.output import require_absent
 from bandloom.finetune.text.aligned_model import Aligned
 from bandloom.finetune.text.search.contact_sheet import draw_contact_sheet
 from bandloom.finetune.text.search.images import image_at, images_of, vectors_of
 from bandloom.finetune.text.search.index import EmbeddingIndex, read_index
 from bandloom.finetune.text.search.method import Method
 from bandloom.finetune.text.search.nearest import Searcher, write_found
-from bandloom.output import require_absent
 
 
 def query_vector(

@@ -15,13 +15,13 @@ from rasterio.transform import from_origin
 from torch import Tensor
 from torch.nn import functional
 
-from bandloom.console import logger, track
+from bandloom.command_line.console import logger, track
 from bandloom.errors import TextError
+from bandloom.files.output import new_output, one_writer, require_absent
 from bandloom.finetune.data.splits import PIXEL_M
 from bandloom.finetune.text.aligned_model import Aligned
 from bandloom.finetune.text.model import unit
-from bandloom.output import new_output, one_writer, require_absent
-from bandloom.png import png
+from bandloom.rasters.png import png
 from bandloom.shards.scenes import Scene, open_scene
 
 LONGEST_WORDS = 60  # characters of a query in a file's name

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import MissingExtraError, TextError
 
 MINILM = "minilm"

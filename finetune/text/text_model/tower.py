@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
 from bandloom.errors import TextError
 from bandloom.finetune.text.text_model.pooling import Pooling, choose_pooling, pool
 from bandloom.model import torch_compat  # noqa: F401  (transformers needs it)
-from bandloom.pulse import pulse
+from bandloom.run_state.pulse import pulse
 
 BATCH = 64
 # AutoModel gives both towers of a pair, or refuses a text half; these classes take the text half out of either

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from bandloom.console import logger
+from bandloom.command_line.console import logger
+from bandloom.files.output import new_output
 from bandloom.finetune.text.text_model.sources import TextSource
-from bandloom.output import new_output
-from bandloom.pulse import pulse
+from bandloom.run_state.pulse import pulse
 
 AT_ONCE = 256  # texts between two heartbeats
 

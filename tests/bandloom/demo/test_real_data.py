@@ -4,11 +4,11 @@ import zipfile
 
 import pytest
 
+from bandloom.classes.taxonomy import get_taxonomy
 from bandloom.cli import main
 from bandloom.demo import real_data
 from bandloom.demo.real_data import unpack_real_data
 from bandloom.errors import BandloomError, SceneError
-from bandloom.taxonomy import get_taxonomy
 
 
 def test_another_file_is_not_unpacked(tmp_path):

@@ -7,8 +7,8 @@ import torch
 from timm.layers.drop import DropPath
 from torch import nn
 
+from bandloom.draws.sample_draws import seen
 from bandloom.model.stochastic_depth import StochasticDepth, draw_depth
-from bandloom.sample_draws import seen
 
 
 def drawn(draws: np.ndarray, rates: tuple[float, ...]) -> torch.Tensor:

@@ -13,8 +13,8 @@ from bandloom.model.checkpoint import load_encoder, save_encoder
 from bandloom.public_encoders.family import families
 from bandloom.public_encoders.golden import native_sensor
 from bandloom.public_encoders.load import public_from_record, say_licence
+from bandloom.rasters.values import OFFSET
 from bandloom.sensors import SENSORS, Sensor
-from bandloom.values import OFFSET
 from tests.public_encoder_families import tiny_family
 
 FAMILIES = sorted(families())

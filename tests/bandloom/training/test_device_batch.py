@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bandloom.sample_draws import uniforms
+from bandloom.draws.sample_draws import uniforms
 
 DRAWS = np.arange(4096, dtype=np.uint64)  # keys that differ in few bits are the hard case
 

@@ -76,7 +76,7 @@ def test_a_stop_saves_and_what_follows_is_bit_equal(how: str, tmp_path: Path, st
 
 @pytest.mark.parametrize(("warmup_steps", "said"), [(3, False), (4, True), (100, True)])
 def test_a_warm_up_that_is_longer_than_the_run_is_said(tmp_path: Path, caplog, monkeypatch, warmup_steps, said):
-    monkeypatch.setattr("bandloom.console.logger.propagate", True)
+    monkeypatch.setattr("bandloom.command_line.console.logger.propagate", True)
     engine = CONFIG["engine"] | {"warmup_steps": warmup_steps}
     assert train(str(tmp_path / "run"), CONFIG | {"steps": 3, "engine": engine})["code"] == 0
     assert (f"the warm-up of {warmup_steps} steps is longer than the run of 3" in caplog.text) == said

@@ -10,7 +10,7 @@ from bandloom.errors import LabelError
 from bandloom.export.assess.agreement import agreement, merged
 from bandloom.export.assess.draw import draw_sample
 from bandloom.export.assess.write_points import write_sample
-from bandloom.points_file import read_points_file
+from bandloom.files.points_file import read_points_file
 from tests.export.maps.maps import NAMES, codes_of_a_map, write_map
 from tests.view.command import run
 

@@ -7,6 +7,7 @@ import pytest
 import rasterio
 import torch
 
+from bandloom.classes.label_set import LabelClass, LabelSet
 from bandloom.errors import BundleError
 from bandloom.export.bundle.bundle import read_bundle
 from bandloom.export.bundle.tiling import Tiling
@@ -16,7 +17,6 @@ from bandloom.export.from_torch.options import ExportOptions
 from bandloom.export.from_torch.parity import torch_logits
 from bandloom.export.from_torch.tile_sizes import in_tiles
 from bandloom.export.runtimes.onnx_runner import OnnxRunner
-from bandloom.label_set import LabelClass, LabelSet
 from tests.export.from_torch.test_export_run import task_model, write_run
 from tests.export.predict.test_map_scene import run, run_blocked
 from tests.export.stack_file import write_stack

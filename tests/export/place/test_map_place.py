@@ -14,7 +14,7 @@ import rasterio
 from rasterio.warp import transform
 
 from bandloom.export.place.map_place import _heard_out
-from bandloom.pulse import StopRequested, heard_by
+from bandloom.run_state.pulse import StopRequested, heard_by
 from bandloom.sensors import get_sensor
 from tests.export.tiny_model import tiny_contract, write_tiny_bundle
 from tests.shards.stac_catalogue import CORNER, Catalogue, serving

@@ -11,7 +11,7 @@ from bandloom.export.bundle.tiling import mirror
 from bandloom.export.predict.embeddings import write_embeddings
 from bandloom.export.predict.map_scene import PredictOptions
 from bandloom.export.runtimes.verify import verify
-from bandloom.values import valid
+from bandloom.rasters.values import valid
 from tests.export.array_scene import random_scene
 from tests.export.predict.test_map_scene import run
 from tests.export.stack_file import write_stack

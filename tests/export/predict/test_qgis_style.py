@@ -8,8 +8,8 @@ from xml.etree import ElementTree as xml
 
 import pytest
 
+from bandloom.classes.label_set import LabelClass, LabelSet
 from bandloom.export.predict.qgis_style import style
-from bandloom.label_set import LabelClass, LabelSet
 
 LABELS = LabelSet("two", (LabelClass(3, 'wheat & "rye" <new>', "#ABCDEF"), LabelClass(7, "forêt", "#102030")))
 ASK_QGIS = textwrap.dedent("""

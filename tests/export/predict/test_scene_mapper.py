@@ -9,8 +9,8 @@ from bandloom.errors import BundleError, SceneError
 from bandloom.export.bundle.tiling import mirror
 from bandloom.export.predict.scene_mapper import Pace, SceneMapper, check_sensor
 from bandloom.export.runtimes.onnx_runner import OnnxRunner
+from bandloom.rasters.values import valid
 from bandloom.sensors import get_sensor
-from bandloom.values import valid
 from tests.export.array_scene import random_scene
 from tests.export.tiny_model import TILING, tiny_contract, write_tiny_model
 

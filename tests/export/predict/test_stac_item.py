@@ -148,8 +148,8 @@ def test_across_the_antimeridian_the_item_has_two_parts(tmp_path, epsg):
 @pytest.mark.parametrize(("epsg", "crosses"), [(3413, True), (3031, True), (32633, False), (5041, True)])
 def test_ground_that_holds_a_pole_reaches_it(epsg, crosses):
     """Polar grids: stereographic north and south, UPS; and a UTM grid that ends short of 84 degrees."""
-    from bandloom.footprint import bbox_of, footprint
-    from bandloom.web_tiles import view_bounds
+    from bandloom.rasters.footprint import bbox_of, footprint
+    from bandloom.rasters.web_tiles import view_bounds
 
     centre = (2_000_000, 2_000_000) if epsg == 5041 else (0, 0) if crosses else (500_000, 9_300_000)
     geometry = footprint(

@@ -12,8 +12,8 @@ from bandloom.export.predict.in_memory import predict_arrays
 from bandloom.export.predict.options import PredictOptions, scene_opener
 from bandloom.export.runtimes.onnx_runner import OnnxRunner
 from bandloom.export.suggest.candidates import candidates_of, spectra_at
-from bandloom.points_file import read_points_file
-from bandloom.values import dn_to_reflectance
+from bandloom.files.points_file import read_points_file
+from bandloom.rasters.values import dn_to_reflectance
 from tests.export.predict.test_map_scene import HOLE, run, run_blocked
 from tests.export.stack_file import write_stack
 from tests.export.tiny_model import write_tiny_bundle

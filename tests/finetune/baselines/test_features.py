@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bandloom.finetune.baselines.features import chip_statistics, context_bands, random_conv
-from bandloom.values import dn_to_reflectance
+from bandloom.rasters.values import dn_to_reflectance
 from tests.finetune.models import S2
 
 

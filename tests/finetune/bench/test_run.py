@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from bandloom.cli import main
-from bandloom.config import load_config
+from bandloom.command_line.config import load_config
 from bandloom.errors import SceneError
 from bandloom.finetune.bench.config import BenchConfig
 from bandloom.finetune.bench.run import _score_all

@@ -9,9 +9,9 @@ import rasterio
 import yaml
 from rasterio.transform import from_origin
 
+from bandloom.rasters.values import OFFSET
 from bandloom.shards.build.build import build
 from bandloom.shards.build.plan import BuildOptions
-from bandloom.values import OFFSET
 from tests.finetune.captioner.language_models import write_language
 from tests.finetune.captioner.test_train import FEW, exits
 

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
+from bandloom.classes.label_set import IGNORE_INDEX
 from bandloom.finetune.data.chips import ChipData
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.pixels import PixelData
 from bandloom.finetune.data.split_distance import train_test_distance
 from bandloom.finetune.data.splits import TEST, TRAIN, BlockSplit, SampleSplit
-from bandloom.label_set import IGNORE_INDEX
 from tests.finetune.fake_shards import FakeShards
 from tests.finetune.models import S2
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from bandloom.classes.label_mapping import get_mapping
+from bandloom.classes.taxonomy import get_taxonomy
 from bandloom.finetune.labels.bigearthnet import from_bigearthnet
 from bandloom.finetune.labels.prepare import Request, examine, prepare
-from bandloom.label_mapping import get_mapping
 from bandloom.shards.labels.problems import Problems
-from bandloom.taxonomy import get_taxonomy
 
 TILE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
 NINETEEN = get_taxonomy("bigearthnet19")

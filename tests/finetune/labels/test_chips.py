@@ -4,9 +4,9 @@ import numpy as np
 import rasterio
 from rasterio.transform import from_origin
 
+from bandloom.classes.taxonomy import get_taxonomy
 from bandloom.finetune.labels.chips import Chip, check_chips, from_folders, from_table
 from bandloom.shards.labels.problems import Problems
-from bandloom.taxonomy import get_taxonomy
 
 EUROSAT = get_taxonomy("eurosat10")
 RIVER, FOREST = EUROSAT.find("River"), EUROSAT.find("Forest")

@@ -4,10 +4,10 @@ import csv
 
 import pytest
 
+from bandloom.classes.taxonomy import get_taxonomy
 from bandloom.cli import main
 from bandloom.errors import LabelError
 from bandloom.finetune.labels.lucas import write_points
-from bandloom.taxonomy import get_taxonomy
 
 HEAD = "point_id,year,th_lat,th_long,gps_lat,gps_long,gps_prec,gps_ew,obs_dist,lc1,survey_date"
 ROWS = (

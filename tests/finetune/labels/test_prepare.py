@@ -14,6 +14,7 @@ import rasterio
 from rasterio.transform import from_origin
 from rasterio.warp import transform
 
+from bandloom.classes.taxonomy import Taxonomy, get_taxonomy
 from bandloom.cli import main
 from bandloom.errors import LabelError
 from bandloom.finetune.data.multilabel import read_table, scene_key
@@ -22,7 +23,6 @@ from bandloom.finetune.labels.prepare import Request, _link_chips, build_command
 from bandloom.shards.labels.reading import Ground, LabelReading
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.shards.scenes import open_scene
-from bandloom.taxonomy import Taxonomy, get_taxonomy
 
 
 @pytest.fixture(name="taxonomy")

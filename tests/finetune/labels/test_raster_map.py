@@ -3,9 +3,9 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
+from bandloom.classes.label_mapping import get_mapping
 from bandloom.errors import BandloomError, LabelError, OutputError
 from bandloom.finetune.labels.raster_map import map_raster
-from bandloom.label_mapping import get_mapping
 from bandloom.shards.labels.reading import LabelReading
 
 MAPPING = get_mapping("worldcover11", "dynamicworld9")

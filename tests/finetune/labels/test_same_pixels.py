@@ -10,9 +10,9 @@ import yaml
 from rasterio import features
 from rasterio.warp import Resampling, calculate_default_transform, reproject, transform, transform_geom
 
+from bandloom.classes.taxonomy import get_taxonomy
 from bandloom.cli import main
 from bandloom.shards.read.shard_set import ShardSet
-from bandloom.taxonomy import get_taxonomy
 
 SIDE_PX = 240
 

@@ -53,10 +53,12 @@ def test_patches_keep_native_samples_classes_and_roles(root, truth, tmp_path):
 def nineteen_by_code() -> dict[int, int]:
     """CORINE's three-digit codes as indices of the 19 classes, by the shipped tables read as text."""
     shipped = Path(bandloom.__file__).parent
-    rows = csv.DictReader((shipped / "label_mappings" / "bigearthnet43--bigearthnet19.csv").read_text().splitlines())
+    rows = csv.DictReader(
+        (shipped / "classes" / "label_mappings" / "bigearthnet43--bigearthnet19.csv").read_text().splitlines()
+    )
     name_of = {row["from"]: row["to"] for row in rows}
-    fine = yaml.safe_load((shipped / "label_sets" / "bigearthnet43.yaml").read_text())["classes"]
-    coarse = yaml.safe_load((shipped / "label_sets" / "bigearthnet19.yaml").read_text())["classes"]
+    fine = yaml.safe_load((shipped / "classes" / "label_sets" / "bigearthnet43.yaml").read_text())["classes"]
+    coarse = yaml.safe_load((shipped / "classes" / "label_sets" / "bigearthnet19.yaml").read_text())["classes"]
     names = [each["name"] for each in coarse]
     return {int(each["id"]): names.index(name_of[each["name"]]) for each in fine if each["name"] in name_of}
 

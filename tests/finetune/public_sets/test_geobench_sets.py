@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from bandloom.classes.taxonomy import get_taxonomy
 from bandloom.errors import LabelError, ShardError
 from bandloom.finetune.public_sets.registry import recognise
-from bandloom.taxonomy import get_taxonomy
 from tests.finetune.public_sets.replicas import geobench
 from tests.finetune.public_sets.replicas.writing import assert_same, by_scene, prepared
 

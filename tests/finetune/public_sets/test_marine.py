@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bandloom.classes.taxonomy import get_taxonomy
 from bandloom.errors import SceneError
 from bandloom.finetune.public_sets.registry import open_set, recognise
 from bandloom.sensors import SLOT_GSD_M
 from bandloom.shards.labels.problems import Problems
-from bandloom.taxonomy import get_taxonomy
 from tests.finetune.public_sets.replicas import marine
 from tests.finetune.public_sets.replicas.writing import assert_same, by_scene, prepared, write_tif
 

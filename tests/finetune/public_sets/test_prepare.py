@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 
+from bandloom.classes.taxonomy import get_taxonomy
 from bandloom.cli import main
 from bandloom.errors import ConfigError, LabelError, OutputError
 from bandloom.finetune.config import FinetuneConfig
@@ -14,7 +15,6 @@ from bandloom.finetune.setting import open_data
 from bandloom.scores import read_scores
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.shards.read.verify import verify
-from bandloom.taxonomy import get_taxonomy
 from tests.finetune.public_sets.replicas import eurosat_ms
 
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
+from bandloom.classes.label_set import IGNORE_INDEX
 from bandloom.finetune.scores.confusion import (
     block_confusions,
     confusion_matrix,
@@ -15,7 +16,6 @@ from bandloom.finetune.scores.confusion import (
     scores,
     top_confusions,
 )
-from bandloom.label_set import IGNORE_INDEX
 
 NAMES = ("water", "forest", "field", "town")
 

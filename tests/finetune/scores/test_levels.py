@@ -6,6 +6,7 @@ import rasterio
 import yaml
 from sklearn import metrics as oracle
 
+from bandloom.classes.taxonomy import get_taxonomy
 from bandloom.cli import main
 from bandloom.errors import ConfigError, LabelError
 from bandloom.finetune.data.pixels import PixelData
@@ -16,7 +17,6 @@ from bandloom.finetune.scores.levels import level_mappings
 from bandloom.finetune.scores.scoring import predict_role
 from bandloom.scores import read_scores
 from bandloom.shards.read.shard_set import ShardSet
-from bandloom.taxonomy import get_taxonomy
 from tests.finetune.models import task_model
 
 CORINE = (111, 112, 211, 231, 311, 312, 324, 411, 512)  # three of one parent, two of another

@@ -55,7 +55,7 @@ def align_run(config: dict[str, Any], out: str) -> list[float]:
 
     from bandloom.finetune.text.config import AlignConfig
     from bandloom.finetune.text.train import align
-    from bandloom.run_folder import RunFolder
+    from bandloom.run_state.run_folder import RunFolder
 
     run = RunFolder(Path(out))
     align(AlignConfig.model_validate(config), run)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from bandloom.classes.label_set import LabelClass, LabelSet
 from bandloom.cli import main
 from bandloom.errors import TextError
 from bandloom.export.from_torch.export_run import export_run
@@ -14,7 +15,6 @@ from bandloom.finetune.text.aligned_model import load_aligned, save_aligned
 from bandloom.finetune.text.report import image_vectors
 from bandloom.finetune.text.search.images import images_of
 from bandloom.finetune.text.zeroshot import bake, baked, choose_classes, zeroshot
-from bandloom.label_set import LabelClass, LabelSet
 from bandloom.model.checkpoint import load_encoder
 from bandloom.shards.read.shard_set import ShardSet
 from tests.finetune.models import chips

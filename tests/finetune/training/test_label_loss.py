@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bandloom.classes.label_set import IGNORE_INDEX
 from bandloom.errors import LabelError
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.training.label_loss import JointOverLabels, MeanOverLabels, augmented, label_loss
 from bandloom.finetune.training.losses import CrossEntropy, Dice
-from bandloom.label_set import IGNORE_INDEX
 from bandloom.training.device_batch import DeviceBatch
 from tests.finetune.models import S2
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from bandloom.config import load_config
+from bandloom.command_line.config import load_config
 from bandloom.errors import CheckpointError
 from bandloom.model.checkpoint import load_encoder, save_encoder
 from bandloom.model.encoder import Encoder, EncoderConfig

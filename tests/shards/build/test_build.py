@@ -332,7 +332,7 @@ def test_shards_need_their_sources_no_more(tmp_path, synthetic):
 def test_a_build_says_scenes_samples_bytes_and_the_time_left(tmp_path, write_stack, monkeypatch, caplog):
     from functools import partial
 
-    from bandloom.console import track
+    from bandloom.command_line.console import track
 
     (tmp_path / "scenes").mkdir()
     for k in range(3):

@@ -8,10 +8,10 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.vrt import WarpedVRT
 
+from bandloom.classes.taxonomy import Taxonomy, get_taxonomy
 from bandloom.errors import BandloomError, LabelError
 from bandloom.shards.labels.label_mask import LabelMask
 from bandloom.shards.labels.reading import Ground, LabelReading
-from bandloom.taxonomy import Taxonomy, get_taxonomy
 
 GROUND = Ground(CRS.from_epsg(32633), 500_040.0, 5_300_040.0, 60, 48, "scene")
 TWO = Taxonomy.from_dict(

@@ -9,11 +9,11 @@ from rasterio import features
 from rasterio.crs import CRS
 from rasterio.warp import transform, transform_geom
 
+from bandloom.classes.taxonomy import Taxonomy, get_taxonomy
 from bandloom.errors import LabelError
 from bandloom.shards.labels.label_polygons import LabelPolygons
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import Ground, LabelReading
-from bandloom.taxonomy import Taxonomy, get_taxonomy
 
 GROUND = Ground(CRS.from_epsg(32633), 500_040.0, 5_300_040.0, 60, 48, "scene")
 TWO = Taxonomy.from_dict(

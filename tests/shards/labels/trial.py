@@ -13,11 +13,11 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.warp import transform
 
+from bandloom.classes.taxonomy import Taxonomy, TaxonomyClass, get_taxonomy
 from bandloom.errors import BandloomError
 from bandloom.shards.labels.open_labels import open_labels
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import Ground, LabelReading
-from bandloom.taxonomy import Taxonomy, TaxonomyClass, get_taxonomy
 
 GROUND = Ground(CRS.from_epsg(32633), 500_040.0, 5_300_040.0, 40, 36, "scene")
 REFUSED, TIE = -1, -2  # what a pixel may be expected to be, beside a class index and 255

@@ -322,7 +322,7 @@ def _wait_for(port):
 
 
 def test_a_pretraining_config_with_an_s3_address_reads_every_sample_of_the_bucket(several, s3):
-    from bandloom.config import load_config
+    from bandloom.command_line.config import load_config
     from bandloom.pretrain.config import PretrainConfig
 
     config = load_config(PretrainConfig, None, [f"shards=s3://{s3}"])

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from bandloom.errors import SceneError
+from bandloom.rasters.values import reflectance_to_dn
 from bandloom.sensors import get_sensor
 from bandloom.shards.scenes.atmosphere import correct, dark_reflectance
-from bandloom.values import reflectance_to_dn
 
 S2 = get_sensor("sentinel2-l1c")
 HAZE = {

@@ -10,13 +10,13 @@ from rasterio.transform import from_origin
 from rasterio.warp import calculate_default_transform, reproject
 from rasterio.warp import transform as transform_points
 
-from bandloom.label_set import LabelClass, LabelSet
+from bandloom.classes.label_set import LabelClass, LabelSet
+from bandloom.classes.taxonomy import Taxonomy
 from bandloom.shards.labels.label_mask import LabelMask
 from bandloom.shards.labels.reading import Ground, LabelReading
 from bandloom.shards.scenes import open_scene
 from bandloom.shards.scenes.cloud import RasterCloud
 from bandloom.shards.scenes.grid import frame_of
-from bandloom.taxonomy import Taxonomy
 from tests.shards.conftest import L1C
 
 SIDE_M = 4800

@@ -5,9 +5,9 @@ import pytest
 import rasterio
 
 from bandloom.errors import BandloomError, SceneError
+from bandloom.rasters.values import dn_to_reflectance
 from bandloom.sensors import get_sensor
 from bandloom.shards.scenes import open_scene
-from bandloom.values import dn_to_reflectance
 
 L1C = get_sensor("sentinel2-l1c").slots
 

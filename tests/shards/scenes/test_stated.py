@@ -7,10 +7,10 @@ import pytest
 import rasterio
 
 from bandloom.errors import SceneError
+from bandloom.rasters.values import dn_to_reflectance
 from bandloom.sensors import get_sensor
 from bandloom.shards.scenes import open_scene
 from bandloom.shards.scenes.cloud import scl_cloud
-from bandloom.values import dn_to_reflectance
 from tests.shards.conftest import L1C
 
 L2A = get_sensor("sentinel2-l2a").slots

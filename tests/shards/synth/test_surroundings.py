@@ -9,9 +9,9 @@ import rasterio
 import yaml
 from scipy import ndimage
 
+from bandloom.classes.label_set import LabelSet
 from bandloom.cli import main
 from bandloom.errors import SceneError
-from bandloom.label_set import LabelSet
 from bandloom.shards.synth import label_set, synthesise
 from bandloom.shards.synth.light import draw_sky, image, shading
 from bandloom.shards.synth.matter import abundances

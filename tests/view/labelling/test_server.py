@@ -21,7 +21,7 @@ from rasterio.vrt import WarpedVRT
 
 from bandloom.errors import SceneError
 from bandloom.export.assess.score import assess_map
-from bandloom.points_file import read_points_file
+from bandloom.files.points_file import read_points_file
 from bandloom.shards.labels.reading import LabelReading
 from bandloom.view.class_map import ClassMap
 from bandloom.view.labelling.server import CHIP_PX, LabelHandler, Labelling

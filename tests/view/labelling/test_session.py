@@ -3,7 +3,7 @@
 import pytest
 
 from bandloom.errors import OutputError
-from bandloom.points_file import read_points_file
+from bandloom.files.points_file import read_points_file
 from bandloom.view.class_map import MapClass
 from bandloom.view.labelling.session import KEYS, Answer, Session
 

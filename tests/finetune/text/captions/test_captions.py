@@ -4,17 +4,17 @@ import logging
 import numpy as np
 import pytest
 
+from bandloom.classes.label_set import LabelClass, LabelSet
+from bandloom.classes.taxonomy import get_taxonomy
 from bandloom.errors import LabelError, TextError
 from bandloom.finetune.text.captions.caption_file import read_captions
 from bandloom.finetune.text.captions.captions import CaptionConfig, make_captions
 from bandloom.finetune.text.captions.sentences_of_ground import mask_caption, metadata_caption, season, sun_elevation
 from bandloom.finetune.text.captions.words import ClassWords, class_words, readable, sentences
-from bandloom.label_set import LabelClass, LabelSet
 from bandloom.shards.build.build import build
 from bandloom.shards.build.plan import BuildOptions
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.shards.synth import label_set as synthetic_classes
-from bandloom.taxonomy import get_taxonomy
 from tests.finetune.models import S2
 
 

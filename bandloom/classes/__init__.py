@@ -1,0 +1,1 @@
+"""What classes mean: label sets, mappings between them, and the names, words and colours of classes."""

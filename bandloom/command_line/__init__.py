@@ -1,0 +1,1 @@
+"""How commands are typed: options made from records, configs, examples for help texts, and the console."""

@@ -1,0 +1,1 @@
+"""Random draws and picks that are the same on every machine."""

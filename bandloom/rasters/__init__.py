@@ -1,0 +1,1 @@
+"""What rasters hold: stored values, validity, footprints, arrays with their place, web tiles and PNG pictures."""
