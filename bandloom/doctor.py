@@ -53,10 +53,10 @@ def doctor(
 def _look_at(source: str, told: tuple[Any, ...], picture: Path | None) -> int:
     """Print what a scene holds, and return the exit code: 2 when something of it is only assumed."""
     scenes = import_module(SCENES)
-    found = scenes.inspect(source, scenes.SceneOptions(*told), picture)
-    for item in found:
+    findings = scenes.inspect(source, scenes.SceneOptions(*told), picture)
+    for item in findings:
         typer.echo(item.line())
-    assumed = [item.name for item in found if item.assumed]
+    assumed = [item.name for item in findings if item.assumed]
     if assumed:
         typer.echo(f"assumed, said by nobody: {', '.join(assumed)}; say it with --offset or --scale")
     return 2 if assumed else 0
@@ -140,6 +140,6 @@ def _shadowed() -> str:
     """Name files and folders here that hide what this program imports when it is started with ``python -m``."""
     names = ("bandloom", *(PACKAGE_MODULES.get(name, name.replace("-", "_")) for name in REPORTED_PACKAGES))
     home = Path(__file__).resolve().parent
-    found = [Path(f"{name}.py") for name in names if Path(f"{name}.py").exists()]
-    found += [Path(name) for name in names if Path(name, "__init__.py").exists() and Path(name).resolve() != home]
-    return "; ".join(f"./{item} hides {item.stem}: rename it" for item in found) or "nothing"
+    shadowing = [Path(f"{name}.py") for name in names if Path(f"{name}.py").exists()]
+    shadowing += [Path(name) for name in names if Path(name, "__init__.py").exists() and Path(name).resolve() != home]
+    return "; ".join(f"./{item} hides {item.stem}: rename it" for item in shadowing) or "nothing"

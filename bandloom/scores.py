@@ -147,26 +147,26 @@ def read_scores(path: Path) -> ScoreRecord:
         RunFolderError: it is damaged, of another stage, or a newer version wrote it.
     """
     try:
-        found = json.loads(path.read_text())
-        return scores_of(found)
+        record = json.loads(path.read_text())
+        return scores_of(record)
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as cause:
         why = cause.errors()[0]["msg"] if isinstance(cause, ValidationError) else cause
         raise RunFolderError(f"{path} cannot be read as scores ({why}); restore it, or run its stage again.") from cause
 
 
-def scores_of(found: Mapping[str, Any]) -> ScoreRecord:
+def scores_of(record: Mapping[str, Any]) -> ScoreRecord:
     """Return the record of a ``metrics.json``'s content; what earlier versions wrote is brought to this form."""
-    return ScoreRecord.model_validate(found if "schema_version" in found else _from_unversioned(found))
+    return ScoreRecord.model_validate(record if "schema_version" in record else _from_unversioned(record))
 
 
-def _from_unversioned(found: Mapping[str, Any]) -> dict[str, Any]:
+def _from_unversioned(unversioned: Mapping[str, Any]) -> dict[str, Any]:
     """Return this version's form of one whose rows hold their scores beside their other keys."""
-    record = {key: value for key, value in found.items() if key not in ("schema", "seeds")}
-    record["rows"] = [_row(row) for row in found["rows"]]
-    record["bands"] = [_row(row) for row in found.get("bands") or ()]
-    record["validation"] = _row(found["validation"]) if found.get("validation") else None
-    if isinstance(found.get("seeds"), list):  # of a fusion it is their number, and each row has its own scores
-        record["over_seeds"] = found["seeds"]
+    record = {key: value for key, value in unversioned.items() if key not in ("schema", "seeds")}
+    record["rows"] = [_row(row) for row in unversioned["rows"]]
+    record["bands"] = [_row(row) for row in unversioned.get("bands") or ()]
+    record["validation"] = _row(unversioned["validation"]) if unversioned.get("validation") else None
+    if isinstance(unversioned.get("seeds"), list):  # of a fusion it is their number, and each row has its own scores
+        record["over_seeds"] = unversioned["seeds"]
     return record
 
 

@@ -55,7 +55,7 @@ def parse_target(text: str) -> Target:
     Raises:
         LabelError: there is no name.
     """
-    found = re.fullmatch(r"\s*([^\[\]]+?)\s*(?:\[([^\[\]]*)\])?\s*", text)
-    if found is None:
+    match = re.fullmatch(r"\s*([^\[\]]+?)\s*(?:\[([^\[\]]*)\])?\s*", text)
+    if match is None:
         raise LabelError(f"the quantity {text!r} is not understood; write its name and unit, as 'canopy height [m]'.")
-    return Target(name=found[1], unit=(found[2] or "").strip())
+    return Target(name=match[1], unit=(match[2] or "").strip())

@@ -51,17 +51,17 @@ def verify(path: BundlePath) -> None:
     from bandloom.export.runtimes.choose import NoRuntimeError, load_runner
     from bandloom.export.runtimes.verify import check_files, check_meaning
 
-    found = read_bundle(path)
-    check_files(found)
-    check_meaning(found)
-    for model in found.record.models:
+    opened = read_bundle(path)
+    check_files(opened)
+    check_meaning(opened)
+    for model in opened.record.models:
         try:
-            runner = load_runner(found, model.precision)
+            runner = load_runner(opened, model.precision)
         except NoRuntimeError as cause:
             typer.echo(f"{model.file} ({model.precision}): checksum and record fit; not run here: {cause}")
         else:
             typer.echo(f"{model.file} ({model.precision}): golden chips reproduced on {runner.name}")
-    typer.echo(f"{path} is whole: {len(found.record.files)} files")
+    typer.echo(f"{path} is whole: {len(opened.record.files)} files")
 
 
 @bundle.command()
@@ -107,11 +107,11 @@ def build(
     from bandloom.export.bundle.bundle import read_bundle
     from bandloom.export.runtimes.add_engines import add_engines, build_lines
 
-    found = read_bundle(path)
-    for engine in add_engines(found, backend, [part for part in precision.split(",") if part], options):
+    opened = read_bundle(path)
+    for engine in add_engines(opened, backend, [part for part in precision.split(",") if part], options):
         note = "built without a GPU, never run" if engine.built_without_gpu else "built on this GPU"
         typer.echo(f"{engine.file}: {note}")
-    for line in build_lines(found, options):
+    for line in build_lines(opened, options):
         typer.echo(f"the same with trtexec: {line}")
 
 

@@ -40,8 +40,8 @@ def with_seed(config: FinetuneConfig, seed: int) -> FinetuneConfig:
 def headline_scores(setting: Setting, model: TaskModel) -> dict[str, float]:
     """Return a model's headline scores on the test labels."""
     data, batch = setting.data, setting.config.trainer.batch_size
-    found = KeptScorer(setting.task.scorer).other("", model, data, batch).scores(data.label_set.names)
-    return {name: found[name] for name in setting.task.scorer.headlines}
+    scores = KeptScorer(setting.task.scorer).other("", model, data, batch).scores(data.label_set.names)
+    return {name: scores[name] for name in setting.task.scorer.headlines}
 
 
 def keep_seed(setting: Setting, model: TaskModel, folder: Path) -> None:

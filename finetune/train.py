@@ -129,10 +129,10 @@ def _from_other_seeds(setting: Setting, attempt: Attempt, model: TaskModel) -> t
         other, code = _beside(own, attempt, model, f"seed-{seed}", random=False)
         if code != EXIT_DONE:
             return records, code
-        found = attempt.alone(lambda own=own, other=other: headline_scores(own, other))
+        scores = attempt.alone(lambda own=own, other=other: headline_scores(own, other))
         place = attempt.run.path / f"seed-{seed}"
         attempt.alone(lambda own=own, other=other, place=place: keep_seed(own, other, place))
-        records.append(SeedScores(MODEL_ROW, seed, found or {}))
+        records.append(SeedScores(MODEL_ROW, seed, scores or {}))
     return records, EXIT_DONE
 
 

@@ -13,14 +13,14 @@ ASSUMED_CARD = "H100"  # where no card is at hand
 
 def dry_run(config: PretrainConfig, ranks: Ranks) -> None:
     """Print the resolved config, parameters, memory a GPU, FLOPs a step, and what the loader has to deliver."""
-    sensor, side_px, taught, found = _samples(config)
+    sensor, side_px, taught, samples = _samples(config)
     cost = cost_of(config, sensor, side_px, ranks.world, taught)
     console.print(config.to_yaml())
     console.print(
         table(
             f"{config.size} on {ranks.world} rank{'s' * (ranks.world > 1)}",
             ("what", "how much"),
-            rows(config, cost, ranks, found),
+            rows(config, cost, ranks, samples),
         )
     )
 

@@ -143,8 +143,8 @@ def _embed_shards(encoder: AnyEncoder, source: Path, out: Path, packing: Packing
     features: list[np.ndarray] = []
     for index in track(range(len(shards)), "embedding", len(shards)):
         sample = shards.read(index)
-        found = sample_features(encoder, sample.groups, shards.sensors[shards.entries[index].sensor])
-        features.append(found.astype(np.float32))
+        tokens = sample_features(encoder, sample.groups, shards.sensors[shards.entries[index].sensor])
+        features.append(tokens.astype(np.float32))
     held = np.stack(features)
     basis = _basis_of_table(held, packing) if packing.changes else None
     codes = basis.encode(held.T).T if basis else held

@@ -141,12 +141,13 @@ def stats(
     for name in shards.manifest.get("files", {}):
         shards.fetch(name)
         check_file(shards.path, shards.manifest, name)
-    found = split_statistics(shards.path, shards.manifest["sensors"], shards.entries, split)
-    quantiles = list(next(iter(found["quantiles"].values())))
+    statistics = split_statistics(shards.path, shards.manifest["sensors"], shards.entries, split)
+    quantiles = list(next(iter(statistics["quantiles"].values())))
     rows = (
-        (slot, found["mean"][slot], found["std"][slot], *found["quantiles"][slot].values()) for slot in found["mean"]
+        (slot, statistics["mean"][slot], statistics["std"][slot], *statistics["quantiles"][slot].values())
+        for slot in statistics["mean"]
     )
-    console.print(table(f"{found['split']}: reflectance", ("band", "mean", "std", *quantiles), rows))
+    console.print(table(f"{statistics['split']}: reflectance", ("band", "mean", "std", *quantiles), rows))
 
 
 @app.command()
@@ -191,16 +192,16 @@ def fetch(
     from bandloom.shards import fetch as fetching
     from bandloom.shards.scenes.cut import parse_bbox
 
-    found = fetching.search(fetching.Search(api, collection, parse_bbox(bbox), dates, max_cloud, limit))
+    items = fetching.search(fetching.Search(api, collection, parse_bbox(bbox), dates, max_cloud, limit))
     if dry_run:
-        for item in found:
+        for item in items:
             console.print(fetching.describe(item), markup=False)
-        size, room = fetching.total_bytes(found), fetching.free_bytes(out)
+        size, room = fetching.total_bytes(items), fetching.free_bytes(out)
         stated = f"{size / 1e9:.2f} GB" if size else "size not stated"
-        console.print(f"{len(found)} items, {stated}; {room / 1e9:.1f} GB free")
+        console.print(f"{len(items)} items, {stated}; {room / 1e9:.1f} GB free")
         return
-    done = fetching.fetch(found, out, [key.strip() for key in assets.split(",")] if assets else None)
-    logger.info("%d of %d items in %s", len(done), len(found), out)
+    done = fetching.fetch(items, out, [key.strip() for key in assets.split(",")] if assets else None)
+    logger.info("%d of %d items in %s", len(done), len(items), out)
 
 
 def _fetch_corpus(name: str, out: Path, part: str, repository: str | None, only: str | None, dry_run: bool) -> None:

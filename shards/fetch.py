@@ -53,13 +53,13 @@ def search(wanted: Search) -> list[dict[str, Any]]:
         raise SceneError("fetching needs pystac-client; install it with: pip install 'bandloom[fetch]'.") from cause
     calls = StacApiIO(timeout=_TIMEOUT_S)
     try:
-        found = Client.open(wanted.api, stac_io=calls).search(
+        answer = Client.open(wanted.api, stac_io=calls).search(
             collections=[wanted.collection],
             bbox=wanted.bbox,
             datetime=wanted.dates,
             query={"eo:cloud_cover": {"lte": wanted.max_cloud}} if wanted.max_cloud < 100 else None,
         )
-        items = [item.to_dict(transform_hrefs=False) for item in found.items()]
+        items = [item.to_dict(transform_hrefs=False) for item in answer.items()]
     except Exception as cause:  # whatever requests, pystac or the service raise
         said = " ".join(str(cause).split()) or type(cause).__name__
         raise SceneError(f"{wanted.api} cannot be searched ({said[:300]}); check --api and --dates.") from cause

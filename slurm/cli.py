@@ -66,11 +66,11 @@ def status(
     if not folders:
         raise RunFolderError(f"there is no submitted run below {Path.cwd()}; name one: bandloom slurm status RUN.")
     for folder in folders:
-        found = read_status(Path(os.path.abspath(folder)))
+        state = read_status(Path(os.path.abspath(folder)))
         if as_json:
-            sys.stdout.write(json.dumps(asdict(found)) + "\n")
+            sys.stdout.write(json.dumps(asdict(state)) + "\n")
         else:
-            console.print(show_status(found), soft_wrap=True)
+            console.print(show_status(state), soft_wrap=True)
 
 
 @app.command()
@@ -242,8 +242,8 @@ def _log_path(run: Path, rank: int | None, attempt: str | None) -> Path:
     if rank is None and attempt is None:
         path = folder / "slurm" / "job.log"
     else:
-        found = read_status(folder).attempts
-        names = [run.name for run in found]
+        attempts = read_status(folder).attempts
+        names = [run.name for run in attempts]
         if attempt is not None and attempt not in names:
             raise RunFolderError(f"{run} has no attempt {attempt!r}; it has {', '.join(names) or 'none yet'}.")
         chosen = attempt or (names[-1] if names else "none yet")

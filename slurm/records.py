@@ -72,19 +72,19 @@ class Partition:
 
 def parse_job(line: str) -> Job | None:
     """Return the job in one line of ``scontrol show job -o``, or None when the line holds none."""
-    found = fields(line)
-    if "JobId" not in found or "JobState" not in found:
+    values = fields(line)
+    if "JobId" not in values or "JobState" not in values:
         return None
-    array = found.get("ArrayJobId")
-    element = found.get("ArrayTaskId", "")
+    array = values.get("ArrayJobId")
+    element = values.get("ArrayTaskId", "")
     return Job(
-        job_id=f"{array}_{element}" if array and element.isdigit() else found["JobId"].partition(" ")[0],
-        state=_state(found["JobState"]),
-        reason=_known(found.get("Reason", "")),
-        nodes=_known(found.get("NodeList", "")),
-        restarts=_count(found.get("Restarts")),
-        excluded=_known(found.get("ExcNodeList", "")),
-        expected_start=_known(found.get("StartTime", "")),
+        job_id=f"{array}_{element}" if array and element.isdigit() else values["JobId"].partition(" ")[0],
+        state=_state(values["JobState"]),
+        reason=_known(values.get("Reason", "")),
+        nodes=_known(values.get("NodeList", "")),
+        restarts=_count(values.get("Restarts")),
+        excluded=_known(values.get("ExcNodeList", "")),
+        expected_start=_known(values.get("StartTime", "")),
     )
 
 
@@ -117,33 +117,33 @@ def parse_accounting(text: str) -> list[Job]:
 
 def parse_node(line: str) -> Node | None:
     """Return the node in one line of ``scontrol show node -o``."""
-    found = fields(line)
-    if "NodeName" not in found:
+    values = fields(line)
+    if "NodeName" not in values:
         return None
-    gpus = re.findall(r"gpu(?::([A-Za-z_][\w.-]*))?:(\d+)", found.get("Gres", ""))
+    gpus = re.findall(r"gpu(?::([A-Za-z_][\w.-]*))?:(\d+)", values.get("Gres", ""))
     return Node(
-        name=found["NodeName"],
-        cpus=_count(found.get("CPUTot")),
-        memory_mb=_count(found.get("RealMemory")),
+        name=values["NodeName"],
+        cpus=_count(values.get("CPUTot")),
+        memory_mb=_count(values.get("RealMemory")),
         gpus=sum(int(count) for _, count in gpus),
         gpu_types=frozenset(kind for kind, _ in gpus if kind),
-        partitions=frozenset(filter(None, found.get("Partitions", "").split(","))),
-        state=found.get("State", ""),
+        partitions=frozenset(filter(None, values.get("Partitions", "").split(","))),
+        state=values.get("State", ""),
     )
 
 
 def parse_partition(line: str) -> Partition | None:
     """Return the partition in one line of ``scontrol show partition -o``."""
-    found = fields(line)
-    if "PartitionName" not in found:
+    values = fields(line)
+    if "PartitionName" not in values:
         return None
-    nodes = found.get("MaxNodes", "UNLIMITED")
+    nodes = values.get("MaxNodes", "UNLIMITED")
     return Partition(
-        name=found["PartitionName"],
-        max_minutes=_limit(found.get("MaxTime", "UNLIMITED")),
+        name=values["PartitionName"],
+        max_minutes=_limit(values.get("MaxTime", "UNLIMITED")),
         max_nodes=int(nodes) if nodes.isdigit() else None,
-        default=found.get("Default", "NO") == "YES",
-        state=found.get("State", "UP"),
+        default=values.get("Default", "NO") == "YES",
+        state=values.get("State", "UP"),
     )
 
 

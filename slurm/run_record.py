@@ -46,9 +46,9 @@ def record_path(run: Path) -> Path:
 
 def read_record(run: Path) -> RunRecord | None:
     """Return the record of a run, or None when it was never submitted."""
-    found = read_marker(record_path(run))
+    record = read_marker(record_path(run))
     try:
-        return RunRecord(**found) if found else None
+        return RunRecord(**record) if record else None
     except TypeError as cause:
         raise SlurmError(f"{record_path(run)} is of another version of this program; move it away.") from cause
 

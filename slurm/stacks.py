@@ -33,8 +33,8 @@ def read_stack(log: str) -> tuple[Frame, ...]:
 
 def stacks_of(attempt: Path) -> dict[int, tuple[Frame, ...]]:
     """Return rank to stack, for every rank of an attempt that printed one."""
-    found = {int(path.stem.partition("-")[2]): path for path in attempt.glob("rank-*.log")}
-    stacks = {rank: read_stack(path.read_text(errors="replace")) for rank, path in sorted(found.items())}
+    logs = {int(path.stem.partition("-")[2]): path for path in attempt.glob("rank-*.log")}
+    stacks = {rank: read_stack(path.read_text(errors="replace")) for rank, path in sorted(logs.items())}
     return {rank: stack for rank, stack in stacks.items() if stack}
 
 

@@ -173,12 +173,12 @@ def attempts_of(run: Path) -> list[Attempt]:
     """Return every attempt at a run, oldest first."""
     folders = [path for path in (run / "attempts").glob("*") if path.is_dir()]
     ordered = sorted(folders, key=lambda path: [int(n) for n in re.findall(r"\d+", path.name)] or [0])
-    found = [_attempt(path) for path in ordered]
+    attempts = [_attempt(path) for path in ordered]
     return [
         attempt
-        if attempt.why or attempt is found[-1]
+        if attempt.why or attempt is attempts[-1]
         else Attempt(attempt.name, attempt.nodes, attempt.step, _lost(attempt), attempt.suspects)
-        for attempt in found
+        for attempt in attempts
     ]
 
 

@@ -71,15 +71,15 @@ def program_of(profile: Profile) -> tuple[str, ...]:
     if profile.program:
         return tuple(shlex.split(profile.program))
     beside = Path(sys.executable).parent / "bandloom"
-    found = str(beside) if beside.exists() else shutil.which("bandloom")
-    return (found,) if found else (sys.executable, "-m", "bandloom.cli")
+    program = str(beside) if beside.exists() else shutil.which("bandloom")
+    return (program,) if program else (sys.executable, "-m", "bandloom.cli")
 
 
 def problems(submission: Submission) -> list[str]:
     """Return every sentence about what is wrong with a submission; an empty list lets it pass."""
     job, profile = submission.job, submission.profile
     config = validate.read_config(submission.config) if submission.config else None
-    found = [
+    problems_found = [
         *validate.setup_problems(profile),
         *validate.working_folder_problems(job.folder, profile),
         *validate.folder_problems(job.run, profile, job.nodes),
@@ -88,11 +88,13 @@ def problems(submission: Submission) -> list[str]:
         *validate.time_problems(profile, job.minutes),
     ]
     if cluster.has_slurm():
-        found += validate.cluster_problems(profile, job.nodes, job.minutes, cluster.partitions(), cluster.nodes())
-    if submission.config is not None and not found:  # it takes the longest: seconds to a minute
+        problems_found += validate.cluster_problems(
+            profile, job.nodes, job.minutes, cluster.partitions(), cluster.nodes()
+        )
+    if submission.config is not None and not problems_found:  # it takes the longest: seconds to a minute
         arguments = (submission.verb, str(submission.config), *submission.overrides, "--out", str(job.run))
-        found += validate.trainer_problems(job, arguments, cluster.clean_environment(os.environ))
-    return found
+        problems_found += validate.trainer_problems(job, arguments, cluster.clean_environment(os.environ))
+    return problems_found
 
 
 def check(submission: Submission) -> None:
@@ -101,8 +103,8 @@ def check(submission: Submission) -> None:
     Raises:
         SlurmError: every problem, a sentence a line.
     """
-    if found := problems(submission):
-        raise SlurmError("\n       ".join(found))
+    if wrong := problems(submission):
+        raise SlurmError("\n       ".join(wrong))
 
 
 def submit(submission: Submission, *, new_code: bool = True) -> str:

@@ -210,8 +210,8 @@ def trainer_problems(job: TrainJob, arguments: Sequence[str], environment: dict[
 def global_batch(config: dict[str, Any] | None, overrides: Iterable[str]) -> int | None:
     """Return the global batch that a config and its overrides ask for, or None when they leave it to the default."""
     resolved = _resolved(config or {}, overrides)
-    found = [value for key, value in resolved.items() if key.rpartition(".")[2] == "batch_size"]
-    return found[0] if found and isinstance(found[0], int) else None
+    sizes = [value for key, value in resolved.items() if key.rpartition(".")[2] == "batch_size"]
+    return sizes[0] if sizes and isinstance(sizes[0], int) else None
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -221,12 +221,12 @@ def read_config(path: Path) -> dict[str, Any]:
         SlurmError: it cannot be read or is no mapping.
     """
     try:
-        found = yaml.safe_load(path.read_text()) or {}
+        config = yaml.safe_load(path.read_text()) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as cause:
         raise SlurmError(f"the config {path} cannot be read ({cause}); check the path.") from cause
-    if not isinstance(found, dict):
-        raise SlurmError(f"the config {path} holds a {type(found).__name__}; expected keys and values.")
-    return found
+    if not isinstance(config, dict):
+        raise SlurmError(f"the config {path} holds a {type(config).__name__}; expected keys and values.")
+    return config
 
 
 def file_system(path: Path) -> str:

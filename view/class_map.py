@@ -90,13 +90,13 @@ class ClassMap:
         if where is None:
             return None
         code = int(pixel_at(self.path, *where)[0])
-        found = next((land_class for land_class in self.classes if land_class.value == code), None)
+        hit = next((land_class for land_class in self.classes if land_class.value == code), None)
         answer: dict[str, Any] = {
             "value": code,
-            "name": found.name if found else "no data",
-            "colour": found.colour if found else None,
+            "name": hit.name if hit else "no data",
+            "colour": hit.colour if hit else None,
         }
-        if self.confidence is not None and found:
+        if self.confidence is not None and hit:
             answer["confidence_percent"] = int(pixel_at(self.confidence, *where)[0])
         return answer
 
@@ -155,10 +155,10 @@ def _classes(source: Any, nodata: int) -> list[MapClass]:
         table = source.colormap(1)
     except ValueError:
         table = {}
-    found = []
+    classes = []
     for value in sorted({*named, *np.flatnonzero(counts).tolist()} - {nodata}):
         colour = named.get(value, {}).get("colour") or "#{:02x}{:02x}{:02x}".format(*table.get(value, (128,) * 3)[:3])
         name = named.get(value, {}).get("name") or f"class {value}"
         pixels = int(counts[value])
-        found.append(MapClass(value, name, colour, pixels, None if pixel_ha is None else round(pixels * pixel_ha, 2)))
-    return found
+        classes.append(MapClass(value, name, colour, pixels, None if pixel_ha is None else round(pixels * pixel_ha, 2)))
+    return classes

@@ -52,7 +52,7 @@ def places_of(samples: Sequence[Square]) -> list[Place]:
             cells[sample["epsg"], int(sample["x_m"] // NEIGHBOUR_M), int(sample["y_m"] // NEIGHBOUR_M)].append(
                 (number, sample)
             )
-    found = []
+    places = []
     while cells:
         start = next(iter(cells))
         group, edge = cells.pop(start), [start]
@@ -62,8 +62,8 @@ def places_of(samples: Sequence[Square]) -> list[Place]:
                 if near in cells:
                     group += cells.pop(near)
                     edge.append(near)
-        found.append(Place(start[0], sorted(group, key=lambda each: each[0])))
-    return sorted(found, key=lambda place: -len(place.squares))
+        places.append(Place(start[0], sorted(group, key=lambda each: each[0])))
+    return sorted(places, key=lambda place: -len(place.squares))
 
 
 def world_map(places: Sequence[Place]) -> str:

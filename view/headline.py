@@ -47,7 +47,7 @@ def _day(tags: Mapping[str, str]) -> str:
 
 def _record(text: str) -> dict[str, str]:
     try:
-        found = json.loads(text)
+        record = json.loads(text)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return record if isinstance(record, dict) else {}

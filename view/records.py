@@ -137,7 +137,7 @@ def _shards_record(path: Path, thumbnails: Path | None) -> Record:
             f"{path} is no folder of shards: its manifest.json is of something else; name what"
             " `bandloom shards build` wrote."
         )
-    found = {int(path.stem): path for path in thumbnails.glob("*.png") if path.stem.isdigit()} if thumbnails else {}
+    pictures = {int(path.stem): path for path in thumbnails.glob("*.png") if path.stem.isdigit()} if thumbnails else {}
     return Record(
         path,
         "shards",
@@ -145,7 +145,7 @@ def _shards_record(path: Path, thumbnails: Path | None) -> Record:
         result=result,
         command=build_command(path, result),
         quarantine=read_lines(path / "quarantine.jsonl"),
-        thumbnails=dict(sorted(found.items())),
+        thumbnails=dict(sorted(pictures.items())),
     )
 
 
@@ -158,19 +158,19 @@ def _map_record(path: Path) -> Record:
 
 def _known(path: Path) -> dict[str, Any]:
     """Return a record whose version this program knows."""
-    found = _json(path)
+    members = _json(path)
     for key, known in KNOWN_SCHEMAS[path.name]:
-        version = found.get(key, known)
+        version = members.get(key, known)
         if not isinstance(version, int) or version > known:
             raise RunFolderError(f"{path} has {key} {version}, this version knows up to {known}; update bandloom.")
-    return found
+    return members
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except ValueError as cause:
         raise RunFolderError(f"{path} is damaged ({cause}); restore it, or run its stage again.") from cause
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise RunFolderError(f"{path} holds no record; restore it, or run its stage again.")
-    return found
+    return content

@@ -61,15 +61,15 @@ def _scene(tags: Mapping[str, str]) -> str:
 
 def _record(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        record = json.loads(text)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
 def _list(text: str) -> list[str]:
     try:
-        found = json.loads(text)
+        items = json.loads(text)
     except ValueError:
         return []
-    return [str(word) for word in found] if isinstance(found, list) else []
+    return [str(word) for word in items] if isinstance(items, list) else []

@@ -93,12 +93,12 @@ def compare(records: Sequence[Record]) -> list[Section]:
     }
     held = list(dict.fromkeys(score for row in first.values() for score in row.scores))
     scores = [[name, *(row.scores.get(score) for score in held)] for name, row in first.items()]
-    found = [
+    sections = [
         Section("Where the configs differ", tables=table(["", *flat], rows)),
         Section("Scores", _ground(records), tables=table(["", *(TITLES.get(score, score) for score in held)], scores)),
         Section("Losses", charts=figure),
     ]
-    return [section for section in found if section.tables or section.charts]
+    return [section for section in sections if section.tables or section.charts]
 
 
 def _ground(records: Sequence[Record]) -> str:
@@ -110,10 +110,10 @@ def _ground(records: Sequence[Record]) -> str:
 def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(config, dict):
         return {prefix.removesuffix("."): config}
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in config.items():
-        found |= _flat(value, f"{prefix}{key}.")
-    return found
+        flat |= _flat(value, f"{prefix}{key}.")
+    return flat
 
 
 def cell(value: Any) -> str:

@@ -66,13 +66,13 @@ class SceneBands:
 
     def _as_told(self, told: Sequence[Mapping[str, Any]]) -> bool:
         """Take the files that were mapped, if this is that scene."""
-        found = [
+        matching = [
             (band, inner_path(self.path, str(band["file"])), int(band["index"]))
             for band in told
             if "file" in band and "index" in band
         ]
         try:
-            for each, file, index in found:
+            for each, file, index in matching:
                 with rasterio.open(file) as source:
                     if index > source.count:
                         raise RasterioError("another raster")
@@ -114,16 +114,16 @@ class SceneBands:
             "false colour": (infrared, "B04", "B03"),
             "SWIR": ("B12", "B8A", "B04"),
         }
-        found = {
+        composites = {
             title: tuple(by_slot[slot] for slot in slots)
             for title, slots in wanted.items()
             if set(slots) <= set(by_slot)
         }
-        return found | {by_slot[slot]: (by_slot[slot],) * 3 for slot in SLOTS if slot in by_slot}  # type: ignore[return-value]
+        return composites | {by_slot[slot]: (by_slot[slot],) * 3 for slot in SLOTS if slot in by_slot}  # type: ignore[return-value]
 
     def spectrum(self, longitude: float, latitude: float) -> list[dict[str, Any]]:
         """Return wavelength in nm and digital number of every band at a place, in order of wavelength."""
-        found = []
+        bars = []
         for band in self.bands.values():
             with rasterio.open(band.file) as source:
                 where = place_of(longitude, latitude, source.crs, source.transform, source.shape)
@@ -134,8 +134,8 @@ class SceneBands:
                 known = bool(measured(source, stored, [band.index], window).all())
                 value = float(stored.item())
             if known and value and value < SATURATED:
-                found.append({"band": band.name, "nm": band.centre_nm, "dn": int(value)})
-        return sorted(found, key=lambda each: each["nm"])
+                bars.append({"band": band.name, "nm": band.centre_nm, "dn": int(value)})
+        return sorted(bars, key=lambda each: each["nm"])
 
     def _stretch(self, band: BandAt) -> tuple[float, float]:
         """Return the digital numbers shown as black and white: the 2nd and 98th percentile of an overview."""
@@ -161,8 +161,8 @@ def _rasters(path: Path, names: Mapping[str, Any]) -> list[Path]:
     """Return the rasters of a scene, those named for the finest sampling first; a product's masks and previews not."""
     if not path.is_dir():
         return [path]
-    found = [entry for entry in path.rglob("*") if entry.suffix.lower() in RASTERS]
-    return sorted((file for file in found if named_in(file.stem, names)), key=lambda at: (_named_gsd(at.stem), at))
+    rasters = [entry for entry in path.rglob("*") if entry.suffix.lower() in RASTERS]
+    return sorted((file for file in rasters if named_in(file.stem, names)), key=lambda at: (_named_gsd(at.stem), at))
 
 
 def _named_gsd(stem: str) -> int:

@@ -103,10 +103,10 @@ class Views:
 
     def at(self, longitude: float, latitude: float) -> dict[str, Any]:
         """Return what lies at a place."""
-        found = self.names_at(longitude, latitude)
+        hits = self.names_at(longitude, latitude)
         if self.scene is None:
-            return {"maps": found, "spectrum": [], "class_means": []}
-        return {"maps": found, "spectrum": self.scene.spectrum(longitude, latitude), "class_means": self.class_means()}
+            return {"maps": hits, "spectrum": [], "class_means": []}
+        return {"maps": hits, "spectrum": self.scene.spectrum(longitude, latitude), "class_means": self.class_means()}
 
     def _class_means(self) -> list[dict[str, Any]]:
         """Return the mean spectrum of every class of the first map, in the form of :meth:`SceneBands.spectrum`."""
@@ -223,8 +223,8 @@ class _Handler(PageHandler):
         if path == "/record.json":
             return "application/json", json.dumps(self.views.record()).encode()
         if path == "/at.json":
-            found = self.views.at(float(query["lon"][0]), float(query["lat"][0]))
-            return "application/json", json.dumps(found).encode()
+            hits = self.views.at(float(query["lon"][0]), float(query["lat"][0]))
+            return "application/json", json.dumps(hits).encode()
         if path == "/names.json":
             names = self.views.names_at(float(query["lon"][0]), float(query["lat"][0]))
             return "application/json", json.dumps(names).encode()

@@ -49,14 +49,14 @@ def local_stretch(
     scene: SceneBands, names: Sequence[str], bounds: Bounds, percentiles: tuple[float, float], side: int = 64
 ) -> dict[str, tuple[float, float]]:
     """Return the digital numbers of each band that are shown as black and white, from what is measured in a window."""
-    found = {}
+    ranges = {}
     for name in names:
         band = scene.bands[name]
         values = window_of(band.file, band.index, bounds, (side, side), Resampling.nearest)
         seen = values[(values > 0) & (values < SATURATED)]
         low, high = np.percentile(seen, percentiles) if seen.size else scene.stretch[name]
-        found[name] = float(low), float(max(high, low + 1))
-    return found
+        ranges[name] = float(low), float(max(high, low + 1))
+    return ranges
 
 
 def class_means(class_map: ClassMap, scene: SceneBands, side: int = 256) -> dict[int, dict[str, float]]:

@@ -28,16 +28,16 @@ def with_colours(names: Sequence[str], colours: Sequence[str]) -> list[str]:
         names: the classes' names; the first that speaks of water is blue.
         colours: as given, empty where a class has none.
     """
-    taken, found, hue = {colour.lower() for colour in colours}, list(colours), 0
+    taken, filled, hue = {colour.lower() for colour in colours}, list(colours), 0
     for index, name in enumerate(names):
-        if found[index]:
+        if filled[index]:
             continue
         colour = _expected(name)
         while not colour or colour in taken:
             colour, hue = _hue(hue), hue + 1
-        found[index] = colour
+        filled[index] = colour
         taken.add(colour)
-    return found
+    return filled
 
 
 def _expected(name: str) -> str:

@@ -75,16 +75,16 @@ class ClassWords:
         number = whole_number(value)
         if number is not None and number in self.numbers:
             return self.numbers[number]
-        found = {self._words[key]} if (key := _strict(str(value))) in self._words else None
-        found = found or self._spellings.get(_loose(str(value)), set())
-        if number is None and len(found) == 1:
-            return next(iter(found))
-        raise LabelError(self._refusal(value, found))
+        matches = {self._words[key]} if (key := _strict(str(value))) in self._words else None
+        matches = matches or self._spellings.get(_loose(str(value)), set())
+        if number is None and len(matches) == 1:
+            return next(iter(matches))
+        raise LabelError(self._refusal(value, matches))
 
-    def _refusal(self, value: Any, found: set[int]) -> str:
+    def _refusal(self, value: Any, matches: set[int]) -> str:
         shown = value.item() if isinstance(value, np.generic) else value
-        if len(found) > 1:
-            both = " and ".join(repr(self._names[index]) for index in sorted(found))
+        if len(matches) > 1:
+            both = " and ".join(repr(self._names[index]) for index in sorted(matches))
             return f"{shown!r} could be {both} of label set {self._label_set!r}; spell it as one of them."
         return (
             f"{shown!r} is no class of label set {self._label_set!r} ({', '.join(self._names)}); rename it, add it to"

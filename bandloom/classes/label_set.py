@@ -94,16 +94,16 @@ class LabelSet:
         Raises:
             LabelError: a value is neither a class nor ignored; it is named.
         """
-        found = np.unique(raster)
+        codes = np.unique(raster)
         indices = np.full(raster.shape, IGNORE_INDEX, np.uint8)
         known = {code: index for index, code in enumerate(self.codes)} | dict.fromkeys(self.ignore, IGNORE_INDEX)
-        unknown = [value for value in found.tolist() if value not in known]
+        unknown = [value for value in codes.tolist() if value not in known]
         if unknown:
             raise LabelError(
                 f"{source} holds the value {unknown[0]:g}, which is not in label set {self.name!r}"
                 f" (codes {', '.join(map(str, self.codes))}); add the class, or list the value under ignore."
             )
-        for value in found.tolist():
+        for value in codes.tolist():
             indices[raster == value] = known[value]
         return indices
 

@@ -44,7 +44,7 @@ def print_next(class_map: Path, scene: Path, run: Path) -> None:
 def _program() -> str:
     """Return how this program was started, for a line that can be copied: it may lie off the PATH, as in .venv/bin."""
     started = Path(sys.argv[0])
-    found = shutil.which("bandloom")
-    if started.name != "bandloom" or (found and Path(found).resolve() == started.resolve()):
+    installed = shutil.which("bandloom")
+    if started.name != "bandloom" or (installed and Path(installed).resolve() == started.resolve()):
         return "bandloom"
     return str(started)

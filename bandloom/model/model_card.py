@@ -56,11 +56,11 @@ def without_paths(text: str) -> str:
 
 def _front_matter(card: str) -> tuple[str, str]:
     """Return the lines between the card's first two ``---`` and what follows them."""
-    found = re.match(r"---\n(.*?)---\n", card, re.DOTALL)
-    if found is None:
+    match = re.match(r"---\n(.*?)---\n", card, re.DOTALL)
+    if match is None:
         return "", card
-    kept = [line for line in found[1].splitlines() if not line.startswith("license:")]
-    return "".join(f"{line}\n" for line in kept), card[found.end() :]
+    kept = [line for line in match[1].splitlines() if not line.startswith("license:")]
+    return "".join(f"{line}\n" for line in kept), card[match.end() :]
 
 
 def _frozen(lines: list[dict[str, Any]]) -> list[str]:

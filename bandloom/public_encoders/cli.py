@@ -66,9 +66,9 @@ def check(folder: Folder) -> None:
     from bandloom.public_encoders.golden import ALLOWED, check_golden
     from bandloom.public_encoders.load import read_public
 
-    found = read_public(folder)
-    family = get_family(found.config.family)
-    shape = f"{found.config.family} {found.config.size}: width {found.embed_dim}, depth {found.config.depth}"
+    encoder = read_public(folder)
+    family = get_family(encoder.config.family)
+    shape = f"{encoder.config.family} {encoder.config.size}: width {encoder.embed_dim}, depth {encoder.config.depth}"
     lines = [shape, *(f"{name}: {said}" for name, said in check_files(folder, family).items())]
     answers = check_golden(folder)
     lines += [f"window {a.name}, patch {a.patch_px}: {a.tokens} tokens within {a.max_abs:.2g}" for a in answers]
@@ -108,10 +108,10 @@ def import_encoder(
 
     if month is not None and not 1 <= month <= 12:
         raise CheckpointError(f"month is {month}; use 1 (January) to 12.")
-    found = read_public(folder, patch_px, None if month is None else month - 1, family)
-    weights = sorted({name for size in found.family.sizes.values() for name in size.files})
+    encoder = read_public(folder, patch_px, None if month is None else month - 1, family)
+    weights = sorted({name for size in encoder.family.sizes.values() for name in size.files})
     origin = {f"sha256 of {name}": sha256_of(folder / name) for name in weights if (folder / name).is_file()}
-    found.config = found.config.model_copy(update={"nearest_slot": nearest_slot})
+    encoder.config = encoder.config.model_copy(update={"nearest_slot": nearest_slot})
     origin |= {"bands that a sensor lacks": "read from its nearest band"} if nearest_slot else {}
-    save_encoder(to, found, [], {"made_of": found.family.title} | origin)
-    logger.info("written to %s: tokens of %d m", to, found.config.token_m)
+    save_encoder(to, encoder, [], {"made_of": encoder.family.title} | origin)
+    logger.info("written to %s: tokens of %d m", to, encoder.config.token_m)

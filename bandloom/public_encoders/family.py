@@ -145,7 +145,7 @@ def families() -> Mapping[str, Family]:
         CheckpointError: a record cannot be used.
     """
     folder = files("bandloom.public_encoders") / "records"
-    found: dict[str, Family] = {}
+    by_name: dict[str, Family] = {}
     for file in sorted(folder.iterdir(), key=lambda each: each.name):
         if file.name.endswith(".yaml"):
             record: Any = yaml.safe_load(file.read_text())
@@ -155,8 +155,8 @@ def families() -> Mapping[str, Family]:
                 raise CheckpointError(
                     f"the record {file.name} of a public encoder cannot be used ({cause})."
                 ) from cause
-            found[family.family] = family
-    return found
+            by_name[family.family] = family
+    return by_name
 
 
 def record_text(name: str) -> str:

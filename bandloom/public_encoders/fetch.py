@@ -30,13 +30,13 @@ def fetch_encoder(family: Family, size: str, to: Path, revision: str | None = No
     revision = revision or download.revision
     _require_pin(family, size, download, revision)
     with new_output(to, folder=True) as temporary:
-        found = {name: _fetch(download, name, revision, temporary) for name in download.files}
+        fetched = {name: _fetch(download, name, revision, temporary) for name in download.files}
         record = {
             "family": family.family,
             "size": size,
             "repository": download.repository,
             "revision": revision,
-            "sha256": found,
+            "sha256": fetched,
             "licence": family.licence.model_dump(),
         }
         (temporary / ORIGIN).write_text(json.dumps(record, indent=1) + "\n")
@@ -50,19 +50,19 @@ def check_files(folder: Path, family: Family) -> dict[str, str]:
         folder: that holds the files.
         family: whose record names them.
     """
-    found = {}
+    digests = {}
     names = {name: None for download in family.sizes.values() for name in download.files}
     here = [name for name in names if (folder / name).is_file()]
     # sizes of a family bear one set of names, or each its own
     own = next((set(size.files) for size in family.sizes.values() if set(here) & set(size.files)), set(names))
     for name in (name for name in names if name in own or name in here):
         if name not in here:
-            found[name] = "absent"
+            digests[name] = "absent"
             continue
         digest = sha256_of(folder / name)
         sizes = [size for size, version in family.sizes.items() if version.files.get(name) == digest]
-        found[name] = f"the record's {sizes[0]}" if sizes else "not known to the record"
-    return found
+        digests[name] = f"the record's {sizes[0]}" if sizes else "not known to the record"
+    return digests
 
 
 def sha256_of(path: Path) -> str:

@@ -62,8 +62,8 @@ def _compared(folder: Path, name: str, arrays: dict[str, np.ndarray]) -> Answer:
     sensor = native_sensor(encoder.family.level, bands, encoder.config.gsd_m)
     groups = native_groups(arrays[f"{name}_dn"], bands, encoder.config.gsd_m, sensor)
     expected = arrays[f"{name}_tokens"]
-    found = encoder.forward_features(groups, sensor)[0].numpy()
-    return Answer(name, patch_px, len(expected), float(np.abs(found - expected).max()))
+    answer = encoder.forward_features(groups, sensor)[0].numpy()
+    return Answer(name, patch_px, len(expected), float(np.abs(answer - expected).max()))
 
 
 def native_sensor(level: Reflectance, bands: tuple[str, ...], gsd_m: int) -> Sensor:

@@ -29,10 +29,10 @@ def require_file(folder: Path, family: str) -> tuple[Path, str]:
     Raises:
         CheckpointError: the folder holds none of them.
     """
-    found = published_file(folder, family)
-    if found is None:
+    published = published_file(folder, family)
+    if published is None:
         raise CheckpointError(f"{folder} holds none of the files of {family}; see `bandloom encoder show {family}`.")
-    return found
+    return published
 
 
 def require_fixed(family: Family, patch_px: int | None, month: int | None) -> None:

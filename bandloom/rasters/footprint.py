@@ -70,11 +70,11 @@ def _edge(crs: CRS, transform: Affine, shape: Sequence[int]) -> list[Point]:
 
 def _unwrapped(ring: Sequence[Point]) -> list[Point]:
     """Return the same ring without jumps of longitude: each point lies within half a turn of the one before."""
-    found = [ring[0]]
+    points = [ring[0]]
     for longitude, latitude in ring[1:]:
-        before = found[-1][0]
-        found.append((before + (longitude - before + 180) % 360 - 180, latitude))
-    return found
+        before = points[-1][0]
+        points.append((before + (longitude - before + 180) % 360 - 180, latitude))
+    return points
 
 
 def _over_the_pole(ring: list[Point], turns: int) -> list[Point]:
@@ -107,14 +107,14 @@ def _cut(ring: Sequence[Point]) -> list[list[Point]]:
 
 def _half(ring: Sequence[Point], edge: float, side: int) -> list[Point]:
     """Return the part of an open ring east (1) or west (-1) of a meridian (Sutherland and Hodgman, 1974)."""
-    found: list[Point] = []
+    kept: list[Point] = []
     for (x0, y0), (x1, y1) in zip([ring[-1], *ring[:-1]] if ring else [], ring, strict=False):
         inside0, inside1 = (x0 - edge) * side >= 0, (x1 - edge) * side >= 0
         if inside0 != inside1:
-            found.append((edge, y0 + (y1 - y0) * (edge - x0) / (x1 - x0)))
+            kept.append((edge, y0 + (y1 - y0) * (edge - x0) / (x1 - x0)))
         if inside1:
-            found.append((x1, y1))
-    return found
+            kept.append((x1, y1))
+    return kept
 
 
 def _counter_clockwise(ring: Sequence[Point]) -> list[list[float]]:

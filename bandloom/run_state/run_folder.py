@@ -257,14 +257,14 @@ _FOREIGN = {"owner", "saved", "attempts", "KILL", "DONE", "logs", "slurm", "snap
 
 
 def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    found: dict[str, tuple[Any, Any]] = {}
+    differences: dict[str, tuple[Any, Any]] = {}
     for key in sorted(before.keys() | after.keys()):
         old, new = before.get(key), after.get(key)
         if isinstance(new, dict) and isinstance(old, dict | None):
-            found |= _differences(old or {}, new, f"{prefix}{key}.")
+            differences |= _differences(old or {}, new, f"{prefix}{key}.")
         elif old != new:
-            found[prefix + key] = (old, new)
-    return found
+            differences[prefix + key] = (old, new)
+    return differences
 
 
 def environment() -> dict[str, Any]:

@@ -133,19 +133,19 @@ class DeepSpeedEngine(Engine):
 
         if self.stage == 0 or not parameter.requires_grad:
             with self._gathered(modify=False, parameters=[parameter]):
-                found = {f"model.{name}": parameter.detach().clone()}
+                tensors = {f"model.{name}": parameter.detach().clone()}
             if self.stage == 0:
                 moments = self.engine.optimizer.state.get(parameter, {})
-                found |= {f"optimizer.{key}.{name}": torch.as_tensor(value) for key, value in moments.items()}
-            return found
-        found = {f"model.{name}": _present(safe_get_full_fp32_param(parameter))}
+                tensors |= {f"optimizer.{key}.{name}": torch.as_tensor(value) for key, value in moments.items()}
+            return tensors
+        tensors = {f"model.{name}": _present(safe_get_full_fp32_param(parameter))}
         step = self._step_count()
         if step is not None:
-            found |= {
+            tensors |= {
                 f"optimizer.{key}.{name}": _present(safe_get_full_optimizer_state(parameter, key)) for key in MOMENTS
             }
-            found[f"optimizer.step.{name}"] = step
-        return found
+            tensors[f"optimizer.step.{name}"] = step
+        return tensors
 
     def _flat(self) -> list[Tensor]:
         """Return this rank's flat fp32 masters, one a parameter group."""

@@ -88,10 +88,10 @@ class Snapshots:
 
     def latest(self) -> Snapshot | None:
         """Return the newest snapshot that verifies; damaged ones are named and put aside."""
-        found = self.ranks.broadcast_text(self._newest_valid() if self.ranks.rank == 0 else "")
-        if not found:
+        newest = self.ranks.broadcast_text(self._newest_valid() if self.ranks.rank == 0 else "")
+        if not newest:
             return None
-        folder = self.folder / found
+        folder = self.folder / newest
         manifest = json.loads((folder / MANIFEST).read_text())
         return Snapshot(manifest["step"], folder, manifest["trainer"])
 

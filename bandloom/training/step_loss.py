@@ -71,8 +71,8 @@ class MeanLoss(StepLoss):
         prepared = [self.prepare(batch) for batch in micro_batches]
         if len(prepared) == 1:  # then a forward pass counts what it sums
             with seen(micro_batches[0]):
-                found = self.sums(module, prepared[0])
-            yield ranks.world * self.loss(found.sums, added(found.counts, ranks))
+                sums = self.sums(module, prepared[0])
+            yield ranks.world * self.loss(sums.sums, added(sums.counts, ranks))
             return
         counts = added(torch.stack([self.counts(batch).double() for batch in prepared]).sum(0), ranks)
         for samples, batch in zip(micro_batches, prepared, strict=True):

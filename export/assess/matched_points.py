@@ -63,10 +63,10 @@ def _codes(grid: ClassGrid, points: ReferencePoints, warnings: list[str]) -> np.
         if any(_is_empty(value) for value in values):
             continue
         try:
-            found = [finder.code(value) for finder, value in zip(finders, values, strict=True)]
+            by_grid = [finder.code(value) for finder, value in zip(finders, values, strict=True)]
         except LabelError as cause:
             raise LabelError(f"{points.where(number)}: {cause}") from cause
-        answers[number] = -1 if None in found else grid.code_of(found)
+        answers[number] = -1 if None in by_grid else grid.code_of(by_grid)
     unanswered = int((answers < 0).sum())
     if unanswered:
         warnings.append(

@@ -155,8 +155,8 @@ def load_model(folder: Path) -> tuple[TaskModel, dict[str, Any]]:
 
 def seeds_in(run: Path) -> list[Path]:
     """Return the folders of a run's further seeds, in their order."""
-    found = [(int(path.name.removeprefix("seed-")), path) for path in local_folder(run).glob("seed-*") if path.is_dir()]
-    return [path for _, path in sorted(found)]
+    seeds = [(int(path.name.removeprefix("seed-")), path) for path in local_folder(run).glob("seed-*") if path.is_dir()]
+    return [path for _, path in sorted(seeds)]
 
 
 def load_ensemble(runs: Sequence[Path], shards: Path | None = None) -> tuple[Ensemble, dict[str, Any]]:

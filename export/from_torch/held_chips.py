@@ -69,8 +69,8 @@ def held_chips(contract: Contract, ground: Ground, count: int | None = None, *, 
     """
     wanted = count or (HELD if contract.makes_map else HELD_CHIPS)
     part = _of_side(contract, part_px)
-    found = _labelled(part, ground, HELD_ROLES, wanted) or _unlabelled(part, ground, HELD_ROLES, wanted)
-    return _with_absent_samples(_laid_out(found or _drawn(part, wanted, seed=0), contract.tile_px // part.tile_px))
+    chips = _labelled(part, ground, HELD_ROLES, wanted) or _unlabelled(part, ground, HELD_ROLES, wanted)
+    return _with_absent_samples(_laid_out(chips or _drawn(part, wanted, seed=0), contract.tile_px // part.tile_px))
 
 
 def calibration_chips(
@@ -78,8 +78,8 @@ def calibration_chips(
 ) -> Chips:
     """Return the chips whose ranges int8 takes over: of the training part, so that the held ones stay a test."""
     part = _of_side(contract, part_px)
-    found = _labelled(part, ground, CALIBRATION_ROLES, count) or _unlabelled(part, ground, CALIBRATION_ROLES, count)
-    return _laid_out(found or _drawn(part, count, seed=1), contract.tile_px // part.tile_px)
+    chips = _labelled(part, ground, CALIBRATION_ROLES, count) or _unlabelled(part, ground, CALIBRATION_ROLES, count)
+    return _laid_out(chips or _drawn(part, count, seed=1), contract.tile_px // part.tile_px)
 
 
 def _of_side(contract: Contract, side_px: int | None) -> Contract:
@@ -125,16 +125,16 @@ def _labelled(contract: Contract, ground: Ground, roles: Sequence[str], count: i
         return None
     order = np.random.default_rng(0).permutation(data.indices).tolist()
     for role in roles:
-        found = []
+        chips = []
         for index in order:
             sample = data.labelled(index, ROLES.index(role))
-            found += [] if sample is None else _windows(contract, sample.groups, sample.label)
-            if len(found) >= count:
+            chips += [] if sample is None else _windows(contract, sample.groups, sample.label)
+            if len(chips) >= count:
                 break
-        if found:
+        if chips:
             source = f"{ground.shards.name}, {role} part of the run's split"
-            groups = {g.gsd_m: np.stack([chip[g.gsd_m] for chip, _ in found[:count]]) for g in contract.groups}
-            return Chips(groups, source, np.stack([label for _, label in found[:count]]))
+            groups = {g.gsd_m: np.stack([chip[g.gsd_m] for chip, _ in chips[:count]]) for g in contract.groups}
+            return Chips(groups, source, np.stack([label for _, label in chips[:count]]))
     return None
 
 
@@ -171,9 +171,9 @@ def _unlabelled(
         logger.warning("chips are drawn from the statistics: %s", cause)
         return None
     for role in roles if strict else (*roles, None):
-        found = [int(i) for i in shards.indices(role) if shards.entries[int(i)].sensor == sensor.name]
-        if found:
-            picked = [found[i] for i in evenly(len(found), count)]
+        rows = [int(i) for i in shards.indices(role) if shards.entries[int(i)].sensor == sensor.name]
+        if rows:
+            picked = [rows[i] for i in evenly(len(rows), count)]
             return _read(contract, shards, picked, f"{ground.shards.name}, {role or 'all'} split")
     if not strict:
         logger.warning("chips are drawn from the statistics: %s has none of %s", ground.shards, sensor.name)

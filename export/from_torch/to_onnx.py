@@ -170,10 +170,10 @@ def check_ops(proto, allowed: frozenset[str] = ALLOWED_OPS) -> None:  # noqa: AN
     Raises:
         BundleError: the first operators that are not allowed.
     """
-    found = {node.op_type for node in proto.graph.node} | {n.op_type for f in proto.functions for n in f.node}
-    if found - allowed:
+    used = {node.op_type for node in proto.graph.node} | {n.op_type for f in proto.functions for n in f.node}
+    if used - allowed:
         raise BundleError(
-            f"the exported graph needs {', '.join(sorted(found - allowed))}, which engines may lack; change the model"
+            f"the exported graph needs {', '.join(sorted(used - allowed))}, which engines may lack; change the model"
             " to build it from other operators, or add it to ALLOWED_OPS of export/from_torch/to_onnx.py."
         )
 

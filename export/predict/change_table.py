@@ -27,8 +27,8 @@ class Change:
     def moved(self) -> list[tuple[int, str, str]]:
         """Return ``(pixels, before, after)`` of every change that there was, the largest first."""
         names = self.labels.names
-        found = [(int(self.counts[i, j]), names[i], names[j]) for i, j in np.argwhere(self.counts) if i != j]
-        return sorted(found, reverse=True)
+        moves = [(int(self.counts[i, j]), names[i], names[j]) for i, j in np.argwhere(self.counts) if i != j]
+        return sorted(moves, reverse=True)
 
     def record(self) -> dict[str, Any]:
         """Return the table as plain JSON types."""

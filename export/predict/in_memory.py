@@ -154,11 +154,11 @@ def _values(
     contract: Contract, runner: Runner, opener: Callable[[], "Scene"], options: PredictOptions, wanted: bool
 ) -> tuple[np.ndarray, None]:
     mapper = SceneMapper(runner, contract.tiling, 1, opener, pace=options.pace)
-    found = np.full((mapper.height_px, mapper.width_px), np.nan, np.float32)
+    values_px = np.full((mapper.height_px, mapper.width_px), np.nan, np.float32)
     for rows in mapper.rows():
         here = slice(rows.top_px, rows.top_px + len(rows.measured))
-        found[here] = np.where(rows.measured, values(contract, rows.logits), np.nan)
-    return found, None
+        values_px[here] = np.where(rows.measured, values(contract, rows.logits), np.nan)
+    return values_px, None
 
 
 def _tiles(

@@ -137,16 +137,16 @@ def expand(sources: Sequence[str]) -> list[str]:
     Raises:
         SceneError: a list or folder names no scene.
     """
-    found: list[str] = []
+    paths: list[str] = []
     for source in sources:
         path = Path(source)
         if path.suffix.lower() == ".txt" and path.is_file():
-            found += _lines(path)
+            paths += _lines(path)
         else:
-            found += [source.path for source in find_sources([source])]
-    if not found:
+            paths += [source.path for source in find_sources([source])]
+    if not paths:
         raise SceneError(f"{sources[0]} names no scene; list one path a line.")
-    return found
+    return paths
 
 
 def _lines(path: Path) -> list[str]:

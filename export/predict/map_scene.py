@@ -176,7 +176,7 @@ def _unlike(job: MapJob, done: PartialMap, measured: int) -> float:
 
 def _count(job: MapJob, done: PartialMap) -> dict[str, int]:
     codes = done.layer("class")
-    found = np.zeros(256, np.int64)
+    counts = np.zeros(256, np.int64)
     for top in range(0, codes.shape[0], 512):
-        found += np.bincount(codes[top : top + 512].ravel(), minlength=256)
-    return {land_class.name: int(found[land_class.code]) for land_class in job.labels.classes}
+        counts += np.bincount(codes[top : top + 512].ravel(), minlength=256)
+    return {land_class.name: int(counts[land_class.code]) for land_class in job.labels.classes}

@@ -62,8 +62,8 @@ class Origin:
         scenes = made.get("scenes") or []
         if len(scenes) != len(self.scenes):
             return "made of another number of scenes"
-        found = (ours.difference(theirs) for ours, theirs in zip(self.scenes, scenes, strict=True))
-        return next((line for line in found if line), None)
+        differences = (ours.difference(theirs) for ours, theirs in zip(self.scenes, scenes, strict=True))
+        return next((line for line in differences if line), None)
 
 
 @dataclass(frozen=True)
@@ -144,12 +144,12 @@ def _local(file: str, source: str) -> list[tuple[str, Path]]:
     if not source or not (Path(source).exists() or source.startswith("/vsi")):
         return []  # a server's upload, which nobody will ask for again
     if archive := _ARCHIVE.fullmatch(file):
-        found = [Path(archive[1])]
+        paths = [Path(archive[1])]
     elif file.startswith("/vsi") or "://" in file:
         return []
     else:
-        found = [Path(file), *_beside(file)]
-    return [(place_in_scene(str(path), source) or path.name, path) for path in found if path.is_file()]
+        paths = [Path(file), *_beside(file)]
+    return [(place_in_scene(str(path), source) or path.name, path) for path in paths if path.is_file()]
 
 
 def _beside(file: str) -> list[Path]:
@@ -194,15 +194,15 @@ def read_origin(path: Path) -> dict[str, Any] | None:
     """Return what a finished map or table says it was made from; None where it does not say, or is cut off."""
     try:
         if path.suffix.lower() in TABLES:
-            found = json.loads(path.read_text()).get(MEMBER)
+            origin = json.loads(path.read_text()).get(MEMBER)
         else:
             with warnings.catch_warnings(action="ignore"), rasterio.open(path) as raster:
                 last = ((raster.height - 1, raster.height), (raster.width - 1, raster.width))
                 raster.read(window=last)  # a map's last pixels are the last bytes of its file
-                found = json.loads(raster.tags().get(TAG, "null"))
+                origin = json.loads(raster.tags().get(TAG, "null"))
     except (OSError, ValueError, AttributeError, RasterioError):
         return None
-    return found if isinstance(found, dict) else None
+    return origin if isinstance(origin, dict) else None
 
 
 def require_same(path: Path, origin: Origin) -> None:

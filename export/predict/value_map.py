@@ -77,10 +77,10 @@ class _Seen:
     def __init__(self) -> None:
         self.count, self.total, self.low, self.high = 0, 0.0, np.inf, -np.inf
 
-    def add(self, found: np.ndarray) -> None:
-        if found.size:
-            self.count, self.total = self.count + found.size, self.total + float(found.sum(dtype=np.float64))
-            self.low, self.high = min(self.low, float(found.min())), max(self.high, float(found.max()))
+    def add(self, values_px: np.ndarray) -> None:
+        if values_px.size:
+            self.count, self.total = self.count + values_px.size, self.total + float(values_px.sum(dtype=np.float64))
+            self.low, self.high = min(self.low, float(values_px.min())), max(self.high, float(values_px.max()))
 
     @property
     def mean(self) -> float:
@@ -125,11 +125,11 @@ def _write(path: Path, mapper: SceneMapper, scene: "Scene", bundle: Bundle, tags
             file.set_band_description(1, target.title)
             file.units = (target.unit,)
         for rows in track(mapper.rows(), f"mapping {scene.name}", mapper.strips):
-            found = values(bundle.contract, rows.logits)
-            found[~rows.measured] = np.nan
-            seen.add(found[rows.measured])
-            window = Window(0, rows.top_px, found.shape[1], found.shape[0])  # pyright: ignore[reportCallIssue]
-            file.write(found, 1, window=window)
+            values_px = values(bundle.contract, rows.logits)
+            values_px[~rows.measured] = np.nan
+            seen.add(values_px[rows.measured])
+            window = Window(0, rows.top_px, values_px.shape[1], values_px.shape[0])  # pyright: ignore[reportCallIssue]
+            file.write(values_px, 1, window=window)
     return seen
 
 

@@ -46,10 +46,10 @@ def check_files(bundle: Bundle) -> None:
             raise BundleError(f"the bundle {bundle.path} lacks {name}; copy it again.")
         if name not in listed:
             raise BundleError(f"the bundle {bundle.path} holds {name}, which its record does not list; remove it.")
-        found = sha256_of(bundle.path / name)
-        if found != listed[name]:
+        digest = sha256_of(bundle.path / name)
+        if digest != listed[name]:
             raise BundleError(
-                f"{bundle.path / name} was changed: its sha256 begins {found[:12]}, the record says"
+                f"{bundle.path / name} was changed: its sha256 begins {digest[:12]}, the record says"
                 f" {listed[name][:12]}; copy the bundle again."
             )
 

@@ -115,14 +115,14 @@ def parse_names(pairs: Sequence[str], option: str) -> dict[str, str]:
     Raises:
         ConfigError: a text has no name, a name that would not fit into a URL, or one that was used.
     """
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     shape = "write it as NAME=PATH, each name once, of letters, digits, - and _"
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if not (equals and value and re.fullmatch(r"[A-Za-z0-9_-]+", name)) or name in found:
+        if not (equals and value and re.fullmatch(r"[A-Za-z0-9_-]+", name)) or name in by_name:
             raise ConfigError(f"{option} is {pair!r}; {shape}.")
-        found[name] = value
-    return found
+        by_name[name] = value
+    return by_name
 
 
 def _layers(

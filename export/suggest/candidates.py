@@ -100,7 +100,7 @@ def spectra_at(open_scene: Callable[[], "Scene"], rows: np.ndarray, columns: np.
     strip_px = STRIP_M // MAP_PIXEL_M
     with open_scene() as scene:
         count = sum(len(group.bands) for group in scene.sensor.groups)
-        found = np.full((len(rows), count), np.nan, np.float32)
+        spectra = np.full((len(rows), count), np.nan, np.float32)
         for strip in np.unique(rows // strip_px).tolist():
             here = np.flatnonzero(rows // strip_px == strip)
             groups = scene.read((0.0, float(strip * STRIP_M), float(-(-scene.width_m // 60) * 60), float(STRIP_M)))
@@ -109,7 +109,7 @@ def spectra_at(open_scene: Callable[[], "Scene"], rows: np.ndarray, columns: np.
                 down = ((rows[here] - strip * strip_px + 0.5) * MAP_PIXEL_M // group.gsd_m).astype(np.int64)
                 across = ((columns[here] + 0.5) * MAP_PIXEL_M // group.gsd_m).astype(np.int64)
                 samples.append(dn_to_reflectance(groups[group.gsd_m][:, down, across]))
-            found[here] = np.concatenate(samples).T
-    known = np.isfinite(found)
-    means = np.where(known, found, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    return np.where(known, found, means)
+            spectra[here] = np.concatenate(samples).T
+    known = np.isfinite(spectra)
+    means = np.where(known, spectra, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return np.where(known, spectra, means)

@@ -58,7 +58,7 @@ def _suggest(
     runner = verify(bundle, options.precision, threads=options.threads, runtime=options.runtime)
     runner = symmetric(runner, bundle.contract, options.symmetry)
     opener = scene_opener(scene, options)
-    found = candidates_of(bundle.contract, runner, opener, options)
+    candidates = candidates_of(bundle.contract, runner, opener, options)
     with opener() as opened:
         crs, grid = (
             opened.crs,
@@ -66,10 +66,10 @@ def _suggest(
         )
         size_m = (opened.width_m, opened.height_m)
     taken = _in_map(labelled, crs, grid)
-    found = found.some(thinned(found.xy, found.worth, wanted.apart_m))
-    found = found.some(far_from(found.xy, taken, wanted.apart_m))
-    found = found.some(np.arange(len(found.rows)) < POOL * wanted.n)
-    if not len(found.rows):
+    candidates = candidates.some(thinned(candidates.xy, candidates.worth, wanted.apart_m))
+    candidates = candidates.some(far_from(candidates.xy, taken, wanted.apart_m))
+    candidates = candidates.some(np.arange(len(candidates.rows)) < POOL * wanted.n)
+    if not len(candidates.rows):
         raise SceneError(
             f"{scene} has no measured place that is {wanted.apart_m:g} m from every labelled point and of which the"
             " model is unsure; lower --apart-m, or take another scene."
@@ -78,18 +78,24 @@ def _suggest(
     inside = taken[((taken >= 0) & (taken < size_m)).all(axis=1)].astype(np.int64) // MAP_PIXEL_M
     seen = spectra(inside[:, 1], inside[:, 0]) if len(inside) else None
     chosen = spread(
-        found.xy, found.worth, spectra(found.rows, found.columns), wanted.n, wanted.apart_m, wanted.seed, seen
+        candidates.xy,
+        candidates.worth,
+        spectra(candidates.rows, candidates.columns),
+        wanted.n,
+        wanted.apart_m,
+        wanted.seed,
+        seen,
     )
-    picked = found.some(chosen)
+    picked = candidates.some(chosen)
     xs, ys = grid * (picked.columns + 0.5, picked.rows + 0.5)  # pyright: ignore[reportOperatorIssue]
     columns = {
         "id": np.arange(1, len(chosen) + 1),
         "class": np.full(len(chosen), None, object),
-        f"{found.measure}_percent": np.rint(picked.worth * 100).astype(np.int64),
+        f"{candidates.measure}_percent": np.rint(picked.worth * 100).astype(np.int64),
     }
     write_points(out, Points(crs, np.stack([xs, ys], axis=1), columns))
-    yield f"{out}: {len(chosen)} places, chosen by {_WORDS[found.measure]} and by how their spectra differ"
-    if found.measure == "entropy":
+    yield f"{out}: {len(chosen)} places, chosen by {_WORDS[candidates.measure]} and by how their spectra differ"
+    if candidates.measure == "entropy":
         yield (
             "of one model alone: by its entropy suggested labels taught less than random ones in our trials; suggest"
             " with an ensemble (bandloom export RUN --ensemble), or draw points with bandloom assess sample"

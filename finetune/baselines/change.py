@@ -18,9 +18,9 @@ from bandloom.run_state.pulse import alive
 FIT_PIXELS = 20_000
 
 
-def pair_bands(found: Labelled, data: TaskData) -> np.ndarray:
+def pair_bands(sample: Labelled, data: TaskData) -> np.ndarray:
     """Return the earlier date's bands and their differences as reflectance, ``(2 C, H, W)``."""
-    one, two = (pixel_bands(groups, data.sensor) for groups in split_dates(found.groups))
+    one, two = (pixel_bands(groups, data.sensor) for groups in split_dates(sample.groups))
     return np.concatenate([one, two - one])
 
 
@@ -36,14 +36,14 @@ def post_classification(name: str, data: TaskData, seed: int) -> ConfusionRow:
     classifier = forest(seed)
     alive(lambda: classifier.fit(spectra, classes), f"fitting {name}")
     total: dict[int, np.ndarray] = {}
-    for found in track(data.samples(TEST), f"scoring {name}", total=len(data.indices_of(TEST))):
-        known = found.label != IGNORE_INDEX
+    for sample in track(data.samples(TEST), f"scoring {name}", total=len(data.indices_of(TEST))):
+        known = sample.label != IGNORE_INDEX
         maps = [
-            classifier.predict(pixel_bands(groups, data.sensor)[:, known].T) for groups in split_dates(found.groups)
+            classifier.predict(pixel_bands(groups, data.sensor)[:, known].T) for groups in split_dates(sample.groups)
         ]
-        predicted = np.full(found.label.shape, IGNORE_INDEX, np.uint8)
+        predicted = np.full(sample.label.shape, IGNORE_INDEX, np.uint8)
         predicted[known] = changed(*(codes.astype(np.uint8) for codes in maps))
-        for block, matrix in block_confusions(found.label, predicted, found.blocks, 2).items():
+        for block, matrix in block_confusions(sample.label, predicted, sample.blocks, 2).items():
             total[block] = total.get(block, 0) + matrix
     return ConfusionRow(
         name=name,
@@ -67,12 +67,12 @@ def training_pixels(data: ChangeData, seed: int) -> tuple[np.ndarray, np.ndarray
     each = max(1, FIT_PIXELS // (2 * max(1, len(indices))))
     spectra, classes = [], []
     for index in track(indices.tolist(), "pixels of both dates"):
-        found = data.labelled(index, TRAIN)
-        if found is None:
+        sample = data.labelled(index, TRAIN)
+        if sample is None:
             continue
-        known = np.flatnonzero(found.label != IGNORE_INDEX)
+        known = np.flatnonzero(sample.label != IGNORE_INDEX)
         picks = rng.choice(known, min(each, len(known)), replace=False)
-        for groups, place in zip(split_dates(found.groups), (index, data.later[index]), strict=True):
+        for groups, place in zip(split_dates(sample.groups), (index, data.later[index]), strict=True):
             bands = pixel_bands(groups, data.sensor)
             spectra.append(bands.reshape(len(bands), -1)[:, picks].T)
             classes.append(data.shards.read(place).label.ravel()[picks])

@@ -161,10 +161,10 @@ def tables_by_role(data: TaskData, features: Features, seed: int, roles: Mapping
         pulse("features of baselines")
         values = None
         for role in [role for role in roles if data.counts[row, role].sum() > 0]:
-            found = data.labelled(index, role)
-            if found is not None:
-                values = features(found, data) if values is None else values
-                parts[role].append(_draw(found, values, share[role], rngs[role], data.answer.per_pixel))
+            sample = data.labelled(index, role)
+            if sample is not None:
+                values = features(sample, data) if values is None else values
+                parts[role].append(_draw(sample, values, share[role], rngs[role], data.answer.per_pixel))
     return {role: Table(*(np.concatenate(column) for column in zip(*parts[role], strict=True))) for role in roles}
 
 
@@ -195,34 +195,34 @@ def _fitted(name: str, baseline: Baseline, seed: int, train: Table, val: Table |
 
 
 def _draw(
-    found: Labelled, values: np.ndarray, share: float, rng: np.random.Generator, per_pixel: bool
+    sample: Labelled, values: np.ndarray, share: float, rng: np.random.Generator, per_pixel: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not per_pixel:
-        return values[None], found.label[None], found.blocks[None]
-    known = known_labels(found.label)
+        return values[None], sample.label[None], sample.blocks[None]
+    known = known_labels(sample.label)
     if share < 1:
         known &= rng.random(known.shape) < share
-    return values[:, known].T, found.label[known], found.blocks[known]
+    return values[:, known].T, sample.label[known], sample.blocks[known]
 
 
-def pixel_spectrum(found: Labelled, data: TaskData) -> np.ndarray:
+def pixel_spectrum(sample: Labelled, data: TaskData) -> np.ndarray:
     """Return every band of each pixel, ``(C, H, W)``."""
-    return pixel_bands(found.groups, data.sensor)
+    return pixel_bands(sample.groups, data.sensor)
 
 
-def pixel_surroundings(found: Labelled, data: TaskData) -> np.ndarray:
+def pixel_surroundings(sample: Labelled, data: TaskData) -> np.ndarray:
     """Return every band of each pixel, with mean and deviation around it."""
-    return context_bands(pixel_bands(found.groups, data.sensor))
+    return context_bands(pixel_bands(sample.groups, data.sensor))
 
 
-def statistics_of_chip(found: Labelled, data: TaskData) -> np.ndarray:
+def statistics_of_chip(sample: Labelled, data: TaskData) -> np.ndarray:
     """Return statistics of every band over a chip, ``(F,)``."""
-    return chip_statistics(found.groups, data.sensor)
+    return chip_statistics(sample.groups, data.sensor)
 
 
-def random_filters(found: Labelled, data: TaskData, filters: int = 64, seed: int = 0) -> np.ndarray:
+def random_filters(sample: Labelled, data: TaskData, filters: int = 64, seed: int = 0) -> np.ndarray:
     """Return random convolutional features of each pixel, or their means over a chip; two a filter."""
-    features = random_conv(pixel_bands(found.groups, data.sensor), *band_statistics(data), filters, seed)
+    features = random_conv(pixel_bands(sample.groups, data.sensor), *band_statistics(data), filters, seed)
     return features if data.answer.per_pixel else features.mean((-2, -1))
 
 

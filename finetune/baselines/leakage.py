@@ -13,7 +13,7 @@ def leakage_gap(config: FinetuneConfig) -> dict[str, Any] | None:
 
     What the forest gains by the random split alone it has read off its test pixels' neighbours.
     """
-    task, found = get_task(config.task), {}
+    task, gap = get_task(config.task), {}
     if task.leakage is None:
         return None
     for kind in ("random", "block"):
@@ -23,13 +23,13 @@ def leakage_gap(config: FinetuneConfig) -> dict[str, Any] | None:
         except BandloomError:
             return None
         (row,) = task.run_baselines([task.leakage], data, config.trainer.seed, task.baselines)
-        found[kind] = row.scores(data.label_set.names)["macro_f1"]
-    return {"baseline": task.leakage, **found, "gap": found["random"] - found["block"]}
+        gap[kind] = row.scores(data.label_set.names)["macro_f1"]
+    return {"baseline": task.leakage, **gap, "gap": gap["random"] - gap["block"]}
 
 
-def leakage_line(found: dict[str, Any]) -> str:
+def leakage_line(gap: dict[str, Any]) -> str:
     """Return one sentence on the gap."""
     return (
-        f"leakage: {found['baseline']} reaches a macro-F1 of {found['random']:.3f} on this random split and"
-        f" {found['block']:.3f} on blocks; {found['gap']:+.3f} is what neighbours give away"
+        f"leakage: {gap['baseline']} reaches a macro-F1 of {gap['random']:.3f} on this random split and"
+        f" {gap['block']:.3f} on blocks; {gap['gap']:+.3f} is what neighbours give away"
     )

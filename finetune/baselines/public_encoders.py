@@ -81,8 +81,8 @@ Groups = Mapping[int, np.ndarray]  # {gsd_m: (C, H, W)}
 def _baseline(planes: Callable[[Groups], np.ndarray]) -> Baseline:
     """Return a linear classifier on planes ``(D, H, W)``: of every pixel of a map, or their mean over a chip."""
 
-    def features(found: Labelled, data: TaskData) -> np.ndarray:
-        made = planes(found.groups)
+    def features(sample: Labelled, data: TaskData) -> np.ndarray:
+        made = planes(sample.groups)
         return made if data.answer.per_pixel else made.mean((-2, -1))
 
     return Baseline(features, logistic, kind="public encoder")

@@ -60,9 +60,9 @@ def run_several(names: Sequence[str], data: TaskData, seed: int, known: Mapping[
 
 
 def _statistics(data: TaskData, role: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    found = list(track(data.samples(role), "features of baselines", total=len(data.indices_of(role))))
-    features = np.nan_to_num(np.stack([chip_statistics(chip.groups, data.sensor) for chip in found]))
-    return features, np.stack([chip.label for chip in found]), np.array([int(f.blocks) for f in found], np.uint64)
+    samples = list(track(data.samples(role), "features of baselines", total=len(data.indices_of(role))))
+    features = np.nan_to_num(np.stack([chip_statistics(chip.groups, data.sensor) for chip in samples]))
+    return features, np.stack([chip.label for chip in samples]), np.array([int(f.blocks) for f in samples], np.uint64)
 
 
 def base_rates(features: np.ndarray, truth: np.ndarray, seed: int) -> Scored:

@@ -56,8 +56,8 @@ class Given:
         """
         test = self.tables[TEST]
         if not self.several:
-            found = block_confusions(test.labels, scores.argmax(1), test.blocks, self.classes)
-            return ConfusionRow(name="", confusions=found, fitted_on=fitted_on)
+            confusions = block_confusions(test.labels, scores.argmax(1), test.blocks, self.classes)
+            return ConfusionRow(name="", confusions=confusions, fitted_on=fitted_on)
         return MultilabelRow(
             name="",
             truth=test.labels.astype(np.uint8),

@@ -135,8 +135,8 @@ def encoder_tables(encoder: AnyEncoder, data: TaskData, seed: int, pixels: Pixel
     return {role: Table(part.mean, part.labels, part.blocks) for role, part in parts.items()}
 
 
-def _planes(encoder: AnyEncoder, found: Labelled, data: TaskData) -> Any:
-    return encoder_planes(encoder, found.groups, data.sensor)
+def _planes(encoder: AnyEncoder, sample: Labelled, data: TaskData) -> Any:
+    return encoder_planes(encoder, sample.groups, data.sensor)
 
 
 def _tables(features: Callable[[Labelled, TaskData], Any], data: TaskData, seed: int, pixels: Pixels) -> Tables:

@@ -95,7 +95,7 @@ class NativeInput:
         """
         height, width = images.shape[-2:]
         padded = functional.pad(images.float(), (0, -width % 6, 0, -height % 6), value=torch.nan)
-        found = {}
+        groups = {}
         for group in self.sensor.groups:
             pixels = padded[:, [self._channels[slot] for slot in group.slots]] * self._scale
             known = pixels.isfinite()
@@ -103,8 +103,8 @@ class NativeInput:
             share = functional.avg_pool2d(known.float(), side)
             mean = functional.avg_pool2d(torch.where(known, pixels, 0.0), side) / share.clamp_min(1e-6)
             dn = (mean.round() + OFFSET).clamp(1, 65534)
-            found[group.gsd_m] = torch.where(share > 0, dn, float(NODATA))
-        return found
+            groups[group.gsd_m] = torch.where(share > 0, dn, float(NODATA))
+        return groups
 
 
 def _slots(bands: Sequence[BandSpec]) -> dict[str, int]:

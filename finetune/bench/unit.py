@@ -94,7 +94,7 @@ class Unit:
 
     def _seen(self, data: TaskData, method: str, told: Given, seed: int, read_s: float) -> list[Seen]:
         """Return what a method scores from one seed of its features; a forest from every seed of its own."""
-        found = []
+        rows = []
         for number in range(self.bench.seeds) if method == "forest" else [seed]:
             start = time.monotonic()
             scored = score(method, told, number)
@@ -102,8 +102,8 @@ class Unit:
             row = replace(scored.row, name=self.source.name, kind=self.source.kind, seeds=(number,), seconds=seconds)
             blocks = {block: np.array(matrix) for block, matrix in row.by_block().items()}
             drawn = alive(lambda row=row: score_row(row, data.label_set.names, self.bench.bootstrap), "intervals")
-            found.append(Seen(drawn, blocks, scored.told))
-        return found
+            rows.append(Seen(drawn, blocks, scored.told))
+        return rows
 
     def _fine_tune(self, data: TaskData, device: torch.device) -> None:
         if self.source.path is None:

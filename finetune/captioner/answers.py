@@ -112,7 +112,7 @@ def _one(model: Captioner, shards: ShardSet, index: int, each: Exchange, *, spea
 
 
 def _by_type(answered: Sequence[tuple[Exchange, str, str]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    by_type: dict[str, Any] = {}
     for kind in [*sorted({pair.kind for pair, _, _ in answered}), "all"]:
         own = [
             (same_answer(said, pair.answer), same_answer(blind, pair.answer))
@@ -120,9 +120,9 @@ def _by_type(answered: Sequence[tuple[Exchange, str, str]]) -> dict[str, Any]:
             if kind in (pair.kind, "all")
         ]
         if own:
-            found[kind] = {
+            by_type[kind] = {
                 "count": len(own),
                 "accuracy": float(np.mean([one for one, _ in own])),
                 "commonest": float(np.mean([other for _, other in own])),
             }
-    return found
+    return by_type

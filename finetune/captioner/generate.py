@@ -97,7 +97,7 @@ def _check_lengths(captioner: SavedCaptioner, prompts: Sequence[str]) -> None:
 
 def _answers(captioner: SavedCaptioner, images: Sequence[Image], prompts: Sequence[str], most: int | None) -> list[str]:
     """Ask each prompt of all its images together: one length, no padding."""
-    found = [""] * len(images)
+    answers = [""] * len(images)
     device = next(captioner.model.project.parameters()).device
     for prompt in dict.fromkeys(prompts):
         rows = [row for row, other in enumerate(prompts) if other == prompt]
@@ -106,5 +106,5 @@ def _answers(captioner: SavedCaptioner, images: Sequence[Image], prompts: Sequen
             chips = [images[row].groups for row in some]
             groups = {gsd: torch.from_numpy(np.stack([chip[gsd] for chip in chips])).to(device) for gsd in chips[0]}
             for row, answer in zip(some, captioner.model.generate(groups, prompt, most), strict=True):
-                found[row] = answer
-    return found
+                answers[row] = answer
+    return answers

@@ -83,12 +83,12 @@ def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def _add_lora(model: nn.Module, config: LanguageConfig) -> None:
-    found = [
+    layers = [
         name
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and name.rpartition(".")[2] in config.lora_modules
     ]
-    if not found:
+    if not layers:
         linear = sorted(
             {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
         )
@@ -96,7 +96,7 @@ def _add_lora(model: nn.Module, config: LanguageConfig) -> None:
             f"language.lora_modules names {', '.join(config.lora_modules)}, but the linear maps of"
             f" {config.model} are {', '.join(linear)}; name some of these, or use language.mode=full."
         )
-    for name in found:
+    for name in layers:
         parent, attribute = model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]
         linear = getattr(parent, attribute)
         setattr(parent, attribute, LoraLinear(linear, config.lora_rank, config.lora_scale).to(linear.weight.device))

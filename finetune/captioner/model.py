@@ -124,7 +124,7 @@ class Captioner(nn.Module):
         batch = len(next(iter(groups.values())))
         embedded = self._sequence(groups, torch.tensor([asked] * batch, device=device))
         mask = torch.ones(embedded.shape[:2], dtype=torch.long, device=device)
-        found = self.language.generate(
+        written = self.language.generate(
             inputs_embeds=embedded,
             attention_mask=mask,
             max_new_tokens=most_new or self.most_tokens,
@@ -134,7 +134,7 @@ class Captioner(nn.Module):
             eos_token_id=self.tokenizer.eos_token_id,
             pad_token_id=self.tokenizer.eos_token_id,
         )
-        return [text.strip() for text in self.tokenizer.batch_decode(found, skip_special_tokens=True)]
+        return [text.strip() for text in self.tokenizer.batch_decode(written, skip_special_tokens=True)]
 
     def _sequence(self, groups: Mapping[int, Tensor], ids: Tensor) -> Tensor:
         """Return start token, image and ids as embeddings, ``(B, P + L, H)`` in the language model's type."""

@@ -51,16 +51,16 @@ def make_pairs(config: CaptionerConfig, shards: ShardSet, indices: np.ndarray) -
             "neither captions nor questions are given; add captions: {sources: [labels]}, or questions: FILE.jsonl."
         )
     keys = [shards.entries[int(i)].key for i in indices]
-    found: dict[str, list[Exchange]] = {}
+    exchanges: dict[str, list[Exchange]] = {}
     if config.captions is not None:
         captions = make_captions(config.captions, shards, indices, turned=config.augment)
         for key, numbers in captions.of_key.items():
-            found[key] = [Exchange(config.prompt, captions.texts[n], "caption") for n in numbers]
+            exchanges[key] = [Exchange(config.prompt, captions.texts[n], "caption") for n in numbers]
     if config.questions is not None:
         rows = read_questions(config.questions)
         for key, own in questions_of(rows, keys, config.questions).items():
-            found.setdefault(key, []).extend(_exchanges(own, config))
-    return Pairs({key: own for key, own in found.items() if own})
+            exchanges.setdefault(key, []).extend(_exchanges(own, config))
+    return Pairs({key: own for key, own in exchanges.items() if own})
 
 
 def read_questions(path: Path) -> list[dict[str, str]]:

@@ -107,9 +107,9 @@ class TaskData(ABC):
     def samples(self, role: int) -> Iterator[Labelled]:
         """Yield every sample that has labels of ``role``, in the shards' order."""
         for index in self.indices_of(role).tolist():
-            found = self.labelled(index, role)
-            if found is not None:
-                yield found
+            sample = self.labelled(index, role)
+            if sample is not None:
+                yield sample
 
     def indices_of(self, role: int) -> np.ndarray:
         """Return the indices of samples that have labels of ``role``."""

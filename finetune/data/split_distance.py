@@ -38,20 +38,20 @@ def _borders(data: TaskData, role: int) -> dict[int, list[tuple[np.ndarray, np.n
 
     Of a patch of labels its rim is enough: what lies inside is never the nearest to what lies outside.
     """
-    found = defaultdict(list)
+    borders = defaultdict(list)
     for index in data.indices_of(role).tolist():
         entry, labelled = data.shards.entries[index], data.labelled(index, role)
         if entry.epsg is not None and labelled is not None:
-            found[entry.epsg].append(_places(entry, labelled))
-    return found
+            borders[entry.epsg].append(_places(entry, labelled))
+    return borders
 
 
-def _places(entry: Any, found: Labelled) -> tuple[np.ndarray, np.ndarray]:
-    if found.label.ndim != 2:
+def _places(entry: Any, sample: Labelled) -> tuple[np.ndarray, np.ndarray]:
+    if sample.label.ndim != 2:
         half = int(entry.side_px) * PIXEL_M / 2
-        return np.array([[entry.x_m + half, entry.y_m - half]]), found.blocks.reshape(1)
-    known = np.pad(known_labels(found.label), 1)
+        return np.array([[entry.x_m + half, entry.y_m - half]]), sample.blocks.reshape(1)
+    known = np.pad(known_labels(sample.label), 1)
     inside = known[:-2, 1:-1] & known[2:, 1:-1] & known[1:-1, :-2] & known[1:-1, 2:]
     rows, columns = np.nonzero(known[1:-1, 1:-1] & ~inside)
     x, y = entry.x_m + (columns + 0.5) * PIXEL_M, entry.y_m - (rows + 0.5) * PIXEL_M
-    return np.stack([x, y], 1), found.blocks[rows, columns]
+    return np.stack([x, y], 1), sample.blocks[rows, columns]

@@ -57,8 +57,8 @@ class _Values(TaskData):
         return Target(**quantity, mean=float(mean), std=deviation, low=float(low), high=float(high))
 
     def _training_values(self) -> Iterator[np.ndarray]:
-        for found in self.samples(TRAIN):
-            yield found.label[np.isfinite(found.label)].astype(np.float64)
+        for sample in self.samples(TRAIN):
+            yield sample.label[np.isfinite(sample.label)].astype(np.float64)
 
     def _labels(self) -> LabelSet:
         quantity = getattr(self.shards, "quantity", None)

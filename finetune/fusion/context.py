@@ -28,21 +28,21 @@ def read_context(config: ContextConfig, shards: ShardSet, indices: Sequence[int]
     """
     entries = [shards.entries[int(i)] for i in indices]
     if config.source == "metadata":
-        found = [metadata_caption(shards.sensors[e.sensor], time_of(e), *place_of(e)) for e in entries]
-        return found
+        sentences = [metadata_caption(shards.sensors[e.sensor], time_of(e), *place_of(e)) for e in entries]
+        return sentences
     if config.path is None:
         raise TextError(f"context.source is {config.source}, but context.path names no file; add its path.")
     read = _of_csv if config.source == "csv" else _of_sidecars
-    found = read(config.path, [entry.key for entry in entries])
-    without = sum(not text for text in found)
-    if without == len(found):
+    sentences = read(config.path, [entry.key for entry in entries])
+    without = sum(not text for text in sentences)
+    if without == len(sentences):
         raise TextError(
-            f"{config.path} has no context for any of the {len(found)} samples (keys are like"
+            f"{config.path} has no context for any of the {len(sentences)} samples (keys are like"
             f" {entries[0].key!r}); `bandloom shards info` names them."
         )
     if without:
-        logger.warning("%d of %d samples have no context", without, len(found))
-    return found
+        logger.warning("%d of %d samples have no context", without, len(sentences))
+    return sentences
 
 
 def sentences_of(text: str) -> list[str]:
@@ -66,14 +66,14 @@ def context_vectors(texts: Sequence[str], kept: KeptVectors, source: TextSource)
     if any(split):
         kept.of(sorted({item for own in split for item in own}), source)
     rows = max(1, min(MOST_SENTENCES, max(map(len, split), default=1)))
-    found = np.zeros((len(texts), rows, source.dim), np.float32)
+    by_text = np.zeros((len(texts), rows, source.dim), np.float32)
     for place, own in enumerate(split):
         if own:
             vectors = kept.of(own)
-            found[place, : min(rows, len(own))] = vectors[:rows]
+            by_text[place, : min(rows, len(own))] = vectors[:rows]
             if len(own) > rows:
-                found[place, rows - 1] = vectors[rows - 1 :].mean(0)
-    return found
+                by_text[place, rows - 1] = vectors[rows - 1 :].mean(0)
+    return by_text
 
 
 def shuffled(roles: np.ndarray, seed: int) -> np.ndarray:

@@ -83,10 +83,10 @@ def find_leaks(
     flat = mean_vector(vectors)
     said = ridge(flat[train], labels[train], flat[test], len(words))
     recalls = [float((said[labels[test] == k] == k).mean()) for k in np.intersect1d(labels[train], labels[test])]
-    found = Leaks(float(own.mean()), float(holds.mean(0) @ share), example, float(np.mean(recalls)))
-    for warning in found.warnings:
+    leaks = Leaks(float(own.mean()), float(holds.mean(0) @ share), example, float(np.mean(recalls)))
+    for warning in leaks.warnings:
         logger.warning("%s", warning)
-    return found
+    return leaks
 
 
 def mean_vector(vectors: np.ndarray) -> np.ndarray:

@@ -81,8 +81,8 @@ class FusionHead(nn.Module):
             return self.classify(functional.gelu(seen * (1 + scale[:, None]) + shift[:, None]).mean(1))
         keys = torch.cat([self.null.expand(len(seen), -1, -1), self.read(sentences)], 1)  # (B, 1 + S, width)
         hidden = torch.cat([torch.zeros_like(real[:, :1]), ~real], 1)
-        found, _ = self.attend(self.norm(seen), keys, keys, key_padding_mask=hidden, need_weights=False)
-        return self.classify(functional.gelu(seen + found).mean(1))
+        attended, _ = self.attend(self.norm(seen), keys, keys, key_padding_mask=hidden, need_weights=False)
+        return self.classify(functional.gelu(seen + attended).mean(1))
 
     def _mean_sentence(self, sentences: Tensor, real: Tensor) -> Tensor:
         mean = sentences.sum(1) / real.sum(1, keepdim=True).clamp(min=1)

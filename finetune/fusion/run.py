@@ -104,16 +104,16 @@ def fusion_record(
 ) -> ScoreRecord:
     """Return what ``metrics.json`` holds: the rows, their gains over the image alone, the leaks and the verdicts."""
     config, by_name = study.config, {row.name: row for row in rows}
-    found = gains(by_name, config)
+    gained = gains(by_name, config)
     record = metrics_record(
         [*rows, *baselines],
         study.data,
         CLASSIFY.scorer,
         config.bootstrap,
         task="fusion",
-        gains=found,
+        gains=gained,
         leaks=study.leaks.to_dict(),
-        verdicts=[verdict(gain, study.leaks.warnings) for gain in found],
+        verdicts=[verdict(gain, study.leaks.warnings) for gain in gained],
         text=study.source.describe(),
         image={
             "network": config.image.network,
@@ -154,10 +154,10 @@ def _rows(study: Study, images: Images, folder: Path) -> tuple[list[ConfusionRow
     jobs: list[tuple[Kind, int]] = [(kind, seed) for seed in range(study.config.seeds) for kind in kinds]
     for kind, seed in track(jobs, "fits"):
         began = time.monotonic()
-        found = _predictions(study, images, folder, kind, seed)
+        predictions = _predictions(study, images, folder, kind, seed)
         for name in rows_of(kind):
-            said[name].append(found[name])
-            spent[name] += (time.monotonic() - began) / len(found)
+            said[name].append(predictions[name])
+            spent[name] += (time.monotonic() - began) / len(predictions)
     truth, blocks = chips.labels[test], chips.blocks[test]
     rows = [summed_row(name, said[name], truth, blocks, classes, fitted_on, spent[name]) for name in said]
     names = study.data.label_set.names
@@ -170,12 +170,12 @@ def _predictions(study: Study, images: Images, folder: Path, kind: Kind, seed: i
     if path.is_file():
         with np.load(path) as held:
             return {name: held[name] for name in held.files}
-    model, found = _fitted_rows(study, images, kind, seed)
+    model, rows = _fitted_rows(study, images, kind, seed)
     if kind == study.config.fusion[0] and seed == 0:
         save_fusion(folder / "checkpoint", image_and_head(model, images), study.config, study.data, study.source)
     with new_output(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **found)  # pyright: ignore[reportArgumentType]
-    return found
+        np.savez(file, **rows)  # pyright: ignore[reportArgumentType]
+    return rows
 
 
 def _fitted_rows(study: Study, images: Images, kind: Kind, seed: int) -> tuple[Any, dict[str, np.ndarray]]:

@@ -58,7 +58,7 @@ def gains(rows: Mapping[str, ConfusionRow], config: FusionConfig) -> list[dict[s
     Shuffled words are set beside the same head with nothing to read: another head than the image's may be better by
     itself.
     """
-    found = []
+    rows_gained = []
     for kind in config.fusion:
         real, dealt, empty = (rows[f"{kind}, {control}"] for control in (REAL, SHUFFLED, EMPTY))
         pairs = {
@@ -67,8 +67,8 @@ def gains(rows: Mapping[str, ConfusionRow], config: FusionConfig) -> list[dict[s
             "shuffled over empty": (dealt, empty),
         }
         scored = {name: _gain(own, other, config.bootstrap) for name, (own, other) in pairs.items()}
-        found.append({"fusion": kind, "blocks": len(real.confusions), **scored})
-    return found
+        rows_gained.append({"fusion": kind, "blocks": len(real.confusions), **scored})
+    return rows_gained
 
 
 def verdict(gain: Mapping[str, Any], warnings: Sequence[str]) -> str:

@@ -211,8 +211,8 @@ class GeoBench(PublicSet):
             raise SceneError(f"{path} holds bands of the shapes {sorted(shapes)}; expected one grid for all of them.")
         kinds = {array.dtype.kind for array in arrays}
         if kinds - ({"f"} if self.floats == "reflectance" else set("iuf") if self.floats else set("iu")):
-            found = "floats" if "f" in kinds else "integers"
-            raise SceneError(f"{path} stores {found}, unlike {self.facts.title} as published; fetch that edition.")
+            kind = "floats" if "f" in kinds else "integers"
+            raise SceneError(f"{path} stores {kind}, unlike {self.facts.title} as published; fetch that edition.")
         return dates
 
 

@@ -145,10 +145,10 @@ def as_number(value: Any) -> int | None:
         return value
     if isinstance(value, Call) and (value.module, value.name) in _SCALARS and len(value.arguments) == 2:
         try:
-            found = _numbers(value.arguments[1], value.arguments[0])
+            numbers = _numbers(value.arguments[1], value.arguments[0])
         except ValueError:
             return None
-        return int(found[0]) if found.size == 1 and found[0] == np.rint(found[0]) else None
+        return int(numbers[0]) if numbers.size == 1 and numbers[0] == np.rint(numbers[0]) else None
     return None
 
 

@@ -89,10 +89,10 @@ class Mados(_Marine):
     def samples(self, problems: Problems) -> Sequence[SetSample]:
         """Return the crops by scene and number."""
         scenes = [name for name in self.place.names() if re.fullmatch(r"Scene_\d+", name)]
-        found = [
+        samples = [
             (self.place / name / "10", match) for name in scenes for match in self._crops(self.place / name / "10")
         ]
-        keys = {f"{match['scene']}_{match['number']}": (folder, match) for folder, match in found}
+        keys = {f"{match['scene']}_{match['number']}": (folder, match) for folder, match in samples}
         roles = self.roles()
         note_differences(keys, roles, "official", problems, str(self.root))
         return [

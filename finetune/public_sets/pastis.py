@@ -140,12 +140,12 @@ def _array(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
         SceneError: it is no array of whole numbers of that shape.
     """
     try:
-        found = np.load(path, allow_pickle=False)
+        array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as cause:
         raise SceneError(f"{path} cannot be read as an array ({cause}); fetch it again.") from cause
-    fits = found.ndim == len(shape) and all(b in (None, a) for a, b in zip(found.shape, shape, strict=True))
-    if not fits or found.dtype.kind not in "iu":
+    fits = array.ndim == len(shape) and all(b in (None, a) for a, b in zip(array.shape, shape, strict=True))
+    if not fits or array.dtype.kind not in "iu":
         raise SceneError(
-            f"{path} holds {found.dtype} {found.shape}; expected whole numbers of {shape}: fetch it again."
+            f"{path} holds {array.dtype} {array.shape}; expected whole numbers of {shape}: fetch it again."
         )
-    return found
+    return array

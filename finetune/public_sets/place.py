@@ -82,15 +82,15 @@ class Place:
 def places_in(root: Place, *inside: str) -> list[Place]:
     """Return the root, then folders that exist at the given paths in it, then the same in every zip that it holds."""
     zips = [] if root.zipped else [root.path / name for name in root.names() if name.lower().endswith(".zip")]
-    found = []
+    places = []
     for top in (root, *map(Place, zips)):
         for path in ("", *inside):
             place = top
             for part in path.split("/") if path else ():
                 place = place / part
             if place.names():
-                found.append(place)
-    return found
+                places.append(place)
+    return places
 
 
 @lru_cache(maxsize=8)
@@ -105,11 +105,11 @@ def _children(path: Path) -> dict[str, frozenset[str]]:
             names = packed.namelist()
     except (OSError, zipfile.BadZipFile) as cause:
         raise LabelError(f"{path} cannot be read as a zip ({cause}); it may be cut short: fetch it again.") from cause
-    found: dict[str, set[str]] = {}
+    members: dict[str, set[str]] = {}
     for name in names:
         parts = name.strip("/").split("/")
         if any(is_litter(part) for part in parts):
             continue
         for depth in range(len(parts)):
-            found.setdefault("/".join(parts[:depth]), set()).add(parts[depth])
-    return {folder: frozenset(children) for folder, children in found.items()}
+            members.setdefault("/".join(parts[:depth]), set()).add(parts[depth])
+    return {folder: frozenset(children) for folder, children in members.items()}

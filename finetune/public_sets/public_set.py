@@ -110,10 +110,10 @@ class PublicSet(ABC):
     facts: ClassVar[Facts]
 
     def __init__(self, root: Place, take: str | None = None) -> None:
-        found = self.find(root)
-        if found is None:
+        base = self.find(root)
+        if base is None:
             raise LabelError(f"{root} holds no {self.facts.title}; expected {self.facts.layout}.")
-        self.root, self.place, self.take = root, found, self.check_take(take)
+        self.root, self.place, self.take = root, base, self.check_take(take)
 
     @classmethod
     @abstractmethod

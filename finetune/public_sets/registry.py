@@ -58,11 +58,15 @@ def form_of(form: str, root: Path) -> str | None:
     """
     if form != AUTO:
         return form if form in SETS else None
-    found = recognise(root)
-    if len(found) != 1:
-        what = f"several public sets ({', '.join(found)})" if found else f"no public set known here ({', '.join(SETS)})"
+    recognised = recognise(root)
+    if len(recognised) != 1:
+        what = (
+            f"several public sets ({', '.join(recognised)})"
+            if recognised
+            else f"no public set known here ({', '.join(SETS)})"
+        )
         raise LabelError(f"{root} holds {what}; say which with --form.")
-    return found[0]
+    return recognised[0]
 
 
 @lru_cache(maxsize=8)

@@ -40,14 +40,14 @@ class _Patches(PublicSet):
 
     def patches(self) -> dict[str, Path]:
         """Return the Sentinel-2 file of every patch by its name without its kind, in order."""
-        found = {}
+        patches = {}
         for group in (name for name in self.place.names() if re.fullmatch(self.groups, name)):
             for folder in ((self.place / group) / name for name in (self.place / group).names() if name[:3] == "s2_"):
                 for name in folder.names():
                     match = PATCH.fullmatch(name)
                     if match:
-                        found[_key(match)] = folder.path / name
-        return found
+                        patches[_key(match)] = folder.path / name
+        return patches
 
     def open(self, path: str) -> Scene:
         """Open a patch's 13 bands."""

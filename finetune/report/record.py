@@ -31,14 +31,14 @@ def score_row(row: Row, names: Sequence[str], bootstrap: int = 0, ahead_of: Row 
         bootstrap: draws of blocks behind the intervals; 0: none.
         ahead_of: the first row, whose margin over this one is given.
     """
-    found = row.scores(names)
-    classes = found.pop("classes", [])
-    found.pop("support", None)
+    scores = row.scores(names)
+    classes = scores.pop("classes", [])
+    scores.pop("support", None)
     values: dict[str, Any] = {
         "name": row.name,
         "kind": row.kind,
         "seeds": row.seeds,
-        "scores": found,
+        "scores": scores,
         "interval_95": row.intervals(bootstrap),
         "margin_95": {} if ahead_of is None else ahead_of.margins(row, bootstrap),
         "classes": [

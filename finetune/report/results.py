@@ -54,14 +54,14 @@ class Results:
 def write_results(setting: Setting, trained: Trained, run: RunFolder) -> None:
     """Calibrate on validation labels, score once on test labels beside the baselines, and write the run's report."""
     scorer, config = setting.task.scorer, setting.config
-    found = score(setting, trained)
+    scored = score(setting, trained)
     with spoken("writing the report"):
-        write_report(run.path, found.record)
-        write_blocks(run.path, [*found.rows, *found.dropped], found.record.split["hash"])
-        write_evidence(run.path, setting.task.draw, found.tested, setting.data, run.metrics())
-        _save(setting, trained.model, run, found.record)
-    run.log_once(config.trainer.steps, "score", **{name: found.record.rows[0].scores[name] for name in scorer.table})
-    say(found.record, scorer)
+        write_report(run.path, scored.record)
+        write_blocks(run.path, [*scored.rows, *scored.dropped], scored.record.split["hash"])
+        write_evidence(run.path, setting.task.draw, scored.tested, setting.data, run.metrics())
+        _save(setting, trained.model, run, scored.record)
+    run.log_once(config.trainer.steps, "score", **{name: scored.record.rows[0].scores[name] for name in scorer.table})
+    say(scored.record, scorer)
     logger.info("scores, pictures and the model lie in %s", run.path)
 
 

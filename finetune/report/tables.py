@@ -50,10 +50,10 @@ def result_lines(record: ScoreRecord, scorer: Scorer) -> list[str]:
     """Return what is said below the tables: mistakes, calibration, fewer bands, seeds and the split."""
     lines = confusion_lines(record)
     if record.calibration is not None:
-        found = record.calibration
+        calibration = record.calibration
         lines.append(
-            f"calibration error {found['before']['error']:.3f}, at temperature {found['temperature']:.2f}"
-            f" {found['after']['error']:.3f}"
+            f"calibration error {calibration['before']['error']:.3f}, at temperature {calibration['temperature']:.2f}"
+            f" {calibration['after']['error']:.3f}"
         )
     if record.bands:
         named = ["all", *(row.name for row in record.bands[1:])]
@@ -153,10 +153,11 @@ def _mistakes(record: ScoreRecord) -> list[str]:
 def _calibration(record: ScoreRecord) -> list[str]:
     if record.calibration is None:
         return []
-    found = record.calibration
+    calibration = record.calibration
     return [
-        f"Expected calibration error {found['before']['error']:.3f}, with logits divided by the temperature"
-        f" {found['temperature']:.2f} (fitted on validation, in `config.json`) {found['after']['error']:.3f}.",
+        f"Expected calibration error {calibration['before']['error']:.3f}, with logits divided by the temperature"
+        f" {calibration['temperature']:.2f} (fitted on validation, in `config.json`)"
+        f" {calibration['after']['error']:.3f}.",
         "",
     ]
 
@@ -175,8 +176,8 @@ def _cell(row: ScoreRow, name: str, main: str) -> str:
 
 
 def _bounds(row: ScoreRow, name: str, form: str) -> str:
-    found = row.interval_95.get(name)
-    return f"{found[0]:{form}} to {found[1]:{form}}" if found else ""
+    interval = row.interval_95.get(name)
+    return f"{interval[0]:{form}} to {interval[1]:{form}}" if interval else ""
 
 
 def _number(value: float | None) -> str:

@@ -31,9 +31,9 @@ class ClassScorer:
 
     def calibrate(self, model: TaskModel, data: TaskData, batch_size: int) -> ConfusionRow:
         """Fit the temperature on validation labels; returns the model's row on them."""
-        found = evaluate(MODEL_ROW, model, data, VAL, batch_size=batch_size)
-        model.temperature = alive(lambda: fit_temperature(found.logits, found.labels), "calibration")
-        return found.row
+        look = evaluate(MODEL_ROW, model, data, VAL, batch_size=batch_size)
+        model.temperature = alive(lambda: fit_temperature(look.logits, look.labels), "calibration")
+        return look.row
 
     def look(self, name: str, model: TaskModel, data: TaskData, role: int, batch_size: int) -> Evaluation:
         """Look at every label of a role, at the model's temperature."""

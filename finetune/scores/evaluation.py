@@ -77,7 +77,7 @@ def evaluate(
     kept: list[tuple[np.ndarray, np.ndarray]] = []
     for prediction in predict_role(name, model, data, role, batch_size):
         for block, matrix in block_confusions(
-            prediction.found.label, prediction.predicted, prediction.found.blocks, len(names)
+            prediction.sample.label, prediction.predicted, prediction.sample.blocks, len(names)
         ).items():
             total[block] = total.get(block, 0) + matrix
         logits, labels = known_rows(prediction)
@@ -88,7 +88,7 @@ def evaluate(
         seen.worst = sorted([*seen.worst, *_examples(prediction, model.chip_px)], key=lambda e: -e.loss)[:WORST]
         seen.table += (
             _chip_row(prediction, names, temperature)
-            if prediction.found.label.ndim == 0
+            if prediction.sample.label.ndim == 0
             else _block_rows(prediction, names)
         )
     if kept:
@@ -99,10 +99,10 @@ def evaluate(
 
 def known_rows(each: Predicted) -> tuple[np.ndarray, np.ndarray]:
     """Return the logits ``(N, K)`` and class indices ``(N,)`` of a sample's known labels."""
-    known = each.found.label != IGNORE_INDEX
-    if each.found.label.ndim == 0:
-        return each.logits[None], each.found.label[None].astype(np.int64)
-    return each.logits[:, known].T, each.found.label[known].astype(np.int64)
+    known = each.sample.label != IGNORE_INDEX
+    if each.sample.label.ndim == 0:
+        return each.logits[None], each.sample.label[None].astype(np.int64)
+    return each.logits[:, known].T, each.sample.label[known].astype(np.int64)
 
 
 def _reliability(logits: np.ndarray, labels: np.ndarray) -> Reliability:
@@ -112,15 +112,15 @@ def _reliability(logits: np.ndarray, labels: np.ndarray) -> Reliability:
 
 def _examples(each: Predicted, side: int) -> list[Example]:
     """Return a sample's windows with their mean loss."""
-    label = each.found.label
+    label = each.sample.label
     if label.ndim == 0:
-        return [_example(each, each.found.groups, label, each.logits[:, None, None], label[None, None])]
+        return [_example(each, each.sample.groups, label, each.logits[:, None, None], label[None, None])]
     examples = []
     for y in range(0, max(1, label.shape[0] - side + 1), side):
         for x in range(0, max(1, label.shape[1] - side + 1), side):
             part, logits = label[y : y + side, x : x + side], each.logits[:, y : y + side, x : x + side]
             if (part != IGNORE_INDEX).mean() >= FEWEST_KNOWN:
-                examples.append(_example(each, cut(each.found.groups, y, x, side), part, logits, part))
+                examples.append(_example(each, cut(each.sample.groups, y, x, side), part, logits, part))
     return examples
 
 
@@ -132,17 +132,17 @@ def _example(
     of_truth = np.take_along_axis(probability, np.where(known, truth, 0)[None].astype(np.int64), 0)[0][known]
     predicted = logits.argmax(0).astype(np.uint8).reshape(label.shape)
     confidence, loss = probability.max(0)[known].mean(), -np.log(np.maximum(of_truth, 1e-9)).mean()
-    return Example(each.found.key, groups, label, predicted, float(confidence), float(loss))
+    return Example(each.sample.key, groups, label, predicted, float(confidence), float(loss))
 
 
 def _chip_row(each: Predicted, names: tuple[str, ...], temperature: float) -> list[dict[str, Any]]:
     probability = softmax(each.logits / temperature)
-    truth, predicted = int(each.found.label), int(probability.argmax())
+    truth, predicted = int(each.sample.label), int(probability.argmax())
     shown = {f"p {name}": float(value) for name, value in zip(names, probability, strict=True)}
     return [
         {
-            "key": each.found.key,
-            "block": f"{int(each.found.blocks):016x}",
+            "key": each.sample.key,
+            "block": f"{int(each.sample.blocks):016x}",
             "truth": names[truth],
             "predicted": names[predicted],
             "correct": truth == predicted,
@@ -154,13 +154,13 @@ def _chip_row(each: Predicted, names: tuple[str, ...], temperature: float) -> li
 def _block_rows(each: Predicted, names: tuple[str, ...]) -> list[dict[str, Any]]:
     """Return a row for each block in a sample: pixels by true and by predicted class."""
     rows = []
-    matrices = block_confusions(each.found.label, each.predicted, each.found.blocks, len(names))
+    matrices = block_confusions(each.sample.label, each.predicted, each.sample.blocks, len(names))
     for block, matrix in matrices.items():
         true = {f"true {name}": int(count) for name, count in zip(names, matrix.sum(1), strict=True)}
         predicted = {f"predicted {name}": int(count) for name, count in zip(names, matrix.sum(0), strict=True)}
         rows.append(
             {
-                "key": each.found.key,
+                "key": each.sample.key,
                 "block": f"{block:016x}",
                 "labels": int(matrix.sum()),
                 "correct": int(np.trace(matrix)),

@@ -65,9 +65,9 @@ class KeptScorer:
 
 def digest(model: nn.Module) -> str:
     """Return a digest of all weights and of what else decides the answers."""
-    found = xxhash.xxh3_128()
+    hasher = xxhash.xxh3_128()
     for key, value in model.state_dict().items():
-        found.update(key.encode())
-        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        hasher.update(key.encode())
+        hasher.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     told = [getattr(model, name, None) for name in ("temperature", "thresholds", "task", "chip_px", "head_kind")]
-    return f"{found.hexdigest()} {told}"
+    return f"{hasher.hexdigest()} {told}"

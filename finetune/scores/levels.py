@@ -58,11 +58,11 @@ def level_rows(
     for prediction in predict_role("levels", model, data, role, batch_size):
         probability = np.moveaxis(softmax(prediction.logits / model.temperature), 0, -1)  # (..., K)
         for mapping, (summed, likeliest) in zip(mappings, counts, strict=True):
-            truth = np.asarray(mapping.labels(prediction.found.label)[0])
+            truth = np.asarray(mapping.labels(prediction.sample.label)[0])
             translated = np.asarray(mapping.labels(probability.argmax(-1))[0])
             pairs = ((summed, mapping.probabilities(probability).argmax(-1)), (likeliest, translated))
             for total, predicted in pairs:
-                _count(total, truth, predicted, prediction.found.blocks, len(mapping.target.classes))
+                _count(total, truth, predicted, prediction.sample.blocks, len(mapping.target.classes))
     seconds = time.monotonic() - start
     for mapping, (summed, likeliest) in zip(mappings, counts, strict=True):
         for how, total in ((SUMMED, summed), (LIKELIEST, likeliest)):

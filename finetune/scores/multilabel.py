@@ -122,11 +122,11 @@ def multilabel_intervals(row: MultilabelRow, draws: int, seed: int = 0) -> dict[
     if len(blocks) < 2 or not draws:
         return {}
     members = [np.flatnonzero(row.block_of == block) for block in blocks]
-    rng, predicted, found = np.random.default_rng(seed), row.predicted, []
+    rng, predicted, drawn = np.random.default_rng(seed), row.predicted, []
     for _ in range(draws):
         rows = np.concatenate([members[i] for i in rng.integers(0, len(blocks), len(blocks))])
-        found.append(list(headline(row.truth[rows], row.score[rows], predicted[rows]).values()))
-    bounds = np.percentile(np.array(found), (2.5, 97.5), axis=0)
+        drawn.append(list(headline(row.truth[rows], row.score[rows], predicted[rows]).values()))
+    bounds = np.percentile(np.array(drawn), (2.5, 97.5), axis=0)
     return {name: bounds[:, i].tolist() for i, name in enumerate(HEADLINES)}
 
 

@@ -37,9 +37,11 @@ def summary_of(
     return over_seeds([*own, *others]) if others else ()
 
 
-def over_seeds(found: Sequence[SeedScores]) -> tuple[SeedSummary, ...]:
+def over_seeds(by_seed: Sequence[SeedScores]) -> tuple[SeedSummary, ...]:
     """Return mean and deviation of each row's scores; the deviation is 0 for a single seed."""
-    return tuple(_summary([row for row in found if row.name == name]) for name in dict.fromkeys(e.name for e in found))
+    return tuple(
+        _summary([row for row in by_seed if row.name == name]) for name in dict.fromkeys(e.name for e in by_seed)
+    )
 
 
 def _summary(rows: Sequence[SeedScores]) -> SeedSummary:

@@ -24,7 +24,7 @@ Seen = Callable[[Groups], Groups]  # what a model is shown of a sample
 class Predicted:
     """One sample's labels and the model's logits, ``(K, H, W)``, or ``(K,)`` for a chip."""
 
-    found: Labelled
+    sample: Labelled
     logits: np.ndarray
 
     @property
@@ -38,8 +38,8 @@ def predict_role(
 ) -> Iterator[Predicted]:
     """Yield every sample that has labels of a role, with the model's logits, in the shards' order."""
     samples = data.samples(role)
-    for found in track(samples, f"scoring {name}", total=len(data.indices_of(role))):
-        shown = found if seen is None else replace(found, groups=seen(found.groups))
+    for sample in track(samples, f"scoring {name}", total=len(data.indices_of(role))):
+        shown = sample if seen is None else replace(sample, groups=seen(sample.groups))
         yield Predicted(shown, predict_sample(model, shown.groups, shown.label, batch_size))
 
 
@@ -60,7 +60,7 @@ def score_model(
     total: dict[int, np.ndarray] = {}
     for prediction in predict_role(name, model, data, role, batch_size, seen):
         for block, matrix in block_confusions(
-            prediction.found.label, prediction.predicted, prediction.found.blocks, classes
+            prediction.sample.label, prediction.predicted, prediction.sample.blocks, classes
         ).items():
             total[block] = total.get(block, 0) + matrix
     return ConfusionRow(name=name, confusions=total, seconds=time.monotonic() - start)

@@ -57,36 +57,36 @@ class SeveralScorer:
 
     def calibrate(self, model: TaskModel, data: TaskData, batch_size: int) -> MultilabelRow:
         """Fit the temperature and the thresholds on validation chips; returns the model's row on them."""
-        found = self.look(MODEL_ROW, model, data, VAL, batch_size)
-        truth, logits = found.row.truth, found.logits
+        look = self.look(MODEL_ROW, model, data, VAL, batch_size)
+        truth, logits = look.row.truth, look.logits
         model.temperature = alive(lambda: fit_temperature(*binary(logits, truth)), "calibration")
         score = sigmoid(logits / model.temperature)
         model.thresholds = tuple(alive(lambda: tune_thresholds(truth, score), "thresholds").tolist())
-        return replace(found.row, score=score, thresholds=np.array(model.thresholds))
+        return replace(look.row, score=score, thresholds=np.array(model.thresholds))
 
     def look(
         self, name: str, model: TaskModel, data: TaskData, role: int, batch_size: int, seen: Seen | None = None
     ) -> SeveralLook:
         """Look at every chip of a role, at the model's temperature and thresholds."""
         start = time.monotonic()
-        found = list(predict_role("chips" if name == MODEL_ROW else name, model, data, role, batch_size, seen))
-        truth = np.stack([answer.found.label for answer in found])
-        logits = np.stack([answer.logits for answer in found])
+        answers = list(predict_role("chips" if name == MODEL_ROW else name, model, data, role, batch_size, seen))
+        truth = np.stack([answer.sample.label for answer in answers])
+        logits = np.stack([answer.logits for answer in answers])
         row = MultilabelRow(
             name=name,
             truth=truth,
             score=sigmoid(logits / model.temperature),
-            block_of=np.array([int(answer.found.blocks) for answer in found], np.uint64),
+            block_of=np.array([int(answer.sample.blocks) for answer in answers], np.uint64),
             thresholds=np.array(model.thresholds or [0.5] * truth.shape[1]),
             seconds=time.monotonic() - start,
         )
-        keys = [answer.found.key for answer in found]
+        keys = [answer.sample.key for answer in answers]
         return SeveralLook(row, logits, model.temperature, _table(keys, row, data.label_set.names))
 
     def other(self, name: str, model: TaskModel, data: TaskData, batch_size: int) -> MultilabelRow:
         """Tune a network's thresholds on validation chips, and return its row on the test chips."""
-        found = self.look(name, model, data, VAL, batch_size)
-        model.thresholds = tuple(tune_thresholds(found.row.truth, sigmoid(found.logits)).tolist())
+        look = self.look(name, model, data, VAL, batch_size)
+        model.thresholds = tuple(tune_thresholds(look.row.truth, sigmoid(look.logits)).tolist())
         return self.look(name, model, data, TEST, batch_size).row
 
     def shown(

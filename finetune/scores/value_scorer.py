@@ -54,8 +54,8 @@ class ValueScorer:
         share = min(1.0, SCATTERED / max(1, int(data.by_role[role])))
         pairs: list[tuple[np.ndarray, np.ndarray]] = []
         for prediction in predict_role(name, model, data, role, batch_size):
-            truth, predicted = prediction.found.label, _values(prediction, target)
-            sums = block_sums(truth, predicted, prediction.found.blocks)
+            truth, predicted = prediction.sample.label, _values(prediction, target)
+            sums = block_sums(truth, predicted, prediction.sample.blocks)
             add_sums(total, sums)
             table += _rows(prediction, predicted, sums)
             known = ~np.isnan(truth) & (rng.random(truth.shape) < share)
@@ -75,7 +75,7 @@ class ValueScorer:
         """Return the row of a model on a role, shown a part of each sample."""
         start, total, target = time.monotonic(), {}, _target(model)
         for prediction in predict_role(name, model, data, role, batch_size, seen):
-            add_sums(total, block_sums(prediction.found.label, _values(prediction, target), prediction.found.blocks))
+            add_sums(total, block_sums(prediction.sample.label, _values(prediction, target), prediction.sample.blocks))
         return ValueRow(name=name, sums=total, seconds=time.monotonic() - start)
 
     def kept_by(self, look: ValueLook, first: Row) -> float | None:
@@ -100,14 +100,14 @@ def _values(each: Predicted, target: Target) -> np.ndarray:
 
 def _rows(each: Predicted, predicted: np.ndarray, sums: Mapping[int, np.ndarray]) -> list[dict[str, Any]]:
     """Return a row a chip, or a row for each block in a sample."""
-    if each.found.label.ndim == 0:
-        block = f"{int(each.found.blocks):016x}"
+    if each.sample.label.ndim == 0:
+        block = f"{int(each.sample.blocks):016x}"
         return [
-            {"key": each.found.key, "block": block, "truth": float(each.found.label), "predicted": float(predicted)}
+            {"key": each.sample.key, "block": block, "truth": float(each.sample.label), "predicted": float(predicted)}
         ]
     rows = []
     for block, own in sums.items():
-        found = {name: float(value) for name, value in scores_of_sums(own).items() if name != "r2"}
+        scores = {name: float(value) for name, value in scores_of_sums(own).items() if name != "r2"}
         mean = {"mean truth": float(own[4] / own[0]), "mean predicted": float((own[4] + own[1]) / own[0])}
-        rows.append({"key": each.found.key, "block": f"{block:016x}", "labels": int(own[0]), **mean, **found})
+        rows.append({"key": each.sample.key, "block": f"{block:016x}", "labels": int(own[0]), **mean, **scores})
     return rows

@@ -35,8 +35,8 @@ class ValueRow(Row):
 
     def scores(self, names: Sequence[str]) -> dict[str, Any]:
         """Return the scores; all but R2 are in the quantity's unit."""
-        found = scores_of_sums(np.sum(list(self.sums.values()), axis=0))
-        return {name: float(found[name]) for name in HEADLINES}
+        scores = scores_of_sums(np.sum(list(self.sums.values()), axis=0))
+        return {name: float(scores[name]) for name in HEADLINES}
 
     def intervals(self, draws: int) -> dict[str, list[float]]:
         """Return 95 % intervals by drawing blocks with replacement."""

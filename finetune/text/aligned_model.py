@@ -95,9 +95,9 @@ class Aligned:
             TextError: two classes have the same vector.
         """
         names = list(prompts)
-        found = self.text([text for name in names for text in prompts[name]])
+        vectors = self.text([text for name in names for text in prompts[name]])
         ends = np.cumsum([len(prompts[name]) for name in names])
-        means = np.stack([part.mean(0) for part in np.split(found, ends[:-1])])
+        means = np.stack([part.mean(0) for part in np.split(vectors, ends[:-1])])
         means /= np.linalg.norm(means, axis=1, keepdims=True)
         alike = np.argwhere(np.triu(means @ means.T > SAME, 1))
         if apart and len(alike):

@@ -43,7 +43,7 @@ def few_shot(
     scored = np.unique(truth).tolist()
     curve = []
     for count in shots:
-        found: dict[str, list[float]] = {"from words": [], "from random": []}
+        by_start: dict[str, list[float]] = {"from words": [], "from random": []}
         for draw in range(draws):
             pulse("few-shot heads")
             rng = np.random.default_rng([seed, count, draw])
@@ -53,9 +53,9 @@ def few_shot(
             for name, start in starts.items():
                 head = fit_head(start, train[rows], labels[rows])
                 said = (test @ head.T).argmax(1)
-                found[name].append(class_mean(said, truth, scored, len(words))["mean_recall"])
+                by_start[name].append(class_mean(said, truth, scored, len(words))["mean_recall"])
         point: dict[str, Any] = {"shots": count, "chance": 1 / len(words)}
-        for name, result in found.items():
+        for name, result in by_start.items():
             point |= {name: float(np.mean(result)), f"{name} deviation": float(np.std(result))}
         curve.append(point)
     return curve

@@ -27,9 +27,9 @@ class ImageCache:
         turns = turns_of(batch.draws) if self.turned else [0] * len(batch.keys)
         names = list(zip(batch.keys, turns, strict=True))
         missing = [place for place, name in enumerate(names) if name not in self._kept]
-        found = dict(zip(missing, self._encode(batch, missing), strict=True)) if missing else {}
-        rows = [found[place] if place in found else self._kept[name] for place, name in enumerate(names)]
-        for place, row in found.items():
+        encoded = dict(zip(missing, self._encode(batch, missing), strict=True)) if missing else {}
+        rows = [encoded[place] if place in encoded else self._kept[name] for place, name in enumerate(names)]
+        for place, row in encoded.items():
             if len(self._kept) < MOST:
                 self._kept[names[place]] = row
         return torch.stack(rows)

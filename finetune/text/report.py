@@ -55,8 +55,8 @@ def alignment_report(alignment: "Alignment", aligned: Aligned, indices: np.ndarr
 
 def seen_score(alignment: "Alignment", aligned: Aligned, indices: np.ndarray) -> float | None:
     """Return the mean recall of seen classes by their training words, or None without such samples."""
-    found = _numbers(alignment, aligned, indices, image_vectors(aligned, alignment.shards, indices))
-    return found["seen classes, training words"].get("mean_recall")
+    numbers = _numbers(alignment, aligned, indices, image_vectors(aligned, alignment.shards, indices))
+    return numbers["seen classes, training words"].get("mean_recall")
 
 
 def report_table(report: dict[str, Any]) -> Any:
@@ -139,10 +139,10 @@ def _retrieval(alignment: "Alignment", aligned: Aligned, indices: np.ndarray, im
     text = aligned.text([captions.texts[number] for number in numbers])
     relevant = np.stack([np.isin(numbers, captions.of_key[keys[row]]) for row in rows], 1)  # (Q, N)
     scores = text @ image[rows].T
-    found = {"caption to image": retrieval(scores, relevant), "image to caption": retrieval(scores.T, relevant.T)}
+    recalls = {"caption to image": retrieval(scores, relevant), "image to caption": retrieval(scores.T, relevant.T)}
     classes = np.array([captions.class_of.get(keys[row], -1) for row in rows])
     shown = [i for i in range(len(captions.words)) if (classes == i).any()]
     if shown:
         words = aligned.text([captions.words[i].seen[0] for i in shown])
-        found["class to image"] = retrieval(words @ image[rows].T, np.array(shown)[:, None] == classes)
-    return found
+        recalls["class to image"] = retrieval(words @ image[rows].T, np.array(shown)[:, None] == classes)
+    return recalls

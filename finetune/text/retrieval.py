@@ -23,13 +23,13 @@ def retrieval(scores: np.ndarray, relevant: np.ndarray) -> dict[str, Any]:
     order = np.argsort(-scores, axis=1, kind="stable")[:, :DEPTH]
     hits = np.take_along_axis(relevant, order, 1)
     counts = relevant.sum(1)
-    found: dict[str, Any] = {"queries": len(scores), "gallery": scores.shape[1]}
+    result: dict[str, Any] = {"queries": len(scores), "gallery": scores.shape[1]}
     for k in KS:
-        found[f"recall_at_{k}"] = float(hits[:, :k].any(1).mean())
-        found[f"recall_at_{k}_chance"] = float(chance_recall(counts, scores.shape[1], k).mean())
-    found["map_at_100"] = float(average_precision(hits, counts).mean())
-    found["map_at_100_chance"] = float(np.mean([chance_precision(int(c), scores.shape[1]) for c in counts]))
-    return found
+        result[f"recall_at_{k}"] = float(hits[:, :k].any(1).mean())
+        result[f"recall_at_{k}_chance"] = float(chance_recall(counts, scores.shape[1], k).mean())
+    result["map_at_100"] = float(average_precision(hits, counts).mean())
+    result["map_at_100_chance"] = float(np.mean([chance_precision(int(c), scores.shape[1]) for c in counts]))
+    return result
 
 
 def average_precision(hits: np.ndarray, counts: np.ndarray) -> np.ndarray:

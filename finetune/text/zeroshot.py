@@ -108,9 +108,9 @@ def zeroshot(aligned: Aligned, classes: Classes, source: Path, out: Path) -> dic
     vectors = aligned.classes(classes.prompts)
     names = list(classes.prompts)
     images, rows = [], []
-    for batch, found in vectors_of(aligned, images_of(aligned, source)):
+    for batch, image_side in vectors_of(aligned, images_of(aligned, source)):
         images += batch
-        rows.append(found @ vectors.T)
+        rows.append(image_side @ vectors.T)
     if not images:
         raise TextError(f"{source} holds no chip of {aligned.model.sensor.name}; pass shards or scenes of that sensor.")
     scores = np.concatenate(rows)

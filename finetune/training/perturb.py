@@ -105,8 +105,8 @@ def _relit(groups: dict[int, Tensor], draws: np.ndarray, config: PerturbConfig) 
         reflectance = (dn - OFFSET) / SCALE * scale + add
         if config.noise:
             reflectance = reflectance + config.noise * _noise(draws, gsd, dn)
-        found = reflectance * SCALE + OFFSET
-        moved[gsd] = torch.where(_valid(dn) & _valid(found), found, dn)
+        values = reflectance * SCALE + OFFSET
+        moved[gsd] = torch.where(_valid(dn) & _valid(values), values, dn)
     return moved
 
 

@@ -32,14 +32,14 @@ class Captions:
             scenes: names that its scene goes by.
             square: EPSG code, x and y of the upper-left corner, and side, in metres.
         """
-        found = [*self.by_key.get(key, ())]
+        captions = [*self.by_key.get(key, ())]
         for scene in dict.fromkeys(scenes):
-            found += self.by_scene.get(scene, ())
+            captions += self.by_scene.get(scene, ())
         epsg, x_m, y_m, side_m = square
         for x, y, caption in _projected(self.by_place, epsg):
             if x_m <= x < x_m + side_m and y_m - side_m < y <= y_m:
-                found.append(caption)
-        return tuple(dict.fromkeys(found))
+                captions.append(caption)
+        return tuple(dict.fromkeys(captions))
 
     def check(self, scenes: Collection[str]) -> None:
         """Check that rows by sample or scene speak of some of the scenes that are there.

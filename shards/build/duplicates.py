@@ -50,11 +50,11 @@ def exact_copies(entries: Sequence[Entry]) -> dict[str, str]:
 
 
 def _overlaps(entries: Sequence[Entry]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    overlaps: dict[str, str] = {}
     for group in _passes(entries):
         if len({_scene(sample) for sample in group}) > 1:
-            found |= _covered(group)
-    return found
+            overlaps |= _covered(group)
+    return overlaps
 
 
 def _passes(entries: Sequence[Entry]) -> Iterator[list[Entry]]:

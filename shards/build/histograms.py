@@ -19,12 +19,12 @@ Histograms = dict[str, np.ndarray]  # slot -> (values up to the largest,) int64
 
 def count_values(sensor: Sensor, groups: Mapping[int, np.ndarray]) -> Histograms:
     """Return the counts of one sample's values, ``{gsd_m: (C, H, W)}`` uint16; saturated ones are not counted."""
-    found = {}
+    histograms = {}
     for group in sensor.groups:
         for slot, band in zip(group.slots, groups[group.gsd_m], strict=True):
             counts = np.bincount(band.ravel())
-            found[slot] = np.trim_zeros(counts[:SATURATED], "b") if len(counts) == BINS else counts
-    return found
+            histograms[slot] = np.trim_zeros(counts[:SATURATED], "b") if len(counts) == BINS else counts
+    return histograms
 
 
 def merge(into: Histograms, other: Mapping[str, np.ndarray]) -> None:

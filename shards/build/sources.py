@@ -51,13 +51,13 @@ def find_sources(paths: Sequence[str], class_folders: bool = False, sensor: str 
     Raises:
         SceneError: a path does not exist or holds no scene.
     """
-    found: list[tuple[str, str | None]] = []
+    sources: list[tuple[str, str | None]] = []
     for text in paths:
         scenes = _class_chips(Path(text), sensor) if class_folders else [(p, None) for p in _scenes_under(text, sensor)]
         if not scenes:
             raise _nothing_in(Path(text))
-        found += scenes
-    unique = dict(found)
+        sources += scenes
+    unique = dict(sources)
     return [Source(path, key, unique[path]) for path, key in _keys(list(unique)).items()]
 
 

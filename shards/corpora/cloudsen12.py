@@ -83,10 +83,10 @@ def patches_of(path: Path) -> dict[str, Item]:
         SceneError: it cannot be read, or names a patch twice.
     """
     items = items_of(path, _COLUMNS)
-    found = {item.id: item for item in items}
-    if len(found) < len(items):
+    by_id = {item.id: item for item in items}
+    if len(by_id) < len(items):
         raise SceneError(f"{path} names a patch twice; which counts is not known: fetch it again.")
-    return found
+    return by_id
 
 
 @dataclass(frozen=True)

@@ -47,17 +47,17 @@ def find_containers(path: Path, forced: Corpus | None = None) -> tuple[Corpus, l
     if not path.exists():
         return None
     corpora = [forced] if forced else list(CORPORA.values())
-    found = list(_below(path, corpora, _DEEPEST))
-    names = sorted({corpus.name for corpus, _ in found})
+    recognised = list(_below(path, corpora, _DEEPEST))
+    names = sorted({corpus.name for corpus, _ in recognised})
     if len(names) > 1:
         raise SceneError(f"{path} holds {' and '.join(names)}; name the folder of one, or choose it with --corpus.")
-    containers = [container for _, own in found for container in own]
+    containers = [container for _, own in recognised for container in own]
     if not containers:
         if forced:
             refuse_edition(path)
             raise SceneError(f"{path} holds nothing of {forced.title}; expected {forced.looks_like}.")
         return None
-    corpus = found[0][0]
+    corpus = recognised[0][0]
     logger.info("%s is %s (%s): %d files or folders of samples", path, corpus.title, corpus.licence, len(containers))
     return corpus, containers
 

@@ -78,11 +78,11 @@ class CodeTable:
 
     def warnings(self) -> list[str]:
         """Return what a person should know of the pixels counted so far."""
-        found = self.unlabelled[f"the value {IGNORE_INDEX}"]
-        if not found or IGNORE_INDEX in self._taxonomy.ignore:
+        count = self.unlabelled[f"the value {IGNORE_INDEX}"]
+        if not count or IGNORE_INDEX in self._taxonomy.ignore:
             return []
         return [
-            f"{found} pixels hold {IGNORE_INDEX}, which means no label; if it is a class, such as the foreground of a"
+            f"{count} pixels hold {IGNORE_INDEX}, which means no label; if it is a class, such as the foreground of a"
             f" binary mask, give that class another code and id: {IGNORE_INDEX} in the label set."
         ]
 
@@ -95,8 +95,8 @@ class CodeTable:
                     table[number - lowest] = index
             indices = table[values.astype(np.int32) - lowest]
         else:
-            found, places = np.unique(values, return_inverse=True)
-            table = np.array([self._numbers.get(number, _UNKNOWN) for number in found.tolist()], np.uint8)
+            codes, places = np.unique(values, return_inverse=True)
+            table = np.array([self._numbers.get(number, _UNKNOWN) for number in codes.tolist()], np.uint8)
             indices = table[places.reshape(values.shape)]
         if (indices == _UNKNOWN).any():
             raise LabelError(self._refusal(np.unique(values[indices == _UNKNOWN])))

@@ -138,8 +138,8 @@ def _runs(coordinates: Any, depth: int, fewest: int) -> Iterator[np.ndarray]:
 
 def _nested(coordinates: Any, depth: int, runs: Iterator[list[list[float]]]) -> Any:
     if depth <= 1:
-        found = next(runs)
-        return found[0] if depth == 0 else found
+        run = next(runs)
+        return run[0] if depth == 0 else run
     return [_nested(part, depth - 1, runs) for part in coordinates]
 
 

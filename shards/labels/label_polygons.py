@@ -150,10 +150,10 @@ def _say_255(drawing: Drawing, classes: np.ndarray, taxonomy: Taxonomy, problems
     """Count features of 255 that a label set does not speak of: they may be meant as a class."""
     if IGNORE_INDEX in taxonomy.ignore:
         return
-    found = [k for k in np.flatnonzero(classes == IGNORE_INDEX) if whole_number(drawing.values[k]) == IGNORE_INDEX]
-    if found:
-        first = drawing.where(int(found[0]))
-        what = f"{len(found)} features hold {IGNORE_INDEX}, which means no label (the first: {first})"
+    rows = [k for k in np.flatnonzero(classes == IGNORE_INDEX) if whole_number(drawing.values[k]) == IGNORE_INDEX]
+    if rows:
+        first = drawing.where(int(rows[0]))
+        what = f"{len(rows)} features hold {IGNORE_INDEX}, which means no label (the first: {first})"
         mend = f"if it is a class, give that class another code and id: {IGNORE_INDEX} in the label set."
         problems.add(str(drawing.path), f"{what}; {mend}", "warning")
 

@@ -91,8 +91,8 @@ class LabelRaster:
         size = self._pixel_px
         box = left // size, top // size, -(-right // size), -(-bottom // size)
         inner = np.s_[top - box[1] * size : bottom - box[1] * size, left - box[0] * size : right - box[0] * size]
-        found = self.stored.read(Window.from_slices((box[1], box[3]), (box[0], box[2])))
-        values, why = (array if size == 1 else array.repeat(size, 0).repeat(size, 1) for array in found)
+        stored = self.stored.read(Window.from_slices((box[1], box[3]), (box[0], box[2])))
+        values, why = (array if size == 1 else array.repeat(size, 0).repeat(size, 1) for array in stored)
         return values[inner], why[inner]
 
     def _looked_up(self, box: tuple[int, int, int, int], values: np.ndarray, why: np.ndarray) -> None:
@@ -148,8 +148,8 @@ class LabelRaster:
         """Tell whether the raster's pixels, as a box, meet the scene's ground."""
         ground = self._ground
         spread = np.meshgrid(np.linspace(0, ground.width, 9), np.linspace(0, ground.height, 9))
-        found = zip(self._placed(*spread), (self._raster.height, self._raster.width), strict=True)
-        return all(np.isfinite(at).any() and np.nanmin(at) < size and np.nanmax(at) > 0 for at, size in found)
+        sides = zip(self._placed(*spread), (self._raster.height, self._raster.width), strict=True)
+        return all(np.isfinite(at).any() and np.nanmin(at) < size and np.nanmax(at) > 0 for at, size in sides)
 
     def _elsewhere(self) -> str:
         raster, ground = self._raster, self._ground

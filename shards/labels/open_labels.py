@@ -52,13 +52,13 @@ def label_path(pattern: str, source: str, name: str) -> Path:
         paths = [Path(pattern) / f"{name}{suffix}" for suffix in (*RASTER_SUFFIXES, *VECTOR_SUFFIXES)]
     else:
         paths = [Path(pattern)]
-    found = [path for path in paths if path.is_file()]
-    if len(found) > 1 and not found[0].samefile(found[1]):
-        raise LabelError(f"scene {name} has the labels {' and '.join(map(str, found))}; keep one of them.")
-    if not found:
+    files = [path for path in paths if path.is_file()]
+    if len(files) > 1 and not files[0].samefile(files[1]):
+        raise LabelError(f"scene {name} has the labels {' and '.join(map(str, files))}; keep one of them.")
+    if not files:
         raise LabelError(
             f"scene {name} has no labels at {paths[0]}; --labels takes a folder of NAME.tif, NAME.geojson, NAME.gpkg or"
             " NAME.csv, one file, or a path with {name}, {parent} (the name of the scene's folder) or {folder} (its"
             " path)."
         )
-    return found[0]
+    return files[0]

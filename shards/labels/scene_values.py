@@ -73,15 +73,15 @@ def read_value_table(path: Path, field: str) -> MappingProxyType[str, float]:
             f"the table {path} has {missing} (it has {', '.join(held) or 'no row'}); name the values' column with"
             f" --label-field.{nearest(field, held)}"
         )
-    found: dict[str, float] = {}
+    by_scene: dict[str, float] = {}
     for number, row in rows:
         key, text = stem_of(row[named]), row[field].strip()
         if not text:
             continue
-        if key in found:
+        if key in by_scene:
             raise LabelError(f"{path} line {number}: {key!r} has a value already; keep one row a chip.")
-        found[key] = _number(text, f"{path} line {number}")
-    return MappingProxyType(found)
+        by_scene[key] = _number(text, f"{path} line {number}")
+    return MappingProxyType(by_scene)
 
 
 def stem_of(text: str) -> str:

@@ -105,11 +105,11 @@ class Cache:
 
     def _make_room(self, size: int) -> bool:
         """Remove the longest unused files until ``size`` bytes fit; False while only files on their way are left."""
-        found = sorted(_files(self.root), key=lambda each: each[0])
-        used = sum(file[1] for file in found)
+        files = sorted(_files(self.root), key=lambda each: each[0])
+        used = sum(file[1] for file in files)
         limit = min(self.limit_bytes, used + int(shutil.disk_usage(self.root).free * _FREE_SHARE))
         busy = False
-        for _, bytes_, path in found:
+        for _, bytes_, path in files:
             if used + size <= limit:
                 break
             if _PART in path.name and not _is_abandoned(path):

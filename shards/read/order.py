@@ -184,10 +184,10 @@ def _next_turn(turns: np.ndarray, weights: np.ndarray) -> int:
 
 
 def _by_tar(entries: Sequence[Entry], indices: np.ndarray) -> list[_Tar]:
-    found: dict[str, list[int]] = {}
+    by_tar: dict[str, list[int]] = {}
     for index in indices.tolist():
-        found.setdefault(entries[index].shard, []).append(index)
+        by_tar.setdefault(entries[index].shard, []).append(index)
     return [
         _Tar(np.array(own, np.int64), sum(size for index in own for _, size in entries[index].members.values()))
-        for own in found.values()
+        for own in by_tar.values()
     ]

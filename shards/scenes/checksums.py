@@ -42,15 +42,15 @@ def check_beside(path: Path) -> bool:
     Raises:
         SceneError: the file is not what they say.
     """
-    found = False
+    checked = False
     if glancing():
-        return found
+        return checked
     for algorithm, wanted in _listed(path):
-        found = True
+        checked = True
         state = path.stat()
         if _digest(path, algorithm, state.st_size, state.st_mtime_ns) != wanted.lower():
             raise SceneError(f"{path} is damaged (its {algorithm} is not the one listed beside it); fetch it again.")
-    return found
+    return checked
 
 
 def check_multihash(path: Path, multihash: str, listed_in: str) -> None:
@@ -68,15 +68,15 @@ def check_multihash(path: Path, multihash: str, listed_in: str) -> None:
 def _listed(path: Path) -> list[tuple[str, str]]:
     lists = {path.with_name(name): algorithm for name, algorithm in _LISTS.items()}
     own = {path.with_name(path.name + suffix): algorithm for suffix, algorithm in _SUFFIXES.items()}
-    found = []
+    listed = []
     for file, algorithm in (lists | own).items():
         if not file.is_file():
             continue
         for line in file.read_text(errors="replace").splitlines():
             wanted, _, name = line.strip().partition(" ")
             if name.lstrip(" *").removeprefix("./") == path.name or (file in own and wanted and not name):
-                found.append((algorithm, wanted))
-    return found
+                listed.append((algorithm, wanted))
+    return listed
 
 
 @functools.lru_cache(maxsize=4096)

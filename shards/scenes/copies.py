@@ -31,8 +31,8 @@ def copied_groups(bands: Mapping[int, tuple[Any, str, int]], crs: CRS) -> tuple[
         crs: a UTM zone that the samples may have been measured in.
     """
     finest, *coarser = sorted(bands)
-    found = tuple(gsd_m for gsd_m in coarser if _copied(*bands[gsd_m], crs, gsd_m))
-    return (finest, *found) if found else ()
+    copied = tuple(gsd_m for gsd_m in coarser if _copied(*bands[gsd_m], crs, gsd_m))
+    return (finest, *copied) if copied else ()
 
 
 def _copied(raster: Any, path: str, index: int, crs: CRS, gsd_m: int) -> bool:

@@ -52,9 +52,9 @@ class CorrectedScene:
                 step = max(1, math.ceil(total / _SAMPLES_A_BAND))
                 for slot, band in zip(group.slots, strip[group.gsd_m], strict=True):
                     kept[slot].append(band.ravel()[::step])
-        found = dark_reflectance(self.sensor, {slot: np.concatenate(parts) for slot, parts in kept.items()})
-        self.provenance["dark_reflectance"] = found
-        return found
+        dark = dark_reflectance(self.sensor, {slot: np.concatenate(parts) for slot, parts in kept.items()})
+        self.provenance["dark_reflectance"] = dark
+        return dark
 
     def read(self, window_m: WindowM) -> dict[int, np.ndarray]:
         """Return corrected ``{gsd_m: (C, H, W)}`` uint16 DN of a window."""

@@ -57,7 +57,7 @@ def open_dimap(path: Path, sensor: str | None, band_order: tuple[str, ...] | Non
     product = Product(file.parent)
     root = product.xml(file.name)
     try:
-        found = _sensor(root, sensor, file)
+        own_sensor = _sensor(root, sensor, file)
         channels = band_order or _channels(root, file)
         time, elevation = _time(root), _elevation(root, file)
         scaling, irradiance = _scaling(root, channels, time, elevation, file)
@@ -70,14 +70,16 @@ def open_dimap(path: Path, sensor: str | None, band_order: tuple[str, ...] | Non
         if raster.count != len(channels):
             raise SceneError(f"{image} has {raster.count} channels where {file.name} names {len(channels)}.")
         bands: Bands = {name: (raster, image, index) for index, name in enumerate(channels, 1)}
-        missing = [band.name for band in found.bands if band.slot and band.name not in bands]
+        missing = [band.name for band in own_sensor.bands if band.slot and band.name not in bands]
         if missing:
-            raise SceneError(f"{file} lacks the channel {missing[0]!r} of {found.name!r}; it has {', '.join(bands)}.")
+            raise SceneError(
+                f"{file} lacks the channel {missing[0]!r} of {own_sensor.name!r}; it has {', '.join(bands)}."
+            )
         told = {"product": _text(root, "DATASET_NAME") or file.parent.name, "channels": list(channels)}
         told |= {"sun_degrees": {"elevation": elevation}, "solar_irradiance": irradiance}
         stated = Stated(None, "", time, told)
         full = 255 if raster.dtypes[0] == "uint8" else 65535
-        return ScaledScene(file.parent.name, str(path), found, bands, stack, stated, scaling, saturated=full)
+        return ScaledScene(file.parent.name, str(path), own_sensor, bands, stack, stated, scaling, saturated=full)
     except BaseException:
         stack.close()
         raise
@@ -161,7 +163,7 @@ def _irradiance(root: Element, channels: tuple[str, ...]) -> dict[str, float]:
 
 def _by_channel(root: Element, tag: str, gain: str, bias: str, channels: tuple[str, ...]) -> Scaling:
     """Return two numbers of every element of a tag, by colour; an element names its channel by index or by id."""
-    found = {}
+    by_channel = {}
     for element in root.iter(tag):
         index, name, value = element.findtext("BAND_INDEX"), element.findtext("BAND_ID"), element.findtext(gain)
         if index is not None:
@@ -169,8 +171,8 @@ def _by_channel(root: Element, tag: str, gain: str, bias: str, channels: tuple[s
         else:
             colour = next((c for c, names in _COLOURS.items() if (name or "").strip().upper() in names), None)
         if colour in channels and value is not None:
-            found[colour] = (float(value), float(element.findtext(bias) or 0.0) if bias else 0.0)
-    return found
+            by_channel[colour] = (float(value), float(element.findtext(bias) or 0.0) if bias else 0.0)
+    return by_channel
 
 
 def _image(root: Element, file: Path) -> str:

@@ -44,11 +44,11 @@ def inspect(source: str, options: SceneOptions, picture: Path | None = None) -> 
         OutputError: the picture exists already or cannot be written.
     """
     with open_scene(source, options) as scene:
-        found = [*_identity(scene, options), *_values(scene), *_place(scene), *_measured(scene)]
+        findings = [*_identity(scene, options), *_values(scene), *_place(scene), *_measured(scene)]
         if picture is not None:
             with new_output(picture) as temporary:
                 temporary.write_bytes(png(_picture(scene)))
-    return found
+    return findings
 
 
 def _identity(scene: Scene, options: SceneOptions) -> Iterator[Finding]:

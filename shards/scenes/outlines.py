@@ -14,18 +14,18 @@ Outline = list[np.ndarray]  # rings of (N, 2) x and y in the scene's coordinates
 
 def outlines(mask: Element, types: Sequence[str] = ("",)) -> list[Outline]:
     """Return the outlines of the features whose type begins as one of ``types``."""
-    found = []
+    drawn = []
     for feature in mask.iter(f"{_EOP}MaskFeature"):
         if feature.findtext(f"{_EOP}maskType", "").startswith(tuple(types)):
-            found += [_rings(polygon.iter(f"{_GML}posList")) for polygon in feature.iter(f"{_GML}Polygon")]
-    return [rings for rings in found if rings]
+            drawn += [_rings(polygon.iter(f"{_GML}posList")) for polygon in feature.iter(f"{_GML}Polygon")]
+    return [rings for rings in drawn if rings]
 
 
-def burn(found: Sequence[Outline], shape: tuple[int, ...], transform: Affine, *, touched: bool) -> np.ndarray:
+def burn(drawn: Sequence[Outline], shape: tuple[int, ...], transform: Affine, *, touched: bool) -> np.ndarray:
     """Return ``shape`` bool, True for pixels whose centre lies inside; ``touched``: for all that outlines meet."""
-    if not found:
+    if not drawn:
         return np.zeros(shape, bool)
-    shapes = [({"type": "Polygon", "coordinates": [ring.tolist() for ring in rings]}, 1) for rings in found]
+    shapes = [({"type": "Polygon", "coordinates": [ring.tolist() for ring in rings]}, 1) for rings in drawn]
     return np.asarray(rasterize(shapes, shape, fill=0, transform=transform, dtype=np.uint8, all_touched=touched), bool)
 
 

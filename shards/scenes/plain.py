@@ -47,11 +47,11 @@ def open_stack(path: str | Path, options: SceneOptions) -> RasterScene:
     try:
         raster = stack.enter_context(open_raster(path))
         names, kept, left_out = _bands_of(raster, Path(path), options, told)
-        found = sensor_of(Path(path), names, told)
+        told_sensor = sensor_of(Path(path), names, told)
         bands: Bands = {name: (raster, str(path), index) for name, index in kept}
         clouds = [index for name, index in left_out if name.upper().endswith("SCL")][:1]
         cloud = RasterCloud(raster, str(path), scl_cloud, clouds) if clouds else None
-        scene = open_bands(Path(path).stem, str(path), found, bands, stack, options, cloud)
+        scene = open_bands(Path(path).stem, str(path), told_sensor, bands, stack, options, cloud)
         _note_left_out(scene, [name for name, _ in left_out], bool(clouds))
         return scene
     except BaseException:
@@ -123,15 +123,15 @@ def band_files(folder: Path, sensor: Sensor | None = None) -> dict[str, Path]:
     Raises:
         SceneError: two files name the same band.
     """
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         named = path.suffix.lower() in RASTER_SUFFIXES and not is_litter(path.name)
         name = band_name(path.stem, sensor) if named else None
-        if name in found:
-            raise SceneError(f"{folder} holds two files for band {name} ({found[name].name}, {path.name}); keep one.")
+        if name in files:
+            raise SceneError(f"{folder} holds two files for band {name} ({files[name].name}, {path.name}); keep one.")
         if name:
-            found[name] = path
-    return found
+            files[name] = path
+    return files
 
 
 def open_band_folder(folder: Path, options: SceneOptions) -> RasterScene:
@@ -144,7 +144,7 @@ def open_band_folder(folder: Path, options: SceneOptions) -> RasterScene:
     files = {name: files[name] for name in options.keeps(list(files), folder)}
     stack = ExitStack()
     try:
-        found = sensor_of(folder, list(files), told)
+        told_sensor = sensor_of(folder, list(files), told)
         bands = {n: (stack.enter_context(open_raster(p)), str(p), 1) for n, p in files.items()}
         mask, test = _cloud_file(folder)
         cloud = RasterCloud(stack.enter_context(open_raster(mask)), str(mask), test) if mask else None
@@ -154,7 +154,7 @@ def open_band_folder(folder: Path, options: SceneOptions) -> RasterScene:
             quality, cloud = quality_of(masks, files, stack), cloud or l1c_cloud(masks, stack)
         known = masks is None or l1c_cloud_file(masks) or any(quality_files(masks, band) for band in files)
         _say_masks(folder.name, mask.name if mask else "", not known)
-        return open_bands(folder.name, str(folder), found, bands, stack, options, cloud, facts, quality)
+        return open_bands(folder.name, str(folder), told_sensor, bands, stack, options, cloud, facts, quality)
     except BaseException:
         stack.close()
         raise

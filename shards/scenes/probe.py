@@ -141,8 +141,8 @@ def _of_one_grid(samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _commonest(values: np.ndarray) -> tuple[float, int]:
-    found, times = np.unique(values, return_counts=True)
-    return float(found[times.argmax()]), int(times.max())
+    distinct, times = np.unique(values, return_counts=True)
+    return float(distinct[times.argmax()]), int(times.max())
 
 
 def _lost(name: str, value: float, share: float) -> SceneError:

@@ -61,8 +61,8 @@ class Product:
 
     def find(self, ending: str) -> str | None:
         """Return the one file whose path ends so (letter case aside), or None."""
-        found = [name for name in self.names if name.lower().endswith(ending.lower())]
-        return min(found, key=len) if found else None
+        matches = [name for name in self.names if name.lower().endswith(ending.lower())]
+        return min(matches, key=len) if matches else None
 
     def gdal_path(self, name: str) -> str:
         """Return the path under which GDAL opens a file.

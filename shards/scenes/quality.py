@@ -96,7 +96,7 @@ class OutlineQuality:
         gsd_m = window_m[2] / dn.shape[1]
         transform = Affine(gsd_m, 0, self._corner[0] + window_m[0], 0, -gsd_m, self._corner[1] - window_m[1])
         absent, saturated = (
-            burn(found, dn.shape, transform, touched=True) for found in (self._absent, self._saturated)
+            burn(rings, dn.shape, transform, touched=True) for rings in (self._absent, self._saturated)
         )
         _write(dn, absent, saturated)
 

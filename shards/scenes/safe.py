@@ -116,20 +116,20 @@ def _stated(product: Product, root: Element, checked: int) -> Stated:
 
 def _images(product: Product, sensor: Sensor) -> dict[str, str]:
     """Return the file of every band at its own sampling."""
-    found: dict[str, str] = {}
+    images: dict[str, str] = {}
     for name in product.names:
         match = _IMAGE.search(name)
         if match is None or "/IMG_DATA/" not in name:
             continue
         band = next((band for band in sensor.bands if band.name == match.group(1)), None)
         if band and match.group(2) in (None, f"{band.stored_gsd_m}"):
-            if band.name in found:
+            if band.name in images:
                 raise SceneError(f"{product.path} holds band {band.name} twice; it has several granules: split it.")
-            found[band.name] = name
-    missing = [band.name for band in sensor.bands if band.name not in found]
+            images[band.name] = name
+    missing = [band.name for band in sensor.bands if band.name not in images]
     if missing:
         raise SceneError(f"{product.path} lacks the image of {', '.join(missing)}; fetch the product again.")
-    return found
+    return images
 
 
 def _verify(product: Product, images: list[str], told: list[str]) -> int:
@@ -182,12 +182,12 @@ def _offset(root: Element, path: Path) -> int:
 
 
 def _wavelengths(root: Element) -> dict[str, float]:
-    found = {}
+    wavelengths = {}
     for element in root.iter("Spectral_Information"):
         band, centre = element.get("physicalBand", "")[1:], element.find("Wavelength/CENTRAL")
         if centre is not None and band:
-            found[f"B{band}" if band == "8A" else f"B{int(band):02d}"] = float(centre.text or 0)
-    return found
+            wavelengths[f"B{band}" if band == "8A" else f"B{int(band):02d}"] = float(centre.text or 0)
+    return wavelengths
 
 
 def _sun(product: Product) -> dict[str, float]:

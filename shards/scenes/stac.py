@@ -67,8 +67,8 @@ def _features(file: Path) -> list[dict[str, Any]]:
         content = json.loads(file.read_text(errors="replace"))
     except ValueError:
         return []
-    found = content.get("features") if isinstance(content, dict) else None
-    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+    features = content.get("features") if isinstance(content, dict) else None
+    return [item for item in features if isinstance(item, dict)] if isinstance(features, list) else []
 
 
 def open_stac(path: Path, offset: int | None = None) -> RasterScene:

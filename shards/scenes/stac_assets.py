@@ -50,8 +50,8 @@ def scene_assets(assets: Mapping[str, Any]) -> list[str]:
 
 def mask_key(assets: Mapping[str, Any], kind: str) -> str | None:
     """Return the key of a mask, whatever its case: ``scl``, ``SCL``, ``SCL_20m``; the one at 20 m, and no JP2."""
-    found = [key for key in assets if re.fullmatch(rf"{kind}(_\d\dm)?(-jp2)?", key, re.IGNORECASE)]
-    return min(found, key=lambda key: (key.endswith("-jp2"), "_20m" not in key, key), default=None)
+    keys = [key for key in assets if re.fullmatch(rf"{kind}(_\d\dm)?(-jp2)?", key, re.IGNORECASE)]
+    return min(keys, key=lambda key: (key.endswith("-jp2"), "_20m" not in key, key), default=None)
 
 
 def keys_of(assets: Mapping[str, Any]) -> dict[str, str]:
@@ -59,7 +59,7 @@ def keys_of(assets: Mapping[str, Any]) -> dict[str, str]:
 
     Where several hold a band: the one at the sampling that was measured, then one that is no JP2.
     """
-    kind, found = kind_of(assets), {}
+    kind, keys = kind_of(assets), {}
     ranks: dict[str, tuple[int, bool, str]] = {}
     for key, asset in assets.items():
         told = described(asset)
@@ -74,8 +74,8 @@ def keys_of(assets: Mapping[str, Any]) -> dict[str, str]:
         native = 0 if gsd_m == SLOT_GSD_M[slot] else 1 if gsd_m is None else 2
         rank = (native if kind == "sentinel2" else 0, ".jp2" in str(asset["href"]).lower(), key)
         if slot not in ranks or rank < ranks[slot]:
-            ranks[slot], found[slot] = rank, key
-    return {slot: found[slot] for slot in SLOTS if slot in found}
+            ranks[slot], keys[slot] = rank, key
+    return {slot: keys[slot] for slot in SLOTS if slot in keys}
 
 
 def described(asset: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -71,10 +71,10 @@ def check_file(folder: Path, manifest: dict[str, Any], name: str) -> None:
     if wanted is None:
         return
     try:
-        found = file_sha256(folder / name)
+        digest = file_sha256(folder / name)
     except OSError as cause:
         raise ShardError(f"{folder / name} cannot be read ({cause.strerror}); copy it again.") from cause
-    if found != wanted:
+    if digest != wanted:
         raise ShardError(f"{folder / name} has changed since it was written (its sha256 differs); copy it again.")
 
 

@@ -20,10 +20,10 @@ def words(record: Record) -> Section:
 
 def retrieval(record: Record) -> Section:
     """Return recall and mean average precision of every direction, beside a random order."""
-    found = (record.result.get("retrieval") or {}).items()
+    directions = (record.result.get("retrieval") or {}).items()
     rows = [
         [name, key.replace("_", " "), row.get("queries"), row.get("gallery"), row[key], row.get(f"{key}_chance")]
-        for name, row in found
+        for name, row in directions
         for key in MEASURES
         if key in row
     ]

@@ -24,25 +24,25 @@ def parity(record: Record) -> Section:
 
 def engines(record: Record) -> Section:
     """Return the compiled engines."""
-    found = record.result.get("engines") or []
-    names = sorted({name for engine in found for name, value in engine.items() if not isinstance(value, dict | list)})
-    rows = [[engine.get(name) for name in names] for engine in found]
+    records = record.result.get("engines") or []
+    names = sorted({name for engine in records for name, value in engine.items() if not isinstance(value, dict | list)})
+    rows = [[engine.get(name) for name in names] for engine in records]
     return Section("Compiled engines", tables=table(names, rows))
 
 
 def contract(record: Record) -> Section:
     """Return what the bundle takes, and its classes."""
-    found = record.result.get("contract") or {}
-    inputs = [[group["name"], f"{group['gsd_m']} m", ", ".join(group["bands"])] for group in found.get("groups") or []]
+    fields = record.result.get("contract") or {}
+    inputs = [[group["name"], f"{group['gsd_m']} m", ", ".join(group["bands"])] for group in fields.get("groups") or []]
     classes = [
         [land_class["code"], land_class["name"], land_class["colour"]]
-        for land_class in (found.get("label_set") or {}).get("classes", [])
+        for land_class in (fields.get("label_set") or {}).get("classes", [])
     ]
     return Section(
         "What it takes and gives",
         tables=[
             *table(("input", "sampling", "bands"), inputs),
-            *table(("", ""), plain(found)),
+            *table(("", ""), plain(fields)),
             *table(("code", "class", "colour"), classes),
         ],
     )
@@ -50,9 +50,9 @@ def contract(record: Record) -> Section:
 
 def provenance(record: Record) -> Section:
     """Return what the bundle was made from."""
-    found = record.result.get("provenance") or {}
-    trained = [[f"training: {name}", value] for name, value in plain(found.get("training") or {})]
-    return Section("Where it comes from", tables=table(("", ""), plain(found) + trained))
+    fields = record.result.get("provenance") or {}
+    trained = [[f"training: {name}", value] for name, value in plain(fields.get("training") or {})]
+    return Section("Where it comes from", tables=table(("", ""), plain(fields) + trained))
 
 
 def map_picture(record: Record) -> Section:
@@ -64,16 +64,16 @@ def map_picture(record: Record) -> Section:
 
 def areas(record: Record) -> Section:
     """Return how much ground every class covers."""
-    found = ClassMap(record.path).classes
-    total = sum(row.pixels for row in found) or 1
-    rows = [[row.name, row.value, row.colour, row.pixels, row.hectares, row.pixels / total] for row in found]
+    classes = ClassMap(record.path).classes
+    total = sum(row.pixels for row in classes) or 1
+    rows = [[row.name, row.value, row.colour, row.pixels, row.hectares, row.pixels / total] for row in classes]
     return Section("Areas", tables=table(("class", "code", "colour", "pixels", "hectares", "share"), rows))
 
 
 def timing(record: Record) -> Section:
     """Return where the time went; what ran side by side does not add up."""
-    found = (record.result.get("properties") or {}).get("bandloom:seconds") or {}
-    rows = [[name, seconds] for name, seconds in found.items()]
+    stages = (record.result.get("properties") or {}).get("bandloom:seconds") or {}
+    rows = [[name, seconds] for name, seconds in stages.items()]
     return Section("Where the time went", tables=table(("", "seconds"), rows))
 
 

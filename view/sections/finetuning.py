@@ -42,25 +42,25 @@ def _interval(row: ScoreRow, held: Sequence[str]) -> str:
 
 def seeds(record: Record) -> Section:
     """Return what the scores are over trainings from several seeds."""
-    found = _scores(record).over_seeds
-    held = list(found[0].mean) if found else []
-    rows = [[row.name, *(f"{row.mean[name]:.3f} ± {row.deviation[name]:.3f}" for name in held)] for row in found]
+    summaries = _scores(record).over_seeds
+    held = list(summaries[0].mean) if summaries else []
+    rows = [[row.name, *(f"{row.mean[name]:.3f} ± {row.deviation[name]:.3f}" for name in held)] for row in summaries]
     note = "Mean and deviation over trainings from other weights and order, on the same ground."
     return Section("Over seeds", note, tables=table(["", *map(title, held)], rows))
 
 
 def verdicts(record: Record) -> Section:
     """Return, of image and context together, what the controls allow to be said, and what gives a class away."""
-    found = _scores(record)
-    leaks = (found.leaks or {}).get("warnings") or []
-    return Section("What the controls allow", items=[*found.verdicts, *map(str, leaks)])
+    scores = _scores(record)
+    leaks = (scores.leaks or {}).get("warnings") or []
+    return Section("What the controls allow", items=[*scores.verdicts, *map(str, leaks)])
 
 
 def classes(record: Record) -> Section:
     """Return the model's scores class by class."""
-    found = _scores(record).rows[0].classes
-    names = list(found[0].scores) if found else []
-    rows = [[row.name, *(row.scores[name] for name in names), row.support] for row in found]
+    by_class = _scores(record).rows[0].classes
+    names = list(by_class[0].scores) if by_class else []
+    rows = [[row.name, *(row.scores[name] for name in names), row.support] for row in by_class]
     return Section("Class by class", tables=table(["", *map(title, names), "support"], rows))
 
 
@@ -75,17 +75,21 @@ def confusions(record: Record) -> Section:
 
 def calibration(record: Record) -> Section:
     """Return the calibration error before and after the temperature."""
-    found = _scores(record).calibration or {}
-    rows = [[f"error {when} the temperature", found[when]["error"]] for when in ("before", "after") if when in found]
-    rows += [["temperature", found["temperature"]]] if rows else []
+    calibrated = _scores(record).calibration or {}
+    rows = [
+        [f"error {when} the temperature", calibrated[when]["error"]]
+        for when in ("before", "after")
+        if when in calibrated
+    ]
+    rows += [["temperature", calibrated["temperature"]]] if rows else []
     return Section("Calibration", tables=table(("", "value"), rows))
 
 
 def bands(record: Record) -> Section:
     """Return the scores with only some of the bands present."""
-    found = _scores(record).bands
-    held = list(found[0].scores) if found else []
-    rows = [["all" if row.kind == "model" else row.name, *(row.scores.get(name) for name in held)] for row in found]
+    by_subset = _scores(record).bands
+    held = list(by_subset[0].scores) if by_subset else []
+    rows = [["all" if row.kind == "model" else row.name, *(row.scores.get(name) for name in held)] for row in by_subset]
     return Section(
         "On fewer bands",
         "The others absent, nothing trained again.",
@@ -95,9 +99,9 @@ def bands(record: Record) -> Section:
 
 def split(record: Record) -> Section:
     """Return which ground tested, and how many labels each role had."""
-    found = _scores(record).split
-    labels = found.get("labels") or {}
+    told = _scores(record).split
+    labels = told.get("labels") or {}
     names = list(next(iter(labels.values()), {}))
     rows = [[name, *(held.get(name, 0) for held in labels.values())] for name in names]
-    rule = ", ".join(f"{name} {value}" for name, value in found.items() if isinstance(value, str | int | float))
+    rule = ", ".join(f"{name} {value}" for name, value in told.items() if isinstance(value, str | int | float))
     return Section("The split", rule, tables=table(["labels of", *labels], rows))

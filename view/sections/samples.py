@@ -18,26 +18,26 @@ def samples(record: Record) -> Section:
 
 def places(record: Record) -> Section:
     """Return a map of all places and one of each of the largest."""
-    found = places_of(record.lines)
-    if not found:
+    squares = places_of(record.lines)
+    if not squares:
         return Section("")
     linked = set(record.thumbnails)
-    shown = found[:MOST_PLACES]
+    shown = squares[:MOST_PLACES]
     charts = [
-        _figure("All places", world_map(found)),
+        _figure("All places", world_map(squares)),
         *(_figure(title_of(place), place_map(place, linked), "place") for place in shown),
     ]
     splits = sorted({str(line.get("split", "")) for line in record.lines})
     keys = "".join(f'<span><i style="background:{colour_of(name)}"></i>{name}</span>' for name in splits)
-    rest = f" The {len(shown)} largest of {len(found)} places by themselves." if len(found) > len(shown) else ""
+    rest = f" The {len(shown)} largest of {len(squares)} places by themselves." if len(squares) > len(shown) else ""
     note = "Squares are samples on the ground, coloured by split." + rest
     return Section("Where they lie", note, charts=[f'<p class="legend wide">{keys}</p>', *charts])
 
 
 def statistics(record: Record) -> Section:
     """Return mean, deviation and quantiles of every band."""
-    found = record.result.get("statistics") or {}
-    mean, std, quantiles = found.get("mean") or {}, found.get("std") or {}, found.get("quantiles") or {}
+    by_band = record.result.get("statistics") or {}
+    mean, std, quantiles = by_band.get("mean") or {}, by_band.get("std") or {}, by_band.get("quantiles") or {}
     marks = list(next(iter(quantiles.values()), {}))
     rows = [
         [slot, mean[slot], std[slot], *(quantiles.get(slot, {}).get(mark) for mark in marks)]

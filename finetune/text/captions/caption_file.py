@@ -49,20 +49,20 @@ def kept_captions(rows: Iterable[tuple[str, str]], *, turned: bool) -> dict[str,
         rows: sample keys and captions.
         turned: images are turned and mirrored.
     """
-    found: dict[str, list[str]] = {}
+    by_key: dict[str, list[str]] = {}
     changed = dropped = 0
     for key, caption in rows:
         kept = without_directions(caption) if turned else " ".join(caption.split())
         changed += kept != " ".join(caption.split())
         if kept:
-            found.setdefault(key, []).append(kept)
+            by_key.setdefault(key, []).append(kept)
         else:
             dropped += 1
     if changed:
         logger.info("words of direction were taken out of %d captions, since images are turned and mirrored", changed)
     if dropped:
         logger.warning("%d captions held nothing but directions and were dropped", dropped)
-    return found
+    return by_key
 
 
 def read_rows(path: Path, column: str) -> list[tuple[int, str, str]]:

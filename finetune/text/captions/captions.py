@@ -94,38 +94,43 @@ def make_captions(
     entries = {shards.entries[int(i)].key: int(i) for i in indices}
     class_of, shares = _classes(shards, entries)
     _check(config, shards, entries, class_of, shares)
-    found: dict[str, list[str]] = {key: [] for key in entries}
+    captions: dict[str, list[str]] = {key: [] for key in entries}
     if "csv" in config.sources:
         for key, own in read_captions(Path(str(config.csv)), entries, turned=turned).items():
-            found[key] += own
+            captions[key] += own
     if "shards" in config.sources:
         held = ((key, text) for key, index in entries.items() for text in shards.entries[index].captions)
         for key, own in kept_captions(held, turned=turned).items():
-            found[key] += own
-    words = told_words(words, [text for own in found.values() for text in own])
+            captions[key] += own
+    words = told_words(words, [text for own in captions.values() for text in own])
     if "labels" in config.sources:
         of_class = [sentences(word.seen, config.templates) for word in words]
         for key, index in class_of.items():
-            found[key] += of_class[index]
+            captions[key] += of_class[index]
     for key, index in entries.items():
         entry, rng = shards.entries[index], rng_of(int(stable_hash(0, *key.encode())), PURPOSE_WORDS)
         if "masks" in config.sources and key in shares:
             told = np.array(
                 [0.0 if word.name in held_out else share for word, share in zip(words, shares[key], strict=True)]
             )
-            found[key] += [mask_caption(told, words, rng) for _ in range(VARIANTS)]
+            captions[key] += [mask_caption(told, words, rng) for _ in range(VARIANTS)]
         if "metadata" in config.sources:
-            found[key].append(metadata_caption(shards.sensors[entry.sensor], time_of(entry), *place_of(entry)))
-    return _numbered(found, class_of, shares, words)
+            captions[key].append(metadata_caption(shards.sensors[entry.sensor], time_of(entry), *place_of(entry)))
+    return _numbered(captions, class_of, shares, words)
 
 
 def _numbered(
-    found: dict[str, list[str]], class_of: dict[str, int], shares: dict[str, np.ndarray], words: tuple[ClassWords, ...]
+    captions: dict[str, list[str]],
+    class_of: dict[str, int],
+    shares: dict[str, np.ndarray],
+    words: tuple[ClassWords, ...],
 ) -> Captions:
-    texts = {text: number for number, text in enumerate(dict.fromkeys(t for own in found.values() for t in own if t))}
+    texts = {
+        text: number for number, text in enumerate(dict.fromkeys(t for own in captions.values() for t in own if t))
+    }
     if not texts:
         raise TextError("no sample got a caption; check captions.sources, and that the shards carry what they need.")
-    of_key = {key: np.array(sorted({texts[text] for text in own if text}), np.int64) for key, own in found.items()}
+    of_key = {key: np.array(sorted({texts[text] for text in own if text}), np.int64) for key, own in captions.items()}
     return Captions(tuple(texts), {key: own for key, own in of_key.items() if len(own)}, class_of, shares, words)
 
 

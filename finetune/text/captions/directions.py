@@ -26,11 +26,11 @@ def without_directions(caption: str) -> str:
     """Return a caption without the words that say where in the image something lies."""
     kept: list[str] = []
 
-    def hide(found: re.Match[str]) -> str:
-        kept.append(found.group())
+    def hide(match: re.Match[str]) -> str:
+        kept.append(match.group())
         return f"\0{len(kept) - 1}\0"
 
     text = _WORD.sub("", _PHRASE.sub("", _KEPT.sub(hide, caption)))
-    text = re.sub("\0(\\d+)\0", lambda found: kept[int(found.group(1))], text)
+    text = re.sub("\0(\\d+)\0", lambda match: kept[int(match.group(1))], text)
     text = re.sub(r"\s+([,.;])", r"\1", " ".join(text.split()))
     return re.sub(r"^[,;.\s]+|[,;\s]+$|(?<=[,;])[,;]+", "", re.sub(r"([,;])(?:\s*[,;])+", r"\1", text))

@@ -53,13 +53,13 @@ def class_words(label_set: LabelSet, source: str | None = None, keep_back: int =
         LabelError: ``source`` is not known, or lacks a class.
     """
     taxonomy = get_taxonomy(source) if source else _of_same_name(label_set)
-    found = []
+    by_class = []
     for land_class in label_set.classes:
         synonyms = taxonomy.classes[taxonomy.find(land_class.name)].synonyms if taxonomy else ()
         words = tuple(dict.fromkeys([readable(land_class.name), *synonyms]))
         kept = max(0, min(keep_back, len(words) - 2))
-        found.append(ClassWords(land_class.name, words[: len(words) - kept], words[len(words) - kept :]))
-    return tuple(found)
+        by_class.append(ClassWords(land_class.name, words[: len(words) - kept], words[len(words) - kept :]))
+    return tuple(by_class)
 
 
 def readable(name: str) -> str:

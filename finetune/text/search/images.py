@@ -116,8 +116,8 @@ def vectors_of(aligned: Aligned, images: Iterable[Image]) -> Iterator[tuple[list
 def _encode(aligned: Aligned, images: list[Image]) -> tuple[list[Image], np.ndarray]:
     device = aligned.model.log_scale.device
     groups = {gsd: torch.from_numpy(np.stack([i.groups[gsd] for i in images])).to(device) for gsd in images[0].groups}
-    found = aligned.model.image(groups).cpu().numpy()
-    return [Image(**{**vars(image), "groups": {}}) for image in images], found
+    vectors = aligned.model.image(groups).cpu().numpy()
+    return [Image(**{**vars(image), "groups": {}}) for image in images], vectors
 
 
 def _of_shards(shards: ShardSet, sensor: Sensor, chip_px: int) -> Iterator[Image]:

@@ -82,22 +82,22 @@ def search(
     index = read_index(index_file, aligned.digest)
     vector, title = query_vector(aligned, index, query, like)
     rows, scores = Searcher(index.vectors, method).nearest(vector, top)
-    found = [{**index.place(int(row)), "score": float(score)} for row, score in zip(rows, scores, strict=True)]
+    hits = [{**index.place(int(row)), "score": float(score)} for row, score in zip(rows, scores, strict=True)]
     shown = [
         [rank, f"{chip['score']:.3f}", chip["key"], chip["source"], f"{chip['x_m']:.0f}, {chip['y_m']:.0f}"]
-        for rank, chip in enumerate(found, 1)
+        for rank, chip in enumerate(hits, 1)
     ]
     console.print(table(f"Nearest to {title}", ["", "cosine", "key", "source", "x, y in m"], shown))
     if out is not None:
         write_found(written[0], index, rows.tolist(), scores.tolist())
-        chips = [image_at(chip, aligned.model.chip_px) for chip in found]
+        chips = [image_at(chip, aligned.model.chip_px) for chip in hits]
         captions = [
             f"{rank}: {chip['score']:.2f}" + (f"\n{chip['class_name']}" if chip.get("class_name") else "")
-            for rank, chip in enumerate(found, 1)
+            for rank, chip in enumerate(hits, 1)
         ]
         draw_contact_sheet(written[1], title, chips, captions, aligned.model.sensor)
         logger.info("the table and the pictures are in %s", out)
-    return found
+    return hits
 
 
 @torch.no_grad()
@@ -111,9 +111,9 @@ def words_for(aligned: Aligned, source: Path, top: int) -> list[tuple[str, list[
     if not texts:
         raise TextError("the checkpoint keeps no sentences to choose from; it was aligned without a label set.")
     searcher = Searcher(aligned.text(texts))
-    found = []
+    words = []
     for images, vectors in vectors_of(aligned, images_of(aligned, source)):
         for image, vector in zip(images, vectors, strict=True):
             rows, scores = searcher.nearest(vector, top)
-            found.append((image.key, [(texts[row], float(score)) for row, score in zip(rows, scores, strict=True)]))
-    return found
+            words.append((image.key, [(texts[row], float(score)) for row, score in zip(rows, scores, strict=True)]))
+    return words

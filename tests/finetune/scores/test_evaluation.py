@@ -36,7 +36,7 @@ def test_the_worst_examples_come_first_and_their_loss_is_scikit_learns():
     data, model = task_data("classify"), task_model("classify", chip_px=12)
     found = evaluate("m", model, data, TEST)
     losses = [
-        oracle.log_loss([int(prediction.found.label)], softmax(prediction.logits)[None], labels=range(3))
+        oracle.log_loss([int(prediction.sample.label)], softmax(prediction.logits)[None], labels=range(3))
         for prediction in predict_role("m", model, data, TEST)
     ]
     np.testing.assert_allclose([e.loss for e in found.worst], sorted(losses, reverse=True)[:WORST], rtol=1e-5)

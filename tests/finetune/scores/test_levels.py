@@ -67,8 +67,8 @@ def test_a_model_of_44_classes_is_scored_on_three_levels(run, tmp_path, capsys):
     data = PixelData(shards, make_split(SplitConfig(block_m=600, buffer_m=0), shards, PixelData, sensor), sensor)
     truth, logits = [], []
     for prediction in predict_role("m", model, data, 2):
-        known = prediction.found.label != 255
-        truth.append(prediction.found.label[known])
+        known = prediction.sample.label != 255
+        truth.append(prediction.sample.label[known])
         logits.append(prediction.logits[:, known].T.astype(np.float64))
     truth, logits = np.concatenate(truth), np.concatenate(logits) / model.temperature
     probability = np.exp(logits - logits.max(1, keepdims=True))

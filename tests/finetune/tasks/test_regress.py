@@ -141,8 +141,8 @@ def test_the_scores_are_scikit_learns_on_what_the_saved_model_says(run, shards):
     data = ValueData(ShardSet(shards), BlockSplit(split["block_m"], split["buffer_m"]), S2)
     truth, predicted = [], []
     for prediction in predict_role("again", model, data, TEST):
-        known = np.isfinite(prediction.found.label)
-        truth.append(prediction.found.label[known])
+        known = np.isfinite(prediction.sample.label)
+        truth.append(prediction.sample.label[known])
         predicted.append(model.target.to_values(prediction.logits[0])[known])
     truth, predicted = np.concatenate(truth).astype(np.float64), np.concatenate(predicted).astype(np.float64)
     scores = record.rows[0].scores
