@@ -198,7 +198,7 @@ assert torch.allclose(hazy.groups[10], groups[10].float() + 1000)
                 "finetune/text/captions/captions.py",
                 "    for key, index in entries.items():\n",
                 '        if "size" in config.sources:\n'
-                "            found[key] += [size_caption(shards.entries[index])]\n",
+                "            captions[key] += [size_caption(shards.entries[index])]\n",
             ),
         ],
         """

@@ -88,10 +88,11 @@ def test_the_commit_is_this_projects_own_or_none(tmp_path: Path):
         subprocess.run(["git", *words], cwd=tmp_path, check=True)
     inside = tmp_path / "venv" / "site-packages"
     inside.mkdir(parents=True)
-    (inside / "bandloom").mkdir()
-    for file in (ROOT / "bandloom").glob("*.py"):
-        (inside / "bandloom" / file.name).write_text(file.read_text())
-    (inside / "bandloom" / "shards").mkdir()
+    for file in (ROOT / "bandloom").rglob("*.py"):
+        copy = inside / file.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(file.read_text())
+    (inside / "bandloom" / "shards").mkdir(exist_ok=True)
     ask = "from bandloom.run_state.run_folder import commit; print(commit())"
     found = python(tmp_path, "-c", ask, path=inside)
     assert found.stdout.strip() == "None", found.stderr

@@ -29,7 +29,7 @@ class Place:
         """Longitude and latitude of its middle."""
         west, south, east, north = self.extent_m
         (x,), (y,) = projected(f"EPSG:{self.epsg}", "EPSG:4326", [(west + east) / 2], [(south + north) / 2])
-        return x, y
+        return float(x), float(y)
 
     @property
     def extent_m(self) -> tuple[float, float, float, float]:

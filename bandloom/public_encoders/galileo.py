@@ -160,7 +160,7 @@ def centre_keys(encoder: Galileo) -> None:
 
     A softmax over keys is the same when all keys move by one vector, so no answer changes but by rounding. The nano's
     first attention has scores of 18,000 on real ground, most of it shared by all keys; without it they stay below
-    4,000, and rounding changes what the softmax makes of them less (docs/decisions/precision.md).
+    4,000, and rounding changes what the softmax makes of them less (docs/decisions/int8.md).
     """
     config, family = encoder.config, encoder.family
     means = [(m - s) / d for m, s, d in zip(config.mean, config.shift, config.divide, strict=True)]
@@ -168,8 +168,9 @@ def centre_keys(encoder: Galileo) -> None:
     positions = encoder.positions(MEAN_GROUND, MEAN_GROUND)
     sequence = encoder.embed(samples, family.bands, positions)
     keys = slice(encoder.embed_dim, 2 * encoder.embed_dim)  # of queries, keys and values side by side
+    block: Any
     for block in encoder.blocks:
-        qkv: Any = block.attn.qkv
+        qkv = block.attn.qkv
         shared = qkv(block.norm1(sequence))[..., keys].mean((0, 1))
         sequence = block(sequence)
         qkv.bias[keys] -= shared

@@ -287,7 +287,7 @@ def environment() -> dict[str, Any]:
 
 def commit() -> str | None:
     """Return the git commit of the code that runs, with ``+`` when files were edited, or None outside a checkout."""
-    here = Path(__file__).resolve().parent.parent
+    here = Path(__file__).resolve().parents[2]
     if (note := here / "SNAPSHOT.json").is_file():  # a copy that `bandloom slurm` made when the job was submitted
         made = json.loads(note.read_text())
         return made["commit"] and made["commit"][:12] + ("+" if made["difference"] else "")

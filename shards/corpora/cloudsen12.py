@@ -160,7 +160,7 @@ def _unpadded(values: np.ndarray, told: Any, name: str) -> tuple[tuple[int, int]
     for axis, (first, last), by_card in ((0, ("top", "bottom"), "bottom"), (1, ("left", "right"), "left")):
         size = values.shape[1 + axis]
         extra = size - side
-        lines = empty.all(1 - axis)
+        lines = np.asarray(empty.all(1) if axis == 0 else empty.all(0))
         sides = {first: lines[:extra].all(), last: lines[size - extra :].all()}
         padded = by_card if sides[by_card] else next((where for where, zeros in sides.items() if zeros), None)
         if padded is None:

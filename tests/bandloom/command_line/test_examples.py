@@ -21,7 +21,7 @@ from bandloom.model.statistics import Statistics
 from bandloom.sensors import SENSORS, SLOTS
 from tests.export.from_torch.test_export_run import task_model, write_run
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RUN = [  # in this order, in one folder
     *EXAMPLES["shards synth"],
     *EXAMPLES["shards build"],
