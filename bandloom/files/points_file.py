@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bandloom.errors import LabelError, MissingExtraError, OutputError
+from bandloom.files.csv_rows import NamedRows
 from bandloom.files.output import new_output
 from bandloom.files.points_gpkg import changed_gpkg
 from bandloom.rasters.projected import projected
@@ -76,6 +77,8 @@ def read_points_file(path: Path) -> PointsFile:
         raise LabelError(f"{path} does not exist; bandloom assess sample draws points of a map.")
     try:
         points = readers[path.suffix.lower()](path)
+    except csv.Error as cause:
+        raise LabelError(f"{path} cannot be read as points: {cause}; mend it, or draw them anew.") from cause
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as cause:
         raise LabelError(f"{path} cannot be read as points ({cause!r}); draw them anew, or mend it.") from cause
     if not len(points):
@@ -87,9 +90,12 @@ def read_points_file(path: Path) -> PointsFile:
 
 def _from_csv(path: Path) -> PointsFile:
     with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
-    columns = {str(name): [row[name] for row in rows] for name in reader.fieldnames or ()}
+        reader = NamedRows(file)
+        reader.require_once(*dict.fromkeys(reader.names))
+        if missing := [name for name in ("lon", "lat") if name not in reader.names]:
+            raise csv.Error(f"no column {missing[0]!r}; its first line names {', '.join(reader.names) or 'nothing'}")
+        rows = [row for _, row in reader]
+    columns = {name: [row[name] for row in rows] for name in reader.names}
     places = [(float(lon), float(lat)) for lon, lat in zip(columns["lon"], columns["lat"], strict=True)]
     return PointsFile(path, np.array(places).reshape(-1, 2), columns)
 

@@ -36,7 +36,10 @@ def test_what_is_written_back_is_what_was_read_with_the_answers(tmp_path, suffix
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
-        ("a.csv", "x,y\n1,2\n", "cannot be read as points"),
+        ("a.csv", "x,y\n1,2\n", "cannot be read as points: no column 'lon'; its first line names x, y"),
+        ("a.csv", "lon;lat\n1;2\n", "no column 'lon'; its first line names lon;lat"),
+        ("a.csv", "lon,lat,class,class\n1,2,a,b\n", "it has the column 'class' twice"),
+        ("a.csv", "lon,lat,comment\n1,2,wet, deep\n", "line 2 has more cells than the first"),
         ("a.csv", "lon,lat\n", "holds no points"),
         ("a.csv", "lon,lat\n1,95\n", "no degrees of longitude and latitude"),
         ("a.csv", "lon,lat\n1,nan\n", "no degrees of longitude and latitude"),

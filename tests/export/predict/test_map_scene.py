@@ -189,7 +189,7 @@ def test_one_bad_scene_of_many_does_not_stop_the_others(bundle, scene, tmp_path,
     assert left_in(tmp_path / "maps") == ["scene.qml", "scene.stac.json", "scene.tif"]
 
 
-def test_a_classifier_gives_a_table_of_tiles(scene, tmp_path):
+def test_a_classifier_gives_a_table_of_tiles(scene, tmp_path, capsys):
     bundle = write_tiny_bundle(tmp_path / "classifier", tiny_contract(tiling=Tiling(48), task="classify"))
     assert run("predict", bundle, scene, "--out", tmp_path / "tiles.json") == 0
     tiles = json.loads((tmp_path / "tiles.json").read_text())["features"]
@@ -200,6 +200,10 @@ def test_a_classifier_gives_a_table_of_tiles(scene, tmp_path):
     assert run("predict", bundle, scene, "--out", tmp_path / "tiles.csv") == 0
     assert len((tmp_path / "tiles.csv").read_text().splitlines()) == 31
     assert run("predict", bundle, scene, "--out", tmp_path / "tiles.tif") == 2
+    for option in ("--confidence", "--probabilities", "--png", "--shift-check"):  # of maps: no table holds them
+        assert run("predict", bundle, scene, "--out", tmp_path / "more.json", option) == 2
+        assert f"classifies whole chips, and {option} is of maps" in capsys.readouterr().err
+    assert not (tmp_path / "more.json").exists()
 
 
 BLOCKED = """

@@ -24,7 +24,7 @@ FEW = (
     "split.buffer_m=0",
     "image_tokens=4",
     "test_pairs=6",
-    "most_tokens=8",
+    "most_tokens=16",
 )
 
 
