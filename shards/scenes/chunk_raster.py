@@ -94,6 +94,7 @@ def _compressor(codec: dict[str, Any]) -> dict[str, Any]:
 class ChunkRaster:
     """One band, with the attributes and methods of a rasterio dataset that scenes use."""
 
+    driver = "Zarr"
     count, indexes = 1, (1,)
     gcps: tuple[list[Any], None] = ([], None)
     rpcs = None

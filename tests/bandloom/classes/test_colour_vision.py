@@ -13,6 +13,7 @@ ALIKE = {
     "bigearthnet43": (185, 36),
     "burnscars2": (0, 0),
     "cashew6": (2, 0),
+    "cloudsen12": (0, 0),
     "corine15": (17, 3),
     "corine44": (197, 39),
     "corine5": (1, 0),

@@ -60,7 +60,7 @@ def test_replicas_are_scored_with_two_encoders_and_a_killed_bench_ends_with_the_
     tmp_path, sets, encoder_folder
 ):
     whole = start(sets, encoder_folder, tmp_path / "whole")
-    said, _ = whole.communicate(timeout=800)
+    said, _ = whole.communicate(timeout=3000)
     assert whole.returncode == 0, said
     out, kept = tmp_path / "killed", {}
     for most in KILLED_AT_ROWS:
@@ -75,7 +75,7 @@ def test_replicas_are_scored_with_two_encoders_and_a_killed_bench_ends_with_the_
         kept = rows_of(out)
         assert len(kept) >= most
     last = start(sets, encoder_folder, out)
-    said, _ = last.communicate(timeout=800)
+    said, _ = last.communicate(timeout=3000)
     assert last.returncode == 0, said
     assert all(rows_of(out)[path] == written for path, written in kept.items())
     assert table_of(out) == table_of(tmp_path / "whole")
