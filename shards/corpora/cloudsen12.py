@@ -155,12 +155,12 @@ def _unpadded(values: np.ndarray, told: Any, name: str) -> tuple[tuple[int, int]
             f"{name} states real_proj_shape {told!r} for {values.shape[1:]} pixels; expected their number without the"
             " padding: fetch it again."
         )
-    side, empty = int(told), ~values.any(0)
+    side, empty = int(told), ~np.any(values, axis=0)
     spans, words = [], []
     for axis, (first, last), by_card in ((0, ("top", "bottom"), "bottom"), (1, ("left", "right"), "left")):
         size = values.shape[1 + axis]
         extra = size - side
-        lines = np.asarray(empty.all(1) if axis == 0 else empty.all(0))
+        lines = np.all(empty, axis=1 - axis)
         sides = {first: lines[:extra].all(), last: lines[size - extra :].all()}
         padded = by_card if sides[by_card] else next((where for where, zeros in sides.items() if zeros), None)
         if padded is None:
