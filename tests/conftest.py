@@ -30,3 +30,8 @@ def _signals_given_back() -> Iterator[None]:
     before = [signal.getsignal(number) for number in STOPPING]
     yield
     assert [signal.getsignal(number) for number in STOPPING] == before
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what waits for a cluster: at the end it would leave the other cores with nothing to do."""
+    items.sort(key=lambda item: "slurm" not in item.path.parts)
