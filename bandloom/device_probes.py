@@ -1,4 +1,4 @@
-"""The probes of probes.py on the device where features were computed: sums of products once, for every penalty.
+"""Frozen-feature probes on the device where features were computed: sums of products once, for every penalty.
 
 A ridge regression needs the rows' products with themselves alone. Those of all rows less those of a fold are what
 the other four folds have, so five folds and five penalties cost one pass over the rows in place of twenty-five.

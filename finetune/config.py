@@ -131,12 +131,10 @@ class FinetuneConfig(Config):
         gt=0,
         description="number of trainings with seeds of their own; null: 3 where there is little to train on",
     )
-    curve_points: Annotated[
-        int, ReadWhen("task", ("segment", "classify", "change", "regress", "regress_chips"), also=(0,), refused=False)
-    ] = Field(default=5, ge=0, description="looks at validation ground on the way, for the curve and for keep=best")
-    keep: Annotated[
-        Literal["best", "last"], ReadWhen("task", ("segment", "classify", "change", "regress", "regress_chips"))
-    ] = Field(
+    curve_points: int = Field(
+        default=5, ge=0, description="looks at validation ground on the way, for the curve and for keep=best"
+    )
+    keep: Literal["best", "last"] = Field(
         default="best",
         description="the model that a look scored best on validation ground, the fitted head's own among them, or the"
         " last step's",

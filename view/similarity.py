@@ -1,4 +1,4 @@
-"""What looks like a click: the map that `bandloom similar` writes, made on demand and shown as a layer of the page."""
+"""Similarity by click: the map that `bandloom similar` writes, made on demand and shown as a layer of the page."""
 
 import contextlib
 import shutil

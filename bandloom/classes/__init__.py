@@ -1,1 +1,1 @@
-"""What classes mean: label sets, mappings between them, and the names, words and colours of classes."""
+"""Land-cover classes: label sets, mappings between them, and the names, words and colours of classes."""

@@ -1,1 +1,1 @@
-"""How commands are typed: options made from records, configs, examples for help texts, and the console."""
+"""The command line: options made from records, configs, examples for help texts, and the console."""

@@ -1,4 +1,4 @@
-"""Maps what looks like a place: the cosine of every token's features with those at the place; needs no torch."""
+"""Similarity maps: the cosine of every token's features with those at one place; needs no torch."""
 
 import json
 from collections.abc import Iterator

@@ -1,1 +1,1 @@
-"""What rasters hold: stored values, validity, footprints, arrays with their place, web tiles and PNG pictures."""
+"""Rasters: stored values, validity, footprints, arrays with their place, web tiles and PNG pictures."""

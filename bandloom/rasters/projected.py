@@ -1,4 +1,4 @@
-"""Coordinates in another coordinate system, infinite where that system does not reach."""
+"""Reprojection of points to another coordinate system; infinite where that system does not reach."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,1 +1,1 @@
-"""What a run keeps while it works: its folder, its markers, its finished pieces, its heartbeat."""
+"""The state of a run: its folder, its markers, its finished pieces, its heartbeat."""

@@ -1,4 +1,4 @@
-"""Scenes whose product says of each band which samples are lost or saturated, and the masks by which it says so."""
+"""Quality masks of scenes: which samples of a band its product calls lost or saturated, and where it says so."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack

@@ -28,6 +28,7 @@ from bandloom.view.repeat import predict_command
 from bandloom.view.scene_bands import SceneBands
 from bandloom.view.server import Views, make_server
 from tests.view.command import run
+from tests.view.serving import ask, served
 
 TILE = 14
 
@@ -54,15 +55,8 @@ def other(chain: Path) -> Path:
 @pytest.fixture(scope="module")
 def address(chain: Path, scene: Path, other: Path) -> Iterator[str]:
     views = Views([ClassMap(chain / "map.tif"), ClassMap(other)], SceneBands(scene))
-    with make_server(views, 0) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-
-
-def ask(address: str, path: str) -> bytes:
-    with urllib.request.urlopen(address + path) as answer:
-        return answer.read()
+    with served(views) as address:
+        yield address
 
 
 def test_areas_are_those_of_counted_pixels(chain: Path):

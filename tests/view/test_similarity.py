@@ -2,10 +2,6 @@
 
 import io
 import json
-import threading
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +16,15 @@ from bandloom.embeddings.raster import pack
 from bandloom.errors import SceneError
 from bandloom.rasters.web_tiles import mercator_of
 from bandloom.view.class_map import ClassMap
-from bandloom.view.server import Views, make_server
+from bandloom.view.server import Views
 from bandloom.view.similarity import KEPT, Similarity
 from bandloom.view.tiles import window_of
 from tests.bandloom.embeddings.features import CORNER, CRS, features_of_ground, write_features
 from tests.view.command import run
+from tests.view.serving import ask, served
 from tests.view.test_page import maplibre  # noqa: F401
 
 PLACE = (10, 20)  # row and column of the token that is clicked
-
-
-@contextmanager
-def served(views: Views) -> Iterator[str]:
-    with make_server(views, 0) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-
-
-def ask(address: str, path: str) -> bytes:
-    with urllib.request.urlopen(address + path) as answer:
-        return answer.read()
 
 
 def degrees(row: float, column: float, crs: str = CRS, corner: tuple[float, float] = CORNER) -> tuple[float, float]:

@@ -8,6 +8,7 @@ import pytest
 
 from bandloom.cli import main
 from bandloom.errors import ConfigError, LabelError
+from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.multilabel import MultilabelData, read_table
 from bandloom.finetune.data.splits import TRAIN, BlockSplit
 from bandloom.finetune.model.checkpoint import load_task_model
@@ -86,3 +87,14 @@ def test_a_run_ends_with_thresholds_and_baselines(tmp_path, scenes_folder):
     assert model.temperature == record.calibration["temperature"]
     assert "base_rates" in (tmp_path / "run" / "checkpoint" / "README.md").read_text()
     assert (tmp_path / "run" / "pictures" / "reliability.png").exists()
+    log = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log if "validation_map_macro" in line] == [0, 1, 2, 3, 4]
+    best = json.loads((tmp_path / "run" / "snapshots" / "best.json").read_text())
+    saved = json.loads((tmp_path / "run" / "checkpoint" / "config.json").read_text())
+    assert saved["provenance"]["steps"] == best["step"]  # the step that validation chips score best
+
+
+def test_the_step_that_is_kept_and_the_looks_can_be_chosen_as_for_other_tasks(tmp_path):
+    chosen = FinetuneConfig(shards=tmp_path, task="multilabel", keep="last", curve_points=2)
+    assert (chosen.keep, chosen.curve_points) == ("last", 2)
+    assert chosen.warm_steps == FinetuneConfig(shards=tmp_path, task="multilabel").warm_steps  # no other default moves

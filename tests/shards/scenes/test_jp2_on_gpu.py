@@ -8,6 +8,7 @@ import pytest
 import rasterio
 from rasterio.io import MemoryFile
 
+from bandloom.errors import SceneError
 from bandloom.shards.scenes import jp2_on_gpu, open_scene
 from bandloom.shards.scenes.jp2_on_gpu import NO_GPU, SWITCH, Jp2Decoder, golden_image, gpu_decoder
 from tests.shards.safe_product import native_bands, write_safe
@@ -115,6 +116,20 @@ def test_a_file_that_it_reads_otherwise_is_gdals_and_said(product, brought, capl
     said = [record.message for record in caplog.records if "gives other values" in record.message]
     assert len(said) == 1
     assert "B03" in said[0]
+
+
+def test_a_later_window_that_it_reads_otherwise_ends_the_reading(product, brought):
+    seen = []
+
+    def spoil(pixels, source):
+        if "B03" not in str(source):
+            return pixels
+        seen.append(source)
+        return pixels if len(seen) == 1 else pixels + 1  # the first window alone is right
+
+    brought(library(spoil))
+    with pytest.raises(SceneError, match=r"gives other values of .*B03.jp2 than GDAL; .*BANDLOOM_NVIMGCODEC=0"):
+        pixels_of(product)
 
 
 def test_a_window_that_it_cannot_decode_is_gdals(product, brought):
