@@ -6,6 +6,8 @@ NAME ?=
 PYTEST = $(BIN)/python -m pytest
 TYPES = $(BIN)/pyright --pythonpath $(BIN)/python
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# byte code is written at the first import, of what is imported: half of an installation is compiling what never is
+export PIP_NO_COMPILE = 1
 
 .PHONY: demo test pytest lint ruff drills fuzz slow bench docs clean
 
