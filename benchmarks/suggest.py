@@ -74,8 +74,9 @@ def figures_of(name: str, curves: np.ndarray) -> list[Figure]:
     for number, way in enumerate(WAYS[1:], 1):
         for what, scores in (("last round", curves[..., -1]), ("mean of rounds", curves[..., 1:].mean(axis=-1))):
             gains = scores[:, number] - scores[:, 0]
-            curve = " ".join(f"{value:.3f}" for value in curves[:, number].mean(axis=0))
-            note = f"gain {gains.mean():+.3f}, by seed {' '.join(f'{gain:+.3f}' for gain in gains)}; curve {curve}"
+            curve, beside = (" ".join(f"{value:.3f}" for value in way) for way in curves[:, [number, 0]].mean(axis=0))
+            by_seed = " ".join(f"{gain:+.3f}" for gain in gains)
+            note = f"gain {gains.mean():+.3f}, by seed {by_seed}; curve {curve}, of random labels {beside}"
             value, rival = float(scores[:, number].mean()), float(scores[:, 0].mean())
             figures.append(Figure(f"suggest: {name}, {way}, {what}", value, "", "random", rival, note=note))
     return figures
