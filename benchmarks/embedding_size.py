@@ -42,9 +42,9 @@ def run() -> list[Figure]:
     plain = _scores(np.concatenate(full), labels, blocks)
     figures = []
     means = [means for *_, means in scenes]
-    for fitted_on, some in (("all scenes", full), ("means of chips", means), ("the first scene", full[:1])):
+    for fitted_on, features in (("all scenes", full), ("means of chips", means), ("the first scene", full[:1])):
         for dims, dtype in FORMS:
-            basis = _fit(some, dims, dtype)
+            basis = _fit(features, dims, dtype)
             scores = _scores(np.concatenate([_through(basis, part) for part in full]), labels, blocks)
             gains = ", ".join(f"{a - b:+.3f}" for a, b in zip(scores, plain, strict=True))
             size = basis.dims * (1 if dtype == "int8" else 4)

@@ -95,9 +95,9 @@ def scene_features(encoder: AnyEncoder, scene: Scene, batch_size: int) -> Iterat
     side_m = side * token_m
     places = [(y, x) for y in range(0, rows, side) for x in range(0, columns, side)]
     for first in track(range(0, len(places), batch_size), "embedding", -(-len(places) // batch_size)):
-        some = places[first : first + batch_size]
-        chips = [scene.read((x * token_m, y * token_m, side_m, side_m)) for y, x in some]
-        for (y, x), features in zip(some, chip_features(encoder, chips, scene.sensor), strict=True):
+        batch = places[first : first + batch_size]
+        chips = [scene.read((x * token_m, y * token_m, side_m, side_m)) for y, x in batch]
+        for (y, x), features in zip(batch, chip_features(encoder, chips, scene.sensor), strict=True):
             yield y, x, features[:, : rows - y, : columns - x]
 
 

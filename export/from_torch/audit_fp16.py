@@ -38,7 +38,7 @@ def audit_ranges(model: TaskModel, chips: Iterable[Chips]) -> dict[str, float]:
     handles = [hook for name, module in graph.named_modules() for hook in watched.follow(name, module)]
     try:
         with torch.no_grad(), watched:
-            for groups in (part for some in chips for part in some.batches()):
+            for groups in (part for chip_set in chips for part in chip_set.batches()):
                 graph(*(torch.from_numpy(byte_pairs(groups[gsd_m])) for gsd_m in graph.gsds_m))
     finally:
         for handle in handles:

@@ -123,10 +123,10 @@ def _strip(strip: Strip, columns: list[int], tiling: Tiling, runner: OnnxRunner,
     margin, left = tiling.margin_px, -tiling.margin_px
     pixels = strip.tile_row(strip.row_starts[0], (left, columns[-1] + tiling.core_px + margin), tiling, mirrored=True)
     parts = []
-    for some in _batches(columns, batch):
+    for lefts in _batches(columns, batch):
         tiles = {
             g: np.stack(
-                [dn[..., column * MAP_PIXEL_M // g : (column + tiling.tile_px) * MAP_PIXEL_M // g] for column in some]
+                [dn[..., column * MAP_PIXEL_M // g : (column + tiling.tile_px) * MAP_PIXEL_M // g] for column in lefts]
             )
             for g, dn in pixels.items()
         }

@@ -40,11 +40,11 @@ def gpu_checks(bundle_path: Path | None = None) -> Iterator[Check]:
     yield driver
     importable = [_try(f"{name} importable", partial(_importable, name), "absent") for name in GPU_RUNTIMES]
     yield from importable
-    some = any(check.verdict == "pass" for check in importable)
+    any_runtime = any(check.verdict == "pass" for check in importable)
     yield Check(
         "a runtime for the GPU",
-        "pass" if some else "fail",
-        "at least one" if some else "none of the above; pip install 'bandloom[tensorrt]'",
+        "pass" if any_runtime else "fail",
+        "at least one" if any_runtime else "none of the above; pip install 'bandloom[tensorrt]'",
     )
     if driver.verdict == "pass":
         yield _try("pinned memory to the GPU", partial(_bandwidth, into=True))

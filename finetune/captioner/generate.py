@@ -102,9 +102,9 @@ def _answers(captioner: SavedCaptioner, images: Sequence[Image], prompts: Sequen
     for prompt in dict.fromkeys(prompts):
         rows = [row for row, other in enumerate(prompts) if other == prompt]
         for first in range(0, len(rows), BATCH):
-            some = rows[first : first + BATCH]
-            chips = [images[row].groups for row in some]
+            asked = rows[first : first + BATCH]
+            chips = [images[row].groups for row in asked]
             groups = {gsd: torch.from_numpy(np.stack([chip[gsd] for chip in chips])).to(device) for gsd in chips[0]}
-            for row, answer in zip(some, captioner.model.generate(groups, prompt, most), strict=True):
+            for row, answer in zip(asked, captioner.model.generate(groups, prompt, most), strict=True):
                 answers[row] = answer
     return answers

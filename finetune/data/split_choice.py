@@ -88,7 +88,7 @@ def _blocks(config: SplitConfig, shards: ShardSet, kind: type[TaskData], sensor:
     """Return the largest blocks that give every role its share and every class a place in training and test."""
     if config.block_m is not None:
         return _block_split(config, config.block_m)
-    some: BlockSplit | None = None
+    fallback: BlockSplit | None = None
     for side in BLOCK_SIDES_M:
         if side <= config.buffer_m:
             break
@@ -96,10 +96,10 @@ def _blocks(config: SplitConfig, shards: ShardSet, kind: type[TaskData], sensor:
         shares, classes = _what_it_gives(shards, kind, split, sensor)
         if not all(given >= 0.5 * wanted for given, wanted in zip(shares, _wanted(config), strict=True)):
             continue
-        some = some or split
+        fallback = fallback or split
         if classes:
             return split
-    return some or _block_split(config, BLOCK_SIDES_M[-1])
+    return fallback or _block_split(config, BLOCK_SIDES_M[-1])
 
 
 def _what_it_gives(
@@ -121,8 +121,8 @@ def _what_it_gives(
 
 def _shares_of_chips(shards: ShardSet, split: BlockSplit, sensor: Sensor) -> np.ndarray:
     entries = [entry for entry in shards.entries if entry.sensor == sensor.name]
-    some = entries[:: max(1, len(entries) // LOOKED_AT)]
-    roles = np.array([extent_role(split, entry, int(entry.side_px)) for entry in some])
+    sampled = entries[:: max(1, len(entries) // LOOKED_AT)]
+    roles = np.array([extent_role(split, entry, int(entry.side_px)) for entry in sampled])
     return np.array([(roles == role).sum() for role in range(len(ROLES))]) / max(1, (roles != BUFFER).sum())
 
 

@@ -37,5 +37,5 @@ class ImageCache:
     @torch.no_grad()
     def _encode(self, batch: DeviceBatch, places: list[int]) -> Tensor:
         groups = {gsd: torch.stack([group[place] for place in places]) for gsd, group in batch.groups.items()}
-        some = DeviceBatch(batch.sensor, groups, tuple(batch.keys[p] for p in places), batch.draws[places], None, None)
-        return self.model.image((d4(some) if self.turned else some).groups)
+        own = DeviceBatch(batch.sensor, groups, tuple(batch.keys[p] for p in places), batch.draws[places], None, None)
+        return self.model.image((d4(own) if self.turned else own).groups)

@@ -16,8 +16,8 @@ def retrieval(scores: np.ndarray, relevant: np.ndarray) -> dict[str, Any]:
         scores: ``(Q, N)``, larger is nearer.
         relevant: ``(Q, N)`` bool; queries without anything to find are left out.
     """
-    some = relevant.any(1)
-    scores, relevant = scores[some], relevant[some]
+    answerable = relevant.any(1)
+    scores, relevant = scores[answerable], relevant[answerable]
     if not len(scores):
         return {"queries": 0, "gallery": scores.shape[1]}
     order = np.argsort(-scores, axis=1, kind="stable")[:, :DEPTH]

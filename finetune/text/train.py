@@ -217,7 +217,7 @@ def _model(alignment: Alignment, encoder: AnyEncoder) -> AlignModel:
         config.image,
     )
     train = alignment.of(TRAIN)
-    some = train[evenly(len(train), STANDARDISED_ON)]
-    standardise(model, pooled_features(model, alignment.shards, some.tolist()))
+    sampled = train[evenly(len(train), STANDARDISED_ON)]
+    standardise(model, pooled_features(model, alignment.shards, sampled.tolist()))
     model.set_trainable(config.mode, config.lora_rank)
     return model

@@ -62,6 +62,6 @@ class KeptVectors:
         wanted = self.missing(texts) if source is not None else []
         for first in range(0, len(wanted), AT_ONCE):
             pulse("encoding captions")
-            some = wanted[first : first + AT_ONCE]
-            self.vectors |= dict(zip(some, source.encode(some), strict=True))  # pyright: ignore[reportOptionalMemberAccess]
+            batch = wanted[first : first + AT_ONCE]
+            self.vectors |= dict(zip(batch, source.encode(batch), strict=True))  # pyright: ignore[reportOptionalMemberAccess]
         return np.stack([self.vectors[text] for text in texts])

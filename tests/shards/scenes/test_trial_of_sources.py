@@ -85,11 +85,11 @@ def _check_warped(pixels, scene, written):
             low, high = (f([dn[place] for place in around], axis=0) for f in (np.nanmin, np.nanmax))
         whole = inside & np.all([np.isfinite(dn[place]) for place in around], axis=0)
         empty = inside & np.all([~np.isfinite(dn[place]) for place in around], axis=0)
-        some = inside & (band != 0)
+        nonzero = inside & (band != 0)
         assert (band[whole] != 0).all(), written.written_as
         assert (band[empty] == 0).all(), written.written_as
-        assert (band[some] >= low[some] - 2).all(), written.written_as
-        assert (band[some] <= high[some] + 2).all(), written.written_as
+        assert (band[nonzero] >= low[nonzero] - 2).all(), written.written_as
+        assert (band[nonzero] <= high[nonzero] + 2).all(), written.written_as
 
 
 def trial(recipe: Recipe) -> None:
