@@ -52,6 +52,7 @@ VERBS = {
     ),
     "zones": ("bandloom.export.products.cli:zones", "Add up hectares and shares of a map's classes by zone."),
     "similar": ("bandloom.export.products.cli:similar", "Map what looks like a place, or what looks alike."),
+    "qgis": ("bandloom.export.qgis.cli:qgis", "Write the plugin that runs these verbs in QGIS, as a zip."),
     "serve": ("bandloom.export.serve.cli:serve", "Answer map requests over HTTP with a bundle; needs no torch."),
     "encoder": ("bandloom.public_encoders.cli:app", "Fetch, check and convert encoders that others published."),
     "checkpoint": (

@@ -26,6 +26,7 @@ INSIDE = {
     "export/bundle": set(),
     "export/runtimes": {"bundle"},
     "export/maps": set(),
+    "export/qgis": set(),
     "export/products": {"maps"},
     "export/assess": {"maps"},
     "export/predict": {"bundle", "runtimes", "maps", "products"},

@@ -174,6 +174,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "bandloom similar embeddings.tif --at 14.25,45.97 --out similar.tif",
         "bandloom similar embeddings.tif --clusters 12 --out clusters.tif",
     ),
+    "qgis": ("bandloom qgis", "bandloom qgis --out /tmp/bandloom_qgis.zip"),
     "serve": (
         "bandloom serve landcover.bundle",
         "bandloom serve landcover.bundle --port 0 --layer landcover=map.tif --limit upload_mb=64",
