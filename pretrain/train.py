@@ -32,6 +32,7 @@ from bandloom.training.device_memory import page_locked
 from bandloom.training.engine import Engine
 from bandloom.training.make_engine import make_engine
 from bandloom.training.ranks import Ranks
+from bandloom.training.side_stream import SideStream
 from bandloom.training.snapshots import step_of
 from bandloom.training.trainer import LoadedStep, Task, Trainer
 
@@ -213,8 +214,9 @@ class _Loaders:
             micro_batches=self.config.trainer.engine.accumulate,
             crops=self.config.crops,
         )
+        to_device = SideStream(self.ranks.device)
         for batch in loader:
-            yield LoadedStep(DeviceBatch.of(batch, self.ranks.device), batch.state)
+            yield LoadedStep(to_device(batch), batch.state)
 
     def fixed(self) -> Iterator[DeviceBatch]:
         """Yield the few samples whose reconstructions are drawn all along."""

@@ -1,6 +1,6 @@
 """Batches on the training device: native uint16 is copied, scaling and normalising happen there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -90,6 +90,12 @@ class DeviceBatch:
     def all_keys(self) -> tuple[str, ...]:
         """Sample keys of all micro batches."""
         return sum((other.keys for other in self.rest), self.keys)
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Yield everything that lies on the device, of all micro batches."""
+        for batch in (self, *self.rest):
+            yield from batch.groups.values()
+            yield from (tensor for tensor in (batch.label, batch.class_index) if tensor is not None)
 
     def split(self, parts: int) -> list["DeviceBatch"]:
         """Cut into equal micro batches; a batch that mixes sensors came as such.

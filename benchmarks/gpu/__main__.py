@@ -31,7 +31,9 @@ CALLS = {
     "correct": Call(correct.rows, 300, "ceilings, every task's losses against the CPU's, this project's tests"),
     "steps": Call(steps.eager_rows, 180, "samples/s, MFU and memory of S, B and L beside their predictions"),
     "compiled": Call(steps.compiled_rows, 300, "the same compiled, and a profile"),
-    "feeding": Call(feeding.rows, 330, "the loader at 1,024, copies, a fed step, the losses of compiled steps"),
+    "feeding": Call(
+        feeding.rows, 370, "the loader at 1,024, copies on both streams, a fed step, the losses of compiled steps"
+    ),
     "ranks": Call(one_rank.rows, 240, "DDP over NCCL and DeepSpeed in one process, a state from one to the other"),
     "training": Call(
         training.rows, 590, "a real ViT-S for eight minutes, stopped and resumed, probes before and after"

@@ -19,6 +19,7 @@ from bandloom.shards.read.shard_set import ShardSet
 from bandloom.shards.synth.write import write_scenes
 from bandloom.training.device_batch import DeviceBatch
 from bandloom.training.device_memory import page_locked
+from bandloom.training.side_stream import SideStream
 from benchmarks.gpu.journal import Row
 from benchmarks.gpu.scale import Scale
 from benchmarks.gpu.steps import config_of, engine_of, stepper
@@ -35,8 +36,9 @@ def rows(scale: Scale) -> list[Row]:
         Row("shards", 60, lambda: {"samples": len(shards_of(scale))}),
         Row("loader alone", 20, partial(loader_alone, scale)),
         Row("draws", 5, partial(draws, scale)),
-        Row(f"fed {size} pageable", 40, partial(fed, scale, pinned=False)),
-        Row(f"fed {size} pinned", 40, partial(fed, scale, pinned=True)),
+        Row(f"fed {size} pageable", 40, partial(fed, scale, pinned=False, beside=False)),
+        Row(f"fed {size} pinned", 40, partial(fed, scale, pinned=True, beside=False)),
+        Row(f"fed {size} on a side stream", 40, partial(fed, scale, pinned=True, beside=True)),
         Row(f"loss of compiled {scale.ab_size}", 150, partial(compiled_losses, scale)),
     ]
 
@@ -90,14 +92,20 @@ def draws(scale: Scale) -> dict[str, Any]:
     return {"masks_ms": 1000 * took, "batch": scale.loader_batch}
 
 
-def fed(scale: Scale, *, pinned: bool) -> dict[str, Any]:
-    """Return the rate of a step fed by the loader, beside the same step on a batch that lies on the card."""
+def fed(scale: Scale, *, pinned: bool, beside: bool) -> dict[str, Any]:
+    """Return the rate of a step fed by the loader, beside the same step on a batch that lies on the card.
+
+    Args:
+        scale: of the call.
+        pinned: the loader decodes into page-locked memory.
+        beside: batches are copied on a stream of their own, as trainings do, not on the one that computes.
+    """
     size, device, batch = scale.batches[0][0], scale.device, scale.loader_batch
     engine, loss = engine_of(config_of(size, batch, 1, scale), device)
     lying = random_batch(batch, scale.side_px, device)
     alone_s = seconds(stepper(engine, loss, 1, iter(lambda: lying, None)), device, scale.steps)
     loader = loader_of(scale, batch, pinned=pinned)
-    moved = (DeviceBatch.of(loaded, device) for loaded in loader)
+    moved = map(SideStream(device) if beside else partial(DeviceBatch.of, device=device), loader)
     fed_s = seconds(stepper(engine, loss, 1, moved), device, scale.steps)
     loaded = next(loader)
     wait(device)

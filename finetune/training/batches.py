@@ -11,9 +11,9 @@ from bandloom.finetune.training.label_loss import label_loss
 from bandloom.finetune.training.soft_labels import SoftLabelLoss, soft_teacher
 from bandloom.shards.read.loader import Loader, LoaderState
 from bandloom.shards.read.shard_set import ShardSet
-from bandloom.training.device_batch import DeviceBatch
 from bandloom.training.device_memory import page_locked
 from bandloom.training.ranks import Ranks
+from bandloom.training.side_stream import SideStream
 from bandloom.training.step_loss import StepLoss
 from bandloom.training.trainer import LoadedStep, TrainerConfig
 
@@ -61,5 +61,6 @@ def loaded_steps(
         ranks: of the run.
         seen: what is made of each batch before.
     """
+    to_device = SideStream(ranks.device)
     for batch in loader:
-        yield LoadedStep(DeviceBatch.of(seen(batch), ranks.device), batch.state)
+        yield LoadedStep(to_device(seen(batch)), batch.state)

@@ -9,6 +9,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _foreach_utils
 from torch.utils._pytree import tree_map
 
+from tests.card.pretend_streams import Event, Stream
 from tests.card.pretend_tensor import CARD, CardTensor, Watch
 
 TORCH = "2.13"  # the pretence leans on torch's insides: it is for this version alone
@@ -39,6 +40,17 @@ class CardGenerator:
 
     def __getattr__(self, name):
         return getattr(self.on_host, name)
+
+
+class WatchedEvent(Event):
+    """An event; that the host waits for it is noted."""
+
+    def __init__(self, watch):
+        super().__init__(watch.streams)
+        self._watch = watch
+
+    def synchronize(self):
+        self._watch.note("wait", "torch.cuda.Event.synchronize", until=self.clock)
 
 
 class Functions(TorchFunctionMode):
@@ -133,15 +145,12 @@ def pretended_card(name="NVIDIA H100 80GB HBM3"):
         for key, answer in answers.items():
             put(cuda, key, lambda *_, answer=answer, **__: answer)
         put(cuda, "get_device_properties", lambda *_: properties)
-        put(
-            cuda,
-            "Event",
-            lambda *_, **__: types.SimpleNamespace(
-                record=lambda *_: None,
-                synchronize=lambda: watch.note("wait", "torch.cuda.Event.synchronize"),
-                query=lambda: True,
-            ),
-        )
+        streams = watch.streams
+        put(cuda, "Event", lambda *_, **__: WatchedEvent(watch))
+        put(cuda, "Stream", lambda *_, **__: Stream(streams))
+        put(cuda, "stream", streams.used)
+        put(cuda, "current_stream", lambda *_: streams.current)
+        put(cuda, "default_stream", lambda *_: streams.default)
         put(cuda, "synchronize", lambda *_: watch.note("wait", "torch.cuda.synchronize"))
         put(torch, "Generator", CardGenerator)
         put(torch, "_has_compatible_shallow_copy_type", same_side)
@@ -157,7 +166,10 @@ def pretended_card(name="NVIDIA H100 80GB HBM3"):
         put(torch.nn.utils.clip_grad, "_device_has_foreach_support", lambda *_: True)
         stack.enter_context(watch)
         stack.enter_context(Functions())
-        yield watch
+        try:
+            yield watch
+        finally:
+            streams.end()
 
 
 def _empty(watch, shape, options):

@@ -2,7 +2,8 @@
 
 Every ATen call that touches such a tensor passes through :class:`Watch`. It computes on the host what the card would; a
 host tensor that meets one raises torch's own words; what would make the host wait, and every copy between host and
-card, is noted with the line of the project that asked for it. Kernels, streams, NCCL and speed are not pretended.
+card, is noted with the line of the project that asked for it. Streams are held to what is waited for; kernels,
+NCCL and speed are not pretended.
 
 To C++ the tensors are on ``meta``: the autograd of a CPU build would ask a CUDA device guard for streams.
 """
@@ -15,6 +16,8 @@ from pathlib import Path
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+
+from tests.card.pretend_streams import Streams
 
 CARD = torch.device("cuda", 0)
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +52,10 @@ class CardTensor(torch.Tensor):
     is_cpu = property(lambda self: False)
     is_meta = property(lambda self: False)
 
+    def record_stream(self, stream):
+        """Keep the memory until ``stream`` is done with it too."""
+        self.read_by = {*getattr(self, "read_by", ()), stream}
+
     def __repr__(self, **_):
         return f"CardTensor({tuple(self.shape)}, {self.dtype})"
 
@@ -78,6 +85,7 @@ class Watch(TorchDispatchMode):
     def __init__(self):
         super().__init__()
         self.notes = []
+        self.streams = Streams()
         self.pinned = {}  # page-locked host memory by its address; kept, so that no other takes the address
 
     def blocking(self, *files):
@@ -88,9 +96,14 @@ class Watch(TorchDispatchMode):
         """Tell whether a host tensor lies in page-locked memory."""
         return not isinstance(tensor, CardTensor) and tensor.untyped_storage().data_ptr() in self.pinned
 
-    def note(self, kind, call, tensor=None, blocks=True):
+    def note(self, kind, call, tensor=None, blocks=True, until=None):
+        """Note a call; one that blocks waits for all that the current stream was asked for, or for an event's clock."""
         size = 0 if tensor is None else tensor.numel() * tensor.element_size()
         self.notes.append(Note(kind, call, asked_by(), size, blocks))
+        if until is not None:
+            self.streams.host_knows(until)
+        elif blocks:
+            self.streams.host_waits()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
@@ -106,6 +119,8 @@ class Watch(TorchDispatchMode):
         if name == "_has_compatible_shallow_copy_type" and hosts:
             return False  # a module that moves gets new parameters
         self._refuse_mixture(name, on_card, hosts)
+        for tensor in on_card:
+            self.streams.check_use(tensor)
         if name in _READ_BACK | _SIZED_BY_VALUES:
             self.note("wait", name)
         elif name in _INDEXED:
@@ -164,6 +179,12 @@ class Watch(TorchDispatchMode):
         """Note a copy. One that is to happen later still blocks if its host memory is pageable."""
         pinned = to_host or self.holds_pinned(given)
         self.note("to host" if to_host else "to card", name, given, blocks=not (later and pinned))
+        if later and pinned and not to_host:
+            base = self.pinned[
+                given.untyped_storage().data_ptr()
+            ].untyped_storage()  # a loader counts its own references
+            memory = torch.empty(0, dtype=given.dtype).set_(base, given.storage_offset(), given.shape, given.stride())
+            self.streams.reads(memory)
 
     def _computed(self, func, name, args, kwargs, on_card, wanted):
         to_host = wanted is not None and wanted.type == "cpu"
@@ -182,7 +203,11 @@ class Watch(TorchDispatchMode):
         def back(value):
             if not isinstance(value, torch.Tensor):
                 return value
-            return same[id(value)] if id(value) in same else CardTensor(value)
+            if id(value) in same:
+                return same[id(value)]
+            made = CardTensor(value)
+            self.streams.made(made)
+            return made
 
         return tree_map(back, out)
 

@@ -10,10 +10,10 @@ import torch
 
 from bandloom.finetune.config import PerturbConfig
 from bandloom.finetune.training import label_loss
-from bandloom.training.device_batch import DeviceBatch
 from bandloom.training.engine import EngineConfig
 from bandloom.training.make_engine import make_engine
 from bandloom.training.ranks import Ranks
+from bandloom.training.side_stream import SideStream
 from bandloom.training.step_loss import PlainLoss
 from tests.bandloom.training import cuttings
 from tests.card.pretend_card import CARD, TORCH, pretended_card
@@ -41,7 +41,7 @@ def moved(batch, device):
         label=None if batch.label is None else batch.label.numpy(),
         class_index=None if batch.class_index is None else batch.class_index.numpy(),
     )
-    return DeviceBatch.of(host, device)
+    return SideStream(device)(host)
 
 
 def steps_of(case, device, accumulate, watch=None, precision="fp32"):
