@@ -167,7 +167,9 @@ def fetch(
     out: Annotated[Path, typer.Option("--out", help="Where each item gets a folder; what is there is kept.")],
     bbox: Annotated[str | None, typer.Option(help="west,south,east,north in degrees.")] = None,
     dates: Annotated[str | None, typer.Option(help="First and last day: 2024-01-01/2024-02-01.")] = None,
-    api: Annotated[str, typer.Option(help="A STAC API.")] = "https://earth-search.aws.element84.com/v1",
+    api: Annotated[
+        str, typer.Option(help="A STAC API, or a static catalogue: its catalog.json or folder.")
+    ] = "https://earth-search.aws.element84.com/v1",
     collection: Annotated[str, typer.Option(help="The collection's name there.")] = "sentinel-2-l2a",
     max_cloud: Annotated[float, typer.Option(help="Leave out items with more cloud, in percent.")] = 100.0,
     limit: Annotated[int, typer.Option(help="How many items at most, the least cloudy first.")] = 10,

@@ -22,6 +22,7 @@ from bandloom.files.output import write_json
 from bandloom.shards.scenes.cut import Box
 from bandloom.shards.scenes.stac import ITEM
 from bandloom.shards.scenes.stac_assets import keys_of, scene_assets
+from bandloom.shards.static_catalogue import Wanted, address_of, is_static, span_of, static_items
 
 _CHUNK = 2**20
 _SUMS = "SHA256SUMS"
@@ -30,7 +31,7 @@ _TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Search:
-    """What to look for: a place, a time, how much cloud."""
+    """What to look for: a place, a time, how much cloud; ``api`` is a STAC API or a static catalogue's first page."""
 
     api: str
     collection: str
@@ -47,19 +48,15 @@ def search(wanted: Search) -> list[dict[str, Any]]:
         SceneError: the catalogue cannot be asked, or has none.
     """
     try:
-        from pystac_client import Client
         from pystac_client.stac_api_io import StacApiIO
     except ImportError as cause:
         raise SceneError("fetching needs pystac-client; install it with: pip install 'bandloom[fetch]'.") from cause
+    address = address_of(wanted.api)
     calls = StacApiIO(timeout=_TIMEOUT_S)
     try:
-        answer = Client.open(wanted.api, stac_io=calls).search(
-            collections=[wanted.collection],
-            bbox=wanted.bbox,
-            datetime=wanted.dates,
-            query={"eo:cloud_cover": {"lte": wanted.max_cloud}} if wanted.max_cloud < 100 else None,
-        )
-        items = [item.to_dict(transform_hrefs=False) for item in answer.items()]
+        items = _ask(address, wanted, calls)
+    except SceneError:
+        raise
     except Exception as cause:  # whatever requests, pystac or the service raise
         said = " ".join(str(cause).split()) or type(cause).__name__
         raise SceneError(f"{wanted.api} cannot be searched ({said[:300]}); check --api and --dates.") from cause
@@ -72,6 +69,21 @@ def search(wanted: Search) -> list[dict[str, Any]]:
             " less; widen --bbox, --dates or --max-cloud."
         )
     return sorted(kept, key=lambda item: (_cloud(item), item["id"]))[: wanted.limit]
+
+
+def _ask(address: str, wanted: Search, calls: Any) -> list[dict[str, Any]]:
+    """Return the items of a catalogue there and then: its own search, or all of a static one that lie there."""
+    from pystac_client import Client
+
+    if is_static(calls.read_json(address)):
+        return static_items(address, Wanted(wanted.bbox, *span_of(wanted.dates), wanted.collection), calls)
+    answer = Client.open(address, stac_io=calls).search(
+        collections=[wanted.collection],
+        bbox=wanted.bbox,
+        datetime=wanted.dates,
+        query={"eo:cloud_cover": {"lte": wanted.max_cloud}} if wanted.max_cloud < 100 else None,
+    )
+    return [item.to_dict(transform_hrefs=False) for item in answer.items()]
 
 
 def fetch(items: Sequence[dict[str, Any]], out: Path, assets: Sequence[str] | None = None) -> list[Path]:

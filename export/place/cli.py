@@ -20,7 +20,9 @@ def map_place(
     options: Annotated[
         PredictOptions, Only("batch", "readers", "threads", "cache_mb", "precision", "runtime", "confidence")
     ],
-    api: Annotated[str, typer.Option(help="A STAC API.")] = "https://earth-search.aws.element84.com/v1",
+    api: Annotated[
+        str, typer.Option(help="A STAC API, or a static catalogue: its catalog.json or folder.")
+    ] = "https://earth-search.aws.element84.com/v1",
     collection: Annotated[str | None, typer.Option(help="Its collection there; by default by the sensor.")] = None,
     max_cloud: Annotated[float, typer.Option(help="Leave out items with more cloud, in percent.")] = 100.0,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Write a page to look at each map.")] = True,

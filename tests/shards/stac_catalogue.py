@@ -25,13 +25,13 @@ class Catalogue(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.items = []
 
-    def item(self, name, cloud, corner=CORNER, day="2023-06-05", side_m=600):
+    def item(self, name, cloud, corner=CORNER, day="2023-06-05", side_m=600, crs="EPSG:32633"):
         """Write the files of an item whose upper-left corner lies at easting and northing ``corner``."""
         assets, rng = {}, np.random.default_rng(len(name))
         for band in SENSORS["sentinel2-l2a"].bands:
             side = side_m // band.stored_gsd_m
             path = self.folder / f"{name}_{band.name}.tif"
-            place = {"crs": "EPSG:32633", "transform": from_origin(*corner, band.stored_gsd_m, band.stored_gsd_m)}
+            place = {"crs": crs, "transform": from_origin(*corner, band.stored_gsd_m, band.stored_gsd_m)}
             with rasterio.open(path, "w", "GTiff", side, side, 1, dtype="uint16", **place) as raster:
                 raster.write(rng.integers(1100, 4000, (1, side, side), dtype=np.uint16))
             content = path.read_bytes()
@@ -45,7 +45,7 @@ class Catalogue(ThreadingHTTPServer):
             }
         east, north = corner
         xs, ys = (east, east + side_m, east + side_m, east, east), (north, north, north - side_m, north - side_m, north)
-        ring = [list(place) for place in zip(*transform("EPSG:32633", "EPSG:4326", xs, ys)[:2], strict=True)]
+        ring = [list(place) for place in zip(*transform(crs, "EPSG:4326", xs, ys)[:2], strict=True)]
         assets["thumbnail"] = {"href": f"{self.url}/files/none.png", "roles": ["thumbnail"]}
         return {
             "type": "Feature",
@@ -64,6 +64,43 @@ class Catalogue(ThreadingHTTPServer):
                 "s2:processing_baseline": "05.09",
             },
         }
+
+
+def write_static(folder, items, collection="sentinel-2-l2a", href=None):
+    """Write items as a static catalogue: catalog.json, a collection in a folder, an item a folder, files beside it.
+
+    Args:
+        folder: of the catalogue; the items' files lie in it or are served.
+        items: as :meth:`Catalogue.item` makes them.
+        collection: its name.
+        href: from an asset's href to what the item shall say; by default relative to the item.
+
+    Returns:
+        The path of catalog.json.
+    """
+    links, boxes = [], [item["bbox"] for item in items]
+    times = sorted(item["properties"]["datetime"] for item in items)
+    for item in items:
+        path = folder / collection / item["id"] / "item.json"
+        path.parent.mkdir(parents=True)
+        assets = {key: asset | {"href": (href or relative)(asset["href"])} for key, asset in item["assets"].items()}
+        up = [{"rel": "parent", "href": "../collection.json"}, {"rel": "root", "href": "../../catalog.json"}]
+        path.write_text(json.dumps(item | {"assets": assets, "collection": collection, "links": up}))
+        links.append({"rel": "item", "href": f"./{item['id']}/item.json", "type": "application/geo+json"})
+    low, high = np.min(boxes, 0)[:2].tolist(), np.max(boxes, 0)[2:].tolist()
+    extent = {"spatial": {"bbox": [[*low, *high]]}, "temporal": {"interval": [[times[0], times[-1]]]}}
+    record = {"type": "Collection", "stac_version": "1.0.0", "id": collection, "description": "x", "license": "other"}
+    up = [{"rel": "root", "href": "../catalog.json"}, {"rel": "parent", "href": "../catalog.json"}]
+    (folder / collection / "collection.json").write_text(json.dumps(record | {"extent": extent, "links": links + up}))
+    root = {"type": "Catalog", "stac_version": "1.0.0", "id": "static", "description": "x"}
+    child = [{"rel": "child", "href": f"./{collection}/collection.json"}, {"rel": "root", "href": "./catalog.json"}]
+    (folder / "catalog.json").write_text(json.dumps(root | {"links": child}))
+    return folder / "catalog.json"
+
+
+def relative(href):
+    """Return where a served file lies from an item two folders below it."""
+    return "../../" + href.partition("?")[0].rpartition("/")[2]
 
 
 class Handler(BaseHTTPRequestHandler):

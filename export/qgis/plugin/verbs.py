@@ -77,7 +77,7 @@ PLACE = Verb(
         Parameter("EXTENT", "box", "Extent to map", "--bbox"),
         Parameter("DATE", "text", "First and last day, 2024-06-01/2024-06-30", "--date"),
         Parameter("BUNDLE", "folder", "Bundle to map with (a folder)", "--bundle"),
-        Parameter("API", "text", "STAC API", "--api", "https://earth-search.aws.element84.com/v1"),
+        Parameter("API", "text", "STAC API, or a catalog.json", "--api", "https://earth-search.aws.element84.com/v1"),
         Parameter("COLLECTION", "text", "Its collection (empty: by the sensor)", "--collection", optional=True),
         Parameter("MAX_CLOUD", "number", "Leave out scenes with more cloud, in percent", "--max-cloud", 100.0),
         Parameter("OUT", "new folder", "Folder of all results", "--out"),

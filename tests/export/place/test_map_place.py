@@ -17,7 +17,7 @@ from bandloom.export.place.map_place import _heard_out
 from bandloom.run_state.pulse import StopRequested, heard_by
 from bandloom.sensors import get_sensor
 from tests.export.tiny_model import tiny_contract, write_tiny_bundle
-from tests.shards.stac_catalogue import CORNER, Catalogue, serving
+from tests.shards.stac_catalogue import CORNER, Catalogue, serving, write_static
 from tests.view.command import run
 
 pytest.importorskip("pystac_client")
@@ -103,6 +103,27 @@ def test_several_tiles_are_mapped_one_by_one_and_the_overlap_is_said(catalogue, 
     assert {row["map"] for row in rows} == {"S2A_fair", "S2A_next-fair"}
     for name in ("S2A_fair", "S2A_next-fair"):
         assert (out / f"{name}.gpkg").is_file()
+
+
+def test_a_static_catalogue_gives_the_map_that_its_items_give_by_an_api(catalogue, bundle, tmp_path, capsys):
+    path = write_static(tmp_path, catalogue.items, href=lambda href: href)
+    assert run(*words(catalogue, bundle, tmp_path / "by-api", SMALL, "--no-page")) == 0
+    typed = words(catalogue, bundle, tmp_path / "place", SMALL, "--no-page")
+    typed[typed.index("--api") + 1] = path
+    assert run(*typed) == 0
+    assert "the least cloudy of 2 items that cover the whole box" in capsys.readouterr().out
+    for name in ("areas.csv", "box.geojson"):
+        assert (tmp_path / "place" / name).read_text() == (tmp_path / "by-api" / name).read_text()
+    with (
+        rasterio.open(tmp_path / "place/S2A_fair.tif") as one,
+        rasterio.open(tmp_path / "by-api/S2A_fair.tif") as other,
+    ):
+        np.testing.assert_array_equal(one.read(), other.read())
+    typed[typed.index("--api") + 1] = tmp_path / "absent.json"
+    typed[typed.index("--out") + 1] = tmp_path / "none"
+    assert run(*typed) == 2
+    assert "there is no catalogue at" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(
