@@ -139,8 +139,10 @@ def _start(
     ] = False,
 ) -> None:
     """From raw multispectral scenes to a compiled engine on a GPU box."""
+    from bandloom.command_line.child import end_with_parent
     from bandloom.command_line.console import start_logging
 
+    end_with_parent()
     start_logging(debug=debug)
 
 

@@ -6,15 +6,16 @@ The verb only writes two configs and types ``pretrain`` and ``finetune``; both g
 import json
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
 
+from bandloom.command_line.child import child_command, child_environment
 from bandloom.command_line.console import console, logger
 from bandloom.errors import BandloomError, ConfigError
+from bandloom.run_state.markers import EXIT_STOPPED
 
 PX_M = 10
 MASKED = 0.5  # of a student's tokens: half of what the teacher says, it says without having seen the place
@@ -108,6 +109,9 @@ def _record(teacher: Path) -> dict[str, Any]:
 def _type(*arguments: str | Path) -> None:
     words = [str(argument) for argument in arguments]
     console.print(f"$ bandloom {shlex.join(words)}", style="dim", soft_wrap=True)
-    code = subprocess.run([sys.executable, "-m", "bandloom.cli", *words], check=False).returncode
+    code = subprocess.run(child_command(words), env=child_environment(), check=False).returncode
+    if code == EXIT_STOPPED:
+        logger.info("stopped on request; the same command goes on")
+        raise typer.Exit(code)
     if code:
         raise BandloomError(f"`bandloom {shlex.join(words)}` stopped (exit code {code}); what it said stands above.")

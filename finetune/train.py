@@ -17,7 +17,7 @@ from bandloom.finetune.first_model import save_first, say_what_compares
 from bandloom.finetune.model.lora import merge_lora
 from bandloom.finetune.model.task_model import TaskModel, set_trainable
 from bandloom.finetune.report.results import Trained, write_results
-from bandloom.finetune.scores.kept import kept_scores
+from bandloom.finetune.scores.kept import first_look
 from bandloom.finetune.scores.over_seeds import SeedScores
 from bandloom.finetune.scores.row import Row
 from bandloom.finetune.seeds import headline_scores, keep_seed, seeds_of, with_seed
@@ -216,6 +216,7 @@ def _validation(setting: Setting, engine: Engine, run: RunFolder) -> Callable[[i
     """Return a hook that scores some validation ground, for the learning curve and to choose the step that is kept."""
     few, scorer = _looked_at(setting.data), setting.task.scorer
     began_from: list[Row] = []
+    held_out = [setting.config.trainer.seed, setting.data.shards.manifest]
 
     def look(step: int) -> float | None:
         model = cast(TaskModel, engine.whole_model())  # every rank takes part, rank 0 looks
@@ -225,8 +226,7 @@ def _validation(setting: Setting, engine: Engine, run: RunFolder) -> Callable[[i
         scores = seen.row.scores(few.label_set.names)
         run.log(step, "score", **{key: scores[name] for key, name in scorer.curve.items()})
         if not began_from:  # the first look of the run, of whichever attempt
-            made_of = [run.path.name, setting.config.trainer.seed]
-            began_from.append(kept_scores("the first look", made_of, lambda: seen.row))
+            began_from.append(first_look(run.path, step, held_out, seen.row))
         return scorer.kept_by(seen, began_from[0])
 
     return look

@@ -1,6 +1,5 @@
 """Stages of a demo: verbs typed as a user would, each with its output shown."""
 
-import os
 import shlex
 import shutil
 import subprocess
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from rich.text import Text
 
+from bandloom.command_line.child import child_command, child_environment
 from bandloom.command_line.console import console, table
 from bandloom.errors import BandloomError
 from bandloom.scores import METRICS, TITLES, read_scores
@@ -21,8 +21,7 @@ def type_verb(title: str, *arguments: str | Path) -> None:
     words = [str(argument) for argument in arguments]
     console.rule(Text(title, "bold"), align="left")
     console.print(f"$ bandloom {shlex.join(words)}", style="dim", soft_wrap=True)
-    environment = os.environ | {"PYTHONSAFEPATH": "1"}
-    code = subprocess.run([sys.executable, "-m", "bandloom.cli", *words], env=environment, check=False).returncode
+    code = subprocess.run(child_command(words), env=child_environment(), check=False).returncode
     if code:
         raise BandloomError(
             f"the demo stopped at `bandloom {shlex.join(words)}` (exit code {code}); what it said stands above."

@@ -39,7 +39,7 @@ TRAINING = "training"
 MEDIAN_OVER_STEPS = 50
 
 
-STOPPING = (signal.SIGTERM, signal.SIGUSR1)
+STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)  # HUP: the terminal is gone
 _SIGNALLED: set[int] = set()  # this process, once it was asked by a signal
 _LISTENS: list[int] = []  # the process that listens
 
@@ -262,10 +262,14 @@ class RunMarkers:
     # ---- what the trainer is asked
 
     def listen(self) -> None:
-        """Take SIGTERM and SIGUSR1 as requests to stop; forked children (data workers) keep dying of them."""
+        """Take SIGTERM, SIGUSR1 and SIGHUP as requests to stop; forked children (data workers) keep dying of them.
+
+        A SIGHUP that ``nohup`` has told this process to ignore stays ignored.
+        """
         _LISTENS[:] = [os.getpid()]
         for number in STOPPING:
-            signal.signal(number, _remember)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, _remember)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:

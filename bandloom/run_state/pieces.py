@@ -41,7 +41,7 @@ class Pieces:
         path = self.folder / f"{re.sub('[^a-z0-9]+', '-', name.lower())}-{digest}.npz"
         try:
             return _read(path, kinds)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
             piece = make()
         with full_disk_said(f"{name} is not kept"):
             _write(path, piece)

@@ -2,15 +2,14 @@
 
 import contextlib
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bandloom.command_line.child import child_command, child_environment
 from bandloom.command_line.console import logger
 from bandloom.errors import BundleError, OutputError, SceneError
 from bandloom.export.bundle.bundle import Bundle
@@ -182,10 +181,8 @@ def _shown(areas: MapAreas) -> str:
 def _write_page(path: Path, scene: Path, page: Path) -> None:
     """Write the page as a user would: what looks at maps is no part of what makes them."""
     words = ["view", str(path), "--scene", str(scene), "--export", str(page)]
-    environment = os.environ | {"PYTHONSAFEPATH": "1"}
-    command = [sys.executable, "-m", "bandloom.cli", *words]
     with subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        child_command(words), env=child_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as child:
         stderr = _heard_out(child)
     if child.returncode:

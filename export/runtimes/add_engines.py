@@ -27,9 +27,10 @@ def add_engines(bundle: Bundle, backend: str, precisions: Sequence[str], options
         BundleError: the bundle is not whole, lacks a precision, or the backend refuses the model.
         MissingExtraError: the backend is not installed.
     """
-    check_files(bundle)
     with write_errors(bundle.path, lock_of(bundle.path)), locked(bundle.path):
-        return _add_engines(read_bundle(bundle.path), backend, precisions, options)
+        opened = read_bundle(bundle.path)  # another build may have added to it since it was read
+        check_files(opened)
+        return _add_engines(opened, backend, precisions, options)
 
 
 def _add_engines(bundle: Bundle, backend: str, precisions: Sequence[str], options: BuildOptions) -> list[EngineFile]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bandloom import __version__
+from bandloom.command_line.child import child_environment
 from bandloom.errors import BundleError
 from bandloom.export.bundle.bundle import Bundle
 from bandloom.export.bundle.record import ModelFile
@@ -101,7 +102,7 @@ def _apart(bundle: Bundle, runtime: str, precision: str, threads: int, seconds: 
 
 
 def _measured(words: Sequence[str], threads: int) -> dict[str, Any]:
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    environment = child_environment() | {"OMP_NUM_THREADS": str(threads)}
     try:
         done = subprocess.run(
             [sys.executable, "-m", _ONE, *words], capture_output=True, text=True, env=environment, timeout=SLOWEST_S

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.command_line.child import end_with_parent
 from bandloom.export.bundle.bundle import read_bundle
 from bandloom.export.bundle.golden import GOLDEN, read_golden
 from bandloom.export.bundle.native_groups import Groups
@@ -70,6 +71,7 @@ def _a_tile(runner: Runner, groups: Groups, size: int, seconds: float) -> tuple[
 
 
 if __name__ == "__main__":
+    end_with_parent()
     out, bundle_path, runtime_name, precision_name, threads_text, seconds_text, batch_text = sys.argv[1:]
     figures = measure(
         Path(bundle_path), runtime_name, precision_name, int(threads_text), float(seconds_text), int(batch_text)

@@ -1,7 +1,9 @@
 """Scores are kept in the run folder as soon as they are found: an attempt that goes on takes them as they are."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -16,15 +18,34 @@ from bandloom.finetune.scores.row import Row
 from bandloom.finetune.scores.scorer import Look, Scorer
 from bandloom.finetune.scores.scoring import Seen
 from bandloom.finetune.scores.several_scorer import SeveralLook
-from bandloom.run_state.pieces import kept
+from bandloom.run_state.pieces import Pieces, kept, kept_in
 
 T = TypeVar("T")
+FIRST_LOOK = "first_look"
 
 
 def kept_scores(name: str, made_of: Any, make: Callable[[], T]) -> T:
     """Return rows, looks and plain values that an earlier attempt found, or find and keep them."""
     rows = Row.__subclasses__()
     return kept(name, made_of, make, *rows, Evaluation, SeveralLook, Reliability, Example)
+
+
+def first_look(run: Path, step: int, made_of: Any, seen: Row) -> Row:
+    """Return the row of what a run started from, which stays as long as the run does.
+
+    No change on the way (another rate, more steps, a newer version) and no end of the run makes a later step the start:
+    a model that fell behind it would then be kept as one that did not.
+
+    Args:
+        run: the run's folder.
+        step: of ``seen``; at step 0 the run starts.
+        made_of: what decides the validation ground, as plain JSON types.
+        seen: the row of this step.
+    """
+    if step == 0:
+        shutil.rmtree(run / FIRST_LOOK, ignore_errors=True)
+    with kept_in(Pieces(run / FIRST_LOOK, made_of)):
+        return kept_scores("validation", [], lambda: seen)
 
 
 @dataclass(frozen=True)

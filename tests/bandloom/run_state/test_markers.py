@@ -219,7 +219,7 @@ def test_a_stage_between_the_steps_beats_with_the_step_it_follows(tmp_path):
     assert second["time"] >= first["time"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
 def test_listening_takes_the_signals_for_a_while_and_gives_them_back(tmp_path, number):
     markers, before = RunMarkers(tmp_path, "1.0"), signal.getsignal(number)
     with markers.listening():
@@ -228,3 +228,14 @@ def test_listening_takes_the_signals_for_a_while_and_gives_them_back(tmp_path, n
         assert markers.stop_requested()
     assert not markers.stop_requested()
     assert signal.getsignal(number) == before
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        markers = RunMarkers(tmp_path, "1.0")
+        with markers.listening():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not markers.stop_requested()
+    finally:
+        signal.signal(signal.SIGHUP, before)

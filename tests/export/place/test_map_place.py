@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -257,3 +258,32 @@ def test_a_stop_while_the_page_is_written_ends_its_process_too():
             _heard_out(child)
         assert child.wait(20) == -signal.SIGTERM
     assert listener.heard == ["writing the page"] * 3
+
+
+@pytest.mark.slow
+def test_the_process_that_writes_the_page_ends_with_a_map_that_is_stopped(catalogue, bundle, tmp_path):
+    out = tmp_path / "place"
+    typed = [str(word) for word in words(catalogue, bundle, out)]
+    with subprocess.Popen([sys.executable, "-m", "bandloom.cli", *typed], env=os.environ) as process:
+        child = None
+        while child is None:
+            assert process.poll() is None
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            child = next((Path("/proc", one) for one in children if "view" in commands_of(one)), None)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+    for _ in range(400):
+        if not child.exists():
+            break
+        time.sleep(0.05)
+    assert not child.exists()
+    assert run(*words(catalogue, bundle, out)) == 0
+    assert (out / "S2A_fair.html").is_file()
+
+
+def commands_of(process):
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().decode().split("\0")
+    except OSError:
+        return []

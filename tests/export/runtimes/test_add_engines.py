@@ -16,11 +16,13 @@ from bandloom.export.bundle.bundle import read_bundle
 from bandloom.export.bundle.record import EngineFile
 from bandloom.export.from_torch.export_run import export_run
 from bandloom.export.from_torch.options import ExportOptions
-from bandloom.export.runtimes.add_engines import build_lines, has_gpu
+from bandloom.export.runtimes.add_engines import add_engines, build_lines, has_gpu
 from bandloom.export.runtimes.cuda_memory import Cuda
 from bandloom.export.runtimes.engine_builder import API_NAMES, RTX_NAMES, BuildOptions, build_engine, load_backend
 from bandloom.export.runtimes.engine_runner import EngineRunner
 from bandloom.export.runtimes.onnx_runner import Unavailable
+from bandloom.export.runtimes.verify import check_files
+from bandloom.files.output_lock import lock_of, locked
 from tests.export.fake_gpu import FakeCudart
 from tests.export.from_torch.test_export_run import task_model, write_run
 from tests.export.predict.test_map_scene import run
@@ -100,6 +102,30 @@ def test_a_backend_that_is_not_installed_or_known_is_refused(tmp_path, capsys):
     assert "smallest,usual,largest" in capsys.readouterr().err
     with pytest.raises(BundleError, match="'openvino' is not known"):
         load_backend("openvino")
+
+
+def test_of_two_builds_into_one_bundle_the_second_is_refused_and_the_bundle_is_whole(tmp_path, capsys):
+    bundle = write_tiny_bundle(tmp_path / "tiny")
+    before = {path: path.read_bytes() for path in sorted(bundle.rglob("*")) if path.is_file()}
+    words = ("bundle", "build", bundle, "--backend", "tensorrt-rtx", "--compute-capability", "sm_89")
+    with locked(bundle):
+        assert run(*words) == 2
+    said = capsys.readouterr().err
+    assert "tiny is being written by process" in said
+    assert said.count("\n") == 1
+    assert {path: path.read_bytes() for path in sorted(bundle.rglob("*")) if path.is_file()} == before
+    assert not lock_of(bundle).exists()
+
+
+def test_an_engine_that_another_build_added_meanwhile_stays(tmp_path):
+    rtx()
+    opened = read_bundle(write_tiny_bundle(tmp_path / "tiny"))  # both commands have read it before either adds
+    for capability in ("sm_86", "sm_89"):
+        options = BuildOptions(compute_capabilities=(capability,), batches=(1, 1, 1))
+        add_engines(opened, "tensorrt-rtx", ["fp32"], options)
+    again = read_bundle(opened.path)
+    assert [engine.compute_capabilities for engine in again.record.engines] == [("sm_86",), ("sm_89",)]
+    check_files(again)
 
 
 def test_the_trtexec_line_names_every_input():
