@@ -80,7 +80,7 @@ def bench(
     path: BundlePath,
     threads: Annotated[str, typer.Option(help="Threads of runtimes on the CPU, comma-separated.")] = "1,2",
     seconds: Annotated[float, typer.Option(help="How long each row is measured.")] = 2.0,
-    batch: Annotated[int, typer.Option(help="Tiles a call, beside single ones.")] = 8,
+    batch: Annotated[int | None, typer.Option(help="Tiles a call, beside single ones; as a map's by default.")] = None,
 ) -> None:
     """Measure size, memory and milliseconds a tile on this box; prints JSON to paste into an issue."""
     import json

@@ -11,7 +11,7 @@ from bandloom.errors import BandloomError
 from bandloom.export.bundle.bundle import Bundle, read_bundle
 from bandloom.export.from_torch.export_run import contract_of_model, write_bundle
 from bandloom.export.from_torch.held_chips import Ground
-from bandloom.export.from_torch.tile_sizes import default_tiling
+from bandloom.export.from_torch.tile_sizes import wide_tiling
 from bandloom.export.runtimes.add_engines import add_engines
 from bandloom.export.runtimes.choose import RUNTIMES, try_runtime
 from bandloom.export.runtimes.engine_builder import BACKENDS, BuildOptions
@@ -48,7 +48,7 @@ def bundle_of(scale: Scale) -> Bundle:
     if not place.exists():
         model = random_segmenter(scale)
         save_task_model(scale.work / "checkpoint", model, {}, overwrite=True)
-        contract = contract_of_model(model, default_tiling(model))
+        contract = contract_of_model(model, wide_tiling(model))
         making = scale.work / "bundle.making"
         making.mkdir(exist_ok=True)
         write_bundle(making, "random", model, contract, Ground(), {}, PRECISIONS)

@@ -64,10 +64,11 @@ def torch_rates(checkpoint: Path, bundle: Bundle, seconds: float, batches: Seque
     """Return torch's rates on the same tiles, eager and compiled, in bf16 where there is a GPU."""
     import torch
 
+    from bandloom.export.from_torch.tile_sizes import in_tiles
     from bandloom.finetune.model.checkpoint import load_task_model
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = load_task_model(checkpoint).eval().to(device)
+    model = in_tiles(load_task_model(checkpoint).eval().to(device), bundle.contract.tile_px)
     rows = []
     for name, run in (("eager", model), ("compiled", torch.compile(model))):
         if name == "compiled" and device.type == "cpu":

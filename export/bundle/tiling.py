@@ -88,6 +88,11 @@ def mirror(positions: np.ndarray, size: int) -> np.ndarray:
     return np.where(inside < size, inside, 2 * size - 1 - inside)
 
 
+def usual_batch(tile_px: int) -> int:
+    """Return how many tiles an engine is given at once: the memory of eight of 72 pixels, and no more of smaller."""
+    return max(1, min(8, 8 * 72**2 // tile_px**2))
+
+
 def round_up_to_cells(length_m: float) -> int:
     """Return ``length_m`` in map pixels, rounded up to the 60 m grid."""
     return int(np.ceil(round(length_m, 6) / CELL_M)) * CELL_PX

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from bandloom.command_line.config import Config
 from bandloom.command_line.options import Option
-from bandloom.export.predict.scene_mapper import Pace, usual_batch
+from bandloom.export.bundle.tiling import usual_batch
+from bandloom.export.predict.scene_mapper import Pace
 from bandloom.shards.scenes.options import Bands, Nodata, Offset, Scale, SensorName
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bandloom.errors import BundleError, SceneError
 from bandloom.export.bundle.native_groups import Groups
-from bandloom.export.bundle.tiling import MAP_PIXEL_M, Tiling, round_up_to_cells
+from bandloom.export.bundle.tiling import MAP_PIXEL_M, Tiling, round_up_to_cells, usual_batch
 from bandloom.export.predict.blend import Accumulator
 from bandloom.export.predict.clock import Clock
 from bandloom.export.predict.strips import SceneGroups, Strip, StripReader
@@ -46,11 +46,6 @@ class Pace:
     batch: int | None = None  # tiles an engine call; None: :func:`usual_batch`
     strip_rows: int = 1  # tile rows read and blended at a time
     readers: int = 1  # threads that read
-
-
-def usual_batch(tile_px: int) -> int:
-    """Return how many tiles an engine is given at once: the memory of eight of 72 pixels, and no more of smaller."""
-    return max(1, min(8, 8 * 72**2 // tile_px**2))
 
 
 def check_sensor(sensor: Sensor, wanted: Sensor, scene: str) -> None:

@@ -16,6 +16,7 @@ from bandloom.command_line.child import child_environment
 from bandloom.errors import BundleError
 from bandloom.export.bundle.bundle import Bundle
 from bandloom.export.bundle.record import ModelFile
+from bandloom.export.bundle.tiling import usual_batch
 from bandloom.export.runtimes.choose import RUNTIMES
 from bandloom.export.runtimes.verify import check_files, check_meaning
 
@@ -24,7 +25,7 @@ SLOWEST_S = 900  # a runtime that does not answer by then is given up
 _ONE = "bandloom.export.runtimes.bench_one"
 
 
-def bench(bundle: Bundle, threads: Sequence[int], seconds: float, batch: int) -> dict[str, Any]:
+def bench(bundle: Bundle, threads: Sequence[int], seconds: float, batch: int | None = None) -> dict[str, Any]:
     """Return the box, the bundle, and a row for each runtime and precision that runs here and number of threads.
 
     Each row is measured in a process of its own, so that its memory is its own. A runtime that nobody installed, or
@@ -33,12 +34,14 @@ def bench(bundle: Bundle, threads: Sequence[int], seconds: float, batch: int) ->
     Args:
         bundle: checked before the first measurement.
         threads: numbers of threads for runtimes on the CPU.
-        seconds: how long each row is asked again and again.
-        batch: tiles a call beside the single one.
+        seconds: how long each row is asked again and again; a call that takes longer is made once.
+        batch: tiles a call beside the single one; None: as many as maps of this bundle give an engine at once.
 
     Raises:
         BundleError: the bundle is not whole, or a number is not positive.
     """
+    if batch is None:
+        batch = usual_batch(bundle.contract.tiling.tile_px)
     if not threads or min(*threads, batch, 1) < 1 or seconds <= 0:
         raise BundleError("threads, --batch and --seconds must be positive; such as --threads 1,2 --batch 8.")
     check_files(bundle)

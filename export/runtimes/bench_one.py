@@ -16,7 +16,6 @@ from bandloom.export.bundle.native_groups import Groups
 from bandloom.export.runtimes.choose import try_runtime
 from bandloom.export.runtimes.onnx_runner import Runner
 
-FEWEST_CALLS = 5
 WARM_UP = 2  # first calls allocate, compile and capture
 
 
@@ -32,10 +31,11 @@ def measure(path: Path, runtime: str, precision: str, threads: int, seconds: flo
     told["start_s"] = round(time.perf_counter() - began, 3)
     golden = read_golden(bundle.path / GOLDEN).groups(bundle.contract)
     for size in (1, batch) if batch > 1 else (1,):
-        wall_ms, processor_ms = _a_tile(tried.runner, repeated(golden, size), size, seconds)
+        wall_ms, processor_ms, calls = _a_tile(tried.runner, repeated(golden, size), size, seconds)
         end = "" if size == 1 else f"_of_{size}"
         told[f"ms_a_tile{end}"] = round(wall_ms, 3)
         told[f"processor_ms_a_tile{end}"] = round(processor_ms, 3)
+        told[f"calls{end}"] = calls
         told[f"rss_mb{end}"] = round(peak_mb(), 1)
     return told | {"rss_mb_before": round(before, 1)}
 
@@ -56,18 +56,24 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * factor / 1e6
 
 
-def _a_tile(runner: Runner, groups: Groups, size: int, seconds: float) -> tuple[float, float]:
-    """Return the median wall time and the mean processor time of a tile in milliseconds."""
+def _a_tile(runner: Runner, groups: Groups, size: int, seconds: float) -> tuple[float, float, int]:
+    """Return the median wall time and the mean processor time of a tile in milliseconds, and of how many calls.
+
+    A call that takes longer than ``seconds`` is made twice, once to warm up.
+    """
+    began = time.perf_counter()
     for _ in range(WARM_UP):
         runner.run(groups)
+        if time.perf_counter() - began > seconds:
+            break
     took: list[float] = []
     until, processor = time.perf_counter() + seconds, time.process_time()
-    while time.perf_counter() < until or len(took) < FEWEST_CALLS:
+    while not took or time.perf_counter() < until:
         began = time.perf_counter()
         runner.run(groups)
         took.append(time.perf_counter() - began)
     processor = time.process_time() - processor
-    return 1000 * float(np.median(took)) / size, 1000 * processor / len(took) / size
+    return 1000 * float(np.median(took)) / size, 1000 * processor / len(took) / size, len(took)
 
 
 if __name__ == "__main__":

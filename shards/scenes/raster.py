@@ -1,6 +1,7 @@
 """A scene over open rasters: each group of bands on its own grid, offset and validity decided when it is opened."""
 
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -13,6 +14,7 @@ from bandloom.sensors import Sensor
 from bandloom.shards.scenes.checksums import glancing
 from bandloom.shards.scenes.cloud import CloudLayer
 from bandloom.shards.scenes.copies import copied_groups
+from bandloom.shards.scenes.decided import decided_once
 from bandloom.shards.scenes.grid import Frame, GridReader, block_means, frame_of, zones_of
 from bandloom.shards.scenes.offset import decide_offset, to_convention
 from bandloom.shards.scenes.probe import check_lost_nodata, check_lowest, check_reflectance, probe
@@ -140,18 +142,27 @@ class RasterScene:
                 return
 
     def _check_values(self, bands: Bands, told: int | None, stated: Stated) -> int:
-        """Look at a thinned copy of every band: can this be reflectance, and with which offset?"""
+        """Look at a thinned copy of every band, once while its files stay as they are."""
+        files, used = [file for _, file, _ in bands.values()], sorted((b, f, i) for b, (_, f, i) in bands.items())
+        asked = (self.name, repr(self.sensor), tuple(used), told, stated.offset, stated.offset_from, self._nodata)
+        offset, said = decided_once(files, asked, partial(self._decide, bands, told, stated))
+        self.provenance.update(said)
+        return offset
+
+    def _decide(self, bands: Bands, told: int | None, stated: Stated) -> tuple[int, dict[str, Any]]:
+        """Can this be reflectance, and with which offset? Returns it, and what to say of it."""
+        said: dict[str, Any] = {}
         samples = self._probed(bands)
         measured = {band: values[np.isfinite(values)] for band, values in samples.items()}
         everything = np.concatenate(list(measured.values()))
         cirrus = next((b.name for b in self.sensor.bands if b.slot == "B10"), None)
         b10 = measured[cirrus] if cirrus else None
-        offset = decide_offset(self.name, told, stated.offset, b10, everything, self.provenance, stated.offset_from)
+        offset = decide_offset(self.name, told, stated.offset, b10, everything, said, stated.offset_from)
         if self._nodata is None:
             check_lost_nodata(self.name, samples, -OFFSET - offset)
         reflectance = {band: (values + offset) / SCALE for band, values in measured.items()}
-        check_reflectance(self.name, self.sensor, reflectance, self.provenance["offset_from"], offset == 0)
-        return offset
+        check_reflectance(self.name, self.sensor, reflectance, said["offset_from"], offset == 0)
+        return offset, said
 
     def _probed(self, bands: Bands, scaled: bool = False) -> dict[str, np.ndarray]:
         """Return thinned samples of every band in use.
