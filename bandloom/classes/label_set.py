@@ -56,7 +56,10 @@ class LabelSet:
             )
         if set(codes) & set(self.ignore):
             both = sorted(set(codes) & set(self.ignore))[0]
-            raise LabelError(f"label set {self.name!r} both names and ignores the code {both}; drop one of the two.")
+            raise LabelError(
+                f"label set {self.name!r} both names and ignores the code {both} (what names no codes to ignore ignores"
+                " 0): write ignore: [] if the class has labels, or give it another code."
+            )
         colours = with_colours(names, [land_class.colour for land_class in self.classes])
         object.__setattr__(self, "classes", tuple(map(_in_colour, self.classes, colours)))
         for land_class in self.classes:

@@ -34,6 +34,7 @@ class ChunkedArray:
         dtype: of a stored value, with its byte order.
         compressor: as Zarr v2 writes it; None where chunks are plain bytes.
         separator: of a chunk's numbers in its name.
+        fill: the value of all samples of a chunk that is not stored.
     """
 
     shape: tuple[int, int]
@@ -41,6 +42,7 @@ class ChunkedArray:
     dtype: np.dtype[Any]
     compressor: dict[str, Any] | None
     separator: str
+    fill: int
 
     def name(self, row: int, column: int) -> str:
         """Return the name of a chunk inside the array."""
@@ -70,12 +72,16 @@ def chunked_array(told: dict[str, Any]) -> ChunkedArray:
     )
     if min(height, width, rows, columns) < 1:
         raise ValueError(f"{height} x {width} values in chunks of {rows} x {columns}")
+    dtype, fill = np.dtype(order + _TYPES[told["data_type"]]), told["fill_value"]
+    if not isinstance(fill, int) or not 0 <= fill <= np.iinfo(dtype).max:
+        raise ValueError(f"the fill value {fill!r} of {told['data_type']}")
     return ChunkedArray(
         (height, width),
         (rows, columns),
-        np.dtype(order + _TYPES[told["data_type"]]),
+        dtype,
         _compressor(packing[0]) if packing else None,
         keys.get("configuration", {}).get("separator", "/"),
+        fill,
     )
 
 
@@ -109,7 +115,7 @@ class ChunkRaster:
         name: str,
         nodata: float | None,
     ) -> None:
-        """Look at an array of which ``chunk_bytes`` gives a chunk by its name, None where it is not stored (all 0)."""
+        """Look at an array of which ``chunk_bytes`` gives a chunk by its name, None where it is not stored."""
         self._array, self._bytes = array, chunk_bytes
         self.crs, self.transform, self.name = crs, transform, name
         self.height, self.width = self.shape = array.shape
@@ -180,11 +186,14 @@ class ChunkRaster:
         at = row, column
         if at not in self._kept:
             content = self._bytes(self._array.name(row, column))
-            chunk = np.zeros(self._array.chunks, self._array.dtype) if content is None else self._decoded(content, at)
+            chunk = self._filled() if content is None else self._decoded(content, at)
             while len(self._kept) >= _KEPT:
                 del self._kept[next(iter(self._kept))]
             self._kept[at] = chunk
         return self._kept[at]
+
+    def _filled(self) -> np.ndarray:
+        return np.full(self._array.chunks, self._array.fill, self._array.dtype)
 
     def _decoded(self, content: bytes, at: tuple[int, int]) -> np.ndarray:
         array = self._array

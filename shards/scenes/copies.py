@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 from rasterio.crs import CRS
-from rasterio.warp import transform
 
+from bandloom.rasters.projected import projected
 from bandloom.rasters.validity import measured
 from bandloom.rasters.values import valid
 from bandloom.shards.scenes.grid import read_raster, utm_anchor_m
@@ -68,7 +68,7 @@ def _cells(raster: Any, crs: CRS, corner: tuple[int, int], shape: Sequence[int],
     """Return the column and the row, on the sensor's grid, of the sample in which each pixel's centre lies."""
     rows, columns = np.mgrid[: shape[0], : shape[1]] + np.array(corner)[:, None, None] + 0.5
     x, y = raster.transform @ (columns.ravel(), rows.ravel())
-    eastings, northings = (np.array(coordinates) for coordinates in transform(raster.crs, crs, x, y))
+    eastings, northings = projected(raster.crs, crs, x, y)
     across, down = np.floor(eastings / gsd_m), np.floor((utm_anchor_m(crs) - northings) / gsd_m)
     return [across.reshape(shape), down.reshape(shape)]
 

@@ -3,7 +3,7 @@
 import json
 import re
 import zipfile
-from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,6 @@ from bandloom.shards.scenes.chunk_raster import ChunkedArray, ChunkRaster, chunk
 from bandloom.shards.scenes.product import Product
 from bandloom.shards.scenes.remote_file import gdal_name, is_remote
 
-_CHUNK = re.compile(r"(.+?)/(?:c[./])?\d+[./]\d+")
 _TIME = re.compile(r"_(\d{8}T\d{6})_")
 _JSON_LIMIT_BYTES = 64 * 2**20
 _CHUNK_LIMIT_BYTES = 2**28  # ESA's hold 6.7 MB before they are packed
@@ -44,8 +43,6 @@ class EopfStore:
         self._there = set(self._product.names)
         self._root = self._attributes("")
         self.lacking: dict[str, tuple[int, int]] = {}  # chunks that are not stored, of how many, by array
-        chunks = (_CHUNK.fullmatch(name.removeprefix(self._prefix)) for name in self._product.names)
-        self._chunks = Counter(match[1] for match in chunks if match)
 
     def has(self, array: str) -> bool:
         """Tell whether the store holds an array."""
@@ -118,10 +115,13 @@ class EopfStore:
                 raise SceneError(
                     f"{self.path}: {array} holds {described['dtype']}; expected {wanted[0]}, no decoded values."
                 )
-            self._count(array, kind, -(-height // rows) * -(-width // columns))
+            separator = described.get("dimension_separator", ".")
+            if separator not in (".", "/"):
+                raise ValueError(f"the separator {separator!r}")
+            self._count(array, kind, (height, width), (rows, columns), lambda *at: separator.join(map(str, at)))
             epsg = int(told["proj:epsg"])
             placing = [float(each) for each in told["proj:transform"][:6]]
-        except (KeyError, TypeError, ValueError) as cause:
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as cause:
             raise SceneError(f"{self.path}: {array} states no place and size ({cause!r}); fetch it again.") from cause
         a, b, c, d, e, f = placing
         inner = f'ZARR:"{self._gdal_store()}":/{array}'
@@ -140,8 +140,8 @@ class EopfStore:
         described = self._chunked(array)
         if described.dtype.itemsize != {"UInt16": 2, "Byte": 1}[kind]:
             raise SceneError(f"{self.path}: {array} holds {described.dtype}; expected the product's {kind}.")
-        (height, width), (rows, columns) = described.shape, described.chunks
-        self._count(array, kind, -(-height // rows) * -(-width // columns))
+        height, width = described.shape
+        self._count(array, kind, described.shape, described.chunks, described.name)
         crs, transform = self._place(array, height, width)
         nodata = 0 if kind == "UInt16" else None
         return ChunkRaster(
@@ -195,10 +195,15 @@ class EopfStore:
         name = f"{folder}{chunk}"
         return self._product.read(name, _CHUNK_LIMIT_BYTES) if name in self._there else None
 
-    def _count(self, array: str, kind: str, chunks: int) -> None:
-        """Note how many chunks of pixels are not stored; masks without a flag store none."""
-        if kind == "UInt16" and (stored := self._chunks[array]) < chunks:
-            self.lacking[array] = chunks - stored, chunks
+    def _count(
+        self, array: str, kind: str, shape: Sequence[int], chunk: Sequence[int], name: Callable[[int, int], str]
+    ) -> None:
+        """Note how many chunks of pixels are not stored under their names; masks without a flag store none."""
+        rows, columns = (-(-side // own) for side, own in zip(shape, chunk, strict=True))
+        named = (name(row, column) for row in range(rows) for column in range(columns))
+        missing = sum(f"{self._prefix}{array}/{one}" not in self._there for one in named)
+        if kind == "UInt16" and missing:
+            self.lacking[array] = missing, rows * columns
 
     def _gdal_store(self) -> str:
         if self.path.is_dir():

@@ -21,6 +21,7 @@ from rasterio.windows import Window
 
 from bandloom.command_line.console import logger
 from bandloom.errors import SceneError
+from bandloom.rasters.projected import projected
 from bandloom.rasters.validity import NO_NODATA, Validity
 from bandloom.rasters.values import NODATA, SATURATED, valid
 from bandloom.shards.scenes.antimeridian import reaches_beyond_180, seen_from_180
@@ -30,6 +31,7 @@ from bandloom.shards.scenes.masked import with_masks_as_nodata
 from bandloom.shards.scenes.scene import ALIGN_M, WindowM
 
 _EXACT_PX = 0.01  # GDAL's own choice, an eighth of a pixel, would take neighbours for what lies at a sample's edge
+_TURN = 1e-6  # degrees that a corner may lie beyond a pole or the antimeridian by rounding
 _SQUARE = 0.01  # pixels may differ from the nominal size by this share (EuroSAT's are 9.97 to 10.01 m)
 
 
@@ -133,14 +135,38 @@ def frame_of(raster: Any, path: str | Path, zone: CRS | None = None) -> tuple[Fr
     if is_utm(raster.crs):
         if t.b or t.d or t.a <= 0 or t.e >= 0:
             raise SceneError(f"{path} is not north-up (transform {tuple(t)[:6]}); warp it with gdalwarp first.")
-        pixel_m = nominal_gsd_m(t.a, path)
+        pixel_m = square_gsd_m(t, path)
+        _check_reach(raster, CRS.from_epsg(4326), path)
         return Frame(raster.crs, t.c, t.f, raster.width * pixel_m, raster.height * pixel_m), False
-    zone = zone or zones_of(raster)[0]
-    left, bottom, right, top = transform_bounds(raster.crs, zone, *_bounds(raster))
+    try:
+        zone = zone or zones_of(raster)[0]
+        left, bottom, right, top = transform_bounds(raster.crs, zone, *_bounds(raster))
+    except Exception as cause:  # GDAL's errors have no public class
+        raise _out_of_reach(raster, path) from cause
+    _check_reach(raster, zone, path)
     anchor_m = utm_anchor_m(zone)
     x_m, y_m = math.floor(left / ALIGN_M) * ALIGN_M, anchor_m + math.ceil((top - anchor_m) / ALIGN_M) * ALIGN_M
     width, height = math.ceil((right - x_m) / ALIGN_M) * ALIGN_M, math.ceil((y_m - bottom) / ALIGN_M) * ALIGN_M
     return Frame(zone, x_m, y_m, width, height), True
+
+
+def _check_reach(raster: Any, target: CRS, path: str | Path) -> None:
+    """Refuse a raster whose middle does not come back from another coordinate system, or that lies beyond the earth."""
+    west, south, east, north = _bounds(raster)
+    turned = raster.crs.is_geographic and (west < -180 - _TURN or east > 180 + _TURN or max(-south, north) > 90 + _TURN)
+    middle = np.array([[(west + east) / 2], [(south + north) / 2]])
+    back = np.array(projected(target, raster.crs, *projected(raster.crs, target, *middle)))
+    if turned or not (np.abs(back - middle) < abs(raster.transform.a)).all():
+        raise _out_of_reach(raster, path)
+
+
+def _out_of_reach(raster: Any, path: str | Path) -> SceneError:
+    west, south, east, north = _bounds(raster)
+    return SceneError(
+        f"{path} lies from {west:g} to {east:g} across and {south:g} to {north:g} down, where its coordinate system"
+        f" {raster.crs.to_string()[:60]} does not reach; mend its corner (gdal_edit.py -a_ullr WEST NORTH EAST SOUTH"
+        " FILE)."
+    )
 
 
 def _without_place(raster: Any, path: str | Path) -> SceneError:
@@ -170,6 +196,21 @@ def _utm_of_points(points: Sequence[Any], crs: CRS | None) -> int | str:
 def _bounds(raster: Any) -> tuple[float, float, float, float]:
     left, bottom, right, top = array_bounds(raster.height, raster.width, raster.transform)
     return min(left, right), min(bottom, top), max(left, right), max(bottom, top)
+
+
+def square_gsd_m(transform: Affine, path: str | Path) -> float:
+    """Return the whole or half metre that the sides of a raster's pixels stand for.
+
+    Raises:
+        SceneError: they are more than one per cent from any, or the two sides differ.
+    """
+    across, down = nominal_gsd_m(transform.a, path), nominal_gsd_m(-transform.e, path)
+    if across != down:
+        raise SceneError(
+            f"{path} has pixels of {across:g} x {down:g} m; expected square ones: resample it first (gdalwarp -tr"
+            f" {min(across, down):g} {min(across, down):g} -r near {path} OUT.tif)."
+        )
+    return across
 
 
 def nominal_gsd_m(pixel_m: float, path: str | Path) -> float:
@@ -215,7 +256,7 @@ class GridReader:
             raster = self._warped(raster, nearest)
             self.factor, pixel_m = 1, float(gsd_m)
         else:
-            pixel_m = nominal_gsd_m(raster.transform.a, path)
+            pixel_m = square_gsd_m(raster.transform, path)
             self.factor = round(gsd_m / pixel_m)
             if self.factor < 1 or abs(self.factor * pixel_m - gsd_m) > 1e-6:
                 raise SceneError(

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from bandloom.command_line.console import logger
 from bandloom.errors import SceneError
 from bandloom.shards.scenes.options import SceneOptions, one_ten_thousandth
 
 Scaling = dict[str, tuple[float, float]]  # band -> gain and offset from stored value to reflectance
 # TIFFTAG_DATETIME is when the file was written, never when the ground was seen
 _TIME_KEYS = ("ACQUISITION_TIME", "ACQUISITIONDATETIME", "ACQUISITION_DATETIME", "datetime", "date")
+_FIRST = datetime(1972, 7, 23, tzinfo=UTC)  # Landsat 1 was launched; earlier ones stand for none, such as 1970
 _DATE_FORMS = ("%Y:%m:%d %H:%M:%S", "%Y%m%dT%H%M%S", "%Y%m%d", "%Y-%m-%d %H:%M:%S UTC")
 
 
@@ -25,10 +27,33 @@ class Stated:
 
 
 def stated_by_tags(raster: Any) -> Stated:
-    """Return what a raster's own tags say: RADIO_ADD_OFFSET, and the time of acquisition."""
+    """Return what a raster's own tags say: RADIO_ADD_OFFSET, and the time of acquisition.
+
+    Raises:
+        SceneError: the offset is no whole number.
+    """
     tags = raster.tags()
     offset = tags.get("RADIO_ADD_OFFSET")
-    return Stated(None if offset is None else int(float(offset)), time=_time_of(tags | raster.tags(ns="IMAGERY")))
+    time = _time_of(tags | raster.tags(ns="IMAGERY"), raster.name)
+    return Stated(None if offset is None else _whole(offset, raster.name), time=time)
+
+
+def _whole(text: str, name: str) -> int:
+    """Return the number in a tag RADIO_ADD_OFFSET.
+
+    Raises:
+        SceneError: it is no whole number.
+    """
+    try:
+        number = float(text)
+        if number.is_integer():
+            return int(number)
+    except ValueError:
+        pass
+    raise SceneError(
+        f"{name} says RADIO_ADD_OFFSET {text!r}, which is no whole number; mend the tag (gdal_edit.py -mo"
+        f" RADIO_ADD_OFFSET=-1000 {name}), with 0 where nothing was added."
+    )
 
 
 def scaling_of(
@@ -86,7 +111,9 @@ def _words(gain: float, offset: float) -> str:
     return f"scale {gain:g} and offset {offset:g}"
 
 
-def _time_of(tags: Mapping[str, str]) -> datetime | None:
+def _time_of(tags: Mapping[str, str], name: str) -> datetime | None:
+    """Return the time of acquisition; one that is stated and cannot be one is warned of."""
+    unread: list[str] = []
     for key in _TIME_KEYS:
         text = tags.get(key, "").strip().replace("Z", "+00:00")
         for parse in (
@@ -97,5 +124,16 @@ def _time_of(tags: Mapping[str, str]) -> datetime | None:
                 time = parse(text)
             except ValueError:
                 continue
-            return time if time.tzinfo else time.replace(tzinfo=UTC)
+            time = time if time.tzinfo else time.replace(tzinfo=UTC)
+            if time >= _FIRST:
+                return time
+            break
+        if text.lower() not in ("", "null", "none"):
+            unread.append(f"{key} {tags[key]!r}")
+    if unread:
+        logger.warning(
+            "%s says %s, which is no date of a scene: its date is not known; write it as 2024-06-30T10:20:30",
+            name,
+            " and ".join(unread),
+        )
     return None

@@ -79,8 +79,10 @@ def test_a_window_outside_and_a_chunk_of_another_size_are_refused(both):
             "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [4, 4]}},
             "chunk_key_encoding": {"name": "default"},
             "codecs": [{"name": "bytes", "configuration": {"endian": "big"}}],
+            "fill_value": 7,
         }
     )
+    assert (ChunkRaster(plain, lambda _: None, *PLACE, "b", 0).read(1) == 7).all()
     held = np.arange(16, dtype=">u2").reshape(4, 4)
     np.testing.assert_array_equal(ChunkRaster(plain, lambda _: held.tobytes(), *PLACE, "b", 0).read(1), held)
     with pytest.raises(RasterioError, match="holds 31 bytes"):

@@ -182,6 +182,39 @@ def test_the_time_that_a_file_was_written_is_no_acquisition(stack):
             assert (scene.datetime and scene.datetime.isoformat()[:16]) == time
 
 
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"date": "05/06/2023"},
+        {"ACQUISITION_TIME": "2023-02-30T10:00:00"},
+        {"datetime": "1970-01-01T00:00:00Z"},
+        {"ACQUISITION_DATETIME": "0000-00-00"},
+        {"datetime": "summer"},
+    ],
+)
+def test_a_date_that_cannot_be_one_of_a_scene_is_warned_of_by_name(stack, caplog, tags):
+    path = stack(np.rint(ground() * 1e4).astype("uint16"), tags=tags)
+    with caplog.at_level(logging.WARNING, "bandloom"), open_scene(path, offset=0) as scene:
+        assert scene.datetime is None
+    ((key, value),) = tags.items()
+    assert f"says {key} {value!r}, which is no date of a scene" in caplog.text
+
+
+@pytest.mark.parametrize("none", ["", " ", "null", "None"])
+def test_a_date_that_is_left_empty_is_not_worth_a_word(stack, caplog, none):
+    path = stack(np.rint(ground() * 1e4).astype("uint16"), tags={"date": none, "datetime": "2020-04-01"})
+    with caplog.at_level(logging.WARNING, "bandloom"), open_scene(path, offset=0) as scene:
+        assert scene.datetime.date().isoformat() == "2020-04-01"
+    assert "no date of a scene" not in caplog.text
+
+
+@pytest.mark.parametrize("offset", ["n/a", "nan", "inf", "-999.6"])
+def test_an_offset_tag_that_is_no_whole_number_is_refused(stack, offset):
+    path = stack(np.rint(ground() * 1e4).astype("uint16"), tags={"RADIO_ADD_OFFSET": offset})
+    with pytest.raises(SceneError, match=f"says RADIO_ADD_OFFSET {offset!r}, which is no whole number"):
+        open_scene(path)
+
+
 def test_bands_beside_reflectance_are_left_out_and_scl_tells_the_clouds(stack, caplog):
     beside = ("QA60", "AOT", "WVP", "SCL", "TCI_R", "TCI_G", "TCI_B", "MSK_CLDPRB")
     values = np.rint(ground(20) * 1e4).astype("uint16")
