@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from math import lcm
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,8 @@ from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from bandloom.command_line.console import track
-from bandloom.errors import BundleError
+from bandloom.embeddings.raster import basis_like, pack
+from bandloom.errors import BundleError, ConfigError, SceneError
 from bandloom.export.bundle.bundle import Bundle
 from bandloom.export.bundle.record import FeatureFile
 from bandloom.export.bundle.tiling import CELL_PX, MAP_PIXEL_M, Tiling, round_up_to_cells
@@ -108,6 +110,52 @@ def write_embeddings(
                 kept = made[:, : min(made.shape[1], rows - top), :columns]
                 file.write(kept, window=Window(0, top, columns, kept.shape[1]))  # type: ignore[call-arg]
     return record.embed_dim, rows, columns
+
+
+def write_packed(
+    bundle: Bundle, open_scene: "Callable[[], Scene]", out: Path, options: PredictOptions
+) -> tuple[int, int, int, str]:
+    """Write the features of a scene as they are, or with fewer dimensions and a byte a dimension where that is asked.
+
+    Returns:
+        dimensions, rows and columns of what was written, and in words how it was packed.
+
+    Raises:
+        BandloomError: as :func:`write_embeddings` and :func:`bandloom.embeddings.raster.pack` say.
+    """
+    if not options.packing:
+        return *write_embeddings(bundle, open_scene, out, options), ""
+    with claimed(out), TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as place:
+        features = Path(place) / "features.tif"
+        _, rows, columns = write_embeddings(bundle, open_scene, features, options)
+        basis = pack(features, out, options.embeddings_dims, options.embeddings_dtype, options.embeddings_like)
+    return basis.dims, rows, columns, f" of {basis.dtype} that hold {basis.explained:.1%} of the variance"
+
+
+def check_packing(options: PredictOptions, embed_dim: int | None) -> None:
+    """Check, before any work, what can be checked of how embeddings are made smaller.
+
+    Args:
+        options: of the prediction.
+        embed_dim: dimensions of the bundle's encoder; None: no embeddings are asked for.
+
+    Raises:
+        ConfigError: there are none to pack, or not as many dimensions.
+        SceneError: the earlier ones are not there, or are of other dimensions or type.
+    """
+    if not options.packing:
+        return
+    if embed_dim is None:
+        names = ", ".join(f"--embeddings-{name}" for name in options.packing)
+        raise ConfigError(f"{names} says how embeddings are stored; pass --embeddings too, or leave it out.")
+    if options.embeddings_dims is not None and options.embeddings_dims > embed_dim:
+        raise ConfigError(
+            f"--embeddings-dims {options.embeddings_dims} is refused; the encoder gives 1 to {embed_dim}."
+        )
+    if options.embeddings_like is not None:
+        if not options.embeddings_like.is_file():
+            raise SceneError(f"--embeddings-like {options.embeddings_like} does not exist; name packed embeddings.")
+        basis_like(options.embeddings_like, embed_dim, options.embeddings_dims, options.embeddings_dtype)
 
 
 def _token_tiling(bundle: Bundle, token_px: int) -> Tiling:

@@ -12,7 +12,7 @@ from bandloom.command_line.console import logger
 from bandloom.errors import BandloomError, BundleError, BusyOutputError, OutputError, SceneError
 from bandloom.export.bundle.bundle import Bundle, read_bundle
 from bandloom.export.maps.feature_file import require_writable
-from bandloom.export.predict.embeddings import load_features
+from bandloom.export.predict.embeddings import check_packing, load_features
 from bandloom.export.predict.map_scene import map_scene
 from bandloom.export.predict.one_scene import predict_missing, predict_one, require_same_outputs
 from bandloom.export.predict.options import MAP_SUFFIXES, PredictOptions, command_of, two_dates_opener
@@ -56,8 +56,8 @@ def predict_scenes(
     runner = verify(bundle, options.precision, threads=options.threads, runtime=options.runtime)
     runner = symmetric(runner, bundle.contract, options.symmetry)
     yield f"{bundle.record.name} on {runner.name}"
-    if options.embeddings:
-        load_features(bundle, options.threads)  # an error now rather than after the first map
+    encoder = load_features(bundle, options.threads)[1] if options.embeddings else None  # an error now, not after a map
+    check_packing(options, encoder.embed_dim if encoder else None)
     if change and bundle.contract.dates > 1:
         opener, command = (
             two_dates_opener(sources[0], sources[1], options),

@@ -7,7 +7,7 @@ from pathlib import Path
 from bandloom.errors import OutputError
 from bandloom.export.bundle.bundle import Bundle
 from bandloom.export.predict.claim import tidy
-from bandloom.export.predict.embeddings import write_embeddings
+from bandloom.export.predict.embeddings import write_packed
 from bandloom.export.predict.map_job import side_files
 from bandloom.export.predict.map_scene import map_scene
 from bandloom.export.predict.options import PredictOptions, command_of, scene_opener
@@ -73,5 +73,5 @@ def _embeddings_of(out: Path) -> Path:
 
 def _embed(bundle: Bundle, scene: str, out: Path, options: PredictOptions) -> str:
     target = _embeddings_of(out)
-    bands, rows, columns = write_embeddings(bundle, scene_opener(scene, options), target, options)
-    return f"{target}: {rows} x {columns} tokens of {bundle.contract.token_m} m, {bands} dimensions"
+    bands, rows, columns, packed = write_packed(bundle, scene_opener(scene, options), target, options)
+    return f"{target}: {rows} x {columns} tokens of {bundle.contract.token_m} m, {bands} dimensions{packed}"

@@ -70,6 +70,15 @@ class PredictOptions(Config):
     ] = 1
     polygons: Path | None = Field(default=None, description="also write the map as polygons: .gpkg, .fgb or .parquet")
     embeddings: bool = Field(default=False, description="also write the encoder's features, one pixel a token")
+    embeddings_dtype: Literal["float32", "int8"] = Field(
+        default="float32", description="of --embeddings: int8 is a byte a dimension, with its scale in the file"
+    )
+    embeddings_dims: int | None = Field(
+        default=None, gt=0, description="of --embeddings: how many principal components to keep; by default everything"
+    )
+    embeddings_like: Path | None = Field(
+        default=None, description="of --embeddings: earlier ones whose components and scale are taken, to be compared"
+    )
     shift_check: bool = Field(default=False, description="map twice, tiles shifted by half, and say how much differs")
     sensor: SensorName = None
     band_map: Annotated[
@@ -85,6 +94,13 @@ class PredictOptions(Config):
     nodata: Nodata = None
     bands: Bands = None
     bbox: str | None = Field(default=None, description="map this box alone: west,south,east,north in degrees")
+
+    @property
+    def packing(self) -> dict[str, Any]:
+        """How embeddings are made smaller, as JSON types; empty where they are not."""
+        told = {name: getattr(self, f"embeddings_{name}") for name in ("dtype", "dims", "like")}
+        kept = {name: value for name, value in told.items() if value not in (None, "float32")}
+        return kept | ({"like": str(self.embeddings_like)} if self.embeddings_like else {})
 
     @property
     def pace(self) -> Pace:

@@ -116,7 +116,8 @@ def origin_of(bundle: Bundle, scene: "Scene", options: PredictOptions, *, featur
     file = record.features.file if features and record.features else bundle.model(options.precision).file
     model = {"bundle": record.name, "sha256": record.files[file], "contract": bundle.contract.digest()}
     dates = (scene.earlier, scene.later) if isinstance(scene, TwoDates) else (scene,)
-    return Origin(model, options.reading, tuple(_origin_of_scene(date) for date in dates))
+    packing = {"packing": options.packing} if features and options.packing else {}
+    return Origin(model, {**options.reading, **packing}, tuple(_origin_of_scene(date) for date in dates))
 
 
 def _origin_of_scene(scene: "Scene") -> SceneOrigin:

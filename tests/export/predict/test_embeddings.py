@@ -5,6 +5,7 @@ import pytest
 import rasterio
 import torch
 
+from bandloom.embeddings.raster import EmbeddingRaster
 from bandloom.errors import BundleError
 from bandloom.export.bundle.bundle import read_bundle
 from bandloom.export.bundle.tiling import mirror
@@ -66,6 +67,66 @@ def test_predict_writes_them_beside_the_map(exported, tmp_path, capsys):
     assert "15 x 10 tokens of 60 m, 32 dimensions" in capsys.readouterr().out
     with rasterio.open(tmp_path / "map.embeddings.tif") as file:
         assert np.isfinite(file.read()).all()
+
+
+@pytest.mark.parametrize(("words", "dims", "dtype"), [(("--embeddings-dims", 8), 8, "int8"), ((), 32, "int8")])
+def test_they_are_packed_as_the_features_themselves_would_be(exported, tmp_path, capsys, words, dims, dtype):
+    _, bundle = exported
+    scene = write_stack(tmp_path / "scene.tif", (90, 60))
+    assert run("predict", bundle.path, scene, "--out", tmp_path / "whole.tif", "--embeddings") == 0
+    asked = ("--embeddings", "--embeddings-dtype", dtype, *words)
+    assert run("predict", bundle.path, scene, "--out", tmp_path / "map.tif", *asked) == 0
+    assert f"15 x 10 tokens of 60 m, {dims} dimensions of {dtype} that hold " in capsys.readouterr().out
+    packed = EmbeddingRaster(tmp_path / "map.embeddings.tif")
+    with rasterio.open(tmp_path / "whole.embeddings.tif") as file:
+        features = file.read()
+    flat = features.reshape(32, -1).T.astype(float)
+    centred = flat - flat.mean(axis=0)
+    components = np.linalg.svd(centred, full_matrices=False)[2][:dims] if words else np.eye(32)
+    best = centred @ components.T @ components + flat.mean(axis=0)
+    scale = packed.basis.scale
+    beyond = np.abs(centred @ packed.basis.components.T) > 127 * scale  # one in a thousand is cut
+    inside = ~beyond.any(axis=1)
+    assert inside.mean() > 0.9
+    got = packed.read().reshape(32, -1).T
+    assert np.abs(got - best)[inside].max() <= 0.51 * np.abs(scale) @ np.abs(packed.basis.components).max(axis=1) + 1e-3
+    with rasterio.open(tmp_path / "map.embeddings.tif") as file:
+        assert (file.count, file.dtypes[0], file.tags()["BUNDLE"]) == (dims, dtype, "bundle")
+    assert not list(tmp_path.glob(".*"))
+    assert run("predict", bundle.path, scene, "--out", tmp_path / "map.tif", *asked) == 0
+    assert "there already, left alone" in capsys.readouterr().out
+    assert run("predict", bundle.path, scene, "--out", tmp_path / "map.tif", "--embeddings") == 2
+    assert "made with other options" in capsys.readouterr().err
+
+
+def test_two_scenes_share_the_basis_of_the_first(exported, tmp_path):
+    _, bundle = exported
+    scenes = [write_stack(tmp_path / f"{seed}.tif", (60, 60), seed=seed) for seed in (1, 2)]
+    asked = ("--embeddings", "--embeddings-dtype", "int8", "--embeddings-dims", 4)
+    assert run("predict", bundle.path, scenes[0], "--out", tmp_path / "a.tif", *asked) == 0
+    like = ("--embeddings-like", tmp_path / "a.embeddings.tif")
+    assert run("predict", bundle.path, scenes[1], "--out", tmp_path / "b.tif", *asked, *like) == 0
+    one, other = (EmbeddingRaster(tmp_path / f"{name}.embeddings.tif").basis for name in "ab")
+    np.testing.assert_array_equal(one.components, other.components)
+    np.testing.assert_array_equal(one.scale, other.scale)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--embeddings-dtype", "int8"), "--embeddings-dtype says how embeddings are stored; pass --embeddings too"),
+        (("--embeddings", "--embeddings-dims", 33), "--embeddings-dims 33 is refused; the encoder gives 1 to 32."),
+        (("--embeddings", "--embeddings-like", "no.tif"), "--embeddings-like no.tif does not exist"),
+        (("--embeddings", "--embeddings-dims", 0), "embeddings"),
+        (("--embeddings", "--embeddings-dtype", "int4"), "int4"),
+    ],
+)
+def test_a_packing_that_cannot_be_had_is_refused_before_any_map_is_made(exported, tmp_path, capsys, words, sentence):
+    _, bundle = exported
+    scene = write_stack(tmp_path / "scene.tif", (60, 60))
+    assert run("predict", bundle.path, scene, "--out", tmp_path / "map.tif", *words) == 2
+    assert sentence in capsys.readouterr().err.replace("\n", " ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scene.tif"]
 
 
 def test_a_bundle_without_its_encoder_says_how_to_get_it_before_any_map_is_made(tmp_path, capsys):
