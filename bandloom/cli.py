@@ -148,11 +148,13 @@ def _start(
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; a :class:`~bandloom.errors.BandloomError` is one sentence on stderr and exit code 2."""
+    from bandloom.command_line.typed import typed
     from bandloom.errors import BandloomError
 
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        return bandloom(args=arguments, prog_name="bandloom")
+        with typed(arguments):
+            return bandloom(args=arguments, prog_name="bandloom")
     except BandloomError as error:
         if "--debug" in arguments:
             raise

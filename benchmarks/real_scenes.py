@@ -13,9 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bandloom.block_scores import margins, read_blocks
 from bandloom.files.output import write_json
-from bandloom.finetune.report.record import read_blocks
-from bandloom.finetune.scores.confusion import margins
 from bandloom.finetune.tasks.registry import get_task
 from bandloom.run_state.run_folder import commit
 from bandloom.scores import MODEL_ROW, ScoreRecord, read_scores

@@ -6,21 +6,29 @@ from html import escape
 
 Curve = Sequence[tuple[float, float]]
 WIDTH, HEIGHT = 420, 220
-LEFT, RIGHT, TOP, BOTTOM = 56, 12, 14, 30
+LEFT, RIGHT, TOP, BOTTOM = 56, 12, 26, 42
 COLOURS = ("#0b6e99", "#c2410c", "#4d7c0f", "#7e22ce", "#a16207", "#be185d", "#334155", "#0f766e")
 MOST_POINTS = 400
 
 
 def line_chart(
-    curves: Mapping[str, Curve], title: str, *, log: bool = False, baselines: Mapping[str, float] = {}
+    curves: Mapping[str, Curve],
+    title: str,
+    *,
+    log: bool = False,
+    baselines: Mapping[str, float] = {},
+    across: str = "step",
+    colours: Mapping[str, str] | None = None,
 ) -> str:
     """Draw curves over steps.
 
     Args:
         curves: name to ``(step, value)``, in order of step.
-        title: what is drawn, and its unit.
+        title: what is drawn, and its unit: the name of the upright axis.
         log: a logarithmic value axis; used only where all values are positive.
         baselines: name to a value drawn as a dashed line across.
+        across: the name of the other axis.
+        colours: by name of a curve, where a page gives each name one colour in all of its charts.
 
     Returns:
         An ``<svg>`` element with a legend, or an empty string when there is nothing to draw.
@@ -35,7 +43,7 @@ def line_chart(
     low, high = min(ticks[0], min(values)), max(ticks[-1], max(values))
     last = max(x for curve in curves.values() for x, _ in curve) or 1.0
 
-    def across(x: float) -> float:
+    def right(x: float) -> float:
         return LEFT + x / last * (WIDTH - LEFT - RIGHT)
 
     def up(y: float) -> float:
@@ -47,33 +55,35 @@ def line_chart(
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{up(tick):.1f}" y2="{up(tick):.1f}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{up(tick) + 4:.1f}" text-anchor="end">{tick:.4g}</text>')
     parts += [
-        f'<text x="{across(tick):.1f}" y="{HEIGHT - 10}" text-anchor="middle">{tick:g}</text>'
+        f'<text x="{right(tick):.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{tick:g}</text>'
         for tick in nice_ticks(0, last)
         if tick <= last
     ]
-    for (name, value), colour in zip(baselines.items(), COLOURS[len(curves) :] * 9, strict=False):
+    log_said = ", logarithmic" if log else ""
+    parts.append(f'<text class="axis" x="4" y="12">{escape(title)}{log_said}</text>')
+    parts.append(f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">{escape(across)}</text>')
+    drawn = dict(zip([*curves, *baselines], COLOURS * 9, strict=False)) | dict(colours or {})
+    for name, value in baselines.items():
         ends = f'x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{up(value):.1f}" y2="{up(value):.1f}"'
-        parts.append(
-            f'<line {ends} stroke="{colour}" stroke-dasharray="5 4"><title>{escape(name)}: {value:.4g}</title></line>'
-        )
-    for (name, curve), colour in zip(curves.items(), COLOURS * 9, strict=False):
-        points = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in curve)
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
+        told = f"<title>{escape(name)}: {value:.4g}</title>"
+        parts.append(f'<line {ends} stroke="{drawn[name]}" stroke-dasharray="5 4">{told}</line>')
+    for name, curve in curves.items():
+        points = " ".join(f"{right(x):.1f},{up(y):.1f}" for x, y in curve)
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{drawn[name]}" stroke-width="1.8"/>')
         for x, y in curve if len(curve) <= 60 else curve[:: len(curve) // 60]:
             parts.append(
-                f'<circle cx="{across(x):.1f}" cy="{up(y):.1f}" r="2.6" fill="{colour}">'
-                f"<title>{escape(name)}, step {x:g}: {y:.4g}</title></circle>"
+                f'<circle cx="{right(x):.1f}" cy="{up(y):.1f}" r="2.6" fill="{drawn[name]}">'
+                f"<title>{escape(name)}, {escape(across)} {x:g}: {y:.4g}</title></circle>"
             )
     parts.append("</svg>")
-    return "".join(parts) + _legend([*curves, *baselines])
+    return "".join(parts) + _legend({name: drawn[name] for name in [*curves, *baselines]})
 
 
-def _legend(names: Sequence[str]) -> str:
-    if len(names) < 2:
+def _legend(colours: Mapping[str, str]) -> str:
+    if len(colours) < 2:
         return ""
     keys = "".join(
-        f'<span><i style="background:{colour}"></i>{escape(name)}</span>'
-        for name, colour in zip(names, COLOURS * 9, strict=False)
+        f'<span><i style="background:{colour}"></i>{escape(name)}</span>' for name, colour in colours.items()
     )
     return f'<p class="legend">{keys}</p>'
 

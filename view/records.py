@@ -45,7 +45,8 @@ class Record:
         scores: of what scored rows, their record.
         result: the stage's own record: metrics.json, bundle.json, manifest.json or a STAC item.
         pictures: PNG files, sorted by name.
-        command: what makes it again.
+        command: as it was typed, or where that was not kept, one that makes it again.
+        typed: whether it was kept when it was made.
         quarantine: of shards, the inputs that gave no sample.
         thumbnails: of shards, a PNG by a sample's number.
     """
@@ -58,6 +59,7 @@ class Record:
     result: dict[str, Any] = field(default_factory=dict)
     pictures: list[Path] = field(default_factory=list)
     command: list[str] = field(default_factory=list)
+    typed: bool = True
     quarantine: list[dict[str, Any]] = field(default_factory=list)
     thumbnails: dict[int, Path] = field(default_factory=dict)
     scores: ScoreRecord | None = None
@@ -92,7 +94,8 @@ def read_record(path: Path, thumbnails: Path | None = None) -> Record:
         return _map_record(path)
     if (path / "bundle.json").is_file():
         result = _known(path / "bundle.json")
-        return Record(path, "bundle", result=result, command=export_command(path, result))
+        command, typed = _kept(result.get("provenance"), export_command(path, result))
+        return Record(path, "bundle", result=result, command=command, typed=typed)
     if (path / "manifest.json").is_file():
         return _shards_record(path, thumbnails)
     if (path / "config.yaml").is_file() or (path / "metrics.json").is_file():
@@ -138,12 +141,14 @@ def _shards_record(path: Path, thumbnails: Path | None) -> Record:
             " `bandloom shards build` wrote."
         )
     pictures = {int(path.stem): path for path in thumbnails.glob("*.png") if path.stem.isdigit()} if thumbnails else {}
+    command, typed = _kept(result, build_command(path, result))
     return Record(
         path,
         "shards",
         lines=read_lines(path / "samples.jsonl"),
         result=result,
-        command=build_command(path, result),
+        command=command,
+        typed=typed,
         quarantine=read_lines(path / "quarantine.jsonl"),
         thumbnails=dict(sorted(pictures.items())),
     )
@@ -153,7 +158,14 @@ def _map_record(path: Path) -> Record:
     item = path.with_suffix(".stac.json")
     if not item.is_file():
         raise RunFolderError(f"{path} has no STAC item {item.name} beside it; name a map that `bandloom predict` made.")
-    return Record(path, "map", result=_json(item), command=predict_command(path, ClassMap(path).tags))
+    tags = ClassMap(path).tags
+    return Record(path, "map", result=_json(item), command=predict_command(path, tags), typed=bool(tags.get("COMMAND")))
+
+
+def _kept(record: Any, made_up: list[str]) -> tuple[list[str], bool]:
+    """Return the command that a record kept when it was made, or another that makes it again; and which it is."""
+    command = record.get("command") if isinstance(record, dict) else None
+    return ([str(word) for word in command], True) if command else (made_up, False)
 
 
 def _known(path: Path) -> dict[str, Any]:

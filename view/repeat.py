@@ -7,6 +7,7 @@ from typing import Any
 
 # of a shard build: the option's name where it is not that of its record, and what it is by default
 RENAMED = {"side_px": "side"}
+PROGRAMS = ("bandloom", "cli", "__main__")  # the console command, and `python -m bandloom.cli`
 DEFAULTS = {
     "side_px": 240,
     "codec": "default",
@@ -18,9 +19,10 @@ DEFAULTS = {
 
 
 def run_command(environment: Mapping[str, Any]) -> list[str]:
-    """Return the command that a run folder remembers."""
-    typed = environment.get("command") or []
-    return ["bandloom", *typed[1:]] if typed else []
+    """Return the command that a run folder remembers: the program's, or that of Python code which called it."""
+    typed = [str(word) for word in environment.get("command") or []]
+    program = "bandloom" if typed and Path(typed[0]).stem in PROGRAMS else "python"
+    return [] if not typed else ["bandloom", *typed[1:]] if program == "bandloom" else ["python", *typed]
 
 
 def build_command(path: Path, manifest: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """``bandloom report``: one self-contained page about what a stage left; of several folders, side by side."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,13 @@ import yaml
 
 from bandloom.errors import MissingExtraError, RunFolderError
 from bandloom.files.output import new_output
-from bandloom.scores import TITLES
-from bandloom.view.charts import line_chart
+from bandloom.view import comparison
 from bandloom.view.records import KINDS, Record, read_record
-from bandloom.view.sections import facts_of, sections_of
-from bandloom.view.sections.parts import Section, table
+from bandloom.view.sections import commands_of, facts_of, sections_of
+from bandloom.view.sections.parts import Section
 
 TEMPLATES = Path(__file__).parent / "templates"
+PAGE = Path(__file__).parent / "page"
 MOST_ROWS = 200  # of one table
 
 
@@ -57,63 +58,36 @@ def render(records: Sequence[Record]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["cell"] = cell
-    environment.filters["markup"] = Markup  # charts, whose text is escaped where they are drawn
-    columns: list[dict[str, Any]] = [
-        {
-            "record": record,
-            "kind": KINDS[record.kind],
-            "facts": facts_of(record),
-            "config": yaml.safe_dump(record.config, sort_keys=False) if record.config else "",
-            "sections": sections_of(record),
-        }
-        for record in records
-    ]
+    environment.filters["kind_of_cell"] = kind_of_cell
+    environment.filters["markup"] = Markup  # charts, whose text is escaped where they are drawn, and our own style
     return environment.get_template("report.html.j2").render(
         title=" and ".join(record.name for record in records),
-        columns=columns,
-        compared=compare(records),
+        style="".join((PAGE / name).read_text() for name in ("design.css", "report.css")),
+        columns=[_column(record) for record in records],
+        compared=laid_out(comparison.sections_of(records)) if len(records) > 1 else [],
         most=MOST_ROWS,
     )
 
 
-def compare(records: Sequence[Record]) -> list[Section]:
-    """Return what sets several records apart: their configs' differences and their curves in one chart."""
-    if len(records) < 2:
-        return []
-    names = [f"{index + 1}: {record.name}" for index, record in enumerate(records)]
-    flat = {name: _flat(record.config) for name, record in zip(names, records, strict=True) if record.config}
-    known = {key for record in flat.values() for key in record}
-    keys = sorted(key for key in known if len({str(record.get(key)) for record in flat.values()}) > 1)
-    rows = [[key, *(record.get(key, "") for record in flat.values())] for key in keys]
-    curves = {name: record.curve("train", "loss") for name, record in zip(names, records, strict=True)}
-    chart = line_chart(curves, "loss", log=True)
-    figure = [f"<figure><figcaption>Loss</figcaption>{chart}</figure>"] if chart else []
-    first = {
-        name: record.scores.rows[0] for name, record in zip(names, records, strict=True) if record.scores is not None
+def _column(record: Record) -> dict[str, Any]:
+    """Return what the template shows of one record: the verdict apart, which stands at the top of its own page."""
+    sections = sections_of(record)
+    first = sections[0] if sections and sections[0].verdict else None
+    return {
+        "record": record,
+        "kind": KINDS[record.kind],
+        "commands": commands_of(record),
+        "facts": facts_of(record),
+        "config": yaml.safe_dump(record.config, sort_keys=False) if record.config else "",
+        "first": first,
+        "sections": laid_out(sections[first is not None :]),
     }
-    held = list(dict.fromkeys(score for row in first.values() for score in row.scores))
-    scores = [[name, *(row.scores.get(score) for score in held)] for name, row in first.items()]
-    sections = [
-        Section("Where the configs differ", tables=table(["", *flat], rows)),
-        Section("Scores", _ground(records), tables=table(["", *(TITLES.get(score, score) for score in held)], scores)),
-        Section("Losses", charts=figure),
-    ]
-    return [section for section in sections if section.tables or section.charts]
 
 
-def _ground(records: Sequence[Record]) -> str:
-    """Say whether scores can be compared: whether the same ground tested them."""
-    hashes = {record.scores.split.get("hash") for record in records if record.scores is not None}
-    return "" if len(hashes) < 2 else "They were tested on different ground (their splits differ): compare no digits."
-
-
-def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(config, dict):
-        return {prefix.removesuffix("."): config}
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= _flat(value, f"{prefix}{key}.")
-    return flat
+def laid_out(sections: Sequence[Section]) -> list[tuple[bool, list[Section]]]:
+    """Return sections in runs: those that take the page's width, and those between them, which share it."""
+    runs = [(wide, list(members)) for wide, members in groupby(sections, key=lambda section: section.is_wide)]
+    return [(wide or len(members) == 1, members) for wide, members in runs]
 
 
 def cell(value: Any) -> str:
@@ -127,3 +101,10 @@ def cell(value: Any) -> str:
     if abs(value) >= 10:
         return f"{value:,.1f}"
     return f"{value:.3f}" if value == 0 or abs(value) >= 1e-3 else f"{value:.2e}"
+
+
+def kind_of_cell(value: Any) -> str:
+    """Return how a table's cell is set: text to the left, figures written as text to the right as numbers are."""
+    if not isinstance(value, str):
+        return ""
+    return "figure" if any(map(str.isdigit, value)) and not value.strip("+-0123456789.,% to±") else "text"

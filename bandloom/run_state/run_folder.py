@@ -22,6 +22,7 @@ import yaml
 from bandloom import __version__
 from bandloom.command_line.config import Config, load_config, mark_of
 from bandloom.command_line.console import logger
+from bandloom.command_line.typed import typed_command
 from bandloom.errors import MissingExtraError, RunFolderError
 from bandloom.files.output import new_output, write_json
 from bandloom.run_state.markers import RunMarkers
@@ -281,7 +282,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": packages,
-        "command": sys.argv,
+        "command": typed_command() or sys.argv,
     }
 
 

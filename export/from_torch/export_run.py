@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 from bandloom import __version__
+from bandloom.command_line.typed import typed_command
 from bandloom.errors import BundleError, CheckpointError
 from bandloom.export.bundle.answers import check_thresholds
 from bandloom.export.bundle.bundle import Bundle, read_bundle, seal, sha256_of
@@ -111,7 +112,7 @@ def write_bundle(
         contract=contract,
         files={},
         versions=versions(),
-        provenance=dict(provenance),
+        provenance={**provenance, **({"command": words} if (words := typed_command()) else {})},
         models=tuple(models),
         features=encoder,
         created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from bandloom.block_scores import BLOCKS, read_blocks
 from bandloom.finetune.bench.config import BenchConfig
 from bandloom.finetune.bench.rows import Seen, digest, slug
 from bandloom.finetune.bench.sets import BenchSet
 from bandloom.finetune.config import FinetuneConfig
-from bandloom.finetune.report.record import read_blocks
 from bandloom.finetune.train import finetune
 from bandloom.run_state.markers import EXIT_DONE
 from bandloom.run_state.pulse import StopRequested
@@ -56,6 +56,6 @@ def finetuned_rows(
 
 def _rows_of(folder: Path, name: str) -> dict[str, Seen]:
     record = read_scores(folder / METRICS)
-    blocks = read_blocks(folder) if (folder / "blocks.json").is_file() else {}
+    blocks = read_blocks(folder) if (folder / BLOCKS).is_file() else {}
     called = {MODEL_ROW: name, RANDOM_ROW: f"{name}, random weights"}
     return {called[row.name]: Seen(row, blocks.get(row.name, {}), {}) for row in record.rows if row.name in called}

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from bandloom.block_scores import HEADLINE
 from bandloom.finetune.baselines.classic import Table
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TEST, VAL
-from bandloom.finetune.scores.confusion import HEADLINE, ConfusionRow, block_confusions, confusion_matrix
+from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions, confusion_matrix
 from bandloom.finetune.scores.multilabel import MultilabelRow, average_precision, tune_thresholds
 from bandloom.finetune.scores.row import Row
 

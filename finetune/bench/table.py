@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bandloom.block_scores import margins
 from bandloom.command_line.console import table
 from bandloom.files.output import new_output
 from bandloom.finetune.bench.rows import BenchRow
-from bandloom.finetune.scores.confusion import margins
 from bandloom.scores import TITLES
 
 HEADER = ("set", "features", "classifier", "score", "95 %", "ahead of the best baseline")

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.block_scores import BLOCKS
 from bandloom.files.output import new_output, write_json
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.split_distance import train_test_distance
 from bandloom.finetune.report.pictures import LOOKED, draw_confusion, draw_curves, draw_reliability
 from bandloom.finetune.report.prediction_table import write_table
+from bandloom.finetune.report.tested import write_tested
 from bandloom.finetune.scores.row import Row
 from bandloom.finetune.scores.scorer import Look, Scorer
 from bandloom.scores import ScoreRecord, ScoreRow, write_scores
@@ -107,21 +109,13 @@ def write_blocks(folder: Path, rows: Sequence[Row], split: str) -> None:
     """
     counted = {row.name: {f"{block:016x}": value for block, value in row.by_block().items()} for row in rows}
     if any(counted.values()):
-        write_json(folder / "blocks.json", {"schema": BLOCKS_SCHEMA, "split": split, "rows": counted})
-
-
-def read_blocks(folder: Path) -> dict[str, dict[int, np.ndarray]]:
-    """Return what :func:`write_blocks` wrote: ``(K, K)`` by block by row."""
-    rows = json.loads((folder / "blocks.json").read_text())["rows"]
-    return {
-        name: {int(block, 16): np.array(matrix) for block, matrix in blocks.items()} for name, blocks in rows.items()
-    }
+        write_json(folder / BLOCKS, {"schema": BLOCKS_SCHEMA, "split": split, "rows": counted})
 
 
 def write_evidence(
     folder: Path, draw: Draw | None, tested: Look, data: TaskData, log: Sequence[dict[str, Any]] = ()
 ) -> None:
-    """Write what the record leaves out: pictures of the test, every prediction, and the learning curves.
+    """Write what the record leaves out: pictures of the test, every prediction, some samples, and the learning curves.
 
     Args:
         folder: the run folder.
@@ -133,6 +127,7 @@ def write_evidence(
     if draw is not None:
         draw(folder / "pictures", tested, data)
     write_table(folder, "predictions", tested.table)
+    write_tested(folder, getattr(tested, "kept", ()), data.sensor)
     training = [line for line in log if line["kind"] == "train"]
     if training:
         validation = [line for line in log if any(key.startswith(LOOKED) for key in line)]

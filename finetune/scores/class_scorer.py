@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bandloom.block_scores import macro_f1
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TEST, VAL
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.scores.calibration import best_likelihood, fit_temperature
-from bandloom.finetune.scores.confusion import HEADLINES, ConfusionRow, macro_f1, top_confusions
+from bandloom.finetune.scores.confusion import HEADLINES, ConfusionRow, top_confusions
 from bandloom.finetune.scores.evaluation import Evaluation, evaluate
 from bandloom.finetune.scores.scoring import Seen, score_model
 from bandloom.run_state.pulse import alive

@@ -1,11 +1,12 @@
 """Scores from a confusion matrix, by scikit-learn's definitions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from bandloom.block_scores import HEADLINE, counts, drawn, margins, ratio
 from bandloom.classes.label_set import IGNORE_INDEX
 from bandloom.finetune.scores.row import Row
 
@@ -86,10 +87,10 @@ def scores(confusion: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
     Averages over classes leave out classes that neither occur nor are predicted, as scikit-learn's do;
     such a class's own row holds None.
     """
-    true, of_class, as_class = _counts(confusion)
+    true, of_class, as_class = counts(confusion)
     seen = (of_class + as_class) > 0
-    precision, recall = _ratio(true, as_class), _ratio(true, of_class)
-    f1, iou = _ratio(2 * true, of_class + as_class), _ratio(true, of_class + as_class - true)
+    precision, recall = ratio(true, as_class), ratio(true, of_class)
+    f1, iou = ratio(2 * true, of_class + as_class), ratio(true, of_class + as_class - true)
     rows = [
         {
             "name": name,
@@ -105,47 +106,6 @@ def scores(confusion: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
     return {**headline, "support": int(of_class.sum()), "classes": rows}
 
 
-def overall(confusion: np.ndarray) -> np.ndarray:
-    """Share of the labels that were predicted rightly, over ``(..., K, K)``."""
-    true, of_class, _ = _counts(confusion)
-    return _ratio(true.sum(-1), of_class.sum(-1))
-
-
-def balanced(confusion: np.ndarray) -> np.ndarray:
-    """Mean recall of the classes that occur."""
-    true, of_class, _ = _counts(confusion)
-    return _mean(_ratio(true, of_class), of_class > 0)
-
-
-def macro_f1(confusion: np.ndarray) -> np.ndarray:
-    """Mean F1 of the classes that occur or are predicted."""
-    true, of_class, as_class = _counts(confusion)
-    return _mean(_ratio(2 * true, of_class + as_class), of_class + as_class > 0)
-
-
-def mean_iou(confusion: np.ndarray) -> np.ndarray:
-    """Mean intersection over union of the classes that occur or are predicted."""
-    true, of_class, as_class = _counts(confusion)
-    return _mean(_ratio(true, of_class + as_class - true), of_class + as_class > 0)
-
-
-def kappa(confusion: np.ndarray) -> np.ndarray:
-    """Cohen's kappa: agreement beyond chance."""
-    true, of_class, as_class = _counts(confusion)
-    total = np.maximum(of_class.sum(-1), 1)
-    chance = (of_class / total[..., None] * (as_class / total[..., None])).sum(-1)
-    return np.where(chance < 1, (true.sum(-1) / total - chance) / np.maximum(1 - chance, 1e-12), 0.0)
-
-
-HEADLINE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "overall": overall,
-    "balanced": balanced,
-    "macro_f1": macro_f1,
-    "mean_iou": mean_iou,
-    "kappa": kappa,
-}
-
-
 def intervals(confusions: Sequence[np.ndarray], draws: int = 1000, seed: int = 0) -> dict[str, list[float]]:
     """Return 95 % intervals of the headline scores by drawing blocks with replacement.
 
@@ -158,36 +118,8 @@ def intervals(confusions: Sequence[np.ndarray], draws: int = 1000, seed: int = 0
     """
     if len(confusions) < 2:
         return {}
-    stack = np.stack(confusions)
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(len(stack), np.full(len(stack), 1 / len(stack)), size=draws)
-    drawn = np.einsum("db,bij->dij", weights, stack)
-    return {name: np.percentile(HEADLINE[name](drawn), (2.5, 97.5)).tolist() for name in HEADLINES}
-
-
-def margins(
-    own: Mapping[int, np.ndarray], other: Mapping[int, np.ndarray], draws: int = 1000, seed: int = 0
-) -> dict[str, list[float]]:
-    """Return 95 % intervals of how far one model is ahead of another, drawing the same blocks for both.
-
-    Paired draws answer "is it better" where two separate intervals overlap and leave it open.
-
-    Args:
-        own: ``(K, K)`` by block.
-        other: the same of the other model; blocks that one of the two lacks are left out.
-        draws: bootstrap repetitions.
-        seed: of the draws.
-    """
-    blocks = [block for block in own if block in other]
-    if len(blocks) < 2:
-        return {}
-    weights = np.random.default_rng(seed).multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=draws)
-    ours, theirs = (
-        np.einsum("db,bij->dij", weights, np.stack([matrices[block] for block in blocks])) for matrices in (own, other)
-    )
-    return {
-        name: np.percentile(HEADLINE[name](ours) - HEADLINE[name](theirs), (2.5, 97.5)).tolist() for name in HEADLINES
-    }
+    totals = drawn(np.stack(confusions), draws, seed)
+    return {name: np.percentile(HEADLINE[name](totals), (2.5, 97.5)).tolist() for name in HEADLINES}
 
 
 def top_confusions(confusion: np.ndarray, names: Sequence[str], most: int = 10) -> list[dict[str, Any]]:
@@ -204,18 +136,6 @@ def top_confusions(confusion: np.ndarray, names: Sequence[str], most: int = 10) 
         }
         for t, p in pairs
     ]
-
-
-def _counts(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-1), confusion.sum(-2)
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.where(whole > 0, part / np.maximum(whole, 1), 0.0)
-
-
-def _mean(values: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    return np.where(counted, values, 0.0).sum(-1) / np.maximum(counted.sum(-1), 1)
 
 
 def _plain(value: float, known: bool) -> float | None:

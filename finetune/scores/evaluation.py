@@ -4,12 +4,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
 from bandloom.classes.label_set import IGNORE_INDEX
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.own_bands import cut
+from bandloom.finetune.data.splits import TEST
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.scores.calibration import Reliability, softmax
 from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions
@@ -17,6 +19,7 @@ from bandloom.finetune.scores.scoring import Predicted, predict_role
 
 SAMPLED_LABELS = 100_000  # logits kept to fit a temperature on
 WORST = 12
+KEPT_PX = 700_000  # of the test samples that are kept whole, to be compared with another run's
 FEWEST_KNOWN = 0.25  # share of a window that must be labelled to be shown
 
 
@@ -43,6 +46,7 @@ class Evaluation:
     logits: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # (N, K), a sample of them
     labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # (N,)
     worst: list[Example] = field(default_factory=list)
+    kept: list[Example] = field(default_factory=list)  # the same samples whatever the model: by a hash of their keys
     table: list[dict[str, Any]] = field(default_factory=list)
 
     def calibration(self) -> dict[str, Any]:
@@ -86,6 +90,8 @@ def evaluate(
         picked = rng.random(len(labels)) < share
         kept.append((logits[picked], labels[picked]))
         seen.worst = sorted([*seen.worst, *_examples(prediction, model.chip_px)], key=lambda e: -e.loss)[:WORST]
+        if role == TEST:
+            seen.kept = _kept([*seen.kept, _whole(prediction)])
         seen.table += (
             _chip_row(prediction, names, temperature)
             if prediction.sample.label.ndim == 0
@@ -122,6 +128,19 @@ def _examples(each: Predicted, side: int) -> list[Example]:
             if (part != IGNORE_INDEX).mean() >= FEWEST_KNOWN:
                 examples.append(_example(each, cut(each.sample.groups, y, x, side), part, logits, part))
     return examples
+
+
+def _whole(each: Predicted) -> Example:
+    """Return a sample with the class of every pixel, or of the chip."""
+    predicted = each.logits.argmax(0).astype(np.uint8)
+    return Example(each.sample.key, each.sample.groups, each.sample.label, predicted, confidence=0.0, loss=0.0)
+
+
+def _kept(samples: list[Example]) -> list[Example]:
+    """Return those whose keys have the smallest checksums, as many as :data:`KEPT_PX` pixels hold; one at least."""
+    order = sorted(samples, key=lambda sample: (crc32(sample.key.encode()), sample.key))
+    pixels = np.cumsum([max(group[0].size for group in sample.groups.values()) for sample in order])
+    return order[: max(1, int((pixels <= KEPT_PX).sum()))]
 
 
 def _example(

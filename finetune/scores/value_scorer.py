@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.block_scores import scores_of_sums
 from bandloom.errors import CheckpointError
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TEST, VAL
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.scores.row import Row
 from bandloom.finetune.scores.scoring import Predicted, Seen, predict_role
-from bandloom.finetune.scores.values import HEADLINES, ValueRow, add_sums, block_sums, scores_of_sums
+from bandloom.finetune.scores.values import HEADLINES, ValueRow, add_sums, block_sums
 from bandloom.scores import MODEL_ROW
 from bandloom.target import Target
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.block_scores import drawn, margins, scores_of_sums
 from bandloom.finetune.scores.row import Row
 
 HEADLINES = ("rmse", "mae", "bias", "r2")
@@ -42,21 +43,15 @@ class ValueRow(Row):
         """Return 95 % intervals by drawing blocks with replacement."""
         if not draws or len(self.sums) < 2:
             return {}
-        drawn = scores_of_sums(_drawn(np.stack(list(self.sums.values())), draws))
-        return {name: np.percentile(drawn[name], (2.5, 97.5)).tolist() for name in HEADLINES}
+        scores = scores_of_sums(drawn(np.stack(list(self.sums.values())), draws))
+        return {name: np.percentile(scores[name], (2.5, 97.5)).tolist() for name in HEADLINES}
 
     def margins(self, other: "ValueRow", draws: int) -> dict[str, list[float]]:
         """Return 95 % intervals of its score less another's, the same blocks drawn for both; of errors less is better.
 
         Blocks that one of the two lacks are left out.
         """
-        blocks = [block for block in self.sums if block in other.sums]
-        if not draws or len(blocks) < 2:
-            return {}
-        own, others = (
-            scores_of_sums(_drawn(np.stack([sums.sums[block] for block in blocks]), draws)) for sums in (self, other)
-        )
-        return {name: np.percentile(own[name] - others[name], (2.5, 97.5)).tolist() for name in HEADLINES}
+        return margins(self.sums, other.sums, draws) if draws else {}
 
     def by_block(self) -> dict[int, Any]:
         """Return each block's sums as a list."""
@@ -86,27 +81,3 @@ def add_sums(total: dict[int, np.ndarray], more: Mapping[int, np.ndarray]) -> No
     """Add sums by block to a total, in place."""
     for block, sums in more.items():
         total[block] = total[block] + sums if block in total else sums
-
-
-def scores_of_sums(sums: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the scores of sums ``(..., 6)``.
-
-    R2 is one less the squared errors' share of the truths' squared deviations from their own mean, as scikit-learn's;
-    where all truths are equal it is 1 without an error, else 0.
-    """
-    count, error, squared, absolute, truth, truth_squared = np.moveaxis(sums, -1, 0)
-    count = np.maximum(count, 1)
-    spread = truth_squared - truth**2 / count
-    flat = spread <= 1e-12 * np.maximum(truth_squared, 1e-300)
-    return {
-        "rmse": np.sqrt(squared / count),
-        "mae": absolute / count,
-        "bias": error / count,
-        "r2": np.where(flat, np.where(squared <= 0, 1.0, 0.0), 1 - squared / np.where(flat, 1.0, spread)),
-    }
-
-
-def _drawn(stack: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
-    """Return the sums of blocks drawn with replacement, ``(draws, 6)``."""
-    share = np.full(len(stack), 1 / len(stack))
-    return np.random.default_rng(seed).multinomial(len(stack), share, size=draws) @ stack

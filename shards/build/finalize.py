@@ -10,6 +10,7 @@ from typing import Any
 
 from bandloom import __version__
 from bandloom.command_line.console import logger
+from bandloom.command_line.typed import typed_command
 from bandloom.errors import ShardError
 from bandloom.shards.build.duplicates import DUPLICATE_SPLIT, find_duplicates, say_duplicates
 from bandloom.shards.build.geography import split_of_cells
@@ -84,6 +85,7 @@ def finalize(place: Path, plan: dict[str, Any], journals: Sequence[dict[str, Any
             "side_px": plan["options"]["side_px"],
             "options": plan["options"],
             "quarantined": len(quarantine),
+            **({"command": words} if (words := typed_command()) else {}),
             "shards": tars,
             "sources": provenance,
         },

@@ -2,21 +2,54 @@
 
 from pathlib import Path
 
+import pytest
+
 from bandloom.view.records import read_record
-from bandloom.view.repeat import predict_command
+from bandloom.view.repeat import build_command, export_command, predict_command, run_command
 from tests.view.command import run
 
 
 def test_the_command_of_a_shard_folder_builds_the_same_samples(chain: Path, tmp_path: Path):
-    words = read_record(chain / "shards").command
-    assert words[:3] == ["bandloom", "shards", "build"]
-    named = [str(chain / "data/scenes") if word == "SCENES" else word for word in words[1:-1]]
-    assert run(*named, tmp_path / "again") == 0
-    assert (tmp_path / "again" / "samples.jsonl").read_bytes() == (chain / "shards" / "samples.jsonl").read_bytes()
+    """The one that was typed, and the one that is made up where none was kept."""
+    record = read_record(chain / "shards")
+    made_up = build_command(chain / "shards", record.result)
+    for number, words in enumerate((record.command, made_up)):
+        assert words[:3] == ["bandloom", "shards", "build"]
+        out = tmp_path / str(number)
+        named = [str(chain / "data/scenes") if word == "SCENES" else word for word in words[1:]]
+        assert run(*(out if word == str(chain / "shards") else word for word in named)) == 0
+        assert (out / "samples.jsonl").read_bytes() == (chain / "shards" / "samples.jsonl").read_bytes()
+    assert record.typed
+    assert record.command[3:5] == [str(chain / "data/scenes"), "--labels"]
 
 
-def test_the_commands_of_a_bundle_and_a_map_name_what_they_were_made_from(chain: Path):
-    assert read_record(chain / "bundle").command == ["bandloom", "export", "finetune", "--out", str(chain / "bundle")]
+def test_a_folder_without_a_command_is_given_one():
+    manifest = {"sources": {"a": {"source": "a.tif"}}, "options": {"side_px": 120, "codec": "default"}}
+    words = ["bandloom", "shards", "build", "a.tif", "--side", "120", "--out", "s"]
+    assert build_command(Path("s"), manifest) == words
+    bundle = {"models": [{"precision": "fp32"}, {"precision": "int8"}], "provenance": {"checkpoint": "run"}}
+    words = ["bandloom", "export", "run", "--out", "b", "--precision", "fp32,int8"]
+    assert export_command(Path("b"), bundle) == words
+
+
+@pytest.mark.parametrize(
+    ("kept", "shown"),
+    [
+        (["bandloom", "finetune", "a.yaml"], ["bandloom", "finetune", "a.yaml"]),
+        (["/venv/bin/bandloom", "probe", "a"], ["bandloom", "probe", "a"]),
+        (["/src/bandloom/cli.py", "probe", "a"], ["bandloom", "probe", "a"]),
+        (["train.py", "--fast"], ["python", "train.py", "--fast"]),
+        ([], []),
+    ],
+)
+def test_a_runs_command_is_that_of_the_program_or_of_the_code_that_called_it(kept, shown):
+    assert run_command({"command": kept}) == shown
+
+
+def test_the_commands_of_a_bundle_and_a_map_are_those_that_were_given(chain: Path):
+    bundle = read_record(chain / "bundle")
+    assert bundle.command == ["bandloom", "export", str(chain / "finetune"), "--out", str(chain / "bundle")]
+    assert bundle.typed
     scene = str(next((chain / "data" / "scenes").iterdir()))
     made = ["--png", "--confidence", "--out", str(chain / "map.tif")]
     assert read_record(chain / "map.tif").command == ["bandloom", "predict", str(chain / "bundle"), scene, *made]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bandloom.view.records import read_record
-from bandloom.view.report import cell, compare, render
+from bandloom.view.report import cell, kind_of_cell, render
 from tests.view.command import run
 
 
@@ -113,13 +113,7 @@ def test_a_page_of_all_samples_can_be_browsed(chain: Path, tmp_path: Path, page:
     page.locator("a[href='#s0']").first.press("Enter")
     assert page.locator(".sheet figure:target").get_attribute("id") == "s0"
     assert "torn.tif" in page.locator("section", has=page.locator("h2", has_text="Quarantined")).inner_text()
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-    faults = [
-        violation
-        for violation in axe.Axe().run(page).response["violations"]
-        if violation["impact"] in ("serious", "critical")
-    ]
-    assert faults == []
+    assert _faults(page) == []
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert run("shards", "show", tmp_path / "shards", "--page", out) == 2  # mine now
@@ -156,25 +150,75 @@ def test_calibration_and_bands_are_shown_as_they_were_measured(chain: Path, tmp_
     assert bands == 1 + len(record["bands"])
 
 
-def test_two_runs_lie_side_by_side_with_what_sets_them_apart(chain: Path, tmp_path: Path, page: Any):
+def test_two_runs_of_different_kinds_are_not_mixed(chain: Path, tmp_path: Path, page: Any):
     assert run("report", chain / "pretrain", chain / "finetune", "--out", tmp_path / "r.html") == 0
     page.goto((tmp_path / "r.html").as_uri())
-    assert page.locator("article").count() == 2
-    keys = page.locator("section").first.locator("td:first-child").all_inner_texts()
-    assert "crop_px" in keys
-    assert "trainer.steps" not in keys  # the same in both
+    assert page.locator("details.run:not([open])").count() == 2
+    shown = page.locator("main > div").all_inner_texts()
+    assert shown[0].startswith("What is compared\nNothing is compared: 1: pretrain is of kind pretraining")
+    page.locator("details.run > summary").nth(1).click()
+    assert page.locator("article").nth(1).locator("h2", has_text="Class by class").is_visible()
+
+
+def test_two_runs_lie_side_by_side_with_what_sets_them_apart(chain: Path, tmp_path: Path, page: Any):
+    (tmp_path / "other").mkdir()
+    for path in (chain / "finetune").iterdir():
+        if path.is_file():
+            (tmp_path / "other" / path.name).write_bytes(path.read_bytes())
+    config = (chain / "finetune" / "config.yaml").read_text()
+    (tmp_path / "other" / "config.yaml").write_text(config.replace("warm_steps: 20", "warm_steps: 21"))
+    assert run("report", chain / "finetune", tmp_path / "other", "--out", tmp_path / "r.html") == 0
+    page.goto((tmp_path / "r.html").as_uri())
+    assert page.locator(".verdict").first.inner_text().startswith("Not shown to differ: 2: other beside 1: finetune")
+    differing = page.locator("section", has=page.locator("h2", has_text="What differs"))
+    assert differing.locator("table").first.locator("tbody tr").all_inner_texts() == ["warm_steps\t20\t21"]
+    assert "lines are the same" in differing.locator("summary").inner_text()
+    legends = page.locator("main > div .legend").all_inner_texts()
+    assert any("1: finetune" in text and "2: other" in text for text in legends)
+    kept = page.locator("section", has=page.locator("h2", has_text="Where they disagree")).locator(".note").inner_text()
+    assert "test samples that both kept" in kept
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert _faults(page) == []
+
+
+def test_a_reports_command_is_the_one_that_was_typed_and_old_folders_say_that_it_was_not_kept(
+    chain: Path, tmp_path: Path, page: Any
+):
+    for kind, verb in (("shards", "shards build"), ("bundle", "export"), ("finetune", "finetune")):
+        out = tmp_path / f"{kind}.html"
+        assert run("report", chain / kind, "--out", out) == 0
+        page.goto(out.as_uri())
+        [command] = page.locator(".command").all_inner_texts()
+        assert f"bandloom {verb} {chain}" in command
+    (tmp_path / "shards").mkdir()
+    for path in (chain / "shards").iterdir():
+        (tmp_path / "shards" / path.name).write_bytes(path.read_bytes())
+    manifest = json.loads((chain / "shards" / "manifest.json").read_text())
+    del manifest["command"]
+    (tmp_path / "shards" / "manifest.json").write_text(json.dumps(manifest))
+    page.set_content(render([read_record(tmp_path / "shards")]))
+    kept, again = page.locator(".command").all_inner_texts()
+    assert "not kept when this was made" in kept
+    assert again.startswith("makes the same")
+    assert "bandloom shards build" in again
+
+
+def test_the_width_of_a_screen_is_used(chain: Path, tmp_path: Path, page: Any):
+    assert run("report", chain / "finetune", "--out", tmp_path / "r.html") == 0
+    page.goto((tmp_path / "r.html").as_uri())
+    boxes = [part.bounding_box() for part in page.locator("section").all()]
+    ends = [(box["x"], box["x"] + box["width"]) for box in boxes if box]
+    assert min(left for left, _ in ends) < 40
+    assert max(right for _, right in ends) > 1240
+    assert len({round(left) for left, _ in ends}) > 1  # parts stand beside each other
+    assert page.locator("svg.chart").first.locator("text.axis").nth(1).text_content() == "step"
 
 
 def test_reports_are_accessible(chain: Path, tmp_path: Path, page: Any):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     assert run("report", chain / "finetune", "--out", tmp_path / "r.html") == 0
     page.goto((tmp_path / "r.html").as_uri())
-    faults = [
-        violation
-        for violation in axe.Axe().run(page).response["violations"]
-        if violation["impact"] in ("serious", "critical")
-    ]
-    assert faults == []
+    assert _faults(page) == []
 
 
 @pytest.mark.parametrize(
@@ -236,21 +280,27 @@ def test_cells_are_short(tmp_path: Path):
     ]
 
 
+def test_figures_written_as_text_stand_with_numbers():
+    texts = ("", "+0.100", "0.1 to 0.2", "98.5%", "a", "1: a", "to", "-")
+    assert [kind_of_cell(text) for text in texts] == [
+        "text",
+        "figure",
+        "figure",
+        "figure",
+        "text",
+        "text",
+        "text",
+        "text",
+    ]
+    assert kind_of_cell(3) == kind_of_cell(None) == ""
+
+
 def _file(path: Path, content: str) -> Path:
     path.write_text(content)
     return path.parent
 
 
-def test_records_of_different_kinds_are_compared_by_those_that_have_a_config(tmp_path: Path):
-    """A run, another, and something without a config: no column stands empty, and two without share no table."""
-    for name, size in (("one", 1), ("two", 2)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "config.yaml").write_text(f"size: {size}\nseed: 0\n")
-    (tmp_path / "three").mkdir()
-    (tmp_path / "three" / "metrics.json").write_text(json.dumps({"schema": 1}))
-    records = [read_record(tmp_path / name) for name in ("one", "three", "two")]
-    [section] = compare(records)
-    [differing] = section.tables
-    assert list(differing.head) == ["", "1: one", "3: two"]
-    assert [list(row) for row in differing.rows] == [["size", 1, 2]]
-    assert compare(records[:2]) == []
+def _faults(page: Any) -> list[Any]:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    violations = axe.Axe().run(page).response["violations"]
+    return [violation for violation in violations if violation["impact"] in ("serious", "critical")]

@@ -132,6 +132,7 @@ function choices(session, state) {
   for (const { key, name, colour } of session.classes) {
     const [item, button, swatch] = ["li", "button", "i"].map((tag) => document.createElement(tag));
     Object.assign(button, { type: "button", value: name });
+    swatch.className = "swatch";
     swatch.style.background = colour;
     button.append(element("kbd", key), swatch, element("span", name));
     button.addEventListener("click", () => give(session, state, name));

@@ -10,10 +10,10 @@ from bandloom.view.sections.parts import Section
 MAKERS: dict[str, Sequence[Callable[[Record], Section]]] = {
     "shards": (
         samples.samples,
-        samples.places,
-        samples.contact_sheet,
-        samples.statistics,
         samples.quarantine,
+        samples.contact_sheet,
+        samples.places,
+        samples.statistics,
         samples.sources,
     ),
     "pretrain": (training.losses, training.feature_scores, training.speed, training.events, training.pictures),
@@ -22,25 +22,26 @@ MAKERS: dict[str, Sequence[Callable[[Record], Section]]] = {
         finetuning.scores,
         finetuning.verdicts,
         finetuning.seeds,
+        training.worst,
         finetuning.classes,
         finetuning.confusions,
-        finetuning.calibration,
         finetuning.bands,
-        training.validation,
-        training.losses,
-        training.speed,
-        training.events,
         training.pictures,
+        training.losses,
+        training.events,
+        training.speed,
+        finetuning.calibration,
         finetuning.split,
     ),
     **dict.fromkeys(
         ("probe", "baselines", "evaluate"),
         (
             finetuning.scores,
+            training.worst,
             finetuning.classes,
             finetuning.confusions,
-            finetuning.calibration,
             training.pictures,
+            finetuning.calibration,
             finetuning.split,
         ),
     ),
@@ -49,7 +50,6 @@ MAKERS: dict[str, Sequence[Callable[[Record], Section]]] = {
         alignment.retrieval,
         alignment.few_shot,
         alignment.text,
-        training.validation,
         training.losses,
         training.speed,
         training.events,
@@ -66,11 +66,17 @@ def sections_of(record: Record) -> list[Section]:
     return [section for make in MAKERS[record.kind] if not (section := make(record)).is_empty]
 
 
+def commands_of(record: Record) -> dict[str, str]:
+    """Return the command as it was typed, or that it was not kept and one that makes the same."""
+    if not record.command:
+        return {"command": "not kept when this was made"}
+    told = shlex.join(record.command)
+    return {"command": told} if record.typed else {"command": "not kept when this was made", "makes the same": told}
+
+
 def facts_of(record: Record) -> dict[str, str]:
-    """Return what was run, on what, and the command that repeats it."""
+    """Return what was run, where, and by what."""
     facts = {"where": str(record.path)}
-    if record.command:
-        facts["command"] = shlex.join(record.command)
     for name in ("bandloom", "commit", "python", "platform"):
         if record.environment.get(name):
             facts[name] = str(record.environment[name])

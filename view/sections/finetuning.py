@@ -104,4 +104,4 @@ def split(record: Record) -> Section:
     names = list(next(iter(labels.values()), {}))
     rows = [[name, *(held.get(name, 0) for held in labels.values())] for name in names]
     rule = ", ".join(f"{name} {value}" for name, value in told.items() if isinstance(value, str | int | float))
-    return Section("The split", rule, tables=table(["labels of", *labels], rows))
+    return Section("The split", rule, tables=table(["labels of", *labels], rows), folded=True)

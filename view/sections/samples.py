@@ -11,9 +11,9 @@ from bandloom.view.sections.parts import Section, picture, table
 def samples(record: Record) -> Section:
     """Return samples by split, and how many have labels."""
     result = record.result
-    rows = [[name, count] for name, count in (result.get("splits") or {}).items()]
-    rows += [["all", result.get("samples")], ["with labels", result.get("labelled")]]
-    return Section("Samples", tables=table(("split", "samples"), rows))
+    splits = result.get("splits") or {}
+    row = ["samples", result.get("samples"), *splits.values(), result.get("labelled")]
+    return Section("Samples", tables=table(("", "all", *splits, "with labels"), [row]))
 
 
 def places(record: Record) -> Section:

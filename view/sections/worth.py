@@ -21,7 +21,7 @@ def worth(record: Record) -> Section:
     if not baselines:
         return Section("What this run is worth")
     best = max(baselines, key=lambda row: row.scores[score])
-    return Section("What this run is worth", items=[_sentence(model, best, score)])
+    return Section("What this run is worth", verdict=_sentence(model, best, score))
 
 
 def _sentence(model: ScoreRow, best: ScoreRow, score: str) -> str:

@@ -85,18 +85,27 @@ def test_they_are_packed_as_the_features_themselves_would_be(exported, tmp_path,
     components = np.linalg.svd(centred, full_matrices=False)[2][:dims] if words else np.eye(32)
     best = centred @ components.T @ components + flat.mean(axis=0)
     scale = packed.basis.scale
-    beyond = np.abs(centred @ packed.basis.components.T) > 127 * scale  # one in a thousand is cut
+    beyond = np.abs(centred @ packed.basis.components.T) > 127 * scale  # of each dimension the largest of 150 is cut
     inside = ~beyond.any(axis=1)
-    assert inside.mean() > 0.9
+    assert inside.mean() > 0.7
     got = packed.read().reshape(32, -1).T
     assert np.abs(got - best)[inside].max() <= 0.51 * np.abs(scale) @ np.abs(packed.basis.components).max(axis=1) + 1e-3
     with rasterio.open(tmp_path / "map.embeddings.tif") as file:
         assert (file.count, file.dtypes[0], file.tags()["BUNDLE"]) == (dims, dtype, "bundle")
     assert not list(tmp_path.glob(".*"))
-    assert run("predict", bundle.path, scene, "--out", tmp_path / "map.tif", *asked) == 0
+
+
+def test_finished_ones_are_left_alone_and_those_of_another_packing_are_not_taken_for_them(exported, tmp_path, capsys):
+    _, bundle = exported
+    scene = write_stack(tmp_path / "scene.tif", (60, 60))
+    asked = ("predict", bundle.path, scene, "--out", tmp_path / "maps", "--embeddings")
+    for _ in range(2):
+        assert run(*asked, "--embeddings-dtype", "int8") == 0
     assert "there already, left alone" in capsys.readouterr().out
-    assert run("predict", bundle.path, scene, "--out", tmp_path / "map.tif", "--embeddings") == 2
-    assert "made with other options" in capsys.readouterr().err
+    assert run(*asked) == 2
+    said = capsys.readouterr().err
+    assert "made with other options" in said
+    assert "int8" in said
 
 
 def test_two_scenes_share_the_basis_of_the_first(exported, tmp_path):

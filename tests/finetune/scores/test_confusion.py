@@ -6,13 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
+from bandloom.block_scores import kappa, margins
 from bandloom.classes.label_set import IGNORE_INDEX
 from bandloom.finetune.scores.confusion import (
     block_confusions,
     confusion_matrix,
     intervals,
-    kappa,
-    margins,
     scores,
     top_confusions,
 )

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
-from bandloom.finetune.scores.values import HEADLINES, ValueRow, add_sums, block_sums, scores_of_sums
+from bandloom.block_scores import scores_of_sums
+from bandloom.finetune.scores.values import HEADLINES, ValueRow, add_sums, block_sums
 
 
 def pairs(seed: int, count: int = 500, blocks: int = 9) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
