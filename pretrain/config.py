@@ -25,16 +25,17 @@ class DecoderConfig(Config):
         return cls(embed_dim=encoder.embed_dim // 2, depth=2, num_heads=max(1, encoder.embed_dim // 64))
 
 
-PIXELS = ("pixels", "distil", "context", "moving_teacher")  # kinds that may pay for samples
+PIXELS = ("pixels", "distil", "context", "moving_teacher", "visual_words")  # kinds that may pay for samples
 
 
 class ObjectiveConfig(Config):
     """The objective: masking and loss."""
 
-    kind: Literal["pixels", "latent", "distil", "context", "moving_teacher"] = Field(
+    kind: Literal["pixels", "latent", "distil", "context", "moving_teacher", "visual_words"] = Field(
         default="pixels",
         description="native samples; a frozen random projection of them; the tokens of a teacher; samples and what"
-        " surrounds a token; or the tokens of the encoder's own moving average",
+        " surrounds a token; the tokens of the encoder's own moving average; or samples and which kinds of ground"
+        " lie around a token",
     )
     mask_ratio: float = Field(default=0.75, gt=0, lt=1, description="share of tokens hidden from the encoder (MAE)")
     mask_block: int = Field(default=1, gt=0, description="tokens are hidden in blocks of this side")
@@ -74,6 +75,12 @@ class ObjectiveConfig(Config):
     )
     textures: Annotated[bool, ReadWhen("kind", ("context",))] = Field(
         default=True, description="context: also the log power of windows by radius and direction"
+    )
+    codebook_size: Annotated[int, ReadWhen("kind", ("visual_words",))] = Field(
+        default=64, gt=1, description="visual_words: kinds of ground that k-means finds in the shards"
+    )
+    words_weight: Annotated[float, ReadWhen("kind", ("visual_words",))] = Field(
+        default=0.75, gt=0, description="visual_words: weight of either term of the words beside one of the pixels"
     )
     momentum: Annotated[float, ReadWhen("kind", ("moving_teacher",))] = Field(
         default=0.99, gt=0, lt=1, description="moving_teacher: share of it that the first step keeps; rises to 1"

@@ -12,12 +12,13 @@ from bandloom.errors import ConfigError, ShardError
 from bandloom.model.checkpoint import save_encoder
 from bandloom.model.encoder import count_parameters
 from bandloom.model.statistics import Statistics
+from bandloom.pretrain.codebook import prepare_codebook
 from bandloom.pretrain.config import PretrainConfig, ProbeConfig
 from bandloom.pretrain.cost import cost_of
 from bandloom.pretrain.feature_scores import FeatureScores, say
 from bandloom.pretrain.loss import MaskedLoss
 from bandloom.pretrain.mae import MaskedAutoencoder
-from bandloom.pretrain.objectives import Distillation
+from bandloom.pretrain.objectives import Distillation, VisualWords
 from bandloom.pretrain.pictures import save_reconstructions
 from bandloom.pretrain.start import Start, random_model, start_of
 from bandloom.pretrain.teacher_statistics import prepare_teacher, taught_share
@@ -70,6 +71,9 @@ def _train(config: PretrainConfig, loaders: "_Loaders", start: Start, attempt: A
         logger.info(
             "encoder %s: %s parameters, decoder and head %s more", config.size, f"{inside:,}", f"{whole - inside:,}"
         )
+    if isinstance(model.objective, VisualWords):
+        with spoken("finding the visual words"):
+            prepare_codebook(model.objective, model.encoder, shards, loaders.indices)
     depth = model.encoder.config.depth
     engine = make_engine(model, config.trainer.engine, ranks, config.trainer.steps, depth)
     if start.state is not None:

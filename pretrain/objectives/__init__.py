@@ -8,6 +8,7 @@ from bandloom.pretrain.objectives.latent import LatentTarget
 from bandloom.pretrain.objectives.moving_teacher import MovingTeacher
 from bandloom.pretrain.objectives.objective import Decoded, Objective, Prediction
 from bandloom.pretrain.objectives.pixels import NativePixels
+from bandloom.pretrain.objectives.visual_words import VisualWords
 
 __all__ = [
     "ContextTarget",
@@ -18,6 +19,7 @@ __all__ = [
     "NativePixels",
     "Objective",
     "Prediction",
+    "VisualWords",
     "make_objective",
 ]
 
@@ -32,4 +34,6 @@ def make_objective(config: ObjectiveConfig, token_m: int, statistics: Statistics
         return ContextTarget(config, token_m)
     if config.kind == "moving_teacher":
         return MovingTeacher(config, token_m)
+    if config.kind == "visual_words":
+        return VisualWords(config, token_m)
     return NativePixels(config, token_m)

@@ -15,7 +15,7 @@ from torch import Tensor
 from bandloom.model.embedding import unpatchify
 from bandloom.model.token_layout import TokenLayout, area_overlap, token_layout
 from bandloom.pretrain.config import ObjectiveConfig
-from bandloom.pretrain.objectives.objective import Decoded, Objective, Prediction
+from bandloom.pretrain.objectives.objective import Decoded, Objective, Prediction, token_rows
 from bandloom.pretrain.objectives.pixels import NativePixels
 from bandloom.sensors import SLOTS, Sensor
 from bandloom.training.device_memory import constant
@@ -42,9 +42,9 @@ class ContextTarget(Objective):
 
     def forward(self, decoded: Decoded) -> LossSums:
         """Return the terms of the pixels, of visible tokens and of hidden ones."""
-        if decoded.batch is None or decoded.visible is None:
-            raise TypeError("context targets need the batch and what is said of visible tokens")
-        rows = _token_rows(decoded, self.token_m)
+        if decoded.visible is None:
+            raise TypeError("context targets need what is said of visible tokens")
+        rows = token_rows(decoded, self.token_m)
         target, known = self.target(decoded.samples.float(), decoded.valid, decoded.sensor, rows)
         said = torch.where(decoded.mask[..., None], decoded.outputs[..., self.pixels.outputs :], decoded.visible)
         error = F.smooth_l1_loss(said.float(), target, beta=BETA, reduction="none")
@@ -174,10 +174,3 @@ def _bins(side: int) -> np.ndarray:
             inside = (radius >= low) & (radius < high) & (away <= math.pi / directions / 2 + 1e-6)
             rows.append(inside.ravel() / inside.sum())
     return np.array(rows, np.float32)
-
-
-def _token_rows(decoded: Decoded, token_m: int) -> int:
-    if decoded.batch is None:
-        raise TypeError("context targets need the batch")
-    gsd_m, group = next(iter(decoded.batch.groups.items()))
-    return group.shape[-2] * gsd_m // token_m

@@ -74,3 +74,11 @@ class Objective(nn.Module, ABC):
     def predict(self, decoded: Decoded) -> Prediction | None:
         """Return predicted samples of all tokens beside the true ones; None where none are predicted."""
         return None
+
+
+def token_rows(decoded: Decoded, token_m: int) -> int:
+    """Return the rows of tokens of ``token_m`` metres that a batch has."""
+    if decoded.batch is None:
+        raise TypeError("what surrounds a token is asked without the batch that it is of")
+    gsd_m, group = next(iter(decoded.batch.groups.items()))
+    return group.shape[-2] * gsd_m // token_m

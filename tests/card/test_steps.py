@@ -21,7 +21,7 @@ from tests.card.pretend_card import CARD, TORCH, pretended_card
 pytestmark = pytest.mark.skipif(not torch.__version__.startswith(TORCH), reason=f"pretended for torch {TORCH} alone")
 
 HOST = torch.device("cpu")
-WITHIN_A_STEP = ("pixels", "latent", "context", "moving teacher")
+WITHIN_A_STEP = ("pixels", "latent", "context", "visual words", "moving teacher")
 MOST_WAITS = dict.fromkeys(WITHIN_A_STEP, 2)  # a step, whatever accumulate is; one is the late look at its report
 MOST_WAITS_ELSEWHERE = 4
 SLOW = {

@@ -154,6 +154,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "pixels by token": lambda: of_pixels(target_norm="token"),
     "latent": lambda: of_pixels(target="latent", latent_dim=16),
     "context": lambda: of_pixels(kind="context"),
+    "visual words": lambda: of_pixels(kind="visual_words", codebook_size=8),
     "moving teacher": lambda: of_pixels(kind="moving_teacher", pixel_weight=0.5),
     **{
         f"{loss} {mode}": lambda n=loss, m=mode: of_captions(n, m)
