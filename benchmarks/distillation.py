@@ -35,7 +35,7 @@ from benchmarks.token_baselines import random_conv_tokens
 SEEDS, FOLDS = (0, 1, 2), 5
 COUNTS = (5, 20, None)  # labels a class; None: all
 SCENES = ("flood", "433D", "282D")
-STUDENTS = ("both", "tokens", "full", "pixels")
+STUDENTS = ("both", "tokens", "full", "pixels", "words")
 FEWEST = 5  # rows of a class, or it is left out
 BATCH = 32
 

@@ -24,6 +24,7 @@ def configs(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     return {
         "both": held | {"objective": taught | {"pixel_weight": 1.0, "untaught": "pixels"}},
         "pixels": held,
+        "words": held | {"objective": {"kind": "visual_words"}},
         "tokens": held | {"shards": str(options.taught), "objective": taught},
         "full": held | {"shards": str(options.taught), "objective": taught | {"whitening": "full"}},
     }
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--taught", type=Path, required=True)
     parser.add_argument("--teacher", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--students", default="both,pixels,tokens,full")
+    parser.add_argument("--students", default="both,pixels,words,tokens,full")
     options = parser.parse_args()
     made = configs(options)
     options.runs.mkdir(parents=True, exist_ok=True)

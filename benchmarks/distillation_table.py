@@ -20,6 +20,7 @@ NAMES = {
     "tokens": "student of tokens alone",
     "full": "student of tokens alone, whitened in full",
     "pixels": "student of pixels alone",
+    "words": "pixels and visual words, no teacher",
     "random weights": "the same network from random weights",
     "teacher": "teacher (Galileo-nano)",
     "teacher's random weights": "its network from random weights",

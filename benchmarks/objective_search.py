@@ -10,6 +10,7 @@ test scenes once.
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ import numpy as np
 import torch
 
 from bandloom.model.encoder import Encoder, EncoderConfig
+from bandloom.pretrain.codebook import fit_codebook
 from bandloom.pretrain.config import DecoderConfig, ObjectiveConfig
 from bandloom.pretrain.loss import MaskedLoss
 from bandloom.pretrain.mae import MaskedAutoencoder
+from bandloom.pretrain.objectives import VisualWords
 from bandloom.shards.synth import SENSOR
 from bandloom.training.device_batch import DeviceBatch
 from bandloom.training.engine import Engine, EngineConfig
@@ -58,6 +61,10 @@ VARIANTS = {
     "tex": Variant({"kind": "context"}),
     "ema": Variant({"kind": "moving_teacher", "pixel_weight": 1.0}),
     "context": Variant({"kind": "context", "textures": False}),
+    "words": Variant({"kind": "visual_words"}),
+    "words_256": Variant({"kind": "visual_words", "codebook_size": 256}),
+    "words_3000": Variant({"kind": "visual_words"}, steps=3000),
+    "words_tiny": Variant({"kind": "visual_words"}, size="tiny", steps=3000),
     "ema_alone": Variant({"kind": "moving_teacher"}),
     "latent": Variant({"kind": "latent", "mask_ratio": 0.5}),
     "mae_blocks": Variant({"mask_block": 3}),
@@ -90,6 +97,8 @@ def pretrained(name: str, seed: int) -> tuple[Encoder, list[float]]:
     if not variant.steps:
         return encoder, []
     model = MaskedAutoencoder(encoder, DecoderConfig.for_encoder(encoder.config), ObjectiveConfig(**variant.objective))
+    if isinstance(model.objective, VisualWords):
+        fit_codebook(model.objective, encoder, _seen_chips(), SENSOR)
     settings = EngineConfig(lr=variant.lr, warmup_steps=min(200, variant.steps // 5))
     engine = make_engine(model, settings, CPU, variant.steps)
     file = testbed.CACHE / f"{name}-{seed}.pt"
@@ -102,6 +111,12 @@ def pretrained(name: str, seed: int) -> tuple[Encoder, list[float]]:
             _save(engine, file, step + 1, losses)
             print(f"{name} {seed}: step {step + 1}, loss {np.mean(losses[-100:]):.4f}", flush=True)
     return encoder, losses
+
+
+def _seen_chips() -> Iterator[dict[int, torch.Tensor]]:
+    """Yield chips of every scene that is pretrained on, the same for all seeds."""
+    for scene in range(testbed.PRETRAINED_ON):
+        yield testbed.tiles(range(scene, scene + 1)).groups
 
 
 def random_crops(rng: np.random.Generator, batch: int) -> DeviceBatch:
