@@ -43,7 +43,7 @@ def local_accuracy(name: str, which: range, count: int, seed: int) -> float:
         classes.append(chips.classes.ravel()[own])
         first += chips.classes.size
     _, choose, score = _token_split(_tokens_of(maps), 1, seed)
-    return swept([Split((np.concatenate(parts), np.concatenate(classes)), choose, score)], seed)
+    return swept([Split((np.concatenate(parts), np.concatenate(classes)), choose, score)], seed)[1]
 
 
 def score_baseline(name: str, seed: int) -> dict[str, float]:
@@ -63,12 +63,12 @@ def _scores(maps: Maps, seed: int) -> dict[str, float]:
         candidates = [_token_split(own, count, seed)]
         if raw is not None:
             candidates.append(_joined(candidates[0], _token_split(raw, count, seed)))
-        scores[f"tokens {count}"] = swept(candidates, seed)
+        scores |= _named(f"tokens {count}", swept(candidates, seed))
     parts = _chip_parts(seed)
     features = [maps(chips) for chips, _ in parts]
     for a_class in A_CLASS:
         picks = _balanced(parts[0][1], a_class, seed)
-        scores[f"chips {a_class}"] = swept(
+        told = swept(
             [
                 Split(
                     (read(features[0])[picks], parts[0][1][picks]),
@@ -79,11 +79,16 @@ def _scores(maps: Maps, seed: int) -> dict[str, float]:
             ],
             seed,
         )
+        scores |= _named(f"chips {a_class}", told)
     return scores
 
 
-def swept(candidates: list[Split], seed: int) -> float:
-    """Return the test accuracy of the features and the classifier that the validation rows prefer."""
+def _named(name: str, told: tuple[float, float]) -> dict[str, float]:
+    return {name: told[1], f"validation {name}": told[0]}
+
+
+def swept(candidates: list[Split], seed: int) -> tuple[float, float]:
+    """Return the validation and the test accuracy of the features and classifier that the validation rows prefer."""
     best = (-1.0, 0.0)
     for split in candidates:
         both = np.concatenate([split.choose[0], split.score[0]])
@@ -91,7 +96,7 @@ def swept(candidates: list[Split], seed: int) -> float:
             chosen, scored = told[: len(split.choose[1])], told[len(split.choose[1]) :]
             hits = float((chosen == split.choose[1]).mean()), float((scored == split.score[1]).mean())
             best = max(best, hits, key=lambda pair: pair[0])
-    return round(best[1], 4)
+    return round(best[0], 4), round(best[1], 4)
 
 
 def _ridge(fit: tuple[np.ndarray, np.ndarray], rows: np.ndarray) -> np.ndarray:
