@@ -9,7 +9,7 @@ from bandloom.model.statistics import Statistics
 from bandloom.model.token_layout import token_layout
 from bandloom.pretrain.config import PretrainConfig
 from bandloom.pretrain.mae import MaskedAutoencoder
-from bandloom.pretrain.objectives import Distillation, MovingTeacher, Objective
+from bandloom.pretrain.objectives import Distillation, MovingTeacher, Objective, VisualWords
 from bandloom.sensors import SLOTS, Sensor
 from bandloom.training.flops import TRAIN_FACTOR, block_flops, linear_flops
 
@@ -17,6 +17,7 @@ from bandloom.training.flops import TRAIN_FACTOR, block_flops, linear_flops
 # block, a token and unit of width (with bf16 the residual stream stays fp32); and of a token, a native sample
 BLOCK_BYTES = {"bf16": 37.2, "fp32": 65.7}
 SAMPLE_BYTES = {"bf16": 14.9, "fp32": 16.4}
+WORD_BYTES = {"bf16": 10.3, "fp32": 16.1}  # of a token and word that it is asked for (objective.kind: visual_words)
 BLOCK_INPUT_BYTES = 4.0  # all that a block keeps with activation checkpointing
 # the share of an H100's peak, by the encoder's width, that kernels' times predict for steps without compilation; norms,
 # casts and residuals take 60, 45 and 40 % of a step of S, B and L. No card has measured it yet.
@@ -72,7 +73,7 @@ def cost_of(
         parameters=parameters,
         forward_flops=forward_flops(config, sensor, tokens, visible, model.objective),
         weights_bytes=parameters * bytes_a_parameter(config, world),
-        activation_bytes=micro * _activation_bytes(config, sensor, tokens, visible),
+        activation_bytes=micro * _activation_bytes(config, sensor, tokens, visible, model.objective),
         sample_bytes=sum(
             2 * len(group.bands) * ((config.crop_px or side_px) * 10 // group.gsd_m) ** 2 for group in sensor.groups
         ),
@@ -134,12 +135,14 @@ def bytes_a_parameter(config: PretrainConfig, world: int) -> float:
     return spread[0] / world + spread[1] + cast
 
 
-def _activation_bytes(config: PretrainConfig, sensor: Sensor, tokens: int, visible: int) -> float:
+def _activation_bytes(config: PretrainConfig, sensor: Sensor, tokens: int, visible: int, objective: Objective) -> float:
     """Return what one sample keeps for the backward pass; precision ``auto`` is bf16, as on a card."""
     encoder, decoder = config.encoder(), config.decoder_or_default()
     precision = "fp32" if config.trainer.engine.precision == "fp32" else "bf16"
     inside = encoder.depth * visible * encoder.embed_dim + decoder.depth * tokens * decoder.embed_dim
     ends = SAMPLE_BYTES[precision] * tokens * token_layout(sensor, config.token_m).samples
+    if isinstance(objective, VisualWords):
+        ends += WORD_BYTES[precision] * tokens * objective.visible_outputs
     if not config.trainer.engine.activation_checkpointing:
         return BLOCK_BYTES[precision] * inside + ends
     # the input of every block, and the inside of one at a time

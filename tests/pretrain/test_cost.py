@@ -168,11 +168,21 @@ def kept_bytes(config: PretrainConfig) -> int:
 
 
 @pytest.mark.parametrize(
-    ("size", "precision"), [("demo", "bf16"), ("S", "bf16"), ("B", "bf16"), ("L", "bf16"), ("S", "fp32")]
+    ("size", "precision", "kind"),
+    [
+        ("demo", "bf16", "pixels"),
+        ("S", "bf16", "pixels"),
+        ("B", "bf16", "pixels"),
+        ("L", "bf16", "pixels"),
+        ("S", "fp32", "pixels"),
+        ("demo", "bf16", "visual_words"),
+        ("S", "fp32", "visual_words"),
+    ],
 )
-def test_activations_are_what_autograd_keeps(size: str, precision: str):
+def test_activations_are_what_autograd_keeps(size: str, precision: str, kind: str):
     trainer = {"batch_size": 16, "engine": {"precision": precision}}
-    config = PretrainConfig(shards=os.devnull, size=size, crop_px=120, trainer=trainer)  # type: ignore[arg-type]
+    given = {"size": size, "crop_px": 120, "trainer": trainer, "objective": {"kind": kind}}
+    config = PretrainConfig(shards=os.devnull, **given)  # type: ignore[arg-type]
     cost = cost_of(config, L1C)
     casts = 2 * cost.parameters if precision == "bf16" else 0  # counted with the weights
     assert cost.activation_bytes == pytest.approx(kept_bytes(config) - casts, rel=0.05)

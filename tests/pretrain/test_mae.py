@@ -81,7 +81,7 @@ def test_other_sensors_are_predicted_on_their_own_grid(name: str) -> None:
 
 
 def test_a_coarser_sensors_prediction_is_the_block_mean_of_the_reference() -> None:
-    mae = model()
+    mae = model(kind="pixels")
     sensor = Sensor("pairs", "toa", (get_sensor("landsat89-l1").band("B6"),))  # 30 m in a 20 m slot
     reference = torch.randn(1, 1, mae.objective.layout.samples)
     own = next(slot for slot in mae.objective.layout.slots if slot.slot == "B11")
