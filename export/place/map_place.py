@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from bandloom.command_line.child import child_command, child_environment
-from bandloom.command_line.console import logger
 from bandloom.errors import BundleError, OutputError, SceneError
 from bandloom.export.bundle.bundle import Bundle
 from bandloom.export.place.areas import MapAreas, areas_within, write_areas
 from bandloom.export.place.begun import Begun
 from bandloom.export.place.choose import Choice, choose, day_of, polygon_of, told
+from bandloom.export.place.mosaic import Parts, write_mosaic
 from bandloom.export.predict.claim import claimed
 from bandloom.export.predict.one_scene import predict_missing
 from bandloom.export.predict.options import PredictOptions
@@ -26,7 +26,7 @@ from bandloom.run_state.pulse import EVERY_S, pulse
 from bandloom.shards import fetch as fetching
 from bandloom.shards.scenes.stac_assets import keys_of
 
-BOX, AREAS = "box.geojson", "areas.csv"
+BOX, AREAS, MOSAIC = "box.geojson", "areas.csv", "mosaic.tif"
 MOST_ITEMS = 10_000  # of a catalogue's answer
 # where catalogues keep a sensor's scenes, by the names of Earth Search
 COLLECTIONS = {
@@ -107,7 +107,10 @@ class Place:
         size, room = fetching.total_bytes([dict(item) for item in self.choice.items]), fetching.free_bytes(self.out)
         stated = f"{size / 1e9:.2f} GB" if size else "size not stated"
         yield f"to fetch: {stated}; {room / 1e9:.1f} GB free"
-        products = f"MAP.tif, MAP.gpkg{', MAP.html' if self.page else ''} of each, and {AREAS}"
+        one = f"MAP.tif, {'MAP.html, ' if self.page else ''}"
+        products = f"{one}MAP.gpkg, {AREAS}"
+        if len(self.choice.items) > 1:
+            products = f"{one}of each, and of all as {MOSAIC}, its polygons, {AREAS}"
         yield f"to write below {self.out}: {products}"
 
     def run(self) -> Iterator[str]:
@@ -123,10 +126,14 @@ class Place:
             self._fetch()
             maps = []
             for item in self.choice.items:
-                path = self.out / f"{fetching.folder_of(item, self.scenes).name}.tif"
-                yield from self._map(item, path)
-                maps.append((path, day_of(item)))
-            yield from self._areas(maps)
+                maps.append(self.out / f"{fetching.folder_of(item, self.scenes).name}.tif")
+                yield from self._map(item, maps[-1])
+            product = maps[0]
+            if len(maps) > 1:
+                product = self.out / MOSAIC
+                yield from self._mosaic(product, maps)
+            yield from self._polygons(product)
+            yield from self._areas(product)
 
     def _chosen(self) -> Iterator[str]:
         yield f"{self.choice.why}:"
@@ -144,31 +151,46 @@ class Place:
     def _map(self, item: Any, path: Path) -> Iterator[str]:
         scene = fetching.folder_of(item, self.scenes)
         yield from predict_missing(self.bundle, self._runner, str(scene), path, self.options)
-        polygons, page = path.with_suffix(".gpkg"), path.with_suffix(".html")
-        if self.begun.needs(polygons, [path]):
-            yield from write_polygons(path, polygons, PolygonOptions()).lines()
+        yield from self._page(path, scene)
+
+    def _page(self, path: Path, scene: Path | None) -> Iterator[str]:
+        page = path.with_suffix(".html")
         if self.page and self.begun.needs(page, [path]):
             _write_page(path, scene, page)
             yield f"{page}: open it in a browser, or send it"
 
-    def _areas(self, maps: Sequence[tuple[Path, str]]) -> Iterator[str]:
+    def _mosaic(self, path: Path, maps: Sequence[Path]) -> Iterator[str]:
+        if self.begun.needs(path, maps):
+            layers = ("confidence",) if self.options.confidence else ()
+            contract = self.bundle.contract
+            parts = Parts(maps, contract.get_label_set(), contract.map_nodata, layers)
+            yield from write_mosaic(path, parts).lines()
+        yield from self._page(path, None)
+
+    def _polygons(self, path: Path) -> Iterator[str]:
+        polygons = path.with_suffix(".gpkg")
+        if self.begun.needs(polygons, [path]):
+            yield from write_polygons(path, polygons, PolygonOptions()).lines()
+
+    @property
+    def _days(self) -> str:
+        """The day of the items, or their first and last one."""
+        days = sorted({day_of(item) for item in self.choice.items})
+        return days[0] if len(days) == 1 else f"{days[0]}/{days[-1]}"
+
+    def _areas(self, path: Path) -> Iterator[str]:
         box = self.out / BOX
         if not box.exists():
             feature = {"type": "Feature", "properties": {}, "geometry": polygon_of(self.wanted.bbox)}
             with new_output(box) as temporary:
                 temporary.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}) + "\n")
-        areas = areas_within(box, maps)
-        if self.begun.needs(self.out / AREAS, [path for path, _ in maps]):
-            write_areas(self.out / AREAS, areas)
-        for one in areas:
-            yield _shown(one)
-        if len(maps) > 1:
-            logger.warning(
-                "%d maps of one box overlap; a class's rows in %s are not to be added", len(maps), self.out / AREAS
-            )
+        (areas,) = areas_within(box, [(path, self._days)])
+        if self.begun.needs(self.out / AREAS, [path]):
+            write_areas(self.out / AREAS, [areas])
+        yield _shown(areas)
         yield (
-            f"{self.out / AREAS} holds the maps' hectares, which have no errors yet: bandloom assess sample"
-            f" {maps[0][0]} --out {self.out / 'points.gpkg'}"
+            f"{self.out / AREAS} holds the map's hectares, which have no errors yet: bandloom assess sample"
+            f" {path} --out {self.out / 'points.gpkg'}"
         )
 
 
@@ -178,9 +200,10 @@ def _shown(areas: MapAreas) -> str:
     return f"{areas.name}, {areas.mapped_ha / float(areas.areas.zone_ha[0]):.1%} of the box mapped: {told}"
 
 
-def _write_page(path: Path, scene: Path, page: Path) -> None:
+def _write_page(path: Path, scene: Path | None, page: Path) -> None:
     """Write the page as a user would: what looks at maps is no part of what makes them."""
-    words = ["view", str(path), "--scene", str(scene), "--export", str(page)]
+    under = [] if scene is None else ["--scene", str(scene)]
+    words = ["view", str(path), *under, "--export", str(page)]
     with subprocess.Popen(
         child_command(words), env=child_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as child:

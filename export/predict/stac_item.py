@@ -3,7 +3,7 @@
 import datetime as dt
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +110,44 @@ def item_of_change(out: Path, before: Path, after: Path, labels: LabelSet, sides
             {"rel": "derived_from", "href": f"./{path.name}", "type": "application/geo+json"}
             for path in (before, after)
         ],
+        "assets": {"map": _map_asset(out, labels), **assets},
+    }
+
+
+def item_of_mosaic(
+    out: Path, parts: Sequence[Path], labels: LabelSet, sides: Mapping[str, Path], grid: Grid
+) -> dict[str, Any]:
+    """Return the item of a mosaic of maps of one bundle: on its own grid, over the time between them.
+
+    Args:
+        out: the mosaic.
+        parts: the items beside the maps, in the mosaic's order.
+        labels: the classes.
+        sides: the files beside the mosaic, by suffix.
+        grid: the mosaic's own CRS, transform and ``(H, W)``.
+
+    Raises:
+        OutputError: an item is not there any more.
+    """
+    told = [_read_item(path)["properties"] for path in parts]
+    first = told[0]
+    begins = min(one.get("start_datetime") or one["datetime"] for one in told)
+    ends = max(one.get("end_datetime") or one["datetime"] for one in told)
+    span = {} if begins == ends else {"start_datetime": begins, "end_datetime": ends}
+    own = {name: value for name, value in first.items() if name.startswith(("bandloom:", "processing:"))}
+    for name in ("bandloom:seconds", "bandloom:half_tile_shift_disagreement"):
+        own.pop(name, None)
+    geometry = footprint(*grid)
+    assets = {suffix.partition(".")[0]: _asset(path, *MEDIA[suffix]) for suffix, path in sides.items()}
+    return {
+        "type": "Feature",
+        "stac_version": STAC_VERSION,
+        "stac_extensions": list(EXTENSIONS),
+        "id": out.stem,
+        "geometry": geometry,
+        "bbox": list(bbox_of(geometry)),
+        "properties": {"datetime": begins if begins == ends else None, **span, **_projection(*grid), **own},
+        "links": [{"rel": "derived_from", "href": f"./{path.name}", "type": "application/geo+json"} for path in parts],
         "assets": {"map": _map_asset(out, labels), **assets},
     }
 

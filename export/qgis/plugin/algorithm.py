@@ -80,10 +80,10 @@ class VerbAlgorithm(QgsProcessingAlgorithm):
 
 
 def _load_maps(folder: Path, output: str, context: Any) -> None:
-    """Let QGIS load the maps of a folder: those with a style beside them."""
+    """Let QGIS load the map of a folder: the mosaic, or else those with a style beside them."""
     if context.project() is None:
         return
-    for qml in sorted(folder.glob("*.qml")):
+    for qml in sorted(folder.glob("mosaic.qml")) or sorted(folder.glob("*.qml")):
         path = str(qml.with_suffix(".tif"))
         details = QgsProcessingContext.LayerDetails(qml.stem, context.project(), output)
         context.addLayerToLoadOnCompletion(path, details)

@@ -94,16 +94,58 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(catalogue, bundle,
     assert not (tmp_path / "place").exists()
 
 
-def test_several_tiles_are_mapped_one_by_one_and_the_overlap_is_said(catalogue, bundle, tmp_path, capsys):
+def test_several_tiles_become_one_mosaic_whose_ground_is_counted_once(catalogue, bundle, tmp_path, capsys):
     out = tmp_path / "place"
-    assert run(*words(catalogue, bundle, out, WIDE, "--no-page")) == 0
-    said = capsys.readouterr()
-    assert "no item covers the box alone; 2 of 2023-06-05 do together" in said.out
-    assert "2 maps of one box overlap" in " ".join((said.out + said.err).split())
+    assert run(*words(catalogue, bundle, out, WIDE, "--no-page", "--confidence")) == 0
+    said = capsys.readouterr().out
+    assert "no item covers the box alone; 2 of 2023-06-05 do together" in said
+    assert "mosaic.tif: 2 maps in one, in EPSG:32633; where maps overlap, a pixel is of the first one" in said
+    with rasterio.open(out / "S2A_next-fair.tif") as clear, rasterio.open(out / "S2A_fair.tif") as other:
+        with rasterio.open(out / "mosaic.tif") as mosaic:
+            codes, expected = mosaic.read(1), np.full(mosaic.shape, 255, np.uint8)
+            for one in (other, clear):  # the clearer one last, over the other
+                column, row = (round(place) for place in ~mosaic.transform * (one.transform.c, one.transform.f))
+                expected[row : row + one.height, column : column + one.width] = one.read(1)
+        np.testing.assert_array_equal(codes, expected)
+        assert clear.width + other.width > mosaic.width
     rows = list(csv.DictReader((out / "areas.csv").read_text().splitlines()))
-    assert {row["map"] for row in rows} == {"S2A_fair", "S2A_next-fair"}
-    for name in ("S2A_fair", "S2A_next-fair"):
-        assert (out / f"{name}.gpkg").is_file()
+    assert {(row["map"], row["day"]) for row in rows} == {("mosaic", "2023-06-05")}
+    assert sum(float(row["hectares"]) for row in rows) == pytest.approx(float(rows[0]["mapped_ha"]), abs=1e-3)
+    assert float(rows[0]["mapped_ha"]) == pytest.approx(float(rows[0]["box_ha"]), rel=0.01)
+    assert run("zones", out / "mosaic.tif", out / "box.geojson", "--out", tmp_path / "zones.csv") == 0
+    (zone,) = csv.DictReader((tmp_path / "zones.csv").read_text().splitlines())
+    for row in rows:
+        assert row["hectares"] == zone[f"{row['class']}_ha"]
+    assert (out / "mosaic.gpkg").is_file()
+    assert (out / "mosaic.confidence.tif").is_file()
+    assert not (out / "S2A_fair.gpkg").exists()
+    before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert run(*words(catalogue, bundle, out, WIDE, "--no-page", "--confidence")) == 0
+    assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
+
+
+def test_tiles_of_two_zones_become_one_map(bundle, tmp_path, capsys):
+    """Around 18 degrees east, where zones 33 and 34 meet."""
+    (x,), (y,) = transform("EPSG:4326", "EPSG:32633", [17.998], [45.001])[:2]
+    west_corner = (round(x / 60) * 60 - 600, round(y / 60) * 60 + 300)
+    (x,), (y,) = transform("EPSG:4326", "EPSG:32634", [18.0], [45.003])[:2]
+    east_corner = (round(x / 60) * 60 - 300, round(y / 60) * 60 + 300)
+    server = Catalogue(tmp_path)
+    server.server_close()
+    items = [
+        server.item("west", 5.0, west_corner, side_m=TILE_M),
+        server.item("east", 1.0, east_corner, side_m=TILE_M, crs="EPSG:32634"),
+    ]
+    path = write_static(tmp_path, items, href=lambda href: str(tmp_path / href.partition("?")[0].rpartition("/")[2]))
+    bbox = "17.993,44.997,18.007,45.001"
+    out = tmp_path / "place"
+    typed = ["map", "--bbox", bbox, "--date", DATE, "--bundle", bundle, "--api", path, "--out", out]
+    assert run(*typed) == 0
+    said = capsys.readouterr().out
+    assert "1 of them lie on another grid and were brought to it by the nearest pixel" in said
+    rows = list(csv.DictReader((out / "areas.csv").read_text().splitlines()))
+    assert sum(float(row["hectares"]) for row in rows) == pytest.approx(float(rows[0]["box_ha"]), rel=0.01)
+    assert "S2A_east" in (out / "mosaic.html").read_text()
 
 
 def test_a_static_catalogue_gives_the_map_that_its_items_give_by_an_api(catalogue, bundle, tmp_path, capsys):
@@ -227,11 +269,12 @@ def test_a_run_that_is_stopped_at_any_moment_ends_within_20_s_and_goes_on_to_the
         break
     assert process.returncode == 0
     assert stopped >= 3
-    for name in ("S2A_fair", "S2A_next-fair"):
+    for name in ("S2A_fair", "S2A_next-fair", "mosaic"):
         with rasterio.open(out / f"{name}.tif") as one, rasterio.open(expected / f"{name}.tif") as other:
             np.testing.assert_array_equal(one.read(), other.read())
         text = (out / f"{name}.html").read_text()
-        assert all(shown in text for shown in ("maplibre", '"name": "water"', "true colour", name))
+        assert all(shown in text for shown in ("maplibre", '"name": "water"', name))
+        assert ("true colour" in text) is (name != "mosaic")
     assert (out / "areas.csv").read_text() == (expected / "areas.csv").read_text()
     assert {path.name for path in out.iterdir() if path.suffix != ".lock"} >= {path.name for path in expected.iterdir()}
 
