@@ -1,19 +1,24 @@
 """How unlike training ground a scene is: the distance against a loop, and real scenes that are told apart."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import rasterio
 import torch
+import yaml
 
+from bandloom.classes.label_set import LabelClass, LabelSet
 from bandloom.errors import BundleError
+from bandloom.export.bundle.bundle import read_bundle
 from bandloom.export.bundle.record import Familiar
 from bandloom.export.from_torch.export_run import export_run
 from bandloom.export.from_torch.options import ExportOptions
 from bandloom.export.from_torch.token_space import TokenSpace, tokens_of
-from bandloom.export.predict.uncertainty import share_farther
+from bandloom.export.predict.uncertainty import MOST_UNLIKE, share_farther
+from bandloom.export.runtimes.onnx_runner import OnnxRunner
 from bandloom.shards.build.build import build
 from bandloom.shards.build.plan import BuildOptions
 from bandloom.shards.synth.write import write_scenes
@@ -115,3 +120,83 @@ def test_the_layer_needs_no_torch_and_a_bundle_without_it_is_refused(ground, tmp
     assert run("export", ground / "run", "--out", tmp_path / "plain") == 0
     assert run("predict", tmp_path / "plain", scene, "--out", tmp_path / "b.tif", "--ood") == 2
     assert "export it with --ood" in capsys.readouterr().err
+
+
+FLOOD = LabelSet("flood", (LabelClass(0, "land", "#b9a37e"), LabelClass(1, "water", "#1f6fd0")), ignore=(-1, 255))
+
+
+def real(*names: str) -> Path:
+    """Return a real product beside this checkout; the test is skipped where it is absent."""
+    for place in Path(__file__).resolve().parents:
+        if (path := place.joinpath("shared", "data", *names)).exists():
+            return path
+    pytest.skip(f"the real scenes (../shared/data/{names[0]}) are not beside this checkout")
+
+
+@pytest.fixture(scope="module")
+def flood(tmp_path_factory):
+    """Return a folder with bundles that know the ground of a real flood: one model in two precisions, and two models.
+
+    The encoders' weights are random: no training is needed to know ground again.
+    """
+    scene = real("flood_seg", "Spain_7370579", "S2Hand.tif")
+    folder = tmp_path_factory.mktemp("flood")
+    (folder / "labels.yaml").write_text(yaml.safe_dump(FLOOD.to_dict()))
+    labels = {"labels": str(scene.with_name("LabelHand.tif")), "label_set": str(folder / "labels.yaml")}
+    build([str(scene)], folder / "shards", BuildOptions(side_px=120, **labels))
+    for number, place in enumerate((folder / "run", folder / "run" / "seed-8")):
+        write_run(place, task_model(seed=number, labels=FLOOD))
+    config = {"shards": str(folder / "shards"), "task": "segment", "chip_px": 36, "split": {"kind": "block"}}
+    (folder / "run" / "config.yaml").write_text(yaml.safe_dump(config))
+    assert run("export", folder / "run", "--ood", "--precision", "fp32,fp16", "--out", folder / "one") == 0
+    assert run("export", folder / "run", "--ood", "--ensemble", "--out", folder / "two") == 0
+    return folder
+
+
+def layer(path):
+    with rasterio.open(path) as file:
+        return file.read(1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bundle", ["one", "two"])
+def test_a_real_scene_is_known_again_and_another_ground_or_a_wrong_offset_is_not(flood, tmp_path, capsys, bundle):
+    scene, winter = real("flood_seg", "Spain_7370579", "S2Hand.tif"), real("lulc_seg", "609U_541L_3_0", "S2L1C.tif")
+    shares = {}
+    for name, words in (("own", (scene,)), ("offset", (scene, "--offset", "-1000")), ("snow", (winter,))):
+        out = tmp_path / f"{name}.tif"
+        assert run("predict", flood / bundle, *words, "--out", out, "--ood") == 0
+        ood = layer(out.with_suffix(".ood.tif"))
+        shares[name] = float((ood == 0).sum() / (ood != 255).sum())
+        said = capsys.readouterr().out
+        assert f"unlike training: {shares[name]:.1%}" in said
+        assert ("do not trust its map" in said) is (name != "own")
+    assert shares["own"] <= MOST_UNLIKE < shares["offset"]
+    assert shares["snow"] > 0.5
+
+
+@pytest.mark.slow
+def test_an_ensembles_distance_is_that_of_its_first_member(flood):
+    both, single = read_bundle(flood / "two"), read_bundle(flood / "one")
+    assert both.contract.extras == ("disagreement", "distance")
+    assert both.contract.familiar == single.contract.familiar
+    chips = random_chips(both.contract, 2, seed=3)
+    (distance,) = OnnxRunner(single.path / "model.onnx").outputs(chips, ("distance",))
+    told = OnnxRunner(both.path / "model.onnx").outputs(chips, ("distance", "disagreement"))
+    np.testing.assert_allclose(told[0], distance, rtol=1e-4)
+    assert told[1].max() > 0
+
+
+@pytest.mark.slow
+def test_sixteen_bits_know_the_ground_as_thirty_two_do(flood, tmp_path):
+    """A token's distance goes through the encoder's 16 bits; the map of it may differ where it is between two steps."""
+    scene = real("flood_seg", "Spain_7370579", "S2Hand.tif")
+    layers = []
+    for precision in ("fp32", "fp16"):
+        out = tmp_path / f"{precision}.tif"
+        assert run("predict", flood / "one", scene, "--precision", precision, "--out", out, "--ood") == 0
+        layers.append(layer(out.with_suffix(".ood.tif")).astype(int))
+    known = layers[0] != 255
+    np.testing.assert_array_equal(layers[1] != 255, known)
+    assert np.abs(layers[0] - layers[1])[known].max() <= 3
+    assert len(np.unique(layers[0][known])) > 20
