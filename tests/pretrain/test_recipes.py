@@ -85,6 +85,17 @@ def test_it_builds_and_its_batch_divides(recipe: Path):
         deepspeed_config(config.trainer.engine)
 
 
+def test_gradients_are_reduced_in_several_buckets_while_others_are_computed(recipe: Path):
+    """One bucket that holds them all begins when the backward pass has ended: nothing overlaps."""
+    config = load_config(PretrainConfig, recipe)
+    if gpus_of(recipe) == 1 or config.trainer.engine.kind != "deepspeed":
+        return  # DDP's buckets are of 25 MB
+    gradients = sum(parameter.numel() for parameter in meta_model(config).parameters() if parameter.requires_grad)
+    zero = deepspeed_config(config.trainer.engine)["zero_optimization"]
+    assert zero["overlap_comm"]
+    assert 2.5e7 <= zero["reduce_bucket_size"] <= min(5e7, gradients / 4)
+
+
 def test_it_follows_the_rules_for_its_size(recipe: Path):
     config = load_config(PretrainConfig, recipe)
     wanted = preset(config.size, config.trainer.steps, config.trainer.batch_size)
