@@ -53,7 +53,8 @@ def finetune(config: FinetuneConfig, run: RunFolder, *, from_scratch: bool = Fal
     """
     with Attempt(run, SCORING_TIMEOUT_S) as attempt:
         setting, model = _prepare(config, attempt.ranks)
-        attempt.open(config, from_scratch=from_scratch, made_of=setting.data.shards.manifest)
+        manifest = setting.data.shards.manifest
+        attempt.open(config, from_scratch=from_scratch, made_of=manifest, manifest=manifest)
         attempt.code = _train_and_score(setting, model, attempt)
     return attempt.code
 

@@ -52,7 +52,7 @@ def pretrain(config: PretrainConfig, run: RunFolder, *, from_scratch: bool = Fal
     """
     with Attempt(run) as attempt:
         loaders, start = _prepare(config, attempt.ranks)
-        attempt.open(config, from_scratch=from_scratch)
+        attempt.open(config, from_scratch=from_scratch, manifest=loaders.shards.manifest)
         attempt.code = _train(config, loaders, start, attempt, profile=profile)
     return attempt.code
 

@@ -73,3 +73,19 @@ def test_folders_made_for_what_was_refused_go_again(tmp_path):
         with pytest.raises(ValueError, match=r"out\.tif"):
             refused(out)
     assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
+def test_a_lock_that_cannot_be_signed_does_not_stay(tmp_path):
+    program = (
+        "import pathlib, resource, sys\n"
+        "from bandloom.errors import OutputError\n"
+        "from bandloom.files.output import sole_writer\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "try:\n"
+        "    with sole_writer(pathlib.Path(sys.argv[1])): print('at work')\n"
+        "except OutputError as error: print(error)\n"
+    )
+    words = [sys.executable, "-c", program, str(tmp_path / "out.tif")]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert "is larger than a file may be here (ulimit -f)" in said
+    assert not list(tmp_path.iterdir())

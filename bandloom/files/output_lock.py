@@ -72,8 +72,7 @@ def _take(lock: Path, out: Path) -> int:
                 raise
             return _take_by_name(lock, out)
         if _is_still(lock, descriptor):  # its last owner may have removed it while we opened it
-            _sign(descriptor)
-            return descriptor
+            return _signed(lock, descriptor)
         os.close(descriptor)
 
 
@@ -87,13 +86,20 @@ def _take_by_name(lock: Path, out: Path) -> int:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:
         raise _busy(out, _owner(lock)) from None
-    _sign(descriptor)
+    return _signed(lock, descriptor)
+
+
+def _signed(lock: Path, descriptor: int) -> int:
+    """Write whose lock it is; where nothing can be written, a full disk say, no lock stays."""
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()} {time.strftime('%H:%M:%S')}\n".encode(), 0)
+    except OSError:
+        with contextlib.suppress(OSError):
+            lock.unlink()
+        os.close(descriptor)
+        raise
     return descriptor
-
-
-def _sign(descriptor: int) -> None:
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()} {time.strftime('%H:%M:%S')}\n".encode(), 0)
 
 
 def _owner(lock: Path) -> list[str]:

@@ -14,7 +14,7 @@ One that only scores lets rank 0 work, ``attempt.alone(score)``, and says so its
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -27,6 +27,7 @@ from bandloom.run_state.markers import EXIT_DONE, EXIT_STOPPED
 from bandloom.run_state.pieces import Pieces, kept_in
 from bandloom.run_state.pulse import EVERY_S, StopRequested, heard_by
 from bandloom.run_state.run_folder import RunFolder, what_is_computed
+from bandloom.run_state.trained_on import keep_data
 from bandloom.training.ranks import Ranks
 
 T = TypeVar("T")
@@ -52,21 +53,32 @@ class Attempt:
         self.ranks.start(self._timeout_s)
         return self
 
-    def open(self, config: Config, *, from_scratch: bool = False, made_of: Any = None) -> None:
+    def open(
+        self,
+        config: Config,
+        *,
+        from_scratch: bool = False,
+        made_of: Any = None,
+        manifest: Mapping[str, Any] | None = None,
+    ) -> None:
         """Open the run folder, make this attempt its owner, and listen from now on; all ranks call it.
 
         Args:
             config: of the run.
             from_scratch: throw away what the folder holds.
             made_of: what results depend on beside the config, as plain JSON types: the shards' manifest, say.
+            manifest: of the shards that are trained on, where the run goes on from snapshots.
 
         Raises:
-            RunFolderError: the folder holds another run, or belongs to an attempt that is still at work.
+            RunFolderError: the folder holds another run, or one of other shards, or belongs to an attempt that is still
+                at work.
         """
         self.markers.attempt = self.ranks.broadcast_text(self.markers.attempt)
         if self.ranks.rank == 0:
             self.markers.check_free()
             self.run.start(config, from_scratch=from_scratch)
+            if manifest is not None:
+                keep_data(self.run, manifest)
             self.markers.claim()
         self.ranks.barrier()
         self._claimed = True

@@ -72,7 +72,8 @@ def train_captioner(config: CaptionerConfig, run: RunFolder, *, from_scratch: bo
     """
     with Attempt(run, TIMEOUT_S) as attempt:
         conversation, model = prepare(config, attempt.ranks)
-        attempt.open(config, from_scratch=from_scratch, made_of=conversation.shards.manifest)
+        manifest = conversation.shards.manifest
+        attempt.open(config, from_scratch=from_scratch, made_of=manifest, manifest=manifest)
         attempt.code = _train(conversation, model, attempt)
     return attempt.code
 

@@ -58,7 +58,8 @@ def align(config: AlignConfig, run: RunFolder, *, from_scratch: bool = False) ->
     """
     with Attempt(run, TIMEOUT_S) as attempt:
         alignment, encoder = prepare(config, attempt.ranks)
-        attempt.open(config, from_scratch=from_scratch, made_of=alignment.shards.manifest)
+        manifest = alignment.shards.manifest
+        attempt.open(config, from_scratch=from_scratch, made_of=manifest, manifest=manifest)
         attempt.code = _train(alignment, encoder, attempt)
     return attempt.code
 

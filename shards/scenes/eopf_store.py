@@ -118,6 +118,8 @@ class EopfStore:
             separator = described.get("dimension_separator", ".")
             if separator not in (".", "/"):
                 raise ValueError(f"the separator {separator!r}")
+            if not isinstance(fill := described["fill_value"], int | None):
+                raise ValueError(f"the fill value {fill!r}")
             self._count(array, kind, (height, width), (rows, columns), lambda *at: separator.join(map(str, at)))
             epsg = int(told["proj:epsg"])
             placing = [float(each) for each in told["proj:transform"][:6]]

@@ -171,7 +171,7 @@ def check(scene, product, names, gone):
     for gsd_m, pixels in read.items():
         for name, plane in zip([name for name in names if GSD_M[name] == gsd_m], pixels, strict=True):
             np.testing.assert_array_equal(plane, planes[name], err_msg=name)
-    if gone and "reflectance" in gone:
+    if gone in {f"measurements/reflectance/r{GSD_M[name]}m/{name.lower()}" for name in names}:
         assert gone in scene.provenance["lacking_chunks"]
 
 

@@ -1,0 +1,58 @@
+"""What data a run began with: shards that others have taken the place of since are no silent part of it."""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from bandloom.command_line.console import logger
+from bandloom.errors import RunFolderError
+from bandloom.files.output import write_json
+from bandloom.run_state.run_folder import RunFolder
+
+DATA = "data.json"
+_KEYS = ("samples", "side_px", "splits", "sensors", "statistics", "label_set")  # of a manifest; repacking keeps them
+
+
+def keep_data(run: RunFolder, manifest: Mapping[str, Any]) -> None:
+    """Note what a run is trained on; where it was trained on something else so far, say so.
+
+    Args:
+        run: just opened; one that is resumed (``--resume``) goes on, and the change is noted with its step.
+        manifest: of the shards.
+
+    Raises:
+        RunFolderError: the same command found other samples than it began with.
+    """
+    told = json.dumps([manifest.get(key) for key in _KEYS], sort_keys=True, default=str)
+    now = {"samples": manifest.get("samples"), "digest": hashlib.sha256(told.encode()).hexdigest()[:16]}
+    path = run.path / DATA
+    before = _read(run)
+    step = max((int(path.name.rpartition("-")[2]) for path in run.path.glob("snapshots/step-*")), default=0)
+    if before and before["digest"] != now["digest"] and step:
+        if not run.goes_on:
+            raise RunFolderError(
+                f"{run.path} has trained {step} steps on other shards ({before['samples']} samples; there are"
+                f" {now['samples']} now, or their statistics differ); put those back, go on with these by --resume"
+                f" {run.path}, choose another --out, or pass --from-scratch to replace it."
+            )
+        logger.warning(
+            "from step %d on the run trains on other shards (%s samples, it had %s)",
+            step,
+            now["samples"],
+            before["samples"],
+        )
+        with (run.path / "changes.jsonl").open("a") as file:
+            line = {"time": round(time.time(), 3), "step": step, "key": "shards", "was": before, "is": now}
+            file.write(json.dumps(line) + "\n")
+    if before != now:
+        write_json(path, now)
+
+
+def _read(run: RunFolder) -> dict[str, Any] | None:
+    try:
+        record = json.loads((run.path / DATA).read_text())
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and {"samples", "digest"} <= record.keys() else None
