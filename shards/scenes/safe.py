@@ -1,6 +1,7 @@
 """Sentinel-2 products in SAFE form, folder or zip, L1C and L2A, of any processing baseline.
 
-Offset and quantification come from the metadata alone (an absent list means 0), never from a date; checksums of
+Offset and quantification come from the metadata alone, never from a date: a list of offsets that is absent means 0
+before baseline 04.00, and is refused from then on, where every product has one. Checksums of
 manifest.safe are verified, because a damaged JP2 decodes to wrong pixels without a word.
 """
 
@@ -21,10 +22,11 @@ from bandloom.shards.scenes.product import Product, names_inside
 from bandloom.shards.scenes.quality import Quality
 from bandloom.shards.scenes.raster import Bands
 from bandloom.shards.scenes.remote_file import address_of
-from bandloom.shards.scenes.stated import Stated
+from bandloom.shards.scenes.stated import Stated, whole_offset
 
 _METADATA = re.compile(r"(?:^|/)MTD_MSIL(1C|2A)\.xml$")
 _IMAGE = re.compile(r"_(B\d\d|B8A)(?:_(\d\d)m)?\.(?:jp2|tif)$")
+_ADDS_1000 = re.compile(r"(0[4-9]|[1-8]\d)\.\d\d")  # baselines; 99.99 is a user's own processing
 _MASK = re.compile(r"/(MSK_(CLASSI|CLOUDS|QUALIT|TECQUA|NODATA|SATURA)_B\w\w\.(jp2|gml)|\w+_SCL_20m\.jp2)$")
 
 
@@ -169,16 +171,31 @@ def _listed(product: Product) -> dict[str, tuple[str, str]]:
 
 
 def _offset(root: Element, path: Path) -> int:
-    """Return the radiometric offset that the metadata states for all bands; an absent list means 0."""
+    """Return the radiometric offset that the metadata states for all bands; an absent list means 0.
+
+    Raises:
+        SceneError: bands state different ones, or none where every product of the baseline, as ESA made it, has one.
+    """
     quantification = _text(root, "QUANTIFICATION_VALUE") or _text(root, "BOA_QUANTIFICATION_VALUE")
     if quantification is None or float(quantification) != SCALE:
         raise SceneError(f"{path} states the quantification {quantification}; expected {SCALE}.")
-    offsets = {
-        int(float(element.text or 0)) for tag in ("RADIO_ADD_OFFSET", "BOA_ADD_OFFSET") for element in root.iter(tag)
-    }
+    texts = [element.text or "" for tag in ("RADIO_ADD_OFFSET", "BOA_ADD_OFFSET") for element in root.iter(tag)]
+    try:
+        offsets = {whole_offset(text) for text in texts}
+    except ValueError as cause:
+        raise SceneError(
+            f"{path} states an offset of {cause}; expected a whole number: fetch the product again."
+        ) from None
     if len(offsets) > 1:
         raise SceneError(f"{path} states different offsets a band ({sorted(offsets)}); expected one for all.")
-    return offsets.pop() if offsets else 0
+    offset = offsets.pop() if offsets else 0
+    baseline = _text(root, "PROCESSING_BASELINE") or ""
+    if offset == 0 and _ADDS_1000.fullmatch(baseline.strip()):
+        raise SceneError(
+            f"{path} states no radiometric offset, but products of its baseline {baseline} carry +1000: its metadata"
+            " was changed; fetch the product again."
+        )
+    return offset
 
 
 def _wavelengths(root: Element) -> dict[str, float]:

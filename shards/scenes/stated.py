@@ -45,15 +45,27 @@ def _whole(text: str, name: str) -> int:
         SceneError: it is no whole number.
     """
     try:
-        number = float(text)
-        if number.is_integer():
-            return int(number)
+        return whole_offset(text)
     except ValueError:
-        pass
-    raise SceneError(
-        f"{name} says RADIO_ADD_OFFSET {text!r}, which is no whole number; mend the tag (gdal_edit.py -mo"
-        f" RADIO_ADD_OFFSET=-1000 {name}), with 0 where nothing was added."
-    )
+        raise SceneError(
+            f"{name} says RADIO_ADD_OFFSET {text!r}, which is no whole number; mend the tag (gdal_edit.py -mo"
+            f" RADIO_ADD_OFFSET=-1000 {name}), with 0 where nothing was added."
+        ) from None
+
+
+def whole_offset(text: str) -> int:
+    """Return the whole number that a text holds.
+
+    Raises:
+        ValueError: it holds none; the message is the text, quoted.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(repr(text)) from None
+    if not number.is_integer():
+        raise ValueError(repr(text))
+    return int(number)
 
 
 def scaling_of(

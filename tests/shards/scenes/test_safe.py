@@ -1,4 +1,5 @@
 import functools
+import re
 import shutil
 import zipfile
 
@@ -171,3 +172,31 @@ def test_the_real_l1c_metadata_is_understood_up_to_its_empty_images(real):
     assert len(_wavelengths(root)) == 13
     assert _sun(product)["zenith"] == pytest.approx(52.67, abs=0.01)
     assert _cloud(product, "l1c", None) is not None
+
+
+@pytest.mark.parametrize("stated", ["0", "0.0", None])
+def test_a_product_of_a_baseline_that_adds_1000_is_refused_when_it_states_none(tmp_path, stated):
+    root = write_product(tmp_path, native_bands())  # noise, whose B10 proves nothing
+    path = root / "MTD_MSIL1C.xml"
+    new = "" if stated is None else f"<RADIO_ADD_OFFSET>{stated}</RADIO_ADD_OFFSET>"
+    path.write_text(re.sub(r"<RADIO_ADD_OFFSET.*?</RADIO_ADD_OFFSET>", new, path.read_text()))
+    seal(root)
+    with pytest.raises(SceneError, match=r"products of its baseline 05\.09 carry \+1000: its metadata was changed"):
+        open_scene(root)
+
+
+def test_baselines_before_0400_and_a_users_own_processing_may_state_none(tmp_path):
+    for number, baseline in enumerate(("02.09", "03.01", "99.99")):
+        root = write_product(tmp_path / str(number), native_bands(), offset=0, baseline=baseline, clouds="vector")
+        with open_scene(root) as scene:
+            assert scene.provenance["offset"] == 0, baseline
+
+
+@pytest.mark.parametrize("stated", ["nan", "", "-1000.5", "minus"])
+def test_a_products_offset_that_is_no_whole_number_is_refused(tmp_path, stated):
+    root = write_product(tmp_path, native_bands())
+    path = root / "MTD_MSIL1C.xml"
+    path.write_text(path.read_text().replace(">-1000<", f">{stated}<"))
+    seal(root)
+    with pytest.raises(SceneError, match=f"states an offset of '{stated}'; expected a whole number"):
+        open_scene(root)
