@@ -224,7 +224,7 @@ def _known(value: Any, field: _Field, choice: _Choice) -> Any:
     """
     words = _typed(field.kind, field.option or Option(""))[1]
     if words and value is not None and str(value) not in words:
-        raise ConfigError(f"{choice.names(field)[0]} {value!r} is not known; use {', '.join(words)}.")
+        raise ConfigError(f"{choice.names(field)[0]} {value!r} is not known; use one of {', '.join(words)}.")
     return value
 
 

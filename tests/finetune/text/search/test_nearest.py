@@ -118,7 +118,7 @@ def test_the_command_builds_and_asks(tmp_path, chip_shards, capsys):
     main_exits(["search", str(tmp_path / "run"), *index, "--query", "water", "--like", "x"], 2)
     assert "one of --query" in capsys.readouterr().err
     main_exits(["search", str(tmp_path / "run"), *index, "--query", "water", "--method", "annoy"], 2)
-    assert "--method 'annoy' is not known; use auto, numpy, faiss" in capsys.readouterr().err
+    assert "--method 'annoy' is not known; use one of auto, numpy, faiss" in capsys.readouterr().err
     main_exits(["search", str(tmp_path / "run"), *index], 2)
     assert "say what to do" in capsys.readouterr().err
 
