@@ -65,13 +65,14 @@ def run(processing, asked):
     except Exception as error:
         return {"error": str(error), "told": feedback.told}
     told = {name: str(value) for name, value in given.items()}
-    return {"given": told, "told": feedback.told, "styles": styles(asked, context, feedback)}
+    opens = {path: details.postProcessor() is not None for path, details in context.layersToLoadOnCompletion().items()}
+    return {"given": told, "told": feedback.told, "styles": styles(asked, context, feedback), "opens": opens}
 
 
 def styles(asked, context, feedback):
     """Load results as the window does, with the plugin's own step after it; return their classes, and draw them."""
     shown = {}
-    for path in asked.get("show", []):
+    for path in [*asked.get("show", []), *asked.get("draw", [])]:
         layer = QgsProcessingUtils.mapLayerFromString(path, context)
         context.layerToLoadOnCompletionDetails(path).postProcessor().postProcessLayer(layer, context, feedback)
         renderer = layer.renderer()

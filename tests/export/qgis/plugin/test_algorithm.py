@@ -16,13 +16,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from rasterio.warp import transform
 
 from bandloom.export.qgis.plugin.verbs import VERBS
 from bandloom.export.qgis.plugin_zip import write_plugin
+from bandloom.sensors import get_sensor
 from tests.export.maps.maps import codes_of_a_map, write_map
 from tests.export.products.test_zones import write_zones_file
 from tests.export.stack_file import write_stack
-from tests.export.tiny_model import LABELS, write_tiny_bundle
+from tests.export.tiny_model import LABELS, tiny_contract, write_tiny_bundle
+from tests.shards.stac_catalogue import CORNER, Catalogue, write_static
 from tests.view.command import run
 
 pytestmark = [pytest.mark.slow]
@@ -180,3 +183,34 @@ def test_points_are_scored_and_a_cancelled_map_leaves_no_process_and_no_map(qgis
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(tmp_path / "map.tif") not in running
     assert run("predict", bundle, scene, "--out", tmp_path / "map.tif") == 0  # and the same command goes on
+
+
+def test_an_extent_and_a_time_become_one_map_which_is_opened_in_its_colours(qgis, tmp_path):
+    pytest.importorskip("pystac_client")
+    bundle = write_tiny_bundle(tmp_path / "tiny.bundle", tiny_contract(get_sensor("sentinel2-l2a")))
+    server = Catalogue(tmp_path)
+    server.server_close()
+    items = [
+        server.item(name, cloud, (CORNER[0] + east_m, CORNER[1]), side_m=1200)
+        for name, cloud, east_m in (("west", 5.0, 0), ("east", 1.0, 1080))
+    ]
+    path = write_static(tmp_path, items, href=lambda href: str(tmp_path / href.partition("?")[0].rpartition("/")[2]))
+    (west, east), (south, north) = transform(
+        "EPSG:32633", "EPSG:4326", [CORNER[0] + 300, CORNER[0] + 1900], [CORNER[1] - 900, CORNER[1] - 300]
+    )[:2]
+    extent = f"{west:.6f},{east:.6f},{south:.6f},{north:.6f} [EPSG:4326]"
+    out = tmp_path / "place"
+    task = asked("map", EXTENT=extent, DATE="2023-06-01/2023-06-30", BUNDLE=bundle, API=path, OUT=out)
+    mosaic = str(out / "mosaic.tif")
+    got = qgis([task | {"draw": [mosaic]}, asked("map", **task["parameters"] | {"DATE": "2023-13-01"})])
+    made, wrong = got["runs"]
+    assert made["opens"] == {mosaic: True}  # one map and not its tiles
+    assert made["styles"][mosaic] == [[land_class.name, land_class.colour.lower()] for land_class in LABELS.classes]
+    assert any("2 maps in one" in line for line in made["told"])
+    assert wrong["error"].startswith("--date '2023-13-01' is not understood; write the first and the last day")
+    bbox = f"{west:.6f},{south:.6f},{east:.6f},{north:.6f}"
+    plain_out = tmp_path / "plain"
+    words = ["map", "--bbox", bbox, "--date", "2023-06-01/2023-06-30", "--bundle", bundle, "--api", path, "--no-page"]
+    assert run(*words, "--out", plain_out) == 0
+    assert (out / "areas.csv").read_text() == (plain_out / "areas.csv").read_text()
+    assert (out / "mosaic.html").is_file()
