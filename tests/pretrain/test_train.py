@@ -247,9 +247,29 @@ def test_a_student_carries_its_teacher_s_licence_and_statistics(shards: Path, tm
     assert start_of(again, ShardSet(shards)).model.encoder.licence() == student.licence()
 
 
+def test_a_run_keeps_its_visual_words_when_it_goes_on(shards: Path, tmp_path: Path):
+    run, config = tmp_path / "run", tmp_path / "config.yaml"
+    words = {"objective": {"kind": "visual_words", "codebook_size": 8}}
+    config.write_text(yaml.safe_dump(config_of(shards, steps=2) | words))
+    held = []
+    for steps in (2, 4):
+        given = (str(config), "--out", str(run)) if steps == 2 else ("--resume", str(run), "trainer.steps=4")
+        assert bandloom("pretrain", *given) == 0
+        newest = Snapshots(run / "snapshots", ALONE).latest()
+        assert newest
+        assert newest.step == steps
+        held.append(newest.load())
+    assert int(held[0]["model.objective.seen"]) >= 8
+    for name in ("centre", "spread", "words", "sides", "seen"):
+        assert torch.equal(held[1][f"model.objective.{name}"], held[0][f"model.objective.{name}"]), name
+
+
 @pytest.mark.slow
-def test_a_kill_and_two_ranks_change_no_loss_of_a_distillation(shards: Path, tmp_path: Path):
+@pytest.mark.parametrize("kind", ["distil", "visual_words"])
+def test_a_kill_and_two_ranks_change_no_loss_of_a_prepared_objective(kind: str, shards: Path, tmp_path: Path):
     config = distilled(shards, tmp_path)
+    if kind == "visual_words":
+        config |= {"objective": {"kind": kind, "codebook_size": 16}}
     assert pretrain(str(tmp_path / "straight"), config, str(tmp_path / "expected")) == {"code": 0}
     expected = notes_of(tmp_path / "expected")
     arguments = {"run": str(tmp_path / "run"), "config": config, "notes": str(tmp_path / "notes")}
