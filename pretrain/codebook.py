@@ -4,6 +4,7 @@ Every rank reads the same samples, so a run that goes on, on however many ranks,
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,7 +71,8 @@ def fit_codebook(objective: VisualWords, encoder: Encoder, chips: Iterable[Group
         )
     centre, spread = tokens.mean(0), tokens.std(0).clamp(min=LEAST_SPREAD)
     spread[~wanted] = 1.0
-    clusters = MiniBatchKMeans(objective.size, random_state=0, n_init=3, batch_size=4096)
+    starts: Any = 3  # scikit-learn's stubs know "auto" alone
+    clusters = MiniBatchKMeans(objective.size, random_state=0, n_init=starts, batch_size=4096)
     clusters.fit(((tokens - centre) / spread).numpy())
     words = torch.from_numpy(clusters.cluster_centers_)
     objective.set_codebook(len(tokens), centre.float(), spread.float(), words.float(), layout)

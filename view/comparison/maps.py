@@ -9,7 +9,7 @@ import rasterio
 from bandloom.rasters.png import png
 from bandloom.view.class_map import ClassMap
 from bandloom.view.comparison.compared import Compared
-from bandloom.view.sections.parts import Picture, Section, table
+from bandloom.view.sections.parts import Picture, Section, Table, table
 from bandloom.view.standalone import view_of
 from bandloom.view.tiles import class_picture
 
@@ -86,20 +86,20 @@ def _pictures(first: ClassMap, second: ClassMap, names: tuple[str, str]) -> list
     ]
 
 
-def _areas(first: ClassMap, second: ClassMap, names: tuple[str, str]) -> Sequence[object]:
+def _areas(first: ClassMap, second: ClassMap, names: tuple[str, str]) -> list[Table]:
     held = [{row.name: row for row in one.classes} for one in (first, second)]
     unit = "hectares" if _pixel_ha(first) else "pixels"
     rows = []
     for name in dict.fromkeys([*held[0], *held[1]]):
         values = [getattr(classes[name], unit) if name in classes else None for classes in held]
-        gap = None if None in values else round(values[1] - values[0], 2)
+        gap = None if values[0] is None or values[1] is None else round(values[1] - values[0], 2)
         rows.append([name, *values, gap])
     return table(("class", *(f"{name}, {unit}" for name in names), "2 less 1"), rows)
 
 
 def _changes(
     pairs: np.ndarray, named: Sequence[dict[int, str]], names: tuple[str, str], pixel_ha: float | None
-) -> Sequence[object]:
+) -> list[Table]:
     """Return the commonest pairs of classes where the two differ."""
     order = np.argsort(-pairs, axis=None, kind="stable")
     found = [(int(i) // CODES, int(i) % CODES) for i in order[: int((pairs > 0).sum())]]

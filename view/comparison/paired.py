@@ -73,7 +73,8 @@ def pair(first: Record, second: Record) -> Pair | str:
     if not shared or not (same or _same_place(first, second)):
         return "They were tested on different ground: no score is compared."
     blocks = len(shared), len(counted[0]), len(counted[1])
-    return _paired(*({block: held[block] for block in sorted(shared)} for held in counted), one, blocks)
+    mine, theirs = ({block: held[block] for block in sorted(shared)} for held in counted)
+    return _paired(mine, theirs, one, blocks)
 
 
 def own_row(kind: str, scores: ScoreRecord) -> ScoreRow:
@@ -151,8 +152,8 @@ def _blocks(record: Record, row: ScoreRow) -> dict[int, np.ndarray]:
 
 def _same_truth(one: np.ndarray, other: np.ndarray) -> bool:
     """Tell whether two counts of a block are of the same labels: as many of every class, or the same sums of truth."""
-    kept = [counts.sum(axis=1) if counts.ndim > 1 else counts[[0, 4, 5]] for counts in (one, other)]
-    return kept[0].shape == kept[1].shape and bool(np.allclose(*kept))
+    mine, theirs = (counts.sum(axis=1) if counts.ndim > 1 else counts[[0, 4, 5]] for counts in (one, other))
+    return mine.shape == theirs.shape and bool(np.allclose(mine, theirs))
 
 
 def _same_place(first: Record, second: Record) -> bool:

@@ -104,9 +104,9 @@ def titled(charts: Sequence[str], titles: Sequence[str]) -> list[str]:
     ]
 
 
-def picture(path: Path, **more: str) -> Picture:
+def picture(path: Path, note: str = "", anchor: str = "") -> Picture:
     """Return a PNG file as it goes into the page."""
-    return Picture(path.stem, base64.b64encode(path.read_bytes()).decode(), **more)
+    return Picture(path.stem, base64.b64encode(path.read_bytes()).decode(), note, anchor)
 
 
 def plain(record: Mapping[str, Any]) -> list[list[Any]]:
