@@ -21,6 +21,7 @@ from bandloom.export.from_torch.half_precision import (
     CastGraph,
     HalfPrecision,
     WideSoftmaxAttention,
+    in_embedding,
 )
 from bandloom.export.from_torch.held_chips import Chips
 from bandloom.finetune.model.task_model import TaskModel
@@ -28,6 +29,7 @@ from bandloom.public_encoders.positioned_block import PositionedAttention
 
 HEADROOM = 4.0  # other scenes reach further than the audited chips
 ATTENTION = (WideSoftmaxAttention, PositionedAttention)  # modules whose own operations are attention scores
+FIRST_BLOCK = "encoder.blocks.0."  # which reads what the embedding gives
 MOST_SCORE_ERROR = 0.5  # of an attention score, from its rounding to 16 bits: exp(0.5) is 1.65 of a weight
 
 
@@ -68,6 +70,8 @@ def wide_layers(model: TaskModel, ranges: dict[str, float], precision: HalfPreci
         score = MOST_SCORE_ERROR / (kind.eps / 2)  # rounding errs by half of the last place
         if reached > (min(score, kind.max / HEADROOM) if attention else kind.max / HEADROOM):
             wide += [name, f"{name}.qkv"] if attention else [name]  # scores multiply what rounds in queries and keys
+    if any(layer.startswith(FIRST_BLOCK) and layer.endswith(".qkv") for layer in wide):
+        wide += [name for name, _ in model.named_modules() if in_embedding(name)]  # and in what these are made of
     return tuple(dict.fromkeys(wide))
 
 

@@ -1,7 +1,9 @@
 """16-bit models, cast in torch: normalisation of samples, layer norms, softmax and outputs stay in fp32.
 
-So do the layers that the overflow audit names. TensorRT 11 takes precision from the types of the graph alone, and full
-casts are where fp16 engines lose their accuracy (NVIDIA/TensorRT issues 2564, 4493, 4723: layer norms and attention).
+So do what heads compute of pixels before their first layer with weights, a head's linear map of the bands, whose large
+weights of opposite sign would multiply what rounds in them, and the layers that the audit names. TensorRT 11 takes
+precision from the types of the graph alone, and full casts are where fp16 engines lose their accuracy (NVIDIA/TensorRT
+issues 2564, 4493, 4723: layer norms and attention).
 """
 
 import copy
@@ -15,10 +17,12 @@ from torch import Tensor, nn
 
 from bandloom.export.from_torch.to_onnx import DeployGraph
 from bandloom.finetune.model.native_bands import BandGroup
+from bandloom.finetune.model.pixel_part import PixelPart
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.public_encoders.positioned_block import KeptWide
 
 HalfPrecision = Literal["fp16", "bf16"]
+EMBEDDING = "encoder.embed"
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -37,13 +41,15 @@ class CastGraph(DeployGraph):
         copied = copy.deepcopy(model).eval()
         statistics = copied.encoder.embed.mean, copied.encoder.embed.std
         _widen(copied)
+        kept = {*wide, *_linear_maps(copied)}
         for name, module in list(copied.named_modules()):
-            _cast(module, torch.float32 if name in wide else DTYPES[precision], always=name in wide or name == "head")
+            dtype = torch.float32 if name in kept else DTYPES[precision]
+            _cast(module, dtype, always=name in kept, buffers=name.split(".")[0] != "head")
         copied.encoder.embed.mean, copied.encoder.embed.std = statistics
-        embedding = any(name == "encoder.embed" or name.startswith("encoder.embed.") for name in wide)
+        embedding = torch.float32 if any(in_embedding(name) for name in wide) else DTYPES[precision]
         encoder: Any = copied.encoder
-        encoder.samples = partial(_cast_samples, encoder.samples, torch.float32 if embedding else DTYPES[precision])
-        encoder.positions = partial(_cast_positions, encoder.positions, DTYPES[precision])
+        encoder.samples = partial(_cast_samples, encoder.samples, embedding)
+        encoder.positions = partial(_cast_positions, encoder.positions, embedding)
         super().__init__(copied)
 
     def forward(self, *pairs: Tensor) -> Tensor:
@@ -64,17 +70,31 @@ def _cast_positions(plain: Callable[..., Tensor], dtype: torch.dtype, *grid: int
     return plain(*grid).to(dtype)
 
 
-def _cast(module: nn.Module, dtype: torch.dtype, *, always: bool) -> None:
-    """Cast a module's own weights, and its inputs where it has some or ``always``; norms stay as they are."""
+def _cast(module: nn.Module, dtype: torch.dtype, *, always: bool, buffers: bool) -> None:
+    """Cast a module's own weights, and its inputs where it has some or ``always``; norms stay as they are.
+
+    Its buffers are cast where ``buffers``: a head's are what was fitted to pixels, which reach them in fp32.
+    """
     if isinstance(module, (*WIDE_NORMS, KeptWide)):
         return
     for parameter in module.parameters(recurse=False):
         parameter.data = parameter.data.to(dtype)
-    for name, buffer in list(module.named_buffers(recurse=False)):
+    for name, buffer in list(module.named_buffers(recurse=False)) if buffers else ():
         if buffer.is_floating_point():
             setattr(module, name, buffer.to(dtype))
     if always or next(module.parameters(recurse=False), None) is not None:
         module.forward = partial(_on_cast_inputs, module.forward, dtype)
+
+
+def _linear_maps(model: TaskModel) -> set[str]:
+    """Return the names of layers that are linear maps of bands: fitted to the end, with weights of any size."""
+    parts = {f"{name}.linear." for name, module in model.named_modules() if isinstance(module, PixelPart)}
+    return {name for name, _ in model.named_modules() if any(name.startswith(part) for part in parts)}
+
+
+def in_embedding(layer: str) -> bool:
+    """Tell whether a layer, by its name in the model, turns samples into what the first block reads."""
+    return f"{layer}.".startswith(f"{EMBEDDING}.")
 
 
 def _on_cast_inputs(plain: Callable[..., Any], dtype: torch.dtype, *inputs: Any, **named: Any) -> Any:

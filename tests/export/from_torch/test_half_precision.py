@@ -114,9 +114,40 @@ def test_attention_whose_scores_are_too_large_for_16_bits_stays_in_fp32_and_is_n
     chips = held(model)
     expected = torch_logits(model, chips.groups)
     wide = wide_layers(model, audit_ranges(model, [chips]), "fp16")
-    assert wide == ("encoder.blocks.0.attn", "encoder.blocks.0.attn.qkv")
+    assert wide == ("encoder.blocks.0.attn", "encoder.blocks.0.attn.qkv", "encoder.embed")
     plain, kept = (np.abs(answer(CastGraph(model, "fp16", names), chips) - expected).max() for names in ((), wide))
     assert kept < plain / 2
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_large_weights_of_opposite_sign_on_bands_that_go_together_do_not_multiply_rounding(precision):
+    """A linear map fitted to the end has them: in 16 bits such a map errs by its weights times their rounding."""
+    model = task_model()
+    part = model.head.pixel
+    part.weigh([0.0, 0.0, 0.0, 0.0, 1.0])
+    with torch.no_grad():
+        model.head.correct.weight.zero_()
+        part.linear[0].weight.zero_()
+        part.linear[0].weight[0, :2, 0, 0] = torch.tensor([300.0, -300.0])
+    chips = held(model)
+    expected = torch_logits(model, chips.groups)
+    assert np.abs(expected).max() > 10
+    assert np.abs(answer(CastGraph(model, precision), chips) - expected).max() < 1e-3
+
+
+def test_quantiles_are_compared_in_fp32():
+    """A narrow step multiplies what rounds in a band by as much as it is narrow."""
+    model = task_model()
+    with torch.no_grad():
+        model.head.pixel.code.scale.fill_(97.0)
+    graph, chips = CastGraph(model, "fp16"), held(model)
+    own, cast = [], []
+    model.head.pixel.code.register_forward_hook(lambda *given: own.append(given[-1]))
+    graph.model.head.pixel.code.register_forward_hook(lambda *given: cast.append(given[-1]))
+    answer(DeployGraph(model), chips)
+    answer(graph, chips)
+    assert len(own) == 3
+    assert all(torch.equal(one, other) for one, other in zip(own, cast, strict=True))
 
 
 @pytest.mark.parametrize(("precision", "limit"), [("fp16", 1024.0), ("bf16", 128.0)])
@@ -125,7 +156,9 @@ def test_a_score_may_err_by_half_and_any_other_value_reach_a_quarter_of_the_rang
     attention, linear = "encoder.blocks.0.attn", "encoder.blocks.0.mlp.fc1"
     quarter = torch.finfo({"fp16": torch.float16, "bf16": torch.bfloat16}[precision]).max / 4
     assert wide_layers(model, {attention: limit, linear: quarter}, precision) == ()
-    assert wide_layers(model, {attention: limit * 1.01}, precision) == (attention, f"{attention}.qkv")
+    assert wide_layers(model, {attention: limit * 1.01}, precision) == (attention, f"{attention}.qkv", "encoder.embed")
+    later = attention.replace("0", "1")
+    assert wide_layers(model, {later: limit * 1.01}, precision) == (later, f"{later}.qkv")
     assert wide_layers(model, {linear: quarter * 1.01}, precision) == (linear,)
 
 

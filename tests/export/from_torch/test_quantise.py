@@ -19,7 +19,11 @@ from bandloom.export.from_torch.tile_sizes import default_tiling
 from bandloom.export.from_torch.write_model import write_file
 from bandloom.export.runtimes.onnx_runner import OnnxRunner
 from bandloom.export.runtimes.replay import MOST_EXECUTED_ERROR, executed_error, require_exact
+from bandloom.finetune.model.task_model import TaskModel
+from bandloom.model.checkpoint import load_encoder
 from tests.export.from_torch.test_export_run import task_model
+from tests.finetune.models import LABELS, S2
+from tests.public_encoder_families import tiny_family
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +56,23 @@ def test_a_layer_that_16_bits_do_not_bear_keeps_its_whole_block_in_float():
     wide = ("encoder.blocks.0.attn", "encoder.blocks.0.attn.qkv", "encoder.blocks.11.mlp.fc2", "head.classify")
     assert blocks_of(wide) == ("encoder.blocks.0", "encoder.blocks.11", "head.classify")
     assert blocks_of(()) == ()
+    assert blocks_of(("encoder.embed", "encoder.embed.project.0")) == ()  # nothing of it is quantised anyway
+
+
+@pytest.mark.parametrize("task", ["segment", "classify"])
+def test_of_a_convolutional_encoder_its_own_convolutions_are_quantised_and_none_of_the_head(task, tmp_path):
+    """A head's convolutions read the pixels themselves, some with large weights that cancel each other."""
+    encoder = load_encoder(tiny_family("ssl4eo_resnet", tmp_path / "r"))
+    model = TaskModel(encoder, S2, LABELS, task, 96).eval()
+    contract = contract_of_model(model, default_tiling(model))
+    write_file(tmp_path, model, contract, "fp32", Ground())
+    write_int8(tmp_path / "model.onnx", tmp_path / "int8.onnx", held_chips(contract, Ground(), 2))
+    graph = onnx.load(tmp_path / "int8.onnx").graph
+    dequantised = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    weights = [dequantised[node.input[1]] for node in graph.node if node.input[1:2] and node.input[1] in dequantised]
+    assert sum("encoder.blocks." in name for name in weights) == 16
+    assert not any("head." in name for name in weights)
+    assert not any("encoder.embed" in name for name in weights)
 
 
 def products(path: Path, block: str) -> tuple[int, int]:
