@@ -268,7 +268,7 @@ def test_a_family_of_random_weights_goes_through_the_whole_chain(family, tmp_pat
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
     assert run("finetune", tmp_path / "c.yaml", "--out", tmp_path / "run") == 0
     assert run("export", tmp_path / "run", "--out", tmp_path / "b", "--precision", "fp32,fp16,int8") == 0
-    assert said_by_encoder(tmp_path / "run" / "checkpoint", tmp_path / "b") > 0.01
+    assert said_by_encoder(tmp_path / "run" / "checkpoint", tmp_path / "b") > 1e-3  # ten times what fp32 may lose
     bundle = read_bundle(tmp_path / "b").record
     assert (bundle.contract.token_m, bundle.contract.tile_px) == (
         encoder.config.token_m,
