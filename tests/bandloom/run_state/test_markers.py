@@ -221,6 +221,7 @@ def test_a_stage_between_the_steps_beats_with_the_step_it_follows(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
 def test_listening_takes_the_signals_for_a_while_and_gives_them_back(tmp_path, number):
+    inherited = signal.signal(number, signal.SIG_DFL)  # under nohup HUP is ignored, and stays so
     markers, before = RunMarkers(tmp_path, "1.0"), signal.getsignal(number)
     with markers.listening():
         assert not markers.stop_requested()
@@ -228,6 +229,7 @@ def test_listening_takes_the_signals_for_a_while_and_gives_them_back(tmp_path, n
         assert markers.stop_requested()
     assert not markers.stop_requested()
     assert signal.getsignal(number) == before
+    signal.signal(number, inherited)
 
 
 def test_a_hangup_that_nohup_ignores_stays_ignored(tmp_path):

@@ -172,7 +172,10 @@ def test_parts_and_a_resumed_build_give_the_same_bytes(corpus, tmp_path, command
         {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in (tmp_path / name).iterdir()}
         for name in ("whole", "parts")
     )
-    assert one == other
+    of_whole, of_parts = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("whole", "parts"))
+    assert of_parts.pop("command")[1:3] == ["shards", "finalize"]
+    assert of_whole | {"seal": of_parts["seal"]} == of_parts  # the seal is of the command too
+    assert one | {"manifest.json": other["manifest.json"]} == other
 
 
 def test_another_corpus_than_the_one_asked_for_is_refused(corpus, tmp_path, command):

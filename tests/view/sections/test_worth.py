@@ -35,12 +35,12 @@ MODEL = row("fine-tuned", "model", 0.8)
 )
 def test_the_sentence_is_of_the_strongest_baseline_and_its_interval(margin, said):
     shown = record(MODEL, row("majority", "trivial", 0.1, (0.6, 0.8)), row("pixel_rf", "classic", 0.7, margin))
-    assert worth(shown).items == [said]
+    assert worth(shown).verdict == said
     assert sections_of(shown)[0].title == "What this run is worth"
 
 
 def test_a_run_that_loses_says_so():
-    (said,) = worth(record(row("fine-tuned", "model", 0.6), row("random_conv", "classic", 0.7, (-0.2, -0.05)))).items
+    said = worth(record(row("fine-tuned", "model", 0.6), row("random_conv", "classic", 0.7, (-0.2, -0.05)))).verdict
     assert said.startswith("Worse than its strongest baseline, random conv: macro-F1 0.600 against 0.700, -0.100")
     assert said.endswith("use that instead.")
 
