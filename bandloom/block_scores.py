@@ -1,4 +1,4 @@
-"""Scores of what is counted block by block, and by how much one model is ahead of another on the same blocks.
+"""Scores from counts by block, and the margin of one model over another on the same blocks.
 
 A block's counts are a confusion matrix ``(K, K)`` of classes, or the sums ``(6,)`` of a measured quantity.
 """

@@ -1,5 +1,6 @@
 """The command as it was typed, for the records of what it makes: run folders, shards, bundles."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,5 +20,14 @@ def typed(words: Sequence[str]) -> Iterator[None]:
 
 
 def typed_command() -> list[str]:
-    """Return the command that runs, word by word, the program's name first; empty where Python code called."""
-    return list(_WORDS.get())
+    """Return the command that runs, word by word, the program's name first; empty where Python code called.
+
+    Names, passwords and signatures in addresses are left out: what keeps the command is passed on.
+    """
+    return [_without_secrets(word) for word in _WORDS.get()]
+
+
+def _without_secrets(word: str) -> str:
+    if "://" not in word:
+        return word
+    return re.sub(r"\?.*$", "?...", re.sub(r"(?<=://)[^/@]*@", "...@", word))

@@ -1,4 +1,4 @@
-"""What data a run began with: shards that others have taken the place of since are no silent part of it."""
+"""Which shards a run is trained on: others under the same path are refused, or noted where the run is resumed."""
 
 import hashlib
 import json

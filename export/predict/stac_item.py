@@ -67,18 +67,7 @@ def item_of_map(
     }
     if shifted is not None:
         properties["bandloom:half_tile_shift_disagreement"] = shifted
-    assets = {suffix.partition(".")[0]: _asset(path, *MEDIA[suffix]) for suffix, path in sides.items()}
-    return {
-        "type": "Feature",
-        "stac_version": STAC_VERSION,
-        "stac_extensions": list(EXTENSIONS),
-        "id": out.stem,
-        "geometry": geometry,
-        "bbox": list(bbox_of(geometry)),
-        "properties": properties,
-        "links": [],
-        "assets": {"map": _map_asset(out, bundle.contract.get_label_set()), **assets},
-    }
+    return _feature(out, geometry, properties, [], _assets(out, bundle.contract.get_label_set(), sides))
 
 
 def item_of_change(out: Path, before: Path, after: Path, labels: LabelSet, sides: Mapping[str, Path]) -> dict[str, Any]:
@@ -102,15 +91,11 @@ def item_of_change(out: Path, before: Path, after: Path, labels: LabelSet, sides
         "end_datetime": last.get("end_datetime", last["datetime"]),
     }
     own = {name: value for name, value in first.items() if not name.startswith("bandloom:half_tile")}
-    assets = {suffix.partition(".")[0]: _asset(path, *MEDIA[suffix]) for suffix, path in sides.items()}
     return earlier | {
         "id": out.stem,
         "properties": own | times,
-        "links": [
-            {"rel": "derived_from", "href": f"./{path.name}", "type": "application/geo+json"}
-            for path in (before, after)
-        ],
-        "assets": {"map": _map_asset(out, labels), **assets},
+        "links": _derived_from((before, after)),
+        "assets": _assets(out, labels, sides),
     }
 
 
@@ -131,14 +116,21 @@ def item_of_mosaic(
     """
     told = [_read_item(path)["properties"] for path in parts]
     first = told[0]
-    begins = min(one.get("start_datetime") or one["datetime"] for one in told)
-    ends = max(one.get("end_datetime") or one["datetime"] for one in told)
+    starts = [one.get("start_datetime") or one["datetime"] for one in told]
+    stops = [one.get("end_datetime") or one["datetime"] for one in told]
+    begins, ends = (min(starts), max(stops)) if all(starts + stops) else (None, None)  # a map of no known time
     span = {} if begins == ends else {"start_datetime": begins, "end_datetime": ends}
     own = {name: value for name, value in first.items() if name.startswith(("bandloom:", "processing:"))}
     for name in ("bandloom:seconds", "bandloom:half_tile_shift_disagreement"):
         own.pop(name, None)
     geometry = footprint(*grid)
-    assets = {suffix.partition(".")[0]: _asset(path, *MEDIA[suffix]) for suffix, path in sides.items()}
+    properties = {"datetime": begins if begins == ends else None, **span, **_projection(*grid), **own}
+    return _feature(out, geometry, properties, _derived_from(parts), _assets(out, labels, sides))
+
+
+def _feature(
+    out: Path, geometry: dict[str, Any], properties: dict[str, Any], links: list[dict[str, str]], assets: dict[str, Any]
+) -> dict[str, Any]:
     return {
         "type": "Feature",
         "stac_version": STAC_VERSION,
@@ -146,10 +138,19 @@ def item_of_mosaic(
         "id": out.stem,
         "geometry": geometry,
         "bbox": list(bbox_of(geometry)),
-        "properties": {"datetime": begins if begins == ends else None, **span, **_projection(*grid), **own},
-        "links": [{"rel": "derived_from", "href": f"./{path.name}", "type": "application/geo+json"} for path in parts],
-        "assets": {"map": _map_asset(out, labels), **assets},
+        "properties": properties,
+        "links": links,
+        "assets": assets,
     }
+
+
+def _derived_from(items: Sequence[Path]) -> list[dict[str, str]]:
+    return [{"rel": "derived_from", "href": f"./{path.name}", "type": "application/geo+json"} for path in items]
+
+
+def _assets(out: Path, labels: LabelSet, sides: Mapping[str, Path]) -> dict[str, Any]:
+    beside = {suffix.partition(".")[0]: _asset(path, *MEDIA[suffix]) for suffix, path in sides.items()}
+    return {"map": _map_asset(out, labels), **beside}
 
 
 def _read_item(path: Path) -> dict[str, Any]:

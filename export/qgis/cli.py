@@ -1,4 +1,4 @@
-"""Command ``qgis``."""
+"""Command ``qgis``: write the QGIS plugin."""
 
 from pathlib import Path
 from typing import Annotated

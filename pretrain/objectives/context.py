@@ -15,11 +15,10 @@ from torch import Tensor
 from bandloom.model.embedding import unpatchify
 from bandloom.model.token_layout import TokenLayout, area_overlap, token_layout
 from bandloom.pretrain.config import ObjectiveConfig
-from bandloom.pretrain.objectives.objective import Decoded, Objective, Prediction, token_rows
-from bandloom.pretrain.objectives.pixels import NativePixels
+from bandloom.pretrain.objectives.beside_pixels import BesidePixels
+from bandloom.pretrain.objectives.objective import Decoded, token_rows
 from bandloom.sensors import SLOTS, Sensor
 from bandloom.training.device_memory import constant
-from bandloom.training.step_loss import LossSums
 
 SIDES = (3, 5)  # tokens
 POWER_SLOTS = ("B04", "B08")
@@ -30,44 +29,19 @@ POWERS = len(POWER_SLOTS) * sum(directions for *_, directions in RINGS)
 BETA = 0.5  # where SmoothL1 on targets of about unit deviation turns straight
 
 
-class ContextTarget(Objective):
+class ContextTarget(BesidePixels):
     """The pixel objective with two terms more: what visible and what hidden tokens say of their surroundings."""
 
     def __init__(self, config: ObjectiveConfig, token_m: int) -> None:
-        super().__init__()
-        self.pixels, self.token_m = NativePixels(config, token_m), token_m
-        self.weight, self.textures = config.context_weight, config.textures
-        self.visible_outputs = SURROUNDINGS + (POWERS if config.textures else 0)
-        self.outputs = self.pixels.outputs + self.visible_outputs
+        super().__init__(config, token_m, SURROUNDINGS + (POWERS if config.textures else 0), config.context_weight)
+        self.textures = config.textures
 
-    def forward(self, decoded: Decoded) -> LossSums:
-        """Return the terms of the pixels, of visible tokens and of hidden ones."""
-        if decoded.visible is None:
-            raise TypeError("context targets need what is said of visible tokens")
+    def token_error(self, said: Tensor, decoded: Decoded) -> Tensor:
+        """Return SmoothL1 over what is known of a token's surroundings."""
         rows = token_rows(decoded, self.token_m)
         target, known = self.target(decoded.samples.float(), decoded.valid, decoded.sensor, rows)
-        said = torch.where(decoded.mask[..., None], decoded.outputs[..., self.pixels.outputs :], decoded.visible)
-        error = F.smooth_l1_loss(said.float(), target, beta=BETA, reduction="none")
-        error = torch.where(known, error, 0.0).sum(-1) / known.sum(-1).clamp(min=1)  # (B, T)
-        pixels, counts = self.pixels(self._of_pixels(decoded)), self._tokens(decoded.valid, decoded.mask)
-        sums = [self.weight * torch.where(where, error, 0.0).sum()[None] for where in counts]
-        return LossSums(
-            torch.cat([pixels.sums, *sums]),
-            torch.cat([pixels.counts, *(where.sum()[None].to(pixels.counts) for where in counts)]),
-        )
-
-    def terms(self, sensor: Sensor) -> int:
-        """Return the number of band groups and two."""
-        return self.pixels.terms(sensor) + 2
-
-    def counts(self, valid: Tensor, mask: Tensor, sensor: Sensor) -> Tensor:
-        """Return the counts of the pixels, and the numbers of measured tokens, visible and hidden."""
-        own = [where.sum()[None] for where in self._tokens(valid, mask)]
-        return torch.cat([self.pixels.counts(valid, mask, sensor), *own])
-
-    def predict(self, decoded: Decoded) -> Prediction:
-        """Return predicted samples of all tokens beside the true ones."""
-        return self.pixels.predict(self._of_pixels(decoded))
+        error = F.smooth_l1_loss(said, target, beta=BETA, reduction="none")
+        return torch.where(known, error, 0.0).sum(-1) / known.sum(-1).clamp(min=1)
 
     @torch.compiler.disable()
     @torch.no_grad()
@@ -78,14 +52,6 @@ class ContextTarget(Objective):
             parts.append(log_powers(samples, valid, token_layout(sensor, self.token_m), rows))
         target, known = zip(*parts, strict=True)
         return torch.cat(target, -1), torch.cat(known, -1)
-
-    def _tokens(self, valid: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        measured = valid.any(-1)
-        return measured & ~mask, measured & mask
-
-    def _of_pixels(self, decoded: Decoded) -> Decoded:
-        own = decoded.outputs[..., : self.pixels.outputs]
-        return Decoded(own, decoded.samples, decoded.valid, decoded.mask, decoded.sensor)
 
 
 def surroundings(samples: Tensor, valid: Tensor, layout: TokenLayout, rows: int) -> tuple[Tensor, Tensor]:

@@ -13,18 +13,17 @@ from torch import Tensor
 
 from bandloom.model.token_layout import TokenLayout, token_layout
 from bandloom.pretrain.config import ObjectiveConfig
-from bandloom.pretrain.objectives.objective import Decoded, Objective, Prediction, token_rows
-from bandloom.pretrain.objectives.pixels import NativePixels
+from bandloom.pretrain.objectives.beside_pixels import BesidePixels
+from bandloom.pretrain.objectives.objective import Decoded, token_rows
 from bandloom.sensors import SLOTS, Sensor
 from bandloom.training.device_memory import constant
-from bandloom.training.step_loss import LossSums
 
 WINDOWS = (1, 3, 5, 9)  # tokens
 DESCRIBED = 2 * len(SLOTS)  # numbers that describe a token: each slot's mean, and the log of its deviation
 TEMPERATURE = 0.5  # of the choice among words, in deviations of a number
 
 
-class VisualWords(Objective):
+class VisualWords(BesidePixels):
     """The pixel objective with two terms more: the words that visible and that hidden tokens see around them.
 
     ``centre``, ``spread`` and ``words`` are the codebook, part of every snapshot. Until :meth:`set_codebook` has been
@@ -38,11 +37,8 @@ class VisualWords(Objective):
     seen: Tensor
 
     def __init__(self, config: ObjectiveConfig, token_m: int) -> None:
-        super().__init__()
-        self.pixels, self.token_m = NativePixels(config, token_m), token_m
-        self.size, self.weight = config.codebook_size, config.words_weight
-        self.visible_outputs = len(WINDOWS) * self.size
-        self.outputs = self.pixels.outputs + self.visible_outputs
+        super().__init__(config, token_m, len(WINDOWS) * config.codebook_size, config.words_weight)
+        self.size = config.codebook_size
         drawn = torch.randn(self.size, DESCRIBED, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
         self.register_buffer("centre", torch.zeros(DESCRIBED))
         self.register_buffer("spread", torch.ones(DESCRIBED))
@@ -66,36 +62,13 @@ class VisualWords(Objective):
         self.sides.copy_(sides_of(layout))
         self.seen.fill_(count)
 
-    def forward(self, decoded: Decoded) -> LossSums:
-        """Return the terms of the pixels, of visible tokens and of hidden ones."""
-        if decoded.visible is None:
-            raise TypeError("visual words need what is said of visible tokens")
-        bags, known = self.target(
-            decoded.samples.float(), decoded.valid, decoded.sensor, token_rows(decoded, self.token_m)
-        )
-        said = torch.where(decoded.mask[..., None], decoded.outputs[..., self.pixels.outputs :], decoded.visible)
-        chosen = F.log_softmax(said.float().unflatten(-1, (len(WINDOWS), self.size)), -1)
+    def token_error(self, said: Tensor, decoded: Decoded) -> Tensor:
+        """Return the divergence from the bags of words, the mean over windows in which something is known."""
+        rows = token_rows(decoded, self.token_m)
+        bags, known = self.target(decoded.samples.float(), decoded.valid, decoded.sensor, rows)
+        chosen = F.log_softmax(said.unflatten(-1, (len(WINDOWS), self.size)), -1)
         error = F.kl_div(chosen, bags, reduction="none").sum(-1)  # (B, T, W)
-        error = torch.where(known, error, 0.0).sum(-1) / known.sum(-1).clamp(min=1)
-        pixels, counts = self.pixels(self._of_pixels(decoded)), self._tokens(decoded.valid, decoded.mask)
-        sums = [self.weight * torch.where(where, error, 0.0).sum()[None] for where in counts]
-        return LossSums(
-            torch.cat([pixels.sums, *sums]),
-            torch.cat([pixels.counts, *(where.sum()[None].to(pixels.counts) for where in counts)]),
-        )
-
-    def terms(self, sensor: Sensor) -> int:
-        """Return the number of band groups and two."""
-        return self.pixels.terms(sensor) + 2
-
-    def counts(self, valid: Tensor, mask: Tensor, sensor: Sensor) -> Tensor:
-        """Return the counts of the pixels, and the numbers of measured tokens, visible and hidden."""
-        own = [where.sum()[None] for where in self._tokens(valid, mask)]
-        return torch.cat([self.pixels.counts(valid, mask, sensor), *own])
-
-    def predict(self, decoded: Decoded) -> Prediction:
-        """Return predicted samples of all tokens beside the true ones."""
-        return self.pixels.predict(self._of_pixels(decoded))
+        return torch.where(known, error, 0.0).sum(-1) / known.sum(-1).clamp(min=1)
 
     @torch.compiler.disable()
     @torch.no_grad()
@@ -135,14 +108,6 @@ class VisualWords(Objective):
         count = there.sum(-1, keepdim=True)
         away = (squared.clamp(min=0) * of / count.clamp(min=1)).sqrt()
         return F.softmax(-away / TEMPERATURE, -1), (count[..., 0] > 0).to(samples)
-
-    def _tokens(self, valid: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        measured = valid.any(-1)
-        return measured & ~mask, measured & mask
-
-    def _of_pixels(self, decoded: Decoded) -> Decoded:
-        own = decoded.outputs[..., : self.pixels.outputs]
-        return Decoded(own, decoded.samples, decoded.valid, decoded.mask, decoded.sensor)
 
 
 def describe(samples: Tensor, valid: Tensor, layout: TokenLayout) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""What was decided of a scene's values, kept for the next handle of the same unchanged files.
+"""A cache of what was decided of a scene's values (scale, offset), for other handles of the same unchanged files.
 
 A map opens its scene once to check it and once a reader; looking at thinned values of every band each time took a third
 of a small map's own processor time.

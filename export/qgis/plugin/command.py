@@ -1,4 +1,4 @@
-"""Runs the command: its lines as they come, its progress, its end when it is cancelled, its one sentence of error."""
+"""A subprocess of the `bandloom` command: its lines and progress as they come, its end when cancelled, its error."""
 
 from __future__ import annotations
 

@@ -19,6 +19,12 @@ def test_the_words_are_known_while_their_verb_runs_and_not_after():
     assert typed_command() == []
 
 
+def test_what_opens_an_address_is_not_kept():
+    words = ["predict", "s3://name:key@host/a b", "https://host/z.tif?sig=secret&e=1", "hf://a/b@main", "which?.tif"]
+    with typed(words):
+        assert typed_command()[2:] == ["s3://...@host/a b", "https://host/z.tif?...", "hf://a/b@main", "which?.tif"]
+
+
 def test_a_verb_that_fails_leaves_no_words_behind(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         main(["report", "nothing-there"])
