@@ -11,8 +11,9 @@ from bandloom.finetune.baselines.classic import Table
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TEST, VAL
 from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions, confusion_matrix
-from bandloom.finetune.scores.multilabel import MultilabelRow, average_precision, tune_thresholds
+from bandloom.finetune.scores.multilabel import MultilabelRow, tune_thresholds
 from bandloom.finetune.scores.row import Row
+from bandloom.several_scores import weighted_average_precision
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Given:
         """Return how good scores ``(M, K)`` of the validation rows are."""
         labels = self.tables[VAL].labels
         if self.several:
-            return float(average_precision(labels.reshape(-1, 1), scores.reshape(-1, 1))[0])
+            return float(weighted_average_precision(labels.ravel(), scores.ravel(), np.ones((1, labels.size)))[0])
         return float(HEADLINE[self.score](confusion_matrix(labels, scores.argmax(1), self.classes)))
 
     def row(self, scores: np.ndarray, held: np.ndarray | None, fitted_on: int) -> Row:

@@ -16,9 +16,11 @@ from bandloom.finetune.data.split_distance import train_test_distance
 from bandloom.finetune.report.pictures import LOOKED, draw_confusion, draw_curves, draw_reliability
 from bandloom.finetune.report.prediction_table import write_table
 from bandloom.finetune.report.tested import write_tested
+from bandloom.finetune.scores.multilabel import MultilabelRow
 from bandloom.finetune.scores.row import Row
 from bandloom.finetune.scores.scorer import Look, Scorer
 from bandloom.scores import ScoreRecord, ScoreRow, write_scores
+from bandloom.several_scores import write_decisions
 
 BLOCKS_SCHEMA = 1
 Draw = Callable[[Path, Any, TaskData], None]  # into a folder, what a look at the test labels shows
@@ -102,6 +104,8 @@ def write_report(folder: Path, record: ScoreRecord) -> None:
 def write_blocks(folder: Path, rows: Sequence[Row], split: str) -> None:
     """Write what every row counts block by block, so that runs on one split can be compared in pairs later.
 
+    Of several classes a chip, whose average precision is no sum over blocks, the chips themselves are kept.
+
     Args:
         folder: the run folder.
         rows: as in the record.
@@ -110,6 +114,8 @@ def write_blocks(folder: Path, rows: Sequence[Row], split: str) -> None:
     counted = {row.name: {f"{block:016x}": value for block, value in row.by_block().items()} for row in rows}
     if any(counted.values()):
         write_json(folder / BLOCKS, {"schema": BLOCKS_SCHEMA, "split": split, "rows": counted})
+    if several := {row.name: row.several for row in rows if isinstance(row, MultilabelRow)}:
+        write_decisions(folder, several, split)
 
 
 def write_evidence(

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from bandloom.finetune.scores.row import Row
+from bandloom.several_scores import Several, class_scores, headline, intervals, margins
 
-HEADLINES = ("map_macro", "map_micro", "f1_macro", "f1_micro")
 EPSILON = 1e-9
-MOST_DRAWS = 200  # average precision is slow to draw again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +43,17 @@ class MultilabelRow(Row):
         return multilabel_scores(self, names)
 
     def intervals(self, draws: int) -> dict[str, list[float]]:
-        """Return 95 % intervals of the headlines by at most :data:`MOST_DRAWS` draws of blocks."""
-        return multilabel_intervals(self, min(draws, MOST_DRAWS))
+        """Return 95 % intervals of the headlines by drawing blocks of chips with replacement."""
+        return intervals(self.several, draws)
+
+    def margins(self, other: "MultilabelRow", draws: int) -> dict[str, list[float]]:
+        """Return 95 % intervals of its headlines less another's, the same blocks of chips drawn for both."""
+        return margins(self.several, other.several, draws)
+
+    @property
+    def several(self) -> Several:
+        """The chips and what is said of them."""
+        return Several(self.truth, self.score, self.predicted, self.block_of)
 
     @property
     def predicted(self) -> np.ndarray:
@@ -76,62 +84,21 @@ def tune_thresholds(truth: np.ndarray, score: np.ndarray) -> np.ndarray:
 
 def multilabel_scores(row: MultilabelRow, names: Sequence[str]) -> dict[str, Any]:
     """Return every score as plain JSON types; a class that never occurs has no scores and lowers no average."""
-    average = average_precision(row.truth, row.score)
-    hits, said, true = _counts(row.truth, row.predicted)
+    by_class = class_scores(row.several)
+    hits, said, true = (row.truth * row.predicted).sum(0), row.predicted.sum(0), row.truth.sum(0).astype(np.int64)
     classes = [
         {
             "name": name,
-            "average_precision": _plain(average[k]),
+            "average_precision": _plain(by_class["average_precision"][k]),
             "precision": _plain(_share(hits[k], said[k])),
             "recall": _plain(_share(hits[k], true[k])),
-            "f1": _plain(_share(2 * hits[k], said[k] + true[k])),
+            "f1": _plain(by_class["f1"][k]),
             "threshold": float(row.thresholds[k]),
             "support": int(true[k]),
         }
         for k, name in enumerate(names)
     ]
-    return {**headline(row.truth, row.score, row.predicted), "support": len(row.truth), "classes": classes}
-
-
-def headline(truth: np.ndarray, score: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """Return the four averages; macro over the classes that occur, micro over all decisions."""
-    hits, said, true = _counts(truth, predicted)
-    occurs = true > 0
-    average = average_precision(truth, score)
-    f1 = 2 * hits / np.maximum(said + true, 1)
-    return {
-        "map_macro": float(average[occurs].mean()) if occurs.any() else 0.0,
-        "map_micro": float(average_precision(truth.reshape(-1, 1), score.reshape(-1, 1))[0]) if occurs.any() else 0.0,
-        "f1_macro": float(f1[occurs].mean()) if occurs.any() else 0.0,
-        "f1_micro": float(2 * hits.sum() / max(1, said.sum() + true.sum())),
-    }
-
-
-def average_precision(truth: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Return the average precision of each class ``(K,)`` (scikit-learn's definition), NaN where none is true."""
-    from sklearn.metrics import average_precision_score
-
-    return np.array(
-        [average_precision_score(t, s) if t.any() else np.nan for t, s in zip(truth.T, score.T, strict=True)]
-    )
-
-
-def multilabel_intervals(row: MultilabelRow, draws: int, seed: int = 0) -> dict[str, list[float]]:
-    """Return 95 % intervals of the averages by drawing blocks with replacement."""
-    blocks = np.unique(row.block_of)
-    if len(blocks) < 2 or not draws:
-        return {}
-    members = [np.flatnonzero(row.block_of == block) for block in blocks]
-    rng, predicted, drawn = np.random.default_rng(seed), row.predicted, []
-    for _ in range(draws):
-        rows = np.concatenate([members[i] for i in rng.integers(0, len(blocks), len(blocks))])
-        drawn.append(list(headline(row.truth[rows], row.score[rows], predicted[rows]).values()))
-    bounds = np.percentile(np.array(drawn), (2.5, 97.5), axis=0)
-    return {name: bounds[:, i].tolist() for i, name in enumerate(HEADLINES)}
-
-
-def _counts(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return (truth * predicted).sum(0), predicted.sum(0), truth.sum(0).astype(np.int64)
+    return {**headline(row.several), "support": len(row.truth), "classes": classes}
 
 
 def _share(part: float, whole: float) -> float:

@@ -11,10 +11,11 @@ from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TEST, VAL
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.scores.calibration import Reliability, best_likelihood, fit_temperature
-from bandloom.finetune.scores.multilabel import HEADLINES, MultilabelRow, tune_thresholds
+from bandloom.finetune.scores.multilabel import MultilabelRow, tune_thresholds
 from bandloom.finetune.scores.scoring import Seen, predict_role
 from bandloom.run_state.pulse import alive
 from bandloom.scores import MODEL_ROW
+from bandloom.several_scores import HEADLINES
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,16 @@ import numpy as np
 
 from bandloom.block_scores import BLOCKS, DRAWS, class_scores, drawn, headlines, margins, read_blocks
 from bandloom.scores import ScoreRecord, ScoreRow
+from bandloom.several_scores import DECISIONS, Several, draws_for, headline, read_decisions
+from bandloom.several_scores import margins as several_margins
+from bandloom.view.comparison.shared_chips import class_differences, shared_chips
 from bandloom.view.records import Record
 
 LESS_IS_BETTER = ("rmse", "mae")
 UNRANKED = ("bias", "threshold")  # nearer to nought is better, or neither
 SHOWN = ("f1", "iou")  # of a class, of those that are counted
+ONE_BLOCK = "one block of ground says nothing of chance"
+DIFFERENT_GROUND = "They were tested on different ground: no score is compared."
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Pair:
         labels: how many labels tested both.
         blocks: in how many blocks they lie; of how many that tested the first, and the second.
         why: in words why no interval is known; empty where one is.
+        draws: of blocks behind the intervals.
     """
 
     scores: Mapping[str, Difference]
@@ -47,6 +53,7 @@ class Pair:
     labels: int = 0
     blocks: tuple[int, int, int] = (0, 0, 0)
     why: str = ""
+    draws: int = DRAWS
 
 
 def pair(first: Record, second: Record) -> Pair | str:
@@ -62,16 +69,21 @@ def pair(first: Record, second: Record) -> Pair | str:
         return "They predict other quantities: no score is compared."
     rows = own_row(first.kind, one), own_row(second.kind, other)
     same = one.split.get("hash") is not None and one.split.get("hash") == other.split.get("hash")
-    counted = [_blocks(record, row) for record, row in zip((first, second), rows, strict=True)]
+    records = tuple(zip((first, second), rows, strict=True))
+    chips = [read_decisions(record.path).get(row.name) for record, row in records]
+    if chips[0] is not None and chips[1] is not None:
+        return _of_chips(chips[0], chips[1], one) if same or _same_place(first, second) else DIFFERENT_GROUND
+    counted = [_blocks(record, row) for record, row in records]
     if not all(counted):
         which = " and ".join(str(r.path) for r, held in zip((first, second), counted, strict=True) if not held)
-        why = f"{which} keeps no counts by block ({BLOCKS}), so whether chance explains the difference cannot be said"
+        file = DECISIONS if one.task == "multilabel" else BLOCKS
+        why = f"{which} keeps no counts by block ({file}), so whether chance explains the difference cannot be said"
         return _unpaired(*rows, why) if same else f"They were tested on different ground, and {why}."
     shared = {
         block for block in counted[0].keys() & counted[1].keys() if _same_truth(counted[0][block], counted[1][block])
     }
     if not shared or not (same or _same_place(first, second)):
-        return "They were tested on different ground: no score is compared."
+        return DIFFERENT_GROUND
     blocks = len(shared), len(counted[0]), len(counted[1])
     mine, theirs = ({block: held[block] for block in sorted(shared)} for held in counted)
     return _paired(mine, theirs, one, blocks)
@@ -102,7 +114,7 @@ def _paired(
         name: Difference(*(float(held[name]) for held in values), interval=_two(bounds.get(name))) for name in values[0]
     }
     labels = int(totals[0].sum() if classes else totals[0][0])
-    why = "" if bounds else "one block of ground says nothing of chance"
+    why = "" if bounds else ONE_BLOCK
     main = main_score(record.rows[0])
     scores = {main: scores[main]} | scores
     if not classes:
@@ -110,6 +122,24 @@ def _paired(
     names = _names(record)
     support = dict(zip(names, totals[0].sum(axis=1).tolist(), strict=True))
     return Pair(scores, _by_class(stacks, names), support, labels, blocks, why)
+
+
+def _of_chips(own: Several, other: Several, record: ScoreRecord) -> Pair | str:
+    """Return the scores of two runs on the chips of several classes that tested both."""
+    mine, theirs, blocks = shared_chips(own, other)
+    if not len(mine.truth):
+        return DIFFERENT_GROUND
+    values, bounds = [headline(held) for held in (mine, theirs)], several_margins(theirs, mine)
+    scores = {name: Difference(values[0][name], values[1][name], _two(bounds.get(name))) for name in values[0]}
+    main, names = main_score(record.rows[0]), _names(record)
+    classes = {
+        name: {score: Difference(*held, _two(between)) for score, (held, between) in by_score.items()}
+        for name, by_score in class_differences(mine, theirs, names, paired=bool(bounds)).items()
+    }
+    support = dict(zip(names, mine.truth.sum(axis=0, dtype=int).tolist(), strict=True))
+    why = "" if bounds else ONE_BLOCK
+    scores = {main: scores[main]} | scores
+    return Pair(scores, classes, support, len(mine.truth), blocks, why, draws_for(mine))
 
 
 def _by_class(stacks: Sequence[np.ndarray], names: Sequence[str]) -> dict[str, dict[str, Difference]]:

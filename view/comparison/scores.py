@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from bandloom.block_scores import DRAWS
 from bandloom.scores import TITLES
 from bandloom.view.comparison.compared import Compared
 from bandloom.view.comparison.paired import LESS_IS_BETTER, UNRANKED, Difference, Pair
@@ -72,8 +71,8 @@ def ground(both: Pair) -> str:
     if both.why:
         return said
     return (
-        f"{said} Intervals of 95 %: the same blocks drawn for both, {DRAWS:,} times. They speak of the ground; each run"
-        " is one training, and other seeds would move both."
+        f"{said} Intervals of 95 %: the same blocks drawn for both, {both.draws:,} times. They speak of the ground;"
+        " each run is one training, and other seeds would move both."
     )
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as oracle
 
-from bandloom.finetune.scores.multilabel import MultilabelRow, multilabel_intervals, multilabel_scores, tune_thresholds
+from bandloom.finetune.scores.multilabel import MultilabelRow, multilabel_scores, tune_thresholds
+from bandloom.several_scores import HEADLINES
 from tests.finetune.models import LABELS
 
 NAMES = LABELS.names
@@ -64,8 +65,9 @@ def test_a_class_that_never_occurs_keeps_half_and_lowers_no_average():
     )
 
 
-def test_the_interval_holds_the_score():
+def test_the_interval_holds_the_score_and_the_margin_over_itself_is_nought():
     given = row()
-    found, bounds = multilabel_scores(given, NAMES), multilabel_intervals(given, 50)
-    for name, (low, high) in bounds.items():
-        assert low <= found[name] <= high
+    scores = multilabel_scores(given, NAMES)
+    for name, (low, high) in given.intervals(50).items():
+        assert low <= scores[name] <= high
+    assert given.margins(row(), 50) == {name: [0.0, 0.0] for name in HEADLINES}

@@ -10,6 +10,7 @@ import yaml
 from bandloom.block_scores import BLOCKS, headlines
 from bandloom.files.output import write_json
 from bandloom.scores import ScoreRecord, write_scores
+from bandloom.several_scores import Several, headline, write_decisions
 from bandloom.view.records import Record, read_record
 
 CLASSES = ("water", "forest", "field")
@@ -74,4 +75,35 @@ def make_run(
         write_json(folder / BLOCKS, {"schema": 1, "split": split, "rows": rows})
     (folder / "config.yaml").write_text(yaml.safe_dump({"shards": "shards", **config}))
     (folder / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    return read_record(folder)
+
+
+def make_several_run(folder: Path, held: Several, *, split: str = "one") -> Record:
+    """Write a run folder of chips with several classes and return its record."""
+    folder.mkdir()
+    support = zip(CLASSES, held.truth.sum(axis=0).tolist(), strict=True)
+    classes = [{"name": name, "support": count, "scores": {"f1": 0.5}} for name, count in support]
+    row = {
+        "name": "fine-tuned",
+        "kind": "model",
+        "scores": headline(held),
+        "classes": classes,
+        "blocks": len(np.unique(held.block_of)),
+        "fitted_on": 10,
+        "scored_on": len(held.truth),
+    }
+    told = [{"code": i + 1, "name": name, "colour": COLOURS[i]} for i, name in enumerate(CLASSES)]
+    record = ScoreRecord.model_validate(
+        {
+            "task": "multilabel",
+            "sensor": "sentinel2-l1c",
+            "label_set": {"name": "three", "classes": told},
+            "split": {"kind": "block", "block_m": 600, "hash": split},
+            "rows": [row],
+        }
+    )
+    write_scores(folder, record)
+    write_decisions(folder, {"fine-tuned": held}, split)
+    (folder / "config.yaml").write_text(yaml.safe_dump({"shards": "shards"}))
+    (folder / "metrics.jsonl").write_text("")
     return read_record(folder)
