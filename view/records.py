@@ -10,8 +10,8 @@ import yaml
 from bandloom.errors import RunFolderError
 from bandloom.run_state.run_folder import read_lines
 from bandloom.scores import SCHEMA_VERSION, ScoreRecord, read_scores
-from bandloom.view.class_map import ClassMap
 from bandloom.view.repeat import build_command, export_command, predict_command, run_command
+from bandloom.view.value_map import open_map
 
 KINDS = {
     "shards": "Shards",
@@ -158,7 +158,7 @@ def _map_record(path: Path) -> Record:
     item = path.with_suffix(".stac.json")
     if not item.is_file():
         raise RunFolderError(f"{path} has no STAC item {item.name} beside it; name a map that `bandloom predict` made.")
-    tags = ClassMap(path).tags
+    tags = open_map(path).tags
     return Record(path, "map", result=_json(item), command=predict_command(path, tags), typed=bool(tags.get("COMMAND")))
 
 

@@ -8,10 +8,12 @@ import rasterio
 
 from bandloom.rasters.png import png
 from bandloom.view.class_map import ClassMap
+from bandloom.view.comparison import value_maps
 from bandloom.view.comparison.compared import Compared
 from bandloom.view.sections.parts import Picture, Section, Table, table
 from bandloom.view.standalone import view_of
 from bandloom.view.tiles import class_picture
+from bandloom.view.value_map import ValueMap, open_map
 
 LONGEST_PX = 700  # of a picture
 CODES = 256
@@ -23,16 +25,20 @@ def sections(group: Compared) -> list[Section]:
     """Return agreement, pictures and areas of every map beside the first; empty where these are no maps."""
     if group.records[0].kind != "map":
         return []
-    first = ClassMap(group.records[0].path)
+    first = open_map(group.records[0].path)
     made: list[Section] = []
     for record, name in zip(group.records[1:], group.names[1:], strict=True):
-        made += _sections(first, ClassMap(record.path), (group.names[0], name))
+        made += _sections(first, open_map(record.path), (group.names[0], name))
     return made
 
 
 def _sections(first: ClassMap, second: ClassMap, names: tuple[str, str]) -> list[Section]:
     if (first.crs, first.transform, first.shape) != (second.crs, second.transform, second.shape):
         return [Section("Where they differ", verdict=f"{names[0]} and {names[1]} lie on other grids: not compared.")]
+    if isinstance(first, ValueMap) and isinstance(second, ValueMap):
+        return value_maps.compared(first, second, names)
+    if isinstance(first, ValueMap) or isinstance(second, ValueMap):
+        return [Section("Where they differ", verdict="One shows classes, the other measured values: not compared.")]
     named = tuple({row.value: row.name for row in held.classes} for held in (first, second))
     pairs = pairs_of(first, second)
     both = int(pairs.sum())

@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
-from bandloom.view.class_map import ClassMap
 from bandloom.view.comparison.compared import Compared
 from bandloom.view.records import Record
 from bandloom.view.sections.parts import Fold, Section, table
+from bandloom.view.value_map import open_map
 
 ABSENT = "not there"
 ENVIRONMENT = ("bandloom", "commit", "python", "platform", "packages")
@@ -52,7 +52,7 @@ def _of_result(record: Record) -> dict[str, Any]:
         kept = ("samples", "labelled", "splits", "split_rule", "side_px", "options", "made_by")
         return _named({key: result[key] for key in kept if key in result} | {"label_set": result.get("label_set")})
     if record.kind == "map":
-        return {key.lower(): value for key, value in sorted(ClassMap(record.path).tags.items()) if key != "CLASSES"}
+        return {key.lower(): value for key, value in sorted(open_map(record.path).tags.items()) if key != "CLASSES"}
     return {}
 
 

@@ -4,11 +4,11 @@ import base64
 import json
 
 from bandloom.rasters.png import png
-from bandloom.view.class_map import ClassMap
 from bandloom.view.records import Record
 from bandloom.view.sections.parts import Picture, Section, plain, table
 from bandloom.view.standalone import view_of
 from bandloom.view.tiles import class_picture
+from bandloom.view.value_map import ValueMap, open_map
 
 
 def parity(record: Record) -> Section:
@@ -57,16 +57,20 @@ def provenance(record: Record) -> Section:
 
 def map_picture(record: Record) -> Section:
     """Return the map in its classes' colours."""
-    class_map = ClassMap(record.path)
+    class_map = open_map(record.path)
     pixels = class_picture(class_map, *view_of(class_map.bounds, 900))
     return Section("The map", pictures=[Picture(record.name, base64.b64encode(png(pixels)).decode())])
 
 
 def areas(record: Record) -> Section:
-    """Return how much ground every class covers."""
-    classes = ClassMap(record.path).classes
+    """Return how much ground every class, or every step of the values, covers."""
+    opened = open_map(record.path)
+    classes = opened.classes
     total = sum(row.pixels for row in classes) or 1
     rows = [[row.name, row.value, row.colour, row.pixels, row.hectares, row.pixels / total] for row in classes]
+    if isinstance(opened, ValueMap):
+        by_step = [[name, pixels, hectares, share] for name, _, _, pixels, hectares, share in rows]
+        return Section("Areas", tables=table((opened.target.title, "pixels", "hectares", "share"), by_step))
     return Section("Areas", tables=table(("class", "code", "colour", "pixels", "hectares", "share"), rows))
 
 
@@ -79,7 +83,7 @@ def timing(record: Record) -> Section:
 
 def map_facts(record: Record) -> Section:
     """Return what the map's own tags and its STAC item say."""
-    tags = ClassMap(record.path).tags
+    tags = open_map(record.path).tags
     rows = [
         [name.lower().replace("_", " "), tags[name]]
         for name in ("SCENE", "SENSOR", "BUNDLE", "RUNTIME", "MODEL_SHA256", "CONTRACT")
