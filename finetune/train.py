@@ -14,6 +14,7 @@ from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import VAL
 from bandloom.finetune.first_model import save_first, say_what_compares
+from bandloom.finetune.model.heads import SegmentHead
 from bandloom.finetune.model.lora import merge_lora
 from bandloom.finetune.model.task_model import TaskModel, set_trainable
 from bandloom.finetune.report.results import Trained, write_results
@@ -196,10 +197,12 @@ def _fit_head(setting: Setting, model: TaskModel, run: RunFolder) -> bool:
         Whether the head is fitted now; False where a snapshot holds what became of it, or where heads start as drawn.
     """
     snapshots = Snapshots(run.path / "snapshots", setting.ranks)
-    if snapshots.latest():
+    seed, head = setting.config.trainer.seed, cast("Any", model.head)
+    if latest := snapshots.latest():
+        if isinstance(head, SegmentHead):
+            head.pixel.weigh_as(latest.load(), "model.head.pixel.")
         return False
     require_clean(snapshots)  # before a first model is written over one that trained
-    seed, head = setting.config.trainer.seed, cast("Any", model.head)
     if seed in setting.fitted:
         head.pixel.load_state_dict(setting.fitted[seed])
         return True

@@ -80,6 +80,10 @@ class PixelPart(nn.Module):
         self.weights.copy_(torch.tensor(weights))
         self._left_out = _of_no_weight(weights)
 
+    def weigh_as(self, state: Mapping[str, Tensor], prefix: str) -> None:
+        """Set how much each network counts to what a state says that is read later: it decides which of them train."""
+        self.weigh(self.later(state, prefix)[f"{prefix}weights"].tolist())
+
     def require_grad(self) -> None:
         """Let the networks that count train, and no others: those are not computed, so they have no gradient."""
         self.requires_grad_(True)

@@ -1,9 +1,11 @@
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from bandloom.cli import main
 from bandloom.command_line.config import load_config
@@ -13,10 +15,11 @@ from bandloom.finetune.data.splits import TEST, TRAIN, BlockSplit
 from bandloom.finetune.model.checkpoint import load_task_model
 from bandloom.finetune.model.pixel_part import NETWORKS
 from bandloom.finetune.scores.scoring import score_model
-from bandloom.finetune.train import _prepare
+from bandloom.finetune.train import _fit_head, _prepare, _trainer
 from bandloom.finetune.training.batches import training_steps
 from bandloom.model.checkpoint import load_encoder, save_encoder
 from bandloom.model.encoder import count_parameters
+from bandloom.run_state.run_folder import RunFolder
 from bandloom.scores import read_scores
 from bandloom.sensors import get_sensor
 from bandloom.shards.read.loader import Loader
@@ -105,6 +108,42 @@ def test_a_model_of_which_little_trained_is_saved_plain(tmp_path, scene_shards, 
     assert record.parameters["trainable"] < record.parameters["total"]
     model = load_task_model(tmp_path / "run" / "checkpoint")
     assert not any("base" in name for name in model.state_dict())
+
+
+def test_a_model_that_goes_on_trains_the_networks_that_counted(tmp_path, scene_shards):
+    config = load_config(FinetuneConfig, None, [f"shards={scene_shards}", "size=demo", "chip_px=24"])
+    setting, model = _prepare(config, Ranks.from_environment())
+    model.head.pixel.weigh([0.0, 0.0, 0.4, 0.6, 0.0])
+    folder = RunFolder(tmp_path / "run")
+    trainer = _trainer(setting, model, folder)
+    assert trainer.snapshots.save(2, trainer.engine.state(), {"config": {}})
+    _, later = _prepare(config, Ranks.from_environment())
+    assert not _fit_head(setting, later, folder)
+    _trainer(setting, later, folder)
+    trained, goes_on = ({name for name, value in m.named_parameters() if value.requires_grad} for m in (model, later))
+    assert goes_on == trained
+    assert any("pixel.wide" in name for name in trained)
+
+
+@pytest.mark.slow
+def test_every_network_that_trained_before_a_stop_trains_after_it(tmp_path, scene_shards, encoder_folder):
+    """What goes on from the snapshot of step 2 ends with the weights and moments of what never stopped."""
+    few = (f"checkpoint={encoder_folder}", "baselines=[majority]", "band_drops=false", "compare_random=false")
+    few = (*few, "trainer.snapshot_every=2", "curve_points=0")
+    assert run(tmp_path, *few, shards=scene_shards) == 0
+    whole, resumed = tmp_path / "run", tmp_path / "resumed"
+    shutil.copytree(whole, resumed)
+    shutil.rmtree(resumed / "snapshots" / "step-00000004")
+    for name in ("DONE", "metrics.json", "blocks.json"):
+        (resumed / name).unlink()
+    assert run(tmp_path, *few, shards=scene_shards, out="resumed") == 0
+    one, other = (
+        load_file(folder / "snapshots" / "step-00000004" / "rank-0.safetensors") for folder in (whole, resumed)
+    )
+    counts = dict(zip(NETWORKS, one["model.head.pixel.weights"].tolist(), strict=True))
+    assert counts["wide"] or counts["linear"]  # which count by a fit alone, not as a head is drawn
+    assert one.keys() == other.keys()
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 def test_batches_carry_labels_of_training_ground_alone(scene_shards):
