@@ -16,6 +16,7 @@ from typing import Any, Literal
 import yaml
 
 from bandloom.errors import SensorError, nearest
+from bandloom.files.yaml_once import load_once
 
 SLOTS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 SLOT_GSD_M = {
@@ -262,8 +263,8 @@ def get_sensor(name: str) -> Sensor:
     path = Path(name)
     if path.suffix in (".yaml", ".yml") and path.is_file():
         try:
-            record = yaml.safe_load(path.read_text())
-        except yaml.YAMLError as cause:
+            record = load_once(path.read_text(encoding="utf-8-sig"))
+        except (yaml.YAMLError, OSError, UnicodeDecodeError) as cause:
             raise SensorError(f"{path} is not readable YAML ({cause}); mend it or name a shipped sensor.") from cause
         if not isinstance(record, dict):
             raise SensorError(f"{path} holds no sensor record; it needs the keys name, reflectance and bands.")

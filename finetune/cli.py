@@ -76,8 +76,8 @@ def evaluate(
     ground: Annotated[
         str | None, typer.Option(help="own (the test part of its split) or all; else own on its own shards.")
     ] = None,
-    bootstrap: Annotated[int, typer.Option(help="Draws of blocks behind the intervals.")] = 1000,
-    batch_size: Annotated[int, typer.Option(help="Chips a forward pass.")] = 16,
+    bootstrap: Annotated[int, typer.Option(min=0, help="Draws of blocks behind the intervals.")] = 1000,
+    batch_size: Annotated[int, typer.Option(min=1, help="Chips a forward pass.")] = 16,
     level: Annotated[
         list[str] | None, typer.Option(help="A coarser label set to score on too, such as corine15; may be repeated.")
     ] = None,

@@ -1,6 +1,6 @@
 """Embeddings of a scene as a GeoTIFF or GeoParquet, or of every sample of a shard set as GeoParquet."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,7 +13,7 @@ from bandloom.embeddings.table import PARQUET, write_table
 from bandloom.errors import ConfigError, OutputError, SceneError
 from bandloom.files.output import new_output, one_writer
 from bandloom.model.any_encoder import AnyEncoder
-from bandloom.model.checkpoint import checkpoint_folder, load_encoder
+from bandloom.model.checkpoint import checkpoint_folder, encoder_digest, load_encoder
 from bandloom.pretrain.features import sample_features, scene_features, token_grid, token_transform
 from bandloom.rasters.projected import projected
 from bandloom.training.device_memory import default_device
@@ -75,6 +75,10 @@ def embed(checkpoint: Path, source: Path, out: Path, *, batch_size: int = 8, pac
         raise OutputError(f"{out} ends in {out.suffix!r}; name a file that ends in {', '.join(known)}.")
     encoder = load_encoder(checkpoint_folder(checkpoint)).eval().to(default_device())
     packing.check(encoder.embed_dim)
+    if packing.like is not None:  # before the work
+        from bandloom.embeddings.raster import basis_like
+
+        basis_like(packing.like, encoder.embed_dim, packing.dims, packing.dtype, f"ENCODER:{encoder_digest(encoder)}")
     if shards:
         return _embed_shards(encoder, source, out, packing)
     if out.suffix.lower() in TIFF and not packing.changes:
@@ -107,6 +111,7 @@ def _embed_scene(encoder: AnyEncoder, source: Path, out: Path, batch_size: int) 
             "interleave": "band",
         }
         with rasterio.open(temporary, "w", **profile) as target:
+            target.update_tags(ENCODER=encoder_digest(encoder))
             for y, x, features in scene_features(encoder, scene, batch_size):
                 window = rasterio.windows.Window(x, y, features.shape[2], features.shape[1])  # type: ignore[call-arg]
                 target.write(features, window=window)
@@ -146,7 +151,7 @@ def _embed_shards(encoder: AnyEncoder, source: Path, out: Path, packing: Packing
         tokens = sample_features(encoder, sample.groups, shards.sensors[shards.entries[index].sensor])
         features.append(tokens.astype(np.float32))
     held = np.stack(features)
-    basis = _basis_of_table(held, packing) if packing.changes else None
+    basis = _basis_of_table(held, packing, f"ENCODER:{encoder_digest(encoder)}") if packing.changes else None
     codes = basis.encode(held.T).T if basis else held
     names = ("key", "sensor", "epsg", "x_m", "y_m")
     columns: dict[str, Any] = {name: [getattr(entry, name) for entry in shards.entries] for name in names}
@@ -155,14 +160,14 @@ def _embed_shards(encoder: AnyEncoder, source: Path, out: Path, packing: Packing
     return out
 
 
-def _basis_of_table(features: np.ndarray, packing: Packing) -> Basis:
+def _basis_of_table(features: np.ndarray, packing: Packing, encoder: str) -> Basis:
     if packing.like is not None:
         from bandloom.embeddings.raster import basis_like
 
-        return basis_like(packing.like, features.shape[1], packing.dims, packing.dtype)
+        return basis_like(packing.like, features.shape[1], packing.dims, packing.dtype, encoder)
     moments = Moments()
     moments.add(features.T)
-    return moments.basis(packing.dims, packing.dtype)
+    return replace(moments.basis(packing.dims, packing.dtype), encoder=encoder)
 
 
 def _centres(entries: Any, side_m: float) -> np.ndarray:

@@ -69,8 +69,8 @@ def get_mapping(source: str, target: str, path: Path | None = None) -> Mapping:
     if chain is None:
         known = ", ".join(f"{a} to {b}" for a, b in shipped_mappings())
         raise LabelError(
-            f"no mapping leads from {source!r} to {target!r} (there are: {known}); pass your own with"
-            " --mapping FILE.csv, with the columns from, to and lossy."
+            f"no mapping leads from {source!r} to {target!r} (there are: {known}); `bandloom labels map` takes your own"
+            " with --mapping FILE.csv, with the columns from, to and lossy."
         )
     steps = [_shipped(a, b) for a, b in itertools.pairwise(chain)]
     whole = steps[0]

@@ -12,6 +12,7 @@ import yaml
 
 from bandloom.classes.class_colours import with_colours
 from bandloom.errors import LabelError
+from bandloom.files.yaml_once import OnceLoader
 
 IGNORE_INDEX = 255  # a pixel without a class: no loss, no score, no vote
 
@@ -167,7 +168,7 @@ def parse_label_yaml(text: str, source: str) -> dict[str, Any]:
     return record
 
 
-class _WordLoader(yaml.SafeLoader):
+class _WordLoader(OnceLoader):
     """Reads decimal whole numbers and null as such, and everything else as text: YAML 1.1 takes 0111 for 73."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # pyright: ignore

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, mod
 
 from bandloom.command_line.console import logger
 from bandloom.errors import ConfigError, nearest
+from bandloom.files.yaml_once import load_once
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def mark_of(kind: type[BaseModel], key: str) -> MayChange | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text())
+        data = load_once(path.read_text(encoding="utf-8-sig"))
     except OSError as cause:
         raise ConfigError(f"the config {path} cannot be read ({cause.strerror}); check the path.") from cause
     except (yaml.YAMLError, UnicodeDecodeError) as cause:

@@ -27,6 +27,8 @@ class Basis:
         components: ``(d, D)`` orthonormal, by falling variance.
         scale: ``(d,)`` of one step of a code.
         explained: the share of those features' variance that the dimensions hold.
+        encoder: which weights made those features, as :func:`bandloom.model.checkpoint.encoder_digest` or the name of a
+            bundle's file tells; empty: not known.
     """
 
     dtype: str
@@ -34,6 +36,7 @@ class Basis:
     components: np.ndarray
     scale: np.ndarray
     explained: float
+    encoder: str = ""
 
     @property
     def dims(self) -> int:
@@ -68,7 +71,8 @@ class Basis:
         if self.dims == len(self.mean) and np.array_equal(self.components, np.eye(self.dims)):
             arrays["components"] = UNTURNED
         size = {"dims": self.dims, "embed_dim": len(self.mean)}
-        return {"format": 1, "dtype": self.dtype, **size, "explained": self.explained, **arrays}
+        told = {"encoder": self.encoder} if self.encoder else {}
+        return {"format": 1, "dtype": self.dtype, **size, "explained": self.explained, **told, **arrays}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
@@ -86,7 +90,8 @@ class Basis:
                 raise ValueError(f"format {record['format']} of {record['dtype']}")
         except (KeyError, ValueError, TypeError) as cause:
             raise ConfigError(f"the record of stored embeddings cannot be read ({cause}); write them again.") from cause
-        return cls(str(record["dtype"]), mean, components, scale, float(record["explained"]))
+        known = str(record.get("encoder", ""))
+        return cls(str(record["dtype"]), mean, components, scale, float(record["explained"]), known)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +21,7 @@ from bandloom.errors import SceneError
 from bandloom.files.output import new_output, write_errors
 
 TAG = "EMBEDDING_BASIS"
+ENCODER_TAGS = ("ENCODER", "ENCODER_SHA256")  # of embed, and of a bundle's file
 STRIP_VALUES = 1 << 23  # features in memory at a time
 
 
@@ -50,6 +52,11 @@ class EmbeddingRaster:
         fits = (bands, stored) == wanted and (bands > 1 or self.basis is not None)
         if not fits or self.crs is None:
             raise SceneError(f"{path} has {held} and is no embedding; bandloom embed CHECKPOINT SCENE writes one.")
+
+    @property
+    def encoder(self) -> str:
+        """What tells the encoder that made the features from any other; empty: not known."""
+        return next((f"{tag}:{self.tags[tag]}" for tag in ENCODER_TAGS if tag in self.tags), "")
 
     @property
     def dims(self) -> int:
@@ -119,21 +126,27 @@ def basis_for(opened: EmbeddingRaster, dims: int | None, dtype: str, like: Path 
         moments = Moments()
         for _, features in opened.strips():
             moments.add(features)
-        return moments.basis(dims, dtype)
-    return basis_like(like, opened.dims, dims, dtype)
+        return replace(moments.basis(dims, dtype), encoder=opened.encoder)
+    return basis_like(like, opened.dims, dims, dtype, opened.encoder)
 
 
-def basis_like(like: Path, embed_dim: int, dims: int | None, dtype: str) -> Basis:
+def basis_like(like: Path, embed_dim: int, dims: int | None, dtype: str, encoder: str = "") -> Basis:
     """Return the basis of earlier embeddings.
 
     Raises:
-        SceneError: they hold none, or one of other embeddings, dimensions or type.
+        SceneError: they hold none, or one of other embeddings, dimensions or type, or of another encoder's.
     """
     basis = basis_of_table(like) if like.suffix.lower() in PARQUET else EmbeddingRaster(like).basis
     if basis is None or len(basis.mean) != embed_dim:
         raise SceneError(f"{like} holds no basis of {embed_dim} dimensions; name what embed --dims wrote with them.")
     if basis.dtype != dtype or (dims is not None and basis.dims != dims):
         raise SceneError(f"{like} has {basis.dims} dimensions of {basis.dtype}; ask for the same --dims and --dtype.")
+    (kind, _, digest), (own_kind, _, own) = basis.encoder.partition(":"), encoder.partition(":")
+    if kind == own_kind and digest != own:
+        raise SceneError(
+            f"{like} was made by another encoder ({digest[:8]}, this one is {own[:8]}), whose dimensions mean other"
+            " things; name embeddings of this encoder, or leave the option out."
+        )
     return basis
 
 

@@ -1,5 +1,6 @@
 """Encoder checkpoints in Hugging Face's layout: ``config.json``, ``model.safetensors`` and ``README.md``."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -65,6 +66,15 @@ def load_encoder(folder: Path) -> AnyEncoder:
     own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
     load_weights(encoder, own, folder)
     return encoder
+
+
+def encoder_digest(encoder: AnyEncoder) -> str:
+    """Return 16 hexadecimal digits that tell an encoder's weights from any other's."""
+    told = hashlib.sha256()
+    for name, value in sorted(encoder.state_dict().items()):
+        told.update(name.encode())
+        told.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return told.hexdigest()[:16]
 
 
 def encoder_record(encoder: AnyEncoder) -> dict[str, Any]:

@@ -132,16 +132,17 @@ def write_packed(
     return basis.dims, rows, columns, f" of {basis.dtype} that hold {basis.explained:.1%} of the variance"
 
 
-def check_packing(options: PredictOptions, embed_dim: int | None) -> None:
+def check_packing(options: PredictOptions, embed_dim: int | None, encoder: str = "") -> None:
     """Check, before any work, what can be checked of how embeddings are made smaller.
 
     Args:
         options: of the prediction.
         embed_dim: dimensions of the bundle's encoder; None: no embeddings are asked for.
+        encoder: sha256 of that encoder's file.
 
     Raises:
         ConfigError: there are none to pack, or not as many dimensions.
-        SceneError: the earlier ones are not there, or are of other dimensions or type.
+        SceneError: the earlier ones are not there, or are of another encoder, other dimensions or another type.
     """
     if not options.packing:
         return
@@ -155,7 +156,8 @@ def check_packing(options: PredictOptions, embed_dim: int | None) -> None:
     if options.embeddings_like is not None:
         if not options.embeddings_like.is_file():
             raise SceneError(f"--embeddings-like {options.embeddings_like} does not exist; name packed embeddings.")
-        basis_like(options.embeddings_like, embed_dim, options.embeddings_dims, options.embeddings_dtype)
+        earlier, told = options.embeddings_like, f"ENCODER_SHA256:{encoder}" if encoder else ""
+        basis_like(earlier, embed_dim, options.embeddings_dims, options.embeddings_dtype, told)
 
 
 def _token_tiling(bundle: Bundle, token_px: int) -> Tiling:

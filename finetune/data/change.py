@@ -104,4 +104,5 @@ def find_pairs(entries: Sequence[Any], sensor: str, *, both_labelled: bool) -> d
             places[entry.epsg, entry.x_m, entry.y_m, entry.side_px].append((str(entry.datetime), index))
     orders = ([index for _, index in sorted(dated)] for dated in places.values())
     pairs = (pair for order in orders for pair in itertools.pairwise(order))
-    return {one: two for one, two in pairs if entries[two].has_label and (entries[one].has_label or not both_labelled)}
+    drawn = PixelData.has_label
+    return {one: two for one, two in pairs if drawn(entries[two]) and (drawn(entries[one]) or not both_labelled)}

@@ -24,8 +24,8 @@ class PixelData(TaskData):
 
     @classmethod
     def has_label(cls, entry: Any) -> bool:
-        """Tell whether a sample has a label raster."""
-        return entry.has_label
+        """Tell whether a sample has a label raster, and no class of its own alone."""
+        return entry.has_label and (entry.class_index is None or "label.b2nd" in entry.members)
 
     def labelled(self, index: int, role: int) -> Labelled | None:
         """Return a sample with the labels of ``role``, or None when it has none there."""

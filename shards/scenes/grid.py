@@ -24,7 +24,7 @@ from bandloom.errors import SceneError
 from bandloom.rasters.projected import projected
 from bandloom.rasters.validity import NO_NODATA, Validity
 from bandloom.rasters.values import NODATA, SATURATED, valid
-from bandloom.shards.scenes.antimeridian import reaches_beyond_180, seen_from_180
+from bandloom.shards.scenes.antimeridian import reaches_beyond_180, seen_within_180
 from bandloom.shards.scenes.checksums import check_beside
 from bandloom.shards.scenes.jp2_on_gpu import jp2_on_gpu
 from bandloom.shards.scenes.masked import with_masks_as_nodata
@@ -55,7 +55,7 @@ def open_raster(path: str | Path) -> Any:
         if not reaches_beyond_180(raster):
             return raster
         with raster:
-            return seen_from_180(raster)
+            return seen_within_180(raster)
     except (RasterioError, ValueError) as cause:
         raise SceneError(
             f"{path} cannot be opened as a raster ({cause}); it may be truncated: fetch it again."

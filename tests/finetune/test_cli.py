@@ -145,3 +145,11 @@ def test_bad_input_is_one_sentence_and_an_untouched_disk(
     assert re.search(said, message), message
     assert message.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", [("--bootstrap", "-1"), ("--batch-size", "0")])
+def test_a_number_that_evaluate_cannot_take_is_refused_by_its_option(tmp_path, option, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["evaluate", "run", "shards", *option, "--out", str(tmp_path / "out")])
+    assert end.value.code == 2
+    assert option[0] in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Embeddings on the ground: a scene's tokens keep their place, whatever chips they were computed in."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,19 @@ def test_what_cannot_be_embedded_is_refused_before_the_work(
         with pytest.raises(OutputError, match="name a file that ends in"):
             embed(encoder[0], place, tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_basis_of_another_encoders_embeddings_is_refused_before_the_work(
+    shards: Path, encoder: tuple[Path, Encoder], tmp_path: Path
+):
+    other = Encoder(EncoderConfig(embed_dim=16, depth=1, num_heads=1), encoder[1].statistics).eval()
+    save_encoder(tmp_path / "other", other, [SENSORS["sentinel2-l1c"]], {})
+    source, packing = sorted((shards.parent / "synth" / "scenes").iterdir())[0], Packing(dims=6, dtype="int8")
+    raster = embed(encoder[0], source, tmp_path / "first.tif", packing=packing)
+    for like in (raster, embed(encoder[0], shards, tmp_path / "first.parquet", packing=packing)):
+        for name, of in (("a.tif", source), ("a.parquet", source), ("b.parquet", shards)):
+            with pytest.raises(SceneError, match="was made by another encoder"):
+                embed(tmp_path / "other", of, tmp_path / name, packing=replace(packing, like=like))
 
 
 def test_an_output_that_exists_is_kept(shards: Path, encoder: tuple[Path, Encoder], tmp_path: Path):

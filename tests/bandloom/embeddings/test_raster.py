@@ -53,6 +53,19 @@ def test_another_scene_packed_like_the_first_has_the_same_codes_for_the_same_fea
         pack(other, tmp_path / "third.tif", 8, "int8", plain)
 
 
+@pytest.mark.parametrize("tag", ["ENCODER", "ENCODER_SHA256"])
+def test_the_basis_of_another_encoders_embeddings_is_refused_and_of_one_that_nobody_knows_is_taken(tmp_path, tag):
+    plain = {name: write_features(tmp_path / f"{name}.tif", features_of_ground()) for name in ("one", "two", "unknown")}
+    for name in ("one", "two"):
+        with rasterio.open(plain[name], "r+") as file:
+            file.update_tags(**{tag: f"{name}'s weights"})
+    basis = pack(plain["one"], tmp_path / "packed.tif", 8, "int8")
+    assert pack(plain["one"], tmp_path / "again.tif", 8, "int8", tmp_path / "packed.tif").record() == basis.record()
+    with pytest.raises(SceneError, match=r"was made by another encoder \(one's we, this one is two's we\)"):
+        pack(plain["two"], tmp_path / "other.tif", 8, "int8", tmp_path / "packed.tif")
+    assert pack(plain["unknown"], tmp_path / "taken.tif", 8, "int8", tmp_path / "packed.tif").encoder == basis.encoder
+
+
 def test_a_file_whose_bands_or_type_were_changed_is_refused_and_nodata_of_others_is_nothing(plain, tmp_path):
     pack(plain, tmp_path / "packed.tif", 8, "int8")
     with rasterio.open(tmp_path / "packed.tif") as file:

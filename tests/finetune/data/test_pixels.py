@@ -6,6 +6,7 @@ import pytest
 from bandloom.errors import LabelError
 from bandloom.finetune.data.pixels import PixelData, check_label, check_size, mask_label
 from bandloom.finetune.data.splits import BUFFER, TEST, TRAIN, VAL, BlockSplit
+from bandloom.shards.read.shard_set import ShardSet
 from tests.finetune.fake_shards import FakeShards
 from tests.finetune.models import LABELS, S2
 
@@ -82,3 +83,8 @@ def test_an_index_beyond_the_classes_and_another_size_are_sentences():
 def test_samples_without_a_raster_are_a_sentence():
     with pytest.raises(LabelError, match="has a label raster, which task=segment needs"):
         PixelData(FakeShards(3, 36, chips=True), SPLIT, S2)
+
+
+def test_samples_with_a_class_of_their_own_alone_are_refused_in_one_sentence(chip_shards):
+    with pytest.raises(LabelError, match="has a label raster, which task=segment needs; choose the other task"):
+        PixelData(ShardSet(chip_shards), SPLIT, S2)

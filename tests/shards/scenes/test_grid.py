@@ -41,6 +41,7 @@ def test_pixels_that_are_square_but_for_a_centimetre_are_read(tmp_path):
         ("EPSG:4326", from_origin(10, -89.999, 0.0001, 0.0001)),
         ("EPSG:4326", from_origin(5, 400, 0.0001, 0.0001)),
         ("EPSG:4326", from_origin(500, 40, 0.0001, 0.0001)),
+        ("EPSG:4326", from_origin(365, 40, 0.0001, 0.0001)),  # no longitude of -180 to 180 nor of 0 to 360
         ("EPSG:4326", from_origin(500_000, 5_000_000, 10, 10)),  # metres in a file that says degrees
         ("EPSG:32632", from_origin(1e8, 1e8, 10, 10)),
         ("EPSG:3035", from_origin(1e9, 1e9, 10, 10)),
@@ -52,7 +53,7 @@ def test_a_place_that_its_coordinate_system_does_not_reach_is_refused(tmp_path, 
         open_scene(written(tmp_path / "a.tif", crs, transform), offset=0)
 
 
-@pytest.mark.parametrize("west", [-180.003, 179.997, 190.0, 350.0, -190.0])
+@pytest.mark.parametrize("west", [-180.003, 179.997, 190.0, 350.0, -190.0, 359.997, -360.003])
 def test_longitudes_on_either_side_of_180_are_the_ground_that_they_mean(tmp_path, west):
     path = written(tmp_path / "a.tif", "EPSG:4326", from_origin(west, 50, 0.0001, 0.0001))
     with open_scene(path, offset=0) as scene:
