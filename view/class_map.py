@@ -60,6 +60,7 @@ class ClassMap:
         except RasterioError as cause:
             raise SceneError(f"{path} cannot be read as a raster ({cause}); name a GeoTIFF.") from cause
         self.scene_bands = _listed(self.tags.get("SCENE_BANDS", ""))
+        self.mosaic_bands = _bands_of_maps(self.tags.get("MOSAIC", ""))
         confidence = path.with_suffix(".confidence.tif")
         self.confidence = confidence if confidence.is_file() else None
 
@@ -127,6 +128,15 @@ def place_of(longitude: float, latitude: float, crs: Any, grid: Any, shape: tupl
         if 0 <= row < shape[0] and 0 <= column < shape[1]:
             return int(row), int(column)
     return None
+
+
+def _bands_of_maps(text: str) -> list[list[dict[str, Any]]]:
+    """Return the bands of the scene of each map of a mosaic, in the order in which they are asked for a pixel."""
+    try:
+        maps = json.loads(text)["maps"]
+        return [bands if isinstance(bands := one.get("bands"), list) else [] for one in maps]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def _listed(text: str) -> list[dict[str, Any]]:

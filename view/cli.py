@@ -1,6 +1,7 @@
 """Commands ``view`` and ``report``."""
 
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,7 +33,8 @@ def view(
         typer.Argument(metavar="MAP.tif...", help="Maps of predict; all but the first folded at first."),
     ] = None,
     scene: Annotated[
-        Path | None, typer.Option(help="The scene that was mapped, whatever predict read: shown under the map.")
+        list[Path] | None,
+        typer.Option(help="The scene that was mapped, shown under the map; of a mosaic each one, in its order."),
     ] = None,
     compare: Annotated[Path | None, typer.Option(help="Another map of the same place, behind a swipe.")] = None,
     embeddings: Annotated[
@@ -52,7 +54,7 @@ def view(
     if label is not None:
         if compare is not None or export is not None or embeddings is not None or len(named) != 1:
             raise ConfigError("--label takes one map and goes without --compare, --export and --embeddings.")
-        _serve(_label_server(named[0], scene, label, port), f"the points of {label}", open_browser)
+        _serve(_label_server(named[0], scene or [], label, port), f"the points of {label}", open_browser)
         return
     if not named and (embeddings is None or compare is not None):
         raise ConfigError("bandloom view shows MAP.tif of bandloom predict, or --embeddings; name one.")
@@ -61,7 +63,7 @@ def view(
             "--embeddings answers clicks, which a page to send cannot; leave out --embeddings or --export."
         )
     from bandloom.view.fetch_maplibre import fetch
-    from bandloom.view.scene_bands import SceneBands
+    from bandloom.view.scene_mosaic import scenes_under
     from bandloom.view.server import Views, make_server
     from bandloom.view.similarity import Similarity
     from bandloom.view.standalone import write_page
@@ -70,10 +72,9 @@ def view(
     first, layers = [open_map(file) for file in named[:1]], [open_map(file) for file in named[1:]]
     if compare is not None:
         first.append(open_map(compare))
-    told = first[0].scene_bands if first else ()
     views = Views(
         first,
-        SceneBands(scene, told) if scene is not None else None,
+        scenes_under(scene or [], first[0] if first else None),
         layers=layers,
         similarity=Similarity(embeddings) if embeddings is not None else None,
     )
@@ -88,17 +89,18 @@ def view(
     )
 
 
-def _label_server(map_file: Path, scene: Path | None, label: Path, port: int) -> "ThreadingHTTPServer":
+def _label_server(map_file: Path, scenes: Sequence[Path], label: Path, port: int) -> "ThreadingHTTPServer":
     from bandloom.files.points_file import read_points_file
     from bandloom.view.class_map import ClassMap
     from bandloom.view.labelling.server import LabelHandler, Labelling
     from bandloom.view.labelling.session import Session
-    from bandloom.view.scene_bands import SceneBands
+    from bandloom.view.scene_mosaic import scenes_under
     from bandloom.view.server import listen
 
-    if scene is None:
-        raise ConfigError("--label shows the points over a scene; name it with --scene.")
     class_map = ClassMap(map_file)
+    under = scenes_under(scenes, class_map)
+    if under is None:
+        raise ConfigError("--label shows the points over a scene; name it with --scene.")
     session = Session(read_points_file(label), class_map.classes)
     if session.unknown:
         logger.warning(
@@ -109,7 +111,7 @@ def _label_server(map_file: Path, scene: Path | None, label: Path, port: int) ->
             map_file,
             session.unknown[0],
         )
-    labelling = Labelling(session, class_map, SceneBands(scene, class_map.scene_bands))
+    labelling = Labelling(session, class_map, under)
     return listen(type("Handler", (LabelHandler,), {"labelling": labelling}), port)
 
 

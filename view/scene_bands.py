@@ -105,6 +105,11 @@ class SceneBands:
         west, south, east, north = beside(own, bounds)
         self.bounds = min(own[0], west), min(own[1], south), max(own[2], east), max(own[3], north)
 
+    @property
+    def parts(self) -> "Sequence[SceneBands]":
+        """The scenes that it is made of: itself alone."""
+        return (self,)
+
     def composites(self) -> dict[str, tuple[str, str, str]]:
         """Return the pictures that these bands allow, by name: the bands shown as red, green and blue."""
         by_slot = {band.slot: name for name, band in self.bands.items()}

@@ -38,8 +38,8 @@ def scene_picture(
     """Return three bands as red, green and blue in a window, ``(H, W, 4)`` uint8, clear where one of them is absent."""
     planes, measured = [], np.ones(size, bool)
     for name in names:
-        band, (low, high) = scene.bands[name], (stretch or scene.stretch)[name]
-        values = window_of(band.file, band.index, bounds, size, how)
+        low, high = (stretch or scene.stretch)[name]
+        values = scene_window(scene, name, bounds, size, how)
         planes.append(np.clip((values.astype(np.float32) - low) / (high - low), 0, 1) * 255)
         measured &= (values > 0) & (values < SATURATED)
     return np.dstack([*planes, measured * 255]).astype(np.uint8)
@@ -51,8 +51,7 @@ def local_stretch(
     """Return the digital numbers of each band that are shown as black and white, from what is measured in a window."""
     ranges = {}
     for name in names:
-        band = scene.bands[name]
-        values = window_of(band.file, band.index, bounds, (side, side), Resampling.nearest)
+        values = scene_window(scene, name, bounds, (side, side), Resampling.nearest)
         seen = values[(values > 0) & (values < SATURATED)]
         low, high = np.percentile(seen, percentiles) if seen.size else scene.stretch[name]
         ranges[name] = float(low), float(max(high, low + 1))
@@ -65,13 +64,25 @@ def class_means(class_map: ClassMap, scene: SceneBands, side: int = 256) -> dict
     codes = class_map.keys(window_of(class_map.path, 1, bounds, (side, side), Resampling.nearest, class_map.nodata))
     means: dict[int, dict[str, float]] = {land_class.value: {} for land_class in class_map.classes}
     for band in scene.bands.values():
-        values = window_of(band.file, band.index, bounds, (side, side), Resampling.nearest)
+        values = scene_window(scene, band.name, bounds, (side, side), Resampling.nearest)
         seen = (values > 0) & (values < SATURATED)
         for code, held in means.items():
             here = values[seen & (codes == code)]
             if here.size:
                 held[band.name] = round(float(here.mean()), 1)
     return means
+
+
+def scene_window(scene: SceneBands, name: str, bounds: Bounds, size: tuple[int, int], how: Resampling) -> np.ndarray:
+    """Warp one band into a window; a pixel is of the first scene of a mosaic that measured it."""
+    values: np.ndarray | None = None
+    for part in scene.parts:
+        band = part.bands[name]
+        own = window_of(band.file, band.index, bounds, size, how)
+        values = own if values is None else np.where((values > 0) & (values < SATURATED), values, own)
+        if ((values > 0) & (values < SATURATED)).all():
+            break
+    return np.zeros(size, np.uint16) if values is None else values
 
 
 def window_of(

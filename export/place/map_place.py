@@ -151,12 +151,12 @@ class Place:
     def _map(self, item: Any, path: Path) -> Iterator[str]:
         scene = fetching.folder_of(item, self.scenes)
         yield from predict_missing(self.bundle, self._runner, str(scene), path, self.options)
-        yield from self._page(path, scene)
+        yield from self._page(path, [scene])
 
-    def _page(self, path: Path, scene: Path | None) -> Iterator[str]:
+    def _page(self, path: Path, scenes: Sequence[Path]) -> Iterator[str]:
         page = path.with_suffix(".html")
         if self.page and self.begun.needs(page, [path]):
-            _write_page(path, scene, page)
+            _write_page(path, scenes, page)
             yield f"{page}: open it in a browser, or send it"
 
     def _mosaic(self, path: Path, maps: Sequence[Path]) -> Iterator[str]:
@@ -165,7 +165,7 @@ class Place:
             contract = self.bundle.contract
             parts = Parts(maps, contract.get_label_set(), contract.map_nodata, layers)
             yield from write_mosaic(path, parts).lines()
-        yield from self._page(path, None)
+        yield from self._page(path, [fetching.folder_of(item, self.scenes) for item in self.choice.items])
 
     def _polygons(self, path: Path) -> Iterator[str]:
         polygons = path.with_suffix(".gpkg")
@@ -200,9 +200,9 @@ def _shown(areas: MapAreas) -> str:
     return f"{areas.name}, {areas.mapped_ha / float(areas.areas.zone_ha[0]):.1%} of the box mapped: {told}"
 
 
-def _write_page(path: Path, scene: Path | None, page: Path) -> None:
+def _write_page(path: Path, scenes: Sequence[Path], page: Path) -> None:
     """Write the page as a user would: what looks at maps is no part of what makes them."""
-    under = [] if scene is None else ["--scene", str(scene)]
+    under = [word for scene in scenes for word in ("--scene", str(scene))]
     words = ["view", str(path), *under, "--export", str(page)]
     with subprocess.Popen(
         child_command(words), env=child_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

@@ -181,5 +181,8 @@ def _tags(parts: Parts) -> dict[str, str]:
     days = {one.get("ACQUISITION_DATETIME", "")[:10] for one in told}
     if len(days) == 1:
         tags |= {name: first[name] for name in TIMES if name in first}
-    listed = [{"map": path.name, "scene": scene} for path, scene in zip(parts.maps, scenes, strict=True)]
+    listed = [
+        {"map": path.name, "scene": scene, "bands": json.loads(one.get("SCENE_BANDS") or "[]")}
+        for path, scene, one in zip(parts.maps, scenes, told, strict=True)
+    ]
     return tags | {"MOSAIC": json.dumps({"rule": RULE, "maps": listed})}
