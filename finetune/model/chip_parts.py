@@ -92,7 +92,8 @@ class ChipParts(nn.Module):
 def statistics(bands: Sequence[BandGroup]) -> Tensor:
     """Return mean, deviation, least and greatest value of each band over its own samples, ``(B, 4 C)``.
 
-    In fp32 at least: a deviation is a small difference of squares. A band that is absent everywhere gives 0.
+    In fp32 at least, a deviation from what is left without the mean: of a bright chip that varies little the difference
+    of squares would be rounding alone. A band that is absent everywhere gives 0.
     """
     columns = []
     for group in bands:
@@ -100,7 +101,7 @@ def statistics(bands: Sequence[BandGroup]) -> Tensor:
         known = values.ne(0).to(values.dtype)
         share = known.mean((2, 3)).clamp_min(1e-4)
         mean = values.mean((2, 3)) / share
-        variance = (values.square().mean((2, 3)) / share - mean.square()).clamp_min(0)
+        variance = ((values - mean[..., None, None]) * known).square().mean((2, 3)) / share
         far = 1e4 * (1 - known)
         least, greatest = (values + far).amin((2, 3)), (values - far).amax((2, 3))
         seen = known.amax((2, 3))

@@ -7,8 +7,8 @@ from safetensors.torch import load_file, save_file
 from bandloom.finetune.baselines.features import chip_statistics, random_conv
 from bandloom.finetune.data.own_bands import pixel_bands
 from bandloom.finetune.model.checkpoint import load_task_model, save_task_model
-from bandloom.finetune.model.chip_parts import FILTERS, PARTS
-from bandloom.finetune.model.native_bands import slot_indices
+from bandloom.finetune.model.chip_parts import FILTERS, FLOOR, PARTS, statistics
+from bandloom.finetune.model.native_bands import BandGroup, slot_indices
 from bandloom.finetune.model.task_model import TaskModel
 from tests.finetune.models import S2, chips, task_model
 
@@ -55,6 +55,15 @@ def test_statistics_are_those_of_the_baseline_normalised():
         rows = np.nan_to_num(wanted[place : place + bands]).T.ravel()
         np.testing.assert_allclose(found[4 * place : 4 * (place + bands)], rows, atol=0.01)
         place += bands
+
+
+def test_the_deviation_of_a_bright_chip_that_varies_little_is_that_in_float64():
+    rng = np.random.default_rng(0)
+    values = (5 + 0.01 * rng.standard_normal((3, 2, 18, 18))).astype(np.float32)
+    values[:, 1, :, 12:] = 0  # not measured
+    found = statistics([BandGroup(torch.from_numpy(values))])[:, 2:4].numpy()
+    exact = np.stack([values[:, 0].astype(float).var((1, 2)), values[:, 1, :, :12].astype(float).var((1, 2))], 1)
+    np.testing.assert_allclose(found, np.sqrt(exact + FLOOR) - FLOOR**0.5, rtol=1e-4)
 
 
 def test_logits_are_the_tokens_and_the_weighed_parts():
