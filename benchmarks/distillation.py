@@ -35,7 +35,7 @@ from benchmarks.token_baselines import random_conv_tokens
 SEEDS, FOLDS = (0, 1, 2), 5
 COUNTS = (5, 20, None)  # labels a class; None: all
 SCENES = ("flood", "433D", "282D")
-STUDENTS = ("both", "tokens", "full", "pixels", "words")
+STUDENTS = ("both", "tokens", "full", "pixels", "words", "pixels_stem", "words_stem", "both_stem")
 FEWEST = 5  # rows of a class, or it is left out
 BATCH = 32
 
@@ -150,7 +150,12 @@ def rows_of(name: str, ground: Ground, seed: int, runs: Path, teacher: Path) -> 
     if not made:
         return {}
     first = next(iter(made.values()))
-    made["random weights"] = partial(_untrained, first, seed)
+    plain = next((make for student, make in made.items() if not student.endswith("_stem")), None)
+    stem = next((make for student, make in made.items() if student.endswith("_stem")), None)
+    if plain:
+        made["random weights"] = partial(_untrained, plain, seed)
+    if stem:
+        made["random weights, stem"] = partial(_untrained, stem, seed)
     if name != "hls":  # the teacher refuses surface reflectance
         made["teacher"] = partial(load_encoder, teacher)
         made["teacher's random weights"] = partial(_untrained, made["teacher"], seed)

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-SEEDS, STEPS = (0, 1, 2), 1200
+SEEDS, STEPS, STEM_FILTERS = (0, 1, 2), 1200, 256
 
 
 def configs(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -20,11 +20,15 @@ def configs(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     engine = {"precision": "fp32", "warmup_steps": 60}
     trainer = {"steps": options.steps, "batch_size": 16, "workers": 0, "engine": engine}
     held = {"shards": str(options.shards), "size": "demo", "split": None, "trainer": trainer}
+    stem = {"stem_filters": STEM_FILTERS}
     taught = {"kind": "distil", "teacher": str(options.teacher), "mask_ratio": 0.5}
     return {
         "both": held | {"objective": taught | {"pixel_weight": 1.0, "untaught": "pixels"}},
         "pixels": held,
         "words": held | {"objective": {"kind": "visual_words"}},
+        "pixels_stem": held | stem,
+        "words_stem": held | stem | {"objective": {"kind": "visual_words"}},
+        "both_stem": held | stem | {"objective": taught | {"pixel_weight": 1.0, "untaught": "pixels"}},
         "tokens": held | {"shards": str(options.taught), "objective": taught},
         "full": held | {"shards": str(options.taught), "objective": taught | {"whitening": "full"}},
     }
@@ -38,11 +42,12 @@ def main() -> None:
     parser.add_argument("--taught", type=Path, required=True)
     parser.add_argument("--teacher", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--students", default="both,pixels,words,tokens,full")
+    parser.add_argument("--students", default="both,pixels,words,pixels_stem,words_stem,both_stem,tokens,full")
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     options = parser.parse_args()
     made = configs(options)
     options.runs.mkdir(parents=True, exist_ok=True)
-    for seed in SEEDS:
+    for seed in options.seeds:
         for name in options.students.split(","):
             path, run = options.runs / f"{name}.yaml", options.runs / f"{name}-{seed}"
             path.write_text(yaml.safe_dump(made[name], sort_keys=False))

@@ -35,6 +35,7 @@ from benchmarks.search_scores import MAPS, score_baseline, score_encoder
 ROWS = Path(__file__).parent / "results" / "objective_search.jsonl"
 CPU = Ranks(0, 0, 1, torch.device("cpu"))
 SAVE_EVERY = 250  # steps
+STEM = 256  # filters
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,14 @@ class Variant:
     Args:
         objective: keys of the objective's config.
         size: of the encoder.
+        stem_filters: of the encoder's stem; 0: none.
         steps: of 24 chips each.
         lr: peak learning rate.
     """
 
     objective: dict[str, Any] = field(default_factory=dict)
     size: str = "demo"
+    stem_filters: int = 0
     steps: int = 1000
     batch: int = 24
     lr: float = 1.5e-3
@@ -65,6 +68,10 @@ VARIANTS = {
     "words_256": Variant({"kind": "visual_words", "codebook_size": 256}),
     "words_3000": Variant({"kind": "visual_words"}, steps=3000),
     "words_tiny": Variant({"kind": "visual_words"}, size="tiny", steps=3000),
+    "random_stem": Variant(steps=0, stem_filters=STEM),
+    "mae_stem": Variant(stem_filters=STEM),
+    "words_stem": Variant({"kind": "visual_words"}, stem_filters=STEM),
+    "words_stem_3000": Variant({"kind": "visual_words"}, stem_filters=STEM, steps=3000),
     "ema_alone": Variant({"kind": "moving_teacher"}),
     "latent": Variant({"kind": "latent", "mask_ratio": 0.5}),
     "mae_blocks": Variant({"mask_block": 3}),
@@ -93,7 +100,7 @@ def pretrained(name: str, seed: int) -> tuple[Encoder, list[float]]:
     """Return the encoder of a variant and its losses; a run that was stopped goes on from its last snapshot."""
     variant = VARIANTS[name]
     torch.manual_seed(seed)
-    encoder = Encoder(EncoderConfig.of_size(variant.size), testbed.statistics())
+    encoder = Encoder(EncoderConfig.of_size(variant.size, stem_filters=variant.stem_filters), testbed.statistics())
     if not variant.steps:
         return encoder, []
     model = MaskedAutoencoder(encoder, DecoderConfig.for_encoder(encoder.config), ObjectiveConfig(**variant.objective))

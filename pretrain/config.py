@@ -123,6 +123,12 @@ class PretrainConfig(Config):
         default="tiny", description="width, depth and heads of the encoder, and of the decoder where it is null"
     )
     token_m: int = Field(default=60, gt=0, description="metres of ground a token covers, a multiple of 60")
+    stem_filters: int = Field(
+        default=0,
+        ge=0,
+        description="3 x 3 filters of all bands that every token is embedded by beside its samples (edges, textures);"
+        " 0: none",
+    )
     checkpoint: Path | None = Field(
         default=None,
         description="weights to start from: a pretraining run, decoder included, or an encoder; null: random weights",
@@ -155,7 +161,8 @@ class PretrainConfig(Config):
 
     def encoder(self) -> EncoderConfig:
         """Return the encoder's shape."""
-        return EncoderConfig.of_size(self.size, token_m=self.token_m, drop_path=self.drop_path)
+        own = {"token_m": self.token_m, "drop_path": self.drop_path, "stem_filters": self.stem_filters}
+        return EncoderConfig.of_size(self.size, **own)
 
     def decoder_or_default(self) -> DecoderConfig:
         """Return the decoder's shape, derived from the encoder's where the config has none."""

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
-from bandloom.model.encoder import Encoder, count_parameters
+from bandloom.model.encoder import Encoder, EncoderConfig, count_parameters
 from bandloom.model.statistics import Statistics
+from bandloom.model.stem import PIXEL_M, TAPS
 from bandloom.model.token_layout import token_layout
 from bandloom.pretrain.config import PretrainConfig
 from bandloom.pretrain.mae import MaskedAutoencoder
@@ -18,6 +19,8 @@ from bandloom.training.flops import TRAIN_FACTOR, block_flops, linear_flops
 BLOCK_BYTES = {"bf16": 37.2, "fp32": 65.7}
 SAMPLE_BYTES = {"bf16": 14.9, "fp32": 16.4}
 WORD_BYTES = {"bf16": 10.3, "fp32": 16.1}  # of a token and word that it is asked for (objective.kind: visual_words)
+STEM_BYTES = {"bf16": 4.1, "fp32": 4.3}  # of a token, and filter and place of the stem
+BAND_BYTES = {"bf16": 2.0, "fp32": 4.0}  # of a token and 10 m sample of the stem's bands
 BLOCK_INPUT_BYTES = 4.0  # all that a block keeps with activation checkpointing
 # the share of an H100's peak, by the encoder's width, that kernels' times predict for steps without compilation; norms,
 # casts and residuals take 60, 45 and 40 % of a step of S, B and L. No card has measured it yet.
@@ -104,11 +107,19 @@ def _encoder_flops(config: PretrainConfig, sensor: Sensor, tokens: int) -> float
     """Return the FLOPs of our own encoder over ``tokens`` tokens of one sample."""
     encoder, samples = config.encoder(), token_layout(sensor, config.token_m).samples
     embedding = (
-        linear_flops(tokens, samples, encoder.embed_dim)
+        stem_flops(encoder, sensor, tokens)
+        + linear_flops(tokens, samples, encoder.embed_dim)
         + linear_flops(tokens, samples, len(SLOTS))  # how much of each slot is there
         + linear_flops(tokens, len(SLOTS), encoder.embed_dim)  # vectors of absent slots
     )
     return embedding + encoder.depth * block_flops(tokens, encoder.embed_dim, encoder.mlp_ratio)
+
+
+def stem_flops(encoder: EncoderConfig, sensor: Sensor, tokens: int) -> float:
+    """Return the FLOPs of the stem: filters at every place of a token, and their map."""
+    places = (encoder.token_m // PIXEL_M - TAPS + 1) ** 2
+    filtering = linear_flops(tokens * places, len(sensor.slots) * TAPS**2, encoder.stem_filters)
+    return filtering + linear_flops(tokens, encoder.stem_filters, encoder.embed_dim)
 
 
 def _teacher_flops(config: PretrainConfig, sensor: Sensor, side_px: int, taught: float, objective: Objective) -> float:
@@ -143,11 +154,20 @@ def _activation_bytes(config: PretrainConfig, sensor: Sensor, tokens: int, visib
     ends = SAMPLE_BYTES[precision] * tokens * token_layout(sensor, config.token_m).samples
     if isinstance(objective, VisualWords):
         ends += WORD_BYTES[precision] * tokens * objective.visible_outputs
+    ends += stem_bytes(encoder, sensor, visible, precision)
     if not config.trainer.engine.activation_checkpointing:
         return BLOCK_BYTES[precision] * inside + ends
     # the input of every block, and the inside of one at a time
     one = max(visible * encoder.embed_dim, tokens * decoder.embed_dim)
     return BLOCK_INPUT_BYTES * inside + BLOCK_BYTES[precision] * one + ends
+
+
+def stem_bytes(encoder: EncoderConfig, sensor: Sensor, tokens: int, precision: str) -> float:
+    """Return what the stem keeps of one sample: the bands at 10 m, and the rectified responses of every place."""
+    side = encoder.token_m // PIXEL_M
+    places = (side - TAPS + 1) ** 2 * encoder.stem_filters
+    bands = len(sensor.slots) * side**2 if encoder.stem_filters else 0
+    return tokens * (STEM_BYTES[precision] * places + BAND_BYTES[precision] * bands)
 
 
 def predicted_mfu(embed_dim: int) -> float:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from bandloom.errors import SceneError
 from bandloom.model.statistics import Statistics
+from bandloom.model.stem import FilterStem
 from bandloom.model.token_layout import TokenLayout, area_overlap, reference_layout, token_layout
 from bandloom.rasters.values import NODATA, OFFSET, SATURATED, SCALE
 from bandloom.sensors import SLOTS, Sensor
@@ -61,10 +62,17 @@ class TokenEmbedding(nn.Module):
     """Embed the native samples of a token as the sum over its present bands.
 
     ``token = scale * sum(weight * sample) + sum(absent vectors)``, ``scale = sqrt(all samples / present samples)``,
-    so that a sensor with few bands gives tokens of the same size; no norm follows, or it would undo the scale.
+    so that a sensor with few bands gives tokens of the same size; no norm follows, or it would undo the scale. Where
+    there is a stem, what its filters say of the token is added.
+
+    Args:
+        embed_dim: D, the width of a token.
+        token_m: metres of ground a token covers.
+        statistics: of reflectance by slot, by which samples are normalised.
+        stem_filters: number of filters of the stem; 0: none.
     """
 
-    def __init__(self, embed_dim: int, token_m: int, statistics: Statistics) -> None:
+    def __init__(self, embed_dim: int, token_m: int, statistics: Statistics, stem_filters: int = 0) -> None:
         super().__init__()
         self.token_m = token_m
         self.statistics = statistics
@@ -75,6 +83,7 @@ class TokenEmbedding(nn.Module):
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
         self.reset_parameters()
+        self.stem = FilterStem(stem_filters, embed_dim, token_m) if stem_filters else None
 
     mean: Tensor
     std: Tensor
@@ -121,7 +130,9 @@ class TokenEmbedding(nn.Module):
         present = (share * reference).sum(-1, keepdim=True)  # (B, T, 1) in reference samples
         scale = (self.layout.samples / present.clamp(min=1.0)).sqrt()
         absent = (share == 0).to(samples.dtype)
-        return nn.functional.linear(torch.where(valid, samples, 0.0), weight) * scale + absent @ self.absent
+        there = torch.where(valid, samples, 0.0)
+        tokens = nn.functional.linear(there, weight) * scale + absent @ self.absent
+        return tokens if self.stem is None else tokens + self.stem(there, share, sensor)
 
 
 def slot_of_sample(sensor: Sensor, token_m: int) -> np.ndarray:

@@ -43,6 +43,11 @@ class EncoderConfig(Config):
     drop_path: float = Field(
         default=0.0, ge=0, lt=1, description="stochastic depth of the last block, rising linearly to it"
     )
+    stem_filters: int = Field(
+        default=0,
+        ge=0,
+        description="3 x 3 filters of all bands whose rectified mean over a token is embedded too; 0: none",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "EncoderConfig":
@@ -89,7 +94,7 @@ class Encoder(AnyEncoder):
 
         self.config = config
         self.embed_dim = config.embed_dim
-        self.embed = TokenEmbedding(config.embed_dim, config.token_m, statistics)
+        self.embed = TokenEmbedding(config.embed_dim, config.token_m, statistics, config.stem_filters)
         rates = [config.drop_path * index / max(1, config.depth - 1) for index in range(config.depth)]
         self.blocks = nn.ModuleList(
             Block(config.embed_dim, config.num_heads, config.mlp_ratio, qkv_bias=True, drop_path=rate) for rate in rates

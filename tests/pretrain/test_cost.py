@@ -14,7 +14,7 @@ from bandloom.model.checkpoint import load_encoder
 from bandloom.model.encoder import Encoder
 from bandloom.model.statistics import Statistics
 from bandloom.pretrain.config import PretrainConfig
-from bandloom.pretrain.cost import bytes_a_parameter, cost_of, meta_model
+from bandloom.pretrain.cost import bytes_a_parameter, cost_of, meta_model, stem_flops
 from bandloom.pretrain.mae import MaskedAutoencoder
 from bandloom.pretrain.teacher import Teacher
 from bandloom.public_encoders.family import families
@@ -49,9 +49,9 @@ def plain_attention(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("plain_attention")
-@pytest.mark.parametrize("token_m", [60, 120])
-def test_flops_by_formula_are_what_torch_counts(token_m: int):
-    config = PretrainConfig(shards=os.devnull, size="tiny", token_m=token_m)  # type: ignore[arg-type]
+@pytest.mark.parametrize(("token_m", "stem_filters"), [(60, 0), (120, 0), (60, 256), (120, 32)])
+def test_flops_by_formula_are_what_torch_counts(token_m: int, stem_filters: int):
+    config = PretrainConfig(shards=os.devnull, size="tiny", token_m=token_m, stem_filters=stem_filters)  # type: ignore[arg-type]
     statistics = Statistics(mean=dict.fromkeys(SLOTS, 0.1), std=dict.fromkeys(SLOTS, 0.1))
     encoder = Encoder(config.encoder(), statistics)
     model = MaskedAutoencoder(encoder, config.decoder_or_default(), config.objective)
@@ -62,8 +62,9 @@ def test_flops_by_formula_are_what_torch_counts(token_m: int):
     assert counter.get_total_flops() / 2 == pytest.approx(cost.forward_flops, rel=0.01)
     with FlopCounterMode(display=False) as counter:
         loss.sum().backward()
-    # nothing flows back into the samples, so the first layer costs once and not twice
-    assert counter.get_total_flops() / 2 == pytest.approx(2 * cost.forward_flops, rel=0.03)
+    # nothing flows back into the samples, so the first layer costs once and not twice; of filters that is much
+    filtering = stem_flops(encoder.config, L1C, cost.visible) - 2 * cost.visible * stem_filters * encoder.embed_dim
+    assert counter.get_total_flops() / 2 == pytest.approx(2 * cost.forward_flops - filtering, rel=0.03)
 
 
 @pytest.fixture(scope="module")
@@ -168,20 +169,23 @@ def kept_bytes(config: PretrainConfig) -> int:
 
 
 @pytest.mark.parametrize(
-    ("size", "precision", "kind"),
+    ("size", "precision", "kind", "stem_filters"),
     [
-        ("demo", "bf16", "pixels"),
-        ("S", "bf16", "pixels"),
-        ("B", "bf16", "pixels"),
-        ("L", "bf16", "pixels"),
-        ("S", "fp32", "pixels"),
-        ("demo", "bf16", "visual_words"),
-        ("S", "fp32", "visual_words"),
+        ("demo", "bf16", "pixels", 0),
+        ("S", "bf16", "pixels", 0),
+        ("B", "bf16", "pixels", 0),
+        ("L", "bf16", "pixels", 0),
+        ("S", "fp32", "pixels", 0),
+        ("demo", "bf16", "visual_words", 0),
+        ("S", "fp32", "visual_words", 0),
+        ("demo", "bf16", "pixels", 256),
+        ("demo", "fp32", "pixels", 256),
     ],
 )
-def test_activations_are_what_autograd_keeps(size: str, precision: str, kind: str):
+def test_activations_are_what_autograd_keeps(size: str, precision: str, kind: str, stem_filters: int):
     trainer = {"batch_size": 16, "engine": {"precision": precision}}
     given = {"size": size, "crop_px": 120, "trainer": trainer, "objective": {"kind": kind}}
+    given["stem_filters"] = stem_filters
     config = PretrainConfig(shards=os.devnull, **given)  # type: ignore[arg-type]
     cost = cost_of(config, L1C)
     casts = 2 * cost.parameters if precision == "bf16" else 0  # counted with the weights

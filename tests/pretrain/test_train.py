@@ -265,11 +265,11 @@ def test_a_run_keeps_its_visual_words_when_it_goes_on(shards: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["distil", "visual_words"])
+@pytest.mark.parametrize("kind", ["distil", "visual_words"])  # the second with a stem too
 def test_a_kill_and_two_ranks_change_no_loss_of_a_prepared_objective(kind: str, shards: Path, tmp_path: Path):
     config = distilled(shards, tmp_path)
     if kind == "visual_words":
-        config |= {"objective": {"kind": kind, "codebook_size": 16}}
+        config |= {"objective": {"kind": kind, "codebook_size": 16}, "stem_filters": 8}
     assert pretrain(str(tmp_path / "straight"), config, str(tmp_path / "expected")) == {"code": 0}
     expected = notes_of(tmp_path / "expected")
     arguments = {"run": str(tmp_path / "run"), "config": config, "notes": str(tmp_path / "notes")}

@@ -1,4 +1,4 @@
-"""A classifier that reads filters and statistics beside its tokens answers the same as a graph."""
+"""Models answer the same as graphs: classifiers that read filters and statistics, and encoders with a stem."""
 
 import numpy as np
 import onnxruntime
@@ -10,21 +10,29 @@ from bandloom.export.from_torch.half_precision import CastGraph
 from bandloom.export.from_torch.tile_sizes import default_tiling
 from bandloom.export.from_torch.to_onnx import DeployGraph, write_onnx
 from tests.finetune.model.test_chip_parts import weighed
-from tests.finetune.models import chips
+from tests.finetune.models import chips, task_model
 
 
 def pairs() -> list[torch.Tensor]:
     return [torch.stack([dn.int() % 256, dn.int() // 256], -1).to(torch.uint8) for dn in chips().values()]
 
 
-def test_weighed_parts_answer_in_onnxruntime_as_in_torch(tmp_path):
-    model = weighed(0.5, 0.5)
+@pytest.mark.parametrize("make", [lambda: weighed(0.5, 0.5), lambda: task_model(stem_filters=8).eval()])
+def test_it_answers_in_onnxruntime_as_in_torch(make, tmp_path):
+    model = make()
     write_onnx(DeployGraph(model), contract_of_model(model, default_tiling(model)), tmp_path / "m.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
     feed = {given.name: pair.numpy() for given, pair in zip(session.get_inputs(), pairs(), strict=True)}
     with torch.no_grad():
         wanted = model(chips()).numpy()
     np.testing.assert_allclose(np.asarray(session.run(None, feed)[0]), wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize(("precision", "most"), [("fp16", 0.02), ("bf16", 0.15)])
+def test_a_stem_keeps_its_answer_in_16_bits(precision, most):
+    model = task_model(stem_filters=8).eval()
+    with torch.no_grad():
+        assert torch.allclose(CastGraph(model, precision)(*pairs()), model(chips()), atol=most)
 
 
 @pytest.mark.parametrize(("precision", "most"), [("fp16", 0.05), ("bf16", 0.4)])
