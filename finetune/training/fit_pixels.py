@@ -68,7 +68,8 @@ def fit_pixels(
     bands = train.planes[:, : part.bands]
     part.code.fit(bands[:: max(1, len(bands) // PIXELS_OF_QUANTILES)])
     part.windows.fit(train.planes[:, : part.bands * PLANES])
-    part.surroundings.fit(train.planes)
+    if "wide" in names:
+        part.surroundings.fit(train.planes)
     outputs = {"linear": fit_linear(part, train, val, seed, hide)} if val is not None and "linear" in names else {}
     networks = [PixelNetwork(part, name, seed, train.planes) for name in names if name != "linear"]
     generator = torch.Generator().manual_seed(seed)
@@ -97,7 +98,7 @@ def _step(
     """Draw a batch and take one step with each network; ``step`` is its number, from 1, of how many."""
     number, steps = step
     picks = torch.randint(len(train.labels), (min(BATCH, len(train.labels)),), generator=generator)
-    labels = train.labels[picks]
+    labels = train.labels.index_select(0, picks)
     hidden = None if hide is None else hide(train.planes.index_select(0, picks), generator)
     for network in networks:
         if (number - 1) % EVERY[network.name] == 0:

@@ -1,5 +1,6 @@
 """Per-pixel networks are fitted until validation says stop, and weighed by it."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -10,10 +11,12 @@ from bandloom.finetune.training.fit_pixels import fit_pixels
 from bandloom.finetune.training.pixel_network import (
     LOOK_STEPS,
     PATIENCE,
+    PEAK_LR,
     LabelledPixels,
     PixelNetwork,
     pixel_loss,
 )
+from bandloom.training.schedule import warm_cosine
 
 BANDS = 3
 
@@ -93,3 +96,34 @@ def test_a_state_from_before_there_were_weights_is_the_plain_mean():
     now.load_state_dict(state)
     image = torch.randn(1, BANDS, 12, 12)
     assert torch.equal(now.eval()(image)[0], old.eval()(image)[0])
+
+
+def test_dropout_is_drawn_byte_by_byte_whatever_the_width():
+    network = PixelNetwork(part(), "near", 5, pixels(10, 0).planes)
+    drawn = np.random.default_rng([5, NETWORKS.index("near")])
+    for shape in ((7, 3), (16, 8), (1, 1)):
+        size = -(-shape[0] * shape[1] // 8) * 8
+        kept = (drawn.integers(0, 256, size, dtype=np.uint8) >= 77)[: shape[0] * shape[1]].reshape(shape)
+        np.testing.assert_array_equal(network._dropout(torch.Size(shape), 0.3).numpy(), kept * np.float32(256 / 179))
+
+
+def test_steps_are_those_of_plain_adam_on_each_weight():
+    """Weights lie in a row while they are fitted: the same numbers to the bit, and the part's own untouched until then."""
+    fitted, given, plain = part(), pixels(64, 0), part()
+    network = PixelNetwork(fitted, "values", 0, given.planes)
+    adam = torch.optim.AdamW(plain.values.parameters(), lr=PEAK_LR["values"], weight_decay=1e-4, fused=True)
+    rows = given.planes[:, :BANDS]
+    for step in range(5):
+        network.step(rows, given.labels, step, 20)
+        adam.param_groups[0]["lr"] = warm_cosine(step, 20, 20, PEAK_LR["values"])
+        adam.zero_grad()
+        pixel_loss(network._forward(rows, list(plain.values.parameters()), 0.0), given.labels).backward()
+        adam.step()
+    for own, weight, expected in zip(
+        fitted.values.parameters(), network.weights, plain.values.parameters(), strict=True
+    ):
+        assert torch.equal(weight, expected)
+        assert not torch.equal(own, expected)
+    network.keep_best()
+    assert torch.equal(next(fitted.values.parameters()), network.average[0])
+    assert next(fitted.values.parameters()).untyped_storage().nbytes() == 4 * 16 * BANDS  # its own memory, not a row's
