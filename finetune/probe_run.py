@@ -1,7 +1,10 @@
-"""``bandloom probe``: neighbours, linear map and attention on frozen features, beside baselines, and on few labels."""
+"""``bandloom probe``: neighbours, linear map and attention on frozen features, beside baselines, and on few labels.
+
+Ranks share the encoding and the fits, through pieces that the run folder keeps; rank 0 then does the rest.
+"""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,7 @@ from bandloom.training.ranks import Ranks
 
 FIT, SCORE, NEIGHBOURS = 20_000, 50_000, 20
 SUBSETS = ("13", "10m", "RGB")
+RANDOM = "random weights"
 SHOTS: tuple[int | float, ...] = (1, 5, 10, 50, 0.01, 0.1, 1.0)  # labels a class, or a share of all of them
 DRAWS = 5  # choices of the few labels that a few-shot score is the mean of
 Predict = Callable[[Features, Features, int], np.ndarray]
@@ -64,25 +68,46 @@ def probe_run(config: FinetuneConfig, run: RunFolder, *, few_shot: bool = False)
         setting, encoder = open_setting(config, Ranks(0, 0, 1, device))
         encoder.to(device)
         attempt.open(config, made_of=[setting.data.shards.manifest, weights_digest(encoder)])
-        attempt.alone(lambda: _score(setting, encoder, run, few_shot))
+        sets = _all_features(setting, encoder, run.path, attempt.ranks)
+        if attempt.ranks.world > 1:  # the rows, which rank 0 then finds kept
+            attempt.ranks.together(lambda: _fit_share(sets, setting, attempt.ranks))
+        attempt.alone(lambda: _score(setting, sets, run, few_shot))
         attempt.code = attempt.finish()
     return attempt.code
 
 
-def _score(setting: Setting, encoder: AnyEncoder, run: RunFolder, few_shot: bool) -> None:
-    config, task = setting.config, setting.task
-    held = {name: _features(setting, encoder, run.path, name) for name in _subsets(setting, encoder)}
-    untrained = _features(setting, _untrained(setting, encoder), run.path, "13", kept=False)
-    rows: list[Row] = [*probe_rows(held["13"], setting)]
-    rows += [_row("linear, random weights", _linear, untrained, setting)]
-    rows += [
-        _row(f"linear, {name} bands", _linear, features, setting) for name, features in held.items() if name != "13"
+def _all_features(setting: Setting, encoder: AnyEncoder, folder: Path, ranks: Ranks) -> dict[str, Features]:
+    """Return features by set, of which each rank encodes its share: of all bands, of fewer, of random weights."""
+    sets = {name: _features(setting, encoder, ranks, name, folder) for name in _subsets(setting, encoder)}
+    return sets | {RANDOM: _features(setting, _untrained(setting, encoder), ranks, "13")}
+
+
+def _fit_share(sets: Mapping[str, Features], setting: Setting, ranks: Ranks) -> None:
+    """Fit every n-th probe."""
+    for name, predict, features in _fits(sets)[ranks.rank :: ranks.world]:
+        _row(name, predict, features, setting)
+
+
+def _fits(sets: Mapping[str, Features]) -> list[tuple[str, Predict, Features]]:
+    """Return the rows of a report, the linear probe first: name, probe and features of each."""
+    own = sets["13"]
+    rows: list[tuple[str, Predict, Features]] = [
+        ("linear", _linear, own),
+        (f"{NEIGHBOURS} neighbours", _neighbours, own),
     ]
+    if len(own.tokens):
+        rows.append(("attention", _attention, own))
+    rows.append((f"linear, {RANDOM}", _linear, sets[RANDOM]))
+    fewer = [name for name in sets if name not in ("13", RANDOM)]
+    return rows + [(f"linear, {name} bands", _linear, sets[name]) for name in fewer]
+
+
+def _score(setting: Setting, sets: Mapping[str, Features], run: RunFolder, few_shot: bool) -> None:
+    config, task = setting.config, setting.task
+    rows: list[Row] = [_row(name, predict, features, setting) for name, predict, features in _fits(sets)]
     wanted = chosen(config.baselines, setting.data, task.standard, task.baselines)
     rows += task.run_baselines(wanted, setting.data, config.trainer.seed, task.baselines)
-    more = (
-        {"few_shot": few_shot_curve({"encoder": held["13"], "random weights": untrained}, setting)} if few_shot else {}
-    )
+    more = {"few_shot": few_shot_curve({"encoder": sets["13"], RANDOM: sets[RANDOM]}, setting)} if few_shot else {}
     record = alive(
         lambda: metrics_record(rows, setting.data, task.scorer, config.bootstrap, unit=_unit(setting), **more),
         "intervals",
@@ -91,14 +116,6 @@ def _score(setting: Setting, encoder: AnyEncoder, run: RunFolder, few_shot: bool
     say(record, task.scorer)
     if few_shot:
         console.print(few_shot_table(record.few_shot))
-
-
-def probe_rows(features: Features, setting: Setting) -> list[ConfusionRow]:
-    """Return the rows of all probes on one encoder's features, the linear one first."""
-    probes: dict[str, Predict] = {"linear": _linear, f"{NEIGHBOURS} neighbours": _neighbours}
-    if len(features.tokens):
-        probes["attention"] = _attention
-    return [_row(name, predict, features, setting) for name, predict in probes.items()]
 
 
 def few_shot_curve(sets: dict[str, Features], setting: Setting) -> list[dict[str, Any]]:
@@ -198,10 +215,10 @@ def _confusion(labels: np.ndarray, predicted: np.ndarray, setting: Setting) -> n
     return confusion_matrix(labels, predicted, len(setting.data.label_set))
 
 
-def _features(setting: Setting, encoder: AnyEncoder, folder: Path, name: str, *, kept: bool = True) -> Features:
+def _features(setting: Setting, encoder: AnyEncoder, ranks: Ranks, name: str, folder: Path | None = None) -> Features:
     slots = None if name == "13" else BAND_SUBSETS[name]
-    cache = folder / f"features-{name}.npz" if kept else None
-    return frozen_features(encoder, setting.data, setting.chip_px, slots=slots, cache=cache)
+    cache = folder and folder / f"features-{name}.npz"
+    return frozen_features(encoder, setting.data, setting.chip_px, slots=slots, cache=cache, ranks=ranks)
 
 
 def _subsets(setting: Setting, encoder: AnyEncoder) -> list[str]:

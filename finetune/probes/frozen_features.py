@@ -25,6 +25,7 @@ from bandloom.model.any_encoder import AnyEncoder
 from bandloom.run_state.pieces import kept
 from bandloom.run_state.pulse import pulse
 from bandloom.shards.store.index import MANIFEST
+from bandloom.training.ranks import Ranks
 
 GRID = 4  # a chip's tokens are kept as at most 4 x 4 means, which attention can choose from
 PURE = 0.5  # a token of a map has a class when one class covers this share of it
@@ -62,7 +63,13 @@ class Features:
 
 
 def frozen_features(
-    encoder: AnyEncoder, data: TaskData, chip_px: int, *, slots: Sequence[str] | None = None, cache: Path | None = None
+    encoder: AnyEncoder,
+    data: TaskData,
+    chip_px: int,
+    *,
+    slots: Sequence[str] | None = None,
+    cache: Path | None = None,
+    ranks: Ranks | None = None,
 ) -> Features:
     """Run the encoder over every labelled sample, or read what an earlier call kept.
 
@@ -72,14 +79,18 @@ def frozen_features(
         chip_px: side of a chip of a map.
         slots: show the encoder these bands alone; None: all of the sensor's.
         cache: file to keep the features in; one of other weights, shards or bands is replaced.
+        ranks: who share the encoding: all of them call it, inside a run that keeps their pieces, and get all features.
+            None: this process alone.
     """
     named = f"{weights_digest(encoder)} {_shards_digest(data)} {data.task} {data.sensor.name} {chip_px} {slots}"
     named += _told(data)
     digest = hashlib.sha256(named.encode()).hexdigest()
     held = _read(cache, digest)
+    if ranks is not None and ranks.world > 1 and ranks.any(held is None):  # the shares, which are then found kept
+        ranks.together(lambda: _pieces(encoder, data, chip_px, slots, digest, (ranks.rank, ranks.world)))
     if held is None:
-        held = _compute(encoder, data, chip_px, slots, digest)
-        if cache is not None:
+        held = _joined(_pieces(encoder, data, chip_px, slots, digest))
+        if cache is not None and (ranks is None or ranks.rank == 0):
             _write(cache, digest, held)
     return _with_roles(held, data)
 
@@ -96,9 +107,18 @@ def weights_digest(encoder: AnyEncoder) -> str:
 Arrays = dict[str, np.ndarray]  # mean, tokens, labels, index (place in data.indices), row and column (of a token)
 
 
-def _compute(encoder: AnyEncoder, data: TaskData, chip_px: int, slots: Sequence[str] | None, digest: str) -> Arrays:
+def _pieces(
+    encoder: AnyEncoder,
+    data: TaskData,
+    chip_px: int,
+    slots: Sequence[str] | None,
+    digest: str,
+    share: tuple[int, int] = (0, 1),
+) -> list[Arrays]:
+    """Return the features of every piece of the samples, or of every n-th from a first one on; all are kept."""
     batches = list(_batches(len(data.indices)))
     pieces = [batches[first : first + BATCHES_A_PIECE] for first in range(0, len(batches), BATCHES_A_PIECE)]
+    first, step = share
     what = "features of a frozen encoder"
 
     def encoded(piece: Sequence[range]) -> Arrays:
@@ -109,9 +129,10 @@ def _compute(encoder: AnyEncoder, data: TaskData, chip_px: int, slots: Sequence[
         return _joined(rows)
 
     with evaluating(encoder), torch.no_grad():
-        return _joined(
-            [kept(f"features from {piece[0].start}", digest, partial(encoded, piece)) for piece in track(pieces, what)]
-        )
+        return [
+            kept(f"features from {piece[0].start}", digest, partial(encoded, piece))
+            for piece in track(pieces[first::step], what)
+        ]
 
 
 def _joined(parts: Sequence[Arrays]) -> Arrays:

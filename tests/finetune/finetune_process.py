@@ -8,7 +8,9 @@ import sklearn.ensemble
 import sklearn.linear_model
 import sklearn.svm  # noqa: F401
 import torch.utils.tensorboard  # noqa: F401  (all are imported late by a run: once, in the server that forks ranks)
+from pytest import MonkeyPatch
 
+import bandloom.finetune.probe_run as probing
 import bandloom.finetune.train as stage
 from bandloom.finetune.baselines_run import baselines_run
 from bandloom.finetune.config import FinetuneConfig
@@ -16,6 +18,7 @@ from bandloom.finetune.evaluate_run import EvaluateConfig, evaluate_run
 from bandloom.finetune.fusion.config import FusionConfig
 from bandloom.finetune.fusion.run import fusion as fusion_run
 from bandloom.finetune.probe_run import probe_run
+from bandloom.finetune.probes import frozen_features
 from bandloom.run_state.run_folder import RunFolder
 
 
@@ -27,6 +30,31 @@ def finetune(run: str, config: dict[str, Any]) -> dict[str, Any]:
 def probe(run: str, config: dict[str, Any]) -> dict[str, Any]:
     """Run a probe, or go on with a stopped one."""
     return {"code": probe_run(FinetuneConfig(**config), RunFolder(Path(run)), few_shot=True)}
+
+
+def probe_in_shares(run: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Probe with pieces of four samples, and tell how many batches this rank encoded and which probes it fitted."""
+    encoded, fitted = [], []
+    rows, row = frozen_features._rows, probing._fitted
+
+    def counted(*arguments: Any) -> Any:
+        encoded.append(arguments[2])
+        return rows(*arguments)
+
+    def noted(name: str, *arguments: Any) -> Any:
+        fitted.append(name)
+        return row(name, *arguments)
+
+    with MonkeyPatch.context() as patch:
+        patch.setattr(frozen_features, "SAMPLES_A_BATCH", 4)
+        patch.setattr(frozen_features, "BATCHES_A_PIECE", 1)
+        patch.setattr(frozen_features, "_rows", counted)
+        patch.setattr(probing, "_fitted", noted)
+        return {
+            "code": probe_run(FinetuneConfig(**config), RunFolder(Path(run))),
+            "batches": len(encoded),
+            "fits": fitted,
+        }
 
 
 def baselines(run: str, config: dict[str, Any]) -> dict[str, Any]:
