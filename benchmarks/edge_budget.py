@@ -26,7 +26,7 @@ def main() -> None:
     records = {}
     for size in SIZES:
         with tempfile.TemporaryDirectory() as folder:
-            bundle = bundle_of(replace(smoke(Path(folder)), engine_size=size))
+            bundle = bundle_of(replace(smoke(Path(folder)), engine_size=size, engine_tile_px=None))
             records[size] = bench(bundle, THREADS, SECONDS, 1)  # wide tiles are given to an engine one by one
     write("edge_budget", [])
     path = RESULTS / "edge_budget.json"

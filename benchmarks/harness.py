@@ -9,12 +9,14 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bandloom.export.runtimes.bench import processor
 from bandloom.run_state.run_folder import environment
+from benchmarks.misses import TRIED
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -106,7 +108,8 @@ def table() -> str:
         "| figure | value | rival | ratio | goal | met | commit, date |",
         "|---|---|---|---|---|---|---|",
     ]
-    notes = []
+    notes: list[str] = []
+    missed: dict[str, list[str]] = {}
     machines: dict[str, int] = {}
     for path in sorted(RESULTS.glob("*.json")):
         record = json.loads(path.read_text())
@@ -119,10 +122,21 @@ def table() -> str:
                 f" {figure['rival_value']:.4g} | {figure['ratio']:.3g} | {figure['goal'] or '-'} | {met} |"
                 f" {record['commit']}, {record['date']} |"
             )
+            if figure["met"] is False:
+                missed.setdefault(path.stem, []).append(f"{figure['name']} {figure['ratio']:.3g} ({figure['goal']})")
             if figure["note"]:
                 notes.append(f"- {figure['name']}: {figure['note']}")
+    lines += ["", *misses(missed)] if missed else []
     lines += ["", *notes, "", *(f"Machine: {machine}." for machine in machines)]
     return "\n".join(lines) + "\n"
+
+
+def misses(missed: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the section on missed goals: what was tried, by benchmark."""
+    lines = ["## Missed goals", "", "What was tried, and what keeps each from its goal:", ""]
+    for name, figures in missed.items():
+        lines.append(f"- **{name}**, {', '.join(figures)}: {TRIED.get(name, 'nothing is written down yet.')}")
+    return [*lines, "", "## Notes"]
 
 
 def _cores() -> str:

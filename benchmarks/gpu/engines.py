@@ -48,7 +48,7 @@ def bundle_of(scale: Scale) -> Bundle:
     if not place.exists():
         model = random_segmenter(scale)
         save_task_model(scale.work / "checkpoint", model, {}, overwrite=True)
-        contract = contract_of_model(model, wide_tiling(model))
+        contract = contract_of_model(model, wide_tiling(model, scale.engine_tile_px))
         making = scale.work / "bundle.making"
         making.mkdir(exist_ok=True)
         write_bundle(making, "random", model, contract, Ground(), {}, PRECISIONS)

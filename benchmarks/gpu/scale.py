@@ -31,6 +31,7 @@ class Scale:
     tests: tuple[str, ...] = ("tests/pretrain", "tests/bandloom")
     engine_size: str = "S"
     engine_chip_px: int = 288
+    engine_tile_px: int | None = None  # None: as wide as an export makes them
     engine_s: float = 5.0
     engine_batches: tuple[int, ...] = (1, 8, 32)
 
@@ -64,6 +65,7 @@ def smoke(work: Path) -> Scale:
         tests=("tests/bandloom/draws/test_evenly.py",),
         engine_size="demo",
         engine_chip_px=72,
+        engine_tile_px=72,
         engine_s=0.1,
         engine_batches=(1, 2),
     )

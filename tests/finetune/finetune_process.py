@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.figure  # noqa: F401
+import pytest
 import sklearn.ensemble
 import sklearn.linear_model
 import sklearn.svm  # noqa: F401
 import torch.utils.tensorboard  # noqa: F401  (all are imported late by a run: once, in the server that forks ranks)
-from pytest import MonkeyPatch
 
 import bandloom.finetune.probe_run as probing
 import bandloom.finetune.train as stage
@@ -45,7 +45,7 @@ def probe_in_shares(run: str, config: dict[str, Any]) -> dict[str, Any]:
         fitted.append(name)
         return row(name, *arguments)
 
-    with MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(frozen_features, "SAMPLES_A_BATCH", 4)
         patch.setattr(frozen_features, "BATCHES_A_PIECE", 1)
         patch.setattr(frozen_features, "_rows", counted)

@@ -108,7 +108,7 @@ def test_dropout_is_drawn_byte_by_byte_whatever_the_width():
 
 
 def test_steps_are_those_of_plain_adam_on_each_weight():
-    """Weights lie in a row while they are fitted: the same numbers to the bit, and the part's own untouched until then."""
+    """Weights lie in a row while they are fitted: the same numbers to the bit, the part's own untouched until then."""
     fitted, given, plain = part(), pixels(64, 0), part()
     network = PixelNetwork(fitted, "values", 0, given.planes)
     adam = torch.optim.AdamW(plain.values.parameters(), lr=PEAK_LR["values"], weight_decay=1e-4, fused=True)
