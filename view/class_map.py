@@ -11,6 +11,7 @@ from rasterio.errors import RasterioError
 
 from bandloom.classes.colour_vision import alike
 from bandloom.errors import SceneError
+from bandloom.rasters.cut_short import open_whole
 from bandloom.rasters.footprint import footprint
 from bandloom.rasters.projected import projected
 from bandloom.rasters.web_tiles import view_bounds
@@ -46,7 +47,7 @@ class ClassMap:
             what = "is a folder; name the MAP.tif in it" if path.is_dir() else "does not exist"
             raise SceneError(f"the map {path} {what}; bandloom predict makes one.")
         try:
-            with rasterio.open(path) as source:
+            with open_whole(path) as source:
                 if source.crs is None:
                     raise SceneError(f"{path} has no coordinate system; a map on a page needs one.")
                 if source.dtypes[0] not in self.dtypes or (source.count != 1 and "CLASSES" not in source.tags()):

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -25,7 +26,11 @@ def is_main_rank() -> bool:
 
 
 def start_logging(*, debug: bool = False) -> None:
-    """Send the ``bandloom`` logger to the console; other ranks than 0 only warn."""
+    """Send the ``bandloom`` logger to the console; other ranks than 0 only warn.
+
+    rasterio's warning of a raster without a place stays away: every reader says so itself where it matters.
+    """
+    warnings.filterwarnings("ignore", message="Dataset has no geotransform, gcps, or rpcs")
     logger.handlers.clear()
     if console.is_terminal:
         handler: logging.Handler = RichHandler(console=console, show_path=False, log_time_format="%H:%M:%S")

@@ -19,6 +19,7 @@ from bandloom.embeddings.basis import Basis, Moments
 from bandloom.embeddings.table import PARQUET, basis_of_table
 from bandloom.errors import SceneError
 from bandloom.files.output import new_output, write_errors
+from bandloom.rasters.cut_short import open_whole
 
 TAG = "EMBEDDING_BASIS"
 ENCODER_TAGS = ("ENCODER", "ENCODER_SHA256")  # of embed, and of a bundle's file
@@ -40,7 +41,7 @@ class EmbeddingRaster:
         """
         self.path = path
         try:
-            with rasterio.open(path) as file:
+            with open_whole(path) as file:
                 self.crs, self.transform, self.shape, self.tags = file.crs, file.transform, file.shape, file.tags()
                 held = f"{file.count} band(s) of {file.dtypes[0]}"
                 stored, bands = file.dtypes[0], file.count

@@ -17,6 +17,7 @@ from rasterio.windows import Window
 
 from bandloom.command_line.console import track
 from bandloom.errors import SceneError
+from bandloom.rasters.cut_short import open_whole
 from bandloom.rasters.projected import projected
 
 EQUAL_AREA = CRS.from_epsg(6933)  # cylindrical equal-area on WGS 84: plane areas in it are areas on the ellipsoid
@@ -55,7 +56,7 @@ class ClassGrid:
         """
         self.path = path
         try:
-            with rasterio.open(path) as source:
+            with open_whole(path) as source:
                 self.crs, self.transform, self.shape = source.crs, source.transform, source.shape
                 self.names = _names(source.tags())
                 held = f"{source.count} band(s) of {source.dtypes[0]}"
@@ -66,7 +67,10 @@ class ClassGrid:
         if not fits:
             raise SceneError(f"the map {path} has {held}; a map of classes has one band of whole numbers.")
         if self.crs is None:
-            raise SceneError(f"the map {path} has no coordinate system; give it one with gdal_edit -a_srs.")
+            raise SceneError(
+                f"the map {path} has no coordinate system; give it one with gdal_edit -a_srs, or write it again if it"
+                " was cut short."
+            )
         self.parts: tuple[ClassGrid, ...] = (self,)
         self.row_ha = self._row_ha()
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
@@ -17,6 +16,7 @@ from rasterio.warp import transform_bounds
 
 from bandloom.errors import SceneError
 from bandloom.export.maps.class_grid import ClassGrid
+from bandloom.rasters.cut_short import open_whole
 
 ALIGNED = 1e-3  # of a pixel
 EXACT = 1e-7  # of a pixel: how far GDAL may stray from where a pixel lies; 0 is not to be had
@@ -81,7 +81,7 @@ def rows_on(grid: Grid, path: Path, nodata: int) -> Iterator[Rows]:
         SceneError: it cannot be read.
     """
     try:
-        with rasterio.open(path) as raster:
+        with open_whole(path) as raster:
             offset = grid.offset_of(raster)
             if offset is not None:
                 yield lambda top, end: _placed(raster, offset, (top, end), grid.shape[1], nodata)

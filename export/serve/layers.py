@@ -12,6 +12,7 @@ from rasterio.transform import from_bounds
 from rasterio.vrt import WarpedVRT
 
 from bandloom.errors import SceneError
+from bandloom.rasters.cut_short import open_whole
 from bandloom.rasters.footprint import footprint
 from bandloom.rasters.png import png
 from bandloom.rasters.web_tiles import TILE_PX, Degrees, mercator_of, tile_bounds, view_bounds, warped_crs
@@ -76,7 +77,7 @@ def open_layer(name: str, path: Path) -> Layer:
         SceneError: it cannot be read, or is neither a map of codes nor red, green and blue bytes.
     """
     try:
-        with rasterio.open(path) as raster:
+        with open_whole(path) as raster:
             if raster.crs is None or raster.dtypes[0] != "uint8" or raster.count not in (1, 3, 4):
                 raise SceneError(
                     f"{path} is no layer: it needs a coordinate system and one, three or four bands of bytes; serve a"

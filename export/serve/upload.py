@@ -6,11 +6,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-import rasterio
 from fastapi import HTTPException, Request
 from rasterio.errors import RasterioError
 
 from bandloom.export.serve.limits import MB, Limits
+from bandloom.rasters.cut_short import open_whole
 
 MEDIA_TYPES = ("image/tiff", "image/geotiff", "application/octet-stream")
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -76,7 +76,7 @@ def check_raster(path: Path, limits: Limits) -> None:
         if file.read(4) not in TIFF_MAGIC:
             raise HTTPException(415, "the body is no TIFF; send a GeoTIFF.")
     try:
-        with rasterio.open(path, driver="GTiff") as raster:
+        with open_whole(path, driver="GTiff") as raster:
             bands, kind = raster.count, raster.dtypes[0]
             sample = SAMPLE_BYTES.get(kind)
             if sample is None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
@@ -21,6 +20,7 @@ from rasterio.windows import Window
 
 from bandloom.command_line.console import logger
 from bandloom.errors import SceneError
+from bandloom.rasters.cut_short import open_whole
 from bandloom.rasters.projected import projected
 from bandloom.rasters.validity import NO_NODATA, Validity
 from bandloom.rasters.values import NODATA, SATURATED, valid
@@ -51,7 +51,7 @@ def open_raster(path: str | Path) -> Any:
         if local.is_file():
             check_beside(local)
     try:
-        raster = rasterio.open(path)
+        raster = open_whole(path)
         if not reaches_beyond_180(raster):
             return raster
         with raster:

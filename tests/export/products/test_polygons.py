@@ -161,6 +161,20 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, capsys, monkeypa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["map.tif"] + ([] if sentence else ["none"])
 
 
+def test_a_map_that_was_cut_short_is_one_sentence_wherever_it_ends(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_map(tmp_path / "map.tif", ground())
+    written = (tmp_path / "map.tif").read_bytes()
+    for share in (0.02, 0.1, 0.3, 0.6, 0.9, 0.99):
+        (tmp_path / "cut.tif").write_bytes(written[: int(share * len(written))])
+        with pytest.raises(SystemExit) as end:
+            main(["polygons", "cut.tif", "--out", "out.gpkg"])
+        said = capsys.readouterr().err
+        assert end.value.code == 2
+        assert said.startswith("error: ")
+        assert said.count("\n") == 1
+
+
 def test_predict_writes_the_polygons_of_its_map(tmp_path, capsys):
     write_tiny_bundle(tmp_path / "tiny")
     scene, out = write_stack(tmp_path / "scene.tif", (130, 160)), tmp_path / "map.tif"
