@@ -156,7 +156,7 @@ def _beside(setting: Setting, attempt: Attempt, model: TaskModel, name: str, *, 
     other = _task_model(setting, encoder)
     with RunFolder(attempt.run.path / name, inside=attempt.run) as folder:
         if setting.ranks.rank == 0:
-            folder.start(config)
+            folder.start(config, from_scratch=False)
         setting.ranks.barrier()
         _fit_head(setting, other, folder)
         trainer = _trainer(setting, other, folder)

@@ -93,7 +93,7 @@ def read_mapping(read: Callable[[], str], name: str, source: Taxonomy, target: T
         LabelError: the header is another, a class is unknown, or one class is sent to two.
     """
     try:
-        rows = list(csv.reader(read().splitlines()))
+        rows = list(csv.reader(read().removeprefix("\ufeff").splitlines()))
     except (OSError, UnicodeDecodeError, csv.Error) as cause:
         raise LabelError(f"the mapping {name} cannot be read ({cause}); it must be a CSV in UTF-8.") from cause
     if not rows or rows[0] != HEADER:

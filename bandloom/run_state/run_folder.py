@@ -77,7 +77,7 @@ class RunFolder:
         """Where PNG files go."""
         return self.path / "pictures"
 
-    def start(self, config: Config, *, from_scratch: bool = False, resume: bool = False) -> None:
+    def start(self, config: Config, *, from_scratch: bool | None = None, resume: bool = False) -> None:
         """Make the folder, or accept one that holds the same run.
 
         Raises:
@@ -87,7 +87,7 @@ class RunFolder:
         if from_scratch and held.exists():
             self._clear()
         if held.exists():
-            self._check_same(config, held)
+            self._check_same(config, held, "remove it" if from_scratch is None else "pass --from-scratch to replace it")
         elif self.path.is_dir() and any(path.name not in _FOREIGN for path in self.path.iterdir()) and not resume:
             raise RunFolderError(f"{self.path} exists and is no run folder; choose a new name for --out.")
         self.path.mkdir(parents=True, exist_ok=True)
@@ -184,7 +184,7 @@ class RunFolder:
             self._board = SummaryWriter(str(self.path / "tensorboard"), purge_step=self._board_from)
         return self._board
 
-    def _check_same(self, config: Config, held: Path) -> None:
+    def _check_same(self, config: Config, held: Path, otherwise: str) -> None:
         before = load_config(type(config), held, held=True)
         changed = _differences(before.model_dump(mode="json"), config.model_dump(mode="json"))
         marks = {key: mark_of(type(config), key) for key in changed}
@@ -193,13 +193,13 @@ class RunFolder:
             if marks[key] is None:
                 raise RunFolderError(
                     f"{self.path} holds a run with another config ({key} was {old!r}, is {new!r}), and {key} cannot"
-                    " change on the way; choose another --out, or pass --from-scratch to replace it."
+                    f" change on the way; choose another --out, or {otherwise}."
                 )
             if key in later and not self.goes_on:
                 raise RunFolderError(
                     f"{self.path} holds a run with another config ({key} was {old!r}, is {new!r}); go on with the"
-                    f" change by --resume {self.path} {key}={_text(new)}, choose another --out, or pass"
-                    " --from-scratch to replace it."
+                    f" change by --resume {self.path} {key}={_text(new)}, choose another --out, or"
+                    f" {otherwise}."
                 )
         if later:
             self._note_changes(later)

@@ -57,7 +57,7 @@ class Attempt:
         self,
         config: Config,
         *,
-        from_scratch: bool = False,
+        from_scratch: bool | None = None,
         made_of: Any = None,
         manifest: Mapping[str, Any] | None = None,
     ) -> None:
@@ -65,7 +65,7 @@ class Attempt:
 
         Args:
             config: of the run.
-            from_scratch: throw away what the folder holds.
+            from_scratch: throw away what the folder holds; None: the verb has no such option.
             made_of: what results depend on beside the config, as plain JSON types: the shards' manifest, say.
             manifest: of the shards that are trained on, where the run goes on from snapshots.
 

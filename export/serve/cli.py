@@ -16,7 +16,7 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on; others than loopback want a proxy in front.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     layer: Annotated[list[str] | None, typer.Option(help="NAME=MAP.tif: draw tiles of it; may be repeated.")] = None,
     scene: Annotated[list[str] | None, typer.Option(help="NAME=SCENE: draw its true colours; may be repeated.")] = None,
     set_: Annotated[

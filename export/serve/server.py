@@ -5,6 +5,7 @@ import ctypes
 import logging
 import re
 import signal
+import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,10 +50,27 @@ def serve(
         port: 0 takes a free one and says which.
         layers: GeoTIFFs to draw tiles of, by name.
         scenes: scenes whose true colours are drawn, by name.
+
+    Raises:
+        ConfigError: host and port cannot be listened on.
+        BundleError: the bundle is refused.
     """
+    _require_address(host, port)
     _limit_arenas()
     with _ended_by_term():  # before and after the server's own, orderly, handler
         _serve(bundle_path, options, limits, host, port, layers or {}, scenes or {})
+
+
+def _require_address(host: str, port: int) -> None:
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((host, port))
+    except OSError as cause:
+        raise ConfigError(
+            f"--host {host} --port {port} cannot be listened on ({cause.strerror or cause}); name an address of this"
+            " machine and a free port, such as --port 0."
+        ) from cause
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pydantic import Field
 from rasterio.transform import Affine
 
 from bandloom.command_line.config import Config
+from bandloom.command_line.console import logger
 from bandloom.command_line.options import Option
 from bandloom.errors import SceneError
 from bandloom.export.assess.write_points import FORMATS, Points, write_points
@@ -77,6 +78,13 @@ def _suggest(
     spectra = partial(spectra_at, opener)
     inside = taken[((taken >= 0) & (taken < size_m)).all(axis=1)].astype(np.int64) // MAP_PIXEL_M
     seen = spectra(inside[:, 1], inside[:, 0]) if len(inside) else None
+    if len(labelled) and not len(inside):
+        logger.warning(
+            "none of the %d points of %s lies in %s; are longitude and latitude the right way round?",
+            len(labelled),
+            wanted.labelled,
+            scene,
+        )
     chosen = spread(
         candidates.xy,
         candidates.worth,

@@ -65,6 +65,8 @@ def test_a_users_own_mapping_is_read_and_checked(tmp_path):
     path = tmp_path / "m.csv"
     path.write_text("from,to,lossy\nForest,Trees,no\nRiver,Water,no\n")
     assert (get_mapping("eurosat10", "dynamicworld9", path).index != 255).sum() == 2
+    path.write_text("\ufefffrom,to,lossy\nForest,Trees,no\n")  # as spreadsheets write UTF-8
+    assert (get_mapping("eurosat10", "dynamicworld9", path).index != 255).sum() == 1
     for text, said in (
         ("a,b\n", "expected from,to,lossy"),
         ("from,to,lossy\nForest,Trees\n", "line 2"),

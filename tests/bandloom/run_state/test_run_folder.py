@@ -19,6 +19,9 @@ def test_the_same_run_is_accepted_and_another_is_not(tmp_path: Path):
     RunFolder(tmp_path / "run").start(TrainerConfig(steps=5))
     with pytest.raises(RunFolderError, match=r"seed was 0, is 1.* cannot change on the way"):
         RunFolder(tmp_path / "run").start(TrainerConfig(steps=5, seed=1))
+    for scratch, way in ((None, "or remove it"), (False, "or pass --from-scratch to replace it")):  # as the verb has it
+        with pytest.raises(RunFolderError, match=f"choose another --out, {way}"):
+            RunFolder(tmp_path / "run").start(TrainerConfig(steps=5, seed=1), from_scratch=scratch)
 
 
 def test_what_may_change_goes_on_when_asked_and_is_noted_with_its_step(tmp_path: Path):

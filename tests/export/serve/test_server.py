@@ -226,3 +226,18 @@ def test_a_layer_that_cannot_be_served_is_refused(place, capsys):
     assert "is no layer" in capsys.readouterr().err
     assert run("serve", place / "tiny", "--limit", "upload=3") == 2
     assert "upload_mb" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["300.1.1.1", "taken", "192.0.2.1"])
+def test_an_address_that_cannot_be_listened_on_is_one_sentence(tmp_path, host, capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = ("127.0.0.1", taken.getsockname()[1]) if host == "taken" else (host, 0)
+        assert run("serve", tmp_path, "--host", address[0], "--port", address[1]) == 2
+    assert f"error: --host {address[0]} --port {address[1]} cannot be listened on" in capsys.readouterr().err
+
+
+def test_a_port_that_is_none_is_refused_by_its_option(tmp_path, capsys):
+    assert run("serve", tmp_path, "--port", "99999") == 2
+    assert "--port" in capsys.readouterr().err

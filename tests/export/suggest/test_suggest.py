@@ -64,6 +64,10 @@ def test_ground_that_is_labelled_already_is_left_out(bundle, scene, tmp_path, ca
     one, other = pixels_of(first, scene), pixels_of(more, scene)
     distance = np.hypot(one[0][:, None] - other[0], one[1][:, None] - other[1]) * 10
     assert distance.min() >= 199
+    elsewhere = tmp_path / "elsewhere.csv"
+    elsewhere.write_text("lon,lat\n1.5,80\n")
+    assert run("labels", "suggest", bundle, scene, "--labelled", elsewhere, "--out", tmp_path / "b.csv") == 0
+    assert "none of the 1 points" in capsys.readouterr().out
     assert run(
         "labels", "suggest", bundle, scene, "--apart-m", "4000", "--labelled", first, "--out", tmp_path / "a.csv"
     )
