@@ -52,7 +52,7 @@ def features_at(opened: EmbeddingRaster, place: tuple[float, float], crs: str) -
     Raises:
         SceneError: the coordinate system is not known, the place lies outside, or nothing was measured there.
     """
-    said = f"--at {place[0]:g},{place[1]:g} (--crs {crs})"
+    said = f"--at {place[0]:.10g},{place[1]:.10g} (--crs {crs})"
     try:
         source = CRS.from_user_input(crs)
     except CRSError as cause:

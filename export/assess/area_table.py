@@ -8,6 +8,7 @@ from bandloom.export.assess.score import Assessment
 from bandloom.files.output import new_output
 
 TABLE_SUFFIXES = (".csv",)
+DECIMALS = 6  # a hundredth of a square metre
 FIGURES = ("area_ha", "users_accuracy", "producers_accuracy")
 
 
@@ -26,10 +27,10 @@ def write_area_table(path: Path, assessment: Assessment) -> None:
         writer.writerow(header)
         for name, mapped, estimates in zip(assessment.classes, assessment.mapped_ha, assessment.by_class, strict=True):
             cells = [cell for figure in FIGURES for cell in _cells(getattr(estimates, figure))]
-            writer.writerow([name, repr(mapped), *cells])
+            writer.writerow([name, f"{mapped:.{DECIMALS}f}", *cells])
 
 
 def _cells(estimate: Estimate) -> list[str]:
     if estimate.record() is None:
         return [""] * 4
-    return [repr(float(value)) for value in (estimate.value, estimate.standard_error, *estimate.interval)]
+    return [f"{value:.{DECIMALS}f}" for value in (estimate.value, estimate.standard_error, *estimate.interval)]

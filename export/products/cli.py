@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,11 @@ from bandloom.export.products.polygons import PolygonOptions
 from bandloom.shards.labels.reading import LabelReading
 from bandloom.shards.labels.vector_file import NO_FIELD
 
+if TYPE_CHECKING:
+    from bandloom.export.products.zones import ZoneAreas
+
 SHOWN = 20  # zones on the console
+MOST_CLASSES, LARGEST = 5, 3  # of a column each; of more, the largest are named
 
 
 @fills
@@ -48,13 +52,26 @@ def zones(
     with sole_writer(out):
         areas = zone_areas(map_path, zones_path, replace(reading, field=name))
         write_zones(out, areas)
-    rows = [
-        (areas.called(number), *(f"{ha:,.2f} ({share:.1%})" for ha, share in zip(held, shares, strict=True)))
-        for number, (held, shares) in enumerate(zip(areas.class_ha[:SHOWN], areas.shares[:SHOWN], strict=True))
-    ]
-    console.print(table(f"hectares (share) in {len(areas.zone_ha)} zones: {out}", ("zone", *areas.names), rows))
+    head, rows = _shown(areas)
+    console.print(table(f"hectares (share) in {len(areas.zone_ha)} zones: {out}", head, rows))
     for warning in areas.warnings():
         logger.warning(warning)
+
+
+def _shown(areas: "ZoneAreas") -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return what the console shows of the first zones: a column a class, or the largest of many in one."""
+    told = [
+        [f"{ha:,.2f} ({share:.1%})" for ha, share in zip(held, shares, strict=True)]
+        for held, shares in zip(areas.class_ha[:SHOWN], areas.shares[:SHOWN], strict=True)
+    ]
+    if len(areas.names) <= MOST_CLASSES:
+        return ("zone", *areas.names), [(areas.called(number), *cells) for number, cells in enumerate(told)]
+    rows = []
+    for number, cells in enumerate(told):
+        largest = [index for index in areas.class_ha[number].argsort()[::-1][:LARGEST] if areas.class_ha[number, index]]
+        named = ", ".join(f"{areas.names[index]} {cells[index]}" for index in largest)
+        rows.append((areas.called(number), f"{areas.mapped_ha[number]:,.2f}", named))
+    return ("zone", "mapped ha", f"largest {LARGEST} of {len(areas.names)} classes"), rows
 
 
 def similar(

@@ -19,8 +19,7 @@ from bandloom.shards.labels.reading import LabelReading
 from bandloom.shards.labels.vector_file import Drawing, read_drawing
 
 WINDOW_PIXELS = 1 << 22  # of a zone in memory at a time
-PARTLY, TOO_MUCH = 0.95, 1.02  # of a zone mapped, below and above which it is said
-FEW_PIXELS = 20  # of which the edge decides too much to say so
+PARTLY, TOO_MUCH = 0.95, 0.02  # of a zone mapped, below which it is said, and beyond its area, above which it is
 STEP_DEGREES, STEP_M = 0.02, 2000.0  # of an edge between places that are brought to another coordinate system
 
 
@@ -58,7 +57,9 @@ class ZoneAreas:
     def warnings(self) -> list[str]:
         """Return what a reader must know, a sentence each."""
         partly = np.flatnonzero(self.mapped_ha < PARTLY * self.zone_ha)
-        over = np.flatnonzero((self.mapped_ha > TOO_MUCH * self.zone_ha) & (self.pixels > FEW_PIXELS))
+        pixel_ha = self.mapped_ha / np.maximum(self.pixels, 1)
+        by_chance = np.sqrt(self.pixels)  # pixels at the edge, whose centres lie inside or outside
+        over = np.flatnonzero(self.mapped_ha - self.zone_ha > (TOO_MUCH * self.pixels + by_chance) * pixel_ha)
         told = []
         if len(partly):
             first = int(partly[0])

@@ -25,14 +25,14 @@ def test_a_row_a_class_holds_what_the_record_holds_and_leaves_empty_what_cannot_
     rows = list(csv.DictReader((tmp_path / "areas.csv").read_text().splitlines()))
     assert [row["class"] for row in rows] == assessed.classes
     for row, told in zip(rows, assessed.record()["classes"], strict=True):
-        assert float(row["mapped_ha"]) == told["mapped_ha"]
+        assert float(row["mapped_ha"]) == pytest.approx(told["mapped_ha"], abs=1e-6)
         for figure in ("area_ha", "users_accuracy", "producers_accuracy"):
             cells = [row[figure + part] for part in ("", "_standard_error", "_low_95", "_high_95")]
             if told[figure] is None:
                 assert cells == [""] * 4
             else:
                 expected = [told[figure]["value"], told[figure]["standard_error"], *told[figure]["interval_95"]]
-                assert [float(cell) for cell in cells] == expected
+                assert [float(cell) for cell in cells] == pytest.approx(expected, abs=1e-6)
     with pytest.raises(OutputError, match="exists already"):
         write_area_table(tmp_path / "areas.csv", assessed)
 

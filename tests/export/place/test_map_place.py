@@ -263,7 +263,7 @@ def test_a_run_that_is_stopped_at_any_moment_ends_within_20_s_and_goes_on_to_the
             process.wait(20)
             assert time.monotonic() - began < 20
             stopped += 1
-            wait_s += 0.7
+            wait_s = max(wait_s + 0.7, 1.2 * wait_s)  # a busy machine gets there too
             continue
         assert process.returncode == 0
         break
