@@ -41,6 +41,8 @@ INSIDE = {
     "shards/read": {"store", "build"},
     "finetune/model": set(),
     "finetune/data": {"model"},
+    "finetune/scores": {"data", "model"},
+    "finetune/baselines": {"data", "model", "scores", "training"},
 }
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from bandloom.command_line.console import console, logger
 from bandloom.finetune.baselines.classic import chosen
-from bandloom.finetune.baselines.leakage import leakage_gap, leakage_line
 from bandloom.finetune.data.splits import TEST, TRAIN
 from bandloom.finetune.first_model import provenance_of
 from bandloom.finetune.model.checkpoint import save_task_model
 from bandloom.finetune.model.task_model import TaskModel
+from bandloom.finetune.report.leakage import leakage_gap, leakage_line
 from bandloom.finetune.report.record import metrics_record, score_row, write_blocks, write_evidence, write_report
 from bandloom.finetune.report.tables import class_table, model_card, result_lines, score_table, split_line
 from bandloom.finetune.scores.band_drops import band_drops

@@ -5,12 +5,12 @@ import pytest
 from scipy import ndimage
 
 from bandloom.finetune.baselines.classic import run_baselines
-from bandloom.finetune.baselines.leakage import leakage_gap, leakage_line
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.pixels import PixelData
 from bandloom.finetune.data.split_choice import make_split
 from bandloom.finetune.data.split_config import SplitConfig
 from bandloom.finetune.data.splits import BlockSplit
+from bandloom.finetune.report.leakage import leakage_gap, leakage_line
 from bandloom.finetune.tasks.segment import SEGMENT
 from tests.finetune.fake_shards import FakeShards
 from tests.finetune.models import LABELS, S2
