@@ -99,7 +99,7 @@ def test_a_classifier_learns_from_frozen_features(tmp_path, chip_shards, encoder
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("mode", ["lora", "last"])
+@pytest.mark.parametrize("mode", ["lora", pytest.param("last", marks=pytest.mark.slow)])
 def test_a_model_of_which_little_trained_is_saved_plain(tmp_path, scene_shards, encoder_folder, mode):
     few = (f"mode={mode}", "compare_random=false", "baselines=[majority]")
     few += ("last_blocks=1",) if mode == "last" else ("lora_rank=2",)
@@ -221,8 +221,8 @@ def test_shards_without_labels_are_refused(tmp_path, scenes_folder, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_another_config_does_not_overwrite_a_run(tmp_path, scene_shards, capsys):
-    few = ("size=demo", "baselines=[majority]", "trainer.steps=1")
+def test_another_config_does_not_overwrite_a_run(tmp_path, scene_shards, encoder_folder, capsys):
+    few = (f"checkpoint={encoder_folder}", "compare_random=false", "baselines=[majority]", "trainer.steps=1")
     assert run(tmp_path, *few, shards=scene_shards) == 0
     before = (tmp_path / "run" / "metrics.json").read_bytes()
     assert run(tmp_path, *few, "trainer.seed=1", shards=scene_shards) == 2

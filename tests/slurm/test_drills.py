@@ -31,6 +31,7 @@ def launch(cluster: Cluster, trainer: Trainer, tmp_path: Path) -> Launch:
     return go
 
 
+@pytest.mark.drill
 def test_a_plain_run_ends_done_with_the_losses_of_one_without_slurm(launch, undisturbed):
     run = launch(slow=0.02)
     assert run.end()["JobState"] == "COMPLETED"

@@ -57,7 +57,14 @@ def write_map(folder: Path, epsg: int) -> Path:
     return folder / "map.tif"
 
 
-@pytest.fixture(params=[32760, 32701, 32660, 32601], ids=["zone 60S", "zone 1S", "zone 60N", "zone 1N"])
+@pytest.fixture(
+    params=[
+        pytest.param(32760, id="zone 60S"),
+        pytest.param(32701, id="zone 1S", marks=pytest.mark.slow),
+        pytest.param(32660, id="zone 60N", marks=pytest.mark.slow),
+        pytest.param(32601, id="zone 1N"),
+    ]
+)
 def mapped(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return write_map(tmp_path, request.param)
 

@@ -121,7 +121,10 @@ def test_mapping_a_scene_with_the_engine_equals_mapping_it_with_torch(exported):
     np.testing.assert_allclose(maps[0], maps[1], atol=1e-4)
 
 
-@pytest.mark.parametrize(("sensor", "task"), [("landsat89-l2", "segment"), ("sentinel2-l2a", "classify")])
+@pytest.mark.parametrize(
+    ("sensor", "task"),
+    [pytest.param("landsat89-l2", "segment", marks=pytest.mark.slow), ("sentinel2-l2a", "classify")],
+)
 def test_other_sensors_and_tasks_export_through_the_command_line(tmp_path, sensor, task, capsys):
     write_run(tmp_path / "run", task_model(sensor, task))
     assert run("export", tmp_path / "run", "--out", tmp_path / "bundle") == 0
@@ -133,7 +136,7 @@ def test_other_sensors_and_tasks_export_through_the_command_line(tmp_path, senso
 
 
 def test_a_model_that_fails_parity_is_not_written(tmp_path, monkeypatch, capsys):
-    write_run(tmp_path / "run", task_model())
+    write_run(tmp_path / "run", task_model(task="classify"))
     plain = DeployGraph.forward
     monkeypatch.setattr(DeployGraph, "forward", lambda self, *pairs: plain(self, *pairs) + 0.001)
     assert run("export", tmp_path / "run", "--out", tmp_path / "bundle") == 2

@@ -16,7 +16,7 @@ from bandloom.export.from_torch.held_chips import Ground, held_chips
 from bandloom.export.from_torch.parity import torch_logits
 from bandloom.export.from_torch.quantise import write_int8
 from bandloom.export.from_torch.tile_sizes import default_tiling
-from bandloom.export.from_torch.to_onnx import DeployGraph, write_onnx
+from bandloom.export.from_torch.to_onnx import DeployGraph
 from bandloom.export.from_torch.write_model import write_precision
 from bandloom.export.runtimes.onnx_runner import OnnxRunner
 from bandloom.export.runtimes.replay import compare
@@ -204,12 +204,11 @@ def test_an_unknown_precision_is_refused(tmp_path, capsys):
     assert "precision 'fp8' is not known; use some of fp32" in capsys.readouterr().err
 
 
-def test_int8_quantises_linear_layers_alone_and_stays_close(tmp_path):
-    model = task_model()
-    contract = contract_of_model(model, default_tiling(model))
+def test_int8_quantises_linear_layers_alone_and_stays_close(exported, tmp_path):
+    model, bundle = exported
+    contract = bundle.contract
     chips = held_chips(contract, Ground(), 8)
-    write_onnx(DeployGraph(model), contract, tmp_path / "model.onnx")
-    write_int8(tmp_path / "model.onnx", tmp_path / "int8.onnx", chips)
+    write_int8(bundle.path / bundle.model("fp32").file, tmp_path / "int8.onnx", chips)
     proto = onnx.load(tmp_path / "int8.onnx")
     ops = [node.op_type for node in proto.graph.node]
     assert "QuantizeLinear" in ops

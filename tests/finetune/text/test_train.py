@@ -202,6 +202,7 @@ def test_image_and_text_vectors_have_length_one():
     assert torch.allclose(unit(torch.randn(3, 32)).mean(1), torch.zeros(3), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_two_ranks_align_as_one_process_does(tmp_path, chip_shards, encoder_folder, word_vectors):
     config = {
         "shards": str(chip_shards),
