@@ -14,7 +14,7 @@ import yaml
 
 from bandloom.command_line.child import child_command, child_environment
 from bandloom.command_line.console import console, logger
-from bandloom.errors import BandloomError, ConfigError
+from bandloom.errors import BandloomError, ConfigError, OutputError
 from bandloom.run_state.markers import EXIT_STOPPED
 
 PX_M = 10
@@ -37,6 +37,8 @@ def distil(
 ) -> None:
     """Make a small model of a large fine-tuned one: it learns its tokens, then the labels beside its soft labels."""
     held = _teacher_config(teacher)
+    if (out / "config.yaml").exists():
+        raise OutputError(f"{out} holds a run of its own; choose another --out.")
     tokens, student = out / "tokens", out / "student"
     out.mkdir(parents=True, exist_ok=True)
     configs = {

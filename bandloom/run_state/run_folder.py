@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -87,6 +88,7 @@ class RunFolder:
         if from_scratch and held.exists():
             self._clear()
         if held.exists():
+            self._check_verb()
             self._check_same(config, held, "remove it" if from_scratch is None else "pass --from-scratch to replace it")
         elif self.path.is_dir() and any(path.name not in _FOREIGN for path in self.path.iterdir()) and not resume:
             raise RunFolderError(f"{self.path} exists and is no run folder; choose a new name for --out.")
@@ -184,6 +186,19 @@ class RunFolder:
             self._board = SummaryWriter(str(self.path / "tensorboard"), purge_step=self._board_from)
         return self._board
 
+    def _check_verb(self) -> None:
+        """Refuse a folder that another verb made: its results would be replaced by those of this one."""
+        try:
+            before = verb_of(json.loads((self.path / "environment.json").read_text())["command"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        now = verb_of(typed_command())
+        if before and now and before != now:
+            raise RunFolderError(
+                f"{self.path} holds what `bandloom {before}` made, which `bandloom {now}` would replace; choose another"
+                " --out."
+            )
+
     def _check_same(self, config: Config, held: Path, otherwise: str) -> None:
         before = load_config(type(config), held, held=True)
         changed = _differences(before.model_dump(mode="json"), config.model_dump(mode="json"))
@@ -266,6 +281,12 @@ def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = ""
         elif old != new:
             differences[prefix + key] = (old, new)
     return differences
+
+
+def verb_of(command: Sequence[str]) -> str | None:
+    """Return the verb of a command that was typed; None where it is none of this program's."""
+    words = [word for word in command[1:] if not word.startswith("-")]
+    return words[0] if words and Path(command[0]).name == "bandloom" else None
 
 
 def environment() -> dict[str, Any]:

@@ -10,7 +10,7 @@ import yaml
 
 from bandloom.cli import main
 from bandloom.distil import crop_px, distil, student_config, token_config
-from bandloom.errors import ConfigError
+from bandloom.errors import ConfigError, OutputError
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.model.checkpoint import load_task_model, save_task_model
 from bandloom.finetune.model.task_model import TaskModel
@@ -61,6 +61,9 @@ def test_what_is_no_fine_tuned_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no run of `bandloom finetune` that has ended"):
         distil(tmp_path / "run", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    teacher = run_of(tmp_path / "teacher", task_model())
+    with pytest.raises(OutputError, match="holds a run of its own"):
+        distil(teacher, teacher)
 
 
 @pytest.mark.slow

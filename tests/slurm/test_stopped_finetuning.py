@@ -4,6 +4,7 @@ import json
 import os
 import random
 import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -84,6 +85,7 @@ def test_thirty_moments_each_of_kill_term_and_usr1_change_no_score(cluster: Clus
                 assert end, run.log
                 assert end["reason"] in ("stopped", "done"), run.log
             told.append(f"{how} in {beat.get('stage', 'start-up')}: {took_s:.1f} s")
+            sys.stdout.write(told[-1] + "\n")
         assert run.end(3000)["JobState"] == "COMPLETED", run.log
         assert scores(folder) == expected
     said = f"{len(told)} disturbances over {runs} runs of {whole_s:.0f} s; the slowest stop took {slowest:.1f} s"

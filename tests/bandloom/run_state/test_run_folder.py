@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bandloom.command_line.typed import typed
 from bandloom.errors import MissingExtraError, RunFolderError
 from bandloom.run_state.run_folder import RunFolder
 from bandloom.training.engine import EngineConfig
@@ -43,6 +44,21 @@ def test_what_may_change_goes_on_when_asked_and_is_noted_with_its_step(tmp_path:
     RunFolder(run).start(changed)  # it is the run's own config now
     with pytest.raises(RunFolderError, match="has done 4 steps"):
         RunFolder(run, goes_on=True).start(changed.with_changes(steps=3))
+
+
+def test_what_another_verb_made_is_not_replaced(tmp_path: Path):
+    config = TrainerConfig(steps=5)
+    with typed(["finetune", "my.yaml"]):
+        RunFolder(tmp_path / "run").start(config)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.*")}
+    for verb in ("probe", "baselines", "evaluate"):
+        with typed([verb, "my.yaml"]), pytest.raises(RunFolderError, match=rf"made, which `bandloom {verb}` would"):
+            RunFolder(tmp_path / "run").start(config)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.*")} == before
+    for words in (["--debug", "finetune", "my.yaml"], ["probe"]):
+        with typed(words):
+            RunFolder(tmp_path / "run").start(config, from_scratch=words == ["probe"])
+    RunFolder(tmp_path / "run").start(config)  # by Python code, which typed nothing
 
 
 def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path):
