@@ -1,6 +1,7 @@
-"""Makes the tables of docs/results.md and ``benchmarks/results/distillation.json`` of what distillation left.
+"""Makes the tables of docs/results.md and two files of ``benchmarks/results`` of what distillation left.
 
-``python -m benchmarks.distillation_table RUNS`` reads ``RUNS/distillation.jsonl`` and ``RUNS/edge/edge.jsonl``.
+``python -m benchmarks.distillation_table RUNS`` reads ``RUNS/distillation.jsonl`` and ``RUNS/edge/edge.jsonl``, and
+writes ``distillation.json`` (students beside baselines) and ``filter_stem.json`` (encoders with a stem and without).
 """
 
 import argparse
@@ -21,10 +22,15 @@ NAMES = {
     "full": "student of tokens alone, whitened in full",
     "pixels": "student of pixels alone",
     "words": "pixels and visual words, no teacher",
+    "pixels_stem": "pixels alone, 256 filters in the stem",
+    "words_stem": "pixels and visual words, 256 filters in the stem",
+    "both_stem": "tokens and pixels, 256 filters in the stem",
     "random weights": "the same network from random weights",
+    "random weights, stem": "random weights, 256 filters in the stem",
     "teacher": "teacher (Galileo-nano)",
     "teacher's random weights": "its network from random weights",
 }
+STEM_PAIRS = {"pixels_stem": "pixels", "words_stem": "words", "random weights, stem": "random weights"}
 Scores = Mapping[tuple[str, str, int | None], dict[int, dict[str, float]]]
 
 
@@ -89,6 +95,21 @@ def figures(found: Scores, student: str = "both") -> list[Figure]:
     return made
 
 
+def stem_figures(found: Scores) -> list[Figure]:
+    """Return encoders with a stem beside the same without one, all labels, the seeds of both; baselines in the note."""
+    made = []
+    for name, row, count in found:
+        plain = STEM_PAIRS.get(row)
+        if plain and count is None and (name, plain, None) in found:
+            seeds = sorted(found[name, row, None].keys() & found[name, plain, None].keys())
+            own, rival = ({seed: found[name, kind, None][seed] for seed in seeds} for kind in (row, plain))
+            told = [f"{base} {mean(found[name, base, None], 'macro_f1'):.3f}" for base in BASELINES[1:]]
+            note = f"seeds {seeds}; {', '.join(told)} (seeds 0, 1, 2)"
+            values = mean(own, "macro_f1"), mean(rival, "macro_f1")
+            made.append(Figure(f"filter_stem {name}, {row}", values[0], "macro-F1", plain, values[1], "", note))
+    return made
+
+
 def mean(of: Mapping[int, dict[str, float]], what: str) -> float:
     """Return the mean over seeds."""
     return float(np.mean([record[what] for record in of.values()])) if of else float("nan")
@@ -103,7 +124,9 @@ def main() -> None:
     print(markdown(found))
     if (runs / "edge" / "edge.jsonl").exists():
         print(edge(runs / "edge" / "edge.jsonl"))
-    write("distillation", figures(found))
+    for written, rows in (("distillation", figures(found)), ("filter_stem", stem_figures(found))):
+        if rows:
+            write(written, rows)
 
 
 if __name__ == "__main__":
