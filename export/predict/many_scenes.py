@@ -20,7 +20,6 @@ from bandloom.export.predict.tile_table import TABLE_SUFFIXES
 from bandloom.export.runtimes.onnx_runner import Runner
 from bandloom.export.runtimes.symmetry import symmetric
 from bandloom.export.runtimes.verify import verify
-from bandloom.shards.build.sources import find_sources
 
 PAUSE_S = 1.0  # between two looks at scenes that another process is writing
 T = TypeVar("T")
@@ -137,6 +136,8 @@ def expand(sources: Sequence[str]) -> list[str]:
     Raises:
         SceneError: a list or folder names no scene.
     """
+    from bandloom.shards.build.sources import find_sources  # which brings every corpus's reader
+
     paths: list[str] = []
     for source in sources:
         path = Path(source)

@@ -90,9 +90,9 @@ class Captioner(nn.Module):
             targets: ids of answer and end, :data:`IGNORED` elsewhere, ``(B, L)``.
         """
         embedded = self._sequence(groups, ids)  # (B, P + L, H)
-        mask = torch.ones(embedded.shape[:2], dtype=torch.long, device=ids.device)
-        # right padding comes after all that is read, so that the causal mask hides it already
-        logits = self.language(inputs_embeds=embedded, attention_mask=mask, use_cache=False).logits
+        # right padding comes after all that is read, so that the causal mask hides it already; a mask of ones would say
+        # the same, and make a GPU's host wait while transformers looks whether it is all ones
+        logits = self.language(inputs_embeds=embedded, use_cache=False).logits
         said = logits[:, -ids.shape[1] - 1 : -1].float()  # what is said before each of the L tokens
         return functional.cross_entropy(said.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
 

@@ -33,6 +33,7 @@ from bandloom.shards.read.loader import LoaderState
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.training.attempt import Attempt
 from bandloom.training.device_batch import DeviceBatch
+from bandloom.training.device_memory import to_device
 from bandloom.training.make_engine import make_engine
 from bandloom.training.ranks import Ranks
 from bandloom.training.step_loss import LossSums, MeanLoss
@@ -117,7 +118,7 @@ class AnswerLoss(MeanLoss):
         drawn = [self.pairs.draw(key, draw) for key, draw in zip(batch.keys, batch.draws, strict=True)]
         ids, targets, _ = self.encode([(pair.prompt, pair.answer) for pair in drawn])
         batch = d4(batch) if self.config.augment else batch
-        return batch.groups, ids.to(self.device), targets.to(self.device)
+        return batch.groups, to_device(ids, self.device), to_device(targets, self.device)
 
     def sums(self, module: nn.Module, batch: tuple[dict[int, Tensor], Tensor, Tensor]) -> LossSums:
         """Return the summed loss of the answers' tokens, and their number."""

@@ -105,6 +105,17 @@ def test_the_loss_is_the_language_models_own_of_the_answers_tokens(tmp_path):
         assert float(model(groups, ids, targets)) == pytest.approx(total, rel=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_no_mask_is_a_mask_of_ones(tmp_path, kind):
+    model = captioner(tmp_path / kind, kind).eval()
+    ids, _, _ = model.encode([("Describe the image:", text) for text in WORDS[:2]])
+    with torch.no_grad():
+        embedded = model._sequence(chips(), ids)
+        mask = torch.ones(embedded.shape[:2], dtype=torch.long)
+        masked = model.language(inputs_embeds=embedded, attention_mask=mask, use_cache=False).logits
+        assert torch.equal(model.language(inputs_embeds=embedded, use_cache=False).logits, masked)
+
+
 def test_long_texts_are_cut_and_counted(tmp_path):
     model = captioner(tmp_path / "llama")
     model.most_tokens = 3
