@@ -55,7 +55,6 @@ API_NAMES = (
     "TF32",
     "ILogger",
     "engine_host_code_allowed",
-    "is_stream_capturable",
 )
 RTX_NAMES = (
     "num_compute_capabilities",
@@ -69,6 +68,7 @@ RTX_NAMES = (
     "cuda_graph_strategy",
     "CudaGraphStrategy",
     "WHOLE_GRAPH_CAPTURE",
+    "is_stream_capturable",  # asked of a context that has it
 )
 
 
