@@ -10,6 +10,7 @@ import typer.core
 
 from bandloom import __version__
 from bandloom.command_line.examples import add_examples
+from bandloom.command_line.garbage import leave_at_exit, uncollected
 
 # verb: where it lives (module:typer app or function), what it does
 VERBS = {
@@ -100,7 +101,8 @@ class _LazyVerbs(typer.core.TyperGroup):
 
 def _load(target: str) -> Any:
     module, _, attribute = target.partition(":")
-    return getattr(import_module(module), attribute)
+    with uncollected():
+        return getattr(import_module(module), attribute)
 
 
 def _app(name: str, made: Any) -> typer.Typer:
@@ -151,6 +153,7 @@ def main(arguments: list[str] | None = None) -> Any:
     from bandloom.command_line.typed import typed
     from bandloom.errors import BandloomError
 
+    leave_at_exit()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         with typed(arguments):
