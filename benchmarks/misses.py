@@ -24,8 +24,10 @@ TRIED = {
         "that 3 is out of reach of the same networks; seven ways tried."
     ),
     "loader_vs_float": (
-        "against webdataset alone; rasterio and zarr reach theirs. Tried: chunks read without Blosc2's "
-        "objects of a frame (kept), shuffle in place of bitshuffle (kept), smaller Blosc2 blocks (level)."
+        "against webdataset alone; rasterio and zarr reach theirs. Tried: chunks read without Blosc2's"
+        " objects of a frame (kept), shuffle in place of bitshuffle (kept), smaller Blosc2 blocks"
+        " (level). Again on shared cores on 2026-11-27: 6.7, 19.2 and 11.6, and the loader of the figure"
+        " above was no faster there."
     ),
     "mae_step": (
         "[82 % of the step](decisions/step-time.md) is equal in both by the benchmark's terms; three ways tried."
