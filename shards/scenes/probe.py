@@ -155,10 +155,10 @@ def _lost(name: str, value: float, share: float) -> SceneError:
 def _check_type(values: np.ndarray, dtype: np.dtype[Any], path: str) -> None:
     if dtype.kind == "f" and values.size:
         low, high = float(values.min()), float(values.max())
-        like = ", which look like reflectances of 0..1: pass --scale 1 if they are" if high <= 2 else ""
+        like = "which look like reflectances of 0..1: pass --scale 1 if they are; else " if high <= 2 else ""
         raise SceneError(
-            f"{path} holds floats from {low:.4g} to {high:.4g}{like}; else pass --scale GAIN,OFFSET, or write"
-            " uint16 values of 10000 x reflectance."
+            f"{path} holds floats from {low:.4g} to {high:.4g}, {like or 'which no scale is stated for: '}pass --scale"
+            " GAIN,OFFSET, or write uint16 values of 10000 x reflectance."
         )
     if dtype.itemsize == 1:
         raise SceneError(f"{path} holds bytes ({dtype}); expected the product's values of 16 bits, not a picture.")

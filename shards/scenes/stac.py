@@ -192,7 +192,7 @@ def _stated(item: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]], se
     when = datetime.fromisoformat(time.replace("Z", "+00:00")) if time else None
     offset, why = _offset(facts, chosen) if sensor.name.startswith("sentinel2") else (0, "its own scaling")
     told = {"product": item["id"], "processing_baseline": _baseline(facts)} | sun
-    return Stated(offset, why, when if when is None or when.tzinfo else when.replace(tzinfo=UTC), told)
+    return Stated(offset, why, when and (when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)), told)
 
 
 def _offset(facts: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]]) -> tuple[int | None, str]:

@@ -1,5 +1,6 @@
 """Stated metadata of files: time, offset and scale, and by which tag."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -84,6 +85,12 @@ def scaling_of(
     tagged = {band: (raster.scales[index - 1], raster.offsets[index - 1]) for band, (raster, _, index) in bands.items()}
     if all(scale == (1.0, 0.0) for scale in tagged.values()):
         return stated, None
+    for band, scale in tagged.items():
+        if not (math.isfinite(scale[0]) and math.isfinite(scale[1]) and scale[0] > 0):
+            raise SceneError(
+                f"{name} states {_words(*scale)} for {band}, which makes no reflectance; mend the tags (gdal_edit.py"
+                " -scale 0.0001 -offset 0 FILE), or pass --scale GAIN,OFFSET."
+            )
     bare = [band for band, scale in tagged.items() if scale == (1.0, 0.0)]
     if bare:
         raise SceneError(
@@ -136,7 +143,7 @@ def _time_of(tags: Mapping[str, str], name: str) -> datetime | None:
                 time = parse(text)
             except ValueError:
                 continue
-            time = time if time.tzinfo else time.replace(tzinfo=UTC)
+            time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
             if time >= _FIRST:
                 return time
             break

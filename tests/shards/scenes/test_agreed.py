@@ -46,6 +46,10 @@ def test_the_time_is_that_of_the_files_names_where_no_tag_says_it(tmp_path):
         ("S2A_OPER_MSI_L1C_TL_SGS__20160914T171622_A006428_T33UUU_B02", None),  # when it was processed
         ("T33UUU_20171316T102101_B02", None),  # no month
         ("20170216_B02", None),
+        (
+            "S2A_MSIL2A_20230605T101559_N0509_R065_T33UUP_20230605T161234",  # ends with when it was processed
+            datetime(2023, 6, 5, 10, 15, 59, tzinfo=UTC),
+        ),
     ],
 )
 def test_a_time_is_read_from_names_that_follow_a_convention_alone(stem, time):
@@ -72,6 +76,14 @@ def test_a_time_is_read_from_names_that_follow_a_convention_alone(stem, time):
 def test_bands_of_two_acquisitions_or_two_offsets_are_no_scene(tmp_path, tags, stems, sentence):
     with pytest.raises(SceneError, match=sentence):
         open_scene(write_bands(tmp_path / "a", tags, stems=stems))
+
+
+def test_a_file_whose_tag_and_name_disagree_is_told_so(tmp_path, write_stack):
+    name = "T33UUP_20230605T101559_all.tif"
+    values = np.rint(ground() * 1e4).astype("uint16")
+    path = write_stack(tmp_path / name, values, names=L2A, tags={"ACQUISITION_TIME": "2022-01-01T10:00:00Z"})
+    with pytest.raises(SceneError, match="says 2022-01-01 10:00 in its tags and 2023-06-05 10:15 in its name"):
+        open_scene(path, offset=0)
 
 
 def test_an_offset_that_any_file_states_is_taken(tmp_path):
