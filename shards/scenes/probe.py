@@ -87,23 +87,31 @@ def check_reflectance(
         logger.warning("%s, which only clear water does: check its scale, or pass --scale", said)
 
 
-def check_lost_nodata(name: str, samples: Mapping[str, np.ndarray], lowest: float) -> None:
+def check_lost_nodata(
+    name: str, samples: Mapping[str, np.ndarray], lowest: float, told: float | str | None = None
+) -> None:
     """Refuse a scene in which a value that nobody declares stands for absent.
 
     Args:
         name: the scene, for messages.
         samples: stored values by band, thinned alike, NaN where absent.
         lowest: the stored value of reflectance -0.1, below which no measurement lies.
+        told: what the user says that stands for absent; ``none``: everything was measured.
 
     Raises:
-        SceneError: one value below takes a share of the samples, or one constant lies on all bands at once.
+        SceneError: one value below takes a share of the samples, or, where the user says nothing, one constant lies on
+            all bands at once.
     """
+    if isinstance(told, str):
+        return
     everything = np.concatenate([values[np.isfinite(values)] for values in samples.values()])
     below = everything[everything < lowest]
     if below.size > _LOST_SHARE * everything.size or below.size > 3:
         value, times = _commonest(below)
         if times > below.size / 2:
-            raise _lost(name, value, times / everything.size)
+            raise _lost(name, value, times / everything.size, told)
+    if told is not None:
+        return
     same_size = {len(values) for values in samples.values()}
     if len(samples) < 2 or len(same_size) > 1:
         samples = _of_one_grid(samples)
@@ -145,9 +153,15 @@ def _commonest(values: np.ndarray) -> tuple[float, int]:
     return float(distinct[times.argmax()]), int(times.max())
 
 
-def _lost(name: str, value: float, share: float) -> SceneError:
+def _lost(name: str, value: float, share: float, told: float | None = None) -> SceneError:
+    exact = f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else repr(value)  # what finds it again
+    if told is not None:
+        return SceneError(
+            f"{name} holds {exact} in {share:.1%} of its samples, which no ground reflects and --nodata {told!r}"
+            f" does not name: pass --nodata {exact} if that is the one, or make both one value."
+        )
     return SceneError(
-        f"{name} holds {value:g} in {share:.1%} of its samples and states no nodata value: pass --nodata {value:g} if"
+        f"{name} holds {exact} in {share:.1%} of its samples and states no nodata value: pass --nodata {exact} if"
         " it stands for absent, or --nodata none if it was measured."
     )
 

@@ -158,8 +158,7 @@ class RasterScene:
         cirrus = next((b.name for b in self.sensor.bands if b.slot == "B10"), None)
         b10 = measured[cirrus] if cirrus else None
         offset = decide_offset(self.name, told, stated.offset, b10, everything, said, stated.offset_from)
-        if self._nodata is None:
-            check_lost_nodata(self.name, samples, -OFFSET - offset)
+        check_lost_nodata(self.name, samples, -OFFSET - offset, self._nodata)
         reflectance = {band: (values + offset) / SCALE for band, values in measured.items()}
         check_reflectance(self.name, self.sensor, reflectance, said["offset_from"], offset == 0)
         return offset, said

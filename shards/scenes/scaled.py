@@ -77,8 +77,7 @@ class ScaledScene(RasterScene):
             band: values[np.isfinite(values)] * self._scaling[band][0] + self._scaling[band][1]
             for band, values in samples.items()
         }
-        if self._nodata is None:
-            gain, offset = next(iter(self._scaling.values()))
-            check_lost_nodata(self.name, samples, (-0.1 - offset) / gain)
+        gain, offset = next(iter(self._scaling.values()))
+        check_lost_nodata(self.name, samples, (-0.1 - offset) / gain, self._nodata)
         check_reflectance(self.name, self.sensor, reflectance, self._scaled_by, self._scaled_by != "--scale")
         return 0

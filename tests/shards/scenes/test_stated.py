@@ -1,6 +1,7 @@
 """How values become reflectance: what tags, products and users state, and what no ground reflects."""
 
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -130,6 +131,31 @@ def test_the_advice_for_floats_and_for_percent_leads_to_the_right_values(stack):
         open_scene(path, offset=0)
     stored = np.rint(ground() * 100)[1]
     np.testing.assert_allclose(blue_of(path, scale="0.01")[0], np.where(stored, stored / 100, np.nan), atol=6e-5)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "scale"),
+    [
+        (-2147483648, "int32", "1e-4"),
+        (-9999999, "int32", "1e-4"),
+        (-1234567.25, "float64", "1e-4"),
+        (np.finfo("float32").min, "float32", "1"),
+        (np.float32(-1e20), "float32", "1"),
+    ],
+)
+def test_the_nodata_that_is_advised_finds_every_sample_that_holds_it(stack, value, dtype, scale):
+    hole = np.s_[:, 3:20, 5:30]
+    stored = (np.rint(ground() / float(scale)) if dtype == "int32" else ground() / float(scale)).astype(dtype)
+    stored[hole] = value
+    path = stack(stored)
+    with pytest.raises(SceneError, match=r"--nodata \S+ if it stands for absent") as refused:
+        open_scene(path, scale=scale)
+    advised = re.search(r"pass --nodata (\S+) if", str(refused.value))[1]
+    with open_scene(path, scale=scale, nodata=advised) as scene:
+        read = scene.read((0, 0, 600, 600))[10][0] > 0
+    assert (read == (stored[1] != value)).all()
+    with pytest.raises(SceneError, match=r"which no ground reflects and --nodata -7\.0 does not name"):
+        open_scene(path, scale=scale, nodata="-7")
 
 
 @pytest.mark.parametrize("value", [-9999, -32768, -3000, -2000])
