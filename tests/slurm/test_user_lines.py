@@ -26,6 +26,12 @@ SECRETS = {
     "SLURM_JWT": "jwt-not-real",
     "NETRC": "line one\nOMP_FAKE=second-line-not-real",
     "AWS_SESSION": "aws-not-real",
+    "LC_API_TOKEN": "lc-not-real",
+    "DS_API_KEY": "ds-not-real",
+    "CUDA_REGISTRY_PASSWORD": "cuda-not-real",
+    "UCX_AUTH": "ucx-not-real",
+    "NCCL_CREDENTIALS": "nccl-not-real",
+    "OMP_SECRET": "omp-not-real",
     "GDAL_HTTP_HEADERS": "Authorization: Bearer bearer-not-real",
 }
 
