@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, model_validator
 
 from bandloom.command_line.console import logger
+from bandloom.command_line.typed import typed_command, verb_of, verb_of_run
 from bandloom.errors import ConfigError, nearest
 from bandloom.files.yaml_once import load_once
 
@@ -143,6 +144,11 @@ def config_of_run(
     held = resume / "config.yaml"
     if not held.is_file():
         raise ConfigError(f"{resume} holds no run (no config.yaml); pass a run folder to --resume.")
+    verb, now = verb_of_run(resume), verb_of(typed_command())
+    if verb and now and verb != now:
+        raise ConfigError(
+            f"{resume} holds what `bandloom {verb}` made; go on with it by that verb, or name another run."
+        )
     try:
         load_config(kind, held)
     except ConfigError:

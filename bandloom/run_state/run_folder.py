@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,7 +22,7 @@ import yaml
 from bandloom import __version__
 from bandloom.command_line.config import Config, load_config, mark_of
 from bandloom.command_line.console import logger
-from bandloom.command_line.typed import typed_command
+from bandloom.command_line.typed import typed_command, verb_of, verb_of_run
 from bandloom.errors import MissingExtraError, RunFolderError
 from bandloom.files.output import new_output, write_json
 from bandloom.run_state.markers import RunMarkers
@@ -188,11 +187,7 @@ class RunFolder:
 
     def _check_verb(self) -> None:
         """Refuse a folder that another verb made: its results would be replaced by those of this one."""
-        try:
-            before = verb_of(json.loads((self.path / "environment.json").read_text())["command"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return
-        now = verb_of(typed_command())
+        before, now = verb_of_run(self.path), verb_of(typed_command())
         if before and now and before != now:
             raise RunFolderError(
                 f"{self.path} holds what `bandloom {before}` made, which `bandloom {now}` would replace; choose another"
@@ -281,12 +276,6 @@ def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = ""
         elif old != new:
             differences[prefix + key] = (old, new)
     return differences
-
-
-def verb_of(command: Sequence[str]) -> str | None:
-    """Return the verb of a command that was typed; None where it is none of this program's."""
-    words = [word for word in command[1:] if not word.startswith("-")]
-    return words[0] if words and Path(command[0]).name == "bandloom" else None
 
 
 def environment() -> dict[str, Any]:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bandloom.command_line.config import config_of_run
 from bandloom.command_line.typed import typed
-from bandloom.errors import MissingExtraError, RunFolderError
+from bandloom.errors import ConfigError, MissingExtraError, RunFolderError
 from bandloom.run_state.run_folder import RunFolder
 from bandloom.training.engine import EngineConfig
 from bandloom.training.trainer import TrainerConfig
@@ -54,6 +55,8 @@ def test_what_another_verb_made_is_not_replaced(tmp_path: Path):
     for verb in ("probe", "baselines", "evaluate"):
         with typed([verb, "my.yaml"]), pytest.raises(RunFolderError, match=rf"made, which `bandloom {verb}` would"):
             RunFolder(tmp_path / "run").start(config)
+        with typed([verb, "--resume", "run"]), pytest.raises(ConfigError, match="what `bandloom finetune` made; go on"):
+            config_of_run(TrainerConfig, None, [], tmp_path, tmp_path / "run")
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.*")} == before
     for words in (["--debug", "finetune", "my.yaml"], ["probe"]):
         with typed(words):
