@@ -1,6 +1,7 @@
 """Settings of several records: the lines that differ, and those that are the same folded."""
 
 import json
+import shlex
 from typing import Any
 
 from bandloom.view.comparison.compared import Compared
@@ -52,8 +53,27 @@ def _of_result(record: Record) -> dict[str, Any]:
         kept = ("samples", "labelled", "splits", "split_rule", "side_px", "options", "made_by")
         return _named({key: result[key] for key in kept if key in result} | {"label_set": result.get("label_set")})
     if record.kind == "map":
-        return {key.lower(): value for key, value in sorted(open_map(record.path).tags.items()) if key != "CLASSES"}
+        tags = sorted(open_map(record.path).tags.items())
+        return {key.lower(): _opened(value) for key, value in tags if key != "CLASSES"}
     return {}
+
+
+def _opened(text: str) -> Any:
+    """Return what a map's tag holds: a record whose entries are compared one by one, a command as it is typed, text."""
+    try:
+        held = json.loads(text)
+    except ValueError:
+        return text
+    if isinstance(held, list) and held and all(isinstance(word, str) for word in held):
+        return shlex.join(held)
+    return _numbered(held) if isinstance(held, dict | list) else text
+
+
+def _numbered(held: Any) -> Any:
+    """Return nested records with their lists of records as records by number, from 1."""
+    if isinstance(held, list) and held and all(isinstance(one, dict) for one in held):
+        held = {str(number): one for number, one in enumerate(held, 1)}
+    return {key: _numbered(value) for key, value in held.items()} if isinstance(held, dict) else held
 
 
 def _named(record: dict[str, Any]) -> dict[str, Any]:

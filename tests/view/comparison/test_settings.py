@@ -1,10 +1,14 @@
+import json
 from pathlib import Path
 
+import numpy as np
+import rasterio
 import yaml
 
 from bandloom.view.comparison.compared import Compared
 from bandloom.view.comparison.settings import ABSENT, flat, sections
 from bandloom.view.records import read_record
+from tests.view.comparison.test_maps import write_map
 
 
 def record(folder: Path, config: dict):
@@ -48,3 +52,20 @@ def test_shards_and_bundles_differ_by_what_they_were_made_from(chain: Path):
         [section] = sections(Compared([read_record(chain / kind)] * 2, ("1", "2")))
         assert not section.tables
         assert len(section.folds[0].tables[0].rows) > 5
+
+
+def test_of_two_maps_only_the_entries_that_differ_are_shown_not_the_records_that_hold_them(tmp_path: Path):
+    records = []
+    for name, symmetry in (("a", None), ("b", 8)):
+        made = write_map(tmp_path / f"{name}.tif", np.ones((20, 20), np.uint8))
+        origin = {"scenes": [{"name": "s", "files": {"B01.tif": [1, "abc"]}}], "reading": {"symmetry": symmetry}}
+        with rasterio.open(made.path, "r+") as file:
+            file.update_tags(ORIGIN=json.dumps(origin), COMMAND=json.dumps(["bandloom", "predict", f"{name} 1.tif"]))
+        records.append(read_record(made.path))
+    [section] = sections(Compared(records, ("1: a", "2: b")))
+    assert [list(row) for row in section.tables[0].rows] == [
+        ["command", "bandloom predict 'a 1.tif'", "bandloom predict 'b 1.tif'"],
+        ["origin.reading.symmetry", "null", "8"],
+    ]
+    same = [row[0] for row in section.folds[0].tables[0].rows]
+    assert {"origin.scenes.1.name", "origin.scenes.1.files.B01.tif"} <= set(same)
