@@ -52,6 +52,10 @@ class ChipRows:
         weights = np.repeat([1.0, self.weight * len(own) / len(less)], [len(own), len(less)])
         return np.concatenate([own, less]), weights
 
+    def of(self, kept: np.ndarray) -> "ChipRows":
+        """Return those of the whole chips for which ``kept`` ``(N,)`` is true."""
+        return ChipRows(self.tokens[kept], {name: rows[kept] for name, rows in self.parts.items()}, self.labels[kept])
+
     @property
     def folds(self) -> np.ndarray:
         """Interleaved folds of all rows; a chip that lost bands lies in its own chip's."""

@@ -1,7 +1,7 @@
 """Fits a classifier's head before anything trains: linear maps of tokens, filters and statistics, and their weights."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from bandloom.finetune.data.splits import VAL
 from bandloom.finetune.model.chip_parts import PARTS
 from bandloom.finetune.model.heads import ClassifyHead
 from bandloom.finetune.model.task_model import TaskModel
-from bandloom.finetune.training.chip_rows import ChipRows, chip_rows, training_rows
+from bandloom.finetune.training.chip_rows import FOLDS, ChipRows, chip_rows, training_rows
 from bandloom.finetune.training.weigh import best_set
 from bandloom.probes import fit_ridge
 
@@ -44,12 +44,25 @@ class Linear:
         return Linear(self.slope * factor, self.bias * factor)
 
 
+@dataclass(frozen=True)
+class Maps:
+    """The linear maps that a head is the weighed mean of: one of tokens, and one of each part."""
+
+    tokens: Linear
+    parts: Mapping[str, Linear]
+
+    def of(self, rows: ChipRows) -> Tensor:
+        """Return their logits of chips, ``(1 + parts, N, K)``."""
+        return torch.stack([self.tokens.of(rows.tokens), *(self.parts[name].of(rows.parts[name]) for name in PARTS)])
+
+
 @torch.no_grad()
 def fit_classifier(model: TaskModel, head: ClassifyHead, data: TaskData, fewer_bands: float = 0.0) -> None:
     """Fit the head on at most :data:`CHIPS` training chips; validation chips weigh what it is made of.
 
-    Tokens are read by a ridge regression; where they get no weight their map starts at zero, as a correction. One value
-    a chip is read from tokens alone. Where chips are to lose bands in training, some are fitted with the bands of other
+    Tokens are read by a ridge regression; where they get no weight their map starts at zero, as a correction. Of fewer
+    than :data:`FEWEST` validation chips, training chips of folds left out help to say whether tokens count. One value a
+    chip is read from tokens alone. Where chips are to lose bands in training, some are fitted with the bands of other
     sensors alone as well, so that what the head reads still means something without the others.
 
     Args:
@@ -65,7 +78,7 @@ def fit_classifier(model: TaskModel, head: ClassifyHead, data: TaskData, fewer_b
     model.train(was_training)
     tokens = _scaled(_ridge(train, model), train if val is None else val, model)
     if head.parts is not None and len(np.unique(train.labels)) > 1:
-        tokens = tokens.times(_fit_parts(head, tokens, train, val, len(model.label_set)))
+        tokens = tokens.times(_fit_parts(model, head, tokens, train, val))
     head.classify.weight.copy_(torch.from_numpy(tokens.slope.T))
     head.classify.bias.copy_(torch.from_numpy(tokens.bias))
 
@@ -73,14 +86,14 @@ def fit_classifier(model: TaskModel, head: ClassifyHead, data: TaskData, fewer_b
 def _taught(val: ChipRows, train: ChipRows) -> ChipRows | None:
     """Return the validation chips whose classes were trained on: of others nothing can be said."""
     known = np.isin(val.labels, train.labels) | (val.labels.dtype.kind == "f")
-    parts = {name: rows[known] for name, rows in val.parts.items()}
-    return ChipRows(val.tokens[known], parts, val.labels[known]) if known.any() else None
+    return val.of(known) if known.any() else None
 
 
-def _fit_parts(head: ClassifyHead, tokens: Linear, train: ChipRows, val: ChipRows | None, classes: int) -> float:
+def _fit_parts(model: TaskModel, head: ClassifyHead, tokens: Linear, train: ChipRows, val: ChipRows | None) -> float:
     """Fit and weigh the parts; returns the weight of the tokens."""
-    maps = {name: _logistic(name, train, val, classes) for name in PARTS}
-    weights = _weights(maps, tokens, val)
+    strengths = {name: _strength(name, train, val, len(model.label_set)) for name in PARTS}
+    maps = {name: _logistic(name, train, strength, len(model.label_set)) for name, strength in strengths.items()}
+    weights = _weights(model, Maps(tokens, maps), strengths, train, val)
     for name, fitted in maps.items():
         slope, bias = _parts(head).linear(name)
         slope.copy_(torch.from_numpy(fitted.slope.T))
@@ -91,38 +104,70 @@ def _fit_parts(head: ClassifyHead, tokens: Linear, train: ChipRows, val: ChipRow
     return weights[0]
 
 
-def _weights(maps: Mapping[str, Linear], tokens: Linear, val: ChipRows | None) -> list[float]:
-    """Return the weights of tokens and parts: the best mean, or of few chips with tokens or without."""
+def _weights(
+    model: TaskModel, maps: Maps, strengths: Mapping[str, float], train: ChipRows, val: ChipRows | None
+) -> list[float]:
+    """Return the weights of tokens and parts: the best mean, or of few chips with tokens where they surely gain."""
     alike, without = [1 / (1 + len(PARTS))] * (1 + len(PARTS)), [0.0] + [1 / len(PARTS)] * len(PARTS)
     if val is None:
         return alike
-    outputs = torch.stack([tokens.of(val.tokens), *(maps[name].of(val.parts[name]) for name in PARTS)])
     if len(val.labels) >= FEWEST:
-        return best_set(list(outputs), torch.from_numpy(val.labels.astype(np.int64)))
-    return min((without, alike), key=lambda shares: _loss(torch.tensordot(outputs.new_tensor(shares), outputs, 1), val))
+        return best_set(list(maps.of(val)), _classes(val.labels))
+    held = [(maps, val), *_held_out(model, strengths, train, val)]
+    gains = torch.cat([_losses(of, rows, without) - _losses(of, rows, alike) for of, rows in held])
+    return alike if surely_positive(gains) else without
 
 
-def _logistic(name: str, train: ChipRows, val: ChipRows | None, classes: int) -> Linear:
-    """Return a logistic regression on standardised features, as strong as validation likes it."""
+def surely_positive(gains: Tensor) -> bool:
+    """Return whether the mean of gains ``(N,)`` is above 0 by more than its standard error.
+
+    What has fewer parts stays where this cannot be told (the one-standard-error rule of Breiman et al. 1984).
+    """
+    return len(gains) > 1 and float(gains.mean()) > float(gains.std() / len(gains) ** 0.5)
+
+
+def _held_out(
+    model: TaskModel, strengths: Mapping[str, float], train: ChipRows, val: ChipRows
+) -> Iterator[tuple[Maps, ChipRows]]:
+    """Yield maps fitted without one fold of the training chips, and the chips of that fold."""
+    folds = np.arange(len(train.labels)) % FOLDS
+    for fold in np.unique(folds):
+        inside = train.of(folds != fold)
+        if len(np.unique(inside.labels)) > 1:
+            parts = {name: _logistic(name, inside, at, len(model.label_set)) for name, at in strengths.items()}
+            yield Maps(_scaled(_ridge(inside, model), val, model), parts), train.of(folds == fold)
+
+
+def _losses(maps: Maps, rows: ChipRows, shares: list[float]) -> Tensor:
+    """Return the cross entropy ``(N,)`` of each chip under the weighed mean of the maps."""
+    outputs = maps.of(rows)
+    mean = torch.tensordot(outputs.new_tensor(shares), outputs, 1)
+    return functional.cross_entropy(mean, _classes(rows.labels), reduction="none")
+
+
+def _strength(name: str, train: ChipRows, val: ChipRows | None, classes: int) -> float:
+    """Return how strongly a logistic regression is to be held down, as validation likes it."""
+    if val is None:
+        return UNCHOSEN
+    return min(STRENGTHS, key=lambda at: _loss(_logistic(name, train, at, classes).of(val.parts[name]), val))
+
+
+def _logistic(name: str, train: ChipRows, strength: float, classes: int) -> Linear:
+    """Return a logistic regression on standardised features, of scikit-learn's C."""
     from sklearn.linear_model import LogisticRegression
 
     mean, std = train.parts[name].mean(0), train.parts[name].std(0) + 1e-6
     (rows, weights), labels = train.stacked(lambda chips: chips.parts[name]), _labels(train)
-    candidates = []
-    for strength in STRENGTHS if val is not None else (UNCHOSEN,):
-        fitted: Any = LogisticRegression(C=strength, max_iter=300, tol=1e-3)
-        with warnings.catch_warnings():  # 300 steps are near enough: validation judges the map as it is
-            warnings.filterwarnings("ignore", "lbfgs failed to converge")
-            fitted.fit((rows - mean) / std, labels, weights)
-        slope, bias = np.zeros((rows.shape[1], classes)), np.full(classes, NEVER)
-        two = len(fitted.classes_) == 2  # of two classes there is one row, for the second
-        slope[:, fitted.classes_] = (np.concatenate([-fitted.coef_, fitted.coef_]) / 2 if two else fitted.coef_).T
-        bias[fitted.classes_] = (
-            np.concatenate([-fitted.intercept_, fitted.intercept_]) / 2 if two else fitted.intercept_
-        )
-        slope /= std[:, None]
-        candidates.append(Linear(slope, bias - mean @ slope))
-    return candidates[0] if val is None else min(candidates, key=lambda linear: _loss(linear.of(val.parts[name]), val))
+    fitted: Any = LogisticRegression(C=strength, max_iter=300, tol=1e-3)
+    with warnings.catch_warnings():  # 300 steps are near enough: validation judges the map as it is
+        warnings.filterwarnings("ignore", "lbfgs failed to converge")
+        fitted.fit((rows - mean) / std, labels, weights)
+    slope, bias = np.zeros((rows.shape[1], classes)), np.full(classes, NEVER)
+    two = len(fitted.classes_) == 2  # of two classes there is one row, for the second
+    slope[:, fitted.classes_] = (np.concatenate([-fitted.coef_, fitted.coef_]) / 2 if two else fitted.coef_).T
+    bias[fitted.classes_] = np.concatenate([-fitted.intercept_, fitted.intercept_]) / 2 if two else fitted.intercept_
+    slope /= std[:, None]
+    return Linear(slope, bias - mean @ slope)
 
 
 def _ridge(train: ChipRows, model: TaskModel) -> Linear:
@@ -159,8 +204,12 @@ def _labels(train: ChipRows) -> np.ndarray:
     return train.stacked(_own_labels)[0].astype(np.int64)
 
 
+def _classes(labels: np.ndarray) -> Tensor:
+    return torch.from_numpy(labels.astype(np.int64))
+
+
 def _loss(logits: Tensor, rows: ChipRows) -> float:
-    return float(functional.cross_entropy(logits, torch.from_numpy(rows.labels.astype(np.int64))))
+    return float(functional.cross_entropy(logits, _classes(rows.labels)))
 
 
 def _parts(head: ClassifyHead) -> Any:

@@ -98,8 +98,29 @@ def test_what_validation_is_better_without_gets_no_weight(monkeypatch):
     for name, features in rows.parts.items():
         setattr(parts, f"{name}_slope", torch.zeros(3, features.shape[1]))
     tokens = Linear(rng.normal(size=(4, 3)), np.zeros(3))
-    assert fit_chips._fit_parts(model.head, tokens, rows, rows, 3) == 0.0
+    assert fit_chips._fit_parts(model, model.head, tokens, rows, rows) == 0.0
     assert parts.weights.tolist() == [1.0, 0.0]
+
+
+def test_few_validation_chips_do_not_let_tokens_in_that_lose_on_training_chips_left_out():
+    model, rng = task_model("classify"), np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], 60)
+    telling = rng.normal(size=(180, 3)) + labels[:, None]
+    train = ChipRows(rng.normal(size=(180, 3)), {"filters": telling, "statistics": telling}, labels)
+    val = ChipRows(np.eye(3)[labels[:80]], {name: rows[:80] for name, rows in train.parts.items()}, labels[:80])
+    tokens = Linear(4 * np.eye(3), np.zeros(3))  # right on every validation chip, which are of two classes
+    maps = fit_chips.Maps(tokens, {name: _logistic(name, train, 1.0, 3) for name in PARTS})
+    gain = fit_chips._losses(maps, val, [0.0, 0.5, 0.5]) - fit_chips._losses(maps, val, [1 / 3] * 3)
+    assert fit_chips.surely_positive(gain)  # validation by itself would let them in
+    few = val.of(np.arange(80) % 8 == 0)
+    assert fit_chips._weights(model, maps, dict.fromkeys(PARTS, 1.0), train, few) == [0.0, 0.5, 0.5]
+
+
+def test_a_gain_counts_beyond_its_standard_error():
+    gains = torch.tensor([1.0, 3.0, 2.0, 2.0])
+    assert fit_chips.surely_positive(gains)
+    assert not fit_chips.surely_positive(gains - 1.6)  # 0.4 on average, by 0.41
+    assert not fit_chips.surely_positive(torch.tensor([5.0]))
 
 
 @pytest.mark.parametrize("classes", [[0, 1, 2], [0, 2]])
@@ -107,7 +128,7 @@ def test_a_linear_map_is_scikit_learns_whatever_classes_are_there(classes: list[
     rng = np.random.default_rng(0)
     labels = rng.choice(classes, 200)
     rows = rng.normal(size=(200, 5)) * [1, 2, 3, 4, 5] + labels[:, None] + 7
-    found: Linear = _logistic("filters", ChipRows(rows, {"filters": rows}, labels), None, 3)
+    found: Linear = _logistic("filters", ChipRows(rows, {"filters": rows}, labels), 1.0, 3)
     scaled = (rows - rows.mean(0)) / (rows.std(0) + 1e-6)
     wanted = LogisticRegression(C=1.0, max_iter=300, tol=1e-3).fit(scaled, labels).predict_proba(scaled)
     np.testing.assert_allclose(torch.softmax(found.of(rows), 1).numpy()[:, classes], wanted, atol=1e-6)
