@@ -168,7 +168,9 @@ def gather(out: Path, name: str, seed: int) -> dict[str, Any]:
         else:
             rows += found["rows"]
             blocks |= read_blocks(run)
-            record |= {key: found[key] for key in ("task", "sensor", "top_confusions") if key not in record}
+            record |= {
+                key: found[key] for key in ("task", "sensor", "top_confusions") if key in found and key not in record
+            }
     for row in rows[1:]:  # of the model, not of the first floor
         row["margin_95"] = margins(blocks[MODEL_ROW], blocks[row["name"]]) if "model" in record["parts"] else {}
     return record
