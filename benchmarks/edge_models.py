@@ -25,7 +25,7 @@ from bandloom.export.runtimes.onnx_runner import OnnxRunner
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.labelled import Labelled
 from bandloom.finetune.data.splits import TEST
-from bandloom.finetune.setting import open_data
+from bandloom.finetune.experiment import open_data
 
 SEEDS = (0, 1, 3)  # of chips32: seed 2 leaves one class to train on, docs/results.md
 STEPS, BATCH = 100, 16

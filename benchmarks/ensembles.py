@@ -26,10 +26,10 @@ from bandloom.export.runtimes.symmetry import Symmetric
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TEST, VAL
+from bandloom.finetune.experiment import open_data
 from bandloom.finetune.model.checkpoint import load_task_model
 from bandloom.finetune.scores.calibration import fit_temperature, softmax
 from bandloom.finetune.scores.evaluation import evaluate
-from bandloom.finetune.setting import open_data
 from benchmarks.harness import Figure
 from benchmarks.real_inputs import bandloom, write
 from benchmarks.real_scenes import HERE, make_config

@@ -30,8 +30,8 @@ from bandloom.export.from_torch.parity import torch_logits
 from bandloom.export.from_torch.tile_sizes import default_tiling
 from bandloom.export.from_torch.write_model import write_file
 from bandloom.finetune.config import FinetuneConfig
+from bandloom.finetune.experiment import Experiment, open_data
 from bandloom.finetune.model.task_model import TaskModel
-from bandloom.finetune.setting import Setting, open_data
 from bandloom.finetune.training.batches import make_loss, training_steps
 from bandloom.training.loader_state import BEGINNING
 from bandloom.training.make_engine import make_engine
@@ -112,9 +112,11 @@ def more_steps(trained: Trained, way: Callable[[TaskModel], Any]) -> TaskModel:
     engine_config = config.trainer.engine.with_changes(lr=config.trainer.engine.lr * LR_SHARE, warmup_steps=1)
     trainer = config.trainer.with_changes(steps=STEPS, batch_size=BATCH, engine=engine_config, workers=1)
     data = open_data(config)
-    setting = Setting(config.with_changes(trainer=trainer), data, model.chip_px, Ranks(0, 0, 1, torch.device("cpu")))
-    engine = make_engine(model.train(), engine_config, setting.ranks, STEPS, model.encoder.config.depth)
-    loss, batches = make_loss(setting), training_steps(setting, BEGINNING)
+    experiment = Experiment(
+        config.with_changes(trainer=trainer), data, model.chip_px, Ranks(0, 0, 1, torch.device("cpu"))
+    )
+    engine = make_engine(model.train(), engine_config, experiment.ranks, STEPS, model.encoder.config.depth)
+    loss, batches = make_loss(experiment), training_steps(experiment, BEGINNING)
     with way(model):
         for step in range(STEPS):
             engine.train_step(next(batches).batch.split(engine_config.accumulate), loss, step)

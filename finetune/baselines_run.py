@@ -8,9 +8,9 @@ from bandloom.finetune.baselines.classic import Known, check_names, chosen
 from bandloom.finetune.baselines.from_scratch import run_networks
 from bandloom.finetune.baselines.public_encoders import external_baseline
 from bandloom.finetune.config import FinetuneConfig
+from bandloom.finetune.experiment import Experiment, open_experiment
 from bandloom.finetune.report.record import metrics_record, write_blocks, write_report
 from bandloom.finetune.report.results import say
-from bandloom.finetune.setting import Setting, open_setting
 from bandloom.finetune.tasks.registry import get_task
 from bandloom.run_state.pulse import alive
 from bandloom.run_state.run_folder import RunFolder
@@ -38,22 +38,22 @@ def baselines_run(
     check_names(names or (), task.name, [*task.baselines, *task.networks])
     with Attempt(run, SCORING_TIMEOUT_S) as attempt:
         alone = replace(attempt.ranks, rank=0, world=1)
-        setting, _ = open_setting(config.with_changes(checkpoint=None), alone)
-        added = dict(external_baseline(folder, setting.data.sensor) for folder in external)
-        attempt.open(config, made_of=[setting.data.shards.manifest, [str(folder.resolve()) for folder in external]])
-        attempt.alone(lambda: _score(setting, run, names, added))
+        experiment, _ = open_experiment(config.with_changes(checkpoint=None), alone)
+        added = dict(external_baseline(folder, experiment.data.sensor) for folder in external)
+        attempt.open(config, made_of=[experiment.data.shards.manifest, [str(folder.resolve()) for folder in external]])
+        attempt.alone(lambda: _score(experiment, run, names, added))
         attempt.code = attempt.finish()
     return attempt.code
 
 
-def _score(setting: Setting, run: RunFolder, names: Sequence[str] | None, added: Known) -> None:
-    config, task = setting.config, setting.task
-    wanted = chosen(names, setting.data, [*task.baselines, *task.networks], task.baselines)
+def _score(experiment: Experiment, run: RunFolder, names: Sequence[str] | None, added: Known) -> None:
+    config, task = experiment.config, experiment.task
+    wanted = chosen(names, experiment.data, [*task.baselines, *task.networks], task.baselines)
     classic = [name for name in wanted if name not in task.networks]
-    rows = task.run_baselines([*classic, *added], setting.data, config.trainer.seed, {**task.baselines, **added})
-    rows += run_networks([name for name in wanted if name in task.networks], setting)
+    rows = task.run_baselines([*classic, *added], experiment.data, config.trainer.seed, {**task.baselines, **added})
+    rows += run_networks([name for name in wanted if name in task.networks], experiment)
     record = alive(
-        lambda: metrics_record(rows, setting.data, task.scorer, config.bootstrap, steps=config.trainer.steps),
+        lambda: metrics_record(rows, experiment.data, task.scorer, config.bootstrap, steps=config.trainer.steps),
         "intervals",
     )
     write_report(run.path, record)

@@ -19,13 +19,13 @@ from bandloom.errors import CheckpointError, ConfigError, LabelError
 from bandloom.finetune.baselines.classic import check_names, chosen
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.splits import TEST, TRAIN
+from bandloom.finetune.experiment import Experiment, open_experiment
 from bandloom.finetune.probes.attention import attention_probe
 from bandloom.finetune.probes.frozen_features import Features, frozen_features, weights_digest
 from bandloom.finetune.report.record import metrics_record, write_report
 from bandloom.finetune.report.results import say
 from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions, confusion_matrix, scores
 from bandloom.finetune.scores.row import Row
-from bandloom.finetune.setting import Setting, open_setting
 from bandloom.finetune.tasks.registry import TASKS, get_task
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.run_state.pieces import kept
@@ -65,27 +65,27 @@ def probe_run(config: FinetuneConfig, run: RunFolder, *, few_shot: bool = False)
     check_names(config.baselines or (), task.name, task.baselines)
     with Attempt(run, SCORING_TIMEOUT_S) as attempt:
         device = attempt.ranks.device
-        setting, encoder = open_setting(config, Ranks(0, 0, 1, device))
+        experiment, encoder = open_experiment(config, Ranks(0, 0, 1, device))
         encoder.to(device)
-        attempt.open(config, made_of=[setting.data.shards.manifest, weights_digest(encoder)])
-        sets = _all_features(setting, encoder, run.path, attempt.ranks)
+        attempt.open(config, made_of=[experiment.data.shards.manifest, weights_digest(encoder)])
+        sets = _all_features(experiment, encoder, run.path, attempt.ranks)
         if attempt.ranks.world > 1:  # the rows, which rank 0 then finds kept
-            attempt.ranks.together(lambda: _fit_share(sets, setting, attempt.ranks))
-        attempt.alone(lambda: _score(setting, sets, run, few_shot))
+            attempt.ranks.together(lambda: _fit_share(sets, experiment, attempt.ranks))
+        attempt.alone(lambda: _score(experiment, sets, run, few_shot))
         attempt.code = attempt.finish()
     return attempt.code
 
 
-def _all_features(setting: Setting, encoder: AnyEncoder, folder: Path, ranks: Ranks) -> dict[str, Features]:
+def _all_features(experiment: Experiment, encoder: AnyEncoder, folder: Path, ranks: Ranks) -> dict[str, Features]:
     """Return features by set, of which each rank encodes its share: of all bands, of fewer, of random weights."""
-    sets = {name: _features(setting, encoder, ranks, name, folder) for name in _subsets(setting, encoder)}
-    return sets | {RANDOM: _features(setting, _untrained(setting, encoder), ranks, "13")}
+    sets = {name: _features(experiment, encoder, ranks, name, folder) for name in _subsets(experiment, encoder)}
+    return sets | {RANDOM: _features(experiment, _untrained(experiment, encoder), ranks, "13")}
 
 
-def _fit_share(sets: Mapping[str, Features], setting: Setting, ranks: Ranks) -> None:
+def _fit_share(sets: Mapping[str, Features], experiment: Experiment, ranks: Ranks) -> None:
     """Fit every n-th probe."""
     for name, predict, features in _fits(sets)[ranks.rank :: ranks.world]:
-        _row(name, predict, features, setting)
+        _row(name, predict, features, experiment)
 
 
 def _fits(sets: Mapping[str, Features]) -> list[tuple[str, Predict, Features]]:
@@ -102,14 +102,14 @@ def _fits(sets: Mapping[str, Features]) -> list[tuple[str, Predict, Features]]:
     return rows + [(f"linear, {name} bands", _linear, sets[name]) for name in fewer]
 
 
-def _score(setting: Setting, sets: Mapping[str, Features], run: RunFolder, few_shot: bool) -> None:
-    config, task = setting.config, setting.task
-    rows: list[Row] = [_row(name, predict, features, setting) for name, predict, features in _fits(sets)]
-    wanted = chosen(config.baselines, setting.data, task.standard, task.baselines)
-    rows += task.run_baselines(wanted, setting.data, config.trainer.seed, task.baselines)
-    more = {"few_shot": few_shot_curve({"encoder": sets["13"], RANDOM: sets[RANDOM]}, setting)} if few_shot else {}
+def _score(experiment: Experiment, sets: Mapping[str, Features], run: RunFolder, few_shot: bool) -> None:
+    config, task = experiment.config, experiment.task
+    rows: list[Row] = [_row(name, predict, features, experiment) for name, predict, features in _fits(sets)]
+    wanted = chosen(config.baselines, experiment.data, task.standard, task.baselines)
+    rows += task.run_baselines(wanted, experiment.data, config.trainer.seed, task.baselines)
+    more = {"few_shot": few_shot_curve({"encoder": sets["13"], RANDOM: sets[RANDOM]}, experiment)} if few_shot else {}
     record = alive(
-        lambda: metrics_record(rows, setting.data, task.scorer, config.bootstrap, unit=_unit(setting), **more),
+        lambda: metrics_record(rows, experiment.data, task.scorer, config.bootstrap, unit=_unit(experiment), **more),
         "intervals",
     )
     write_report(run.path, record)
@@ -118,7 +118,7 @@ def _score(setting: Setting, sets: Mapping[str, Features], run: RunFolder, few_s
         console.print(few_shot_table(record.few_shot))
 
 
-def few_shot_curve(sets: dict[str, Features], setting: Setting) -> list[dict[str, Any]]:
+def few_shot_curve(sets: dict[str, Features], experiment: Experiment) -> list[dict[str, Any]]:
     """Return the linear probe's macro-F1 on few labels, mean and deviation over :data:`DRAWS` choices of them."""
     curve = []
     for shots in SHOTS:
@@ -129,9 +129,9 @@ def few_shot_curve(sets: dict[str, Features], setting: Setting) -> list[dict[str
             for draw in range(DRAWS if shots != 1.0 else 1):
                 few = _some(train.take(few_labels(train.labels, shots, draw)), FIT, draw)
                 used = len(few.labels)
-                predicted = alive(partial(_linear, few, test, len(setting.data.label_set)), "few labels")
+                predicted = alive(partial(_linear, few, test, len(experiment.data.label_set)), "few labels")
                 found.append(
-                    scores(_confusion(test.labels, predicted, setting), setting.data.label_set.names)["macro_f1"]
+                    scores(_confusion(test.labels, predicted, experiment), experiment.data.label_set.names)["macro_f1"]
                 )
             point |= {"labels": used, name: float(np.mean(found)), f"{name} deviation": float(np.std(found))}
         curve.append(point)
@@ -163,19 +163,19 @@ def _shots_text(shots: int | float) -> str:
     return f"{shots} a class" if isinstance(shots, int) else f"{100 * shots:g} %"
 
 
-def _row(name: str, predict: Predict, features: Features, setting: Setting) -> ConfusionRow:
-    return kept(f"probe {name}", None, partial(_fitted, name, predict, features, setting), ConfusionRow)
+def _row(name: str, predict: Predict, features: Features, experiment: Experiment) -> ConfusionRow:
+    return kept(f"probe {name}", None, partial(_fitted, name, predict, features, experiment), ConfusionRow)
 
 
-def _fitted(name: str, predict: Predict, features: Features, setting: Setting) -> ConfusionRow:
-    start, seed = time.monotonic(), setting.config.trainer.seed
+def _fitted(name: str, predict: Predict, features: Features, experiment: Experiment) -> ConfusionRow:
+    start, seed = time.monotonic(), experiment.config.trainer.seed
     train, test = _some(features.of(TRAIN), FIT, seed), _some(features.of(TEST), SCORE, seed)
     if not len(train.labels) or not len(test.labels):
         raise LabelError(
-            f"the split leaves no {_unit(setting)} for training or for the test; use smaller blocks (split.block_m)."
+            f"the split leaves no {_unit(experiment)} for training or for the test; use smaller blocks (split.block_m)."
         )
-    predicted = alive(lambda: predict(train, test, len(setting.data.label_set)), f"fitting {name}")
-    confusions = block_confusions(test.labels, predicted, test.blocks, len(setting.data.label_set))
+    predicted = alive(lambda: predict(train, test, len(experiment.data.label_set)), f"fitting {name}")
+    confusions = block_confusions(test.labels, predicted, test.blocks, len(experiment.data.label_set))
     return ConfusionRow(
         name=name,
         kind="probe",
@@ -211,19 +211,21 @@ def _attention(train: Features, test: Features, classes: int) -> np.ndarray:
     return attention_probe(train.tokens, train.labels, test.tokens, classes, device=default_device())
 
 
-def _confusion(labels: np.ndarray, predicted: np.ndarray, setting: Setting) -> np.ndarray:
-    return confusion_matrix(labels, predicted, len(setting.data.label_set))
+def _confusion(labels: np.ndarray, predicted: np.ndarray, experiment: Experiment) -> np.ndarray:
+    return confusion_matrix(labels, predicted, len(experiment.data.label_set))
 
 
-def _features(setting: Setting, encoder: AnyEncoder, ranks: Ranks, name: str, folder: Path | None = None) -> Features:
+def _features(
+    experiment: Experiment, encoder: AnyEncoder, ranks: Ranks, name: str, folder: Path | None = None
+) -> Features:
     slots = None if name == "13" else BAND_SUBSETS[name]
     cache = folder and folder / f"features-{name}.npz"
-    return frozen_features(encoder, setting.data, setting.chip_px, slots=slots, cache=cache, ranks=ranks)
+    return frozen_features(encoder, experiment.data, experiment.chip_px, slots=slots, cache=cache, ranks=ranks)
 
 
-def _subsets(setting: Setting, encoder: AnyEncoder) -> list[str]:
+def _subsets(experiment: Experiment, encoder: AnyEncoder) -> list[str]:
     """Return the subsets that leave out some of the sensor's bands and that the encoder takes, after all of them."""
-    sensor, own = setting.data.sensor, set(setting.data.sensor.slots)
+    sensor, own = experiment.data.sensor, set(experiment.data.sensor.slots)
     fewer = [name for name in SUBSETS[1:] if own & set(BAND_SUBSETS[name]) and own - set(BAND_SUBSETS[name])]
     return ["13", *(name for name in fewer if _takes(encoder, sensor, BAND_SUBSETS[name]))]
 
@@ -236,10 +238,10 @@ def _takes(encoder: AnyEncoder, sensor: Sensor, slots: Sequence[str]) -> bool:
     return True
 
 
-def _untrained(setting: Setting, encoder: AnyEncoder) -> AnyEncoder:
-    torch.manual_seed(setting.config.trainer.seed)
-    return encoder.untrained().to(setting.ranks.device)
+def _untrained(experiment: Experiment, encoder: AnyEncoder) -> AnyEncoder:
+    torch.manual_seed(experiment.config.trainer.seed)
+    return encoder.untrained().to(experiment.ranks.device)
 
 
-def _unit(setting: Setting) -> str:
-    return "token" if setting.data.answer.per_pixel else "chip"
+def _unit(experiment: Experiment) -> str:
+    return "token" if experiment.data.answer.per_pixel else "chip"

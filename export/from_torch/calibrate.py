@@ -47,7 +47,7 @@ def _reason_against(ground: Ground, provenances: Sequence[Mapping[str, Any]]) ->
 def _fitted(ensemble: Ensemble, ground: Ground) -> dict[str, Any] | None:
     from bandloom.finetune.config import FinetuneConfig
     from bandloom.finetune.data.splits import TEST, VAL
-    from bandloom.finetune.setting import open_data
+    from bandloom.finetune.experiment import open_data
     from bandloom.finetune.tasks.registry import get_task
     from bandloom.scores import MODEL_ROW
 

@@ -111,7 +111,7 @@ def _labelled(contract: Contract, ground: Ground, roles: Sequence[str], count: i
     """Return chips as the run itself reads them: its split, its bands, its dates, its classes."""
     from bandloom.finetune.config import FinetuneConfig
     from bandloom.finetune.data.splits import ROLES
-    from bandloom.finetune.setting import open_data
+    from bandloom.finetune.experiment import open_data
 
     if ground.shards is None or not ground.config:
         return None

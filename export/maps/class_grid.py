@@ -91,10 +91,10 @@ class ClassGrid:
         """Yield the map from the top: the first row, ``(H, W)`` codes, and where they are valid."""
         height, width = self.shape
         fitting = max(1, STRIP_PIXELS // width)
-        rows = rows or fitting // self._block_rows * self._block_rows or fitting
+        step = rows or fitting // self._block_rows * self._block_rows or fitting
         with self.reading() as read:
-            for top in track(range(0, height, rows), f"strips of {self.path.name}"):
-                window: Any = Window(0, top, width, min(rows, height - top))  # type: ignore[call-arg]
+            for top in track(range(0, height, step), f"strips of {self.path.name}"):
+                window: Any = Window(0, top, width, min(step, height - top))  # type: ignore[call-arg]
                 yield top, *read(window)
 
     @cached_property

@@ -56,7 +56,10 @@ def predict_scenes(
     runner = symmetric(runner, bundle.contract, options.symmetry)
     yield f"{bundle.record.name} on {runner.name}"
     encoder = load_features(bundle, options.threads)[1] if options.embeddings else None  # an error now, not after a map
-    check_packing(options, *((encoder.embed_dim, bundle.record.files[encoder.file]) if encoder else (None,)))
+    if encoder is None:
+        check_packing(options, None)
+    else:
+        check_packing(options, encoder.embed_dim, bundle.record.files[encoder.file])
     if change and bundle.contract.dates > 1:
         opener, command = (
             two_dates_opener(sources[0], sources[1], options),

@@ -11,7 +11,7 @@ from bandloom.command_line.config import load_config
 from bandloom.errors import BandloomError, ConfigError, nearest
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.labelled import TaskData, pick_sensor
-from bandloom.finetune.setting import open_data, with_bands
+from bandloom.finetune.experiment import open_data, with_bands
 from bandloom.finetune.tasks.registry import TASKS, get_task
 from bandloom.finetune.tasks.task import FinetuneTask
 from bandloom.sensors import Sensor

@@ -19,7 +19,7 @@ from bandloom.finetune.captioner.model import IGNORED, Captioner
 from bandloom.finetune.captioner.pairs import Pairs, make_pairs
 from bandloom.finetune.data.labelled import pick_sensor
 from bandloom.finetune.data.splits import TEST, TRAIN
-from bandloom.finetune.setting import pretrained_or_random
+from bandloom.finetune.experiment import pretrained_or_random
 from bandloom.finetune.text.samples import chip_side, sample_roles
 from bandloom.finetune.training.augment import d4
 from bandloom.finetune.training.batches import loaded_steps, loader_of

@@ -15,6 +15,7 @@ from bandloom.finetune.baselines.classic import check_names
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import TEST, TRAIN
+from bandloom.finetune.experiment import open_data
 from bandloom.finetune.fusion.checkpoint import save_fusion
 from bandloom.finetune.fusion.config import FusionConfig
 from bandloom.finetune.fusion.context import context_vectors, read_context, shuffled
@@ -25,7 +26,6 @@ from bandloom.finetune.fusion.table import IMAGE, fusion_table, gains, rows_of, 
 from bandloom.finetune.report.record import metrics_record, write_report
 from bandloom.finetune.scores.confusion import ConfusionRow
 from bandloom.finetune.scores.row import Row
-from bandloom.finetune.setting import open_data
 from bandloom.finetune.tasks.classify import CLASSIFY
 from bandloom.finetune.text.captions.words import class_words
 from bandloom.finetune.text.text_model.sources import TextSource, open_text

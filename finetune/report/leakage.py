@@ -4,7 +4,7 @@ from typing import Any
 
 from bandloom.errors import BandloomError
 from bandloom.finetune.config import FinetuneConfig
-from bandloom.finetune.setting import open_data
+from bandloom.finetune.experiment import open_data
 from bandloom.finetune.tasks.registry import get_task
 
 

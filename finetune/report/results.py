@@ -7,6 +7,7 @@ from typing import Any
 from bandloom.command_line.console import console, logger
 from bandloom.finetune.baselines.classic import chosen
 from bandloom.finetune.data.splits import TEST, TRAIN
+from bandloom.finetune.experiment import Experiment
 from bandloom.finetune.first_model import provenance_of
 from bandloom.finetune.model.checkpoint import save_task_model
 from bandloom.finetune.model.task_model import TaskModel
@@ -18,7 +19,6 @@ from bandloom.finetune.scores.kept import KeptScorer
 from bandloom.finetune.scores.over_seeds import SeedScores, summary_of
 from bandloom.finetune.scores.row import Row
 from bandloom.finetune.scores.scorer import Look, Scorer
-from bandloom.finetune.setting import Setting
 from bandloom.run_state.pulse import alive, spoken
 from bandloom.run_state.run_folder import RunFolder
 from bandloom.scores import MODEL_ROW, RANDOM_ROW, TITLES, ScoreRecord
@@ -51,23 +51,23 @@ class Results:
     tested: Look
 
 
-def write_results(setting: Setting, trained: Trained, run: RunFolder) -> None:
+def write_results(experiment: Experiment, trained: Trained, run: RunFolder) -> None:
     """Calibrate on validation labels, score once on test labels beside the baselines, and write the run's report."""
-    scorer, config = setting.task.scorer, setting.config
-    scored = score(setting, trained)
+    scorer, config = experiment.task.scorer, experiment.config
+    scored = score(experiment, trained)
     with spoken("writing the report"):
         write_report(run.path, scored.record)
         write_blocks(run.path, [*scored.rows, *scored.dropped], scored.record.split["hash"])
-        write_evidence(run.path, setting.task.draw, scored.tested, setting.data, run.metrics())
-        _save(setting, trained.model, run, scored.record)
+        write_evidence(run.path, experiment.task.draw, scored.tested, experiment.data, run.metrics())
+        _save(experiment, trained.model, run, scored.record)
     run.log_once(config.trainer.steps, "score", **{name: scored.record.rows[0].scores[name] for name in scorer.table})
     say(scored.record, scorer)
     logger.info("scores, pictures and the model lie in %s", run.path)
 
 
-def score(setting: Setting, trained: Trained) -> Results:
+def score(experiment: Experiment, trained: Trained) -> Results:
     """Calibrate on validation labels and score once on test labels, beside the baselines."""
-    config, data, task, model = setting.config, setting.data, setting.task, trained.model
+    config, data, task, model = experiment.config, experiment.data, experiment.task, trained.model
     scorer, batch, seed = task.scorer, config.trainer.batch_size, config.trainer.seed
     fitted_on, names, looks = data.labels_in(TRAIN), data.label_set.names, KeptScorer(scorer)
     validation = looks.calibrate(model, data, batch)
@@ -86,7 +86,7 @@ def score(setting: Setting, trained: Trained) -> Results:
         "mode": config.mode,
         "parameters": trained.parameters,
         "seed": seed,
-        "chip_px": setting.chip_px,
+        "chip_px": experiment.chip_px,
         "bands": [score_row(row, names) for row in [own, *dropped]] if dropped else [],
         "leakage": leakage_gap(config) if config.split.kind == "random" else None,
     }
@@ -110,7 +110,7 @@ def say(record: ScoreRecord, scorer: Scorer) -> None:
     console.print(split_line(record.split))
 
 
-def _save(setting: Setting, model: TaskModel, run: RunFolder, record: ScoreRecord) -> None:
-    provenance = provenance_of(setting, model) | {"split_hash": record.split["hash"]}
-    card = model_card(model, record, setting.task.scorer, provenance)
+def _save(experiment: Experiment, model: TaskModel, run: RunFolder, record: ScoreRecord) -> None:
+    provenance = provenance_of(experiment, model) | {"split_hash": record.split["hash"]}
+    card = model_card(model, record, experiment.task.scorer, provenance)
     save_task_model(run.checkpoint, model, provenance, card=card, overwrite=True)

@@ -11,7 +11,7 @@ from bandloom.errors import ConfigError, ShardError
 from bandloom.finetune.data.split_choice import BLOCK_SIDES_M
 from bandloom.finetune.data.split_config import SplitConfig
 from bandloom.finetune.data.splits import BUFFER, PIXEL_M, TEST, TRAIN, BlockSplit, Split, extent_role, given_split
-from bandloom.finetune.setting import say_cropped
+from bandloom.finetune.experiment import say_cropped
 from bandloom.finetune.text.model import AlignModel
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.run_state.pulse import pulse

@@ -10,7 +10,7 @@ import numpy as np
 from bandloom.errors import ConfigError, TextError
 from bandloom.finetune.data.labelled import pick_sensor
 from bandloom.finetune.data.splits import TRAIN
-from bandloom.finetune.setting import pretrained_or_random
+from bandloom.finetune.experiment import pretrained_or_random
 from bandloom.finetune.text.aligned_model import Aligned
 from bandloom.finetune.text.captions.captions import Captions, make_captions
 from bandloom.finetune.text.captions.words import sentences

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bandloom.finetune.data.splits import TRAIN
-from bandloom.finetune.setting import Setting
+from bandloom.finetune.experiment import Experiment
 from bandloom.finetune.training.label_loss import label_loss
 from bandloom.finetune.training.soft_labels import SoftLabelLoss, soft_teacher
 from bandloom.shards.read.loader import Loader, LoaderState
@@ -18,31 +18,31 @@ from bandloom.training.step_loss import StepLoss
 from bandloom.training.trainer import LoadedStep, TrainerConfig
 
 
-def make_loss(setting: Setting) -> StepLoss:
+def make_loss(experiment: Experiment) -> StepLoss:
     """Return a step's loss as the config says: augmented on the device, then the chosen loss, and soft labels."""
-    loss = setting.task.loss(setting.config.loss)
-    if setting.config.soft is None:
-        return label_loss(setting.config, loss)
-    return SoftLabelLoss(setting.config, loss, soft_teacher(setting.config.soft, setting))
+    loss = experiment.task.loss(experiment.config.loss)
+    if experiment.config.soft is None:
+        return label_loss(experiment.config, loss)
+    return SoftLabelLoss(experiment.config, loss, soft_teacher(experiment.config.soft, experiment))
 
 
-def training_steps(setting: Setting, state: LoaderState) -> Iterator[LoadedStep]:
+def training_steps(experiment: Experiment, state: LoaderState) -> Iterator[LoadedStep]:
     """Yield training batches without end; labels outside the training ground are 255 in them.
 
     Raises:
         LabelError: a segmenter's samples carry no label raster.
     """
-    data, in_pairs = setting.data, setting.config.perturb.mix != "none"
+    data, in_pairs = experiment.data, experiment.config.perturb.mix != "none"
     loader = loader_of(
         data.shards,
         data.indices_of(TRAIN),
-        setting.config.trainer,
-        setting.ranks,
-        crop_px=setting.chip_px,
+        experiment.config.trainer,
+        experiment.ranks,
+        crop_px=experiment.chip_px,
         start=state,
         in_pairs=in_pairs,
     )
-    return loaded_steps(loader, setting.ranks, data.training_batch)
+    return loaded_steps(loader, experiment.ranks, data.training_batch)
 
 
 def loader_of(shards: ShardSet, indices: np.ndarray, config: TrainerConfig, ranks: Ranks, **options: Any) -> Loader:

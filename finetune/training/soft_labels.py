@@ -14,10 +14,10 @@ from torch.nn import functional
 from bandloom.classes.label_set import IGNORE_INDEX
 from bandloom.errors import ConfigError
 from bandloom.finetune.config import FinetuneConfig, SoftLabelConfig
+from bandloom.finetune.experiment import Experiment
 from bandloom.finetune.model.checkpoint import load_task_model
 from bandloom.finetune.model.heads import PIXEL_M
 from bandloom.finetune.model.task_model import TaskModel
-from bandloom.finetune.setting import Setting
 from bandloom.finetune.training.augment import d4
 from bandloom.finetune.training.label_loss import Seen, augmented
 from bandloom.finetune.training.losses import Loss
@@ -80,7 +80,7 @@ class SoftLabelLoss(MeanLoss):
         return (1 - self.soft.weight) * hard + self.soft.weight * soft
 
 
-def soft_teacher(soft: SoftLabelConfig, setting: Setting) -> TaskModel:
+def soft_teacher(soft: SoftLabelConfig, experiment: Experiment) -> TaskModel:
     """Return the teacher of soft labels, checked against the run.
 
     Raises:
@@ -88,15 +88,15 @@ def soft_teacher(soft: SoftLabelConfig, setting: Setting) -> TaskModel:
         CheckpointError: the folder holds no fine-tuned model.
     """
     teacher = _read(checkpoint_folder(soft.teacher))
-    wrong = _unlike(teacher, soft.teacher, setting)
+    wrong = _unlike(teacher, soft.teacher, experiment)
     if wrong:
         raise ConfigError(f"{wrong}, or leave soft out.")
     return teacher
 
 
-def _unlike(teacher: TaskModel, name: Path, setting: Setting) -> str | None:
+def _unlike(teacher: TaskModel, name: Path, experiment: Experiment) -> str | None:
     """Return what keeps a teacher from the run, and what would mend it; None: nothing."""
-    config, data, loss = setting.config, setting.data, setting.task.loss(setting.config.loss)
+    config, data, loss = experiment.config, experiment.data, experiment.task.loss(experiment.config.loss)
     step_px = teacher.encoder.chip_step_m // PIXEL_M
     if data.answer.several or data.answer.continuous:
         return f"task {config.task} has no soft labels; use segment, classify or change"
@@ -111,8 +111,10 @@ def _unlike(teacher: TaskModel, name: Path, setting: Setting) -> str | None:
         return f"loss is {config.loss}, which takes no soft labels; use cross_entropy or focal"
     if config.perturb.mix != "none":
         return f"perturb.mix is {config.perturb.mix}, and mixed chips have no soft labels; set it to none"
-    if setting.chip_px % step_px:
-        return f"chips of {setting.chip_px} pixels do not tile into the teacher's tokens; set chip_px={teacher.chip_px}"
+    if experiment.chip_px % step_px:
+        return (
+            f"chips of {experiment.chip_px} pixels do not tile into the teacher's tokens; set chip_px={teacher.chip_px}"
+        )
     return None
 
 

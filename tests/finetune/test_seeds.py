@@ -9,12 +9,12 @@ from bandloom.export.from_torch.ensemble import Ensemble
 from bandloom.export.from_torch.export_run import ground_of, load_ensemble, load_model, seeds_in
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.splits import TRAIN, VAL
+from bandloom.finetune.experiment import open_data, open_experiment
 from bandloom.finetune.model.checkpoint import load_task_model
 from bandloom.finetune.scores.calibration import fit_temperature
 from bandloom.finetune.scores.evaluation import evaluate
 from bandloom.finetune.scores.over_seeds import SeedScores, over_seeds, seed_lines, summary_of
 from bandloom.finetune.seeds import SMALL_CHIPS, seeds_of, training_chips
-from bandloom.finetune.setting import open_data, open_setting
 from bandloom.scores import ScoreRecord, ScoreRow, read_scores
 from bandloom.training.ranks import Ranks
 from tests.export.predict.test_map_scene import run as export_command
@@ -23,10 +23,10 @@ from tests.finetune.test_train import run
 FOUND = [SeedScores("a", seed, {"macro_f1": score}) for seed, score in ((3, 0.5), (4, 0.7), (5, 0.6))]
 
 
-@pytest.fixture(name="setting")
+@pytest.fixture(name="experiment")
 def a_small_setting(scene_shards):
     config = load_config(FinetuneConfig, None, [f"shards={scene_shards}", "size=demo", "chip_px=24", "trainer.seed=3"])
-    return open_setting(config, Ranks.from_environment())[0]
+    return open_experiment(config, Ranks.from_environment())[0]
 
 
 def test_mean_and_deviation_over_seeds_are_those_of_a_sample():
@@ -58,13 +58,13 @@ def test_a_run_s_own_seed_is_the_first_of_its_table():
     ]
 
 
-def test_little_ground_is_trained_on_from_three_seeds_and_much_from_one(setting, monkeypatch):
-    assert 0 < training_chips(setting) < SMALL_CHIPS
-    assert training_chips(setting) == int(setting.data.counts.sum((0, 2))[TRAIN]) // 24**2
-    assert seeds_of(setting) == [3, 4, 5]
+def test_little_ground_is_trained_on_from_three_seeds_and_much_from_one(experiment, monkeypatch):
+    assert 0 < training_chips(experiment) < SMALL_CHIPS
+    assert training_chips(experiment) == int(experiment.data.counts.sum((0, 2))[TRAIN]) // 24**2
+    assert seeds_of(experiment) == [3, 4, 5]
     monkeypatch.setattr("bandloom.finetune.seeds.SMALL_CHIPS", 1)
-    assert seeds_of(setting) == [3]
-    assert seeds_of(replace(setting, config=setting.config.with_changes(seeds=2))) == [3, 4]
+    assert seeds_of(experiment) == [3]
+    assert seeds_of(replace(experiment, config=experiment.config.with_changes(seeds=2))) == [3, 4]
 
 
 def test_two_seeds_leave_two_trainings_of_the_model(tmp_path, scene_shards, encoder_folder, capsys):

@@ -23,8 +23,8 @@ from bandloom.finetune.bench.sources import baseline_sources
 from bandloom.finetune.bench.unit import Unit
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.splits import TEST, TRAIN
+from bandloom.finetune.experiment import open_data
 from bandloom.finetune.probes.frozen_features import frozen_features
-from bandloom.finetune.setting import open_data
 from bandloom.model.checkpoint import load_encoder, save_encoder
 from bandloom.scores import read_scores
 from tests.finetune.models import S2

@@ -5,7 +5,7 @@ from bandloom.errors import ConfigError
 from bandloom.finetune.data.own_bands import own_bands
 from bandloom.finetune.data.pixels import PixelData
 from bandloom.finetune.data.splits import TEST, TRAIN, BlockSplit
-from bandloom.finetune.setting import with_bands
+from bandloom.finetune.experiment import with_bands
 from tests.finetune.fake_shards import FakeShards
 from tests.finetune.models import S2
 

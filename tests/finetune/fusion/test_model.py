@@ -48,7 +48,7 @@ def test_tokens_are_standardised_by_what_the_head_holds():
 
 def test_the_encoders_tokens_are_those_that_probes_keep(chip_shards):
     from bandloom.finetune.config import FinetuneConfig
-    from bandloom.finetune.setting import open_data
+    from bandloom.finetune.experiment import open_data
 
     data = open_data(FinetuneConfig(shards=chip_shards, task="classify")).some(0, 5)
     own = encoder()

@@ -9,8 +9,8 @@ import yaml
 
 from bandloom.errors import LabelError, SceneError, ShardError
 from bandloom.finetune.config import FinetuneConfig
+from bandloom.finetune.experiment import open_data
 from bandloom.finetune.public_sets.registry import open_set, recognise
-from bandloom.finetune.setting import open_data
 from bandloom.shards.labels.problems import Problems
 from tests.finetune.public_sets.replicas import oscd
 from tests.finetune.public_sets.replicas.writing import assert_same, by_scene, prepared, write_tif

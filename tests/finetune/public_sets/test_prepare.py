@@ -9,9 +9,9 @@ from bandloom.classes.taxonomy import get_taxonomy
 from bandloom.cli import main
 from bandloom.errors import ConfigError, LabelError, OutputError
 from bandloom.finetune.config import FinetuneConfig
+from bandloom.finetune.experiment import open_data
 from bandloom.finetune.public_sets.prepare import SetRequest, examine_set, prepare_set
 from bandloom.finetune.public_sets.registry import SETS
-from bandloom.finetune.setting import open_data
 from bandloom.scores import read_scores
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.shards.read.verify import verify

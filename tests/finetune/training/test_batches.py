@@ -6,8 +6,8 @@ import torch
 
 from bandloom.errors import ConfigError, LabelError
 from bandloom.finetune.config import FinetuneConfig, PerturbConfig
+from bandloom.finetune.experiment import Experiment, check_pairs
 from bandloom.finetune.model.task_model import set_trainable
-from bandloom.finetune.setting import Setting, check_pairs
 from bandloom.finetune.training.batches import make_loss
 from bandloom.training.ranks import Ranks
 from tests.finetune.models import task_model
@@ -16,9 +16,9 @@ from tests.finetune.training.test_perturb import batch
 ANY: Any = None  # the loss looks at the config alone
 
 
-def setting(**changes) -> Setting:
+def experiment(**changes) -> Experiment:
     config = FinetuneConfig(shards=Path("nowhere"), **changes)
-    return Setting(config, ANY, 24, Ranks(0, 0, 1, torch.device("cpu")))
+    return Experiment(config, ANY, 24, Ranks(0, 0, 1, torch.device("cpu")))
 
 
 @pytest.mark.parametrize("mix", ["none", "mixup", "cutmix"])
@@ -27,7 +27,7 @@ def test_perturbed_and_mixed_batches_give_a_finite_loss_that_teaches(mix):
     perturb = PerturbConfig(gain=0.1, offset=0.01, noise=0.01, drop_band=0.3, other_sensor=0.3, **mixed)
     model = task_model()
     set_trainable(model, "full")
-    loss = make_loss(setting(perturb=perturb, loss="cross_entropy_dice"))(model, batch())
+    loss = make_loss(experiment(perturb=perturb, loss="cross_entropy_dice"))(model, batch())
     loss.backward()
     assert torch.isfinite(loss)
     counting = [p for p in model.head.parameters() if p.requires_grad]  # networks without weight learn nothing
@@ -48,11 +48,11 @@ def test_mixed_chips_come_in_pairs_or_are_refused():
 
 def test_without_perturbation_the_loss_is_the_plain_one():
     model, given = task_model().eval(), batch()
-    found = make_loss(setting(augment=False))(model, given)
+    found = make_loss(experiment(augment=False))(model, given)
     expected = torch.nn.functional.cross_entropy(model(given.groups), given.label.long())
     assert torch.allclose(found, expected)
 
 
 def test_chips_without_a_class_are_named():
     with pytest.raises(LabelError, match="the samples 0, 1, 2, 3 carry no labels for classify"):
-        make_loss(setting(task="classify"))(task_model("classify"), batch())
+        make_loss(experiment(task="classify"))(task_model("classify"), batch())

@@ -11,10 +11,10 @@ from sklearn.linear_model import LogisticRegression
 from bandloom.band_subsets import BAND_SUBSETS
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.splits import TRAIN, VAL
+from bandloom.finetune.experiment import Experiment, open_experiment
 from bandloom.finetune.model.chip_parts import PARTS
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.scores.band_drops import without_bands
-from bandloom.finetune.setting import Setting, open_setting
 from bandloom.finetune.training import chip_rows as rows_of_chips
 from bandloom.finetune.training import fit_chips
 from bandloom.finetune.training.chip_rows import ChipRows, chip_rows
@@ -24,14 +24,14 @@ from bandloom.training.ranks import Ranks
 from tests.finetune.models import task_model
 
 
-def opened(chip_shards: Path, encoder_folder: Path, head: str = "linear") -> tuple[Setting, TaskModel]:
+def opened(chip_shards: Path, encoder_folder: Path, head: str = "linear") -> tuple[Experiment, TaskModel]:
     split = {"block_m": 1200, "buffer_m": 0}
     config = FinetuneConfig.model_validate(
         {"shards": chip_shards, "task": "classify", "checkpoint": encoder_folder, "split": split}
     )
-    setting, encoder = open_setting(config, Ranks.from_environment())
-    return setting, TaskModel(
-        encoder, setting.data.sensor, setting.data.label_set, "classify", setting.chip_px, head
+    experiment, encoder = open_experiment(config, Ranks.from_environment())
+    return experiment, TaskModel(
+        encoder, experiment.data.sensor, experiment.data.label_set, "classify", experiment.chip_px, head
     ).eval()
 
 
@@ -40,15 +40,15 @@ def test_tokens_are_read_as_a_ridge_probe_reads_them(
     chip_shards: Path, encoder_folder: Path, head: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(rows_of_chips, "smaller_subsets", lambda sensor: [])  # the probe knows whole chips alone
-    setting, model = opened(chip_shards, encoder_folder, head)
+    experiment, model = opened(chip_shards, encoder_folder, head)
     model.head.parts = None
     before = {name: value.clone() for name, value in model.encoder.state_dict().items()}
-    fit_classifier(model, model.head, setting.data)
-    found = chip_rows(model, model.head, setting.data, TRAIN, 2000)
+    fit_classifier(model, model.head, experiment.data)
+    found = chip_rows(model, model.head, experiment.data, TRAIN, 2000)
     with torch.no_grad():
-        logits = [model(groups)[0].numpy() for groups in _chips(setting)]
+        logits = [model(groups)[0].numpy() for groups in _chips(experiment)]
     rows = (found.tokens - found.tokens.mean(0)) / (found.tokens.std(0) + 1e-6)
-    wanted = ridge(rows, found.labels, rows, len(setting.data.label_set))
+    wanted = ridge(rows, found.labels, rows, len(experiment.data.label_set))
     assert (np.stack(logits).argmax(1) == wanted).mean() > 0.98  # float32 decides ties otherwise
     assert (wanted == found.labels).mean() > 0.3
     assert all(torch.equal(value, before[name]) for name, value in model.encoder.state_dict().items())
@@ -57,12 +57,12 @@ def test_tokens_are_read_as_a_ridge_probe_reads_them(
 @pytest.mark.parametrize("fewest", [1, 200])
 def test_the_head_is_the_weighed_sum_of_its_linear_maps(chip_shards: Path, encoder_folder: Path, fewest, monkeypatch):
     monkeypatch.setattr(fit_chips, "FEWEST", fewest)
-    setting, model = opened(chip_shards, encoder_folder)
-    fit_classifier(model, model.head, setting.data)
-    val, parts = chip_rows(model, model.head, setting.data, VAL, 2000), model.head.parts
+    experiment, model = opened(chip_shards, encoder_folder)
+    fit_classifier(model, model.head, experiment.data)
+    val, parts = chip_rows(model, model.head, experiment.data, VAL, 2000), model.head.parts
     assert fewest == 1 or parts.weights[0] == parts.weights[1] > 0  # seven chips choose no single part
     with torch.no_grad():
-        logits = torch.cat([model(groups) for groups in _chips(setting, VAL)])
+        logits = torch.cat([model(groups) for groups in _chips(experiment, VAL)])
     wanted = torch.from_numpy(val.tokens).float() @ model.head.classify.weight.T + model.head.classify.bias
     for name, weight in zip(PARTS, parts.weights, strict=True):
         slope, bias = parts.linear(name)
@@ -74,12 +74,12 @@ def test_the_head_is_the_weighed_sum_of_its_linear_maps(chip_shards: Path, encod
 def test_with_few_bands_a_head_says_more_that_was_fitted_on_such_chips_too(chip_shards: Path, encoder_folder: Path):
     loss: dict[tuple[str, bool], float] = {}
     for fewer in (True, False):
-        setting, model = opened(chip_shards, encoder_folder)
-        fit_classifier(model, model.head, setting.data, 0.1 if fewer else 0.0)
-        samples = list(setting.data.samples(TRAIN))
+        experiment, model = opened(chip_shards, encoder_folder)
+        fit_classifier(model, model.head, experiment.data, 0.1 if fewer else 0.0)
+        samples = list(experiment.data.samples(TRAIN))
         labels = torch.tensor([int(sample.label) for sample in samples])
         for name in ("13", "10m", "RGB"):
-            kept = [without_bands(one.groups, setting.data.sensor, BAND_SUBSETS[name]) for one in samples]
+            kept = [without_bands(one.groups, experiment.data.sensor, BAND_SUBSETS[name]) for one in samples]
             with torch.no_grad():
                 logits = torch.cat([model(_tensors(groups)) for groups in kept])
             loss[name, fewer] = float(torch.nn.functional.cross_entropy(logits, labels))
@@ -134,8 +134,8 @@ def test_a_linear_map_is_scikit_learns_whatever_classes_are_there(classes: list[
     np.testing.assert_allclose(torch.softmax(found.of(rows), 1).numpy()[:, classes], wanted, atol=1e-6)
 
 
-def _chips(setting: Setting, role: int = TRAIN) -> list[dict[int, torch.Tensor]]:
-    return [_tensors(sample.groups) for sample in setting.data.samples(role)]
+def _chips(experiment: Experiment, role: int = TRAIN) -> list[dict[int, torch.Tensor]]:
+    return [_tensors(sample.groups) for sample in experiment.data.samples(role)]
 
 
 def _tensors(groups: Mapping[int, np.ndarray]) -> dict[int, torch.Tensor]:

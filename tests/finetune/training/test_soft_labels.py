@@ -11,8 +11,8 @@ import torch
 
 from bandloom.errors import CheckpointError, ConfigError
 from bandloom.finetune.config import FinetuneConfig
+from bandloom.finetune.experiment import Experiment
 from bandloom.finetune.model.checkpoint import save_task_model
-from bandloom.finetune.setting import Setting
 from bandloom.finetune.training.batches import make_loss
 from bandloom.finetune.training.soft_labels import soft_teacher
 from bandloom.sensors import get_sensor
@@ -35,20 +35,20 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def setting(teacher: Path, weight: float = 0.5, **changes: Any) -> Setting:
+def experiment(teacher: Path, weight: float = 0.5, **changes: Any) -> Experiment:
     soft = {"teacher": teacher, "weight": weight, "temperature": 2.0}
     config = FinetuneConfig(shards=Path("nowhere"), **({"soft": soft, "augment": False} | changes))
     data: Any = SimpleNamespace(answer=ANSWERS[config.task], label_set=LABELS, sensor=S2)
-    return Setting(config, data, 24, ALONE)
+    return Experiment(config, data, 24, ALONE)
 
 
 def test_the_loss_is_the_weighted_sum_of_cross_entropy_and_divergence_over_known_labels(teacher: Path) -> None:
     model, given = task_model().eval(), batch()
     given.label[0, :5] = 255
-    said = soft_teacher(setting(teacher).config.soft, setting(teacher))
+    said = soft_teacher(experiment(teacher).config.soft, experiment(teacher))
     with torch.no_grad():
         own, told = model(given.groups), said({gsd: g.int() for gsd, g in given.groups.items()})
-        found = float(make_loss(setting(teacher, 0.3))(model, given))
+        found = float(make_loss(experiment(teacher, 0.3))(model, given))
     hard, soft = [], []
     for b, y, x in np.argwhere(given.label.numpy() != 255).tolist():
         logits, wanted = own[b, :, y, x].double().numpy(), told[b, :, y, x].double().numpy() / 2
@@ -59,8 +59,8 @@ def test_the_loss_is_the_weighted_sum_of_cross_entropy_and_divergence_over_known
 
 
 def test_a_student_that_is_its_teacher_pays_for_labels_alone(teacher: Path) -> None:
-    model = soft_teacher(setting(teacher).config.soft, setting(teacher))
-    assert float(make_loss(setting(teacher, 1.0))(model, batch())) == pytest.approx(0, abs=1e-6)
+    model = soft_teacher(experiment(teacher).config.soft, experiment(teacher))
+    assert float(make_loss(experiment(teacher, 1.0))(model, batch())) == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("parts", [2, 4])
@@ -69,7 +69,7 @@ def test_micro_batches_give_the_joined_batch_s_gradients(teacher: Path, parts: i
     given.label[0, :9] = 255
     for each in (1, parts):
         model = task_model().eval()
-        loss, total = make_loss(setting(teacher, augment=True)), 0.0
+        loss, total = make_loss(experiment(teacher, augment=True)), 0.0
         for share in loss.shares(model, given.split(each), ALONE):
             share.backward()
             total += share.item()
@@ -79,12 +79,12 @@ def test_micro_batches_give_the_joined_batch_s_gradients(teacher: Path, parts: i
 
 
 def test_what_is_no_teacher_of_the_run_is_refused_with_what_would_be(teacher: Path, tmp_path: Path) -> None:
-    run = setting(teacher)
-    others: list[tuple[Setting, str]] = [
-        (setting(teacher, task="classify"), "is of task segment, this run of classify"),
-        (setting(teacher, task="multilabel"), "task multilabel has no soft labels"),
-        (setting(teacher, loss="dice"), "loss is dice, which takes no soft labels"),
-        (setting(teacher, perturb={"mix": "cutmix"}), "mixed chips have no soft labels"),
+    run = experiment(teacher)
+    others: list[tuple[Experiment, str]] = [
+        (experiment(teacher, task="classify"), "is of task segment, this run of classify"),
+        (experiment(teacher, task="multilabel"), "task multilabel has no soft labels"),
+        (experiment(teacher, loss="dice"), "loss is dice, which takes no soft labels"),
+        (experiment(teacher, perturb={"mix": "cutmix"}), "mixed chips have no soft labels"),
         (replace(run, chip_px=25), "set chip_px=24"),
     ]
     fewer = LABELS.__class__("two", LABELS.classes[:2])
@@ -98,4 +98,4 @@ def test_what_is_no_teacher_of_the_run_is_refused_with_what_would_be(teacher: Pa
 
     save_encoder(tmp_path / "encoder", encoder(), [S2], {})
     with pytest.raises(CheckpointError, match="not a fine-tuned model"):
-        make_loss(setting(tmp_path / "encoder"))
+        make_loss(experiment(tmp_path / "encoder"))

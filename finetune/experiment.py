@@ -28,7 +28,7 @@ DEFAULT_CHIP_M = 1200
 
 
 @dataclass(frozen=True)
-class Setting:
+class Experiment:
     """What all networks of a run share: the data, the chip, the ranks, and heads fitted before, by seed."""
 
     config: FinetuneConfig
@@ -78,7 +78,7 @@ def with_bands(sensor: Sensor, bands: BandsKept) -> Sensor:
     return sensor.subset(kept)
 
 
-def open_setting(config: FinetuneConfig, ranks: Ranks) -> tuple[Setting, AnyEncoder]:
+def open_experiment(config: FinetuneConfig, ranks: Ranks) -> tuple[Experiment, AnyEncoder]:
     """Check everything that can be wrong before the first file is written.
 
     Raises:
@@ -89,7 +89,7 @@ def open_setting(config: FinetuneConfig, ranks: Ranks) -> tuple[Setting, AnyEnco
     check_encoder(encoder, data.sensor, config)
     data.check()
     check_pairs(config, ranks)
-    return Setting(config, data, config.chip_px or default_chip_px(data, encoder), ranks), encoder
+    return Experiment(config, data, config.chip_px or default_chip_px(data, encoder), ranks), encoder
 
 
 def check_pairs(config: FinetuneConfig, ranks: Ranks) -> None:
