@@ -9,6 +9,7 @@ from bandloom.block_scores import BLOCKS, DRAWS, class_scores, drawn, headlines,
 from bandloom.scores import ScoreRecord, ScoreRow
 from bandloom.several_scores import DECISIONS, Several, draws_for, headline, read_decisions
 from bandloom.several_scores import margins as several_margins
+from bandloom.tasks import ANSWERS
 from bandloom.view.comparison.shared_chips import class_differences, shared_chips
 from bandloom.view.records import Record
 
@@ -76,7 +77,8 @@ def pair(first: Record, second: Record) -> Pair | str:
     counted = [_blocks(record, row) for record, row in records]
     if not all(counted):
         which = " and ".join(str(r.path) for r, held in zip((first, second), counted, strict=True) if not held)
-        file = DECISIONS if one.task == "multilabel" else BLOCKS
+        answer = ANSWERS.get(one.task)
+        file = DECISIONS if answer is not None and answer.several else BLOCKS
         why = f"{which} keeps no counts by block ({file}), so whether chance explains the difference cannot be said"
         return _unpaired(*rows, why) if same else f"They were tested on different ground, and {why}."
     shared = {
