@@ -1,6 +1,8 @@
 """One interface over every kind of scene; base dependencies alone, so that the GPU box reads scenes too."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rasterio.errors import RasterioError
@@ -71,24 +73,24 @@ def open_scene(
 def _open(path: str | Path, options: SceneOptions) -> Scene:
     local, told = Path(path), get_sensor(options.sensor) if options.sensor else None
     if is_eopf(path):
-        _require_unsaid(options, path, "an EOPF product")
-        return open_eopf(path)
+        with _as_product(options, path, "an EOPF product"):
+            return open_eopf(path)
     if is_safe(local):
-        _require_unsaid(options, path, "a Sentinel-2 product")
-        return open_safe(path)
+        with _as_product(options, path, "a Sentinel-2 product"):
+            return open_safe(path)
     if is_landsat(local):
-        _require_unsaid(options, path, "a Landsat product")
-        return open_landsat(local)
+        with _as_product(options, path, "a Landsat product"):
+            return open_landsat(local)
     if is_hls(local):
-        _require_unsaid(options, path, "an HLS product")
-        return open_hls(local)
+        with _as_product(options, path, "an HLS product"):
+            return open_hls(local)
     if dimap_file(local) is not None:
-        _require_unsaid(options, path, "a THEOS product")
         order = None if options.band_map is None else expand_order(options.band_map, told)
-        return open_dimap(local, options.sensor, order)
+        with _as_product(options, path, "a THEOS product"):
+            return open_dimap(local, options.sensor, order)
     if stac_file(local) is not None:
-        _require_unsaid(options, path, "a STAC item")
-        return open_stac(local, options.offset)
+        with _as_product(options, path, "a STAC item", takes_offset=True):
+            return open_stac(local, options.offset)
     if local.is_dir():
         if not band_files(local, told):
             raise SceneError(f"{path} is a folder without band rasters (B02.tif, ..._B8A.jp2); name the scene itself.")
@@ -96,6 +98,27 @@ def _open(path: str | Path, options: SceneOptions) -> Scene:
     if local.is_file() and local.name.lower().endswith(PACKED):
         raise SceneError(f"{path} holds no Sentinel-2 or Landsat product; unpack it and name the folder.")
     return open_stack(path, options)
+
+
+@contextmanager
+def _as_product(options: SceneOptions, path: str | Path, what: str, *, takes_offset: bool = False) -> Iterator[None]:
+    """Open a product, which takes no options; advice to pass one says where it can be passed.
+
+    Raises:
+        SceneError: an option was given that it does not take, or what opening it raises.
+    """
+    _require_unsaid(options, path, what)
+    try:
+        yield
+    except SceneError as cause:
+        untaken = "scale|nodata|bands" if takes_offset else "scale|nodata|bands|offset"
+        advised = re.search(rf"(?:[Pp]ass|decide with) (--(?:{untaken}))\b", str(cause))
+        if advised is None:
+            raise
+        raise SceneError(
+            f"{str(cause).removesuffix('.')}; {what} itself takes no {advised[1]}: name a folder of links to its band"
+            " images (of a .SAFE of Level-1C: its IMG_DATA)."
+        ) from cause
 
 
 def _require_unsaid(options: SceneOptions, path: str | Path, what: str) -> None:
@@ -109,8 +132,8 @@ def _require_unsaid(options: SceneOptions, path: str | Path, what: str) -> None:
     for name in ("scale", "nodata", "bands"):
         if getattr(options, name) is not None:
             raise SceneError(
-                f"{path} is {what}, which states its own values and bands: leave --{name} out, or name its rasters as"
-                " plain files."
+                f"{path} is {what}, which states its own values and bands: leave --{name} out, or name a folder of"
+                " links to its band images."
             )
 
 

@@ -10,7 +10,7 @@ import math
 import re
 from contextlib import ExitStack
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from bandloom.rasters.values import NODATA, SATURATED, reflectance_to_dn
 from bandloom.sensors import Sensor, get_sensor
 from bandloom.shards.scenes.cloud import RasterCloud
 from bandloom.shards.scenes.grid import GridReader, open_raster
-from bandloom.shards.scenes.product import Product, is_tar, names_inside
+from bandloom.shards.scenes.product import Product, is_tar, is_zip, names_inside
 from bandloom.shards.scenes.raster import Bands, RasterScene
 from bandloom.shards.scenes.scene import WindowM
 from bandloom.shards.scenes.stated import Scaling, Stated
@@ -43,7 +43,7 @@ def is_landsat(path: Path) -> bool:
         return True
     if _MTL.search(path.name) and path.is_file():
         return True
-    archive = is_tar(path) or path.suffix == ".zip"
+    archive = is_tar(path) or is_zip(path)
     return (path.is_dir() or archive) and any(_MTL.search(name) for name in names_inside(path))
 
 
@@ -109,11 +109,13 @@ def open_landsat(path: Path) -> LandsatScene:
     """Open a product.
 
     Raises:
-        SceneError: it is no Collection 2 L1TP or L2SP product, or a file is missing.
+        SceneError: it is no Collection 2 L1TP or L2SP product, one of several in a folder, or a file is missing.
     """
-    path = path.parent if _MTL.search(path.name) and path.is_file() else path
+    named = path.name if _MTL.search(path.name) and path.is_file() else None
+    path = path.parent if named else path
     product = Product(path)
-    facts = _metadata(product)
+    metadata = _metadata_file(product, named)
+    facts = _metadata(product, metadata)
     platform = str(facts.get("SPACECRAFT_ID", _PLATFORMS[0])).upper()
     if platform not in _PLATFORMS:
         raise SceneError(
@@ -143,19 +145,51 @@ def open_landsat(path: Path) -> LandsatScene:
             quality["QA_RADSAT"] = _file(product, facts, key, "_QA_RADSAT.TIF")
         marks = {kind: (stack.enter_context(open_raster(file)), file) for kind, file in quality.items()}
         scaling = {name: _scaling(facts, name, level, elevation, path) for name in used}
-        return LandsatScene(path.name.partition(".")[0], str(path), sensor, bands, stack, stated, scaling, marks)
+        name = path.name.partition(".")[0] if len(_ids(product)) == 1 else _id(metadata)
+        return LandsatScene(name, str(path), sensor, bands, stack, stated, scaling, marks)
     except BaseException:
         stack.close()
         raise
 
 
-def _metadata(product: Product) -> dict[str, Any]:
-    """Return all keys of the MTL file, whatever section they stand in; JSON is preferred to text."""
-    name = product.find("_MTL.json") or product.find("_MTL.txt")
+def _id(name: str) -> str:
+    """Return whose metadata an MTL file holds, by its name."""
+    return _MTL.sub("", PurePosixPath(name).name)
+
+
+def _ids(product: Product) -> set[str]:
+    return {_id(name) for name in product.names if _MTL.search(name)}
+
+
+def _metadata_file(product: Product, named: str | None) -> str:
+    """Return the MTL file that was named, or that of the only product: JSON before text before XML.
+
+    Raises:
+        SceneError: there is none, or there are several products.
+    """
+    if named is not None:
+        return named
+    ids = sorted(_ids(product))
+    if len(ids) > 1:
+        raise SceneError(
+            f"{product.path} holds {len(ids)} Landsat products ({', '.join(ids[:3])}); name the MTL file of one, or"
+            " give each a folder."
+        )
+    name = next((name for kind in ("json", "txt", "xml") if (name := product.find(f"_MTL.{kind}"))), None)
     if name is None:
         raise SceneError(f"{product.path} holds no MTL metadata; the product is incomplete: fetch it again.")
-    text = product.read(name).decode("utf-8", "replace")
+    return name
+
+
+def _metadata(product: Product, name: str) -> dict[str, Any]:
+    """Return all keys of an MTL file, whatever section they stand in."""
     facts: dict[str, Any] = {}
+    if name.lower().endswith(".xml"):
+        for section in product.xml(name):
+            for element in section:
+                _first(facts, element.tag, (element.text or "").strip())
+        return facts
+    text = product.read(name).decode("utf-8", "replace")
     if name.lower().endswith(".txt"):
         for key, value in re.findall(r"^\s*(\w+) = (.+?)\s*$", text, re.MULTILINE):
             if key not in ("GROUP", "END_GROUP"):

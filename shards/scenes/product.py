@@ -78,8 +78,8 @@ class Product:
             return f"/vsizip/{{{gdal_name(self._remote)}}}/{name}"
         if self.path.is_dir():
             return str(self.path / name)
-        kind = "vsizip" if self.path.suffix == ".zip" else "vsitar"
-        return f"/{kind}/{{{self.path.resolve()}}}/{name}"
+        kind = "vsizip" if is_zip(self.path) else "vsitar"
+        return f"/{kind}/{{{self.path.resolve()}}}/{PurePosixPath(name)}"  # GDAL lists ./NAME of a tar as NAME
 
     def read(self, name: str, limit_bytes: int = _XML_LIMIT_BYTES) -> bytes:
         """Return a small file's content.
@@ -129,7 +129,7 @@ class Product:
                 check_beside(self.path / name)
                 with (self.path / name).open("rb") as file:
                     yield from _in_chunks(file)
-            elif self.path.suffix == ".zip":
+            elif is_zip(self.path):
                 with zipfile.ZipFile(self._archive) as archive, archive.open(name) as file:
                     yield from _in_chunks(file)
             else:
@@ -156,7 +156,7 @@ def _list(path: Path, archive_file: Any) -> dict[str, int]:
     if path.is_dir():
         inside = ((p.relative_to(path), p) for p in path.rglob("*") if p.is_file())
         return {name.as_posix(): p.stat().st_size for name, p in inside if not is_litter(name)}
-    if path.suffix == ".zip":
+    if is_zip(path):
         with zipfile.ZipFile(archive_file) as archive:
             members = [(i.filename, i.file_size, i.compress_size) for i in archive.infolist() if not i.is_dir()]
     else:
@@ -177,7 +177,7 @@ def names_inside(path: Path) -> list[str]:
     try:
         if path.is_dir():
             return [entry.name for entry in path.iterdir() if not is_litter(entry.name)]
-        if path.suffix == ".zip":
+        if is_zip(path):
             with zipfile.ZipFile(path) as archive:
                 return [name for name in archive.namelist() if not is_litter(name)]
         if is_tar(path):
@@ -186,6 +186,11 @@ def names_inside(path: Path) -> list[str]:
     except _ARCHIVE_ERRORS:
         return []
     return []
+
+
+def is_zip(path: Path) -> bool:
+    """Tell whether a path is named like a zip."""
+    return path.suffix.lower() == ".zip"
 
 
 def is_tar(path: Path) -> bool:

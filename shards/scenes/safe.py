@@ -18,7 +18,7 @@ from bandloom.sensors import Sensor, get_sensor
 from bandloom.shards.scenes.cloud import CloudLayer, RasterCloud, scl_cloud
 from bandloom.shards.scenes.grid import open_raster
 from bandloom.shards.scenes.marked import Marked, l1c_cloud, l1c_cloud_file, quality_files, quality_of
-from bandloom.shards.scenes.product import Product, names_inside
+from bandloom.shards.scenes.product import Product, is_zip, names_inside
 from bandloom.shards.scenes.quality import Quality
 from bandloom.shards.scenes.raster import Bands
 from bandloom.shards.scenes.remote_file import address_of
@@ -38,11 +38,11 @@ def is_safe(path: Path) -> bool:
     path = Path(address_of(path))
     if path.suffix == ".SAFE" and path.is_dir():
         return True
-    if path.suffix == ".zip" and re.match(r"S2._MSIL(1C|2A)_", path.name) is not None:
+    if is_zip(path) and re.match(r"S2._MSIL(1C|2A)_", path.name) is not None:
         return True
     if path.is_file() and (_METADATA.search(path.name) or path.name == "manifest.safe"):
         return True
-    return (path.is_dir() or path.suffix == ".zip") and any(_METADATA.search(name) for name in names_inside(path))
+    return (path.is_dir() or is_zip(path)) and any(_METADATA.search(name) for name in names_inside(path))
 
 
 def _home(path: str | Path) -> str | Path:

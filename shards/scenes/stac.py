@@ -7,13 +7,16 @@ pystac.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
+from bandloom.command_line.console import logger
 from bandloom.errors import SceneError
 from bandloom.rasters.values import OFFSET, SCALE
 from bandloom.sensors import SLOT_GSD_M, SLOTS, Sensor, get_sensor
@@ -22,6 +25,8 @@ from bandloom.shards.scenes.cloud import RasterCloud, scl_cloud
 from bandloom.shards.scenes.grid import open_raster
 from bandloom.shards.scenes.hls import HLS_ABSENT, HLS_SCALING, fmask_cloud
 from bandloom.shards.scenes.landsat import COLLECTION2_SCALING, LandsatScene, reflectance_scaling
+from bandloom.shards.scenes.litter import is_litter
+from bandloom.shards.scenes.plain import RASTER_SUFFIXES
 from bandloom.shards.scenes.raster import Bands, RasterScene
 from bandloom.shards.scenes.scaled import ScaledScene
 from bandloom.shards.scenes.stac_assets import described, gsd_of, keys_of, kind_of, mask_key
@@ -30,6 +35,9 @@ from bandloom.shards.scenes.stated import Scaling, Stated
 ITEM = "item.json"  # what an item is called inside its scene's folder
 _LIMIT_BYTES, _COLLECTION_LIMIT_BYTES = 4 * 2**20, 64 * 2**20
 _FIRST_WITH_OFFSET = 4.0
+_OF_ESA = re.compile(r"[0-8]?\d\.\d\d")  # baselines; 99.99 is a user's own processing
+_UNSTATED = (1.0, 0.0)  # what GDAL says of a file without tags; makers of items (rio-stac) copy it
+_DAY_S = 86_400.0
 
 
 def stac_file(path: Path) -> Path | None:
@@ -38,8 +46,25 @@ def stac_file(path: Path) -> Path | None:
     ``FILE.json#ID`` is one item of a collection of items; the file alone is, where it holds no other.
     """
     file, _ = _split(path)
-    file = file / ITEM if file.is_dir() else file
+    if file.is_dir():
+        file = file / ITEM if (file / ITEM).is_file() else _item_of(file) or file
     return file if _looks_like(file, _LIMIT_BYTES if file.name == ITEM else _COLLECTION_LIMIT_BYTES) else None
+
+
+def _item_of(folder: Path) -> Path | None:
+    """Return the item of the rasters that lie right inside a folder: the only JSON file, and it names all of them."""
+    inside = [file for file in folder.iterdir() if not is_litter(file.name)]
+    files = [file for file in inside if file.suffix == ".json"]
+    if len(files) != 1 or not _looks_like(files[0], _LIMIT_BYTES):
+        return None
+    try:
+        assets = json.loads(files[0].read_text())["assets"]
+        named = {PurePosixPath(unquote(str(asset["href"]))).name for asset in assets.values()}
+        banded = bool(keys_of(assets))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+    rasters = {file.name for file in inside if file.suffix.lower() in RASTER_SUFFIXES}
+    return files[0] if banded and rasters and rasters <= named else None
 
 
 def _split(path: Path) -> tuple[Path, str | None]:
@@ -180,6 +205,8 @@ def _place(asset: Mapping[str, Any], file: Path) -> str:
         if href.startswith(scheme):
             return prefix + href.removeprefix(scheme)
     local = Path(href.removeprefix("file://"))
+    if not local.exists():  # hrefs are written as addresses are: a space is %20
+        local = Path(unquote(str(local)))
     if "file:checksum" in asset and local.is_file():
         check_multihash(local, str(asset["file:checksum"]), f"the file:checksum in {file.name}")
     return str(local)
@@ -188,23 +215,56 @@ def _place(asset: Mapping[str, Any], file: Path) -> str:
 def _stated(item: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]], sensor: Sensor) -> Stated:
     facts = item["properties"]
     sun = {"sun_degrees": {"elevation": facts["view:sun_elevation"]}} if "view:sun_elevation" in facts else {}
-    time = facts.get("datetime") or facts.get("start_datetime")
-    when = datetime.fromisoformat(time.replace("Z", "+00:00")) if time else None
-    offset, why = _offset(facts, chosen) if sensor.name.startswith("sentinel2") else (0, "its own scaling")
+    offset, why = _offset(item, chosen) if sensor.name.startswith("sentinel2") else (0, "its own scaling")
     told = {"product": item["id"], "processing_baseline": _baseline(facts)} | sun
-    return Stated(offset, why, when and (when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)), told)
+    return Stated(offset, why, _time(item), told)
 
 
-def _offset(facts: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]]) -> tuple[int | None, str]:
-    """Return the radiometric offset that an item of Sentinel-2 states, and by what; None when it says nothing."""
+def _time(item: Mapping[str, Any]) -> datetime | None:
+    """Return when an item's ground was seen; an interval of more than a day, as composites have, is no such time."""
+    facts = item["properties"]
+    if facts.get("datetime"):
+        return _utc(facts["datetime"])
+    first, last = (_utc(facts.get(key) or "") for key in ("start_datetime", "end_datetime"))
+    if first and last and (last - first).total_seconds() > _DAY_S:
+        logger.warning("%s covers %s to %s: it has no date of its own", item["id"], first.date(), last.date())
+        return None
+    return first
+
+
+def _utc(text: str) -> datetime | None:
+    if not text:
+        return None
+    time = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _offset(item: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]]) -> tuple[int | None, str]:
+    """Return the radiometric offset that an item of Sentinel-2 states, and by what.
+
+    None when it says nothing, or its assets say different things.
+
+    Raises:
+        SceneError: an asset states another scale than that of 10000 x reflectance.
+    """
+    facts, stated = item["properties"], set()
+    for name, asset in chosen.items():
+        scale = _scale(asset)
+        if scale is None or scale == _UNSTATED:
+            continue
+        if not math.isclose(scale[0] * SCALE, 1, rel_tol=1e-6):
+            raise SceneError(
+                f"{item['id']} states scale {scale[0]:g} and offset {scale[1]:g} for {name} (raster:bands); expected"
+                f" {1 / SCALE:g}, as Sentinel-2's products have it: mend the item, or pass --scale GAIN,OFFSET."
+            )
+        stated.add(round(scale[1] * SCALE))
     for flag in ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied"):
         if str(facts.get(flag)).lower() == "true":
             return 0, flag
-    stated = {round(float(scale[1]) * SCALE) for scale in (_scale(asset) for asset in chosen.values()) if scale}
     if len(stated) == 1:
         return stated.pop(), "the assets' raster offset"
     baseline = _baseline(facts)
-    if baseline is not None and re.fullmatch(r"\d\d?\.\d\d", str(baseline)):
+    if not stated and baseline is not None and _OF_ESA.fullmatch(str(baseline)):
         return (-OFFSET if float(baseline) >= _FIRST_WITH_OFFSET else 0), "the item's processing baseline"
     return None, "the item"
 

@@ -66,7 +66,7 @@ def keys_of(assets: Mapping[str, Any]) -> dict[str, str]:
         if len(told) > 1 or {"overview", "thumbnail"} & set(asset.get("roles") or []):
             continue
         first = told[0] if told else {}
-        names = (first.get("name"), key, first.get("eo:common_name"), first.get("common_name"))
+        names = (key, first.get("name"), first.get("eo:common_name"), first.get("common_name"))
         slot = next((s for name in names if name and (s := _slot(str(name), kind))), None)
         if slot is None:
             continue

@@ -44,6 +44,10 @@ def write_landsat(folder, level="1", collection="02", form="json"):
     sections["LEVEL1_RECORD"] = {"REFLECTANCE_MULT_BAND_4": "9", "PROCESSING_LEVEL": "L1TP"}
     if form == "json":
         (root / f"{NAME[level]}_MTL.json").write_text(json.dumps({"LANDSAT_METADATA_FILE": sections}))
+    elif form == "xml":
+        parts = (f"<{s}>{''.join(f'<{k}>{v}</{k}>' for k, v in of.items())}</{s}>" for s, of in sections.items())
+        text = f"<?xml version='1.0'?><LANDSAT_METADATA_FILE>{''.join(parts)}</LANDSAT_METADATA_FILE>"
+        (root / f"{NAME[level]}_MTL.xml").write_text(text)
     else:
         lines = [f'    {k} = "{v}"' for section in sections.values() for k, v in section.items()]
         (root / f"{NAME[level]}_MTL.txt").write_text("GROUP = X\n" + "\n".join(lines) + "\nEND_GROUP = X\nEND\n")

@@ -30,3 +30,17 @@ def test_what_is_said_of_scenes_that_do_not_say_leaves_a_product_as_it_states(tm
     assert told.sensor == plain.sensor
     for gsd_m, values in plain.read(window).items():
         np.testing.assert_array_equal(told.read(window)[gsd_m], values)
+
+
+def test_advice_to_pass_an_option_says_where_a_product_takes_it(tmp_path) -> None:
+    """The offset that a product states and its pixels lack: --offset helps where its band images are named."""
+    native = {band: values - 1000 for band, values in native_bands().items()}
+    write_safe(tmp_path / "s2", native)
+    path = next((tmp_path / "s2").iterdir())
+    with pytest.raises(
+        SceneError, match=r"decide with --offset 0; a Sentinel-2 product itself takes no --offset: name"
+    ):
+        open_scene(path, SceneOptions(offset=0))
+    with open_scene(next(path.glob("GRANULE/*/IMG_DATA")), SceneOptions(offset=0)) as scene:
+        blue = scene.read((0, 0, 600, 600))[10][0]
+    np.testing.assert_array_equal(blue, native["B02"][:60, :60] + 1000)

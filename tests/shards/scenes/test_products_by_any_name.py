@@ -53,6 +53,7 @@ SAFE_FORMS = {
     "a Mac's copy": macs,
     "Finder's zip": lambda root, tmp: zipped(root, tmp / f"{root.stem}.zip", litter=True),
     "a renamed zip": lambda root, tmp: zipped(root, tmp / "my scene.zip"),
+    "a zip in capitals": lambda root, tmp: zipped(root, tmp / "SCENE.ZIP"),
     "a zip one folder deeper": lambda root, tmp: zipped(root, tmp / "deep.zip", inside="downloads/"),
     "its metadata": lambda root, tmp: next(renamed(root, tmp, "x").glob("MTD_MSIL1C.xml")),
     "its manifest": lambda root, tmp: renamed(root, tmp, "y") / "manifest.safe",
@@ -73,10 +74,10 @@ def test_a_sentinel_2_product_is_known_by_its_metadata(safe, tmp_path, form):
             np.testing.assert_array_equal(scene.read(WINDOW)[gsd_m], pixels)
 
 
-def landsat_tar(root, target, mode="w"):
+def landsat_tar(root, target, mode="w", inside=""):
     with tarfile.open(target, mode) as archive:
         for file in sorted(root.iterdir()):
-            archive.add(file, file.name)
+            archive.add(file, inside + file.name)
     return target
 
 
@@ -85,6 +86,7 @@ LANDSAT_FORMS = {
     "tar.gz": lambda root, tmp: landsat_tar(root, tmp / f"{root.name}.tar.gz", "w:gz"),
     "tgz": lambda root, tmp: landsat_tar(root, tmp / "my scene.tgz", "w:gz"),
     "a renamed tar": lambda root, tmp: landsat_tar(root, tmp / "my scene.tar"),
+    "a tar of ./NAME": lambda root, tmp: landsat_tar(root, tmp / "dot.tar", inside="./x/"),
     "a zip": lambda root, tmp: zipped(root, tmp / "landsat.zip", litter=True),
     "its MTL": lambda root, tmp: next(renamed(root, tmp, "z").glob("*_MTL.json")),
     "a Mac's copy": macs,
@@ -103,6 +105,32 @@ def test_a_landsat_product_is_known_by_its_mtl(tmp_path, form, level):
         assert (scene.datetime, scene.sensor.name) == (wanted.datetime, wanted.sensor.name)
         np.testing.assert_array_equal(scene.read(WINDOW)[30], wanted.read(WINDOW)[30])
         np.testing.assert_array_equal(scene.cloud(WINDOW), wanted.cloud(WINDOW))
+
+
+@pytest.mark.parametrize("form", ["txt", "xml"])
+def test_any_form_of_the_mtl_will_do(tmp_path, form):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    wanted, _ = write_landsat(tmp_path / "in", "2")
+    root, _ = write_landsat(tmp_path / "out", "2", form=form)
+    with open_scene(root) as scene, open_scene(wanted) as other:
+        assert (scene.datetime, scene.provenance["sun_degrees"]) == (other.datetime, other.provenance["sun_degrees"])
+        np.testing.assert_array_equal(scene.read(WINDOW)[30], other.read(WINDOW)[30])
+
+
+def test_of_two_landsat_products_in_one_folder_the_one_that_is_named_is_read(tmp_path):
+    both, wanted = tmp_path / "both", {}
+    for level in ("1", "2"):
+        root, _ = write_landsat(tmp_path, level)
+        shutil.copytree(root, both, dirs_exist_ok=True)
+        with open_scene(root) as scene:
+            wanted[f"{root.name}_MTL.json"] = scene.sensor.name, scene.read(WINDOW)[30]
+    for file, (sensor, pixels) in wanted.items():
+        with open_scene(both / file) as scene:
+            assert (scene.name, scene.sensor.name) == (file.removesuffix("_MTL.json"), sensor)
+            np.testing.assert_array_equal(scene.read(WINDOW)[30], pixels)
+    with pytest.raises(SceneError, match=r"holds 2 Landsat products .*; name the MTL file of one, or give"):
+        open_scene(both)
 
 
 def test_what_is_packed_twice_or_holds_no_product_says_how_to_go_on(safe, tmp_path):

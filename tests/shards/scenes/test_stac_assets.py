@@ -215,3 +215,73 @@ def test_a_collection_of_items_is_as_many_scenes(earth_search_v0, tmp_path):
     assert scene.name == "second"
     with pytest.raises(SceneError, match=r"holds 2 items .first\.one, second, \.\.\..; name one"):
         open_scene(tmp_path / "found.json")
+
+
+@pytest.fixture
+def own_item(tmp_path):
+    """An item that its user made of baseline 05.09, whose bands say of themselves what is asked."""
+
+    def make(told, folder="", file="item", **properties):
+        root = tmp_path / "scene"
+        (root / folder).mkdir(parents=True)
+        assets, stored = {}, {}
+        for number, each in enumerate(L2A.bands):
+            stored[each.name] = band(root / folder / f"{each.name}.tif", each.stored_gsd_m, number)
+            href = f"{folder}/{each.name}.tif".removeprefix("/").replace(" ", "%20")
+            assets[each.name] = {"href": href} | told(each.name)
+        facts = {"platform": "sentinel-2a", "s2:processing_baseline": "05.09"} | properties
+        return item(root, assets, facts, file), stored
+
+    return make
+
+
+def scales(scale, offset):
+    return {"raster:bands": [{"scale": scale, "offset": offset}]}
+
+
+def test_a_scale_of_1_that_rio_stac_copies_from_gdal_states_nothing(own_item):
+    path, stored = own_item(lambda band: scales(1.0, 0.0) | {"eo:bands": [{"name": "b1", "description": "gray"}]})
+    groups, scene, _ = read(path)
+    np.testing.assert_array_equal(groups[20][3], stored["B8A"])
+    assert (scene.provenance["offset"], scene.provenance["offset_from"]) == (-1000, "the item's processing baseline")
+
+
+@pytest.mark.parametrize(
+    ("told", "properties", "sentence"),
+    [
+        (lambda band: scales(0.0002, 0.0), {}, r"states scale 0\.0002 and offset 0 for B01 .* expected 0\.0001"),
+        (lambda band: scales(1e-4, 0 if band == "B01" else -0.1), {}, "pass --offset"),
+        (lambda band: {}, {"s2:processing_baseline": "99.99"}, "pass --offset"),
+    ],
+)
+def test_what_items_state_otherwise_or_of_some_bands_is_not_passed_over(own_item, told, properties, sentence):
+    path, _ = own_item(told, **properties)
+    with pytest.raises(SceneError, match=sentence):
+        open_scene(path)
+
+
+def test_a_composite_has_no_date_and_an_instant_that_is_given_as_an_interval_has(own_item, tmp_path, caplog):
+    span = {"datetime": None, "start_datetime": "2023-01-01T00:00:00Z", "end_datetime": "2023-12-31T00:00:00Z"}
+    path, _ = own_item(lambda band: {}, **span)
+    assert read(path)[1].datetime is None
+    assert "covers 2023-01-01 to 2023-12-31" in caplog.text
+    record = json.loads(path.read_text())
+    record["properties"]["end_datetime"] = "2023-01-01T00:00:01Z"
+    path.write_text(json.dumps(record))
+    assert read(path)[1].datetime.isoformat() == "2023-01-01T00:00:00+00:00"
+
+
+def test_an_item_beside_its_rasters_is_read_whatever_it_is_called(own_item):
+    path, stored = own_item(lambda band: {}, file="S2A_33UVP")
+    assert [source.path for source in find_sources([str(path.parent)])] == [str(path.parent)]
+    groups, scene, _ = read(path.parent)
+    np.testing.assert_array_equal(groups[10][0], stored["B02"])
+    assert scene.datetime.isoformat() == "2023-06-05T10:30:21+00:00"
+    write(path.parent / "another.tif", stored["B02"], 10)  # which the item does not name
+    with pytest.raises(SceneError, match="pass --offset"):
+        read(path.parent)
+
+
+def test_hrefs_are_addresses(own_item):
+    path, stored = own_item(lambda band: {}, folder="my bands")
+    np.testing.assert_array_equal(read(path)[0][10][0], stored["B02"])
