@@ -318,6 +318,7 @@ def test_the_page_is_accessible(address: str, page: Any):
 
 
 @pytest.mark.usefixtures("maplibre")
+@pytest.mark.slow
 def test_a_page_to_send_needs_no_server(chain: Path, scene: Path, tmp_path: Path, page: Any):
     out = tmp_path / "map.html"
     assert run("view", chain / "map.tif", "--scene", scene, "--export", out) == 0

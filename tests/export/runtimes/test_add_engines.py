@@ -80,6 +80,7 @@ def test_an_engine_takes_seconds_to_build_and_without_a_gpu_is_refused_in_words(
         EngineRunner(trt, plan, record, contract, Cuda(FakeCudart()))
 
 
+@pytest.mark.slow
 def test_a_classifiers_engine_is_built_too(tmp_path):
     rtx()
     write_run(tmp_path / "run", task_model(task="classify"))

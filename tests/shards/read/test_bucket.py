@@ -283,7 +283,7 @@ def test_a_place_for_the_cache_that_cannot_be_written_is_one_sentence(several, t
 def s3(several, cache, monkeypatch):
     """The shards in a bucket of a local S3 server; returns their address."""
     pytest.importorskip("s3fs", reason="needs s3fs: pip install 'bandloom[s3]'")
-    pytest.importorskip("moto", reason="needs moto[server], the local S3 server")
+    pytest.importorskip("moto", reason="needs moto and flask, the local S3 server")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -323,7 +323,7 @@ def test_a_remote_zip_is_read_by_any_name_and_a_remote_folder_is_refused(served,
 def an_s3_server(monkeypatch):
     """Start a local S3 server in a process of its own; return its bucket's filesystem."""
     pytest.importorskip("s3fs", reason="needs s3fs: pip install 'bandloom[s3]'")
-    pytest.importorskip("moto", reason="needs moto[server], the local S3 server")
+    pytest.importorskip("moto", reason="needs moto and flask, the local S3 server")
     fsspec = pytest.importorskip("fsspec")
     code = (
         "from moto.server import ThreadedMotoServer as S; import time; s = S('127.0.0.1', 0, verbose=False); s.start();"
