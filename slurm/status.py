@@ -19,7 +19,13 @@ from bandloom.slurm.stacks import stacks_of, suspects
 STRAGGLER_FACTOR = 1.3  # a node whose median step takes so much longer than the median node's holds all others up
 # states in which the newest attempt still runs
 _RUNS = {"starting", "training", "scoring", "baselines", "saving", "stalled"}
-_OF_TRAINING = ("making the engine", "chips of the first head", "first step", "saving a snapshot")  # stages of a beat
+_OF_TRAINING = (
+    "opening the run folder",
+    "making the engine",
+    "chips of the first head",
+    "first step",
+    "saving a snapshot",
+)  # stages of a beat
 _ACTIVE = {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "STOPPED"}
 
 

@@ -42,6 +42,7 @@ MEDIAN_OVER_STEPS = 50
 STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)  # HUP: the terminal is gone
 _SIGNALLED: set[int] = set()  # this process, once it was asked by a signal
 _LISTENS: list[int] = []  # the process that listens
+_CLAIMED: set[tuple[int, Path, str]] = set()  # by this process: its number, run folder and attempt
 
 
 def _remember(number: int, frame: FrameType | None) -> None:
@@ -113,6 +114,7 @@ class RunMarkers:
             self.check_owner()
         else:
             _write(self.folder / "owner", self.attempt + "\n")
+        _CLAIMED.add((os.getpid(), self.folder.absolute(), self.attempt))
 
     def owner(self) -> str | None:
         """Return the attempt that may write, or None when nobody has claimed the run."""
@@ -146,12 +148,15 @@ class RunMarkers:
             RunFolderError: the owner's process lives on this machine, or beat a moment ago from another.
         """
         owner = self.owner()
-        if self.launched or owner in (None, self.attempt):
+        ours = (os.getpid(), self.folder.absolute(), str(owner)) in _CLAIMED
+        if self.launched or owner is None or (ours and owner == self.attempt):
             return
         folder = self.folder / "attempts" / str(owner)
         beat = read_marker(folder / "heartbeat")
         host, _, process = str(owner).rpartition("-")
-        gone = host == socket.gethostname() and process.isdecimal() and not _lives(int(process))
+        here = host == socket.gethostname() and (beat or {}).get("processes", _processes()) == _processes()
+        earlier = process == str(os.getpid()) and not ours  # its number came again
+        gone = here and process.isdecimal() and (earlier or not _lives(int(process)))
         if beat is None or gone or (folder / "end").exists() or time.time() - float(beat["time"]) > LIVE_S:
             return
         raise RunFolderError(
@@ -159,6 +164,11 @@ class RunMarkers:
             f" {time.time() - float(beat['time']):.0f} s ago); wait for it, end it with"
             f" `touch {folder / 'STOP'}`, or choose another --out."
         )
+
+    def begin_again(self) -> None:
+        """Forget how an earlier attempt of this name ended, or was asked to: process numbers come again."""
+        for name in ("end", "STOP"):
+            (self.attempt_folder / name).unlink(missing_ok=True)
 
     # ---- what the trainer says
 
@@ -220,6 +230,7 @@ class RunMarkers:
             "time": round(now, 3),
             "rank": rank,
             "node": _node(),
+            "processes": _processes(),
             **self._last,
             "rate": round(1 / median_s, 4) if median_s else None,
             "step_s": median_s,
@@ -312,6 +323,14 @@ def _lives(process: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def _processes() -> str:
+    """Return whose process numbers this process sees: containers may share a host's name and count from 1."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def _node() -> str:

@@ -12,17 +12,21 @@ One that only scores lets rank 0 work, ``attempt.alone(score)``, and says so its
 ``attempt.code = attempt.finish()``.
 """
 
+import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from bandloom import __version__
 from bandloom.command_line.config import Config
 from bandloom.command_line.console import logger
+from bandloom.errors import ConfigError
 from bandloom.files.output import full_disk_said
+from bandloom.files.output_lock import locked
 from bandloom.run_state.markers import EXIT_DONE, EXIT_STOPPED
 from bandloom.run_state.pieces import Pieces, kept_in
 from bandloom.run_state.pulse import EVERY_S, StopRequested, heard_by
@@ -31,6 +35,7 @@ from bandloom.run_state.trained_on import keep_data
 from bandloom.training.ranks import Ranks
 
 T = TypeVar("T")
+OPENING = "opening the run folder"  # stage of the first beat
 PIECES = "pieces"  # results of stages that are not all done yet
 SCORING_TIMEOUT_S = 4 * 3600.0  # the other ranks wait while rank 0 scores
 
@@ -70,22 +75,56 @@ class Attempt:
             manifest: of the shards that are trained on, where the run goes on from snapshots.
 
         Raises:
+            BusyOutputError: another process is opening the folder at this moment.
+            ConfigError: the ranks were given different folders or configs.
             RunFolderError: the folder holds another run, or one of other shards, or belongs to an attempt that is still
                 at work.
         """
         self.markers.attempt = self.ranks.broadcast_text(self.markers.attempt)
+        self._check_ranks_agree(config)
         if self.ranks.rank == 0:
-            self.markers.check_free()
-            self.run.start(config, from_scratch=from_scratch)
-            if manifest is not None:
-                keep_data(self.run, manifest)
-            self.markers.claim()
+            with self._entering():
+                self.markers.check_free()
+                self.run.start(config, from_scratch=from_scratch)
+                if manifest is not None:
+                    keep_data(self.run, manifest)
+                if not self.markers.launched:
+                    self.markers.begin_again()
+                self.markers.claim()
+                if not self.markers.launched:  # whoever looks next sees that this attempt is at work
+                    self.speak(OPENING)
         self.ranks.barrier()
         self._claimed = True
         self._open.enter_context(self.markers.listening())
         self._open.enter_context(heard_by(self))
         pieces = Pieces(self.run.path / PIECES, [__version__, what_is_computed(config), made_of])
         self._open.enter_context(kept_in(pieces))
+
+    @contextmanager
+    def _entering(self) -> Iterator[None]:
+        """Let one process at a time look whether the folder is free and claim it; a batch script has claimed it."""
+        with ExitStack() as entry:
+            if not self.markers.launched:
+                with suppress(OSError):  # a folder whose parent is closed to us, as containers mount it, has no lock
+                    self.run.path.absolute().parent.mkdir(parents=True, exist_ok=True)
+                    entry.enter_context(locked(self.run.path))
+            yield
+
+    def _check_ranks_agree(self, config: Config) -> None:
+        """Refuse ranks of one group that would train in different folders, or different things.
+
+        Raises:
+            ConfigError: on all ranks.
+        """
+        own = {"--out": str(Path(self.run.path).resolve())} | what_is_computed(config)
+        given = [json.loads(text) for text in self.ranks.gather_texts(json.dumps(own, default=str))]
+        for rank, other in enumerate(given):
+            for key in sorted(given[0].keys() | other.keys()):
+                if other.get(key) != given[0].get(key):
+                    raise ConfigError(
+                        f"rank {rank} was given {key} {other.get(key)!r} and rank 0 {given[0].get(key)!r}; the ranks of"
+                        " one run have one folder and one config: start all of them with the same command."
+                    )
 
     def alone(self, work: Callable[[], T]) -> T | None:
         """Let rank 0 work while the others wait; None on them.

@@ -44,7 +44,7 @@ class Ranks:
             missing = ", ".join(name for name in names if name not in given)
             has = "WORLD_SIZE" if "WORLD_SIZE" in given else "RANK"
             raise ConfigError(f"{has} is set but {missing} is not; the launcher must set all of {', '.join(names)}.")
-        if not given:
+        if not {"RANK", "WORLD_SIZE"} & set(given):  # MASTER_ADDR alone, as batch scripts export it, names no rank
             _refuse_unnamed_tasks()
         rank, local, world = _number("RANK", 0), _number("LOCAL_RANK", 0), _number("WORLD_SIZE", 1)
         if not 0 <= rank < world:
@@ -179,8 +179,8 @@ def _refuse_unnamed_tasks() -> None:
     for launcher, (size, rank) in _TASKS.items():
         if os.environ.get(size, "1") not in ("", "1"):
             raise ConfigError(
-                f"this is process {os.environ.get(rank, '?')} of {os.environ[size]} that {launcher} started, and RANK,"
-                " WORLD_SIZE and MASTER_ADDR are not set: each would train by itself in the same run folder; start the"
+                f"this is process {os.environ.get(rank, '?')} of {os.environ[size]} that {launcher} started, and RANK"
+                " and WORLD_SIZE are not set: each would train by itself in the same run folder; start the"
                 " run with `bandloom slurm submit`, with torchrun, or as one process."
             )
 

@@ -45,6 +45,15 @@ def test_mpirun_of_bare_processes_is_refused(monkeypatch: pytest.MonkeyPatch, si
     assert Ranks.from_environment().world == 1
 
 
+@pytest.mark.parametrize("name", ["MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK"])
+def test_names_that_batch_scripts_export_make_no_rank(monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.setenv(name, "0")
+    assert Ranks.from_environment().world == 1
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    with pytest.raises(ConfigError, match=r"of 2 that srun started, and RANK and WORLD_SIZE are not set"):
+        Ranks.from_environment()
+
+
 @pytest.mark.drill
 def test_pretraining_under_a_bare_srun_writes_no_run(cluster: Cluster, shards, tmp_path):
     config = tmp_path / "tiny.yaml"

@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -190,6 +191,19 @@ time.sleep(60)
         if other.stdout:
             other.stdout.close()
     RunMarkers(tmp_path, "me").check_free()  # what was killed is at work no more
+
+
+def test_an_owner_of_another_container_is_no_dead_process_of_this_one(tmp_path):
+    """Containers may share a host's name, and count their processes from 1."""
+    name = f"{socket.gethostname()}-{os.getpid()}"
+    other = RunMarkers(tmp_path, name)
+    other.beat(3)
+    (tmp_path / "owner").write_text(f"{name}\n")
+    RunMarkers(tmp_path, name).check_free()  # an earlier process of this number
+    beat = other.attempt_folder / "heartbeat"
+    beat.write_text(json.dumps(read_marker(beat) | {"processes": "pid:[1]"}))
+    with pytest.raises(RunFolderError, match=f"attempt {name} is at work"):
+        RunMarkers(tmp_path, name).check_free()
 
 
 def test_an_attempt_that_ended_or_beat_long_ago_on_another_machine_is_in_nobodys_way(tmp_path):

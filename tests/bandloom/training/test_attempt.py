@@ -1,0 +1,56 @@
+"""Attempts of real processes at one run folder."""
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from bandloom.errors import RunFolderError
+from bandloom.run_state.markers import RunMarkers
+from bandloom.run_state.run_folder import RunFolder
+from bandloom.training.attempt import Attempt
+from tests.bandloom.tiny_training import Ranked, run_ranks
+from tests.bandloom.training.attempts import Work
+
+WORK = "tests.bandloom.training.attempts:work"
+
+
+def test_of_two_processes_that_open_one_run_at_once_one_works(tmp_path: Path):
+    run = tmp_path / "run"
+    RunFolder(run).start(Work())  # both could go on with it
+    begin = time.time() + 0.5
+    both = [
+        Ranked(WORK, 1, tmp_path / name, outs=[str(run)], steps=[1], begin=begin, seconds=1.5) for name in ("a", "b")
+    ]
+    refused, worked = sorted((each.outcome()[0] for each in both), key=lambda said: said == "worked")
+    assert worked == "worked"
+    assert "is being written by process" in refused or "is at work on" in refused
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "run"]
+
+
+@pytest.mark.parametrize(
+    ("outs", "steps", "sentence"),
+    [
+        (["one", "two"], [1, 1], r"rank 1 was given --out '.*two' and rank 0 '.*one'; the ranks of one run have"),
+        (["one", "one"], [1, 2], r"rank 1 was given steps 2 and rank 0 1; the ranks of one run have"),
+    ],
+)
+def test_ranks_of_other_folders_or_configs_are_refused_on_all(tmp_path: Path, outs, steps, sentence):
+    for said in run_ranks(WORK, 2, tmp_path, outs=[str(tmp_path / out) for out in outs], steps=steps):
+        assert re.match(sentence, said), said
+    assert not (tmp_path / "one").exists()
+    assert not (tmp_path / "two").exists()
+
+
+def test_a_process_that_works_in_a_folder_again_forgets_how_it_ended(tmp_path: Path):
+    run = RunFolder(tmp_path / "run")
+    with Attempt(run) as attempt:
+        attempt.open(Work())
+        (attempt.markers.attempt_folder / "STOP").touch()
+        attempt.markers.write_end("stopped", 0, 75)
+    with Attempt(RunFolder(tmp_path / "run")) as attempt:
+        attempt.open(Work())
+        assert not attempt.markers.stop_requested()
+        with pytest.raises(RunFolderError, match="is at work on"):  # and others see that it is at work
+            RunMarkers(tmp_path / "run", "another").check_free()
