@@ -67,13 +67,17 @@ def test_setup_lines_run_as_on_a_command_line_and_leave_nothing_behind(cluster: 
         "false | true; cd / && false || cd - > /dev/null",
         "export FROM_SETUP='a value' IFS=,",
         "set -eax -o pipefail",
-        "NODES=nowhere log=taken",
-        "true \\",
+        "set -C; shopt -s expand_aliases nocasematch failglob",
+        "alias cat='cat -n' grep='grep --color=always' mv='mv -i' cd=false",
+        "NODES=nowhere log=taken CODE=kept; export CODE",
+        "\\cd /; true \\",
     ]
     run = launch(cluster, work, tmp_path / "run", setup=setup)
     assert run.end()["JobState"] == "COMPLETED", run.log
     assert attempts(run.folder)[f"{run.job_id}.0"]["why"] == "done"
-    assert "FROM_SETUP=a value" in (run.folder / "seen").read_text().splitlines()
+    seen = (run.folder / "seen").read_text().splitlines()
+    assert seen[0] == str(Path.cwd())
+    assert {"FROM_SETUP=a value", "CODE=kept"} <= set(seen)
     assert "home of nothing: " in run.log
 
 
@@ -85,6 +89,7 @@ DEATHS = {
     "ended": ("kill -TERM $$", "the profile's setup was ended from outside, at: kill -TERM $$"),
     "replaced": ("exec bash -c 'echo gone; exit 4'", "it left no reason; slurm/job.log ends: gone"),
     "path": ("export PATH=/nowhere", "the profile's setup leaves no awk on the PATH: /nowhere"),
+    "read-only": ("readonly DIR=/data", "the profile's setup makes DIR read-only, which this script sets"),
     "no-ranks": ("srun() { return 9; }", "the ranks ended with code 9 and no end marker"),
     "note": (
         "module_that_is_missing load cuda; srun() { return 9; }",
