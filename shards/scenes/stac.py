@@ -166,6 +166,8 @@ def _item(file: Path, named: str | None = None) -> dict[str, Any]:
     check_beside(file)
     several = _features(file)
     chosen = [item for item in several if named is None or item.get("id") == named]
+    if named is not None and len(chosen) > 1:
+        raise SceneError(f"{file} holds {len(chosen)} items called {named}; give each a file of its own.")
     if several and len(chosen) != 1:
         names = ", ".join(str(item.get("id")) for item in several[:5])
         raise SceneError(f"{file} holds {len(several)} items ({names}, ...); name one: {file}#ID.")

@@ -21,6 +21,7 @@ from bandloom.finetune.text.model import AlignModel
 from bandloom.finetune.text.train import CaptionLoss
 from bandloom.finetune.training.label_loss import label_loss
 from bandloom.finetune.training.losses import LOSSES, MULTILABEL_LOSSES
+from bandloom.finetune.training.soft_labels import SoftLabelLoss
 from bandloom.model.encoder import Encoder
 from bandloom.pretrain.loss import MaskedLoss
 from bandloom.target import Target
@@ -81,6 +82,23 @@ def of_values(task: Any, name: str) -> Case:
     else:
         given = replace(given, label=None, class_index=torch.from_numpy(values[:, 0, 0]))
     return model, label_loss(config, get_task(task).loss(name)), given
+
+
+def of_soft_labels(name: str) -> Case:
+    """A segmenter with a teacher, of chips most of which have no label."""
+    soft: Any = {"teacher": "nowhere", "weight": 0.3, "temperature": 3.0}
+    config = FinetuneConfig(shards=Path("nowhere"), task="segment", loss=name, soft=soft)  # type: ignore[arg-type]
+    teacher, (model, _, batch) = task_model("segment", depth=3), of_labels("segment", name)
+    return model, SoftLabelLoss(config, get_task("segment").loss(name), teacher.eval()), batch  # type: ignore[arg-type]
+
+
+def of_one_pixel_a_chip(name: str) -> Case:
+    """A segmenter of chips with one labelled pixel each, but for two that have none."""
+    model, loss, batch = of_labels("segment", name)
+    label = torch.full((SAMPLES, 24, 24), 255, dtype=torch.uint8)
+    for chip in (0, 1, 3, 4, 6, 7):
+        label[chip, chip, 2 * chip] = chip % 3
+    return model, loss, replace(batch, label=label)
 
 
 def of_five_networks() -> Case:
@@ -150,6 +168,8 @@ CASES: dict[str, Callable[[], Case]] = {
         for task, name in (("regress", "l2"), ("regress", "huber"), ("regress_chips", "l1"))
     },
     "segment by all five networks": of_five_networks,
+    "segment beside soft labels": lambda: of_soft_labels("cross_entropy"),
+    "segment of a pixel a chip": lambda: of_one_pixel_a_chip("cross_entropy_dice"),
     "pixels": of_pixels,
     "pixels by token": lambda: of_pixels(target_norm="token"),
     "latent": lambda: of_pixels(target="latent", latent_dim=16),

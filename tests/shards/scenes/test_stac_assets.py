@@ -285,3 +285,11 @@ def test_an_item_beside_its_rasters_is_read_whatever_it_is_called(own_item):
 def test_hrefs_are_addresses(own_item):
     path, stored = own_item(lambda band: {}, folder="my bands")
     np.testing.assert_array_equal(read(path)[0][10][0], stored["B02"])
+
+
+def test_two_items_of_one_id_are_told_apart_by_files(own_item, tmp_path):
+    record = json.loads(own_item(lambda band: {})[0].read_text())
+    (tmp_path / "all.json").write_text(json.dumps({"type": "FeatureCollection", "features": [record, record]}))
+    [source] = find_sources([str(tmp_path / "all.json")])
+    with pytest.raises(SceneError, match="holds 2 items called item; give each a file of its own"):
+        open_scene(source.path)
