@@ -16,9 +16,10 @@ from bandloom.finetune.data.splits import VAL
 from bandloom.finetune.model.chip_parts import PARTS
 from bandloom.finetune.model.heads import ClassifyHead
 from bandloom.finetune.model.task_model import TaskModel
-from bandloom.finetune.training.chip_rows import FOLDS, ChipRows, chip_rows, training_rows
+from bandloom.finetune.training.chip_rows import ChipRows, chip_rows, training_rows
 from bandloom.finetune.training.weigh import best_set
 from bandloom.probes import fit_ridge
+from bandloom.run_state.pulse import pulse
 
 CHIPS, VAL_CHIPS = 2_000, 1_000
 SCALES = (1.0, 2.0, 4.0, 8.0, 16.0)  # of one-hot regression to logits; the least cross entropy wins
@@ -91,8 +92,9 @@ def _taught(val: ChipRows, train: ChipRows) -> ChipRows | None:
 
 def _fit_parts(model: TaskModel, head: ClassifyHead, tokens: Linear, train: ChipRows, val: ChipRows | None) -> float:
     """Fit and weigh the parts; returns the weight of the tokens."""
-    strengths = {name: _strength(name, train, val, len(model.label_set)) for name in PARTS}
-    maps = {name: _logistic(name, train, strength, len(model.label_set)) for name, strength in strengths.items()}
+    chosen = {name: _chosen(name, train, val, len(model.label_set)) for name in PARTS}
+    strengths = {name: strength for name, (strength, _) in chosen.items()}
+    maps = {name: fitted for name, (_, fitted) in chosen.items()}
     weights = _weights(model, Maps(tokens, maps), strengths, train, val)
     for name, fitted in maps.items():
         slope, bias = _parts(head).linear(name)
@@ -129,13 +131,14 @@ def surely_positive(gains: Tensor) -> bool:
 def _held_out(
     model: TaskModel, strengths: Mapping[str, float], train: ChipRows, val: ChipRows
 ) -> Iterator[tuple[Maps, ChipRows]]:
-    """Yield maps fitted without one fold of the training chips, and the chips of that fold."""
-    folds = np.arange(len(train.labels)) % FOLDS
+    """Yield maps fitted without one fold of the training chips, and the chips of that fold whose classes they saw."""
+    folds = train.folds[: len(train.labels)]
     for fold in np.unique(folds):
         inside = train.of(folds != fold)
         if len(np.unique(inside.labels)) > 1:
             parts = {name: _logistic(name, inside, at, len(model.label_set)) for name, at in strengths.items()}
-            yield Maps(_scaled(_ridge(inside, model), val, model), parts), train.of(folds == fold)
+            if (held := _taught(train.of(folds == fold), inside)) is not None:
+                yield Maps(_scaled(_ridge(inside, model), val, model), parts), held
 
 
 def _losses(maps: Maps, rows: ChipRows, shares: list[float]) -> Tensor:
@@ -145,17 +148,19 @@ def _losses(maps: Maps, rows: ChipRows, shares: list[float]) -> Tensor:
     return functional.cross_entropy(mean, _classes(rows.labels), reduction="none")
 
 
-def _strength(name: str, train: ChipRows, val: ChipRows | None, classes: int) -> float:
-    """Return how strongly a logistic regression is to be held down, as validation likes it."""
+def _chosen(name: str, train: ChipRows, val: ChipRows | None, classes: int) -> tuple[float, Linear]:
+    """Return the strength that validation likes best, and the map of it."""
     if val is None:
-        return UNCHOSEN
-    return min(STRENGTHS, key=lambda at: _loss(_logistic(name, train, at, classes).of(val.parts[name]), val))
+        return UNCHOSEN, _logistic(name, train, UNCHOSEN, classes)
+    fits = ((at, _logistic(name, train, at, classes)) for at in STRENGTHS)
+    return min(fits, key=lambda fit: _loss(fit[1].of(val.parts[name]), val))
 
 
 def _logistic(name: str, train: ChipRows, strength: float, classes: int) -> Linear:
     """Return a logistic regression on standardised features, of scikit-learn's C."""
     from sklearn.linear_model import LogisticRegression
 
+    pulse("the first head of chips")
     mean, std = train.parts[name].mean(0), train.parts[name].std(0) + 1e-6
     (rows, weights), labels = train.stacked(lambda chips: chips.parts[name]), _labels(train)
     fitted: Any = LogisticRegression(C=strength, max_iter=300, tol=1e-3)
