@@ -79,7 +79,6 @@ class Bucket:
             with self._cache.reserve(path, size) as part:
                 if part is not None:
                     self._download(name, part, size)
-                    part.rename(path)
         self._touch(path)
         return path
 

@@ -62,7 +62,8 @@ class Cache:
     def reserve(self, path: Path, size: int) -> Iterator[Path | None]:
         """Yield the file under which ``path``, of ``size`` bytes, is to be made; this caller alone holds it.
 
-        What an interrupted caller left of it is still there. None: somebody else was at it, or has made it; look again.
+        What an interrupted caller left of it is still there; on leaving without an error it gets the name ``path``. None:
+        somebody else was at it, or has made it; look again.
 
         Raises:
             ShardError: it is larger than the cache, or the folder cannot be written.
@@ -82,6 +83,8 @@ class Cache:
             return
         try:
             yield part
+            with _locked(self.root / ".lock"):  # one who counts what is held, under the lock, meets one name of it
+                part.rename(path)
         except OSError as cause:
             raise _unusable(self.root, cause) from cause
         finally:

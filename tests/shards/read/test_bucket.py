@@ -1,6 +1,6 @@
 """Shards in a bucket: the same samples as from the folder, through a bounded cache that any number share."""
 
-import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -96,12 +96,10 @@ def test_file_addresses_and_every_verb_work_too(several, tmp_path, cache, comman
 
 
 def _held_bytes(cache: Path) -> int:
-    """Count what the cache holds, manifests left out, while it goes on fetching and dropping."""
-    held = 0
-    for path in cache.glob("*/*.*"):
-        with contextlib.suppress(FileNotFoundError):
-            held += path.stat().st_size if path.name != "manifest.json" else 0
-    return held
+    """Count what the cache holds at one moment, manifests left out: under its lock nothing comes, goes or is renamed."""
+    with (cache / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return sum(path.stat().st_size for path in cache.glob("*/*.*") if path.name != "manifest.json")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
