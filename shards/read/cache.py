@@ -62,8 +62,8 @@ class Cache:
     def reserve(self, path: Path, size: int) -> Iterator[Path | None]:
         """Yield the file under which ``path``, of ``size`` bytes, is to be made; this caller alone holds it.
 
-        What an interrupted caller left of it is still there; on leaving without an error it gets the name ``path``. None:
-        somebody else was at it, or has made it; look again.
+        What an interrupted caller left of it is still there; it becomes ``path`` once the caller leaves without error.
+        None: somebody else was at it, or has made it; look again.
 
         Raises:
             ShardError: it is larger than the cache, or the folder cannot be written.

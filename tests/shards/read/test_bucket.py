@@ -96,7 +96,7 @@ def test_file_addresses_and_every_verb_work_too(several, tmp_path, cache, comman
 
 
 def _held_bytes(cache: Path) -> int:
-    """Count what the cache holds at one moment, manifests left out: under its lock nothing comes, goes or is renamed."""
+    """Count what the cache holds at one moment, manifests left out; nothing comes or goes under its lock."""
     with (cache / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return sum(path.stat().st_size for path in cache.glob("*/*.*") if path.name != "manifest.json")
