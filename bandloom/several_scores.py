@@ -5,7 +5,7 @@ Average precision is no sum over blocks, so intervals draw blocks: a chip counts
 
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ class Several:
     score: np.ndarray
     said: np.ndarray
     block_of: np.ndarray
+    _drawn: dict[tuple[int, int], dict[str, np.ndarray]] = field(default_factory=dict, init=False, repr=False)
 
     def part(self, rows: np.ndarray) -> "Several":
         """Return some of the chips."""
@@ -53,9 +54,15 @@ def class_scores(several: Several) -> dict[str, np.ndarray]:
 
 
 def drawn_averages(several: Several, draws: int = DRAWS, seed: int = 0) -> dict[str, np.ndarray]:
-    """Return the four averages of every draw of blocks with replacement (Efron's bootstrap), ``(draws,)`` each."""
-    parts = [_averages(several, weights) for weights in _weights(several, draws, seed)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in HEADLINES}
+    """Return the four averages of every draw of blocks with replacement (Efron's bootstrap), ``(draws,)`` each.
+
+    They are kept with the chips, since of many chips they take minutes. Blocks of the same numbers are drawn alike.
+    """
+    held = several._drawn
+    if (draws, seed) not in held:
+        parts = [_averages(several, weights) for weights in _weights(several, draws, seed)]
+        held[draws, seed] = {name: np.concatenate([part[name] for part in parts]) for name in HEADLINES}
+    return held[draws, seed]
 
 
 def drawn_classes(several: Several, draws: int = DRAWS, seed: int = 0) -> dict[str, np.ndarray]:
@@ -68,7 +75,7 @@ def intervals(several: Several, draws: int = DRAWS) -> dict[str, list[float]]:
     """Return 95 % intervals of the averages; none without draws or of a single block."""
     if not draws or len(np.unique(several.block_of)) < 2:
         return {}
-    return {name: _bounds(values) for name, values in drawn_averages(several, draws).items()}
+    return {name: bounds(values) for name, values in drawn_averages(several, draws).items()}
 
 
 def margins(own: Several, other: Several, draws: int = DRAWS) -> dict[str, list[float]]:
@@ -83,7 +90,7 @@ def margins(own: Several, other: Several, draws: int = DRAWS) -> dict[str, list[
     if not draws or not alike or len(np.unique(own.block_of)) < 2:
         return {}
     ours, theirs = (drawn_averages(held, draws) for held in (own, other))
-    return {name: _bounds(ours[name] - theirs[name]) for name in HEADLINES}
+    return {name: bounds(ours[name] - theirs[name]) for name in HEADLINES}
 
 
 def weighted_average_precision(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -185,5 +192,6 @@ def _counts(several: Several, weights: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return weights @ (truth * several.said), weights @ several.said.astype(float), weights @ truth
 
 
-def _bounds(values: np.ndarray) -> list[float]:
+def bounds(values: np.ndarray) -> list[float]:
+    """Return between what values 95 % of all draws ``(draws,)`` lie."""
     return np.percentile(values, (2.5, 97.5)).tolist()

@@ -13,6 +13,7 @@ from bandloom.run_state.markers import EXIT_DONE
 from bandloom.run_state.pulse import StopRequested
 from bandloom.run_state.run_folder import RunFolder
 from bandloom.scores import METRICS, MODEL_ROW, RANDOM_ROW, read_scores
+from bandloom.several_scores import drawn_averages, read_decisions
 
 FINETUNED = "finetuned"  # run folders, and the name of the method
 
@@ -49,13 +50,19 @@ def finetuned_rows(
         place = bench.out / FINETUNED / slug(label_set.name) / slug(name) / f"{digest([made_of, seed])}-seed-{seed}"
         if finetune(config, RunFolder(place)) != EXIT_DONE:
             raise StopRequested
-        for called, seen in _rows_of(place, name).items():
+        for called, seen in _rows_of(place, name, label_set.score, bench.bootstrap).items():
             rows.setdefault(called, []).append(seen)
     return rows
 
 
-def _rows_of(folder: Path, name: str) -> dict[str, Seen]:
+def _rows_of(folder: Path, name: str, score: str, draws: int) -> dict[str, Seen]:
     record = read_scores(folder / METRICS)
     blocks = read_blocks(folder) if (folder / BLOCKS).is_file() else {}
+    chips = read_decisions(folder) if draws else {}
+    drawn = {row: tuple(drawn_averages(several, draws)[score].tolist()) for row, several in chips.items()}
     called = {MODEL_ROW: name, RANDOM_ROW: f"{name}, random weights"}
-    return {called[row.name]: Seen(row, blocks.get(row.name, {}), {}) for row in record.rows if row.name in called}
+    return {
+        called[row.name]: Seen(row, blocks.get(row.name, {}), {}, drawn.get(row.name, ()))
+        for row in record.rows
+        if row.name in called
+    }

@@ -34,6 +34,7 @@ class BenchRow(Config):
     features: int = Field(default=0, description="length of a feature")
     told: dict[str, Any] = Field(default={}, description="such as the C that was chosen, or the recipe")
     blocks: dict[str, Any] = Field(default={}, description="confusions by block, for comparisons in pairs")
+    drawn: tuple[float, ...] = Field(default=(), description="of several classes: the score in each draw of blocks")
 
     @property
     def value(self) -> float:
@@ -94,11 +95,14 @@ class Seen:
         row: scores and intervals.
         blocks: confusions ``(K, K)`` by block, where labels have one class; summed over seeds.
         told: such as the C that was chosen, of the first seed.
+        drawn: where a chip has several classes, the reported score in each draw of blocks ``(draws,)``; its mean over
+            seeds.
     """
 
     row: ScoreRow
     blocks: dict[int, np.ndarray]
     told: dict[str, Any]
+    drawn: tuple[float, ...] = ()
 
 
 def over_seeds(parts: Sequence[Seen]) -> Seen:
@@ -125,4 +129,5 @@ def over_seeds(parts: Sequence[Seen]) -> Seen:
         block: sum((part.blocks[block] for part in parts[1:]), start=parts[0].blocks[block])
         for block in parts[0].blocks
     }
-    return Seen(mean, blocks, parts[0].told)
+    drawn = tuple(np.mean([part.drawn for part in parts], axis=0).tolist())
+    return Seen(mean, blocks, parts[0].told, drawn)

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bandloom.block_scores import margins
 from bandloom.command_line.console import table
 from bandloom.files.output import new_output
 from bandloom.finetune.bench.rows import BenchRow
 from bandloom.scores import TITLES
+from bandloom.several_scores import bounds
 
 HEADER = ("set", "features", "classifier", "score", "95 %", "ahead of the best baseline")
 ENCODERS = ("model", "public encoder")
@@ -99,10 +102,15 @@ def _ahead(row: BenchRow, baseline: BenchRow | None, draws: int) -> str:
     """Return the difference to a baseline and its paired interval; only encoders have one."""
     if baseline is None or row.row.kind not in ENCODERS:
         return ""
-    difference = f"{row.value - baseline.value:+.3f}"
-    paired = margins(row.confusions, baseline.confusions, draws) if draws else {}
-    low_high = paired.get(row.score)
-    beside = f"{baseline.source}, {baseline.method}"
-    return (
-        f"{difference} ({low_high[0]:+.3f} to {low_high[1]:+.3f}), {beside}" if low_high else f"{difference}, {beside}"
-    )
+    low_high = _paired(row, baseline, draws)
+    between = f" ({low_high[0]:+.3f} to {low_high[1]:+.3f})" if low_high else ""
+    return f"{row.value - baseline.value:+.3f}{between}, {baseline.source}, {baseline.method}"
+
+
+def _paired(row: BenchRow, baseline: BenchRow, draws: int) -> Sequence[float] | None:
+    """Return the 95 % interval of the difference, the same blocks drawn for both; None where nothing was drawn."""
+    if row.row.blocks < 2 or not draws:
+        return None
+    if row.drawn and len(row.drawn) == len(baseline.drawn):
+        return bounds(np.subtract(row.drawn, baseline.drawn))
+    return margins(row.confusions, baseline.confusions, draws).get(row.score)

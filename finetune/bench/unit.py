@@ -18,9 +18,12 @@ from bandloom.finetune.bench.sets import BenchSet
 from bandloom.finetune.bench.sources import Source
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.report.record import score_row
+from bandloom.finetune.scores.multilabel import MultilabelRow
+from bandloom.finetune.scores.row import Row
 from bandloom.run_state.pieces import Pieces, kept_in
 from bandloom.run_state.pulse import alive
 from bandloom.run_state.run_folder import environment, what_is_computed
+from bandloom.several_scores import drawn_averages
 
 PIECES = "pieces"  # features of a unit that is not done yet
 PLACES = ("shards", "chip_labels", "checkpoint")  # what lies there is in a row's digest by its content
@@ -102,8 +105,14 @@ class Unit:
             row = replace(scored.row, name=self.source.name, kind=self.source.kind, seeds=(number,), seconds=seconds)
             blocks = {block: np.array(matrix) for block, matrix in row.by_block().items()}
             drawn = alive(lambda row=row: score_row(row, data.label_set.names, self.bench.bootstrap), "intervals")
-            rows.append(Seen(drawn, blocks, scored.told))
+            rows.append(Seen(drawn, blocks, scored.told, self._drawn(row)))
         return rows
+
+    def _drawn(self, row: Row) -> tuple[float, ...]:
+        """Return the reported score in each draw of blocks, of several classes a chip."""
+        if not isinstance(row, MultilabelRow) or not self.bench.bootstrap:
+            return ()
+        return tuple(drawn_averages(row.several, self.bench.bootstrap)[self.label_set.score].tolist())
 
     def _fine_tune(self, data: TaskData, device: torch.device) -> None:
         if self.source.path is None:
@@ -133,5 +142,6 @@ class Unit:
             features=width,
             told=seen.told | {"environment": machine},
             blocks={f"{block:016x}": matrix.tolist() for block, matrix in seen.blocks.items()},
+            drawn=seen.drawn,
         )
         write_row(self.bench.out, row)

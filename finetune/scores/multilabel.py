@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ class MultilabelRow(Row):
         """Return 95 % intervals of its headlines less another's, the same blocks of chips drawn for both."""
         return margins(self.several, other.several, draws)
 
-    @property
+    @cached_property
     def several(self) -> Several:
         """The chips and what is said of them."""
         return Several(self.truth, self.score, self.predicted, self.block_of)

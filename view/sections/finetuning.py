@@ -1,10 +1,9 @@
 """Report sections of a fine-tuning: scores beside baselines, confusions, calibration, fewer bands, the split."""
 
-from collections.abc import Sequence
-
 from bandloom.scores import TITLES, ScoreRecord, ScoreRow
 from bandloom.view.records import Record
 from bandloom.view.sections.parts import Section, table
+from bandloom.view.sections.worth import deciding
 
 
 def title(name: str) -> str:
@@ -13,14 +12,17 @@ def title(name: str) -> str:
 
 
 def scores(record: Record) -> Section:
-    """Return every row's scores, the model's first, with the interval of the first score."""
+    """Return every row's scores, the model's first, with intervals of the deciding score and of its differences."""
     rows = _scores(record).rows
-    held = list(rows[0].scores)
-    head = ["", "kind", *map(title, held), "95 % interval of " + title(held[0]) if held else ""]
+    held, score = list(rows[0].scores), deciding(rows[0])
+    head = ["", "kind", *map(title, held), f"95 % interval of {title(score)}"]
     cells = [
-        [row.name.replace("_", " "), row.kind, *(row.scores.get(name) for name in held), _interval(row, held)]
+        [row.name.replace("_", " "), row.kind, *(row.scores.get(name) for name in held), _interval(row, score)]
         for row in rows
     ]
+    if any(score in row.margin_95 for row in rows):
+        head.append(f"{title(score)}, first row less this one")
+        cells = [[*line, _less(rows[0], row, score)] for line, row in zip(cells, rows, strict=True)]
     note = "On ground held out; the first row is the model." if record.kind == "finetune" else "On ground held out."
     return Section(
         "Scores beside their baselines",
@@ -35,9 +37,15 @@ def _scores(record: Record) -> ScoreRecord:
     return record.scores
 
 
-def _interval(row: ScoreRow, held: Sequence[str]) -> str:
-    pair = row.interval_95.get(held[0]) if held else None
+def _interval(row: ScoreRow, score: str) -> str:
+    pair = row.interval_95.get(score)
     return f"{pair[0]:.3f} to {pair[1]:.3f}" if pair else ""
+
+
+def _less(first: ScoreRow, row: ScoreRow, score: str) -> str:
+    """Return the first row's score less that of another, and the paired interval of it."""
+    pair = row.margin_95.get(score)
+    return f"{first.scores[score] - row.scores[score]:+.3f} ({pair[0]:+.3f} to {pair[1]:+.3f})" if pair else ""
 
 
 def seeds(record: Record) -> Section:

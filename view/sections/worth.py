@@ -16,12 +16,17 @@ def worth(record: Record) -> Section:
     if scores is None or scores.target is not None or scores.rows[0].kind != "model":
         return Section("What this run is worth")
     model = scores.rows[0]
-    score = "macro_f1" if "macro_f1" in model.scores else model.headline[0]
+    score = deciding(model)
     baselines = [row for row in scores.rows[1:] if row.kind not in MODELS and score in row.scores]
     if not baselines:
         return Section("What this run is worth")
     best = max(baselines, key=lambda row: row.scores[score])
     return Section("What this run is worth", verdict=_sentence(model, best, score))
+
+
+def deciding(model: ScoreRow) -> str:
+    """Return the score that a run is judged by."""
+    return "macro_f1" if "macro_f1" in model.scores else model.headline[0]
 
 
 def _sentence(model: ScoreRow, best: ScoreRow, score: str) -> str:
