@@ -46,6 +46,7 @@ class Variant:
         objective: keys of the objective's config.
         size: of the encoder.
         stem_filters: of the encoder's stem; 0: none.
+        positions: added or rotary.
         steps: of 24 chips each.
         lr: peak learning rate.
     """
@@ -53,6 +54,7 @@ class Variant:
     objective: dict[str, Any] = field(default_factory=dict)
     size: str = "demo"
     stem_filters: int = 0
+    positions: str = "added"
     steps: int = 1000
     batch: int = 24
     lr: float = 1.5e-3
@@ -65,6 +67,10 @@ VARIANTS = {
     "ema": Variant({"kind": "moving_teacher", "pixel_weight": 1.0}),
     "context": Variant({"kind": "context", "textures": False}),
     "words": Variant({"kind": "visual_words"}),
+    "words_blocks": Variant({"kind": "visual_words", "mask_block": 3}),
+    "random_rotary": Variant(steps=0, positions="rotary"),
+    "words_rotary": Variant({"kind": "visual_words"}, positions="rotary"),
+    "words_stem_rotary": Variant({"kind": "visual_words"}, stem_filters=STEM, positions="rotary"),
     "words_256": Variant({"kind": "visual_words", "codebook_size": 256}),
     "words_3000": Variant({"kind": "visual_words"}, steps=3000),
     "words_tiny": Variant({"kind": "visual_words"}, size="tiny", steps=3000),
@@ -100,7 +106,8 @@ def pretrained(name: str, seed: int) -> tuple[Encoder, list[float]]:
     """Return the encoder of a variant and its losses; a run that was stopped goes on from its last snapshot."""
     variant = VARIANTS[name]
     torch.manual_seed(seed)
-    encoder = Encoder(EncoderConfig.of_size(variant.size, stem_filters=variant.stem_filters), testbed.statistics())
+    shape = {"stem_filters": variant.stem_filters, "positions": variant.positions}
+    encoder = Encoder(EncoderConfig.of_size(variant.size, **shape), testbed.statistics())
     if not variant.steps:
         return encoder, []
     model = MaskedAutoencoder(encoder, DecoderConfig.for_encoder(encoder.config), ObjectiveConfig(**variant.objective))

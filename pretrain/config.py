@@ -129,6 +129,11 @@ class PretrainConfig(Config):
         description="3 x 3 filters of all bands that every token is embedded by beside its samples (edges, textures);"
         " 0: none",
     )
+    positions: Literal["added", "rotary"] = Field(
+        default="added",
+        description="where a token lies, in metres: a sine-cosine embedding added to it, or queries and keys rotated"
+        " (RoPE), so that attention knows offsets alone",
+    )
     checkpoint: Path | None = Field(
         default=None,
         description="weights to start from: a pretraining run, decoder included, or an encoder; null: random weights",
@@ -161,7 +166,7 @@ class PretrainConfig(Config):
 
     def encoder(self) -> EncoderConfig:
         """Return the encoder's shape."""
-        own = {"token_m": self.token_m, "drop_path": self.drop_path, "stem_filters": self.stem_filters}
+        own = {name: getattr(self, name) for name in ("token_m", "drop_path", "stem_filters", "positions")}
         return EncoderConfig.of_size(self.size, **own)
 
     def decoder_or_default(self) -> DecoderConfig:

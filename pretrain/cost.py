@@ -19,6 +19,7 @@ from bandloom.training.flops import TRAIN_FACTOR, block_flops, linear_flops
 BLOCK_BYTES = {"bf16": 37.2, "fp32": 65.7}
 SAMPLE_BYTES = {"bf16": 14.9, "fp32": 16.4}
 WORD_BYTES = {"bf16": 10.3, "fp32": 16.1}  # of a token and word that it is asked for (objective.kind: visual_words)
+ROTARY_BYTES = {"bf16": 6.0, "fp32": 12.1}  # of an encoder's block that rotates queries and keys, beside BLOCK_BYTES
 STEM_BYTES = {"bf16": 4.1, "fp32": 4.3}  # of a token, and filter and place of the stem
 BAND_BYTES = {"bf16": 2.0, "fp32": 4.0}  # of a token and 10 m sample of the stem's bands
 BLOCK_INPUT_BYTES = 4.0  # all that a block keeps with activation checkpointing
@@ -150,16 +151,19 @@ def _activation_bytes(config: PretrainConfig, sensor: Sensor, tokens: int, visib
     """Return what one sample keeps for the backward pass; precision ``auto`` is bf16, as on a card."""
     encoder, decoder = config.encoder(), config.decoder_or_default()
     precision = "fp32" if config.trainer.engine.precision == "fp32" else "bf16"
-    inside = encoder.depth * visible * encoder.embed_dim + decoder.depth * tokens * decoder.embed_dim
+    own = encoder.depth * visible * encoder.embed_dim
+    inside = own + decoder.depth * tokens * decoder.embed_dim
     ends = SAMPLE_BYTES[precision] * tokens * token_layout(sensor, config.token_m).samples
     if isinstance(objective, VisualWords):
         ends += WORD_BYTES[precision] * tokens * objective.visible_outputs
     ends += stem_bytes(encoder, sensor, visible, precision)
+    rotated = ROTARY_BYTES[precision] if encoder.positions == "rotary" else 0.0
     if not config.trainer.engine.activation_checkpointing:
-        return BLOCK_BYTES[precision] * inside + ends
+        return BLOCK_BYTES[precision] * inside + rotated * own + ends
     # the input of every block, and the inside of one at a time
-    one = max(visible * encoder.embed_dim, tokens * decoder.embed_dim)
-    return BLOCK_INPUT_BYTES * inside + BLOCK_BYTES[precision] * one + ends
+    turned = (BLOCK_BYTES[precision] + rotated) * visible * encoder.embed_dim
+    one = max(turned, BLOCK_BYTES[precision] * tokens * decoder.embed_dim)
+    return BLOCK_INPUT_BYTES * inside + one + ends
 
 
 def stem_bytes(encoder: EncoderConfig, sensor: Sensor, tokens: int, precision: str) -> float:

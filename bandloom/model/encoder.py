@@ -1,7 +1,8 @@
 """The encoder: a vision transformer over tokens of ground, every band at its native sampling."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -30,6 +31,9 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
+ROTARY_BASE = 100.0  # as DINOv3 and RoPE-ViT have it: the slowest rate is a hundredth of the fastest
+
+
 class EncoderConfig(Config):
     """The shape of an encoder; :meth:`of_size` derives it from one dial."""
 
@@ -48,11 +52,18 @@ class EncoderConfig(Config):
         ge=0,
         description="3 x 3 filters of all bands whose rectified mean over a token is embedded too; 0: none",
     )
+    positions: Literal["added", "rotary"] = Field(
+        default="added",
+        description="where a token lies, in metres: a sine-cosine embedding added to it, or queries and keys rotated"
+        " (RoPE), so that attention knows offsets alone",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "EncoderConfig":
         if self.embed_dim % (4 * self.num_heads) and (self.embed_dim % 4 or self.embed_dim % self.num_heads):
             raise ValueError(f"embed_dim {self.embed_dim} must be a multiple of 4 and of num_heads {self.num_heads}")
+        if self.positions == "rotary" and self.embed_dim % (4 * self.num_heads):
+            raise ValueError(f"positions rotary: embed_dim {self.embed_dim} must be a multiple of 4 x num_heads")
         if self.token_m % REFERENCE_TOKEN_M:
             raise ValueError(f"token_m {self.token_m} must be a multiple of {REFERENCE_TOKEN_M}")
         return self
@@ -80,25 +91,34 @@ def position_embedding(rows: int, columns: int, embed_dim: int, token_m: int) ->
     return torch.cat([x, y], dim=-1).reshape(rows * columns, embed_dim)
 
 
+def rotary_embedding(rows: int, columns: int, head_dim: int, token_m: int) -> Tensor:
+    """Return sines and cosines that rotate the queries and keys of token centres, ``(rows * columns, 2 * head_dim)``.
+
+    Axial: a quarter of a head's pairs turn by one axis at each rate, one radian every 60 m of ground at the fastest and
+    every 6 km at the slowest, whatever ``token_m`` (Su et al. 2021; in two dimensions Heo et al. 2024, section 3.2).
+    """
+    rate = ROTARY_BASE ** -(torch.arange(head_dim // 4) / (head_dim / 4))
+    unit = token_m / REFERENCE_TOKEN_M
+    y, x = ((torch.arange(count) + 0.5) * unit for count in (rows, columns))
+    angles = (torch.cartesian_prod(y, x)[:, :, None] * rate).flatten(1)  # (T, head_dim / 2)
+    return torch.cat([angles.sin(), angles.sin(), angles.cos(), angles.cos()], dim=1)
+
+
 def take_tokens(tokens: Tensor, ids: Tensor) -> Tensor:
     """Gather tokens: ``(B, T, X)`` and ids ``(B, V)`` give ``(B, V, X)``."""
     return tokens.gather(1, ids[..., None].expand(-1, -1, tokens.shape[-1]))
 
 
 class Encoder(AnyEncoder):
-    """Embed native samples, add positions in metres, and run timm's transformer blocks (their parameter names too)."""
+    """Embed native samples, place them in metres, and run timm's transformer blocks (their parameter names too)."""
 
     def __init__(self, config: EncoderConfig, statistics: Statistics) -> None:
         super().__init__()
-        from timm.models.vision_transformer import Block
-
         self.config = config
         self.embed_dim = config.embed_dim
         self.embed = TokenEmbedding(config.embed_dim, config.token_m, statistics, config.stem_filters)
         rates = [config.drop_path * index / max(1, config.depth - 1) for index in range(config.depth)]
-        self.blocks = nn.ModuleList(
-            Block(config.embed_dim, config.num_heads, config.mlp_ratio, qkv_bias=True, drop_path=rate) for rate in rates
-        )
+        self.blocks = nn.ModuleList(_block(config, rate) for rate in rates)
         self._depth_layers = _by_sample(self.blocks, rates)
         self.norm = nn.LayerNorm(config.embed_dim, eps=1e-6)
         self.blocks.apply(_init_linear)
@@ -151,34 +171,46 @@ class Encoder(AnyEncoder):
         return token_layout(sensor, self.config.token_m).samples
 
     def positions(self, rows: int, columns: int) -> Tensor:
-        """Return the position embedding of a token grid on the encoder's device, ``(T, D)``."""
-        of = (rows, columns, self.embed_dim, self.config.token_m)
-        return constant(self.norm.weight.device, position_embedding, *of)
+        """Return the embedding of a token grid's positions on the encoder's device, ``(T, P)``.
+
+        P is D where positions are added to tokens, and twice a head's width where they rotate queries and keys.
+        """
+        config = self.config
+        if config.positions == "rotary":
+            of = (rows, columns, self.embed_dim // config.num_heads, config.token_m)
+            return constant(self.norm.weight.device, rotary_embedding, *of)
+        return constant(self.norm.weight.device, position_embedding, rows, columns, self.embed_dim, config.token_m)
 
     def samples(self, groups: Mapping[int, Tensor], sensor: Sensor) -> tuple[Tensor, Tensor]:
         """Return normalised samples ``(B, T, S)`` and their validity; see :meth:`TokenEmbedding.samples`."""
         return self.embed.samples(groups, sensor)
 
     def forward_tokens(self, samples: Tensor, valid: Tensor, sensor: Sensor, positions: Tensor) -> Tensor:
-        """Encode tokens that may be a selection: samples ``(B, V, S)``, positions ``(V, D)`` or ``(B, V, D)``."""
-        tokens = self.embed(samples, valid, sensor) + positions
+        """Encode tokens that may be a selection: samples ``(B, V, S)``, positions ``(V, P)`` or ``(B, V, P)``."""
+        tokens = self.embed(samples, valid, sensor)
         draw_depth(self._depth_layers, tokens)
+        return self.norm(deque(self.through_blocks(tokens, positions), maxlen=1)[0])
+
+    def through_blocks(self, tokens: Tensor, positions: Tensor) -> Iterator[Tensor]:
+        """Yield what each block makes of embedded tokens ``(B, V, D)``, not normalised; see :meth:`positions`."""
+        rotated = self.config.positions == "rotary"
+        if rotated:
+            positions = positions.unsqueeze(-3)  # the same for every head: (1, V, P) or (B, 1, V, P)
+        else:
+            tokens = tokens + positions
         for block in self.blocks:
-            tokens = block(tokens)
-        return self.norm(tokens)
+            tokens = block(tokens, positions) if rotated else block(tokens)
+            yield tokens
 
     def forward_intermediates(
         self, groups: Mapping[int, Tensor], sensor: Sensor, indices: Sequence[int]
     ) -> list[Tensor]:
         """Return the outputs of the blocks at ``indices`` (0 is the first), normalised, ``(B, T, D)`` each."""
         samples, valid = self.samples(groups, sensor)
-        tokens = self.embed(samples, valid, sensor) + self.positions(*self.grid(groups))
-        kept = {}
-        draw_depth(self._depth_layers, tokens)
-        for index, block in enumerate(self.blocks):
-            tokens = block(tokens)
-            if index in indices:
-                kept[index] = self.norm(tokens)
+        embedded = self.embed(samples, valid, sensor)
+        draw_depth(self._depth_layers, embedded)
+        outputs = enumerate(self.through_blocks(embedded, self.positions(*self.grid(groups))))
+        kept = {index: self.norm(tokens) for index, tokens in outputs if index in indices}
         return [kept[index] for index in indices]
 
 
@@ -191,6 +223,25 @@ def drop_slots(valid: Tensor, sensor: Sensor, token_m: int, dropped: Tensor) -> 
 def count_parameters(module: nn.Module, *, trainable: bool = False) -> int:
     """Return the number of parameters, or of those that train."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable)
+
+
+def _block(config: EncoderConfig, rate: float) -> nn.Module:
+    """Return a block of timm's, with stochastic depth ``rate``; names of weights are the same in both."""
+    if config.positions == "rotary":
+        from timm.models.eva import EvaBlock
+
+        return EvaBlock(
+            config.embed_dim,
+            config.num_heads,
+            mlp_ratio=config.mlp_ratio,
+            attn_type="rope",
+            rotate_half=True,
+            num_prefix_tokens=0,
+            drop_path=rate,
+        )
+    from timm.models.vision_transformer import Block
+
+    return Block(config.embed_dim, config.num_heads, config.mlp_ratio, qkv_bias=True, drop_path=rate)
 
 
 def _by_sample(blocks: nn.ModuleList, rates: Sequence[float]) -> list[StochasticDepth]:

@@ -90,11 +90,8 @@ class MovingTeacher(Objective):
         if decoded.batch is None:
             raise TypeError("a moving teacher needs the batch")
         positions = self.teacher.positions(*self.teacher.grid(decoded.batch.groups))
-        tokens = self.teacher.embed(decoded.samples.float(), decoded.valid, decoded.sensor) + positions
-        outputs = []
-        for block in self.teacher.blocks:
-            tokens = block(tokens)
-            outputs.append(F.layer_norm(tokens, (self.width,)))
+        tokens = self.teacher.embed(decoded.samples.float(), decoded.valid, decoded.sensor)
+        outputs = [F.layer_norm(said, (self.width,)) for said in self.teacher.through_blocks(tokens, positions)]
         said = torch.stack(outputs[-BLOCKS:]).mean(0)
         if self.training:
             measured = decoded.valid.any(-1, keepdim=True).double()

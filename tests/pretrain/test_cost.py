@@ -169,23 +169,26 @@ def kept_bytes(config: PretrainConfig) -> int:
 
 
 @pytest.mark.parametrize(
-    ("size", "precision", "kind", "stem_filters"),
+    ("size", "precision", "kind", "stem_filters", "positions"),
     [
-        ("demo", "bf16", "pixels", 0),
-        ("S", "bf16", "pixels", 0),
-        ("B", "bf16", "pixels", 0),
-        ("L", "bf16", "pixels", 0),
-        ("S", "fp32", "pixels", 0),
-        ("demo", "bf16", "visual_words", 0),
-        ("S", "fp32", "visual_words", 0),
-        ("demo", "bf16", "pixels", 256),
-        ("demo", "fp32", "pixels", 256),
+        ("demo", "bf16", "pixels", 0, "added"),
+        ("S", "bf16", "pixels", 0, "added"),
+        ("B", "bf16", "pixels", 0, "added"),
+        ("L", "bf16", "pixels", 0, "added"),
+        ("S", "fp32", "pixels", 0, "added"),
+        ("demo", "bf16", "visual_words", 0, "added"),
+        ("S", "fp32", "visual_words", 0, "added"),
+        ("demo", "bf16", "pixels", 256, "added"),
+        ("demo", "fp32", "pixels", 256, "added"),
+        ("demo", "bf16", "pixels", 0, "rotary"),
+        ("L", "bf16", "pixels", 0, "rotary"),
+        ("S", "fp32", "pixels", 0, "rotary"),
     ],
 )
-def test_activations_are_what_autograd_keeps(size: str, precision: str, kind: str, stem_filters: int):
+def test_activations_are_what_autograd_keeps(size: str, precision: str, kind: str, stem_filters: int, positions: str):
     trainer = {"batch_size": 16, "engine": {"precision": precision}}
     given = {"size": size, "crop_px": 120, "trainer": trainer, "objective": {"kind": kind}}
-    given["stem_filters"] = stem_filters
+    given |= {"stem_filters": stem_filters, "positions": positions}
     config = PretrainConfig(shards=os.devnull, **given)  # type: ignore[arg-type]
     cost = cost_of(config, L1C)
     casts = 2 * cost.parameters if precision == "bf16" else 0  # counted with the weights

@@ -19,11 +19,12 @@ from bandloom.training.step_loss import LossSums
 
 STATISTICS = Statistics(mean=dict.fromkeys(SLOTS, 0.15), std=dict.fromkeys(SLOTS, 0.08))
 SMALL = DecoderConfig(embed_dim=64, depth=1, num_heads=2)
+SHAPES: tuple[dict[str, object], ...] = ({}, {"stem_filters": 8}, {"positions": "rotary"})
 
 
-def model(stem_filters: int = 0, **objective: object) -> MaskedAutoencoder:
+def model(shape: dict[str, object] | None = None, **objective: object) -> MaskedAutoencoder:
     torch.manual_seed(0)
-    encoder = Encoder(EncoderConfig(embed_dim=64, depth=2, num_heads=2, stem_filters=stem_filters), STATISTICS)
+    encoder = Encoder(EncoderConfig(embed_dim=64, depth=2, num_heads=2, **(shape or {})), STATISTICS)
     return MaskedAutoencoder(encoder, SMALL, ObjectiveConfig(**objective))
 
 
@@ -38,9 +39,9 @@ def batch(sensor: Sensor = SENSOR, side_m: int = 480, size: int = 3, seed: int =
     return DeviceBatch(sensor, groups, tuple("abc"[:size]), rng.integers(1, 2**62, size).astype(np.uint64), None, None)
 
 
-@pytest.mark.parametrize("stem_filters", [0, 8])
-def test_what_is_hidden_does_not_change_what_is_predicted(stem_filters: int) -> None:
-    mae, given = model(stem_filters, band_dropout=0.0).eval(), batch()
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_is_hidden_does_not_change_what_is_predicted(shape: dict[str, object]) -> None:
+    mae, given = model(shape, band_dropout=0.0).eval(), batch()
     before = mae.predict(given)
     changed = {gsd: group.clone() for gsd, group in given.groups.items()}
     for gsd, group in changed.items():
@@ -62,9 +63,9 @@ def test_decoded_tokens_stand_where_they_were_cut() -> None:
     assert torch.equal(prediction.target, samples)
 
 
-@pytest.mark.parametrize("stem_filters", [0, 8])
-def test_every_weight_gets_a_gradient(stem_filters: int) -> None:
-    mae = model(stem_filters, band_dropout=1.0)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_weight_gets_a_gradient(shape: dict[str, object]) -> None:
+    mae = model(shape, band_dropout=1.0)
     LossSums(*mae(batch(size=3))).loss().backward()
     assert [name for name, p in mae.named_parameters() if p.grad is None or not p.grad.abs().sum()] == []
 

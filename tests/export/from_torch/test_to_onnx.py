@@ -17,7 +17,14 @@ def pairs() -> list[torch.Tensor]:
     return [torch.stack([dn.int() % 256, dn.int() // 256], -1).to(torch.uint8) for dn in chips().values()]
 
 
-@pytest.mark.parametrize("make", [lambda: weighed(0.5, 0.5), lambda: task_model(stem_filters=8).eval()])
+MODELS = [
+    lambda: weighed(0.5, 0.5),
+    lambda: task_model(stem_filters=8).eval(),
+    lambda: task_model(positions="rotary").eval(),
+]
+
+
+@pytest.mark.parametrize("make", MODELS)
 def test_it_answers_in_onnxruntime_as_in_torch(make, tmp_path):
     model = make()
     write_onnx(DeployGraph(model), contract_of_model(model, default_tiling(model)), tmp_path / "m.onnx")
@@ -29,8 +36,9 @@ def test_it_answers_in_onnxruntime_as_in_torch(make, tmp_path):
 
 
 @pytest.mark.parametrize(("precision", "most"), [("fp16", 0.02), ("bf16", 0.15)])
-def test_a_stem_keeps_its_answer_in_16_bits(precision, most):
-    model = task_model(stem_filters=8).eval()
+@pytest.mark.parametrize("shape", [{"stem_filters": 8}, {"positions": "rotary"}])
+def test_a_stem_and_rotary_positions_keep_their_answer_in_16_bits(shape, precision, most):
+    model = task_model(**shape).eval()
     with torch.no_grad():
         assert torch.allclose(CastGraph(model, precision)(*pairs()), model(chips()), atol=most)
 
