@@ -8,6 +8,7 @@ successor's::
     RUN/saved                          the newest whole checkpoint: step and seconds it took
     RUN/KILL                           end the run after a save
     RUN/DONE                           the run is complete
+    RUN/attempts/ATTEMPT/worker        rank 0's node and process, where a launcher named the attempt
     RUN/attempts/ATTEMPT/heartbeat     rank 0's step, stage, time, rate, loss (other ranks: heartbeat.RANK)
     RUN/attempts/ATTEMPT/STOP          end this attempt after a save
     RUN/attempts/ATTEMPT/end           how the attempt ended, written before teardown
@@ -163,6 +164,45 @@ class RunMarkers:
             f"attempt {owner} is at work on {self.folder} (step {beat['step']},"
             f" {time.time() - float(beat['time']):.0f} s ago); wait for it, end it with"
             f" `touch {folder / 'STOP'}`, or choose another --out."
+        )
+
+    def lead(self) -> None:
+        """Be the one process that leads an attempt which a launcher named; rank 0 calls it, before anything is written.
+
+        Whoever inherits its name by ``BANDLOOM_ATTEMPT``, as two trainings of one batch script do, is refused.
+
+        Raises:
+            RunFolderError: another process leads it, and is at work.
+        """
+        if not self.launched:
+            return
+        self.attempt_folder.mkdir(parents=True, exist_ok=True)
+        path, mine = self.attempt_folder / "worker", json.dumps(_this_process()) + "\n"
+        temporary = path.with_name(f".worker.{socket.gethostname()}-{os.getpid()}")
+        temporary.write_text(mine)
+        try:
+            os.link(temporary, path)  # of two at the same moment one succeeds
+        except FileExistsError:
+            self._check_alone(read_marker(path))
+            _write(path, mine)
+        except OSError:  # a file system without hard links
+            _write(path, mine)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _check_alone(self, worker: dict[str, Any] | None) -> None:
+        """Refuse to work beside the process that leads this attempt."""
+        if worker is None or {**worker, "time": 0} == {**_this_process(), "time": 0}:
+            return
+        here = (worker["host"], worker["processes"]) == (socket.gethostname(), _processes())
+        beat = read_marker(self.attempt_folder / "heartbeat")
+        heard = max(float(worker["time"]), float((beat or {}).get("time", 0.0)))
+        ended = (self.attempt_folder / "end").exists()
+        if ended or (not _lives(int(worker["process"])) if here else time.time() - heard > LIVE_S):
+            return
+        raise RunFolderError(
+            f"process {worker['process']} of {worker['host']} is at work on {self.folder} under the same name,"
+            f" BANDLOOM_ATTEMPT={self.attempt}; unset it to start another training, with an --out of its own."
         )
 
     def begin_again(self) -> None:
@@ -323,6 +363,16 @@ def _lives(process: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def _this_process() -> dict[str, Any]:
+    """Return who this process is, and since when it works."""
+    return {
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+        "processes": _processes(),
+        "time": round(time.time(), 3),
+    }
 
 
 def _processes() -> str:

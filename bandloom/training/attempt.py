@@ -77,13 +77,14 @@ class Attempt:
         Raises:
             BusyOutputError: another process is opening the folder at this moment.
             ConfigError: the ranks were given different folders or configs.
-            RunFolderError: the folder holds another run, or one of other shards, or belongs to an attempt that is still
-                at work.
+            RunFolderError: the folder holds another run, or one of other shards, or belongs to an attempt, or to
+                another process of this one, that is still at work.
         """
         self.markers.attempt = self.ranks.broadcast_text(self.markers.attempt)
         self._check_ranks_agree(config)
         if self.ranks.rank == 0:
             with self._entering():
+                self.markers.lead()
                 self.markers.check_free()
                 self.run.start(config, from_scratch=from_scratch)
                 if manifest is not None:

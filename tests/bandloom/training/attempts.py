@@ -15,8 +15,12 @@ class Work(Config):
     steps: int = 1
 
 
-def work(outs: list[str], steps: list[int], begin: float = 0.0, seconds: float = 0.0) -> str:
+def work(
+    outs: list[str], steps: list[int], begin: float = 0.0, seconds: float = 0.0, launched: str | None = None
+) -> str:
     """Open this rank's folder at a time; return "worked", or why it could not."""
+    if launched is not None:
+        os.environ["BANDLOOM_ATTEMPT"] = launched
     rank = int(os.environ.get("RANK", "0"))
     time.sleep(max(0.0, begin - time.time()))
     try:

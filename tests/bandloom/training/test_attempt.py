@@ -29,6 +29,32 @@ def test_of_two_processes_that_open_one_run_at_once_one_works(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "run"]
 
 
+@pytest.mark.parametrize("apart_s", [0.0, 0.7])
+def test_of_two_processes_that_inherit_one_attempts_name_one_works(tmp_path: Path, apart_s: float):
+    """A batch script that starts two trainings with one --out: the second writes nothing, whatever its config."""
+    run, begin = tmp_path / "run", time.time() + 0.5
+    begins = {1: begin, 2: begin + apart_s}
+    both = [
+        Ranked(WORK, 1, tmp_path / f"of-{n}", outs=[str(run)], steps=[n], begin=at, seconds=2.5, launched="7.0")
+        for n, at in begins.items()
+    ]
+    said = [each.outcome()[0] for each in both]
+    assert sorted(text == "worked" for text in said) == [False, True]
+    assert re.search(r"is at work on .* under the same name, BANDLOOM_ATTEMPT=7\.0; unset it", min(said))
+    assert f"steps: {1 + said.index('worked')}" in (run / "config.yaml").read_text()
+
+
+def test_a_process_that_a_launcher_starts_again_under_one_name_follows_the_dead_one(tmp_path: Path):
+    given = {"outs": [str(tmp_path / "run")], "steps": [1], "launched": "7.0"}
+    first = Ranked(WORK, 1, tmp_path / "first", **given, seconds=60.0)
+    first.wait_until(lambda: (tmp_path / "run" / "attempts" / "7.0" / "heartbeat").exists())
+    first.kill()
+    assert Ranked(WORK, 1, tmp_path / "again", **given).outcome() == [
+        "worked"
+    ]  # no minute's wait: it is seen to be dead
+    assert Ranked(WORK, 1, tmp_path / "next", **given).outcome() == ["worked"]
+
+
 @pytest.mark.parametrize(
     ("outs", "steps", "sentence"),
     [

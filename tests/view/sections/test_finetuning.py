@@ -3,7 +3,6 @@
 from bandloom.view.sections.finetuning import scores
 from tests.view.sections.test_worth import MODEL, record, row
 
-
 TITLE = "macro-F1, first row less this one"
 
 
