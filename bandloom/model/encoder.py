@@ -13,6 +13,7 @@ from bandloom.command_line.config import Config
 from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.embedding import TokenEmbedding, slot_of_sample
+from bandloom.model.rotary import rotary_embedding
 from bandloom.model.statistics import Statistics
 from bandloom.model.stochastic_depth import StochasticDepth, draw_depth
 from bandloom.model.token_layout import token_layout
@@ -29,9 +30,6 @@ SIZES: dict[str, dict[str, Any]] = {
     "H": {"embed_dim": 1280, "depth": 32, "num_heads": 16},
     "g": {"embed_dim": 1408, "depth": 40, "num_heads": 16, "mlp_ratio": 6144 / 1408},
 }
-
-
-ROTARY_BASE = 100.0  # as DINOv3 and RoPE-ViT have it: the slowest rate is a hundredth of the fastest
 
 
 class EncoderConfig(Config):
@@ -89,19 +87,6 @@ def position_embedding(rows: int, columns: int, embed_dim: int, token_m: int) ->
     y = axis(rows)[:, None].expand(rows, columns, -1)
     x = axis(columns)[None].expand(rows, columns, -1)
     return torch.cat([x, y], dim=-1).reshape(rows * columns, embed_dim)
-
-
-def rotary_embedding(rows: int, columns: int, head_dim: int, token_m: int) -> Tensor:
-    """Return sines and cosines that rotate the queries and keys of token centres, ``(rows * columns, 2 * head_dim)``.
-
-    Axial: a quarter of a head's pairs turn by one axis at each rate, one radian every 60 m of ground at the fastest and
-    every 6 km at the slowest, whatever ``token_m`` (Su et al. 2021; in two dimensions Heo et al. 2024, section 3.2).
-    """
-    rate = ROTARY_BASE ** -(torch.arange(head_dim // 4) / (head_dim / 4))
-    unit = token_m / REFERENCE_TOKEN_M
-    y, x = ((torch.arange(count) + 0.5) * unit for count in (rows, columns))
-    angles = (torch.cartesian_prod(y, x)[:, :, None] * rate).flatten(1)  # (T, head_dim / 2)
-    return torch.cat([angles.sin(), angles.sin(), angles.cos(), angles.cos()], dim=1)
 
 
 def take_tokens(tokens: Tensor, ids: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from bandloom.model.checkpoint import load_encoder, save_encoder
-from bandloom.model.encoder import Encoder, EncoderConfig, count_parameters, rotary_embedding, take_tokens
+from bandloom.model.encoder import Encoder, EncoderConfig, count_parameters, take_tokens
+from bandloom.model.rotary import rotary_embedding
 from bandloom.model.statistics import Statistics
 from bandloom.sensors import SLOTS, get_sensor
 
