@@ -20,6 +20,7 @@ from bandloom.shards.scenes.product import PACKED
 from bandloom.shards.scenes.safe import is_safe, open_safe
 from bandloom.shards.scenes.scene import ALIGN_M, Scene, WalkedScene, WindowM
 from bandloom.shards.scenes.stac import open_stac, stac_file
+from bandloom.shards.scenes.taken import warn_of_time
 
 __all__ = ["ALIGN_M", "Scene", "SceneOptions", "WalkedScene", "WindowM", "is_scene", "open_scene"]
 
@@ -64,10 +65,12 @@ def open_scene(
     options = options or SceneOptions(sensor, band_map, offset, scale, nodata, bands)
     options.check()
     try:
-        return _open(path, options)
+        scene = _open(path, options)
     except (RasterioError, ValueError, OverflowError, MemoryError) as cause:  # GDAL's words on headers that lie
         said = " ".join(str(cause).split()) or type(cause).__name__
         raise SceneError(f"{path} cannot be understood ({said}); it is damaged: fetch it again.") from cause
+    warn_of_time(scene)
+    return scene
 
 
 def _open(path: str | Path, options: SceneOptions) -> Scene:
