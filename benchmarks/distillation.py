@@ -33,7 +33,6 @@ from benchmarks.real_label_shares import tokens_of
 from benchmarks.token_baselines import random_conv_tokens
 
 SEEDS, FOLDS = (0, 1, 2), 5
-COUNTS = (5, 20, None)  # labels a class; None: all
 SCENES = ("flood", "433D", "282D")
 STUDENTS = ("both", "tokens", "full", "pixels", "words", "pixels_stem", "words_stem", "both_stem")
 FEWEST = 5  # rows of a class, or it is left out
@@ -147,15 +146,14 @@ def rows_of(name: str, ground: Ground, seed: int, runs: Path, teacher: Path) -> 
         for student, folder in folders.items()
         if (folder / "DONE").exists()
     }
-    if not made:
+    first = next(iter(made.values()), None)
+    for row, of_stem in (("random weights", False), ("random weights, stem", True)):
+        like = _trained_before(runs, of_stem)
+        first = first or like
+        if like:
+            made[row] = partial(_untrained, like, seed)
+    if first is None:
         return {}
-    first = next(iter(made.values()))
-    plain = next((make for student, make in made.items() if not student.endswith("_stem")), None)
-    stem = next((make for student, make in made.items() if student.endswith("_stem")), None)
-    if plain:
-        made["random weights"] = partial(_untrained, plain, seed)
-    if stem:
-        made["random weights, stem"] = partial(_untrained, stem, seed)
     if name != "hls":  # the teacher refuses surface reflectance
         made["teacher"] = partial(load_encoder, teacher)
         made["teacher's random weights"] = partial(_untrained, made["teacher"], seed)
@@ -163,6 +161,15 @@ def rows_of(name: str, ground: Ground, seed: int, runs: Path, teacher: Path) -> 
     rows["512 random conv features"] = partial(_filtered, ground, seed)
     rows["RandomForest"] = partial(_forest, first, ground)
     return rows
+
+
+def _trained_before(runs: Path, of_stem: bool) -> Callable[[], AnyEncoder] | None:
+    """Return how any student of a kind is read, of whichever seed: its shape and statistics are those of all."""
+    for seed in SEEDS:
+        for student in STUDENTS:
+            if student.endswith("_stem") == of_stem and (runs / f"{student}-{seed}" / "DONE").exists():
+                return partial(load_encoder, runs / f"{student}-{seed}" / "checkpoint")
+    return None
 
 
 def _untrained(make: Callable[[], AnyEncoder], seed: int) -> AnyEncoder:
@@ -192,7 +199,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--names", default="chips16,chips32,flood,433D,282D,hls")
     parser.add_argument("--rows", default="", help="names with semicolons; empty: all")
+    parser.add_argument("--counts", default="1,5,20,all", help="labels a class, with commas")
     options = parser.parse_args()
+    counts = [None if word == "all" else int(word) for word in options.counts.split(",")]
     out: Path = options.runs / "distillation.jsonl"
     done = {tuple(json.loads(line)["key"]) for line in out.read_text().splitlines()} if out.exists() else set()
     torch.set_num_threads(1)
@@ -201,7 +210,7 @@ def main() -> None:
         frozen_once: tuple[Fitted, float] | None = None  # the teacher is the same for every seed
         for seed in SEEDS:
             for row, make in rows_of(name, ground, seed, options.runs, options.teacher).items():
-                missing = [count for count in COUNTS if (name, row, count, seed) not in done]
+                missing = [count for count in counts if (name, row, count, seed) not in done]
                 if missing and (not options.rows or row in options.rows.split(";")):
                     predictor, ms = frozen_once if row == "teacher" and frozen_once else make()
                     frozen_once = (predictor, ms) if row == "teacher" else frozen_once
