@@ -1,7 +1,8 @@
 """Makes the tables of docs/results.md and two files of ``benchmarks/results`` of what distillation left.
 
 ``python -m benchmarks.distillation_table RUNS`` reads ``RUNS/distillation.jsonl`` and ``RUNS/edge/edge.jsonl``, and
-writes ``distillation.json`` (students beside baselines) and ``filter_stem.json`` (encoders with a stem and without).
+writes ``distillation.json`` (students beside baselines), ``filter_stem.json`` (encoders with a stem and without) and
+``one_label.json`` (the teacher with one label a class).
 """
 
 import argparse
@@ -15,6 +16,7 @@ import numpy as np
 from benchmarks.harness import Figure, write
 
 BASELINES = ("random weights", "512 random conv features", "RandomForest")
+SEEDS = 3
 COUNTS = ((5, "5 a class"), (20, "20 a class"), (None, "all"))
 NAMES = {
     "both": "student of tokens and pixels",
@@ -110,6 +112,22 @@ def stem_figures(found: Scores) -> list[Figure]:
     return made
 
 
+def one_label_figures(found: Scores) -> list[Figure]:
+    """Return the teacher beside the best baseline with one label a class, where both have three seeds."""
+    made = []
+    for name in dict.fromkeys(key[0] for key in found):
+        rows = {row: found.get((name, row, 1), {}) for row in ("random weights, stem", *BASELINES)}
+        rows = {row: runs for row, runs in rows.items() if len(runs) == SEEDS}
+        own = found.get((name, "teacher", 1), {})
+        if rows and len(own) == SEEDS:
+            best = max(rows, key=lambda row: mean(rows[row], "macro_f1"))
+            told = ", ".join(f"{row} {mean(runs, 'macro_f1'):.3f}" for row, runs in rows.items())
+            values = mean(own, "macro_f1"), mean(rows[best], "macro_f1")
+            note = f"Galileo-nano frozen, one label a class, seeds {sorted(own)}; {told}"
+            made.append(Figure(f"one_label {name}", values[0], "macro-F1", best, values[1], "", note))
+    return made
+
+
 def mean(of: Mapping[int, dict[str, float]], what: str) -> float:
     """Return the mean over seeds."""
     return float(np.mean([record[what] for record in of.values()])) if of else float("nan")
@@ -119,13 +137,16 @@ def main() -> None:
     """Print the tables and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path)
-    runs: Path = parser.parse_args().runs
+    parser.add_argument("--only", default="distillation,filter_stem,one_label", help="files to write, with commas")
+    options = parser.parse_args()
+    runs: Path = options.runs
     found = read(runs / "distillation.jsonl")
     print(markdown(found))
     if (runs / "edge" / "edge.jsonl").exists():
         print(edge(runs / "edge" / "edge.jsonl"))
-    for written, rows in (("distillation", figures(found)), ("filter_stem", stem_figures(found))):
-        if rows:
+    made = {"distillation": figures(found), "filter_stem": stem_figures(found), "one_label": one_label_figures(found)}
+    for written, rows in made.items():
+        if rows and written in options.only.split(","):
             write(written, rows)
 
 
