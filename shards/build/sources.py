@@ -14,7 +14,7 @@ from bandloom.shards.scenes import is_scene
 from bandloom.shards.scenes.litter import is_litter
 from bandloom.shards.scenes.plain import RASTER_SUFFIXES
 from bandloom.shards.scenes.product import PACKED, names_inside
-from bandloom.shards.scenes.stac import items_of
+from bandloom.shards.scenes.stac import items_of, split_item
 
 
 @dataclass(frozen=True)
@@ -195,8 +195,8 @@ def _keys(paths: list[str]) -> dict[str, str]:
 
 def _without_suffix(path: str) -> Path:
     """Return a path without its ending; an item of a collection goes by its own name."""
-    file, mark, item = path.partition(".json#")
-    return Path(file) / item if mark else Path(path).with_suffix("")
+    file, item = split_item(Path(path))
+    return file.with_suffix("") / item if item is not None else file.with_suffix("")
 
 
 def _slug(text: str) -> str:

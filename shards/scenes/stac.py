@@ -32,6 +32,8 @@ from bandloom.shards.scenes.scaled import ScaledScene
 from bandloom.shards.scenes.stac_assets import described, gsd_of, keys_of, kind_of, mask_key
 from bandloom.shards.scenes.stated import Scaling, Stated
 
+SUFFIXES = (".json", ".geojson")  # both are of the media type of items, application/geo+json
+_OF_A_COLLECTION = re.compile(r"(.*?\.(?:geo)?json)#(.*)", re.DOTALL)
 ITEM = "item.json"  # what an item is called inside its scene's folder
 _LIMIT_BYTES, _COLLECTION_LIMIT_BYTES = 4 * 2**20, 64 * 2**20
 _FIRST_WITH_OFFSET = 4.0
@@ -45,7 +47,7 @@ def stac_file(path: Path) -> Path | None:
 
     ``FILE.json#ID`` is one item of a collection of items; the file alone is, where it holds no other.
     """
-    file, _ = _split(path)
+    file, _ = split_item(path)
     if file.is_dir():
         file = file / ITEM if (file / ITEM).is_file() else _item_of(file) or file
     return file if _looks_like(file, _LIMIT_BYTES if file.name == ITEM else _COLLECTION_LIMIT_BYTES) else None
@@ -67,14 +69,14 @@ def _item_of(folder: Path) -> Path | None:
     return files[0] if banded and rasters and rasters <= named else None
 
 
-def _split(path: Path) -> tuple[Path, str | None]:
+def split_item(path: Path) -> tuple[Path, str | None]:
     """Return the file that a path names, and the item in it."""
-    file, mark, item = str(path).partition(".json#")
-    return (Path(f"{file}.json"), item) if mark else (path, None)
+    match = _OF_A_COLLECTION.fullmatch(str(path))
+    return (Path(match[1]), match[2]) if match else (path, None)
 
 
 def _looks_like(file: Path, limit_bytes: int) -> bool:
-    if file.suffix != ".json" or not file.is_file() or file.stat().st_size > limit_bytes:
+    if file.suffix.lower() not in SUFFIXES or not file.is_file() or file.stat().st_size > limit_bytes:
         return False
     text = file.read_text(errors="replace")
     return '"stac_version"' in text and '"assets"' in text and '"item_assets"' not in text
@@ -82,7 +84,7 @@ def _looks_like(file: Path, limit_bytes: int) -> bool:
 
 def items_of(path: Path) -> list[str]:
     """Return ``FILE.json#ID`` for every item of a file that holds a collection of them; none for any other path."""
-    if path.suffix != ".json" or stac_file(path) is None:
+    if path.suffix.lower() not in SUFFIXES or stac_file(path) is None:
         return []
     return [f"{path}#{item.get('id')}" for item in _features(path)]
 
@@ -104,8 +106,8 @@ def open_stac(path: Path, offset: int | None = None) -> RasterScene:
     """
     file = stac_file(path)
     if file is None:
-        raise SceneError(f"{path} is no STAC item; expected a .json with stac_version and assets.")
-    item = _item(file, _split(path)[1])
+        raise SceneError(f"{path} is no STAC item; expected a .json or .geojson with stac_version and assets.")
+    item = _item(file, split_item(path)[1])
     kind = kind_of(item["assets"])
     keys = keys_of(item["assets"])
     sensor = _sensor(item, set(keys), file)

@@ -234,6 +234,23 @@ def test_missing_bands_strange_platforms_and_damaged_assets_are_refused(write_it
         open_scene(root)
 
 
+def test_items_in_a_geojson_file_are_the_same_alone_and_of_a_collection(write_item, tmp_path):
+    """Both endings are of the media type of items; .geojson was refused as holding no scene."""
+    root, _ = write_item()
+    with open_scene(root / "item.json") as scene:
+        wanted, name = scene.read((0, 0, 600, 600)), scene.name
+    item = json.loads((root / "item.json").read_text())
+    (root / "one.geojson").write_text(json.dumps(item))
+    (root / "all.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
+    for path in (root / "one.geojson", f"{root / 'all.geojson'}#{item['id']}"):
+        with open_scene(path) as scene:
+            assert scene.name == name
+            assert all(np.array_equal(dn, wanted[gsd]) for gsd, dn in scene.read((0, 0, 600, 600)).items())
+    for number, path in enumerate((root / "one.geojson", root / "all.geojson")):
+        build([str(path)], tmp_path / f"out-{number}", BuildOptions(60))
+        assert len(ShardSet(tmp_path / f"out-{number}").entries) == 1
+
+
 def test_folders_of_items_build(write_item, tmp_path):
     root, _ = write_item()
     build([str(root.parent)], tmp_path / "out", BuildOptions(60))
