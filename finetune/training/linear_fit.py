@@ -58,20 +58,27 @@ def minimised(rows: Tensor, labels: Tensor, classes: int, strength: float) -> tu
         classes: K.
         strength: C, as of scikit-learn's LogisticRegression; the bias is free.
     """
-    weight = torch.zeros(classes, rows.shape[1], dtype=torch.float64, requires_grad=True)
+    count, mean = len(rows), rows.mean(0)
+    held = 1 / (strength * count)
+    # bands that go together bend the loss along a few directions; on rows without that, it takes a tenth of the steps
+    spread = (rows - mean).T @ (rows - mean) / (4 * count) + held * torch.eye(rows.shape[1], dtype=torch.float64)
+    mixing = torch.linalg.inv(torch.linalg.cholesky(spread))
+    apart = (rows - mean) @ mixing.T
+    inner = torch.zeros(classes, rows.shape[1], dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
     solver = torch.optim.LBFGS(
-        [weight, bias], max_iter=ITERATIONS, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+        [inner, bias], max_iter=ITERATIONS, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
     )
 
     def loss() -> Tensor:
         solver.zero_grad()
-        value = pixel_loss(rows @ weight.T + bias, labels) + weight.square().sum() / (2 * strength * len(rows))
+        value = pixel_loss(apart @ inner.T + bias, labels) + held / 2 * (inner @ mixing).square().sum()
         value.backward()
         return value
 
     solver.step(loss)
-    return weight.detach(), bias.detach()
+    weight = (inner @ mixing).detach()
+    return weight, bias.detach() - weight @ mean
 
 
 def _drawn(part: PixelPart, train: LabelledPixels, seed: int, hide: Hide | None) -> tuple[Tensor, Tensor]:
