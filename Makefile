@@ -19,8 +19,8 @@ test: ruff  ## types are checked beside the tests, and said after them
 	$(MAKE) --no-print-directory pytest; tests=$$?; \
 	wait $$types; types=$$?; cat $(VENV)/types.log; exit $$((tests || types))
 
-pytest: $(VENV)/.dev  ## on every core, up to eight; a file's tests stay together
-	$(PYTEST) -n auto --maxprocesses 8 --dist loadfile
+pytest: $(VENV)/.dev  ## on every core; a file's tests stay together, in the order of tests/conftest.py
+	$(PYTEST) -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 lint: ruff
 	$(TYPES)
@@ -51,12 +51,14 @@ $(VENV)/.train: pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt -e '.[train]'
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.train
+$(VENV)/.dev: pyproject.toml constraints.txt  ## what .train holds is part of it: one command installs both sooner
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
-	@# builds real NVIDIA engines without a GPU; where it is not to be had, its tests skip themselves
-	$(BIN)/pip install -q -c constraints.txt 'tensorrt-rtx>=1.4' 'cuda-python>=12.6' || echo "no tensorrt-rtx here"
-	$(BIN)/python -m bandloom.view.fetch_maplibre || echo "no npm here: bandloom view fetches MapLibre when it is first used"
-	touch $@
+	@# beside each other. tensorrt-rtx builds real NVIDIA engines without a GPU; without it, its tests skip themselves
+	{ $(BIN)/pip install -q -c constraints.txt 'tensorrt-rtx>=1.4' 'cuda-python>=12.6' || echo "no tensorrt-rtx here"; } & \
+	$(BIN)/python -m bandloom.view.fetch_maplibre || echo "no npm here: bandloom view fetches MapLibre when it is first used"; \
+	wait
+	touch $(VENV)/.train $@
 
 clean:
 	rm -rf $(VENV) demo runs site
