@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,7 @@ def imported_rooms(file: Path) -> set[str]:
     return {room_of(name) for name in imported_names(file) if name.partition(".")[0] == "bandloom"}
 
 
+@cache  # each file is asked for by several tests
 def imported_names(file: Path) -> set[str]:
     """Return every module that ``file`` imports, wherever in the file: a name taken from one counts as its module."""
     names: set[str] = set()
