@@ -51,14 +51,13 @@ $(VENV)/.train: pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt -e '.[train]'
 	touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt  ## what .train holds is part of it: one command installs both sooner
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(VENV)/.dev: $(VENV)/.train
 	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
 	@# beside each other. tensorrt-rtx builds real NVIDIA engines without a GPU; without it, its tests skip themselves
 	{ $(BIN)/pip install -q -c constraints.txt 'tensorrt-rtx>=1.4' 'cuda-python>=12.6' || echo "no tensorrt-rtx here"; } & \
 	$(BIN)/python -m bandloom.view.fetch_maplibre || echo "no npm here: bandloom view fetches MapLibre when it is first used"; \
 	wait
-	touch $(VENV)/.train $@
+	touch $@
 
 clean:
 	rm -rf $(VENV) demo runs site
