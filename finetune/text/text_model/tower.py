@@ -106,6 +106,7 @@ class TextTower(nn.Module):
             TextError: a vector is not finite.
         """
         self.say_cut(texts)
+        self.say_unknown(texts)
         self.eval()
         device = next(self.parameters()).device
         parts = [np.zeros((0, self.dim), np.float32)]
@@ -132,6 +133,33 @@ class TextTower(nn.Module):
                 len(texts),
                 self.limit,
                 self.folder.name,
+            )
+
+    def unknown_words(self, texts: Sequence[str]) -> list[str]:
+        """Return the words, each once, for which the tokenizer has its one token of unknown words."""
+        if self.tokenizer.unk_token_id is None or not self.tokenizer.is_fast or not texts:
+            return []
+        given = self._as_read(texts)
+        told = self.tokenizer(given, truncation=True, max_length=self.limit, return_offsets_mapping=True)
+        return list(
+            dict.fromkeys(
+                text[first:last]
+                for text, ids, spans in zip(given, told["input_ids"], told["offset_mapping"], strict=True)
+                for token, (first, last) in zip(ids, spans, strict=True)
+                if token == self.tokenizer.unk_token_id and last > first
+            )
+        )
+
+    def say_unknown(self, texts: Sequence[str]) -> None:
+        """Warn of words that the model never read: whatever they are, it takes them all for the same."""
+        unknown = self.unknown_words(texts)
+        if unknown:
+            logger.warning(
+                "the text model %s never read %d of these words (%s), and takes each for the same unknown one; use the"
+                " captions' own words, or start from a text model that has read more",
+                self.folder.name,
+                len(unknown),
+                ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else ""),
             )
 
     def save(self, folder: Path) -> None:

@@ -61,6 +61,20 @@ def test_a_model_that_trains_says_what_it_does_not_see(tmp_path, caplog):
     assert "1 of 2 captions are longer than the 12 tokens of bert" in caplog.text
 
 
+def test_words_that_a_model_from_scratch_never_read_are_said_by_name(tmp_path, caplog):
+    """Two texts of unknown words alone have one vector: a user has to know."""
+    write_small_model(tmp_path / "small", ["a river", "a road by a river", "many houses"])
+    tower = TextTower(tmp_path / "small")
+    with caplog.at_level(logging.WARNING):
+        known = tower.encode(["A River", "houses"])
+    assert "never read" not in caplog.text
+    assert not np.allclose(known[0], known[1])
+    with caplog.at_level(logging.WARNING):
+        glacier, moraine = tower.encode(["a glacier", "a moraine"])
+    assert "the text model small never read 2 of these words (glacier, moraine)" in caplog.text
+    np.testing.assert_allclose(glacier, moraine, atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_folder_of_each_kind_trains_and_comes_back_as_it_was_saved(tmp_path, kind):
     write_model(tmp_path / kind, kind)
