@@ -1,6 +1,7 @@
 """What Python callers start from: four names, lazily; the page about them runs as it stands."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,6 @@ import bandloom
 from bandloom import Bundle, load_encoder, load_model, open_scene
 from bandloom.classes.label_set import LabelClass, LabelSet
 from bandloom.errors import CheckpointError, SceneError
-from bandloom.export.from_torch.export_run import export_run
 from bandloom.export.predict.many_scenes import predict_scenes
 from bandloom.export.predict.options import PredictOptions
 from bandloom.model.checkpoint import save_encoder
@@ -25,7 +25,7 @@ from bandloom.rasters.values import dn_to_reflectance
 from bandloom.sensors import SENSORS, SLOTS, get_sensor
 from bandloom.shards.scenes.in_memory import array_scene
 from bandloom.shards.synth.write import write_scenes
-from tests.export.from_torch.test_export_run import task_model, write_run
+from tests.export.from_torch.test_export_run import exported_once, task_model, write_run
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "python.md"
@@ -43,8 +43,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     statistics = Statistics(mean=dict.fromkeys(SLOTS, 0.1), std=dict.fromkeys(SLOTS, 0.1))
     encoder = Encoder(EncoderConfig(embed_dim=16, depth=1, num_heads=1), statistics).eval()
     save_encoder(folder / "runs/encoder/checkpoint", encoder, [SENSORS["sentinel2-l1c"]], {})
-    write_run(folder / "runs/landcover", task_model())
-    export_run(folder / "runs/landcover", folder / "landcover.bundle")
+    for name in ("runs/landcover", "landcover.bundle"):
+        shutil.copytree(exported_once(tmp_path_factory) / name, folder / name)
     return folder
 
 

@@ -99,15 +99,35 @@ def test_a_classifier_learns_from_frozen_features(tmp_path, chip_shards, encoder
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("mode", ["lora", pytest.param("last", marks=pytest.mark.slow)])
-def test_a_model_of_which_little_trained_is_saved_plain(tmp_path, scene_shards, encoder_folder, mode):
-    few = (f"mode={mode}", "compare_random=false", "baselines=[majority]")
-    few += ("last_blocks=1",) if mode == "last" else ("lora_rank=2",)
-    assert run(tmp_path, *few, f"checkpoint={encoder_folder}", shards=scene_shards) == 0
-    record = read_scores(tmp_path / "run" / "metrics.json")
+LITTLE = {
+    mode: (f"mode={mode}", size, "compare_random=false", "baselines=[majority]")
+    for mode, size in (("lora", "lora_rank=2"), ("last", "last_blocks=1"))
+}
+
+
+@pytest.fixture(scope="module")
+def lora_run(tmp_path_factory, scene_shards, encoder_folder):
+    """Return a folder in which `run` has ended, with products of rank 2."""
+    folder = tmp_path_factory.mktemp("lora")
+    assert run(folder, *LITTLE["lora"], f"checkpoint={encoder_folder}", shards=scene_shards) == 0
+    return folder
+
+
+def require_plain(folder):
+    record = read_scores(folder / "run" / "metrics.json")
     assert record.parameters["trainable"] < record.parameters["total"]
-    model = load_task_model(tmp_path / "run" / "checkpoint")
+    model = load_task_model(folder / "run" / "checkpoint")
     assert not any("base" in name for name in model.state_dict())
+
+
+def test_a_model_trained_by_products_of_low_rank_is_saved_plain(lora_run):
+    require_plain(lora_run)
+
+
+@pytest.mark.slow
+def test_a_model_whose_last_block_trained_is_saved_plain(tmp_path, scene_shards, encoder_folder):
+    assert run(tmp_path, *LITTLE["last"], f"checkpoint={encoder_folder}", shards=scene_shards) == 0
+    require_plain(tmp_path)
 
 
 def test_a_model_that_goes_on_trains_the_networks_that_counted(tmp_path, scene_shards):
@@ -221,10 +241,9 @@ def test_shards_without_labels_are_refused(tmp_path, scenes_folder, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_another_config_does_not_overwrite_a_run(tmp_path, scene_shards, encoder_folder, capsys):
-    few = (f"checkpoint={encoder_folder}", "compare_random=false", "baselines=[majority]", "trainer.steps=1")
-    assert run(tmp_path, *few, shards=scene_shards) == 0
-    before = (tmp_path / "run" / "metrics.json").read_bytes()
-    assert run(tmp_path, *few, "trainer.seed=1", shards=scene_shards) == 2
+def test_another_config_does_not_overwrite_a_run(lora_run, scene_shards, encoder_folder, capsys):
+    few = (*LITTLE["lora"], f"checkpoint={encoder_folder}", "trainer.seed=1")
+    before = (lora_run / "run" / "metrics.json").read_bytes()
+    assert run(lora_run, *few, shards=scene_shards) == 2
     assert "another config" in capsys.readouterr().err
-    assert (tmp_path / "run" / "metrics.json").read_bytes() == before
+    assert (lora_run / "run" / "metrics.json").read_bytes() == before

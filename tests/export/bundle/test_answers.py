@@ -17,7 +17,7 @@ from tests.export.tiny_model import LABELS, random_chips
 
 
 def test_thresholds_and_temperature_decide_tile_by_tile(tmp_path):
-    model = task_model(task="multilabel")
+    model = task_model(task="multilabel", depth=1)
     model.temperature, model.thresholds = 1.5, (0.3, 0.5, 0.6, 0.45)
     write_run(tmp_path / "run", model)
     bundle = export_run(tmp_path / "run", tmp_path / "bundle")

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bandloom.errors import BundleError, CheckpointError
+from bandloom.export.bundle.bundle import read_bundle
 from bandloom.export.bundle.record import CONTRACT_KEY, Parity
 from bandloom.export.bundle.tiling import Tiling
 from bandloom.export.from_torch.export_run import contract_of_model, export_run
@@ -26,16 +27,17 @@ from bandloom.sensors import SLOTS, get_sensor
 from tests.export.array_scene import random_scene
 from tests.export.predict.test_map_scene import run
 from tests.export.tiny_model import LABELS, random_chips
+from tests.made_once import made_once
 
 
-def task_model(sensor="sentinel2-l1c", task="segment", seed=0, labels=LABELS, head="linear"):
+def task_model(sensor="sentinel2-l1c", task="segment", seed=0, labels=LABELS, head="linear", depth=2):
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     statistics = Statistics(
         mean={slot: float(rng.uniform(0.1, 0.3)) for slot in SLOTS},
         std={s: float(rng.uniform(0.05, 0.1)) for s in SLOTS},
     )
-    encoder = Encoder(EncoderConfig(embed_dim=32, depth=2, num_heads=2), statistics)
+    encoder = Encoder(EncoderConfig(embed_dim=32, depth=depth, num_heads=2), statistics)
     model = TaskModel(encoder, get_sensor(sensor), labels, task, 36, head).eval()
     with torch.no_grad():
         for weight in model.head.parameters():
@@ -48,12 +50,19 @@ def write_run(folder, model):
     return folder
 
 
+def exported_once(factory):
+    """Return a folder with runs/landcover and landcover.bundle, the same for all; whoever writes there takes a copy."""
+    return made_once(factory, "landcover", _export)
+
+
+def _export(folder):
+    write_run(folder / "runs" / "landcover", task_model())
+    export_run(folder / "runs" / "landcover", folder / "landcover.bundle")
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    model = task_model()
-    write_run(folder / "run", model)
-    return in_tiles(model, 108), export_run(folder / "run", folder / "bundle")
+    return in_tiles(task_model(), 108), read_bundle(exported_once(tmp_path_factory) / "landcover.bundle")
 
 
 def test_an_exported_model_answers_as_torch_does(exported):
@@ -126,7 +135,7 @@ def test_mapping_a_scene_with_the_engine_equals_mapping_it_with_torch(exported):
     [pytest.param("landsat89-l2", "segment", marks=pytest.mark.slow), ("sentinel2-l2a", "classify")],
 )
 def test_other_sensors_and_tasks_export_through_the_command_line(tmp_path, sensor, task, capsys):
-    write_run(tmp_path / "run", task_model(sensor, task))
+    write_run(tmp_path / "run", task_model(sensor, task, depth=1))
     assert run("export", tmp_path / "run", "--out", tmp_path / "bundle") == 0
     assert run("bundle", "verify", tmp_path / "bundle") == 0
     record = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
@@ -136,7 +145,7 @@ def test_other_sensors_and_tasks_export_through_the_command_line(tmp_path, senso
 
 
 def test_a_model_that_fails_parity_is_not_written(tmp_path, monkeypatch, capsys):
-    write_run(tmp_path / "run", task_model(task="classify"))
+    write_run(tmp_path / "run", task_model(task="classify", depth=1))
     plain = DeployGraph.forward
     monkeypatch.setattr(DeployGraph, "forward", lambda self, *pairs: plain(self, *pairs) + 0.001)
     assert run("export", tmp_path / "run", "--out", tmp_path / "bundle") == 2
