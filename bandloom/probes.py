@@ -1,16 +1,23 @@
 """Frozen-feature probes: how much of a label a linear map or the nearest neighbours can read from features.
 
-Both are fitted in closed form, so a probe on ten thousand tokens takes seconds on a CPU. The protocol is fixed, since a
-sweep alone is worth three points: features standardised by the training rows, ridge on one-hot labels with the penalty
-chosen by 5-fold cross-validation, and the ten nearest neighbours.
+The protocol is fixed, since a sweep alone is worth three points: features standardised by the training rows, ridge on
+one-hot labels with the penalty chosen by 5-fold cross-validation, and the ten nearest neighbours. Both predict what
+those of :mod:`bandloom.closed_form` do, on the device where features were computed: a ridge regression needs the rows'
+products with themselves alone. Those of all rows less those of a fold are what the other four folds have, so five folds
+and five penalties cost one pass over the rows in place of twenty-five.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
-RIDGE_PENALTIES = (1.0, 10.0, 100.0, 1e3, 1e4)
+from bandloom.closed_form import RIDGE_PENALTIES
+
+FOLDS = 5
+_ROWS = 4096  # compared with all training rows at once
 
 
 @dataclass(frozen=True)
@@ -22,106 +29,123 @@ class ProbeScores:
 
 
 def probe(
-    train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray, classes: int
+    train: np.ndarray,
+    train_labels: np.ndarray,
+    test: np.ndarray,
+    test_labels: np.ndarray,
+    classes: int,
+    device: torch.device | str = "cpu",
 ) -> ProbeScores:
     """Fit both probes on ``(N, D)`` features with ``(N,)`` class indices, score them on the test rows."""
     mean, std = train.mean(0), train.std(0) + 1e-6
     train, test = (train - mean) / std, (test - mean) / std
-    return ProbeScores(
-        float((ridge(train, train_labels, test, classes) == test_labels).mean()),
-        float((nearest_neighbours(train, train_labels, test, classes) == test_labels).mean()),
-    )
+    by_ridge = ridge(train, train_labels, test, classes, device=device)
+    by_neighbours = nearest_neighbours(train, train_labels, test, classes, device=device)
+    return ProbeScores(float((by_ridge == test_labels).mean()), float((by_neighbours == test_labels).mean()))
 
 
 def ridge(
-    train: np.ndarray, labels: np.ndarray, test: np.ndarray, classes: int, penalties: Sequence[float] = RIDGE_PENALTIES
-) -> np.ndarray:
-    """Return predicted classes ``(M,)`` of a ridge regression on one-hot labels; see :func:`fit_ridge`."""
-    return _predict(test, fit_ridge(train, labels, classes, penalties))
-
-
-def fit_ridge(
     train: np.ndarray,
     labels: np.ndarray,
+    test: np.ndarray,
     classes: int,
     penalties: Sequence[float] = RIDGE_PENALTIES,
     *,
-    counts: np.ndarray | None = None,
-    folds: np.ndarray | None = None,
+    device: torch.device | str = "cpu",
 ) -> np.ndarray:
-    """Return the weights ``(D + 1, K)`` of a ridge regression on one-hot labels, the last row being the bias.
-
-    Args:
-        train: features ``(N, D)``.
-        labels: class indices ``(N,)``.
-        classes: K.
-        penalties: the best in 5-fold cross-validation is taken.
-        counts: what each row counts ``(N,)``; all alike by default.
-        folds: of each row ``(N,)``, 0 to 4; interleaved by default.
-    """
-    folds = np.arange(len(train)) % 5 if folds is None else folds
-    root = np.ones(len(train)) if counts is None else np.sqrt(counts)
-    scores = []
-    for penalty in penalties:
-        hits = 0.0
-        for fold in range(5):
-            inside, outside = folds != fold, folds == fold
-            if outside.any() and inside.any():
-                weights = _solve(train[inside], labels[inside], classes, penalty, root[inside])
-                right = _predict(train[outside], weights) == labels[outside]
-                hits += float((right * root[outside] ** 2).sum())
-        scores.append(hits)
-    return _solve(train, labels, classes, penalties[int(np.argmax(scores))], root)
+    """Return predicted classes ``(M,)`` as :func:`bandloom.closed_form.ridge` does, in float64 on ``device``."""
+    rows, targets = _design(train, device), _targets(labels, classes, device)
+    known = torch.as_tensor(labels, device=device)
+    fits = _Primal(rows, targets) if len(rows) >= rows.shape[1] else _Dual(rows, targets)
+    hits = torch.zeros(len(penalties), device=device)
+    for outside in _folds(len(rows), device):
+        for place, scores in enumerate(fits.held_out(outside, penalties)):
+            hits[place] += (scores.argmax(1) == known[outside]).sum()
+    weights = fits.weights(penalties[int(hits.argmax())])
+    return torch.cat([(part @ weights).argmax(1) for part in _design(test, device).split(_ROWS)]).cpu().numpy()
 
 
 def nearest_neighbours(
-    train: np.ndarray, labels: np.ndarray, test: np.ndarray, classes: int, k: int = 10, temperature: float = 0.1
+    train: np.ndarray,
+    labels: np.ndarray,
+    test: np.ndarray,
+    classes: int,
+    k: int = 10,
+    temperature: float = 0.1,
+    *,
+    device: torch.device | str = "cpu",
 ) -> np.ndarray:
-    """Return predicted classes ``(M,)`` by a cosine vote of ``k`` neighbours, weighted by ``exp(similarity / t)``."""
-    return neighbour_votes(train, np.eye(classes)[labels], test, k, temperature).argmax(1)
+    """Return predicted classes ``(M,)`` as :func:`bandloom.closed_form.nearest_neighbours` does."""
+    rows, of_row = _unit(train, device), torch.as_tensor(labels, device=device)
+    predicted = []
+    for part in _unit(test, device).split(_ROWS):
+        kept, nearest = (part @ rows.T).topk(min(k, len(rows)), 1)
+        votes = torch.zeros(len(part), classes, dtype=torch.float64, device=device)
+        votes.scatter_add_(1, of_row[nearest], (kept / temperature).exp().double())
+        predicted.append(votes.argmax(1))
+    return torch.cat(predicted).cpu().numpy()
 
 
-def neighbour_votes(
-    train: np.ndarray, targets: np.ndarray, test: np.ndarray, k: int, temperature: float | None = None
-) -> np.ndarray:
-    """Return the votes ``(M, K)`` of the ``k`` nearest training rows.
+class _Primal:
+    """Fits of at least as many rows as features ``(N, D)``, by the features' products ``(D, D)``."""
 
-    Args:
-        train: features ``(N, D)``.
-        targets: ``(N, K)`` of noughts and ones, a class or several in each row.
-        test: features ``(M, D)``.
-        k: neighbours that vote, all where there are fewer.
-        temperature: None: nearest by Euclidean distance, one vote each, as a share of all; else nearest by cosine, each
-            vote weighted by ``exp(similarity / temperature)``.
-    """
-    euclidean = temperature is None
-    centre = train.mean(0) if euclidean else 0.0  # distances are the same, and lose fewer digits
-    train = train - centre if euclidean else train / (np.linalg.norm(train, axis=1, keepdims=True) + 1e-9)
-    squared, k = (train**2).sum(1), min(k, len(train))
-    votes = np.zeros((len(test), targets.shape[1]))
-    for start in range(0, len(test), 4096):
-        part = test[start : start + 4096]
-        if euclidean:
-            similarity = 2 * (part - centre) @ train.T - squared
-        else:
-            similarity = part / (np.linalg.norm(part, axis=1, keepdims=True) + 1e-9) @ train.T
-        nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
-        kept = np.take_along_axis(similarity, nearest, 1)
-        weight = np.full(kept.shape, 1 / k) if temperature is None else np.exp(kept / temperature)
-        for place in range(k):
-            votes[start : start + 4096] += weight[:, place, None] * targets[nearest[:, place]]
-    return votes
+    def __init__(self, rows: Tensor, targets: Tensor) -> None:
+        self.rows, self.targets = rows, targets
+        self.gram, self.right = rows.T @ rows, rows.T @ targets
+
+    def held_out(self, outside: Tensor, penalties: Sequence[float]) -> Iterator[Tensor]:
+        """Yield, a penalty after the other, scores of a fold's rows by a fit on the others."""
+        rows, targets = self.rows[outside], self.targets[outside]
+        gram, right = self.gram - rows.T @ rows, self.right - rows.T @ targets
+        for penalty in penalties:
+            yield rows @ _solved(gram, right, penalty)
+
+    def weights(self, penalty: float) -> Tensor:
+        """Return the weights ``(D, K)`` of a fit on all rows."""
+        return _solved(self.gram, self.right, penalty)
 
 
-def _solve(rows: np.ndarray, labels: np.ndarray, classes: int, penalty: float, root: np.ndarray) -> np.ndarray:
-    """Return the weights of rows that count the square of ``root``."""
-    design = np.concatenate([rows, np.ones((len(rows), 1))], axis=1).astype(np.float64) * root[:, None]
-    targets = (np.eye(classes)[labels] - 1 / classes) * root[:, None]
-    if len(design) < design.shape[1]:  # the dual form is smaller when there are fewer rows than features
-        gram = design @ design.T + penalty * np.eye(len(design))
-        return design.T @ np.linalg.solve(gram, targets)
-    return np.linalg.solve(design.T @ design + penalty * np.eye(design.shape[1]), design.T @ targets)
+class _Dual:
+    """Fits of fewer rows than features, by the rows' products ``(N, N)``."""
+
+    def __init__(self, rows: Tensor, targets: Tensor) -> None:
+        self.rows, self.targets, self.products = rows, targets, rows @ rows.T
+
+    def held_out(self, outside: Tensor, penalties: Sequence[float]) -> Iterator[Tensor]:
+        """Yield, a penalty after the other, scores of a fold's rows by a fit on the others."""
+        everything = torch.arange(len(self.rows), device=outside.device)
+        inside = everything[~torch.isin(everything, outside)]
+        among, across = self.products[inside][:, inside], self.products[outside][:, inside]
+        for penalty in penalties:
+            yield across @ _solved(among, self.targets[inside], penalty)
+
+    def weights(self, penalty: float) -> Tensor:
+        """Return the weights ``(D, K)`` of a fit on all rows."""
+        return self.rows.T @ _solved(self.products, self.targets, penalty)
 
 
-def _predict(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return (rows @ weights[:-1] + weights[-1]).argmax(1)
+def _solved(products: Tensor, right: Tensor, penalty: float) -> Tensor:
+    own = torch.eye(len(products), dtype=products.dtype, device=products.device)
+    return torch.linalg.solve(products + penalty * own, right)
+
+
+def _folds(count: int, device: torch.device | str) -> Iterator[Tensor]:
+    """Yield the rows of each interleaved fold that leaves some."""
+    for fold in range(min(FOLDS, count)):
+        outside = torch.arange(fold, count, FOLDS, device=device)
+        if len(outside) < count:
+            yield outside
+
+
+def _design(rows: np.ndarray, device: torch.device | str) -> Tensor:
+    given = torch.as_tensor(rows, dtype=torch.float64, device=device)
+    return torch.cat([given, torch.ones(len(given), 1, dtype=torch.float64, device=device)], 1)
+
+
+def _targets(labels: np.ndarray, classes: int, device: torch.device | str) -> Tensor:
+    return torch.as_tensor(np.eye(classes)[labels] - 1 / classes, device=device)
+
+
+def _unit(rows: np.ndarray, device: torch.device | str) -> Tensor:
+    given = torch.as_tensor(rows, device=device)
+    return given / (given.norm(dim=1, keepdim=True) + 1e-9)

@@ -24,12 +24,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from bandloom.classes.label_set import IGNORE_INDEX, majority_classes
+from bandloom.closed_form import fit_ridge, ridge
 from bandloom.model.encoder import Encoder, EncoderConfig
 from bandloom.model.statistics import Statistics
 from bandloom.pretrain.config import DecoderConfig, ObjectiveConfig
 from bandloom.pretrain.loss import MaskedLoss
 from bandloom.pretrain.mae import MaskedAutoencoder
-from bandloom.probes import fit_ridge, ridge
 from bandloom.rasters.values import dn_to_reflectance
 from bandloom.sensors import SLOTS, Sensor
 from bandloom.shards.synth import SENSOR, label_set, synthesise

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from bandloom.closed_form import nearest_neighbours, ridge
 from bandloom.finetune.probes.attention import attention_probe
-from bandloom.probes import nearest_neighbours, ridge
 from benchmarks.harness import Figure
 
 TRAIN, TEST, WIDTH, TOKENS, CLASSES = 7_500, 2_500, 192, 16, 10

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from bandloom.closed_form import ridge
 from bandloom.finetune.baselines.classifiers import forest
 from bandloom.model.encoder import Encoder, EncoderConfig
 from bandloom.model.token_layout import token_layout
-from bandloom.probes import ridge
 from bandloom.shards.synth import SENSOR
 from benchmarks import testbed
 from benchmarks.testbed import Chips

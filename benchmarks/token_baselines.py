@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from bandloom.closed_form import ridge
 from bandloom.finetune.baselines.classifiers import forest
 from bandloom.finetune.baselines.features import random_conv
 from bandloom.finetune.data.own_bands import pixel_bands
-from bandloom.probes import ridge
 from bandloom.sensors import Sensor
 
 CLASSIFIERS = ("ridge", "forest")

@@ -14,7 +14,6 @@ import torch
 
 from bandloom.band_subsets import BAND_SUBSETS
 from bandloom.command_line.console import console, table
-from bandloom.device_probes import nearest_neighbours, ridge
 from bandloom.errors import CheckpointError, ConfigError, LabelError
 from bandloom.finetune.baselines.classic import check_names, chosen
 from bandloom.finetune.config import FinetuneConfig
@@ -28,6 +27,7 @@ from bandloom.finetune.scores.confusion import ConfusionRow, block_confusions, c
 from bandloom.finetune.scores.row import Row
 from bandloom.finetune.tasks.registry import TASKS, get_task
 from bandloom.model.any_encoder import AnyEncoder
+from bandloom.probes import nearest_neighbours, ridge
 from bandloom.run_state.pieces import kept
 from bandloom.run_state.pulse import alive
 from bandloom.run_state.run_folder import RunFolder

@@ -14,13 +14,12 @@ import torch
 from bandloom.band_subsets import BAND_SUBSETS, take_slots
 from bandloom.classes.label_set import IGNORE_INDEX, majority_classes
 from bandloom.command_line.console import logger
-from bandloom.device_probes import probe
 from bandloom.draws.evenly import evenly
 from bandloom.errors import ConfigError
 from bandloom.model.encoder import Encoder
 from bandloom.pretrain.config import ProbeConfig
 from bandloom.pretrain.start import ALONE
-from bandloom.probes import ProbeScores
+from bandloom.probes import ProbeScores, probe
 from bandloom.run_state.pulse import alive, pulse
 from bandloom.sensors import Sensor
 from bandloom.shards.read.shard_set import ShardSet

@@ -1,4 +1,4 @@
-"""Python's garbage collector while a command starts and ends: it takes a third of both, and finds nothing to free."""
+"""Switches Python's garbage collector off while a command starts and ends: a third of the time, and nothing to free."""
 
 import atexit
 import gc

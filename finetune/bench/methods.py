@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.closed_form import neighbour_votes
 from bandloom.finetune.baselines.classifiers import forest as forest_classifier
 from bandloom.finetune.baselines.several import one_by_one
 from bandloom.finetune.bench.given import Given
 from bandloom.finetune.data.splits import TEST, TRAIN, VAL
 from bandloom.finetune.probes.logistic import swept_logistic
 from bandloom.finetune.scores.row import Row
-from bandloom.probes import neighbour_votes
 from bandloom.run_state.pulse import alive
 
 TEMPERATURE = 0.07  # of the weights of kNN-20

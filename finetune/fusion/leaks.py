@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from bandloom.closed_form import ridge
 from bandloom.command_line.console import logger
 from bandloom.finetune.text.captions.words import ClassWords, names_classes
-from bandloom.probes import ridge
 
 NAMED_SHARE = 0.05  # of the samples that may name their own class before it is said
 NAMED_LIFT = 1.5  # times as often as they name other samples' classes; a report may speak of a class in passing

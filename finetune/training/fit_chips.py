@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bandloom.closed_form import fit_ridge
 from bandloom.command_line.console import logger
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import VAL
@@ -18,7 +19,6 @@ from bandloom.finetune.model.heads import ClassifyHead
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.training.chip_rows import ChipRows, chip_rows, training_rows
 from bandloom.finetune.training.weigh import best_set
-from bandloom.probes import fit_ridge
 from bandloom.run_state.pulse import pulse
 
 CHIPS, VAL_CHIPS = 2_000, 1_000

@@ -1,42 +1,33 @@
-"""Probes against scikit-learn, and on features that are known to be good or useless."""
+"""Probes predict what the classifiers in numpy do, on a card too; useless features score at chance."""
 
 import numpy as np
-from sklearn.linear_model import Ridge
-from sklearn.neighbors import KNeighborsClassifier
+import pytest
+import torch
 
-from bandloom.probes import nearest_neighbours, neighbour_votes, probe, ridge
-
-
-def blobs(count: int, separation: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 4, count)
-    return rng.normal(size=(count, 20)) + separation * np.eye(20)[labels], labels
+from bandloom import closed_form
+from bandloom.probes import nearest_neighbours, probe, ridge
+from tests.bandloom.test_closed_form import blobs
+from tests.card.pretend_card import CARD, TORCH, pretended_card
 
 
-def test_ridge_predicts_what_scikit_learn_predicts() -> None:
-    train, labels = blobs(200, 2.0)
-    test, _ = blobs(300, 2.0, seed=1)
-    theirs = Ridge(alpha=10.0).fit(train, np.eye(4)[labels] - 0.25)
-    agreement = (ridge(train, labels, test, 4, penalties=[10.0]) == theirs.predict(test).argmax(1)).mean()
-    assert agreement > 0.99  # ours penalises the intercept, theirs does not
+@pytest.mark.parametrize(("count", "more"), [(300, 0), (21, 0), (20, 0), (15, 0), (4, 0), (2, 0), (40, 100)], ids=str)
+def test_ridge_predicts_what_the_one_in_numpy_predicts(count, more):
+    train, labels = blobs(count, 1.5)
+    test, _ = blobs(400, 1.5, seed=1)
+    noise = np.random.default_rng(2)
+    train, test = (np.concatenate([rows, noise.normal(size=(len(rows), more))], 1) for rows in (train, test))
+    np.testing.assert_array_equal(ridge(train, labels, test, 4), closed_form.ridge(train, labels, test, 4))
 
 
-def test_the_dual_form_gives_the_primal_answer() -> None:
-    train, labels = blobs(22, 3.0)
-    test, _ = blobs(300, 3.0, seed=1)
-    wide = np.concatenate([train, np.zeros((22, 10))], axis=1)
-    padded = np.concatenate([test, np.zeros((300, 10))], axis=1)
-    assert (ridge(train, labels, test, 4, [10.0]) == ridge(wide, labels, padded, 4, [10.0])).all()
+def test_neighbours_predict_what_those_in_numpy_predict():
+    train, labels = blobs(300, 1.0)
+    test, _ = blobs(5000, 1.0, seed=1)  # more than are compared at once
+    for k in (1, 10, 400):
+        given = nearest_neighbours(train, labels, test, 4, k)
+        np.testing.assert_array_equal(given, closed_form.nearest_neighbours(train, labels, test, 4, min(k, 300)))
 
 
-def test_neighbours_predict_what_scikit_learn_predicts() -> None:
-    train, labels = blobs(200, 3.0)
-    test, _ = blobs(300, 3.0, seed=1)
-    theirs = KNeighborsClassifier(10, metric="cosine", weights=lambda d: np.exp((1 - d) / 0.1)).fit(train, labels)
-    assert (nearest_neighbours(train, labels, test, 4) == theirs.predict(test)).all()
-
-
-def test_useless_features_score_at_chance_and_good_ones_do_not() -> None:
+def test_useless_features_score_at_chance_and_good_ones_do_not():
     train, labels = blobs(400, 0.0)
     test, wanted = blobs(2000, 0.0, seed=1)
     assert abs(probe(train, labels, test, wanted, 4).ridge - 0.25) < 0.05
@@ -46,19 +37,11 @@ def test_useless_features_score_at_chance_and_good_ones_do_not() -> None:
     assert min(scores.ridge, scores.knn) > 0.97
 
 
-def test_unweighted_votes_are_scikit_learns_shares_of_the_nearest_by_distance() -> None:
-    train, labels = blobs(200, 2.0)
-    test, _ = blobs(100, 2.0, seed=1)
-    theirs = KNeighborsClassifier(5).fit(train + 50, labels)  # far from 0, where distances lose digits
-    votes = neighbour_votes(train + 50, np.eye(4)[labels], test + 50, 5)
-    np.testing.assert_allclose(votes, theirs.predict_proba(test + 50))
-
-
-def test_votes_of_several_classes_a_row_are_the_shares_of_neighbours_that_show_each() -> None:
-    train, labels = blobs(60, 2.0)
-    test, _ = blobs(20, 2.0, seed=1)
-    targets = np.stack([labels > 0, labels > 1, train[:, 5] > 0], axis=1).astype(float)
-    votes = neighbour_votes(train, targets, test, 7)
-    for row, vote in zip(test, votes, strict=True):
-        nearest = np.argsort(((train - row) ** 2).sum(1))[:7]
-        np.testing.assert_allclose(vote, targets[nearest].mean(0))
+@pytest.mark.skipif(not torch.__version__.startswith(TORCH), reason=f"pretended for torch {TORCH} alone")
+@pytest.mark.parametrize("count", [300, 15])
+def test_scores_on_a_card_are_the_cpus(count):
+    train, test = blobs(count, 1.0), blobs(400, 1.0, seed=1)
+    expected = probe(*train, *test, 4)
+    with pretended_card() as watch:
+        assert probe(*train, *test, 4, CARD) == expected
+    assert watch.notes  # it was on the card

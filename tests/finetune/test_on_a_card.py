@@ -78,7 +78,7 @@ def test_scores_of_frozen_and_finished_models_on_the_card_are_the_cpus(tmp_path,
         for given_scores, wanted in zip(both(tmp_path / "card"), expected, strict=True):
             assert given_scores == pytest.approx(wanted, abs=1e-3)
         files = {note.where.split(":")[0] for note in watch.notes}
-    assert {"bandloom/device_probes.py", "finetune/probes/frozen_features.py", "finetune/scores/scoring.py"} <= files
+    assert {"bandloom/probes.py", "finetune/probes/frozen_features.py", "finetune/scores/scoring.py"} <= files
 
 
 def test_a_search_on_the_card_finds_what_the_cpu_does(tmp_path, chip_shards):

@@ -7,12 +7,12 @@ from sklearn.dummy import DummyClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
 from bandloom.classes.label_set import IGNORE_INDEX
+from bandloom.closed_form import nearest_neighbours
 from bandloom.errors import ConfigError
 from bandloom.pretrain.config import PretrainConfig, ProbeConfig
 from bandloom.pretrain.feature_scores import FeatureScores, own_batches, read_labelled_tokens, token_features
 from bandloom.pretrain.start import start_of
 from bandloom.pretrain.train import pretrain
-from bandloom.probes import nearest_neighbours
 from bandloom.run_state.run_folder import RunFolder
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.training.ranks import Ranks

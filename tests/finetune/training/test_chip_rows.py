@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from bandloom.band_subsets import BAND_SUBSETS
+from bandloom.closed_form import fit_ridge
 from bandloom.finetune.data.splits import TRAIN
 from bandloom.finetune.training import chip_rows as module
 from bandloom.finetune.training.chip_rows import FEWER_WEIGHT, FOLDS, chip_rows, smaller_subsets, training_rows
-from bandloom.probes import fit_ridge
 from bandloom.sensors import SENSORS
 from tests.finetune.training.test_fit_chips import opened
 

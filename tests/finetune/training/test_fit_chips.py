@@ -9,6 +9,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from bandloom.band_subsets import BAND_SUBSETS
+from bandloom.closed_form import ridge
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.splits import TRAIN, VAL
 from bandloom.finetune.experiment import Experiment, open_experiment
@@ -19,7 +20,6 @@ from bandloom.finetune.training import chip_rows as rows_of_chips
 from bandloom.finetune.training import fit_chips
 from bandloom.finetune.training.chip_rows import ChipRows, chip_rows
 from bandloom.finetune.training.fit_chips import Linear, _logistic, fit_classifier
-from bandloom.probes import ridge
 from bandloom.training.ranks import Ranks
 from tests.finetune.models import task_model
 
