@@ -115,7 +115,7 @@ def _score(examined: Examined, config: EvaluateConfig, run: RunFolder) -> None:
     with spoken("writing the report"):
         write_report(run.path, record)
         write_blocks(run.path, [tested.row], record.split["hash"])
-        write_evidence(run.path, get_task(model.task).draw, tested, data)
+        write_evidence(run.path, tested, data)
     say(record, scorer)
 
 

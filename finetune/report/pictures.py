@@ -8,7 +8,6 @@ import numpy as np
 
 from bandloom.classes.label_set import IGNORE_INDEX, LabelSet
 from bandloom.files.output import new_output
-from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.own_bands import pixel_bands
 from bandloom.finetune.model.task_model import split_dates
 from bandloom.finetune.scores.evaluation import Example
@@ -154,11 +153,6 @@ def draw_worst(path: Path, examples: Sequence[Example], label_set: LabelSet, sen
     if not chips:
         _class_legend(figure, examples, label_set)
     save_figure(figure, path)
-
-
-def draw_worst_of(folder: Path, look: Any, data: TaskData) -> None:
-    """Draw where the model did worst."""
-    draw_worst(folder / "worst.png", look.worst, data.label_set, data.sensor)
 
 
 def true_colour(groups: Mapping[int, np.ndarray], sensor: Sensor) -> np.ndarray:

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,19 @@ from bandloom.block_scores import BLOCKS
 from bandloom.files.output import new_output, write_json
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.split_distance import train_test_distance
-from bandloom.finetune.report.pictures import LOOKED, draw_confusion, draw_curves, draw_reliability
+from bandloom.finetune.report.pictures import LOOKED, draw_confusion, draw_curves, draw_reliability, draw_worst
 from bandloom.finetune.report.prediction_table import write_table
+from bandloom.finetune.report.scatter import draw_scatter
 from bandloom.finetune.report.tested import write_tested
+from bandloom.finetune.scores.evaluation import Evaluation
 from bandloom.finetune.scores.multilabel import MultilabelRow
 from bandloom.finetune.scores.row import Row
 from bandloom.finetune.scores.scorer import Look, Scorer
+from bandloom.finetune.scores.value_scorer import ValueLook
 from bandloom.scores import ScoreRecord, ScoreRow, write_scores
 from bandloom.several_scores import write_decisions
 
 BLOCKS_SCHEMA = 1
-Draw = Callable[[Path, Any, TaskData], None]  # into a folder, what a look at the test labels shows
 
 
 def score_row(row: Row, names: Sequence[str], bootstrap: int = 0, ahead_of: Row | None = None) -> ScoreRow:
@@ -118,26 +120,30 @@ def write_blocks(folder: Path, rows: Sequence[Row], split: str) -> None:
         write_decisions(folder, several, split)
 
 
-def write_evidence(
-    folder: Path, draw: Draw | None, tested: Look, data: TaskData, log: Sequence[dict[str, Any]] = ()
-) -> None:
+def write_evidence(folder: Path, tested: Look, data: TaskData, log: Sequence[dict[str, Any]] = ()) -> None:
     """Write what the record leaves out: pictures of the test, every prediction, some samples, and the learning curves.
 
     Args:
         folder: the run folder.
-        draw: the task's pictures.
         tested: the look at the test labels.
         data: whose labels they are.
         log: the lines of the run's ``metrics.jsonl``.
     """
-    if draw is not None:
-        draw(folder / "pictures", tested, data)
+    draw_tested(folder / "pictures", tested, data)
     write_table(folder, "predictions", tested.table)
     write_tested(folder, getattr(tested, "kept", ()), data.sensor)
     training = [line for line in log if line["kind"] == "train"]
     if training:
         validation = [line for line in log if any(key.startswith(LOOKED) for key in line)]
         draw_curves(folder / "pictures" / "curves.png", training, validation)
+
+
+def draw_tested(folder: Path, tested: Look, data: TaskData) -> None:
+    """Draw the test samples that a model is worst at, or its values over the true ones; several classes: nothing."""
+    if isinstance(tested, Evaluation):
+        draw_worst(folder / "worst.png", tested.worst, data.label_set, data.sensor)
+    elif isinstance(tested, ValueLook) and data.target is not None:
+        draw_scatter(folder / "scatter.png", tested.truth, tested.predicted, data.target)
 
 
 def write_confusion_csv(path: Path, confusion: np.ndarray, names: Sequence[str]) -> None:

@@ -58,7 +58,7 @@ def write_results(experiment: Experiment, trained: Trained, run: RunFolder) -> N
     with spoken("writing the report"):
         write_report(run.path, scored.record)
         write_blocks(run.path, [*scored.rows, *scored.dropped], scored.record.split["hash"])
-        write_evidence(run.path, experiment.task.draw, scored.tested, experiment.data, run.metrics())
+        write_evidence(run.path, scored.tested, experiment.data, run.metrics())
         _save(experiment, trained.model, run, scored.record)
     run.log_once(config.trainer.steps, "score", **{name: scored.record.rows[0].scores[name] for name in scorer.table})
     say(scored.record, scorer)

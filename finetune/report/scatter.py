@@ -1,11 +1,9 @@
 """The picture of a regression: predicted over true values, where they should lie, and what the errors are."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.report.pictures import new_figure, save_figure
 from bandloom.target import Target
 
@@ -27,9 +25,3 @@ def draw_scatter(path: Path, truth: np.ndarray, predicted: np.ndarray, target: T
     axes.set_xlabel(f"true {target.title}")
     axes.set_ylabel("predicted")
     save_figure(figure, path)
-
-
-def draw_values(folder: Path, look: Any, data: TaskData) -> None:
-    """Draw a look's predicted over its true values."""
-    if data.target is not None:
-        draw_scatter(folder / "scatter.png", look.truth, look.predicted, data.target)

@@ -5,7 +5,6 @@ from bandloom.finetune.baselines.classic import MAJORITY, Baseline, OwnBaseline,
 from bandloom.finetune.baselines.classifiers import forest, logistic, majority
 from bandloom.finetune.baselines.pixel_networks import random_vit
 from bandloom.finetune.data.change import ChangeData
-from bandloom.finetune.report.pictures import draw_worst_of
 from bandloom.finetune.scores.class_scorer import ClassScorer
 from bandloom.finetune.tasks.task import FinetuneTask
 from bandloom.finetune.training.losses import LOSSES
@@ -16,7 +15,6 @@ CHANGE = FinetuneTask(
     make_data=lambda shards, config, split, sensor: ChangeData(shards, split, sensor, config.change_labels),
     losses=LOSSES,
     scorer=ClassScorer(),
-    draw=draw_worst_of,
     baselines={
         MAJORITY: Baseline(pair_bands, majority, kind="trivial"),
         "post_classification": OwnBaseline(post_classification, fits=knows_both_dates),

@@ -13,7 +13,6 @@ from bandloom.finetune.baselines.classic import (
 from bandloom.finetune.baselines.classifiers import forest, linear_svm, logistic, majority, neighbours, rbf_svm
 from bandloom.finetune.baselines.pixel_networks import on_pixels, random_vit, timm_classifier
 from bandloom.finetune.data.chips import ChipData
-from bandloom.finetune.report.pictures import draw_worst_of
 from bandloom.finetune.scores.class_scorer import ClassScorer
 from bandloom.finetune.tasks.task import FinetuneTask
 from bandloom.finetune.training.losses import LOSSES
@@ -24,7 +23,6 @@ CLASSIFY = FinetuneTask(
     make_data=lambda shards, config, split, sensor: ChipData(shards, split, sensor),
     losses=LOSSES,
     scorer=ClassScorer(),
-    draw=draw_worst_of,
     baselines={
         MAJORITY: Baseline(statistics_of_chip, majority, kind="trivial"),
         "stats_knn": Baseline(statistics_of_chip, neighbours),

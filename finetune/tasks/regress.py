@@ -4,7 +4,6 @@ from bandloom.finetune.baselines.classic import pixel_spectrum, pixel_surroundin
 from bandloom.finetune.baselines.pixel_networks import UNet, on_pixels, random_vit
 from bandloom.finetune.baselines.values import ValueBaseline, boosting, forest, mean, ridge, run_values
 from bandloom.finetune.data.values import ChipValueData, ValueData
-from bandloom.finetune.report.scatter import draw_values
 from bandloom.finetune.scores.value_scorer import ValueScorer
 from bandloom.finetune.tasks.task import FinetuneTask
 from bandloom.finetune.training.losses import VALUE_LOSSES
@@ -15,7 +14,6 @@ REGRESS = FinetuneTask(
     make_data=lambda shards, config, split, sensor: ValueData(shards, split, sensor),
     losses=VALUE_LOSSES,
     scorer=ValueScorer(),
-    draw=draw_values,
     baselines={
         "mean": ValueBaseline(pixel_spectrum, mean, kind="trivial"),
         "pixel_ridge": ValueBaseline(pixel_spectrum, ridge),
@@ -34,7 +32,6 @@ REGRESS_CHIPS = FinetuneTask(
     make_data=lambda shards, config, split, sensor: ChipValueData(shards, split, sensor),
     losses=VALUE_LOSSES,
     scorer=ValueScorer(),
-    draw=draw_values,
     baselines={
         "mean": ValueBaseline(statistics_of_chip, mean, kind="trivial"),
         "stats_ridge": ValueBaseline(statistics_of_chip, ridge),

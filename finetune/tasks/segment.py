@@ -15,7 +15,6 @@ from bandloom.finetune.baselines.classifiers import forest, linear_svm, logistic
 from bandloom.finetune.baselines.pixel_networks import UNet, on_pixels, random_vit
 from bandloom.finetune.baselines.strength import KERNEL_STRENGTHS, candidates
 from bandloom.finetune.data.pixels import PixelData
-from bandloom.finetune.report.pictures import draw_worst_of
 from bandloom.finetune.scores.class_scorer import ClassScorer
 from bandloom.finetune.tasks.task import FinetuneTask
 from bandloom.finetune.training.losses import LOSSES
@@ -28,7 +27,6 @@ SEGMENT = FinetuneTask(
     make_data=lambda shards, config, split, sensor: PixelData(shards, split, sensor),
     losses=LOSSES,
     scorer=ClassScorer(),
-    draw=draw_worst_of,
     baselines={
         MAJORITY: Baseline(pixel_spectrum, majority, kind="trivial"),
         "pixel_logistic": Baseline(pixel_spectrum, logistic),

@@ -9,7 +9,6 @@ from bandloom.finetune.baselines.pixel_networks import NetworkMaker
 from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.labelled import TaskData
 from bandloom.finetune.data.splits import Split
-from bandloom.finetune.report.record import Draw
 from bandloom.finetune.scores.row import Row
 from bandloom.finetune.scores.scorer import Scorer
 from bandloom.finetune.training.losses import Loss
@@ -35,7 +34,6 @@ class FinetuneTask:
         run_baselines: fits and scores named baselines, given the data, a seed and what is known by name.
         networks: by name: networks from scratch that `bandloom baselines` trains beside them.
         leakage: the baseline that tells how much a random split flatters; None: not measured.
-        draw: pictures of the test labels; None: none.
         probed: whether frozen features are probed for its labels.
         published_score: the score that public benchmarks report of such a task; None: it has no row in `bench`.
     """
@@ -50,7 +48,6 @@ class FinetuneTask:
     run_baselines: RunBaselines
     networks: Mapping[str, NetworkMaker] = field(default_factory=dict)
     leakage: str | None = None
-    draw: Draw | None = None
     probed: bool = False
     published_score: str | None = None
 

@@ -6,7 +6,6 @@ import pytest
 
 from bandloom.finetune.data.pixels import PixelData
 from bandloom.finetune.data.splits import TEST, BlockSplit
-from bandloom.finetune.report.pictures import draw_worst_of
 from bandloom.finetune.report.record import metrics_record, split_hash, write_evidence, write_report
 from bandloom.finetune.report.tables import class_table, confusion_lines, model_card, score_table
 from bandloom.finetune.scores.class_scorer import ClassScorer
@@ -91,7 +90,7 @@ def test_calibration_worst_examples_and_predictions_lie_beside_the_scores(tmp_pa
     found = evaluate("m", model, data, TEST, temperature=2.0)
     record = record.model_copy(update={"calibration": found.calibration()})
     write_report(tmp_path, record)
-    write_evidence(tmp_path, draw_worst_of, found, data, [{"kind": "train", "step": 1, "loss": 1.0}])
+    write_evidence(tmp_path, found, data, [{"kind": "train", "step": 1, "loss": 1.0}])
     assert {path.name for path in (tmp_path / "pictures").iterdir()} == {
         "confusion.png",
         "reliability.png",
