@@ -57,14 +57,14 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None, other
         raise BundleError(f"precision {sorted(unknown)[0]!r} is not known; use some of {', '.join(PRECISIONS)}.")
     if others and not options.ensemble:
         raise BundleError(f"{1 + len(others)} runs are named; pass --ensemble to average them, or name one.")
+    if options.ensemble and options.embeddings:
+        raise BundleError("an ensemble has an encoder for each member; export one of them alone for --embeddings.")
     model, provenance = (
         load_ensemble([run, *(others or seeds_in(run))], options.shards)
         if options.ensemble
         else load_model(checkpoint_of(run))
     )
     contract = contract_of_model(model, wide_tiling(model, options.tile_px, options.margin_px, options.taper_px))
-    if options.embeddings and contract.members > 1:
-        raise BundleError("an ensemble has an encoder for each member; export one of them alone for --embeddings.")
     if options.embeddings and contract.dates > 1:
         raise BundleError("a model of two dates gives no embedding of one scene; leave --embeddings out.")
     ground, space = ground_of(run, provenance, options.shards), None

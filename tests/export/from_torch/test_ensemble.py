@@ -146,6 +146,8 @@ def test_one_run_alone_and_the_same_run_twice_are_refused(tmp_path, capsys):
     assert "the same weights" in capsys.readouterr().err
     assert run(*command, tmp_path / "run", "--out", tmp_path / "bundle") == 2
     assert "pass --ensemble" in capsys.readouterr().err
+    assert run(*command, "--ensemble", "--embeddings", "--out", tmp_path / "bundle") == 2  # before anything is scored
+    assert "an encoder for each member" in capsys.readouterr().err
     assert not (tmp_path / "bundle").exists()
 
 
