@@ -132,12 +132,16 @@ def _no_error_seen(names: list[str], counts: np.ndarray, pixels: list[int]) -> l
         mapped, there, right = counts[index].sum(), counts[:, index].sum(), counts[index, index]
         if mapped and right == mapped < pixels[index]:  # with every pixel seen, no error is left
             sentences.append(
-                f"all {mapped} points mapped as {name!r} are right: its user's accuracy has a standard error of 0;"
+                f"{_all_points(mapped, f'mapped as {name!r}')} right: its user's accuracy has a standard error of 0;"
                 f" so many points still leave room for an error of {min(1.0, 3 / mapped):.0%} (rule of three)."
             )
         if there and right == there:
             sentences.append(
-                f"all {there} points that are {name!r} are mapped so, and its producer's accuracy has a standard error"
+                f"{_all_points(there, f'of {name!r}')} mapped so, and its producer's accuracy has a standard error"
                 " of 0; what was missed elsewhere on the map may be too rare for this sample."
             )
     return sentences
+
+
+def _all_points(count: int, which: str) -> str:
+    return f"all {count} points {which} are" if count > 1 else f"the one point {which} is"

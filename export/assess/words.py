@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+import numpy as np
 from rich.measure import Measurement
 from rich.table import Table
 
@@ -16,6 +17,7 @@ SOURCES = (
     " International Journal of Remote Sensing 35, 4923-4939)"
 )
 UNBOUNDED = 10_000  # letters of a line, to ask how many a table wants
+MOST_ERRORS = 15  # cells of a matrix that is too wide to be shown
 MANY_HA = 10_000  # above which nobody reads the decimals
 
 
@@ -41,7 +43,10 @@ def tables(assessment: Assessment, width: int) -> Iterator[Table]:
 
 
 def _matrix(assessment: Assessment, width: int) -> Table:
-    """Return the error matrix: shares and points, or where its lines would be too long points alone, by number."""
+    """Return the error matrix: shares and points, or where its lines would be too long points alone, by number.
+
+    Where those are too long too, as of what became what between two maps, its largest errors stand in a list.
+    """
     names = assessment.classes
     rows = zip(names, assessment.shares.tolist(), assessment.counts.tolist(), strict=True)
     cells = [
@@ -49,12 +54,27 @@ def _matrix(assessment: Assessment, width: int) -> Table:
         for name, shares, counts in rows
     ]
     shown = table("shares of the area (points): map in rows, reference in columns", ("", *names), cells)
-    if Measurement.get(console, console.options.update(max_width=UNBOUNDED), shown).minimum <= width:
+    if _fits(shown, width):
         return shown
     counted = zip(names, assessment.counts.tolist(), strict=True)
     numbered = [(f"{number} {name}", *row) for number, (name, row) in enumerate(counted, 1)]
     title = "points: map in rows, reference in columns; shares of the area are in --out"
-    return table(title, ("", *map(str, range(1, len(names) + 1))), numbered)
+    shown = table(title, ("", *map(str, range(1, len(names) + 1))), numbered)
+    return shown if _fits(shown, width) else _largest_errors(assessment)
+
+
+def _fits(shown: Table, width: int) -> bool:
+    return Measurement.get(console, console.options.update(max_width=UNBOUNDED), shown).minimum <= width
+
+
+def _largest_errors(assessment: Assessment) -> Table:
+    """Return the cells off the error matrix's diagonal that hold most of the area."""
+    names, shares, counts = assessment.classes, assessment.shares, assessment.counts
+    errors = np.where(np.eye(len(names), dtype=bool), 0.0, shares)
+    order = np.argsort(-errors, axis=None, kind="stable")[:MOST_ERRORS]
+    cells = [divmod(int(place), len(names)) for place in order if errors.ravel()[place] > 0]
+    rows = [(names[i], names[j], f"{shares[i, j]:.4f}", str(counts[i, j])) for i, j in cells]
+    return table("largest errors; all of them are in --out", ("mapped", "reference", "share of area", "points"), rows)
 
 
 def _change_table(change: AreaChange) -> Table:

@@ -42,7 +42,7 @@ def test_a_table_that_is_no_csv_is_refused_before_any_work(tmp_path, capsys):
     assert "name a file that ends in .csv" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("width", [80, 20])
+@pytest.mark.parametrize("width", [80, 30])
 def test_an_error_matrix_too_wide_for_the_console_shows_points_alone_and_classes_by_number(assessed, width):
     *_, matrix = tables(assessed, width)
     headers = [column.header for column in matrix.columns]
@@ -53,3 +53,15 @@ def test_an_error_matrix_too_wide_for_the_console_shows_points_alone_and_classes
         assert headers == ["", "1", "2", "3"]
         assert list(matrix.columns[0].cells) == [f"{n} {name}" for n, name in enumerate(assessed.classes, 1)]
         assert [list(column.cells) for column in matrix.columns[1:]] == assessed.counts.T.astype(str).tolist()
+
+
+def test_of_a_matrix_too_wide_even_by_number_the_largest_errors_are_listed(assessed):
+    *_, errors = tables(assessed, 8)
+    shares = [float(cell) for cell in errors.columns[2].cells]
+    assert shares == sorted(shares, reverse=True)
+    for mapped, reference, share, points in zip(*(column.cells for column in errors.columns), strict=True):
+        i, j = assessed.classes.index(mapped), assessed.classes.index(reference)
+        assert i != j
+        assert float(share) == pytest.approx(assessed.shares[i, j], abs=1e-4)
+        assert int(points) == assessed.counts[i, j]
+    assert len(shares) == (assessed.shares > 0).sum() - (assessed.shares.diagonal() > 0).sum()
