@@ -149,7 +149,11 @@ def _start(
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line; a :class:`~bandloom.errors.BandloomError` is one sentence on stderr and exit code 2."""
+    """Run the command line.
+
+    A :class:`~bandloom.errors.BandloomError`, and what the operating system refuses, is one sentence on stderr and exit
+    code 2.
+    """
     from bandloom.command_line.typed import typed
     from bandloom.errors import BandloomError
 
@@ -162,6 +166,14 @@ def main(arguments: list[str] | None = None) -> Any:
         if "--debug" in arguments:
             raise
         sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    except OSError as error:
+        from bandloom.command_line.os_errors import sentence_of
+
+        said = sentence_of(error)
+        if said is None or "--debug" in arguments:
+            raise
+        sys.stderr.write(f"error: {said}\n")
         sys.exit(2)
     except ModuleNotFoundError as error:
         extra = _EXTRA_OF.get((error.name or "").partition(".")[0])
