@@ -50,13 +50,17 @@ class FilterStem(nn.Module):
 
     def forward(self, samples: Tensor, share: Tensor, sensor: Sensor) -> Tensor:
         """Embed samples ``(B, T, S)``, 0 where absent, of which ``share`` ``(B, T, 13)`` is there: ``(B, T, D)``."""
+        said = self.responses(samples, share, sensor)
+        return nn.functional.linear(said, self.mix).reshape(*samples.shape[:2], -1)
+
+    def responses(self, samples: Tensor, share: Tensor, sensor: Sensor) -> Tensor:
+        """Return each filter's rectified mean over every token, less what noise gives, ``(B * T, F)``."""
         layout = token_layout(sensor, self.token_m)
         planes = to_pixels(samples.flatten(0, 1), layout)  # (B * T, C, n, n)
         own = constant(samples.device, slots_of, layout)
         response = nn.functional.conv2d(planes, self.weight.index_select(1, own))  # (B * T, F, n - 2, n - 2)
         scale = (len(SLOTS) / share.sum(-1).clamp(min=1.0)).sqrt().reshape(-1, 1, 1, 1)
-        pooled = (response * scale + self.bias[:, None, None]).relu().mean((2, 3))
-        return nn.functional.linear(pooled - RECTIFIED_MEAN, self.mix).reshape(*samples.shape[:2], -1)
+        return (response * scale + self.bias[:, None, None]).relu().mean((2, 3)) - RECTIFIED_MEAN
 
 
 def to_pixels(samples: Tensor, layout: TokenLayout) -> Tensor:
