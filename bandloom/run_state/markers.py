@@ -17,6 +17,7 @@ Every file is one line of JSON (``owner`` is the bare name) and appears whole or
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -177,28 +178,25 @@ class RunMarkers:
         if not self.launched:
             return
         self.attempt_folder.mkdir(parents=True, exist_ok=True)
-        path, mine = self.attempt_folder / "worker", json.dumps(_this_process()) + "\n"
-        temporary = path.with_name(f".worker.{socket.gethostname()}-{os.getpid()}")
-        temporary.write_text(mine)
-        try:
-            os.link(temporary, path)  # of two at the same moment one succeeds
-        except FileExistsError:
-            self._check_alone(read_marker(path))
-            _write(path, mine)
-        except OSError:  # a file system without hard links
-            _write(path, mine)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with (self.attempt_folder / ".lead").open("a") as lock:
+            with contextlib.suppress(
+                OSError
+            ):  # a file system without locks; a launcher seldom starts two at one moment
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            self._check_alone(read_marker(self.attempt_folder / "worker"))
+            _write(self.attempt_folder / "worker", json.dumps(_this_process()) + "\n")
 
     def _check_alone(self, worker: dict[str, Any] | None) -> None:
         """Refuse to work beside the process that leads this attempt."""
-        if worker is None or {**worker, "time": 0} == {**_this_process(), "time": 0}:
+        mine = _this_process()
+        if worker is None or {**worker, "time": 0} == {**mine, "time": 0}:
             return
-        here = (worker["host"], worker["processes"]) == (socket.gethostname(), _processes())
-        beat = read_marker(self.attempt_folder / "heartbeat")
-        heard = max(float(worker["time"]), float((beat or {}).get("time", 0.0)))
-        ended = (self.attempt_folder / "end").exists()
-        if ended or (not _lives(int(worker["process"])) if here else time.time() - heard > LIVE_S):
+        here = (worker["host"], worker["processes"]) == (mine["host"], mine["processes"])
+        told = [read_marker(self.attempt_folder / name) or {} for name in ("heartbeat", "end")]
+        heard, ended = (float(record.get("time", 0.0)) for record in told)
+        since = float(worker["time"])  # an end from before it is that of a process that led before
+        lives = _lives(int(worker["process"])) if here else time.time() - max(heard, since) <= LIVE_S
+        if ended >= since or not lives:
             return
         raise RunFolderError(
             f"process {worker['process']} of {worker['host']} is at work on {self.folder} under the same name,"

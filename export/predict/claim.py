@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bandloom.errors import OutputError
+from bandloom.export.bundle.bundle import RECORD
 from bandloom.export.predict.partial_map import partial_folder
 from bandloom.files.output import sole_writer
 from bandloom.files.output_lock import lock_of
@@ -17,8 +18,10 @@ def claimed(out: Path) -> Iterator[None]:
 
     Raises:
         BusyOutputError: another process is writing it.
-        OutputError: ``out`` exists, or its folder cannot be written.
+        OutputError: ``out`` exists, its folder cannot be written, or is a bundle, whose files are sealed.
     """
+    if (out.parent / RECORD).is_file():
+        raise OutputError(f"{out} would lie among the files of the bundle {out.parent}; choose another --out.")
     with sole_writer(out, tidy=lambda: _tidy_finished(out)):
         yield
 

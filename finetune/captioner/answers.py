@@ -34,13 +34,13 @@ def answer_report(
         return {"schema": 1, "task": "caption", "exchanges": 0, "loss": {}, "questions": {}, "examples": []}
     blind = _Commonest([pair for i in train for pair in pairs.of_key[shards.entries[int(i)].key]])
     said = [(pair, *_one(model, shards, index, pair)) for index, pair in asked]
-    losses = {"own_image": float(np.mean([loss for _, _, loss in said]))}
+    losses = {"own_image": _a_token([loss for _, _, loss in said])}
     others = other_images([index for index, _ in asked])
     if others:
         elsewhere = [
             _one(model, shards, other, pair, speak=False)[1] for other, (_, pair) in zip(others, asked, strict=True)
         ]
-        losses["other_image"] = float(np.mean(elsewhere))
+        losses["other_image"] = _a_token(elsewhere)
     return {
         "schema": 1,
         "task": "caption",
@@ -97,9 +97,16 @@ class _Commonest:
         return held.most_common(1)[0][0] if held else ""
 
 
+def _a_token(losses: Sequence[tuple[float, int]]) -> float:
+    """Return the mean loss of a token, of sums over answers and the tokens of each."""
+    return sum(loss for loss, _ in losses) / max(1, sum(tokens for _, tokens in losses))
+
+
 @torch.no_grad()
-def _one(model: Captioner, shards: ShardSet, index: int, each: Exchange, *, speak: bool = True) -> tuple[str, float]:
-    """Return what the model says to a prompt, and its loss of the true answer."""
+def _one(
+    model: Captioner, shards: ShardSet, index: int, each: Exchange, *, speak: bool = True
+) -> tuple[str, tuple[float, int]]:
+    """Return what the model says to a prompt, and its loss of the true answer: the sum, and over how many tokens."""
     pulse("asking")
     device = next(model.project.parameters()).device
     groups = {
@@ -107,7 +114,7 @@ def _one(model: Captioner, shards: ShardSet, index: int, each: Exchange, *, spea
         for gsd, group in centre_crop(shards.read(index).groups, model.chip_px).items()
     }
     ids, targets, _ = model.encode([(each.prompt, each.answer)])
-    loss = float(model(groups, ids.to(device), targets.to(device))) / max(1, int((targets != IGNORED).sum()))
+    loss = float(model(groups, ids.to(device), targets.to(device))), int((targets != IGNORED).sum())
     return model.generate(groups, each.prompt)[0] if speak else "", loss
 
 

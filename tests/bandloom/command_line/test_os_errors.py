@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import rasterio
 
 from bandloom.command_line.os_errors import sentence_of
 
@@ -85,6 +86,16 @@ def test_other_refusals_name_the_path_and_the_reason(tmp_path: Path, place, why)
     assert said is not None
     assert why in said
     assert place[:20] in said
+
+
+def test_a_disk_that_fails_without_naming_a_file_is_said_too(tmp_path: Path):
+    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(OSError) as refusal:  # noqa: PT011
+        full.write(b"x")
+    assert refusal.value.filename is None
+    assert "No space left on device" in str(sentence_of(refusal.value))
+    with pytest.raises(rasterio.errors.RasterioIOError) as refusal, rasterio.open(tmp_path / "absent.tif"):
+        pass
+    assert "absent.tif" in str(sentence_of(refusal.value))
 
 
 def test_what_is_about_no_file_is_left_alone():

@@ -1,6 +1,7 @@
 """Attempts of real processes at one run folder."""
 
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -29,10 +30,21 @@ def test_of_two_processes_that_open_one_run_at_once_one_works(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "run"]
 
 
-@pytest.mark.parametrize("apart_s", [0.0, 0.7])
-def test_of_two_processes_that_inherit_one_attempts_name_one_works(tmp_path: Path, apart_s: float):
-    """A batch script that starts two trainings with one --out: the second writes nothing, whatever its config."""
-    run, begin = tmp_path / "run", time.time() + 0.5
+@pytest.mark.parametrize(("apart_s", "ended_before"), [(0.0, False), (0.7, False), (0.0, True), (0.7, True)])
+def test_of_two_processes_that_inherit_one_attempts_name_one_works(tmp_path: Path, apart_s: float, ended_before: bool):
+    """A batch script that starts two trainings with one --out: the second writes nothing, whatever its config.
+
+    So it is where a training of that name failed before: a script may try again.
+    """
+    run = tmp_path / "run"
+    if ended_before:
+        before = Ranked(WORK, 1, tmp_path / "before", outs=[str(run)], steps=[1], seconds=60.0, launched="7.0")
+        before.wait_until(lambda: (run / "attempts" / "7.0" / "heartbeat").exists())
+        before.kill()
+        RunMarkers(run, "7.0").write_end("failed", 0, 1)
+        for path in [path for path in run.iterdir() if path.name not in ("attempts", "owner")]:
+            path.unlink() if path.is_file() else shutil.rmtree(path)
+    begin = time.time() + 0.5
     begins = {1: begin, 2: begin + apart_s}
     both = [
         Ranked(WORK, 1, tmp_path / f"of-{n}", outs=[str(run)], steps=[n], begin=at, seconds=2.5, launched="7.0")

@@ -194,3 +194,15 @@ def test_pixels_of_a_map_are_those_without_a_rival(bundle, tmp_path):
     assert "Traceback" not in "".join(said)
     with rasterio.open(tmp_path / "map.tif") as one, rasterio.open(tmp_path / "alone.tif") as other:
         np.testing.assert_array_equal(one.read(1), other.read(1))
+
+
+def test_no_map_is_written_among_the_files_of_a_bundle(tmp_path):
+    bundle = tmp_path / "m.bundle"
+    bundle.mkdir()
+    (bundle / "bundle.json").write_text("{}")
+    with (
+        pytest.raises(OutputError, match=r"would lie among the files of the bundle .*choose another --out"),
+        claimed(bundle / "map.tif"),
+    ):
+        pass
+    assert [path.name for path in bundle.iterdir()] == ["bundle.json"]

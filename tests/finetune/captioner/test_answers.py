@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bandloom.finetune.captioner.answers import _by_type, _Commonest, answer_table, other_images, same_answer
+from bandloom.finetune.captioner.answers import _a_token, _by_type, _Commonest, answer_table, other_images, same_answer
 from bandloom.finetune.captioner.pairs import Exchange
 
 
@@ -32,6 +32,11 @@ def test_another_image_is_never_the_own_one():
     assert other_images([0, 1, 2, 3, 4]) == np.roll([0, 1, 2, 3, 4], 3).tolist()
     assert other_images([7, 7, 7, 7, 2]) == [2, 2, 2, 2, 7]  # most questions are about one image
     assert other_images([7, 7]) == other_images([]) == []
+
+
+def test_a_tokens_loss_counts_every_token_alike_however_long_its_answer_is():
+    assert _a_token([(2.0, 1), (8.0, 16)]) == pytest.approx(10 / 17)  # the mean of both answers' means is 1.25
+    assert _a_token([]) == 0.0
 
 
 def test_the_table_leaves_out_a_loss_that_no_other_image_gave():
