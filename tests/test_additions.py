@@ -180,7 +180,7 @@ groups = chips()
 values = {"keys": ("a", "b"), "groups": groups, "sensor": S2, "draws": np.arange(2, dtype=np.uint64)}
 batch = DeviceBatch(**values, label=None, class_index=None)
 hazy = perturb(batch, PerturbConfig(haze=0.1))
-assert torch.allclose(hazy.groups[10], groups[10].float() + 1000)
+assert torch.allclose(hazy.groups[10], groups[10].float() + 1000, atol=1e-6)
 """,
     ),
     "caption source": (

@@ -18,7 +18,8 @@ def test_every_head_gives_every_pixel_its_logits_and_starts_at_its_spectrum(head
     logits = model(chips())
     assert logits.shape == (2, 3, 24, 24)
     pixels = model.pixel_bands(chips())
-    assert torch.allclose(logits, model.head.pixel(pixels)[0])  # the surroundings' part begins at zero
+    # the surroundings' part begins at zero; what is left is the order in which a processor adds
+    torch.testing.assert_close(logits, model.head.pixel(pixels)[0], atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("head", ["fpn", "dpt"])
