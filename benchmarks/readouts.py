@@ -1,4 +1,4 @@
-"""How a frozen encoder is best read on real sets: its last layer, what surrounds a token, its own filters beside it.
+"""Read-outs of a frozen encoder on real sets: its last layer, what surrounds a token, its stem's filters beside it.
 
 ``python -m benchmarks.readouts OUT --runs RUNS --sets SETS --data DATA`` reads the students and sets of
 :mod:`benchmarks.distillation` and appends one JSON line a set, row and seed to ``OUT``; what is there is done once.

@@ -1,4 +1,4 @@
-"""What the operating system refuses, in one sentence, where no verb has said it in words of its own."""
+"""Errors of the operating system (OSError) as one sentence each, where no verb has said them in words of its own."""
 
 import errno
 import os

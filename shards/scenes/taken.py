@@ -1,4 +1,4 @@
-"""When a scene says it was taken: a time that its satellite cannot have seen is said, and kept as it is stated."""
+"""Dates of acquisition that cannot be, in the future or before the satellite flew: a warning, and they are kept."""
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
