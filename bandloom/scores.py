@@ -14,6 +14,7 @@ from bandloom.target import Target
 
 SCHEMA_VERSION: Literal[2] = 2  # 1: scores beside a row's other keys, no kind, no seeds of baselines
 METRICS = "metrics.json"
+IN_UNIT = ("rmse", "mae", "bias")  # scores in a quantity's unit, which may make them as small or large as it likes
 MODEL_ROW, RANDOM_ROW = "fine-tuned", "same network, random weights"
 
 RowKind = Literal[
@@ -133,6 +134,19 @@ class ScoreRecord(Config):
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; what is empty is left out."""
         return {"schema_version": self.schema_version, **self.model_dump(mode="json", exclude_defaults=True)}
+
+
+def figure(score: str, value: float, digits: int = 3, sign: str = "") -> str:
+    """Return a score as text: ``digits`` after the point, and three that count where the unit makes it less than 0.1.
+
+    Args:
+        score: its name in the record.
+        value: of it, or a difference of two.
+        digits: after the point.
+        sign: ``+`` writes the sign of what is more than 0 too.
+    """
+    small = score in IN_UNIT and 0 < abs(value) < 0.1
+    return f"{value:{sign}.3g}" if small else f"{value:{sign}.{digits}f}"
 
 
 def write_scores(folder: Path, record: ScoreRecord) -> None:

@@ -39,7 +39,7 @@ class Target(Config):
 
     def to_output(self, values: np.ndarray) -> np.ndarray:
         """Return what a network is taught, float32, of values in the unit."""
-        return ((values - self.mean) / self.std).astype(np.float32)
+        return ((values.astype(np.float64) - self.mean) / self.std).astype(np.float32)
 
 
 class OneValue(LabelSet):

@@ -64,7 +64,7 @@ class ValueMap(ClassMap):
     @property
     def span(self) -> float:
         """From the ramp's lower to its upper end, in the unit."""
-        return max(self.target.high - self.target.low, 1e-12)
+        return max(self.target.high - self.target.low, 1e-30)
 
     def _read(self, source: Any) -> None:
         self.nodata = np.nan

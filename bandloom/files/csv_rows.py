@@ -5,6 +5,17 @@ from collections.abc import Iterator
 from typing import TextIO
 
 
+def decimal(text: str) -> float:
+    """Return the number that a cell holds.
+
+    Raises:
+        ValueError: it holds none, or one in Python's own spelling, in which 1_5 is fifteen.
+    """
+    if "_" in text:
+        raise ValueError(f"{text!r} is no number")
+    return float(text)
+
+
 class NamedRows:
     """A CSV's rows by the names in its first line.
 

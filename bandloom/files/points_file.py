@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bandloom.errors import LabelError, MissingExtraError, OutputError
-from bandloom.files.csv_rows import NamedRows
+from bandloom.files.csv_rows import NamedRows, decimal
 from bandloom.files.output import new_output
 from bandloom.files.points_gpkg import changed_gpkg
 from bandloom.rasters.projected import projected
@@ -96,7 +96,7 @@ def _from_csv(path: Path) -> PointsFile:
             raise csv.Error(f"no column {missing[0]!r}; its first line names {', '.join(reader.names) or 'nothing'}")
         rows = [row for _, row in reader]
     columns = {name: [row[name] for row in rows] for name in reader.names}
-    places = [(float(lon), float(lat)) for lon, lat in zip(columns["lon"], columns["lat"], strict=True)]
+    places = [(decimal(lon), decimal(lat)) for lon, lat in zip(columns["lon"], columns["lat"], strict=True)]
     return PointsFile(path, np.array(places).reshape(-1, 2), columns)
 
 

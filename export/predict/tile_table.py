@@ -141,7 +141,8 @@ def _said(shares: np.ndarray, contract: Contract) -> dict[str, Any]:
     """Return the likeliest class, every class that is there where there may be several, or the value."""
     labels = contract.get_label_set()
     if contract.target is not None:
-        return {"quantity": contract.target.name, "value": round(float(shares[0]), 6), "unit": contract.target.unit}
+        value = float(f"{shares[0]:.7g}")  # all that float32 holds, however small the unit makes it
+        return {"quantity": contract.target.name, "value": value, "unit": contract.target.unit}
     if contract.answer.several:
         there = np.flatnonzero(shares >= thresholds(contract)).tolist()
         return {"classes": [labels.names[k] for k in there], "codes": [labels.codes[k] for k in there]}

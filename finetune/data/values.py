@@ -38,17 +38,19 @@ class _Values(TaskData):
         Raises:
             LabelError: all training labels have one value.
         """
-        total, squares, count, sampled = 0.0, 0.0, 0, []
+        total, squares, count, sampled, near = 0.0, 0.0, 0, [], None
         most = max(1, SAMPLED // max(1, len(self.indices_of(TRAIN))))
         for values in self._training_values():
-            total, squares, count = total + values.sum(), squares + np.square(values).sum(), count + values.size
+            near = float(values[0]) if near is None else near  # a small difference of large squares would be rounding
+            apart = values - near
+            total, squares, count = total + apart.sum(), squares + np.square(apart).sum(), count + values.size
             sampled.append(values[:: -(-values.size // most)])
         quantity = self.shards.quantity
-        mean = total / max(count, 1)
-        deviation = float(np.sqrt(max(squares / max(count, 1) - mean**2, 0.0)))
-        if not count:  # none of it trains: another model is scored on this ground, by its own normalisation
+        if near is None:  # none of it trains: another model is scored on this ground, by its own normalisation
             return Target(**quantity)
-        if deviation <= 1e-9 * max(1.0, abs(mean)):
+        mean = near + total / count
+        deviation = float(np.sqrt(max(squares / count - (total / count) ** 2, 0.0)))
+        if deviation <= 1e-9 * abs(mean):
             raise LabelError(
                 f"the training ground of {self.shards.path} has one value alone ({mean:g}) of {quantity['name']}; use"
                 " another split.seed or more labelled ground."

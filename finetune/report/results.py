@@ -21,7 +21,7 @@ from bandloom.finetune.scores.row import Row
 from bandloom.finetune.scores.scorer import Look, Scorer
 from bandloom.run_state.pulse import alive, spoken
 from bandloom.run_state.run_folder import RunFolder
-from bandloom.scores import MODEL_ROW, RANDOM_ROW, TITLES, ScoreRecord
+from bandloom.scores import MODEL_ROW, RANDOM_ROW, TITLES, ScoreRecord, figure
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def say(record: ScoreRecord, scorer: Scorer) -> None:
     for line in result_lines(record, scorer):
         console.print(line)
     for row in record.levels:
-        scores = ", ".join(f"{TITLES.get(name, name)} {row.scores[name]:.3f}" for name in scorer.table)
+        scores = ", ".join(f"{TITLES.get(name, name)} {figure(name, row.scores[name])}" for name in scorer.table)
         console.print(f"{row.name}: {scores}", markup=False)
     if record.leakage:
         console.print(leakage_line(record.leakage))

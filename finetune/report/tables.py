@@ -10,7 +10,7 @@ from bandloom.finetune.model.checkpoint import short_card
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.finetune.scores.over_seeds import seed_lines
 from bandloom.finetune.scores.scorer import Scorer
-from bandloom.scores import TITLES, ScoreRecord, ScoreRow
+from bandloom.scores import IN_UNIT, TITLES, ScoreRecord, ScoreRow, figure
 
 
 def title(score: str) -> str:
@@ -26,7 +26,8 @@ def score_table(record: ScoreRecord, scorer: Scorer) -> Table:
     for row in record.rows:
         cells: list[Any] = [row.name]
         for name in scorer.table:
-            cells += [row.scores[name], _bounds(row, name, ".2f")] if name == scorer.main else [row.scores[name]]
+            score = figure(name, row.scores[name]) if name in IN_UNIT else row.scores[name]
+            cells += [score, _bounds(row, name, 2)] if name == scorer.main else [score]
         rows.append(cells)
     held = record.rows[0]
     unit = f", {record.target.title}" if record.target is not None else ""
@@ -57,7 +58,10 @@ def result_lines(record: ScoreRecord, scorer: Scorer) -> list[str]:
         )
     if record.bands:
         named = ["all", *(row.name for row in record.bands[1:])]
-        shown = [f"{name} {row.scores[scorer.main]:.3f}" for name, row in zip(named, record.bands, strict=True)]
+        shown = [
+            f"{name} {figure(scorer.main, row.scores[scorer.main])}"
+            for name, row in zip(named, record.bands, strict=True)
+        ]
         lines.append(f"{title(scorer.main)} by bands, the others absent: {', '.join(shown)}")
     return [*lines, *seed_lines(record, scorer.main)]
 
@@ -171,13 +175,13 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _cell(row: ScoreRow, name: str, main: str) -> str:
-    bounds = _bounds(row, name, ".3f") if name == main else ""
-    return f"{row.scores[name]:.3f}" + (f" ({bounds})" if bounds else "")
+    bounds = _bounds(row, name, 3) if name == main else ""
+    return figure(name, row.scores[name]) + (f" ({bounds})" if bounds else "")
 
 
-def _bounds(row: ScoreRow, name: str, form: str) -> str:
+def _bounds(row: ScoreRow, name: str, digits: int) -> str:
     interval = row.interval_95.get(name)
-    return f"{interval[0]:{form}} to {interval[1]:{form}}" if interval else ""
+    return " to ".join(figure(name, bound, digits) for bound in interval) if interval else ""
 
 
 def _number(value: float | None) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bandloom.scores import ScoreRecord, SeedSummary
+from bandloom.scores import ScoreRecord, SeedSummary, figure
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ def _summary(rows: Sequence[SeedScores]) -> SeedSummary:
 def seed_lines(record: ScoreRecord, score: str) -> list[str]:
     """Return a sentence for each row that was trained from several seeds."""
     return [
-        f"{row.name} over seeds {', '.join(map(str, row.seeds))}: {score} {row.mean[score]:.3f}"
-        f" with a deviation of {row.deviation[score]:.3f} ({', '.join(f'{value:.3f}' for value in row.by_seed[score])})"
+        f"{row.name} over seeds {', '.join(map(str, row.seeds))}: {score} {figure(score, row.mean[score])}"
+        f" with a deviation of {figure(score, row.deviation[score])}"
+        f" ({', '.join(figure(score, value) for value in row.by_seed[score])})"
         for row in record.over_seeds
     ]

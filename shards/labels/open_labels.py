@@ -8,7 +8,7 @@ from bandloom.shards.labels.label_mask import LabelMask
 from bandloom.shards.labels.label_polygons import LabelPolygons
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import Ground, LabelReading, Labels
-from bandloom.shards.labels.vector_file import VECTOR_SUFFIXES
+from bandloom.shards.labels.vector_file import OTHER_VECTORS, VECTOR_SUFFIXES
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".TIF")
 
@@ -25,6 +25,11 @@ def open_labels(path: Path, ground: Ground, taxonomy: Taxonomy, reading: LabelRe
         if reading.nodata is not None:
             raise LabelError(f"{path} is a vector file, which --label-nodata is not for; leave it out.")
         return LabelPolygons(path, ground, taxonomy, reading, problems)
+    if path.suffix.lower() in OTHER_VECTORS:
+        raise LabelError(
+            f"{path} is no raster, and of vector files {', '.join(VECTOR_SUFFIXES)} are read; convert it (ogr2ogr"
+            f" {path.stem}.gpkg {path.name})."
+        )
     return LabelMask(path, ground, taxonomy, reading)
 
 

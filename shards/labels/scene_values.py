@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 
 from bandloom.errors import LabelError, nearest
-from bandloom.files.csv_rows import NamedRows
+from bandloom.files.csv_rows import NamedRows, decimal
 from bandloom.shards.labels.label_raster import LabelRaster
 from bandloom.shards.labels.open_labels import label_path
 from bandloom.shards.labels.reading import Ground, LabelReading
@@ -91,7 +91,7 @@ def stem_of(text: str) -> str:
 
 def _number(text: str, where: str) -> float:
     try:
-        value = float(text)
+        value = decimal(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):

@@ -13,6 +13,7 @@ from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
 from bandloom.errors import LabelError, MissingExtraError, nearest
+from bandloom.files.csv_rows import decimal
 from bandloom.shards.labels.geometry import FlatGeometries, flatten
 from bandloom.shards.labels.reading import LabelReading
 from bandloom.shards.labels.table import read_csv
@@ -20,6 +21,11 @@ from bandloom.shards.labels.table import read_csv
 GEOJSON_SUFFIXES = (".geojson", ".json")
 VECTOR_SUFFIXES = (*GEOJSON_SUFFIXES, ".gpkg", ".shp", ".csv")
 LON_LAT = CRS.from_epsg(4326)
+# other forms that carry outlines: converted by their owner, for each has rules of its own on places and columns
+OTHER_VECTORS = (
+    *(".fgb", ".kml", ".kmz", ".gml", ".gdb", ".zip", ".parquet", ".geoparquet", ".topojson", ".geojsonl"),
+    *(".geojsons", ".ndjson", ".tab", ".mif", ".dxf", ".sqlite", ".xlsx", ".tsv", ".txt"),
+)
 NO_FIELD = ""  # of geometries that are read for themselves
 _FILES_KEPT = 4
 
@@ -93,7 +99,7 @@ def _read_points(path: Path, field: str, encoding: str | None) -> Drawing:
 
 def _degrees(text: str | None) -> float | str:
     try:
-        return float(text or "")
+        return decimal(text or "")
     except ValueError:
         return text or "nothing"  # refused, with its line, where geometries are checked
 
@@ -136,6 +142,7 @@ def _read_ogr(path: Path, field: str, layer: str | None, encoding: str | None) -
     except ModuleNotFoundError as cause:
         raise MissingExtraError(f"pyogrio (for {path.suffix} files)", "vector") from cause
     library: Any = pyogrio
+    _check_shapefile(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # measures left out, guesses at encodings: none changes a place or a class
@@ -162,6 +169,25 @@ def _read_ogr(path: Path, field: str, layer: str | None, encoding: str | None) -
         return Drawing(path, geometries, list(values), CRS.from_user_input(meta["crs"]))
     except RasterioError as cause:
         raise LabelError(f"{path} has a coordinate system that is not understood ({cause}); write another.") from cause
+
+
+def _check_shapefile(path: Path) -> None:
+    """Refuse a shapefile whose table has another number of rows than there are shapes: it is another file's.
+
+    GDAL pairs the two by their order and passes over what has no partner.
+    """
+    places, table = path.with_suffix(".shx"), path.with_suffix(".dbf")
+    if path.suffix.lower() != ".shp" or not (places.is_file() and table.is_file()):
+        return
+    with places.open("rb") as file, table.open("rb") as rows_file:
+        file.seek(24)
+        shapes = (2 * int.from_bytes(file.read(4), "big") - 100) // 8  # the file's length, in words of 16 bits
+        rows = int.from_bytes(rows_file.read(8)[4:], "little")
+    if shapes != rows:
+        raise LabelError(
+            f"{path} has {shapes} shapes and {table.name} {rows} rows, so the two are of different files; copy all"
+            " files of the shapefile together again."
+        )
 
 
 def _geojson(shape: Any, shapely: Any) -> Any:

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from bandloom.errors import RunFolderError
-from bandloom.scores import ScoreRecord, ScoreRow, read_scores, scores_of, write_scores
+from bandloom.scores import ScoreRecord, ScoreRow, figure, read_scores, scores_of, write_scores
 from bandloom.view.records import read_record
 from bandloom.view.report import render
 
@@ -102,3 +102,19 @@ def test_a_damaged_record_is_one_sentence(tmp_path, text, said):
     with pytest.raises(RunFolderError, match=said) as caught:
         read_scores(tmp_path / "metrics.json")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("score", "value", "said"),
+    [
+        ("rmse", 1.2345e-6, "1.23e-06"),
+        ("mae", 0.012345, "0.0123"),
+        ("bias", -4e-10, "-4e-10"),
+        ("rmse", 123456.789, "123456.789"),
+        ("rmse", 0.0, "0.000"),
+        ("r2", 0.0004, "0.000"),
+    ],
+)
+def test_an_error_in_a_small_unit_is_not_printed_as_none(score, value, said):
+    assert figure(score, value) == said
+    assert figure(score, abs(value), sign="+") == f"+{said.removeprefix('-')}"

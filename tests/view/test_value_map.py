@@ -55,6 +55,14 @@ def test_levels_rise_with_the_value_and_end_where_the_ramp_ends(path):
     assert held.keys(values).tolist() == [0, 0, 2, 5, 9, 9, 9, NOTHING]
 
 
+def test_values_of_a_small_unit_take_the_whole_ramp(path):
+    with rasterio.open(path, "r+") as raster:
+        raster.write(raster.read(1) * np.float32(1e-14), 1)
+        raster.update_tags(TARGET=TARGET.model_copy(update={"high": 20e-14}).model_dump_json())
+    values = np.array([0.0, 5e-14, 10e-14, 50e-14], np.float32)
+    assert open_map(path).codes(values).tolist() == [0, 62, 125, 249]
+
+
 def test_the_legend_counts_every_pixel_once_and_says_the_unit(path):
     held = open_map(path)
     assert len(held.classes) == STEPS

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bandloom.scores import TITLES
+from bandloom.scores import TITLES, figure
 from bandloom.view.comparison.compared import Compared
 from bandloom.view.comparison.paired import LESS_IS_BETTER, UNRANKED, Difference, Pair
 from bandloom.view.sections.parts import Section, Table, table
@@ -41,7 +41,8 @@ def verdict(both: Pair, names: tuple[str, str]) -> str:
     ahead = 0 if side < 0 else 1
     values = (main.first, main.second) if ahead == 0 else (main.second, main.first)
     gap = -main.gap if ahead == 0 else main.gap
-    figures = f"{title_of(score)} {values[0]:.3f} against {values[1]:.3f}, {gap:+.3f}{_between(main, ahead)}"
+    pair = " against ".join(figure(score, value) for value in values)
+    figures = f"{title_of(score)} {pair}, {figure(score, gap, sign='+')}{_between(score, main, ahead)}"
     if both.why:
         if main.gap == 0:
             return f"{names[0]} and {names[1]} are level: {figures}; {both.why}."
@@ -93,15 +94,15 @@ def _others(both: Pair, main: str, ahead: int, names: tuple[str, str]) -> str:
     return f" {names[ahead]} is {'; '.join(told)}." if told else ""
 
 
-def _between(difference: Difference, ahead: int) -> str:
+def _between(score: str, difference: Difference, ahead: int) -> str:
     if difference.interval is None:
         return ""
     low, high = difference.interval if ahead == 1 else (-difference.interval[1], -difference.interval[0])
-    return f" (95 % interval {low:+.3f} to {high:+.3f})"
+    return f" (95 % interval {figure(score, low, sign='+')} to {figure(score, high, sign='+')})"
 
 
 def _scores(both: Pair, names: tuple[str, str]) -> list[Table]:
-    rows = [[title_of(score), *_cells(difference)] for score, difference in both.scores.items()]
+    rows = [[title_of(score), *_cells(score, difference)] for score, difference in both.scores.items()]
     return table(("score", *names, "2 less 1", "95 % interval"), rows)
 
 
@@ -112,15 +113,15 @@ def _classes(both: Pair, names: tuple[str, str]) -> list[Table]:
         head += [f"{title_of(score)} of {name.partition(':')[0]}" for name in names]
         head += ["difference", "95 % interval"]
     rows = [
-        [name, both.support.get(name, 0), *(cell for score in shown for cell in _cells(held.get(score)))]
+        [name, both.support.get(name, 0), *(cell for score in shown for cell in _cells(score, held.get(score)))]
         for name, held in both.classes.items()
     ]
     return table(head, rows)
 
 
-def _cells(difference: Difference | None) -> Sequence[object]:
+def _cells(score: str, difference: Difference | None) -> Sequence[object]:
     if difference is None:
         return (None, None, None, "")
     low_high = difference.interval
-    between = f"{low_high[0]:+.3f} to {low_high[1]:+.3f}" if low_high else ""
-    return difference.first, difference.second, f"{difference.gap:+.3f}", between
+    between = " to ".join(figure(score, bound, sign="+") for bound in low_high or ())
+    return difference.first, difference.second, figure(score, difference.gap, sign="+"), between

@@ -1,6 +1,6 @@
 """Report sections of a fine-tuning: scores beside baselines, confusions, calibration, fewer bands, the split."""
 
-from bandloom.scores import TITLES, ScoreRecord, ScoreRow
+from bandloom.scores import TITLES, ScoreRecord, ScoreRow, figure
 from bandloom.view.records import Record
 from bandloom.view.sections.parts import Section, table
 from bandloom.view.sections.worth import deciding
@@ -39,20 +39,24 @@ def _scores(record: Record) -> ScoreRecord:
 
 def _interval(row: ScoreRow, score: str) -> str:
     pair = row.interval_95.get(score)
-    return f"{pair[0]:.3f} to {pair[1]:.3f}" if pair else ""
+    return " to ".join(figure(score, bound) for bound in pair or ())
 
 
 def _less(first: ScoreRow, row: ScoreRow, score: str) -> str:
     """Return the first row's score less that of another, and the paired interval of it."""
     pair = row.margin_95.get(score)
-    return f"{first.scores[score] - row.scores[score]:+.3f} ({pair[0]:+.3f} to {pair[1]:+.3f})" if pair else ""
+    gap = figure(score, first.scores[score] - row.scores[score], sign="+")
+    return f"{gap} ({' to '.join(figure(score, bound, sign='+') for bound in pair)})" if pair else ""
 
 
 def seeds(record: Record) -> Section:
     """Return what the scores are over trainings from several seeds."""
     summaries = _scores(record).over_seeds
     held = list(summaries[0].mean) if summaries else []
-    rows = [[row.name, *(f"{row.mean[name]:.3f} ± {row.deviation[name]:.3f}" for name in held)] for row in summaries]
+    rows = [
+        [row.name, *(f"{figure(name, row.mean[name])} ± {figure(name, row.deviation[name])}" for name in held)]
+        for row in summaries
+    ]
     note = "Mean and deviation over trainings from other weights and order, on the same ground."
     return Section("Over seeds", note, tables=table(["", *map(title, held)], rows))
 

@@ -104,6 +104,25 @@ def test_the_target_is_normalised_by_training_ground_alone(shards):
     assert data.target.title == QUANTITY
 
 
+@pytest.mark.parametrize(("mean", "std"), [(1e5, 3e4), (2e-6, 5e-7), (4e-10, 1e-10), (1e8, 50.0), (-3e-30, 1e-30)])
+def test_a_quantity_of_any_size_is_normalised_and_comes_back(shards, monkeypatch, mean, std):
+    stored = np.random.default_rng(0).normal(mean, std, (3, 500)).astype(np.float32)
+    monkeypatch.setattr(ValueData, "_training_values", lambda _: iter(stored.astype(np.float64)))
+    target = ValueData(ShardSet(shards), BlockSplit(300, 60), S2).target
+    assert target.mean == pytest.approx(stored.mean(dtype=np.float64), rel=1e-9)
+    assert target.std == pytest.approx(stored.std(dtype=np.float64), rel=1e-6)
+    taught = target.to_output(stored)
+    assert taught.std() == pytest.approx(1, rel=1e-5)
+    np.testing.assert_allclose(target.to_values(taught), stored, rtol=1e-6, atol=1e-6 * std)
+
+
+def test_values_that_are_all_the_same_are_refused_whatever_their_size(shards, monkeypatch):
+    for value in (0.0, 3e-12, 7e9):
+        monkeypatch.setattr(ValueData, "_training_values", lambda _, value=value: iter(np.full((2, 9), value)))
+        with pytest.raises(LabelError, match="one value alone"):
+            _ = ValueData(ShardSet(shards), BlockSplit(300, 60), S2).target
+
+
 def test_batches_carry_normalised_values_of_training_ground_alone(shards):
     data = ValueData(ShardSet(shards), BlockSplit(300, 60), S2)
     batch = next(iter(Loader(data.shards, data.indices_of(TRAIN), 4, crop_px=24, workers=0)))

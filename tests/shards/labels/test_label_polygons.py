@@ -369,3 +369,20 @@ def test_a_drawings_own_coordinate_system_is_one_sentence(tmp_path):
     path = ogr(tmp_path / "a.gpkg", (box(A), "water"), crs=local)
     with pytest.raises(LabelError, match="coordinate system"):
         read(path)
+
+
+def test_a_place_in_pythons_own_spelling_is_no_number(tmp_path):
+    (tmp_path / "a.csv").write_text("lon,lat,class\n1_5.002,45.1,1\n")
+    with pytest.raises(LabelError, match=r"line 2.*1_5\.002.* are no numbers"):
+        read(tmp_path / "a.csv")
+
+
+def test_a_shapefile_with_the_table_of_another_is_refused(tmp_path):
+    shapes = [(box(A), 1), (box(B), 2)]
+    for name, rows in (("own", shapes), ("fewer", shapes[:1]), ("more", [*shapes, shapes[0]])):
+        ogr(tmp_path / f"{name}.shp", *rows, column=np.array([value for _, value in rows]))
+    assert (read(tmp_path / "own.shp")[0] == painted((A, 0), (B, 1))).all()
+    for name, rows in (("fewer", 1), ("more", 3)):
+        (tmp_path / "own.dbf").write_bytes((tmp_path / f"{name}.dbf").read_bytes())
+        with pytest.raises(LabelError, match=rf"own\.shp has 2 shapes and own\.dbf {rows} rows"):
+            read(tmp_path / "own.shp")

@@ -132,6 +132,13 @@ def test_nodata_is_asked_of_rasters_alone(tmp_path):
         open_labels(tmp_path / "a.geojson", GROUND, SETS["signs"], LabelReading(nodata="0"), Problems())
 
 
+@pytest.mark.parametrize("name", ["a.fgb", "a.kml", "a.zip", "a.shp.zip", "a.parquet"])
+def test_vector_files_of_another_form_are_told_to_be_converted(tmp_path, name):
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(LabelError, match=r"is no raster, and of vector files .*\.gpkg.* are read; convert it"):
+        open_labels(tmp_path / name, GROUND, SETS["signs"], LabelReading(), Problems())
+
+
 def attempt(case: Mask | Vector) -> str:
     with tempfile.TemporaryDirectory() as folder:
         return trial(case, Path(folder))

@@ -28,6 +28,7 @@ def test_names_lose_folders_and_the_suffix_alone(text, name):
         ("path,value\na,tall\n", "line 2: 'tall' is no number"),
         ("path,value\na,nan\n", "line 2: 'nan' is no number"),
         ("path,value\na,inf\n", "line 2: 'inf' is no number"),
+        ("path,value\na,1_5.5\n", "line 2: '1_5.5' is no number"),
         ("key,height\na,1,5\n", "line 2 has more cells than the first"),
         ("key,value,value\na,1,2\n", "'value' twice"),
     ],
