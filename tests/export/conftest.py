@@ -12,16 +12,16 @@ from tests.made_once import made_once
 @pytest.fixture(scope="session")
 def exported_run(tmp_path_factory):
     """Return a model and its bundle in fp32, fp16 and bf16, its encoder included; whoever changes it takes a copy."""
-    from tests.export.from_torch.test_export_run import task_model
+    from tests.export.from_torch.test_export_run import ALONE, task_model
 
     place = made_once(tmp_path_factory, "exported_run", _export)
-    return task_model(), read_bundle(place / "bundle")
+    return task_model(weights=ALONE), read_bundle(place / "bundle")
 
 
 def _export(folder: Path) -> None:
     from bandloom.export.from_torch.export_run import export_run
-    from tests.export.from_torch.test_export_run import task_model, write_run
+    from tests.export.from_torch.test_export_run import ALONE, task_model, write_run
 
-    write_run(folder / "run", task_model())
+    write_run(folder / "run", task_model(weights=ALONE))
     options = ExportOptions(precisions=("fp16", "bf16"), embeddings=True, tile_px=36)
     export_run(folder / "run", folder / "bundle", options)

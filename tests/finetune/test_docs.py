@@ -52,11 +52,8 @@ def test_the_tutorial_runs_from_files_to_a_scored_report(page):
     assert names(page / "floors") == ["majority", "pixel_linear_svm"]
 
 
-SLOW = {"Labelled scenes, or labelled shards": pytest.mark.slow}
-EVERY_FORM = [pytest.param(*form, marks=SLOW.get(form[0], ()), id=form[0]) for form in FORM.findall(FORMS)]
-
-
-@pytest.mark.parametrize(("form", "lines"), EVERY_FORM)
+@pytest.mark.slow
+@pytest.mark.parametrize(("form", "lines"), [pytest.param(*form, id=form[0]) for form in FORM.findall(FORMS)])
 def test_every_other_form_goes_to_a_scored_report_with_three_commands(page, form, lines):
     commands = lines.splitlines()
     assert len(commands) <= 3, form

@@ -67,6 +67,7 @@ def test_little_ground_is_trained_on_from_three_seeds_and_much_from_one(experime
     assert seeds_of(replace(experiment, config=experiment.config.with_changes(seeds=2))) == [3, 4]
 
 
+@pytest.mark.slow
 def test_two_seeds_leave_two_trainings_of_the_model(tmp_path, scene_shards, encoder_folder, capsys):
     few = ("seeds=2", "trainer.steps=2", "baselines=[majority]", "band_drops=false", "compare_random=false")
     assert run(tmp_path, *few, f"checkpoint={encoder_folder}", shards=scene_shards) == 0

@@ -120,6 +120,7 @@ def require_plain(folder):
     assert not any("base" in name for name in model.state_dict())
 
 
+@pytest.mark.slow
 def test_a_model_trained_by_products_of_low_rank_is_saved_plain(lora_run):
     require_plain(lora_run)
 

@@ -117,6 +117,7 @@ def test_reconstructions_are_written_as_a_picture(tmp_path) -> None:
     assert (tmp_path / "theos.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:The .grad attribute of a Tensor"
 )  # the tracer's own, where it goes on after a break

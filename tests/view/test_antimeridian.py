@@ -191,6 +191,7 @@ def test_two_maps_on_either_side_of_the_antimeridian_are_compared(tmp_path: Path
     assert c < b
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_map_over_its_scene(mapped: Path, tmp_path: Path, browser: Any, request: Any):
     """Both ways: served, and as one file. What is drawn is looked at in the screenshot."""
     if mapped.stat().st_size and "zone 60" not in request.node.name:

@@ -17,7 +17,7 @@ from bandloom.export.from_torch.options import ExportOptions
 from bandloom.export.from_torch.parity import torch_logits
 from bandloom.export.from_torch.tile_sizes import in_tiles
 from bandloom.export.runtimes.onnx_runner import OnnxRunner
-from tests.export.from_torch.test_export_run import task_model, write_run
+from tests.export.from_torch.test_export_run import ALONE, task_model, write_run
 from tests.export.predict.test_map_scene import run, run_blocked
 from tests.export.stack_file import write_stack
 from tests.export.tiny_model import LABELS, random_chips, tiny_contract, write_tiny_bundle
@@ -27,7 +27,9 @@ TEMPERATURES = (0.7, 1.9)
 
 
 def members(task="segment"):
-    models = [task_model(task=task, seed=seed) for seed in range(2)]
+    models = [
+        task_model(task=task, seed=seed, depth=1, weights=ALONE if task == "segment" else None) for seed in range(2)
+    ]
     for model, temperature in zip(models, TEMPERATURES, strict=True):
         model.temperature = temperature
     return models

@@ -31,6 +31,7 @@ from bandloom.public_encoders.family import families
 from bandloom.public_encoders.golden import native_groups
 from bandloom.sensors import get_sensor
 from bandloom.shards.synth.write import write_scenes
+from tests.export.from_torch.test_export_run import ALONE
 from tests.export.predict.test_map_scene import run
 from tests.finetune.models import LABELS, S2, chips
 from tests.public_encoder_families import tiny_family
@@ -72,6 +73,8 @@ def model(folder, task="segment", chip_px: int = 24) -> TaskModel:
     own = TaskModel(encoder, S2, LABELS, task, chip_px)
     for parameter in own.head.parameters():  # a correction that starts at zero would hide the encoder
         parameter.data += 0.05 * torch.randn_like(parameter)
+    if task == "segment":
+        own.head.pixel.weigh(ALONE)
     return own.eval()
 
 
@@ -178,6 +181,7 @@ def test_every_mode_trains_what_it_says(folder, mode):
         assert {"embed.project.0.weight", "embed.channel", "blocks.0.attn.qkv.weight", "norm.weight"} <= changed
 
 
+@pytest.mark.slow
 def test_int8_quantises_nothing_before_the_first_norm(folder, tmp_path):
     """The embedding of the samples stays in fp32: a public encoder has several such layers."""
     import onnx

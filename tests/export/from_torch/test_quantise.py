@@ -59,7 +59,8 @@ def test_a_layer_that_16_bits_do_not_bear_keeps_its_whole_block_in_float():
     assert blocks_of(("encoder.embed", "encoder.embed.project.0")) == ()  # nothing of it is quantised anyway
 
 
-@pytest.mark.parametrize("task", [pytest.param("segment", marks=pytest.mark.slow), "classify"])
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["segment", "classify"])
 def test_of_a_convolutional_encoder_its_own_convolutions_are_quantised_and_none_of_the_head(task, tmp_path):
     """A head's convolutions read the pixels themselves, some with large weights that cancel each other."""
     encoder = load_encoder(tiny_family("ssl4eo_resnet", tmp_path / "r"))

@@ -124,6 +124,7 @@ def test_several_tiles_become_one_mosaic_whose_ground_is_counted_once(catalogue,
     assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_tiles_of_two_zones_become_one_map(bundle, tmp_path, capsys):
     """Around 18 degrees east, where zones 33 and 34 meet."""
     (x,), (y,) = transform("EPSG:4326", "EPSG:32633", [17.998], [45.001])[:2]

@@ -22,7 +22,7 @@ from bandloom.export.runtimes.verify import verify
 from bandloom.finetune.data.change import CHANGE
 from bandloom.sensors import get_sensor
 from tests.export.array_scene import random_scene
-from tests.export.from_torch.test_export_run import task_model, write_run
+from tests.export.from_torch.test_export_run import ALONE, task_model, write_run
 from tests.export.predict.test_map_scene import run
 from tests.export.stack_file import write_stack
 from tests.export.tiny_model import random_chips
@@ -33,7 +33,7 @@ L1C = get_sensor("sentinel2-l1c")
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("change")
-    model = task_model(task="change", labels=CHANGE)
+    model = task_model(task="change", labels=CHANGE, weights=ALONE)
     model.temperature = 2.0
     write_run(folder / "run", model)
     return in_tiles(model, 108), export_run(folder / "run", folder / "bundle")

@@ -127,6 +127,7 @@ def run(tmp_path, shards, *overrides: str) -> ScoreRecord:
     return read_scores(tmp_path / "run" / "metrics.json")
 
 
+@pytest.mark.slow
 def test_a_run_ends_in_a_report(tmp_path, pair_shards):
     few = ("trainer.steps=2", "trainer.batch_size=4", "trainer.workers=0", "warm_steps=5", "chip_px=24", "bootstrap=50")
     record = run(tmp_path, pair_shards, *few, "baselines=[majority]")

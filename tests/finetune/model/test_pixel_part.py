@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from bandloom.finetune.baselines.features import context_bands
@@ -92,6 +93,7 @@ def test_fitted_networks_tell_fields_apart_and_leave_the_random_numbers_alone():
     assert torch.equal(torch.rand(3), wanted)
 
 
+@pytest.mark.slow
 def test_networks_that_lost_bands_while_fitted_still_tell_fields_apart_by_three(monkeypatch):
     monkeypatch.setattr("bandloom.finetune.scores.band_drops.SUBSETS", ("RGB",))
     found = {}

@@ -182,6 +182,7 @@ def test_a_run_leaves_a_scatter_plot_a_card_and_predictions(run):
     assert json.loads((run / "checkpoint" / "config.json").read_text())["target"]["unit"] == "m"
 
 
+@pytest.mark.slow
 def test_a_map_holds_torchs_values_in_the_unit(run, scenes_folder, tmp_path):
     assert bandloom("export", run, "--out", tmp_path / "b") == 0
     bundle = read_bundle(tmp_path / "b")

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 
 from bandloom.cli import main
@@ -19,6 +20,7 @@ FEW = {"steps": 4, "batch_size": 8, "workers": 0, "snapshot_every": 4, "engine":
 MORE = ["burnt forest", "houses beside a lake", "open water", "farmland"]
 
 
+@pytest.mark.slow
 def test_the_pages_commands_lead_from_shards_to_a_bundle_a_table_and_a_map(
     tmp_path, monkeypatch, chip_shards, scenes_folder, encoder_folder
 ):

@@ -76,6 +76,7 @@ def press(page: Any, key: str, shows: int) -> None:
     page.wait_for_selector(f"body[data-shown='{shows}']")
 
 
+@pytest.mark.slow
 def test_thirty_points_are_labelled_by_keys_closed_and_opened_half_way(place: Path, tmp_path: Path, page: Any):
     points = Path(shutil.copy(place / "points.gpkg", tmp_path))
     names, keys = (
