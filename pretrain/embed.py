@@ -12,6 +12,7 @@ from bandloom.embeddings.basis import DTYPES, Basis, Moments
 from bandloom.embeddings.table import PARQUET, write_table
 from bandloom.errors import ConfigError, OutputError, SceneError
 from bandloom.files.output import new_output, one_writer
+from bandloom.files.written_raster import written_raster
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.checkpoint import checkpoint_folder, encoder_digest, load_encoder
 from bandloom.pretrain.features import sample_features, scene_features, token_grid, token_transform
@@ -110,11 +111,11 @@ def _embed_scene(encoder: AnyEncoder, source: Path, out: Path, batch_size: int) 
             "BIGTIFF": "IF_SAFER",
             "interleave": "band",
         }
-        with rasterio.open(temporary, "w", **profile) as target:
-            target.update_tags(ENCODER=encoder_digest(encoder))
+        with written_raster(temporary, out, **profile) as target:
+            target.file.update_tags(ENCODER=encoder_digest(encoder))
             for y, x, features in scene_features(encoder, scene, batch_size):
                 window = rasterio.windows.Window(x, y, features.shape[2], features.shape[1])  # type: ignore[call-arg]
-                target.write(features, window=window)
+                target.write(features, window)
     return out
 
 

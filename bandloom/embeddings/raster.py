@@ -19,6 +19,7 @@ from bandloom.embeddings.basis import Basis, Moments
 from bandloom.embeddings.table import PARQUET, basis_of_table
 from bandloom.errors import SceneError
 from bandloom.files.output import new_output, write_errors
+from bandloom.files.written_raster import disk_errors, written_raster
 from bandloom.rasters.cut_short import open_whole
 
 TAG = "EMBEDDING_BASIS"
@@ -192,7 +193,8 @@ def write_cog(
     }
     with new_output(out) as temporary, TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         plain = Path(folder) / "plain.tif"
-        with write_errors(out, plain), rasterio.open(plain, "w", **profile) as file:
+        with write_errors(out, plain), written_raster(plain, out, **profile) as written:
+            file = written.file
             file.update_tags(**tags)
             if scales is not None:
                 file.scales = scales
@@ -200,8 +202,10 @@ def write_cog(
                 file.write_colormap(1, dict(colours))
             for top, values in blocks:
                 window = Window(0, top, values.shape[2], values.shape[1])  # type: ignore[call-arg]
-                file.write(values.astype(dtype), window=window)
+                written.write(values.astype(dtype), window)
         resampling = "NEAREST"  # of overviews: a mean of codes is none of a class or of two places
-        rasterio.shutil.copy(
-            plain, temporary, driver="COG", compress="DEFLATE", predictor="YES", overview_resampling=resampling
-        )
+        with disk_errors(out):
+            rasterio.shutil.copy(
+                plain, temporary, driver="COG", compress="DEFLATE", predictor="YES", overview_resampling=resampling
+            )
+        written.check(temporary)

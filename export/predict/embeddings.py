@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
-import rasterio
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
@@ -21,12 +20,12 @@ from bandloom.export.bundle.tiling import CELL_PX, MAP_PIXEL_M, Tiling, round_up
 from bandloom.export.predict.claim import claimed
 from bandloom.export.predict.options import PredictOptions
 from bandloom.export.predict.origin import TAG, origin_of
-from bandloom.export.predict.partial_map import disk_errors
 from bandloom.export.predict.scene_mapper import check_sensor
 from bandloom.export.predict.strips import Strip, StripReader
 from bandloom.export.runtimes.onnx_runner import OnnxRunner
 from bandloom.export.runtimes.replay import replay_features
 from bandloom.files.output import new_output
+from bandloom.files.written_raster import disk_errors, written_raster
 
 if TYPE_CHECKING:
     from bandloom.shards.scenes import Scene
@@ -91,10 +90,10 @@ def write_embeddings(
             "bigtiff": "IF_SAFER",
         }
         with (
-            rasterio.open(temporary, "w", **profile) as file,
+            written_raster(temporary, out, **profile) as written,
             StripReader(open_scene, size, tiling, [[row] for row in starts[0]], readers=options.readers) as reader,
         ):
-            file.update_tags(
+            written.file.update_tags(
                 BUNDLE=bundle.record.name,
                 CONTRACT=bundle.contract.digest(),
                 ENCODER_SHA256=bundle.record.files[record.file],
@@ -108,7 +107,7 @@ def write_embeddings(
                 made[:, ~_measured(strip, tiling, size[0], token_px, made.shape)] = np.nan
                 top = strip.row_starts[0] // token_px
                 kept = made[:, : min(made.shape[1], rows - top), :columns]
-                file.write(kept, window=Window(0, top, columns, kept.shape[1]))  # type: ignore[call-arg]
+                written.write(kept, Window(0, top, columns, kept.shape[1]))  # type: ignore[call-arg]
     return record.embed_dim, rows, columns
 
 

@@ -16,8 +16,9 @@ from rasterio.windows import Window
 
 from bandloom.classes.label_set import LabelSet
 from bandloom.errors import OutputError
-from bandloom.export.predict.partial_map import DiskRows, disk_errors
+from bandloom.export.predict.partial_map import DiskRows
 from bandloom.files.output import sync_entry
+from bandloom.files.written_raster import disk_errors
 from bandloom.rasters.png import png
 
 BLOCK_PX = 512

@@ -1,49 +1,19 @@
 """Partial maps: finished rows on disk beside the final name, from which a killed run goes on."""
 
-import contextlib
-import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-from rasterio.errors import RasterioError
 
-from bandloom.errors import OutputError
-from bandloom.files.output import output_error
+from bandloom.files.written_raster import disk_errors
 
 STATE = "state.json"
 PUBLISHING = "publishing"  # is there once files begin to get their final names
-FULL_BELOW_BYTES = 1 << 20  # rasterio hides ENOSPC in its text; this little left means the same
-
-
-@contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn whatever keeps ``path`` from being written into one sentence, GDAL's errors included.
-
-    Raises:
-        OutputError: the disk is full, or the place cannot be written.
-    """
-    try:
-        yield
-    except RasterioError as cause:  # some of these are OSErrors too, without a number
-        raise _gdal_error(path, cause) from cause
-    except OSError as cause:
-        raise output_error(path, cause) from cause
-
-
-def _gdal_error(path: Path, cause: RasterioError) -> OutputError:
-    """Return the sentence for an error of GDAL, which hides the operating system's number in its text."""
-    place = next((parent for parent in path.parents if parent.is_dir()), Path("/"))
-    if not os.access(place, os.W_OK):
-        return OutputError(f"{path} cannot be written: {place} is closed to writing; choose another place.")
-    if shutil.disk_usage(place).free < FULL_BELOW_BYTES:
-        return output_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-    return OutputError(f"{path} cannot be written ({cause}); choose another place.")
 
 
 class DiskRows:

@@ -23,10 +23,10 @@ from bandloom.export.predict.map_file import BLOCK_PX
 from bandloom.export.predict.map_tags import tags_of
 from bandloom.export.predict.options import MAP_SUFFIXES, PredictOptions
 from bandloom.export.predict.origin import TAG, origin_of
-from bandloom.export.predict.partial_map import disk_errors
 from bandloom.export.predict.scene_mapper import SceneMapper, check_sensor
 from bandloom.export.runtimes.onnx_runner import Runner
 from bandloom.files.output import new_output
+from bandloom.files.written_raster import Written, disk_errors, written_raster
 from bandloom.target import Target
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def map_values(
         with new_output(out) as temporary, tempfile.TemporaryDirectory(dir=temporary.parent) as folder:
             plain = Path(folder) / "plain.tif"
             with disk_errors(out):
-                seen = _write(plain, mapper, scene, bundle, _tags(bundle, runner, scene, target, options))
+                tags = _tags(bundle, runner, scene, target, options)
+                seen, written = _write(plain, out, mapper, scene, bundle, tags)
                 rasterio.shutil.copy(
                     plain,
                     temporary,
@@ -64,6 +65,7 @@ def map_values(
                     bigtiff="IF_SAFER",
                     overview_resampling="AVERAGE",
                 )
+                written.check(temporary)
     pixels = mapper.height_px * mapper.width_px
     yield (
         f"{out}: {pixels / 1e6:.2f} megapixels of {target.title}, {seen.count / max(pixels, 1):.1%} measured,"
@@ -102,7 +104,9 @@ def _checked(bundle: Bundle, out: Path, options: PredictOptions) -> Target:
     return target
 
 
-def _write(path: Path, mapper: SceneMapper, scene: "Scene", bundle: Bundle, tags: dict[str, str]) -> _Seen:
+def _write(
+    path: Path, final: Path, mapper: SceneMapper, scene: "Scene", bundle: Bundle, tags: dict[str, str]
+) -> tuple[_Seen, Written]:
     target, seen = bundle.contract.target, _Seen()
     finest_m = min(group.gsd_m for group in bundle.contract.groups)
     profile = {
@@ -119,7 +123,8 @@ def _write(path: Path, mapper: SceneMapper, scene: "Scene", bundle: Bundle, tags
         "blockysize": BLOCK_PX,
         "bigtiff": "IF_SAFER",
     }
-    with rasterio.open(path, "w", **profile) as file:
+    with written_raster(path, final, **profile) as written:
+        file = written.file
         file.update_tags(**tags)
         if target is not None:
             file.set_band_description(1, target.title)
@@ -129,8 +134,8 @@ def _write(path: Path, mapper: SceneMapper, scene: "Scene", bundle: Bundle, tags
             values_px[~rows.measured] = np.nan
             seen.add(values_px[rows.measured])
             window = Window(0, rows.top_px, values_px.shape[1], values_px.shape[0])  # pyright: ignore[reportCallIssue]
-            file.write(values_px, 1, window=window)
-    return seen
+            written.write(values_px[None], window)
+    return seen, written
 
 
 def _tags(bundle: Bundle, runner: Runner, scene: "Scene", target: Target, options: PredictOptions) -> dict[str, str]:

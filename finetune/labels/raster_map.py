@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import rasterio
 
 from bandloom.classes.label_mapping import Mapping
 from bandloom.classes.label_set import IGNORE_INDEX
 from bandloom.files.output import new_output, one_writer
+from bandloom.files.written_raster import written_raster
 from bandloom.shards.labels.code_table import CodeTable
 from bandloom.shards.labels.reading import LabelReading
 from bandloom.shards.labels.stored_raster import StoredRaster
@@ -49,9 +49,9 @@ def map_raster(path: Path, out: Path, mapping: Mapping, reading: LabelReading) -
     mapped, lost = mapping.labels(index)
     codes = np.append(np.array(target.codes, np.uint8), np.full(256 - len(target), IGNORE_INDEX, np.uint8))
     profile.update(dtype="uint8", count=1, nodata=IGNORE_INDEX, driver="GTiff")
-    with new_output(out) as temporary, rasterio.open(temporary, "w", **profile) as raster:
-        raster.write(codes[mapped], 1)
-        raster.write_colormap(
+    with new_output(out) as temporary, written_raster(temporary, out, **profile) as written:
+        written.write(codes[mapped][None])
+        written.file.write_colormap(
             1, {land_class.code: tuple(target.rgb[i].tolist()) for i, land_class in enumerate(target.classes)}
         )
     present = set(np.unique(index).tolist())

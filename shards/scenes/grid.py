@@ -32,6 +32,7 @@ from bandloom.shards.scenes.scene import ALIGN_M, WindowM
 
 _EXACT_PX = 0.01  # GDAL's own choice, an eighth of a pixel, would take neighbours for what lies at a sample's edge
 _TURN = 1e-6  # degrees that a corner may lie beyond a pole or the antimeridian by rounding
+PACKED = (".gz", ".bz2", ".xz", ".zst")
 _SQUARE = 0.01  # pixels may differ from the nominal size by this share (EuroSAT's are 9.97 to 10.01 m)
 
 
@@ -52,14 +53,25 @@ def open_raster(path: str | Path) -> Any:
             check_beside(local)
     try:
         raster = open_whole(path)
+        if not raster.count:
+            with raster:
+                raise SceneError(_bandless(path, raster.subdatasets))
         if not reaches_beyond_180(raster):
             return raster
         with raster:
             return seen_within_180(raster)
     except (RasterioError, ValueError) as cause:
-        raise SceneError(
-            f"{path} cannot be opened as a raster ({cause}); it may be truncated: fetch it again."
-        ) from cause
+        mend = "unpack it first" if text.lower().endswith(PACKED) else "it may be truncated: fetch it again"
+        raise SceneError(f"{path} cannot be opened as a raster ({cause}); {mend}.") from cause
+
+
+def _bandless(path: str | Path, inside: Sequence[str]) -> str:
+    if not inside:
+        return f"{path} holds no raster; name a file of bands."
+    return (
+        f"{path} is a container of {len(inside)} data sets without bands of its own; write those that are meant as"
+        f" GeoTIFF first, such as gdal_translate '{inside[0]}' NAME.tif."
+    )
 
 
 def read_raster(raster: Any, path: str | Path, **arguments: Any) -> np.ndarray:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import rasterio
 import torch
 from rasterio.transform import from_origin
 from torch import Tensor
@@ -18,6 +17,7 @@ from torch.nn import functional
 from bandloom.command_line.console import logger, track
 from bandloom.errors import TextError
 from bandloom.files.output import new_output, one_writer, require_absent
+from bandloom.files.written_raster import written_raster
 from bandloom.finetune.data.splits import PIXEL_M
 from bandloom.finetune.text.aligned_model import Aligned
 from bandloom.finetune.text.model import unit
@@ -72,11 +72,11 @@ def map_words(aligned: Aligned, source: Path, queries: Sequence[str], out: Path)
             "transform": grid,
             "compress": "deflate",
         }
-        with new_output(out) as temporary, rasterio.open(temporary, "w", **profile) as file:
-            file.write(planes)
-            file.update_tags(MODEL=aligned.digest, SOURCE=scene.name)
+        with new_output(out) as temporary, written_raster(temporary, out, **profile) as written:
+            written.write(planes)
+            written.file.update_tags(MODEL=aligned.digest, SOURCE=scene.name)
             for band, query in enumerate(queries, 1):
-                file.set_band_description(band, query)
+                written.file.set_band_description(band, query)
     written = [out]
     for path, plane in zip(pictures, planes, strict=True):
         with new_output(path) as temporary:

@@ -1,5 +1,7 @@
 """Where a raster lies: pixels that are not square and places that a coordinate system does not reach are refused."""
 
+import gzip
+
 import numpy as np
 import pytest
 import rasterio
@@ -62,3 +64,20 @@ def test_longitudes_on_either_side_of_180_are_the_ground_that_they_mean(tmp_path
         assert (middle - (west + 0.0033) + 180) % 360 - 180 == pytest.approx(0, abs=0.001)
         pixels = scene.read((0, 0, scene.width_m, scene.height_m))[10]
         assert (pixels > 0).mean() > 0.7
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("a.nc", "is a container of 2 data sets.*gdal_translate"), ("a.tif.gz", "unpack it first")]
+)
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_file_that_holds_rasters_inside_is_told_how_they_come_out(tmp_path, name, said):
+    path = tmp_path / name
+    if name == "a.nc":
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(path, "w") as file:
+            for band in ("B02", "B03"):
+                file[band] = np.ones((6, 6), np.uint16)
+    else:
+        path.write_bytes(gzip.compress(b"II*"))
+    with pytest.raises(SceneError, match=said):
+        open_scene(path)
