@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bandloom.command_line.console import logger
@@ -13,6 +13,8 @@ from bandloom.run_state.run_folder import RunFolder
 
 DATA = "data.json"
 _KEYS = ("samples", "side_px", "splits", "sensors", "statistics", "label_set")  # of a manifest; repacking keeps them
+
+_OF_LABELS = ("quantity", "labelled")  # asked since runs note them
 
 
 def keep_data(run: RunFolder, manifest: Mapping[str, Any]) -> None:
@@ -25,17 +27,20 @@ def keep_data(run: RunFolder, manifest: Mapping[str, Any]) -> None:
     Raises:
         RunFolderError: the same command found other samples than it began with.
     """
-    told = json.dumps([manifest.get(key) for key in _KEYS], sort_keys=True, default=str)
-    now = {"samples": manifest.get("samples"), "digest": hashlib.sha256(told.encode()).hexdigest()[:16]}
+    now = {
+        "samples": manifest.get("samples"),
+        "digest": _digest(manifest, _KEYS),
+        "labels": _digest(manifest, _OF_LABELS),
+    }
     path = run.path / DATA
     before = _read(run)
     step = max((int(path.name.rpartition("-")[2]) for path in run.path.glob("snapshots/step-*")), default=0)
-    if before and before["digest"] != now["digest"] and step:
+    if before and step and any(before.get(key, now[key]) != now[key] for key in ("digest", "labels")):
         if not run.goes_on:
             raise RunFolderError(
                 f"{run.path} has trained {step} steps on other shards ({before['samples']} samples; there are"
-                f" {now['samples']} now, or their statistics differ); put those back, go on with these by --resume"
-                f" {run.path}, choose another --out, or pass --from-scratch to replace it."
+                f" {now['samples']} now, or their statistics or labels differ); put those back, go on with these by"
+                f" --resume {run.path}, choose another --out, or pass --from-scratch to replace it."
             )
         logger.warning(
             "from step %d on the run trains on other shards (%s samples, it had %s)",
@@ -48,6 +53,11 @@ def keep_data(run: RunFolder, manifest: Mapping[str, Any]) -> None:
             file.write(json.dumps(line) + "\n")
     if before != now:
         write_json(path, now)
+
+
+def _digest(manifest: Mapping[str, Any], keys: Sequence[str]) -> str:
+    told = json.dumps([manifest.get(key) for key in keys], sort_keys=True, default=str)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def _read(run: RunFolder) -> dict[str, Any] | None:

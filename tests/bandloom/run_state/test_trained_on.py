@@ -15,6 +15,8 @@ OTHERS = [
     OURS | {"splits": {"train": 8, "val": 4}},
     OURS | {"statistics": {"mean": {"B02": 0.2}}},
     OURS | {"side_px": 120},
+    OURS | {"quantity": {"name": "height", "unit": "ft"}},
+    OURS | {"labelled": 3},
 ]
 
 
@@ -61,3 +63,14 @@ def test_a_run_without_a_step_may_begin_with_what_there_is(tmp_path):
     keep_data(RunFolder(tmp_path), OURS)
     keep_data(RunFolder(tmp_path), OTHERS[0])
     assert json.loads((tmp_path / DATA).read_text())["samples"] == 4
+
+
+def test_a_run_of_before_labels_were_noted_goes_on(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    trained(run)
+    record = json.loads((run / DATA).read_text())
+    del record["labels"]
+    (run / DATA).write_text(json.dumps(record))
+    keep_data(RunFolder(run), OURS)
+    assert "labels" in json.loads((run / DATA).read_text())
