@@ -1,6 +1,7 @@
 import contextlib
 import importlib.util
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -81,10 +82,15 @@ def losses(run: Path) -> dict[int, float]:
     return found
 
 
+def _job_and_restart(attempt: Path) -> list[int]:
+    """Return the numbers in an attempt's name; an orphan may write in its folder after its successor ended."""
+    return [int(number) for number in re.findall(r"[0-9]+", attempt.name)]
+
+
 def attempts(run: Path) -> dict[str, dict[str, object]]:
     """Attempt name to what is known of it."""
     found = {}
-    for folder in sorted((run / "attempts").iterdir(), key=lambda path: path.stat().st_ctime):
+    for folder in sorted((run / "attempts").iterdir(), key=_job_and_restart):
         why = folder / "why"
         found[folder.name] = {
             "why": why.read_text().strip() if why.exists() else None,
