@@ -1,4 +1,4 @@
-"""Rasters that are written and read back: a file that a full disk cut short is refused before it gets its name."""
+"""GeoTIFF writing with a read-back check: a file that a full disk cut short is refused before it gets its name."""
 
 import contextlib
 import errno
