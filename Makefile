@@ -8,6 +8,8 @@ TYPES = $(BIN)/pyright --pythonpath $(BIN)/python
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # byte code is written at the first import, of what is imported: half of an installation is compiling what never is
 export PIP_NO_COMPILE = 1
+# so it must be written: where a machine forbids it, every process would compile torch anew, four seconds each
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: demo test pytest lint ruff drills fuzz slow bench docs clean
 
