@@ -193,7 +193,7 @@ def write_cog(
     }
     with new_output(out) as temporary, TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         plain = Path(folder) / "plain.tif"
-        with write_errors(out, plain), written_raster(plain, out, **profile) as written:
+        with write_errors(out, plain), written_raster(plain, out, check=False, **profile) as written:
             file = written.file
             file.update_tags(**tags)
             if scales is not None:

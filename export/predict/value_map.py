@@ -123,7 +123,7 @@ def _write(
         "blockysize": BLOCK_PX,
         "bigtiff": "IF_SAFER",
     }
-    with written_raster(path, final, **profile) as written:
+    with written_raster(path, final, check=False, **profile) as written:  # its copy is
         file = written.file
         file.update_tags(**tags)
         if target is not None:
