@@ -1,9 +1,11 @@
 # ---- the ranks: one task a GPU; if one dies, all end
 COMMAND=(@@{command})
-stop() {
+beats() { [ -s "$DIR/heartbeat" ]; }
+stop() { # before the first heartbeat nobody reads STOP, and nothing is to be saved: TERM ends what still starts
   echo "$1" > "$DIR/asked"
   log "$1: asking for a save"
   touch "$DIR/STOP"
+  beats || [ ! -e "$DIR/step" ] || scancel --signal=TERM "$SLURM_JOB_ID.$(cat "$DIR/step")"
 }
 trap 'stop "time limit near"' USR1
 trap 'stop "preempted, cancelled or a node lost"' TERM
@@ -12,6 +14,7 @@ AS_RANK='ulimit -c 0
   export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS
   export LOCAL_WORLD_SIZE=@@{tasks_per_node} NODE_RANK=$SLURM_NODEID
   [ "$RANK" != 0 ] || echo "$SLURM_STEP_ID" > "$1/step"
+  [ ! -e "$1/STOP" ] || exit 143
   shift
   exec "$@"'
 srun --kill-on-bad-exit=1 --wait=60 --cpus-per-task=@@{cpus_per_rank} --output="$DIR/rank-%t.log" @@{srun}\
@@ -69,6 +72,7 @@ case $END in
     again "stopped: $(cat "$DIR/asked" 2> /dev/null || echo asked to)"
     ;;
 esac
+[ -e "$DIR/asked" ] && ! beats && again "stopped before its first heartbeat: $(cat "$DIR/asked")"
 [ -e "$DIR/HANG" ] && failed "hang: $(cat "$DIR/HANG")"
 [ -e "$DIR/LATE" ] && failed "time limit: $(cat "$DIR/LATE")"
 DEATHS=$(grep -oE "[^ ]+: tasks? [0-9,-]+: .*" "$DIR/srun.log" 2> /dev/null | sort -u | paste -s -d ";" | cut -c 1-400)

@@ -1,5 +1,6 @@
 """Runs a trainer slowly, with a fault planted at a step: SLOW=SECONDS a step; FAULT=crash:RANK@STEP or hang:RANK@STEP
-strikes in the first attempt alone, always-crash:RANK@STEP in every one.
+strikes in the first attempt alone, always-crash:RANK@STEP in every one. START=SECONDS: how long the first takes to
+begin.
 
     python faulty.py toy CONFIG --out RUN      the toy trainer
     python faulty.py VERB ...                  anything bandloom does
@@ -38,6 +39,8 @@ def this_rank_hangs() -> None:
 
 
 def main() -> None:
+    if os.environ.get("BANDLOOM_ATTEMPT", "").endswith(".0"):
+        time.sleep(float(os.environ.get("START", "0")))
     plant(float(os.environ.get("SLOW", "0")), os.environ.get("FAULT", ""))
     if sys.argv[1] == "toy":
         import toy_trainer

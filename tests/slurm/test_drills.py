@@ -21,8 +21,10 @@ Launch = Callable[..., Run]
 
 @pytest.fixture
 def launch(cluster: Cluster, trainer: Trainer, tmp_path: Path) -> Launch:
-    def go(*, slow: float = 0.0, fault: str = "", nodes: int = 2, minutes: int = 5, **changes: object) -> Run:
-        env = {"OMP_NUM_THREADS": "1", "SLOW": str(slow), "FAULT": fault}
+    def go(
+        *, slow: float = 0.0, fault: str = "", start: float = 0, nodes: int = 2, minutes: int = 5, **changes: object
+    ) -> Run:
+        env = {"OMP_NUM_THREADS": "1", "SLOW": str(slow), "FAULT": fault, "START": str(start)}
         if built := os.environ.get("TORCH_EXTENSIONS_DIR"):
             env["TORCH_EXTENSIONS_DIR"] = built
         profile = small_profile(**{"program": trainer.program, "env": env, **changes})
@@ -82,6 +84,20 @@ def test_near_the_time_limit_the_run_saves_and_goes_on_after_a_requeue(launch, u
     assert first["why"] == "stopped: time limit near"
     assert first["end"]["reason"] == "stopped"
     assert last["why"] == "done"
+    assert losses(run.folder) == undisturbed
+
+
+@pytest.mark.drill
+def test_a_stop_before_the_first_heartbeat_ends_at_once_and_is_no_failure(launch, cluster, undisturbed):
+    run = launch(start=600, max_failures=1)
+    first = run.folder / "attempts" / f"{run.job_id}.0"
+    cluster.wait_until((first / "step").exists, 300, f"the ranks of\n{run.log}")
+    began = time.monotonic()
+    cluster.sh("scancel", "--signal=USR1", "--batch", run.job_id)
+    cluster.wait_until((first / "why").exists, 60, f"the end of\n{run.log}")
+    assert time.monotonic() - began < 20
+    assert (first / "why").read_text().strip() == "stopped before its first heartbeat: time limit near"
+    assert run.end()["JobState"] == "COMPLETED"
     assert losses(run.folder) == undisturbed
 
 
