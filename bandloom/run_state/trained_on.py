@@ -31,16 +31,17 @@ def keep_data(run: RunFolder, manifest: Mapping[str, Any]) -> None:
         "samples": manifest.get("samples"),
         "digest": _digest(manifest, _KEYS),
         "labels": _digest(manifest, _OF_LABELS),
+        "content": content_of(manifest),
     }
     path = run.path / DATA
     before = _read(run)
     step = max((int(path.name.rpartition("-")[2]) for path in run.path.glob("snapshots/step-*")), default=0)
-    if before and step and any(before.get(key, now[key]) != now[key] for key in ("digest", "labels")):
+    if before and step and any(_differ(before.get(key), now[key]) for key in ("digest", "labels", "content")):
         if not run.goes_on:
             raise RunFolderError(
                 f"{run.path} has trained {step} steps on other shards ({before['samples']} samples; there are"
-                f" {now['samples']} now, or their statistics or labels differ); put those back, go on with these by"
-                f" --resume {run.path}, choose another --out, or pass --from-scratch to replace it."
+                f" {now['samples']} now, or their statistics, pixels or labels differ); put those back, go on with"
+                f" these by --resume {run.path}, choose another --out, or pass --from-scratch to replace it."
             )
         logger.warning(
             "from step %d on the run trains on other shards (%s samples, it had %s)",
@@ -53,6 +54,19 @@ def keep_data(run: RunFolder, manifest: Mapping[str, Any]) -> None:
             file.write(json.dumps(line) + "\n")
     if before != now:
         write_json(path, now)
+
+
+def content_of(manifest: Mapping[str, Any]) -> str | None:
+    """Return a digest of what the samples hold, pixels and labels alike, which a change of codec keeps.
+
+    Args:
+        manifest: of shards; None for one that was written before manifests named their files.
+    """
+    return manifest.get("content") or manifest.get("files", {}).get("samples.jsonl")
+
+
+def _differ(before: str | None, now: str | None) -> bool:
+    return bool(before and now) and before != now  # a run that noted less is not asked for more
 
 
 def _digest(manifest: Mapping[str, Any], keys: Sequence[str]) -> str:

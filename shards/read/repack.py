@@ -13,6 +13,7 @@ import numpy as np
 from bandloom.command_line.console import track
 from bandloom.errors import ShardError
 from bandloom.files.output import new_output, sync
+from bandloom.run_state.trained_on import content_of
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.shards.store.codec import CODECS, CodecName, checksum, encode
 from bandloom.shards.store.index import INDEX, Entry, write_index
@@ -43,7 +44,9 @@ def repack(path: Path, out: Path, codec: str) -> tuple[int, int]:
         for name in _kept_files(shards):
             shutil.copy(shards.fetch(name), folder)
         options = shards.manifest["options"] | {"codec": codec}
-        write_manifest(folder, shards.manifest | {"shards": tars, "options": options})
+        content = content_of(shards.manifest)
+        same = {"content": content} if content else {}
+        write_manifest(folder, shards.manifest | {"shards": tars, "options": options} | same)
         sync(folder)
     return sum(tar["bytes"] for tar in shards.manifest["shards"]), sum(tar["bytes"] for tar in tars)
 

@@ -9,7 +9,14 @@ from bandloom.errors import RunFolderError
 from bandloom.run_state.run_folder import RunFolder
 from bandloom.run_state.trained_on import DATA, keep_data
 
-OURS = {"samples": 12, "side_px": 60, "splits": {"train": 12}, "statistics": {"mean": {"B02": 0.1}}, "seal": "a"}
+OURS = {
+    "samples": 12,
+    "side_px": 60,
+    "splits": {"train": 12},
+    "statistics": {"mean": {"B02": 0.1}},
+    "seal": "a",
+    "files": {"samples.jsonl": "c0ffee"},
+}
 OTHERS = [
     OURS | {"samples": 4},
     OURS | {"splits": {"train": 8, "val": 4}},
@@ -17,7 +24,15 @@ OTHERS = [
     OURS | {"side_px": 120},
     OURS | {"quantity": {"name": "height", "unit": "ft"}},
     OURS | {"labelled": 3},
+    OURS | {"files": {"samples.jsonl": "other labels"}},
 ]
+PACKED_AGAIN = {
+    "seal": "b",
+    "shards": [{"tar": "other.tar"}],
+    "made_by": "later",
+    "files": {"samples.jsonl": "of another codec"},
+    "content": "c0ffee",
+}
 
 
 def trained(path, step=4):
@@ -46,7 +61,7 @@ def test_the_same_samples_packed_again_are_the_same_shards(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     trained(run)
-    keep_data(RunFolder(run), OURS | {"seal": "b", "shards": [{"tar": "other.tar"}], "made_by": "later"})
+    keep_data(RunFolder(run), OURS | PACKED_AGAIN)
     assert not (run / "changes.jsonl").exists()
 
 
@@ -70,7 +85,7 @@ def test_a_run_of_before_labels_were_noted_goes_on(tmp_path):
     run.mkdir()
     trained(run)
     record = json.loads((run / DATA).read_text())
-    del record["labels"]
+    del record["labels"], record["content"]
     (run / DATA).write_text(json.dumps(record))
     keep_data(RunFolder(run), OURS)
     assert "labels" in json.loads((run / DATA).read_text())

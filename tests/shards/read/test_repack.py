@@ -1,10 +1,15 @@
+import json
+
 import numpy as np
 import pytest
 
+from bandloom.run_state.trained_on import content_of
 from bandloom.shards.build.build import build
 from bandloom.shards.build.plan import BuildOptions
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.shards.read.verify import verify
+
+NAMES = ("archive", "speed", "again")
 
 
 @pytest.mark.parametrize("codec", ["speed", "default", "archive"])
@@ -30,8 +35,13 @@ def test_a_repacked_folder_is_what_a_build_with_that_codec_gives(synthetic, tmp_
     for codec in ("speed", "archive"):
         build([str(synthetic / "scenes")], tmp_path / codec, BuildOptions(120, codec=codec))
     assert command("shards", "repack", tmp_path / "speed", "--codec", "archive", "--out", tmp_path / "again")[0] == 0
-    wanted = {path.name: path.read_bytes() for path in sorted((tmp_path / "archive").iterdir())}
-    assert {path.name: path.read_bytes() for path in sorted((tmp_path / "again").iterdir())} == wanted
+    built, speed, again = ({file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in NAMES)
+    of_build, of_speed, of_again = (json.loads(files.pop("manifest.json")) for files in (built, speed, again))
+    assert again == built
+    assert of_again.pop("content") == content_of(of_speed) != content_of(of_build)  # by which a run knows them
+    for manifest in (of_again, of_build):
+        del manifest["seal"]
+    assert of_again == of_build
 
 
 def test_damage_stops_a_repack_with_nothing_left(shards, tmp_path, command):
