@@ -54,7 +54,7 @@ UNSEEN_SEED = 5000  # no scene of the demo's shards has it
 
 
 def generated_demo(out: Path, size: DemoSize) -> None:
-    """Run every stage on generated scenes, into a folder that must be empty."""
+    """Run every stage on generated scenes, into a folder that is empty or holds this demo, interrupted."""
     began = time.monotonic()
     _run_stages(out, size)
     _summary(out, time.monotonic() - began)
@@ -160,7 +160,7 @@ def _write_configs(out: Path, size: DemoSize) -> dict[str, Path]:
             "trainer": _finetuning(size.classify_steps, batch_size=32, lr=5e-4),
         },
     }
-    (out / "configs").mkdir(parents=True)
+    (out / "configs").mkdir(parents=True, exist_ok=True)
     paths = {name: out / "configs" / f"{name}.yaml" for name in configs}
     for name, config in configs.items():
         paths[name].write_text(yaml.safe_dump(config, sort_keys=False))

