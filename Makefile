@@ -7,7 +7,7 @@ PYTEST = $(BIN)/python -m pytest
 TYPES = $(BIN)/pyright --pythonpath $(BIN)/python
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # byte code is written at the first import, of what is imported: half of an installation is compiling what never is
-export PIP_NO_COMPILE = 1
+export PIP_COMPILE = 0
 # so it must be written: where a machine forbids it, every process would compile torch anew, four seconds each
 export PYTHONDONTWRITEBYTECODE =
 
