@@ -2,7 +2,6 @@
 
 import errno
 import os
-from pathlib import Path
 
 _WRITING = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG)
 _CLOSED = (errno.EACCES, errno.EPERM)
@@ -11,17 +10,17 @@ _OF_PATHS = (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO, errno.ESTALE, 
 
 def sentence_of(error: OSError) -> str | None:
     """Return what is wrong and what to do; None of an error that is not about files, such as a connection's."""
-    from bandloom.files.output import output_error
+    from bandloom.files.output import file_of, output_error
 
     why = error.strerror or " ".join(str(error).split())
     if error.errno == errno.EMFILE:
         return f"too many files are open ({why}); raise that limit (ulimit -n)."
     if type(error).__module__ == "rasterio.errors":  # GDAL's words, with no number
         return f"a raster cannot be read or written ({why}); check the file, and the room on its disk."
-    if not isinstance(error.filename, str | bytes | os.PathLike):
+    path = file_of(error)
+    if path is None:
         named = error.errno in (*_WRITING, errno.EIO, errno.ESTALE)
         return f"a file cannot be read or written ({why}); check the disk and the room on it." if named else None
-    path = Path(os.fsdecode(error.filename))
     if error.errno in _WRITING:
         return str(output_error(path, error))
     if error.errno in _CLOSED:

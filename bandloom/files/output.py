@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from bandloom.command_line.console import logger
-from bandloom.errors import OutputError
+from bandloom.errors import BandloomError, OutputError
+from bandloom.files.library_errors import refusal_in
 from bandloom.files.output_lock import is_ours, lock_of, locked
 
 P = ParamSpec("P")
@@ -21,6 +22,7 @@ R = TypeVar("R")
 LONGEST_NAME = 255  # bytes, where a file system does not say
 HIDDEN_NAME = 24  # what temporary names add to a name, in bytes
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
+_CLOSED = (errno.EACCES, errno.EPERM)
 _OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTEMPTY)
 
 
@@ -192,24 +194,42 @@ def write_errors(path: Path, temporary: Path | None = None) -> Iterator[None]:
     """Say what keeps ``path`` from being written as one sentence; errors about other files pass.
 
     Raises:
-        OutputError: the disk is full, the name is too long, the place cannot be written.
+        OutputError: the disk is full, the name is too long, the place cannot be written; of a part of ``temporary``,
+            as one of ``path``.
     """
     try:
         yield
-    except OSError as cause:
-        if not _is_about(cause, path, temporary or path):
+    except OutputError as cause:
+        if temporary is None or temporary.name not in str(cause):
             raise
-        raise output_error(path, cause) from cause
+        raise type(cause)(str(cause).replace(str(temporary), str(path))) from cause
+    except Exception as cause:
+        told = cause if isinstance(cause, OSError) and cause.errno is not None else _hidden_refusal(cause)
+        if told is None or not _is_about(told, path, temporary or path):
+            raise
+        raise output_error(path, told) from cause
+
+
+def _hidden_refusal(cause: Exception) -> OSError | None:
+    return None if isinstance(cause, BandloomError) else refusal_in(cause)
 
 
 def _is_about(cause: OSError, path: Path, temporary: Path) -> bool:
     """Tell whether an error is one of writing ``path``: its file, a folder above it, or a disk that takes no more."""
-    if cause.filename is None:
-        return cause.errno in _OF_WRITING
-    if not isinstance(cause.filename, str | bytes | os.PathLike):
-        return False
-    named = Path(os.fsdecode(cause.filename))
-    return named in (path, *path.parents) or temporary in (named, *named.parents)
+    named = file_of(cause)
+    if named is None:
+        return cause.errno in _OF_WRITING and cause.filename is None
+    places = (named, *named.parents)
+    beside = f".{path.name}."  # how everything begins that is written on the way
+    hidden = any(place.parent == path.parent and place.name.startswith(beside) for place in places)
+    return named in (path, *path.parents) or temporary in places or hidden
+
+
+def file_of(cause: OSError) -> Path | None:
+    """Return the file that an error is about: of a copy or a move that the disk refused, where it was to go."""
+    refused = cause.errno in (*_OF_WRITING, *_CLOSED) and cause.filename2 is not None
+    name = cause.filename2 if refused else cause.filename
+    return Path(os.fsdecode(name)) if isinstance(name, str | bytes | os.PathLike) else None
 
 
 def output_error(path: Path, cause: OSError) -> OutputError:

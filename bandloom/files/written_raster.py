@@ -1,9 +1,6 @@
 """GeoTIFF writing with a read-back check: a file that a full disk cut short is refused before it gets its name."""
 
 import contextlib
-import errno
-import os
-import shutil
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +12,8 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from bandloom.errors import OutputError
+from bandloom.files.library_errors import refusal_at
 from bandloom.files.output import output_error
-
-FULL_BELOW_BYTES = 1 << 20  # rasterio hides ENOSPC in its text; this little left means the same
 
 
 @contextlib.contextmanager
@@ -39,11 +35,9 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 def _gdal_error(path: Path, cause: Exception) -> OutputError:
     """Return the sentence for an error of GDAL, which hides the operating system's number in its text."""
-    place = next((parent for parent in path.parents if parent.is_dir()), Path("/"))
-    if not os.access(place, os.W_OK):
-        return OutputError(f"{path} cannot be written: {place} is closed to writing; choose another place.")
-    if shutil.disk_usage(place).free < FULL_BELOW_BYTES:
-        return output_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    told = refusal_at(path, cause)
+    if told is not None:
+        return output_error(path, told)
     return OutputError(f"{path} cannot be written ({cause}); choose another place.")
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy as np
 from rasterio.crs import CRS
 
 from bandloom.errors import MissingExtraError, OutputError
-from bandloom.files.output import new_output, require_absent
+from bandloom.files.library_errors import refusal_at
+from bandloom.files.output import new_output, output_error, require_absent
 
 DRIVERS = {".gpkg": "GPKG", ".fgb": "FlatGeobuf"}
 PARQUET = (".parquet", ".geoparquet")
@@ -69,11 +71,14 @@ def write_features(path: Path, layer: FeatureLayer, batches: Iterable[Batch]) ->
 
     fields = [pa.field(name, pa.type_for_alias(kind)) for name, kind in layer.columns.items()]
     schema = pa.schema([*fields, pa.field("geometry", pa.binary())])
-    records = (_record(pa, schema, batch) for batch in batches)
+    sums = _Sums()
+    records = sums.noting(_record(pa, schema, batch) for batch in batches)
     with new_output(path) as temporary, TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as workspace:
         made = Path(workspace) / path.name  # GDAL looks at a name's end
         write = _write_parquet if path.suffix.lower() in PARQUET else _write_ogr
         write(made, path, layer, schema, records)
+        if write is _write_ogr:
+            _check_readback(made, path, sums)
         os.replace(made, temporary)
 
 
@@ -102,9 +107,45 @@ def _write_ogr(made: Path, path: Path, layer: FeatureLayer, schema: Any, records
     except Exception as cause:  # what a batch raised has passed through C by now
         if raised:
             raise raised[0] from None
-        raise OutputError(
-            f"{path} cannot be written ({' '.join(str(cause).split())}); choose another place."
-        ) from cause
+        raise _unwritten(path, cause) from cause
+
+
+class _Sums:
+    """How many features there are, and a checksum of their geometries in any order."""
+
+    def __init__(self) -> None:
+        self.count = self.sum = 0
+
+    def add(self, shapes: Iterable[bytes | None]) -> None:
+        for shape in shapes:
+            self.count += 1
+            self.sum += zlib.crc32(shape or b"")
+
+    def noting(self, records: Iterable[Any]) -> Iterator[Any]:
+        for record in records:
+            self.add(record["geometry"].to_pylist())
+            yield record
+
+
+def _check_readback(made: Path, path: Path, written: _Sums) -> None:
+    """Compare the file with what was written: of a disk that is full as it closes a file, GDAL tells nobody."""
+    from pyogrio import raw  # pyright: ignore[reportMissingImports]
+
+    found = _Sums()
+    try:
+        with raw.open_arrow(made, use_pyarrow=True) as (meta, reader):
+            for record in reader:
+                found.add(record[meta["geometry_name"] or "wkb_geometry"].to_pylist())
+    except Exception as cause:  # GDAL's, and pyarrow's of what GDAL gives
+        raise _unwritten(path, cause) from cause
+    if (found.count, found.sum) != (written.count, written.sum):
+        raise _unwritten(path, ValueError("what was read back differs from what was written"))
+
+
+def _unwritten(path: Path, cause: Exception) -> OutputError:
+    if (told := refusal_at(path, cause)) is not None:
+        return output_error(path, told)
+    return OutputError(f"{path} cannot be written ({' '.join(str(cause).split())}); choose another place.")
 
 
 def _noting(records: Iterator[Any], raised: list[BaseException]) -> Iterator[Any]:

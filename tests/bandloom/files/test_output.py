@@ -193,6 +193,23 @@ def test_an_error_about_another_file_passes(tmp_path) -> None:
         (tmp_path / "input").read_text()
 
 
+def test_a_copy_that_the_disk_refuses_accuses_where_it_was_to_go(tmp_path) -> None:
+    out, source = tmp_path / "out", tmp_path / "elsewhere" / "a.npz"
+    with pytest.raises(OutputError, match=f"full while writing {out};"), new_output(out, folder=True) as temporary:
+        raise OSError(errno.ENOSPC, "No space left on device", str(source), None, str(temporary / "a.npz"))
+
+
+def test_a_part_of_a_folder_that_the_disk_refuses_is_told_by_its_final_name(tmp_path) -> None:
+    out = tmp_path / "out"
+    with (
+        pytest.raises(OutputError, match=f"while writing {out}/part;"),
+        new_output(out, folder=True) as temporary,
+        new_output(temporary / "part"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert names(tmp_path) == []
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a read-only disk needs root")
 def test_a_read_only_file_system_is_not_called_full(tmp_path) -> None:
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,ro", "tmpfs", tmp_path], check=False).returncode:
