@@ -14,6 +14,7 @@ from bandloom.errors import CheckpointError
 from bandloom.files.output import new_output
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.encoder import Encoder, EncoderConfig, count_parameters
+from bandloom.model.finite_weights import require_finite
 from bandloom.model.pull import local_folder
 from bandloom.model.statistics import Statistics
 from bandloom.public_encoders.load import is_public, public_from_record, read_public
@@ -165,7 +166,7 @@ def checkpoint_folder(run: Path) -> Path:
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """Load every weight by name; nothing may be missing, left over or of another shape.
+    """Load every weight by name; nothing may be missing, left over, of another shape or no finite number.
 
     Raises:
         CheckpointError: the first name that does not fit.
@@ -178,6 +179,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], folder: 
                 f"the checkpoint {folder} does not fit its own config: {name} should be {own.get(name, 'absent')},"
                 f" is {given.get(name, 'absent')}; the folder was edited or mixed from two, use another."
             )
+    require_finite(weights, folder)
     model.load_state_dict(dict(weights))
 
 

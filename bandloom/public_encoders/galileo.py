@@ -18,7 +18,7 @@ from bandloom.errors import CheckpointError
 from bandloom.model.statistics import Statistics
 from bandloom.public_encoders.family import Family, get_family
 from bandloom.public_encoders.public_encoder import PublicConfig, PublicEncoder, SlotStatistics, own_statistics
-from bandloom.public_encoders.published import require_fixed
+from bandloom.public_encoders.published import read_weights, require_fixed
 from bandloom.sensors import Sensor
 from bandloom.training.device_memory import constant
 
@@ -149,7 +149,8 @@ def read(folder: Path, patch_px: int | None = None, month: int | None = None) ->
     family = get_family(FAMILY)
     config = _config(folder, family, patch_px or family.patch_px, family.month if month is None else month)
     encoder = Galileo(config)
-    encoder.load_state_dict(_converted(_weights(folder), config, folder), strict=True)
+    theirs = {name.replace(".backbone", ""): value for name, value in read_weights(folder / WEIGHTS).items()}
+    encoder.load_state_dict(_converted(theirs, config, folder), strict=True)
     centre_keys(encoder)
     return encoder
 
@@ -218,15 +219,6 @@ def _json(path: Path) -> dict[str, Any]:
             f"{path} cannot be read ({cause}), so the scale of the encoder's input is unknown; fetch it again with"
             " `bandloom encoder fetch`."
         ) from cause
-
-
-def _weights(folder: Path) -> dict[str, Tensor]:
-    path = folder / WEIGHTS
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-        return {name.replace(".backbone", ""): value.float() for name, value in weights.items()}
-    except Exception as cause:
-        raise CheckpointError(f"the weights {path} cannot be read ({cause}); fetch them again.") from cause
 
 
 def _converted(theirs: Mapping[str, Tensor], config: PublicConfig, folder: Path) -> dict[str, Tensor]:

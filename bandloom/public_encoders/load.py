@@ -66,10 +66,7 @@ def read_public(
     """
     family = get_family(family).family if family is not None else family_of(folder)
     if family is None:
-        known = "; ".join(f"{name}: {', '.join(_file_names(name))}" for name in CODE)
-        raise CheckpointError(
-            f"{folder} holds no public encoder that is known here; expected the files of one ({known})."
-        )
+        raise CheckpointError(_why_none(folder))
     say_licence(family)
     return import_module(CODE[family][0]).read(folder, patch_px, month)
 
@@ -90,6 +87,23 @@ def public_from_record(record: Mapping[str, Any], statistics: Statistics) -> Pub
 def say_licence(family: str) -> None:
     """Show a family's licence and conditions, once a process."""
     logger.info("%s", get_family(family).notice())
+
+
+def _why_none(folder: Path) -> str:
+    """Say why a folder is no public encoder, with the folder that is meant where that can be told."""
+    if not folder.exists():
+        return f"there is no folder {folder}; pass the folder of a public encoder."
+    if not folder.is_dir():
+        meant = "; pass its folder" if is_public(folder.parent) else "; pass the folder of a public encoder"
+        return f"{folder} is a file{meant}."
+    inside = [inner for inner in sorted(folder.iterdir()) if inner.is_dir() and is_public(inner)]
+    if inside:
+        return f"{folder} holds no public encoder itself; pass {' or '.join(map(str, inside[:3]))}."
+    known = "; ".join(f"{name}: {', '.join(_file_names(name))}" for name in CODE)
+    return (
+        f"{folder} holds no public encoder that is known here: files go by the names under which they are published"
+        f" ({known})."
+    )
 
 
 def _file_names(family: str) -> list[str]:

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from bandloom.errors import CheckpointError
+from bandloom.model.finite_weights import require_finite
 from bandloom.public_encoders.family import Family, get_family
 from bandloom.public_encoders.public_encoder import PublicConfig, PublicEncoder
 
 Encoder = TypeVar("Encoder", bound=PublicEncoder)
+_RANKS = "module."  # what torch's DistributedDataParallel puts before every name
 
 
 def published_file(folder: Path, family: str) -> tuple[Path, str] | None:
@@ -56,15 +58,37 @@ def read_weights(path: Path, wrappers: tuple[str, ...] = ("model", "state_dict",
         wrappers: keys that may hold the weights.
 
     Raises:
-        CheckpointError: the file cannot be read.
+        CheckpointError: the file cannot be read, holds no tensors by name, or some that are not finite.
     """
+    if path.is_file() and not path.stat().st_size:
+        raise CheckpointError(f"the weights {path} are an empty file; fetch them again.")
     try:
         held: Any = _load(path)
     except Exception as cause:
-        raise CheckpointError(f"the weights {path} cannot be read ({cause}); fetch them again.") from cause
+        raise CheckpointError(
+            f"the weights {path} cannot be read ({_reason(path, cause)}); fetch them again."
+        ) from cause
     for wrapper in wrappers:
-        held = held[wrapper] if isinstance(held.get(wrapper), Mapping) else held
-    return {name: value.float() for name, value in held.items() if isinstance(value, Tensor)}
+        held = held[wrapper] if isinstance(held, Mapping) and isinstance(held.get(wrapper), Mapping) else held
+    named = held.items() if isinstance(held, Mapping) else ()
+    weights = {name: value.float() for name, value in named if isinstance(name, str) and isinstance(value, Tensor)}
+    if not weights:
+        raise CheckpointError(
+            f"{path} holds no weights by name, but a {type(held).__name__}; fetch the published file."
+        )
+    if all(name.startswith(_RANKS) for name in weights):
+        weights = {name.removeprefix(_RANKS): value for name, value in weights.items()}
+    require_finite(weights, path)
+    return weights
+
+
+def _reason(path: Path, cause: Exception) -> str:
+    """Return why a file cannot be read, in a line; torch's own words advise to run the code that it may hold."""
+    if "weights_only" not in str(cause):
+        return str(cause).partition("\n")[0].partition(". This is")[0]
+    with path.open("rb") as file:
+        begins = file.read(2)
+    return "it holds more than tensors" if begins in (b"PK", b"\x80\x02") else "it is no file of torch"
 
 
 def _load(path: Path) -> Any:

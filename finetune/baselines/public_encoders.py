@@ -28,6 +28,7 @@ from bandloom.finetune.scores.scoring import cut
 from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.checkpoint import checkpoint_folder, load_encoder
+from bandloom.model.finite_weights import require_finite
 from bandloom.sensors import SLOTS, Sensor
 
 RECORD = "external.yaml"
@@ -198,7 +199,10 @@ def _load(model: nn.Module, path: Path) -> None:
     except Exception as cause:
         raise CheckpointError(f"the weights {path} cannot be read ({cause}); check external.yaml.") from cause
     for key in ("state_dict", "model"):
-        weights = weights.get(key, weights)  # pyright: ignore[reportAssignmentType]
+        weights = weights.get(key, weights) if isinstance(weights, dict) else weights  # pyright: ignore
+    if not isinstance(weights, dict):
+        raise CheckpointError(f"{path} holds a {type(weights).__name__} and no weights by name; check external.yaml.")
+    require_finite({name: value for name, value in weights.items() if isinstance(value, Tensor)}, path)
     own = model.state_dict()
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     missing = sorted(own.keys() - fitting.keys())

@@ -16,6 +16,7 @@ from bandloom.model import torch_compat  # noqa: F401  (timm needs it)
 from bandloom.model.any_encoder import AnyEncoder
 from bandloom.model.checkpoint import checkpoint_folder, load_encoder
 from bandloom.model.encoder import Encoder, EncoderConfig
+from bandloom.model.finite_weights import require_finite
 from bandloom.model.statistics import Statistics
 from bandloom.sensors import Sensor
 
@@ -119,4 +120,5 @@ def _fill(network: nn.Module, path: Path) -> None:
             f"{path} has no fitting {wrong[0]} ({len(own) - len(wrong)} of {len(own)} weights"
             f" fit); it must be timm's resnet50 with {own['conv1.weight'].shape[1]} input bands."
         )
+    require_finite(held, path)
     network.load_state_dict({name: held[name] for name in own})

@@ -63,6 +63,24 @@ def test_weights_of_another_shape_are_refused_by_name(folder) -> None:
         load_encoder(folder)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_of_a_run_that_diverged_are_refused_by_name(folder, value) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["norm.weight"][3] = value
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"holds NaN or infinite weights \(the first in norm\.weight\)"):
+        load_encoder(folder)
+
+
+@pytest.mark.parametrize("damage", [float("nan"), float("inf"), None, "?", -0.05, 0.0])
+def test_statistics_that_are_no_scale_are_refused(folder, damage) -> None:
+    record = json.loads((folder / "config.json").read_text())
+    record["statistics"]["std"]["B04"] = damage
+    (folder / "config.json").write_text(json.dumps(record))
+    with pytest.raises(CheckpointError, match=r"config\.json does not describe"):
+        load_encoder(folder)
+
+
 def test_another_projects_folder_is_refused(folder) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "vit"}))
     with pytest.raises(CheckpointError, match="not of this project"):

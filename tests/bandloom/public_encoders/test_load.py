@@ -171,6 +171,80 @@ def test_weights_of_another_shape_are_refused(encoder, folder, tmp_path):
         load_encoder(tmp_path)
 
 
+def saved_anew(folder, out, change):
+    """Copy a family's files, its weights as ``change`` makes them of the authors' by name."""
+    for file in folder.iterdir():
+        if file.suffix in (".pt", ".pth", ".ckpt"):
+            state = torch.load(file, weights_only=True)
+            torch.save(change(state), out / file.name)
+        elif file.suffix == ".safetensors":
+            save_file(change(load_file(file)), out / file.name)
+        else:
+            (out / file.name).write_bytes(file.read_bytes())
+    return out
+
+
+def spoilt(value):
+    def change(state):
+        inner = next((v for v in state.values() if isinstance(v, dict)), state)
+        name = next(name for name in inner if name.endswith("weight") and inner[name].is_floating_point())
+        inner[name] = inner[name].clone()
+        inner[name].view(-1)[-1] = value
+        return state
+
+    return change
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused_by_name(folder, tmp_path, value):
+    with pytest.raises(CheckpointError, match=r"holds NaN or infinite weights \(the first in .*weight\)"):
+        load_encoder(saved_anew(folder, tmp_path, spoilt(value)))
+
+
+def test_weights_that_ranks_saved_in_a_wrapper_are_the_same(encoder, folder, tmp_path):
+    if encoder.config.family == "croma":
+        pytest.skip("its one file holds several networks, by whose names the right one is taken")
+
+    def wrapped(state):
+        inner = next((v for v in state.values() if isinstance(v, dict)), state)
+        own = {f"module.{name}": value for name, value in inner.items()}
+        return own if any(file.suffix == ".safetensors" for file in folder.iterdir()) else {"state_dict": own}
+
+    again = load_encoder(saved_anew(folder, tmp_path, wrapped)).state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("held", [b"", b"<html>404</html>", "a list", "a tensor"])
+def test_a_file_without_weights_by_name_is_refused_in_words(folder, tmp_path, held):
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+        if file.suffix in (".pt", ".pth", ".ckpt", ".safetensors"):
+            spoiled = tmp_path / file.name
+    if isinstance(held, bytes):
+        spoiled.write_bytes(held)
+    elif spoiled.suffix != ".safetensors":
+        torch.save([torch.ones(2)] if held == "a list" else torch.ones(2), spoiled)
+    else:
+        save_file({}, spoiled)
+    with pytest.raises(CheckpointError, match=f"{spoiled.name}.* (again|no weights by name)") as told:
+        load_encoder(tmp_path)
+    assert "weights_only" not in str(told.value)  # torch's advice, which would run whatever code the file holds
+
+
+def test_a_folder_that_is_none_is_told_from_its_parent_its_child_and_its_files(folder, tmp_path):
+    from bandloom.public_encoders.load import read_public
+
+    with pytest.raises(CheckpointError, match="there is no folder"):
+        read_public(tmp_path / "nothing")
+    file = next(file for file in folder.iterdir() if file.suffix != ".json")
+    with pytest.raises(CheckpointError, match="is a file; pass its folder"):
+        read_public(file)
+    with pytest.raises(CheckpointError, match=f"holds no public encoder itself; pass .*{folder.name}"):
+        read_public(folder.parent)
+    with pytest.raises(CheckpointError, match=f"files go by the names .*{file.name}"):
+        read_public(tmp_path)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_licence_is_shown_before_use_and_the_record_can_be_read(family, caplog, capsys):
     say_licence.cache_clear()
