@@ -20,8 +20,8 @@ from bandloom.command_line.console import logger, track
 from bandloom.errors import BandloomError, SceneError
 from bandloom.files.output import write_json
 from bandloom.shards.scenes.cut import Box
-from bandloom.shards.scenes.stac import ITEM
-from bandloom.shards.scenes.stac_assets import keys_of, scene_assets
+from bandloom.shards.scenes.readers.stac import ITEM
+from bandloom.shards.scenes.readers.stac_assets import keys_of, scene_assets
 from bandloom.shards.static_catalogue import Wanted, address_of, is_static, span_of, static_items
 
 _CHUNK = 2**20

@@ -92,9 +92,10 @@ assert [group.gsd_m for group in get_sensor("two_bands.yaml").groups] == [10, 20
     ),
     "scene reader": (
         {
-            "shards/scenes/pointer.py": '"""A text file that names a raster."""\n\nfrom pathlib import Path\n\n'
+            "shards/scenes/readers/pointer.py": '"""A text file that names a raster."""\n\nfrom pathlib import Path\n\n'
             "from bandloom.shards.scenes.options import SceneOptions\n"
-            "from bandloom.shards.scenes.plain import open_stack\nfrom bandloom.shards.scenes.scene import Scene\n\n\n"
+            "from bandloom.shards.scenes.readers.plain import open_stack\n"
+            "from bandloom.shards.scenes.scene import Scene\n\n\n"
             'def is_pointer(path: Path) -> bool:\n    return path.suffix == ".pointer"\n\n\n'
             "def open_pointer(path: Path) -> Scene:\n"
             '    return open_stack(path.read_text().strip(), SceneOptions("sentinel2-l1c", "l1c", 0))\n'
@@ -103,7 +104,7 @@ assert [group.gsd_m for group in get_sensor("two_bands.yaml").groups] == [10, 20
             (
                 "shards/scenes/__init__.py",
                 "import is_landsat, open_landsat\n",
-                "from bandloom.shards.scenes.pointer import is_pointer, open_pointer\n",
+                "from bandloom.shards.scenes.readers.pointer import is_pointer, open_pointer\n",
             ),
             ("shards/scenes/__init__.py", "    if is_eopf(path) or ", "is_pointer(path) or "),
             (

@@ -14,7 +14,7 @@ WHOLE = {
     "test_benchmarks.py": "runs the benchmarks, small",
     "shards/test_fuzz_readers.py": "damages products of every reader",
     "shards/test_real_sensors.py": "reads real pixels of other sensors",
-    "shards/scenes/test_fuzz_eopf.py": "damages EOPF products of Zarr v3",
+    "shards/scenes/readers/test_fuzz_eopf.py": "damages EOPF products of Zarr v3",
     "shards/scenes/test_products_by_any_name.py": "renames and repacks products of every reader",
     "shards/scenes/test_delivered_products.py": "reads products as they were delivered",
     "shards/scenes/test_trial_of_sources.py": "draws scenes of every layout and reads them by a second way",

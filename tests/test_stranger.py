@@ -13,7 +13,7 @@ QUESTIONS = {
     "Where do I change how neighbouring tiles are blended into the map?": "export/predict/blend.py",
     "Where is the learning rate by step, warm-up and cosine, defined?": "bandloom/training/schedule.py",
     "Where are tokens and bands masked in pretraining?": "pretrain/masking.py",
-    "Where is a Landsat Collection 2 product read?": "shards/scenes/landsat.py",
+    "Where is a Landsat Collection 2 product read?": "shards/scenes/readers/landsat.py",
     "Where are train, validation and test splits made from ground coordinates?": "finetune/data/splits.py",
     "Where are LoRA matrices added beside the encoder?": "finetune/model/lora.py",
     "Where is the batch script for Slurm rendered from a job and a profile?": "slurm/render.py",

@@ -24,7 +24,7 @@ from bandloom.export.runtimes.verify import verify
 from bandloom.files.output import new_output
 from bandloom.run_state.pulse import EVERY_S, pulse
 from bandloom.shards import fetch as fetching
-from bandloom.shards.scenes.stac_assets import keys_of
+from bandloom.shards.scenes.readers.stac_assets import keys_of
 
 BOX, AREAS, MOSAIC = "box.geojson", "areas.csv", "mosaic.tif"
 MOST_ITEMS = 10_000  # of a catalogue's answer

@@ -12,9 +12,9 @@ from bandloom.shards.corpora.known import find_containers, get_corpus
 from bandloom.shards.corpora.refused import refuse_edition
 from bandloom.shards.scenes import is_scene
 from bandloom.shards.scenes.litter import is_litter
-from bandloom.shards.scenes.plain import RASTER_SUFFIXES
-from bandloom.shards.scenes.product import PACKED, names_inside
-from bandloom.shards.scenes.stac import items_of, split_item
+from bandloom.shards.scenes.readers.plain import RASTER_SUFFIXES
+from bandloom.shards.scenes.readers.product import PACKED, names_inside
+from bandloom.shards.scenes.readers.stac import items_of, split_item
 
 
 @dataclass(frozen=True)

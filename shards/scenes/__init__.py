@@ -10,16 +10,16 @@ from rasterio.errors import RasterioError
 from bandloom.errors import SceneError
 from bandloom.sensors import Sensor, get_sensor
 from bandloom.shards.scenes.bands import expand_order
-from bandloom.shards.scenes.dimap import dimap_file, open_dimap
-from bandloom.shards.scenes.eopf import is_eopf, open_eopf
-from bandloom.shards.scenes.hls import is_hls, open_hls
-from bandloom.shards.scenes.landsat import is_landsat, open_landsat
 from bandloom.shards.scenes.options import SceneOptions
-from bandloom.shards.scenes.plain import RASTER_SUFFIXES, band_files, open_band_folder, open_stack
-from bandloom.shards.scenes.product import PACKED
-from bandloom.shards.scenes.safe import is_safe, open_safe
+from bandloom.shards.scenes.readers.dimap import dimap_file, open_dimap
+from bandloom.shards.scenes.readers.eopf import is_eopf, open_eopf
+from bandloom.shards.scenes.readers.hls import is_hls, open_hls
+from bandloom.shards.scenes.readers.landsat import is_landsat, open_landsat
+from bandloom.shards.scenes.readers.plain import RASTER_SUFFIXES, band_files, open_band_folder, open_stack
+from bandloom.shards.scenes.readers.product import PACKED
+from bandloom.shards.scenes.readers.safe import is_safe, open_safe
+from bandloom.shards.scenes.readers.stac import open_stac, stac_file
 from bandloom.shards.scenes.scene import ALIGN_M, Scene, WalkedScene, WindowM
-from bandloom.shards.scenes.stac import open_stac, stac_file
 from bandloom.shards.scenes.taken import warn_of_time
 
 __all__ = ["ALIGN_M", "Scene", "SceneOptions", "WalkedScene", "WindowM", "is_scene", "open_scene"]

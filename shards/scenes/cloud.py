@@ -7,7 +7,7 @@ import numpy as np
 from affine import Affine
 
 from bandloom.shards.scenes.grid import Frame, GridReader, nominal_gsd_m
-from bandloom.shards.scenes.outlines import Outline, burn
+from bandloom.shards.scenes.readers.outlines import Outline, burn
 from bandloom.shards.scenes.scene import WindowM
 
 _GRID_M = 10

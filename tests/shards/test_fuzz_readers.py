@@ -15,9 +15,9 @@ from bandloom.errors import BandloomError
 from bandloom.shards.scenes import open_scene
 from tests.shards.landsat_product import tarred, write_landsat
 from tests.shards.safe_product import native_bands, seal, write_quality, write_safe, zipped
-from tests.shards.scenes.test_dimap import theos1, theos2  # noqa: F401
-from tests.shards.scenes.test_hls import write_hls  # noqa: F401
-from tests.shards.scenes.test_stac import write_item  # noqa: F401
+from tests.shards.scenes.readers.test_dimap import theos1, theos2  # noqa: F401
+from tests.shards.scenes.readers.test_hls import write_hls  # noqa: F401
+from tests.shards.scenes.readers.test_stac import write_item  # noqa: F401
 from tests.shards.test_fuzz import check_sentence, damage, say
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(3600), pytest.mark.filterwarnings("ignore")]

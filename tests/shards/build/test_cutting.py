@@ -109,7 +109,7 @@ def test_a_builds_plan_reads_no_pixel_and_no_checksum_and_the_build_finds_the_da
     with monkeypatch.context() as patch:
         patch.setattr(grid, "read_raster", None)
         patch.setattr("bandloom.shards.scenes.probe.read_raster", None)
-        patch.setattr("bandloom.shards.scenes.product.hashlib", None)
+        patch.setattr("bandloom.shards.scenes.readers.product.hashlib", None)
         assert make_plan([str(scenes)], BuildOptions(60)).failures == {}
     thorough = make_plan([str(scenes)], BuildOptions(60), thorough=True)
     assert "_B05.jp2 is damaged" in thorough.failures[0]

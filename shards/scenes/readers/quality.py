@@ -18,7 +18,7 @@ from bandloom.errors import SceneError
 from bandloom.rasters.values import NODATA, SATURATED
 from bandloom.shards.scenes.grid import Frame, GridReader, nominal_gsd_m, read_raster
 from bandloom.shards.scenes.jp2_tiles import Tile
-from bandloom.shards.scenes.outlines import Outline, burn, outlines
+from bandloom.shards.scenes.readers.outlines import Outline, burn, outlines
 from bandloom.shards.scenes.scene import WindowM
 
 _LAYERS = [3, 4, 6, 8]  # MSI packets lost, degraded; no data; saturated

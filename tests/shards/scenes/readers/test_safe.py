@@ -163,8 +163,8 @@ def test_the_real_l1c_metadata_is_understood_up_to_its_empty_images(real):
     safe = next((real / "safe_metadata_only").glob("*.SAFE"))
     with pytest.raises(SceneError, match="with 0 bytes; fetch the product again"):
         open_scene(safe)
-    from bandloom.shards.scenes.product import Product
-    from bandloom.shards.scenes.safe import _cloud, _offset, _sun, _wavelengths
+    from bandloom.shards.scenes.readers.product import Product
+    from bandloom.shards.scenes.readers.safe import _cloud, _offset, _sun, _wavelengths
 
     product = Product(safe)
     root = product.xml("MTD_MSIL1C.xml")

@@ -15,12 +15,14 @@ from bandloom.errors import SceneError
 from bandloom.rasters.validity import alpha_bands
 from bandloom.sensors import SLOTS, Sensor, get_sensor
 from bandloom.shards.scenes.agreed import stated_by_files
-from bandloom.shards.scenes.aws_tile import aws_tile_facts
 from bandloom.shards.scenes.bands import band_name, expand_order, lies_beside, names_of_stack, sensor_of
 from bandloom.shards.scenes.cloud import CloudLayer, RasterCloud, scl_cloud
 from bandloom.shards.scenes.grid import open_raster
 from bandloom.shards.scenes.litter import is_litter
-from bandloom.shards.scenes.marked import (
+from bandloom.shards.scenes.options import SceneOptions
+from bandloom.shards.scenes.raster import Bands, RasterScene
+from bandloom.shards.scenes.readers.aws_tile import aws_tile_facts
+from bandloom.shards.scenes.readers.marked import (
     Marked,
     MarkedScaled,
     l1c_cloud,
@@ -28,10 +30,8 @@ from bandloom.shards.scenes.marked import (
     quality_files,
     quality_of,
 )
-from bandloom.shards.scenes.options import SceneOptions
-from bandloom.shards.scenes.product import Product
-from bandloom.shards.scenes.quality import Quality
-from bandloom.shards.scenes.raster import Bands, RasterScene
+from bandloom.shards.scenes.readers.product import Product
+from bandloom.shards.scenes.readers.quality import Quality
 from bandloom.shards.scenes.scaled import ScaledScene
 from bandloom.shards.scenes.stated import Stated, scaling_of
 

@@ -11,8 +11,8 @@ from bandloom.shards.build.plan import BuildOptions
 from bandloom.shards.read.shard_set import ShardSet
 from bandloom.shards.scenes import open_scene
 from bandloom.shards.scenes.jp2_tiles import distinct_tiles
-from bandloom.shards.scenes.outlines import outlines
-from bandloom.shards.scenes.product import Product
+from bandloom.shards.scenes.readers.outlines import outlines
+from bandloom.shards.scenes.readers.product import Product
 from tests.shards.safe_product import (
     GRANULE,
     NAME,
@@ -77,7 +77,7 @@ def test_lost_degraded_empty_and_saturated_samples_of_a_band_are_absent_in_it_al
 
 
 def test_a_product_without_a_mark_decodes_a_tile_of_each_kind_and_no_more(write_product, monkeypatch):
-    from bandloom.shards.scenes import quality
+    from bandloom.shards.scenes.readers import quality
 
     asked = []
     real = quality.read_raster

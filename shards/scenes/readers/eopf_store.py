@@ -18,7 +18,7 @@ from rasterio.errors import CRSError, RasterioError
 from bandloom.errors import SceneError, said
 from bandloom.shards.scenes.checksums import check_beside, glancing
 from bandloom.shards.scenes.chunk_raster import ChunkedArray, ChunkRaster, chunked_array
-from bandloom.shards.scenes.product import Product
+from bandloom.shards.scenes.readers.product import Product
 from bandloom.shards.scenes.remote_file import gdal_name, is_remote
 
 _TIME = re.compile(r"_(\d{8}T\d{6})_")

@@ -297,7 +297,7 @@ def test_pixels_whose_chunks_are_not_stored_are_said(tmp_path, caplog, form, ver
 @pytest.fixture(name="served")
 def a_file_server(tmp_path):
     """Return a folder, and the address behind which its files lie."""
-    server = Path(__file__).parents[1] / "range_server.py"
+    server = Path(__file__).parents[2] / "range_server.py"
     with subprocess.Popen([sys.executable, server, tmp_path], stdout=subprocess.PIPE, text=True) as process:
         yield tmp_path, f"127.0.0.1:{process.stdout.readline().strip()}"
         process.terminate()

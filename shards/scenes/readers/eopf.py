@@ -17,13 +17,13 @@ from bandloom.errors import SceneError
 from bandloom.rasters.values import NODATA, SATURATED
 from bandloom.sensors import SLOT_GSD_M, Sensor, get_sensor
 from bandloom.shards.scenes.cloud import RasterCloud, scl_cloud
-from bandloom.shards.scenes.eopf_store import EopfStore
 from bandloom.shards.scenes.grid import Frame, GridReader
 from bandloom.shards.scenes.options import one_ten_thousandth
-from bandloom.shards.scenes.quality import Quality
 from bandloom.shards.scenes.raster import Bands
+from bandloom.shards.scenes.readers.eopf_store import EopfStore
+from bandloom.shards.scenes.readers.quality import Quality
+from bandloom.shards.scenes.readers.safe import SafeScene
 from bandloom.shards.scenes.remote_file import address_of, is_remote
-from bandloom.shards.scenes.safe import SafeScene
 from bandloom.shards.scenes.scene import WindowM
 from bandloom.shards.scenes.stated import Stated
 

@@ -10,10 +10,10 @@ from bandloom.shards.scenes.checksums import glancing
 from bandloom.shards.scenes.cloud import CloudLayer, OutlineCloud, RasterCloud
 from bandloom.shards.scenes.grid import open_raster
 from bandloom.shards.scenes.jp2_tiles import distinct_tiles
-from bandloom.shards.scenes.outlines import outlines
-from bandloom.shards.scenes.product import Product
-from bandloom.shards.scenes.quality import Quality, RasterQuality, outline_quality
 from bandloom.shards.scenes.raster import RasterScene
+from bandloom.shards.scenes.readers.outlines import outlines
+from bandloom.shards.scenes.readers.product import Product
+from bandloom.shards.scenes.readers.quality import Quality, RasterQuality, outline_quality
 from bandloom.shards.scenes.scaled import ScaledScene
 from bandloom.shards.scenes.scene import WindowM
 

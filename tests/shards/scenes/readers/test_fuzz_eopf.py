@@ -17,7 +17,7 @@ from bandloom.errors import BandloomError
 from bandloom.shards.scenes import open_scene
 from tests.shards.corpora.replica import GSD_M, L1C, L2A
 from tests.shards.corpora.test_fuzz import is_a_sentence
-from tests.shards.scenes.test_eopf import SIDE, packed, write_product
+from tests.shards.scenes.readers.test_eopf import SIDE, packed, write_product
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(3600), pytest.mark.filterwarnings("ignore")]
 TRIALS = 200

@@ -14,8 +14,8 @@ from xml.etree.ElementTree import Element
 from bandloom.errors import SceneError
 from bandloom.sensors import Sensor, get_sensor
 from bandloom.shards.scenes.grid import open_raster
-from bandloom.shards.scenes.product import Product
 from bandloom.shards.scenes.raster import Bands
+from bandloom.shards.scenes.readers.product import Product
 from bandloom.shards.scenes.scaled import ScaledScene
 from bandloom.shards.scenes.stated import Scaling, Stated
 

@@ -17,10 +17,10 @@ from bandloom.rasters.values import SCALE
 from bandloom.sensors import Sensor, get_sensor
 from bandloom.shards.scenes.cloud import CloudLayer, RasterCloud, scl_cloud
 from bandloom.shards.scenes.grid import open_raster
-from bandloom.shards.scenes.marked import Marked, l1c_cloud, l1c_cloud_file, quality_files, quality_of
-from bandloom.shards.scenes.product import Product, is_zip, names_inside
-from bandloom.shards.scenes.quality import Quality
 from bandloom.shards.scenes.raster import Bands
+from bandloom.shards.scenes.readers.marked import Marked, l1c_cloud, l1c_cloud_file, quality_files, quality_of
+from bandloom.shards.scenes.readers.product import Product, is_zip, names_inside
+from bandloom.shards.scenes.readers.quality import Quality
 from bandloom.shards.scenes.remote_file import address_of
 from bandloom.shards.scenes.stated import Stated, whole_offset
 

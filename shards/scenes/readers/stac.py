@@ -23,13 +23,13 @@ from bandloom.sensors import SLOT_GSD_M, SLOTS, Sensor, get_sensor
 from bandloom.shards.scenes.checksums import check_beside, check_multihash
 from bandloom.shards.scenes.cloud import RasterCloud, scl_cloud
 from bandloom.shards.scenes.grid import open_raster
-from bandloom.shards.scenes.hls import HLS_ABSENT, HLS_SCALING, fmask_cloud
-from bandloom.shards.scenes.landsat import COLLECTION2_SCALING, LandsatScene, reflectance_scaling
 from bandloom.shards.scenes.litter import is_litter
-from bandloom.shards.scenes.plain import RASTER_SUFFIXES
 from bandloom.shards.scenes.raster import Bands, RasterScene
+from bandloom.shards.scenes.readers.hls import HLS_ABSENT, HLS_SCALING, fmask_cloud
+from bandloom.shards.scenes.readers.landsat import COLLECTION2_SCALING, LandsatScene, reflectance_scaling
+from bandloom.shards.scenes.readers.plain import RASTER_SUFFIXES
+from bandloom.shards.scenes.readers.stac_assets import described, gsd_of, keys_of, kind_of, mask_key
 from bandloom.shards.scenes.scaled import ScaledScene
-from bandloom.shards.scenes.stac_assets import described, gsd_of, keys_of, kind_of, mask_key
 from bandloom.shards.scenes.stated import Scaling, Stated
 
 SUFFIXES = (".json", ".geojson")  # both are of the media type of items, application/geo+json

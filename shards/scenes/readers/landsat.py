@@ -20,8 +20,8 @@ from bandloom.rasters.values import NODATA, SATURATED, reflectance_to_dn
 from bandloom.sensors import Sensor, get_sensor
 from bandloom.shards.scenes.cloud import RasterCloud
 from bandloom.shards.scenes.grid import GridReader, open_raster
-from bandloom.shards.scenes.product import Product, is_tar, is_zip, names_inside
 from bandloom.shards.scenes.raster import Bands, RasterScene
+from bandloom.shards.scenes.readers.product import Product, is_tar, is_zip, names_inside
 from bandloom.shards.scenes.scene import WindowM
 from bandloom.shards.scenes.stated import Scaling, Stated
 
