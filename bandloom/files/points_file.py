@@ -14,6 +14,7 @@ from bandloom.errors import LabelError, MissingExtraError, OutputError
 from bandloom.files.csv_rows import NamedRows, decimal
 from bandloom.files.output import new_output
 from bandloom.files.points_gpkg import changed_gpkg
+from bandloom.files.vector_errors import why_unreadable
 from bandloom.rasters.projected import projected
 
 POINT_SUFFIXES = (".gpkg", ".geojson", ".csv")
@@ -143,7 +144,7 @@ def _from_gpkg(path: Path) -> PointsFile:
     try:
         return _from_ogr(path, library, shapely)
     except library.errors.DataSourceError as cause:
-        raise ValueError(" ".join(str(cause).split())) from cause
+        raise LabelError(f"{path} {why_unreadable(path, cause)}.") from cause
 
 
 def _from_ogr(path: Path, library: Any, shapely: Any) -> PointsFile:

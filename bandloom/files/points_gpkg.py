@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bandloom.errors import OutputError
+from bandloom.files.vector_errors import why_unreadable
 
 Columns = Mapping[str, Sequence[Any]]
 # what triggers of a spatial index call, by their number of arguments; they look at rows whose place changes: none does
@@ -42,6 +43,8 @@ def changed_gpkg(path: Path, layer: str, fids: Sequence[int], read: Columns, col
                 target.commit()
             return copy.read_bytes()
         except sqlite3.Error as cause:
+            if "locked" in str(cause):
+                raise OutputError(f"{path} {why_unreadable(path, cause)}.") from cause
             raise OutputError(f"{path} cannot be changed ({cause}); copy its points to a new GeoPackage.") from cause
 
 

@@ -69,6 +69,14 @@ def alpha_bands(raster: Any) -> list[int]:
     return [index for index, kind in enumerate(raster.colorinterp, 1) if kind is ColorInterp.alpha]
 
 
+def can_hold(dtype: np.dtype[Any], value: float) -> bool:
+    """Tell whether a type can hold a value: what it cannot hold stands for nothing."""
+    if dtype.kind not in "iu":
+        return True
+    bounds = np.iinfo(dtype)
+    return float(value).is_integer() and float(bounds.min) <= value <= float(bounds.max)
+
+
 def _told(tagged: float | None, said: float | str | None) -> float | None:
     if said is None:
         return tagged
@@ -81,12 +89,9 @@ def _known(values: np.ndarray, nodata: float | None) -> np.ndarray:
     known = np.isfinite(values) if kind in "fc" else np.ones(values.shape, bool)
     if nodata is None or np.isnan(nodata):
         return known
-    if kind in "iu" and not (float(nodata).is_integer() and _fits(nodata, values.dtype)):
-        return known  # a value that the type cannot hold stands for nothing
+    if kind in "iu" and not can_hold(values.dtype, nodata):
+        return known
     with np.errstate(over="ignore"):
+        if kind in "iu":  # the ends of 64 bits are rounded up where they are told as floats
+            nodata = min(int(nodata), int(np.iinfo(values.dtype).max))
         return known & (values != values.dtype.type(nodata))
-
-
-def _fits(value: float, dtype: np.dtype[Any]) -> bool:
-    bounds = np.iinfo(dtype)
-    return bounds.min <= value <= bounds.max

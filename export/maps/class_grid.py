@@ -18,6 +18,7 @@ from rasterio.windows import Window
 from bandloom.command_line.console import track
 from bandloom.errors import SceneError
 from bandloom.rasters.cut_short import open_whole
+from bandloom.rasters.lossy import loss_of, refusal
 from bandloom.rasters.projected import projected
 
 EQUAL_AREA = CRS.from_epsg(6933)  # cylindrical equal-area on WGS 84: plane areas in it are areas on the ellipsoid
@@ -51,8 +52,8 @@ class ClassGrid:
         """Open the map at ``path``.
 
         Raises:
-            SceneError: it is missing or no raster of whole numbers, has no coordinate system, lies rotated in degrees,
-                or its coordinate system distorts areas.
+            SceneError: it is missing or no raster of whole numbers, was compressed with loss, has no coordinate system,
+                lies rotated in degrees, or its coordinate system distorts areas.
         """
         self.path = path
         try:
@@ -62,10 +63,13 @@ class ClassGrid:
                 held = f"{source.count} band(s) of {source.dtypes[0]}"
                 fits = source.count == 1 and np.dtype(source.dtypes[0]).kind in "iu"
                 self._block_rows = source.block_shapes[0][0]
+                loss = loss_of(source)
         except (RasterioError, TypeError) as cause:
             raise SceneError(f"the map {path} cannot be read as a raster ({cause}); name a GeoTIFF.") from cause
         if not fits:
             raise SceneError(f"the map {path} has {held}; a map of classes has one band of whole numbers.")
+        if loss is not None:
+            raise SceneError(f"the map {refusal(path, loss)}")
         if self.crs is None:
             raise SceneError(
                 f"the map {path} has no coordinate system; give it one with gdal_edit -a_srs, or write it again if it"

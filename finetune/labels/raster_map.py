@@ -42,7 +42,7 @@ def map_raster(path: Path, out: Path, mapping: Mapping, reading: LabelReading) -
     with closing(StoredRaster(path, reading)) as stored:
         table = CodeTable(stored, mapping.source, asked=reading.nodata is not None)
         values, why = stored.read()
-        profile = stored.raster.profile
+        profile, notes = stored.raster.profile, stored.warnings()
     index = table.indices(values, why)
     table.count(values, why, index)
     target = mapping.target.label_set
@@ -58,4 +58,4 @@ def map_raster(path: Path, out: Path, mapping: Mapping, reading: LabelReading) -
     lossy = [
         land_class.name for i, land_class in enumerate(mapping.source.classes) if i in present and mapping.lossy[i]
     ]
-    return Mapped(lost, lossy, table.warnings())
+    return Mapped(lost, lossy, [*notes, *table.warnings()])

@@ -55,7 +55,7 @@ class LabelMask:
 
     def warnings(self) -> list[str]:
         """Return what a person should know of the windows read so far."""
-        return self._table.warnings()
+        return [*self._raster.stored.warnings(), *self._table.warnings()]
 
     def close(self) -> None:
         """Close the raster."""

@@ -9,6 +9,7 @@ from bandloom.shards.labels.label_polygons import LabelPolygons
 from bandloom.shards.labels.problems import Problems
 from bandloom.shards.labels.reading import Ground, LabelReading, Labels
 from bandloom.shards.labels.vector_file import OTHER_VECTORS, VECTOR_SUFFIXES
+from bandloom.shards.scenes.grid import zarr_advice
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".TIF")
 
@@ -54,6 +55,8 @@ def label_path(pattern: str, source: str, name: str) -> Path:
                 f"--labels {pattern!r} is not understood; between braces stand name, parent or folder alone."
             ) from cause
     elif Path(pattern).is_dir():
+        if (told := zarr_advice(Path(pattern))) is not None:
+            raise LabelError(told)
         paths = [Path(pattern) / f"{name}{suffix}" for suffix in (*RASTER_SUFFIXES, *VECTOR_SUFFIXES)]
     else:
         paths = [Path(pattern)]

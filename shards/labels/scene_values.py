@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from bandloom.command_line.console import logger
 from bandloom.errors import LabelError, nearest
 from bandloom.files.csv_rows import NamedRows, decimal
 from bandloom.shards.labels.label_raster import LabelRaster
@@ -35,6 +36,8 @@ class SceneValues:
         except LabelError as cause:
             raise LabelError(str(cause).replace("--labels", "--values").replace("labels", "values")) from cause
         self._raster = LabelRaster(path, Ground.of(scene), reading, scaled=True)
+        for note in self._raster.stored.warnings():
+            logger.warning("%s", note)
 
     def read(self, window_m: WindowM) -> np.ndarray:
         """Return ``(H10, W10)`` float32 of a window, the file's scale and offset applied, NaN where unknown."""

@@ -8,7 +8,8 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from bandloom.errors import LabelError
-from bandloom.rasters.validity import NO_NODATA, Validity, alpha_bands
+from bandloom.rasters.lossy import loss_of, refusal
+from bandloom.rasters.validity import NO_NODATA, Validity, alpha_bands, can_hold
 from bandloom.shards.labels.reading import LabelReading, is_nan
 from bandloom.shards.scenes.grid import open_raster, read_raster
 
@@ -22,7 +23,8 @@ class StoredRaster:
         """Open ``path``; ``scaled`` ones hold values, whose scale and offset are :attr:`scale`.
 
         Raises:
-            LabelError: it has several bands, a scale, or complex values, or an option is not for rasters.
+            LabelError: it has several bands, a scale, or complex values, codes that were compressed with loss, or an
+                option is not for rasters.
             SceneError: it cannot be opened.
         """
         self.path = path
@@ -32,6 +34,7 @@ class StoredRaster:
             _check(self.raster, self._band, path, reading, scaled=scaled)
             self.nodata = reading.nodata_value(self.raster.nodata)
             self._masks = Validity(self.raster, [self._band], NO_NODATA)
+            self._asked = reading.nodata is not None
         except BaseException:
             self.raster.close()
             raise
@@ -60,6 +63,12 @@ class StoredRaster:
         if self.nodata is not None:
             why[np.isnan(values) if is_nan(self.nodata) else values == self.nodata] = NODATA
         return values, why
+
+    def warnings(self) -> list[str]:
+        """Return what a person should know of how the file is read."""
+        if not self._asked or self.nodata is None or can_hold(self.dtype, self.nodata):
+            return []
+        return [f"{self.path} holds {self.dtype}, which cannot be --label-nodata {self.nodata:g}: it hides nothing."]
 
     def close(self) -> None:
         """Close the file."""
@@ -90,6 +99,8 @@ def _check(raster: Any, band: int, path: Path, reading: LabelReading, *, scaled:
         raise LabelError(f"{path} is a raster, which {option} is not for; leave it out.")
     if dtype.startswith("complex"):
         raise LabelError(f"{path} holds complex numbers ({dtype}); expected one code a pixel.")
+    if not scaled and (loss := loss_of(raster)) is not None:
+        raise LabelError(refusal(path, loss))
     if not scaled and (scale, offset) != (1.0, 0.0):
         raise LabelError(
             f"{path} states a scale of {scale:g} and an offset of {offset:g}, and codes have none; take them out"

@@ -14,6 +14,7 @@ from rasterio.errors import RasterioError
 
 from bandloom.errors import LabelError, MissingExtraError, nearest
 from bandloom.files.csv_rows import decimal
+from bandloom.files.vector_errors import why_unreadable
 from bandloom.shards.labels.geometry import FlatGeometries, flatten
 from bandloom.shards.labels.reading import LabelReading
 from bandloom.shards.labels.table import read_csv
@@ -162,7 +163,7 @@ def _read_ogr(path: Path, field: str, layer: str | None, encoding: str | None) -
             f"the text of {path} cannot be read ({cause}); name its encoding with --label-encoding."
         ) from cause
     except Exception as cause:
-        raise LabelError(f"{path} cannot be read as vector data ({' '.join(str(cause).split())}).") from cause
+        raise LabelError(f"{path} {why_unreadable(path, cause)}.") from cause
     if not meta["crs"]:
         raise LabelError(f"{path} has no coordinate system; write one, for a shapefile as NAME.prj beside it.")
     try:

@@ -10,6 +10,7 @@ from rasterio.errors import RasterioError
 from bandloom.errors import SceneError
 from bandloom.sensors import Sensor, get_sensor
 from bandloom.shards.scenes.bands import expand_order
+from bandloom.shards.scenes.grid import zarr_advice
 from bandloom.shards.scenes.options import SceneOptions
 from bandloom.shards.scenes.readers.dimap import dimap_file, open_dimap
 from bandloom.shards.scenes.readers.eopf import is_eopf, open_eopf
@@ -96,7 +97,10 @@ def _open(path: str | Path, options: SceneOptions) -> Scene:
             return open_stac(local, options.offset)
     if local.is_dir():
         if not band_files(local, told):
-            raise SceneError(f"{path} is a folder without band rasters (B02.tif, ..._B8A.jp2); name the scene itself.")
+            raise SceneError(
+                zarr_advice(local)
+                or f"{path} is a folder without band rasters (B02.tif, ..._B8A.jp2); name the scene itself."
+            )
         return open_band_folder(local, options)
     if local.is_file() and local.name.lower().endswith(PACKED):
         raise SceneError(f"{path} holds no Sentinel-2 or Landsat product; unpack it and name the folder.")

@@ -49,6 +49,8 @@ def open_raster(path: str | Path) -> Any:
             raise SceneError(f"{path} does not exist; check the path.")
         if local.is_file() and local.stat().st_size == 0:
             raise SceneError(f"{path} is empty (0 bytes); fetch it again.")
+        if local.is_dir() and (told := zarr_advice(local)) is not None:
+            raise SceneError(told)
         if local.is_file():
             check_beside(local)
     try:
@@ -63,6 +65,18 @@ def open_raster(path: str | Path) -> Any:
     except (RasterioError, ValueError) as cause:
         mend = "unpack it first" if text.lower().endswith(PACKED) else "it may be truncated: fetch it again"
         raise SceneError(f"{path} cannot be opened as a raster ({cause}); {mend}.") from cause
+
+
+def zarr_advice(folder: Path) -> str | None:
+    """Return what to do with a folder that is a Zarr store of arrays without a product's names; None: it is none."""
+    if not any((folder / name).is_file() for name in (".zgroup", ".zarray", ".zmetadata", "zarr.json")):
+        return None
+    inside = sorted(child.name for child in folder.iterdir() if child.is_dir())
+    named = f"/{inside[0]}" if inside else ""
+    return (
+        f"{folder} is a Zarr store and no product that is known; write the array that is meant as GeoTIFF first, such"
+        f" as gdal_translate 'ZARR:\"{folder}\":{named or '/'}' NAME.tif."
+    )
 
 
 def _bandless(path: str | Path, inside: Sequence[str]) -> str:

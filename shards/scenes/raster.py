@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from affine import Affine
 
+from bandloom.command_line.console import logger
 from bandloom.errors import SceneError
+from bandloom.rasters.validity import can_hold
 from bandloom.rasters.values import OFFSET, SCALE
 from bandloom.sensors import Sensor
 from bandloom.shards.scenes.checksums import glancing
@@ -42,6 +44,7 @@ class RasterScene:
         """Take the open rasters of every band, all closed by ``stack``."""
         self._stack, self._nodata = stack, nodata
         self.name, self.sensor = name, sensor
+        _warn_of_nodata(name, nodata, bands)
         self.files = {band: (file, index) for band, (_, file, index) in bands.items()}  # where GDAL finds each band
         self._grids = self._open_grids(bands, sensor)
         first = next(iter(bands.values()))[0]
@@ -185,3 +188,13 @@ def _check_same_frame(raster: Any, path: str, frame: Frame, warp: bool) -> None:
             f"{path} covers {other.width_m:g} x {other.height_m:g} m where its scene covers {frame.width_m:g} x"
             f" {frame.height_m:g} m; crop all bands to the same ground."
         )
+
+
+def _warn_of_nodata(name: str, nodata: float | str | None, bands: Bands) -> None:
+    """Say so where the user names a value that no band can hold."""
+    if not isinstance(nodata, float):
+        return
+    types = {np.dtype(raster.dtypes[index - 1]) for raster, _, index in bands.values()}
+    if not any(can_hold(dtype, nodata) for dtype in types):
+        held = ", ".join(sorted(map(str, types)))
+        logger.warning("%s holds %s, which cannot be --nodata %g: no sample is absent by it", name, held, nodata)

@@ -45,7 +45,7 @@ def test_what_is_written_back_is_what_was_read_with_the_answers(tmp_path, suffix
         ("a.csv", "lon,lat\n1,nan\n", "no degrees of longitude and latitude"),
         ("a.csv", "lon,lat\n1,two\n", "cannot be read as points"),
         ("a.geojson", "{}", "cannot be read as points"),
-        ("a.gpkg", "no database", "cannot be read as points"),
+        ("a.gpkg", "no database", "is damaged, cut off or of another kind than its ending says"),
         ("a.xls", "", "is no file of points"),
     ],
 )

@@ -71,3 +71,9 @@ def test_what_is_no_map_of_classes_is_refused(tmp_path):
         _ = ClassGrid(write_map(tmp_path / "many.tif", many)).classes
     with pytest.raises(SceneError, match="no valid pixel"):
         _ = ClassGrid(write_map(tmp_path / "empty.tif", np.full((4, 4), 255, np.uint8))).classes
+
+
+def test_a_map_that_was_compressed_with_loss_is_refused(tmp_path):
+    path = write_map(tmp_path / "map.tif", codes_of_a_map(), compress="jpeg", blockysize=16)
+    with pytest.raises(SceneError, match=r"the map .* is compressed with loss"):
+        ClassGrid(path)

@@ -295,3 +295,30 @@ def test_a_mask_whose_rows_run_from_south_to_north_lies_where_it_says(tmp_path):
     corner = GROUND.y_m - 10 * GROUND.height
     south_up = write(tmp_path / "m.tif", codes(0, 1)[::-1], transform=Affine(10, 0, GROUND.x_m, 0, 10, corner))
     np.testing.assert_array_equal(read(south_up)[0], codes(0, 1))
+
+
+@pytest.mark.parametrize("options", [{"compress": "jpeg"}, {"compress": "lerc", "max_z_error": 1}])
+def test_codes_that_were_compressed_with_loss_are_refused(tmp_path, options):
+    path = write(tmp_path / "m.tif", codes(0, 1), blockysize=16, **options)
+    with pytest.raises(LabelError, match=r"is compressed with loss .* turns codes into others where classes meet"):
+        read(path)
+
+
+@pytest.mark.parametrize(("nodata", "shown"), [("-9999", "-9999"), ("256", "256"), ("0.5", "0.5"), ("-inf", "-inf")])
+def test_a_nodata_that_the_file_cannot_hold_is_said(tmp_path, nodata, shown):
+    path = write(tmp_path / "m.tif", codes(0, 1))
+    found, mask = read(path, nodata=nodata)
+    np.testing.assert_array_equal(found, codes(0, 1))
+    assert mask.warnings() == [f"{path} holds uint8, which cannot be --label-nodata {shown}: it hides nothing."]
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("int64", -(2**63)), ("uint64", 2**64 - 1), ("int64", 2**63 - 1)])
+def test_the_ends_of_64_bits_are_told_and_then_no_label(tmp_path, dtype, value):
+    values = codes(0, 1, dtype=dtype)
+    values[:10] = value
+    path = write(tmp_path / "m.tif", values)
+    with pytest.raises(LabelError, match=f"holds {value}, not in label set .* say --label-nodata if it means no label"):
+        read(path)
+    found, mask = read(path, nodata=str(value))
+    np.testing.assert_array_equal(found, np.where(values == value, 255, values).astype("uint8"))
+    assert not mask.warnings()

@@ -7,9 +7,11 @@ import pytest
 import rasterio
 from rasterio.transform import Affine, from_origin
 
-from bandloom.errors import SceneError
+from bandloom.errors import LabelError, SceneError
 from bandloom.sensors import get_sensor
+from bandloom.shards.labels.open_labels import label_path
 from bandloom.shards.scenes import open_scene
+from bandloom.shards.scenes.grid import open_raster
 
 NAMES = get_sensor("sentinel2-l2a").slots
 
@@ -81,3 +83,16 @@ def test_a_file_that_holds_rasters_inside_is_told_how_they_come_out(tmp_path, na
         path.write_bytes(gzip.compress(b"II*"))
     with pytest.raises(SceneError, match=said):
         open_scene(path)
+
+
+@pytest.mark.parametrize("marker", [".zgroup", ".zarray", "zarr.json"])
+def test_a_zarr_store_of_arrays_is_told_how_they_come_out(tmp_path, marker):
+    store = tmp_path / "cube.zarr"
+    (store / "labels").mkdir(parents=True)
+    (store / marker).write_text("{}")
+    advice = r"is a Zarr store and no product.*gdal_translate 'ZARR:\".*cube.zarr\":/labels' NAME.tif"
+    for opened in (open_scene, open_raster):
+        with pytest.raises(SceneError, match=advice):
+            opened(store)
+    with pytest.raises(LabelError, match=advice):
+        label_path(str(store), str(tmp_path / "scene"), "scene")

@@ -337,3 +337,8 @@ def test_the_numbers_of_the_old_convention_are_what_they_were(stack, names):
     found, provenance = blue_of(stack(values, names=names, tags={"RADIO_ADD_OFFSET": "-1000"}))
     np.testing.assert_allclose(found, ground(13)[1], atol=6e-5)
     assert provenance["offset_from"] == "RADIO_ADD_OFFSET"
+
+
+def test_a_nodata_that_no_band_can_hold_is_said(stack, caplog):
+    open_scene(stack(np.rint(ground() * 1e4).astype("uint16")), offset=0, nodata="-9999").close()
+    assert "holds uint16, which cannot be --nodata -9999: no sample is absent by it" in caplog.text
