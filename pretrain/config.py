@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from bandloom.command_line.config import ANY_TIME, SET, Config, ReadWhen
+from bandloom.command_line.config import ANY_TIME, SET, WHEN_RESUMED, Config, ReadWhen
 from bandloom.model.encoder import EncoderConfig
 from bandloom.training.trainer import TrainerConfig
 
@@ -37,10 +37,16 @@ class ObjectiveConfig(Config):
         " surrounds a token; the tokens of the encoder's own moving average; or samples and which kinds of ground"
         " lie around a token",
     )
-    mask_ratio: float = Field(default=0.75, gt=0, lt=1, description="share of tokens hidden from the encoder (MAE)")
-    mask_block: int = Field(default=1, gt=0, description="tokens are hidden in blocks of this side")
-    band_dropout: float = Field(default=0.4, ge=0, le=1, description="share of samples whose encoder misses bands")
-    beta: Annotated[float, ReadWhen("kind", PIXELS)] = Field(
+    mask_ratio: Annotated[float, WHEN_RESUMED] = Field(
+        default=0.75, gt=0, lt=1, description="share of tokens hidden from the encoder (MAE)"
+    )
+    mask_block: Annotated[int, WHEN_RESUMED] = Field(
+        default=1, gt=0, description="tokens are hidden in blocks of this side"
+    )
+    band_dropout: Annotated[float, WHEN_RESUMED] = Field(
+        default=0.4, ge=0, le=1, description="share of samples whose encoder misses bands"
+    )
+    beta: Annotated[float, WHEN_RESUMED, ReadWhen("kind", PIXELS)] = Field(
         default=0.1, gt=0, description="where SmoothL1 on samples turns from square to straight (OlmoEarth)"
     )
     target_norm: Annotated[Literal["none", "group", "token"], ReadWhen("kind", PIXELS)] = Field(
@@ -49,7 +55,7 @@ class ObjectiveConfig(Config):
     latent_dim: Annotated[int, ReadWhen("kind", ("latent",))] = Field(
         default=128, gt=0, description="width of the latent target"
     )
-    temperature: Annotated[float, ReadWhen("kind", ("latent",))] = Field(
+    temperature: Annotated[float, WHEN_RESUMED, ReadWhen("kind", ("latent",))] = Field(
         default=0.1, gt=0, description="of the latent target's choice among a chip's tokens"
     )
     teacher: Annotated[Path | None, ReadWhen("kind", ("distil",))] = Field(
@@ -70,7 +76,7 @@ class ObjectiveConfig(Config):
     untaught: Annotated[Literal["refuse", "pixels"], ReadWhen("kind", ("distil",))] = Field(
         default="refuse", description="distil: of sensors that the teacher does not take, learn from pixels alone"
     )
-    context_weight: Annotated[float, ReadWhen("kind", ("context",))] = Field(
+    context_weight: Annotated[float, WHEN_RESUMED, ReadWhen("kind", ("context",))] = Field(
         default=0.75, gt=0, description="context: weight of either term of the surroundings beside one of the pixels"
     )
     textures: Annotated[bool, ReadWhen("kind", ("context",))] = Field(
@@ -79,10 +85,10 @@ class ObjectiveConfig(Config):
     codebook_size: Annotated[int, ReadWhen("kind", ("visual_words",))] = Field(
         default=64, gt=1, description="visual_words: kinds of ground that k-means finds in the shards"
     )
-    words_weight: Annotated[float, ReadWhen("kind", ("visual_words",))] = Field(
+    words_weight: Annotated[float, WHEN_RESUMED, ReadWhen("kind", ("visual_words",))] = Field(
         default=0.75, gt=0, description="visual_words: weight of either term of the words beside one of the pixels"
     )
-    momentum: Annotated[float, ReadWhen("kind", ("moving_teacher",))] = Field(
+    momentum: Annotated[float, WHEN_RESUMED, ReadWhen("kind", ("moving_teacher",))] = Field(
         default=0.99, gt=0, lt=1, description="moving_teacher: share of it that the first step keeps; rises to 1"
     )
 
@@ -141,7 +147,7 @@ class PretrainConfig(Config):
     keep_optimizer: Annotated[bool, ReadWhen("checkpoint", (SET,))] = Field(
         default=False, description="go on with the moments of the run that the weights are from"
     )
-    drop_path: float = Field(default=0.0, ge=0, lt=1, description="stochastic depth")
+    drop_path: Annotated[float, WHEN_RESUMED] = Field(default=0.0, ge=0, lt=1, description="stochastic depth")
     crop_px: int | None = Field(
         default=None, gt=0, description="side of the crop of a sample in 10 m pixels; null: all of it"
     )

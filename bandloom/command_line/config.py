@@ -172,6 +172,19 @@ def mark_of(kind: type[BaseModel], key: str) -> MayChange | None:
     return None
 
 
+def changed_by_resume(kind: type[BaseModel], inside: MayChange | None = None) -> list[str]:
+    """Return the names, without their sections, of what a run may have otherwise when it is resumed, which is noted."""
+    names: list[str] = []
+    for name, field in kind.model_fields.items():
+        mark = next((mark for mark in field.metadata if isinstance(mark, MayChange)), inside)
+        sections = [inner for inner in (field.annotation, *get_args(field.annotation)) if _is_model(inner)]
+        if sections:
+            names += changed_by_resume(sections[0], mark)  # pyright: ignore[reportArgumentType]
+        elif mark is not None and mark.recorded:
+            names.append(name)
+    return names
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         data = load_once(path.read_text(encoding="utf-8-sig"))
@@ -201,7 +214,9 @@ def _parse(text: str) -> Any:
 
 def _assign(data: dict[str, Any], keys: Sequence[str], value: Any, override: str) -> None:
     for key in keys[:-1]:
-        data = data.setdefault(key, {})
+        if data.get(key) is None:  # a section may be null
+            data[key] = {}
+        data = data[key]
         if not isinstance(data, dict):
             raise ConfigError(f"the override {override!r} reaches into {key!r}, which is no section.")
     data[keys[-1]] = value

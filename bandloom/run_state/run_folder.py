@@ -20,7 +20,7 @@ from typing import Any, Self
 import yaml
 
 from bandloom import __version__
-from bandloom.command_line.config import Config, load_config, mark_of
+from bandloom.command_line.config import Config, changed_by_resume, load_config, mark_of
 from bandloom.command_line.console import logger
 from bandloom.command_line.typed import typed_command, verb_of, verb_of_run
 from bandloom.errors import MissingExtraError, RunFolderError
@@ -203,7 +203,8 @@ class RunFolder:
             if marks[key] is None:
                 raise RunFolderError(
                     f"{self.path} holds a run with another config ({key} was {old!r}, is {new!r}), and {key} cannot"
-                    f" change on the way; choose another --out, or {otherwise}."
+                    f" change on the way, as {', '.join(changed_by_resume(type(config)))} can; choose another --out, or"
+                    f" {otherwise}."
                 )
             if key in later and not self.goes_on:
                 raise RunFolderError(

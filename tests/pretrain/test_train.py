@@ -175,13 +175,37 @@ def test_a_run_that_has_ended_goes_on_to_more_steps(shards: Path, tmp_path: Path
     config.write_text(yaml.safe_dump(config_of(shards, steps=2)))
     assert bandloom("pretrain", str(config), "--out", str(run)) == 0
     assert bandloom("pretrain", str(config), "trainer.steps=4", "--out", str(run)) == 2
-    changes = ("trainer.steps=4", "trainer.batch_size=8", "trainer.engine.lr=1e-4", "trainer.engine.precision=bf16")
+    changes = (
+        *("trainer.steps=4", "trainer.batch_size=8", "trainer.engine.lr=1e-4", "trainer.engine.precision=bf16"),
+        *("objective.mask_ratio=0.5", "objective.mask_block=2", "objective.band_dropout=0.1", "objective.beta=0.2"),
+        "drop_path=0.2",
+    )
     assert bandloom("pretrain", "--resume", str(run), *changes) == 0
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2, 3, 4]
     noted = [json.loads(line) for line in (run / "changes.jsonl").read_text().splitlines()]
     assert {(line["key"], line["step"]) for line in noted} == {(change.partition("=")[0], 2) for change in changes}
     assert (run / "DONE").exists()
+
+
+@pytest.mark.parametrize(
+    "change", ["size=tiny", "token_m=120", "decoder.depth=1", "objective.kind=latent", "crop_px=24"]
+)
+def test_what_a_run_cannot_have_otherwise_is_refused_and_what_it_can_is_told(
+    shards: Path, tmp_path: Path, capsys, change: str
+):
+    run, config = tmp_path / "run", tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(config_of(shards, steps=1)))
+    assert bandloom("pretrain", str(config), "--out", str(run)) == 0
+    before = (run / "config.yaml").read_text()
+    capsys.readouterr()
+    assert bandloom("pretrain", "--resume", str(run), "trainer.steps=2", change) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{change.partition('=')[0]} cannot change on the way, as drop_path, mask_ratio, mask_block, " in said
+    assert "precision" in said
+    assert (run / "config.yaml").read_text() == before
+    assert (run / "DONE").exists()
+    assert not (run / "changes.jsonl").exists()
 
 
 def test_pretraining_starts_from_a_run_with_its_decoder_and_moments_or_from_an_encoder(shards: Path, tmp_path: Path):

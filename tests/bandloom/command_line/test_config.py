@@ -33,6 +33,11 @@ def test_overrides_win_over_the_file(tmp_path) -> None:
     assert config.bands == ("B02", "B03")
 
 
+def test_a_section_that_is_null_takes_overrides(tmp_path) -> None:
+    config = load_config(Outer, write(tmp_path, "name: a\nengine: null"), ["engine.lr=3e-4"])
+    assert config.engine.lr == 3e-4
+
+
 def test_an_unknown_key_names_the_nearest_of_its_own_section(tmp_path) -> None:
     path = write(tmp_path, "name: a\nengine: {warmup_step: 5}")
     with pytest.raises(ConfigError, match=r"unknown key 'engine.warmup_step'.*Did you mean 'warmup_steps'"):
