@@ -37,7 +37,7 @@ FULL = DemoSize(
     map_px=960,
     pretrain_steps=400,
     warm_steps=1500,
-    segment_steps=100,
+    segment_steps=60,
     classify_steps=150,
 )
 QUICK = DemoSize(
@@ -150,7 +150,7 @@ def _write_configs(out: Path, size: DemoSize) -> dict[str, Path]:
             "chip_px": 72,
             "warm_steps": size.warm_steps,
             "seeds": 1,
-            "trainer": _finetuning(size.segment_steps, batch_size=16, lr=2e-3),
+            "trainer": _finetuning(size.segment_steps, batch_size=8, lr=2e-3),
         },
         "classify": {
             "shards": str(out / "chip_shards"),
