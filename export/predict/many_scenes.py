@@ -20,6 +20,7 @@ from bandloom.export.predict.tile_table import TABLE_SUFFIXES
 from bandloom.export.runtimes.onnx_runner import Runner
 from bandloom.export.runtimes.symmetry import symmetric
 from bandloom.export.runtimes.verify import verify
+from bandloom.files.library_errors import refusal_in
 
 PAUSE_S = 1.0  # between two looks at scenes that another process is writing
 T = TypeVar("T")
@@ -40,7 +41,8 @@ def predict_scenes(
     alone, and a scene that fails does not stop the others.
 
     Raises:
-        BandloomError: the bundle is refused, a single scene fails, or, at the end, any of several did.
+        BandloomError: the bundle is refused, a single scene fails, the disk is full or closed to writing, or, at the
+            end, any of several scenes failed.
     """
     if change and (len(sources) != 2 or out.suffix.lower() not in MAP_SUFFIXES):
         raise OutputError("--change takes two scenes, before and after, and --out a name that ends in .tif.")
@@ -113,6 +115,8 @@ def _predict_each(
             if isinstance(cause, BusyOutputError) or (target.exists() and not existed):  # by another process
                 left.append((scene, target))
                 waited = _wait(waited + 1, len(left), cause)
+            elif isinstance(cause, OutputError) and refusal_in(cause) is not None:
+                raise  # the place takes no map of any scene
             else:
                 logger.error("%s: %s", scene, cause)
                 failed.append(scene)

@@ -52,7 +52,7 @@ class PartialMap:
         Raises:
             OutputError: the place cannot be written.
         """
-        self.folder = partial_folder(out)
+        self._out, self.folder = out, partial_folder(out)
         self._layers = dict(layers)
         self._fingerprint = json.loads(json.dumps({"work": fingerprint, "layers": self._layers}))
         self.done_px = self._found()
@@ -81,7 +81,7 @@ class PartialMap:
     def append(self, layers: Mapping[str, np.ndarray]) -> None:
         """Write the next rows of every layer, ``(h, W)`` or ``(h, W, bands)`` uint8, and remember them."""
         count = 0
-        with disk_errors(self.folder):
+        with disk_errors(self._out):
             for name, rows in layers.items():
                 _, width, bands = self._layers[name]
                 count = rows.shape[0]
@@ -99,7 +99,7 @@ class PartialMap:
 
     def note_publishing(self) -> None:
         """Remember that side files with their final names are from now on this run's own."""
-        with disk_errors(self.folder):
+        with disk_errors(self._out):
             (self.folder / PUBLISHING).touch()
 
     def discard(self) -> None:

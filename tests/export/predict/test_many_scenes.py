@@ -1,5 +1,6 @@
 """Scenes that GDAL reads through the network or out of an archive: the same map, and a sentence when they go away."""
 
+import errno
 import subprocess
 import sys
 import zipfile
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 import rasterio
 
+from bandloom.export.predict import many_scenes
+from bandloom.files.output import output_error
 from tests.export.predict.test_map_scene import run
 from tests.export.stack_file import write_stack
 from tests.export.tiny_model import write_tiny_bundle
@@ -59,3 +62,22 @@ def test_a_scene_that_is_not_there_is_one_sentence(place, url, tmp_path, capsys)
     assert said.count("\n") == 1
     assert "none.tif" in said
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_place_that_takes_no_more_is_accused_once_and_no_scene(place, tmp_path, capsys, monkeypatch, number):
+    """Every scene that follows would be mapped for nothing."""
+    tried = []
+
+    def refused(bundle, runner, scene, target, options):
+        tried.append(scene)
+        raise output_error(target, OSError(number, "refused")) from OSError(number, "refused")
+
+    monkeypatch.setattr(many_scenes, "predict_missing", refused)
+    for name in ("one", "two"):
+        write_stack(tmp_path / f"{name}.tif", (130, 160))
+    (tmp_path / "list.txt").write_text(f"{tmp_path / 'one.tif'}\n{tmp_path / 'two.tif'}\n")
+    assert run("predict", place / "tiny", tmp_path / "list.txt", "--out", tmp_path / "maps") == 2
+    said = capsys.readouterr().err
+    assert tried == [str(tmp_path / "one.tif")]
+    assert said == f"error: {output_error(tmp_path / 'maps' / 'one.tif', OSError(number, 'refused'))}\n"
