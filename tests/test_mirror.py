@@ -10,6 +10,7 @@ ROOT = TESTS.parent
 WHOLE = {
     "test_docs.py": "runs the commands of a page of the documentation",
     "test_drills.py": "kills processes and starts them again",
+    "bandloom/test_small_disks.py": "types verbs on disks that are full or read-only",
     "test_fuzz.py": "damages inputs at random",
     "test_benchmarks.py": "runs the benchmarks, small",
     "shards/test_fuzz_readers.py": "damages products of every reader",
