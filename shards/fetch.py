@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from bandloom.command_line.console import logger, track
 from bandloom.errors import BandloomError, SceneError
-from bandloom.files.output import write_json
+from bandloom.files.output import disk_refusal, new_output, write_json
 from bandloom.shards.scenes.cut import Box
 from bandloom.shards.scenes.readers.stac import ITEM
 from bandloom.shards.scenes.readers.stac_assets import keys_of, scene_assets
@@ -96,12 +96,15 @@ def fetch(items: Sequence[dict[str, Any]], out: Path, assets: Sequence[str] | No
 
     Raises:
         SceneError: not one item could be fetched; others are logged.
+        OutputError: the disk is full or read-only.
     """
     done, last = [], None
     for item in track(items, "items"):
         try:
             done.append(_fetch_item(item, folder_of(item, out), assets))
         except BandloomError as error:
+            if disk_refusal(out, error) is not None:
+                raise  # the disk takes no item
             last = error
             logger.warning("%s", error)
     if last is not None and not done:
@@ -163,11 +166,14 @@ def _fetch_file(asset: dict[str, Any], folder: Path, name: str) -> None:
     except (OSError, ValueError) as cause:
         if isinstance(cause, urllib.error.HTTPError):
             cause.close()
+        if (refused := disk_refusal(target, cause)) is not None:
+            raise refused from cause
         raise SceneError(f"{asset['href']} cannot be fetched ({cause}); run the same command again.") from cause
     finally:
         temporary.unlink(missing_ok=True)
     sums[name] = digest.hexdigest()
-    (folder / _SUMS).write_text("".join(f"{value}  {file}\n" for file, value in sorted(sums.items())))
+    with new_output(folder / _SUMS, overwrite=True) as listed:
+        listed.write_text("".join(f"{value}  {file}\n" for file, value in sorted(sums.items())))
 
 
 def _is_same(asset: dict[str, Any], target: Path, digest: str) -> bool:

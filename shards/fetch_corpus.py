@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bandloom.command_line.console import logger, track
-from bandloom.errors import MissingExtraError, SceneError
+from bandloom.errors import MissingExtraError, OutputError, SceneError
+from bandloom.files.output import disk_refusal
 from bandloom.shards.corpora.known import get_corpus
 
 _CHUNK = 2**24
@@ -129,7 +130,9 @@ def _hub() -> Any:
     return huggingface_hub
 
 
-def _refused(place: str, cause: Exception) -> SceneError:
+def _refused(place: str, cause: Exception) -> SceneError | OutputError:
+    if (refused := disk_refusal(Path(_hub().constants.HF_HUB_CACHE), cause)) is not None:
+        return refused
     why = " ".join(str(cause).split())[:200] or type(cause).__name__
     if type(cause).__name__ == "OfflineModeIsEnabled":
         why = "HF_HUB_OFFLINE is set: unset it to fetch"

@@ -253,6 +253,19 @@ def output_error(path: Path, cause: OSError) -> OutputError:
     return OutputError(text)
 
 
+def disk_refusal(path: Path, cause: BaseException) -> OutputError | None:
+    """Return the sentence for a disk that takes nothing more, or nothing at all, where an error stems from one.
+
+    Args:
+        path: what was being written, where the error does not say.
+        cause: of whatever kind, such as a download's, which the network may have ended as well.
+    """
+    told = refusal_in(cause)
+    if told is None or told.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return None
+    return output_error(file_of(told) or path, told)
+
+
 def sync(path: Path) -> None:
     """Flush a file, or every file of a folder and the folder itself, to the disk."""
     if path.is_dir():

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bandloom.command_line.console import logger
-from bandloom.errors import CheckpointError, MissingExtraError
-from bandloom.files.output import new_output
+from bandloom.errors import CheckpointError, MissingExtraError, OutputError
+from bandloom.files.output import disk_refusal, new_output
 from bandloom.public_encoders.fetch import sha256_of
 
 ADDRESS = re.compile(r"(?:hf:/{1,2})?([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")  # a Path makes hf:/ of hf://
@@ -159,7 +159,9 @@ def _hub() -> Any:
     return huggingface_hub
 
 
-def _refused(address: Address, cause: Exception) -> CheckpointError:
+def _refused(address: Address, cause: Exception) -> CheckpointError | OutputError:
+    if (refused := disk_refusal(Path(_hub().constants.HF_HUB_CACHE), cause)) is not None:
+        return refused
     why = " ".join(str(cause).split())[:200]
     if type(cause).__name__ == "OfflineModeIsEnabled":
         why = "HF_HUB_OFFLINE is set: unset it to fetch"

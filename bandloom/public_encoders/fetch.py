@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bandloom.command_line.console import logger
 from bandloom.errors import CheckpointError, MissingExtraError
-from bandloom.files.output import new_output
+from bandloom.files.output import disk_refusal, new_output
 from bandloom.public_encoders.family import Download, Family
 from bandloom.public_encoders.load import ORIGIN
 
@@ -93,6 +93,8 @@ def _fetch(download: Download, name: str, revision: str | None, folder: Path) ->
     try:
         cached = hf_hub_download(download.repository, inside, revision=revision)
     except Exception as cause:
+        if (refused := disk_refusal(folder / name, cause)) is not None:
+            raise refused from cause
         raise CheckpointError(
             f"{inside} of {download.repository} cannot be fetched ({cause}); check network and revision, or copy the"
             " files into a folder by hand."

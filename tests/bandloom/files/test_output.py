@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bandloom.errors import OutputError
-from bandloom.files.output import new_output, write_json
+from bandloom.files.output import disk_refusal, new_output, write_json
 
 
 def names(folder: Path) -> list[str]:
@@ -208,6 +208,18 @@ def test_a_part_of_a_folder_that_the_disk_refuses_is_told_by_its_final_name(tmp_
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert names(tmp_path) == []
+
+
+def test_of_what_ends_a_download_the_disk_is_told_from_the_network(tmp_path) -> None:
+    hidden = RuntimeError("the download broke off")
+    hidden.__cause__ = OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "cache" / "a.incomplete"))
+    assert str(disk_refusal(tmp_path / "a", hidden)).startswith(
+        f"the disk is full while writing {tmp_path / 'cache' / 'a.incomplete'};"
+    )
+    unnamed = disk_refusal(tmp_path / "a", OSError(errno.ENOSPC, "No space left on device"))
+    assert str(unnamed).startswith(f"the disk is full while writing {tmp_path / 'a'};")
+    for other in (OSError(errno.ECONNRESET, "reset"), RuntimeError("403: permission denied"), ValueError("404")):
+        assert disk_refusal(tmp_path / "a", other) is None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a read-only disk needs root")

@@ -331,3 +331,33 @@ def commands_of(process):
         return Path(f"/proc/{process}/cmdline").read_bytes().decode().split("\0")
     except OSError:
         return []
+
+
+@pytest.mark.drill
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_disk_that_is_full_is_one_sentence_and_the_same_command_goes_on_with_room(catalogue, bundle, tmp_path, capfd):
+    """Several scenes, their mosaic, polygons and areas, on a disk that takes 5 to 95 % of them."""
+    roomy, disk = tmp_path / "roomy", tmp_path / "disk"
+    disk.mkdir()
+    assert run(*words(catalogue, bundle, roomy, WIDE, "--confidence", "--no-page")) == 0
+    sizes = {path.relative_to(roomy): path.stat().st_size for path in roomy.rglob("*") if path.is_file()}
+    for share in (0.05, 0.4, 0.7, 0.95):
+        size = int(share * sum(sizes.values())) // 4096 * 4096
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], check=False).returncode:
+            pytest.skip("tmpfs cannot be mounted here")
+        try:
+            capfd.readouterr()
+            assert run(*words(catalogue, bundle, disk / "place", WIDE, "--confidence", "--no-page")) == 2
+            said = capfd.readouterr().err.strip().splitlines()[-1]
+            assert said.count("the disk is full while writing") == 1, said
+            assert str(disk / "place") in said
+            subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
+            assert run(*words(catalogue, bundle, disk / "place", WIDE, "--confidence", "--no-page")) == 0
+            for name in ("mosaic.tif", "mosaic.confidence.tif"):
+                with rasterio.open(disk / "place" / name) as made, rasterio.open(roomy / name) as expected:
+                    np.testing.assert_array_equal(made.read(), expected.read())
+            assert (disk / "place" / "areas.csv").read_text() == (roomy / "areas.csv").read_text()
+            made = {path.relative_to(disk / "place") for path in (disk / "place").rglob("*") if path.is_file()}
+            assert {name for name in made ^ set(sizes) if not name.name.startswith(".")} == set()
+        finally:
+            subprocess.run(["umount", "-l", disk], check=True)
