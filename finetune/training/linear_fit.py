@@ -35,12 +35,12 @@ def fit_linear(
     centre, scale = rows.mean(0), 1 / rows.std(0).clamp_min(1e-6)
     layer = part.linear[0]
     classes = int(layer.weight.shape[0])  # type: ignore[arg-type, union-attr]
-    seen, maps, outputs = val.planes[:, : part.bands].double(), [], []
+    seen, maps, outputs, last = val.planes[:, : part.bands].double(), [], [], None
     for strength in STRENGTHS:
         pulse("a linear map")
-        weight, bias = minimised((rows - centre) * scale, labels, classes, strength)
-        weight = weight * scale  # of bands as they come
-        maps.append((weight, bias - weight @ centre))
+        last = minimised((rows - centre) * scale, labels, classes, strength, last)
+        weight = last[0] * scale  # of bands as they come
+        maps.append((weight, last[1] - weight @ centre))
         outputs.append((seen @ weight.T + maps[-1][1]).float())
     best = best_one(outputs, val.labels)
     with torch.no_grad():
@@ -49,7 +49,9 @@ def fit_linear(
     return outputs[best]
 
 
-def minimised(rows: Tensor, labels: Tensor, classes: int, strength: float) -> tuple[Tensor, Tensor]:
+def minimised(
+    rows: Tensor, labels: Tensor, classes: int, strength: float, start: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
     """Return the one map ``(K, F)`` and bias ``(K,)`` of least regularised loss, in double precision.
 
     Args:
@@ -57,17 +59,20 @@ def minimised(rows: Tensor, labels: Tensor, classes: int, strength: float) -> tu
         labels: class indices, shares of classes ``(N, K)``, or values.
         classes: K.
         strength: C, as of scikit-learn's LogisticRegression; the bias is free.
+        start: map and bias to begin at, as those of the strength before; None: zeros.
     """
     count, mean = len(rows), rows.mean(0)
     held = 1 / (strength * count)
     # bands that go together bend the loss along a few directions; on rows without that, it takes a tenth of the steps
     spread = (rows - mean).T @ (rows - mean) / (4 * count) + held * torch.eye(rows.shape[1], dtype=torch.float64)
-    mixing = torch.linalg.inv(torch.linalg.cholesky(spread))
+    factor = torch.linalg.cholesky(spread)
+    mixing = torch.linalg.inv(factor)
     apart = (rows - mean) @ mixing.T
-    inner = torch.zeros(classes, rows.shape[1], dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
+    first, level = start or (rows.new_zeros(classes, rows.shape[1]), rows.new_zeros(classes))
+    inner = (first @ factor).requires_grad_()
+    bias = (level + first @ mean).requires_grad_()
     solver = torch.optim.LBFGS(
-        [inner, bias], max_iter=ITERATIONS, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+        [inner, bias], max_iter=ITERATIONS, tolerance_grad=1e-7, tolerance_change=1e-10, line_search_fn="strong_wolfe"
     )
 
     def loss() -> Tensor:

@@ -20,6 +20,9 @@ from bandloom.shards.scenes import Scene, WindowM
 TABLE_SUFFIX = ".csv"
 NAMES = ("key", "path", "file", "name", "scene")  # columns that say which chip a row is about
 
+# what programs write where nothing is known: GIS, the least of int16 and float32, netCDF, CF
+FILLS = (-9999.0, -99999.0, -32768.0, float(np.finfo(np.float32).min), 9.969209968386869e36, 1e20)
+
 
 class SceneValues:
     """A raster of values, read by the windows of a scene; its nodata, masks and NaN are unknown."""
@@ -36,16 +39,33 @@ class SceneValues:
         except LabelError as cause:
             raise LabelError(str(cause).replace("--labels", "--values").replace("labels", "values")) from cause
         self._raster = LabelRaster(path, Ground.of(scene), reading, scaled=True)
+        self._told = reading.nodata is not None
         for note in self._raster.stored.warnings():
             logger.warning("%s", note)
 
     def read(self, window_m: WindowM) -> np.ndarray:
-        """Return ``(H10, W10)`` float32 of a window, the file's scale and offset applied, NaN where unknown."""
+        """Return ``(H10, W10)`` float32 of a window, the file's scale and offset applied, NaN where unknown.
+
+        Raises:
+            LabelError: it holds what programs write where nothing is known, and nobody says that it does.
+            SceneError: the file is damaged.
+        """
         stored, why = self._raster.read(window_m)
+        if not self._told:
+            self._check_lost(stored[why == PRESENT])
         scale, offset = self._raster.stored.scale
         values = (stored.astype(np.float64) * scale + offset).astype(np.float32)
         values[(why != PRESENT) | ~np.isfinite(values)] = np.nan
         return values
+
+    def _check_lost(self, stored: np.ndarray) -> None:
+        for fill in FILLS:
+            if (held := _share_of(stored, fill)) > 0:
+                raise LabelError(
+                    f"{self._raster.stored.path} holds {fill:g} in {held:.1%} of a sample's pixels and does not declare"
+                    f" it as nodata; say --label-nodata {fill!r} if nothing is known there, or --label-nodata none if"
+                    " it was measured."
+                )
 
     def close(self) -> None:
         """Close the file."""
@@ -100,3 +120,8 @@ def _number(text: str, where: str) -> float:
     if not math.isfinite(value):
         raise LabelError(f"{where}: {text!r} is no number; leave the cell empty where nothing was measured.")
     return value
+
+
+def _share_of(stored: np.ndarray, fill: float) -> float:
+    """Return the share of samples that hold a fill value, in their own type or as a float32 that became wider."""
+    return float(((stored == fill) | (stored == np.float32(fill))).mean()) if stored.size else 0.0

@@ -1,9 +1,17 @@
 """Tables of values by chip, and what is wrong with them in one sentence."""
 
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
 import pytest
+import rasterio
 
 from bandloom.errors import LabelError
-from bandloom.shards.labels.scene_values import read_value_table, stem_of
+from bandloom.shards.labels.reading import LabelReading
+from bandloom.shards.labels.scene_values import FILLS, SceneValues, read_value_table, stem_of
+from bandloom.shards.scenes import Scene
+from tests.shards.labels.test_label_mask import GROUND
 
 
 def test_a_chip_is_named_by_its_key_its_path_or_its_name(tmp_path):
@@ -43,3 +51,30 @@ def test_a_table_that_cannot_be_meant_is_one_sentence(tmp_path, text, said):
 def test_a_missing_table_is_one_sentence(tmp_path):
     with pytest.raises(LabelError, match="cannot be read"):
         read_value_table(tmp_path / "none.csv", "value")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int16", "float64"])
+@pytest.mark.parametrize("fill", FILLS)
+def test_a_fill_value_whose_tag_is_lost_is_asked_for_and_then_unknown(tmp_path, dtype, fill):
+    """The advice that the sentence gives is followed to the letter."""
+    if dtype == "int16" and not np.iinfo(dtype).min <= fill <= np.iinfo(dtype).max:
+        pytest.skip("the type cannot hold it")
+    stored = np.arange(GROUND.height * GROUND.width, dtype=dtype).reshape(GROUND.height, GROUND.width)
+    stored[:9] = fill
+    place = {"crs": GROUND.crs, "transform": GROUND.transform, "height": GROUND.height, "width": GROUND.width}
+    with rasterio.open(tmp_path / "v.tif", "w", driver="GTiff", count=1, dtype=dtype, **place) as file:
+        file.write(stored, 1)
+
+    def read(nodata=None):
+        scene = SimpleNamespace(name="scene", crs=GROUND.crs, transform=GROUND.transform, width_m=600.0, height_m=480.0)
+        values = SceneValues(str(tmp_path / "v.tif"), "scene.tif", cast("Scene", scene), LabelReading(nodata=nodata))
+        try:
+            return values.read(GROUND.whole_m)
+        finally:
+            values.close()
+
+    with pytest.raises(LabelError, match=r"holds .* in 18\.8% of a sample's pixels and does not declare") as caught:
+        read()
+    advised = str(caught.value).partition("--label-nodata ")[2].split()[0]
+    np.testing.assert_array_equal(read(advised), np.where(np.arange(48)[:, None] < 9, np.nan, stored).astype("float32"))
+    np.testing.assert_array_equal(read("none"), stored.astype("float32"))
