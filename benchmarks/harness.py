@@ -4,6 +4,7 @@ A benchmark is a module of this folder with ``def run() -> list[Figure]``. ``pyt
 runs all of them, or the named; ``--table`` only rewrites the table.
 """
 
+import argparse
 import importlib
 import json
 import os
@@ -62,9 +63,14 @@ class Figure:
 
 def main(arguments: list[str]) -> int:
     """Run the named benchmarks (default: all) and rewrite the table."""
-    names = [name for name in arguments if not name.startswith("--")]
-    if "--table" not in arguments:
-        for name in names or available():
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.harness", description=main.__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"none: all of them; {', '.join(available())}")
+    parser.add_argument("--table", action="store_true", help="rewrite the table alone")
+    told = parser.parse_args(arguments)
+    if unknown := sorted(set(told.names) - set(available())):
+        parser.error(f"there is no benchmark {unknown[0]!r}; python -m benchmarks.harness --help names them.")
+    if not told.table:
+        for name in told.names or available():
             write(name, importlib.import_module(f"benchmarks.{name}").run())
     TABLE.write_text(table())
     return 0

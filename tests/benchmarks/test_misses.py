@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from benchmarks import harness
 from benchmarks.harness import RESULTS, misses
 from benchmarks.misses import TRIED
 
@@ -23,3 +24,13 @@ def test_a_miss_of_which_nothing_is_written_down_is_told_so():
     assert any(
         "**new**, new 0.5 (>= 1): nothing is written down yet." in line for line in misses({"new": ["new 0.5 (>= 1)"]})
     )
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--help"], 0), (["build", "nothing"], 2), (["--tabel"], 2)])
+def test_no_benchmark_runs_for_a_word_that_names_none(words, code, monkeypatch, capsys):
+    monkeypatch.setattr(harness, "write", lambda *_: pytest.fail("a benchmark ran"))
+    with pytest.raises(SystemExit) as stopped:
+        harness.main(words)
+    assert stopped.value.code == code
+    said = capsys.readouterr()
+    assert "loader_raw" in said.out if not code else "error:" in said.err
