@@ -23,15 +23,14 @@ def demo(
     """Generate scenes, shard, pretrain, fine-tune, export, verify and map: every stage, small, on this machine."""
     from bandloom.demo.generated import FULL, QUICK, generated_demo
     from bandloom.demo.real import real_demo
-    from bandloom.demo.stages import close_demo, open_demo
+    from bandloom.demo.stages import demo_folder
 
     if quick and real:
         raise ConfigError("--quick makes generated scenes smaller, and --real makes none; give one of them.")
     if real_data is not None and not real:
         raise ConfigError("--real-data goes with --real, which is not given; add it, or leave --real-data out.")
-    open_demo(out, "real" if real else "quick" if quick else "generated")
-    if real:
-        real_demo(out, real_data)
-    else:
-        generated_demo(out, QUICK if quick else FULL)
-    close_demo(out)
+    with demo_folder(out, "real" if real else "quick" if quick else "generated"):
+        if real:
+            real_demo(out, real_data)
+        else:
+            generated_demo(out, QUICK if quick else FULL)

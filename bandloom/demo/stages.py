@@ -1,10 +1,12 @@
 """Stages of a demo: verbs typed as a user would, each with its output shown."""
 
+import contextlib
 import json
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.text import Text
@@ -13,43 +15,47 @@ from bandloom import __version__
 from bandloom.command_line.child import child_command, child_environment
 from bandloom.command_line.console import console, table
 from bandloom.errors import BandloomError, OutputError
-from bandloom.files.output import write_json
+from bandloom.files.output import write_errors, write_json
+from bandloom.files.output_lock import locked
 from bandloom.scores import METRICS, TITLES, read_scores
 
 SHOWN = ("overall", "macro_f1", "mean_iou")
 RECORD = "demo.json"  # which demo a folder is of, and whether it is finished
-GO_ON = (
-    "pretrain",
-    "finetune",
-)  # where they were; of every other verb the output is whole or not there
+GO_ON = ("pretrain", "finetune")  # where they were; the output of every other verb is whole or not there
 
 
-def open_demo(out: Path, kind: str) -> None:
-    """Begin a demo in ``out``, or go on with one that was interrupted there.
+@contextlib.contextmanager
+def demo_folder(out: Path, kind: str) -> Iterator[None]:
+    """Hold the folder of a demo: a new one, or one that was interrupted there and goes on; at the end it is finished.
 
     Args:
         out: the folder.
         kind: which demo; another one's folder, or another version's, is refused.
 
     Raises:
-        OutputError: ``out`` holds something else, or a finished demo.
+        OutputError: ``out`` holds something else or a finished demo, or another process is at work there.
     """
     mine = {"kind": kind, "version": __version__, "finished": False}
-    if out.exists() and any(out.iterdir()):
-        try:
-            same = json.loads((out / RECORD).read_text()) == mine
-        except (OSError, ValueError):
-            same = False
-        if not same:
-            raise OutputError(f"the output {out} exists already; remove it, or choose another with --out.")
-        console.print(f"{out} holds this demo, interrupted: it goes on where it was.")
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / RECORD, mine)
+    with contextlib.ExitStack() as held:
+        with write_errors(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(out))
+        if out.exists() and any(out.iterdir()):
+            if _record(out) != mine:
+                raise OutputError(f"the output {out} exists already; remove it, or choose another with --out.")
+            console.print(f"{out} holds this demo, interrupted: it goes on where it was.")
+        with write_errors(out):
+            out.mkdir(exist_ok=True)
+        write_json(out / RECORD, mine)
+        yield
+        write_json(out / RECORD, mine | {"finished": True})
 
 
-def close_demo(out: Path) -> None:
-    """Note that the demo in ``out`` is finished."""
-    write_json(out / RECORD, json.loads((out / RECORD).read_text()) | {"finished": True})
+def _record(out: Path) -> object:
+    try:
+        return json.loads((out / RECORD).read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def type_verb(title: str, *arguments: str | Path) -> None:

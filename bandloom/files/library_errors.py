@@ -1,4 +1,4 @@
-"""What the operating system refused a library that writes files, where the library hides the number in its words."""
+"""Operating-system errors (full disk, read-only, no permission) behind library errors that name no error number."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""What keeps a vector file from being read, in words that say what to do, not in SQLite's or GDAL's."""
+"""Error messages for vector files that cannot be read: what is wrong and what to do, in place of SQLite's words."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Weights that hold NaN or infinity are refused before they make every answer NaN."""
+"""Check for non-finite weights: NaN or infinity is refused before it makes every answer NaN."""
 
 from collections.abc import Mapping
 from pathlib import Path

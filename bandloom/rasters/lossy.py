@@ -1,4 +1,4 @@
-"""Compression with loss: good enough for pictures, and no way to store codes, whose neighbours mean other classes."""
+"""Lossy compression of class rasters, told from their tags: it turns class codes into others, so it is refused."""
 
 from pathlib import Path
 from typing import Any

@@ -12,22 +12,36 @@ from pathlib import Path
 import pytest
 
 from bandloom.demo import stages
-from bandloom.demo.stages import RECORD, close_demo, open_demo, type_verb
+from bandloom.demo.stages import RECORD, demo_folder, type_verb
 from bandloom.errors import OutputError
 from bandloom.scores import METRICS, read_scores
 
 
 def test_an_interrupted_demo_may_go_on_and_a_finished_one_is_kept(tmp_path, capsys):
-    out = tmp_path / "demo"
-    open_demo(out, "quick")
+    out = tmp_path / "below" / "demo"
+    with pytest.raises(KeyboardInterrupt), demo_folder(out, "quick"):
+        raise KeyboardInterrupt
     assert "goes on" not in capsys.readouterr().out
-    open_demo(out, "quick")
-    assert "interrupted: it goes on" in " ".join(capsys.readouterr().out.split())
-    with pytest.raises(OutputError, match="exists already"):
-        open_demo(out, "real")
-    close_demo(out)
-    with pytest.raises(OutputError, match="exists already"):
-        open_demo(out, "quick")
+    with pytest.raises(OutputError, match="exists already"), demo_folder(out, "real"):
+        pass
+    with demo_folder(out, "quick"):
+        assert "interrupted: it goes on" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(OutputError, match="exists already"), demo_folder(out, "quick"):
+        pass
+
+
+def test_a_demo_at_which_another_process_works_is_refused(tmp_path):
+    code = "import sys, time; from pathlib import Path; from bandloom.demo.stages import demo_folder\n"
+    code += "with demo_folder(Path(sys.argv[1]), 'quick'):\n    print('held', flush=True)\n    time.sleep(600)"
+    words = [sys.executable, "-c", code, str(tmp_path / "demo")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout
+        assert "held" in other.stdout.readline()
+        with pytest.raises(OutputError, match="is being written by"), demo_folder(tmp_path / "demo", "quick"):
+            pass
+        other.kill()
+    with demo_folder(tmp_path / "demo", "quick"):  # the killed one's lock is gone, and its demo goes on
+        pass
 
 
 @pytest.mark.parametrize("held", [None, "", "[]", '{"kind": "quick"}', '{"kind": "quick", "version": "0.0.1"}'])
@@ -36,8 +50,8 @@ def test_a_folder_of_anything_else_is_refused_and_left_alone(tmp_path, held):
     if held is not None:
         (tmp_path / RECORD).write_text(held)
     before = sorted(file.name for file in tmp_path.iterdir())
-    with pytest.raises(OutputError, match="exists already"):
-        open_demo(tmp_path, "quick")
+    with pytest.raises(OutputError, match="exists already"), demo_folder(tmp_path, "quick"):
+        pass
     assert sorted(file.name for file in tmp_path.iterdir()) == before
 
 
