@@ -11,6 +11,7 @@ import typer.core
 from bandloom import __version__
 from bandloom.command_line.examples import add_examples
 from bandloom.command_line.garbage import leave_at_exit, uncollected
+from bandloom.command_line.omp_wait import wait_asleep
 
 # verb: where it lives (module:typer app or function), what it does
 VERBS = {
@@ -158,6 +159,7 @@ def main(arguments: list[str] | None = None) -> Any:
     from bandloom.errors import BandloomError
 
     leave_at_exit()
+    wait_asleep()  # before a verb loads torch
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         with typed(arguments):
