@@ -48,6 +48,7 @@ class Variant:
         stem_filters: of the encoder's stem; 0: none.
         positions: added or rotary.
         steps: of 24 chips each.
+        scenes: the first so many of the testbed's are pretrained on.
         lr: peak learning rate.
     """
 
@@ -58,6 +59,7 @@ class Variant:
     steps: int = 1000
     batch: int = 24
     lr: float = 1.5e-3
+    scenes: int = testbed.PRETRAINED_ON
 
 
 VARIANTS = {
@@ -73,6 +75,10 @@ VARIANTS = {
     "words_stem_rotary": Variant({"kind": "visual_words"}, stem_filters=STEM, positions="rotary"),
     "words_256": Variant({"kind": "visual_words", "codebook_size": 256}),
     "words_3000": Variant({"kind": "visual_words"}, steps=3000),
+    "words_10000": Variant({"kind": "visual_words"}, steps=10_000),
+    "words_of_8": Variant({"kind": "visual_words"}, scenes=8),
+    "words_of_16": Variant({"kind": "visual_words"}, scenes=16),
+    "words_of_32": Variant({"kind": "visual_words"}, scenes=32),
     "words_tiny": Variant({"kind": "visual_words"}, size="tiny", steps=3000),
     "random_stem": Variant(steps=0, stem_filters=STEM),
     "mae_stem": Variant(stem_filters=STEM),
@@ -112,14 +118,14 @@ def pretrained(name: str, seed: int) -> tuple[Encoder, list[float]]:
         return encoder, []
     model = MaskedAutoencoder(encoder, DecoderConfig.for_encoder(encoder.config), ObjectiveConfig(**variant.objective))
     if isinstance(model.objective, VisualWords):
-        fit_codebook(model.objective, encoder, _seen_chips(), SENSOR)
+        fit_codebook(model.objective, encoder, _seen_chips(variant.scenes), SENSOR)
     settings = EngineConfig(lr=variant.lr, warmup_steps=min(200, variant.steps // 5))
     engine = make_engine(model, settings, CPU, variant.steps)
     file = testbed.CACHE / f"{name}-{seed}.pt"
     first, losses = _resume(engine, file)
     loss = MaskedLoss(model, [SENSOR])
     for step in range(first, variant.steps):
-        batch = random_crops(np.random.default_rng([seed, 1, step]), variant.batch)
+        batch = random_crops(np.random.default_rng([seed, 1, step]), variant.batch, variant.scenes)
         losses.append(engine.train_step([batch], loss, step).read().loss)
         if (step + 1) % SAVE_EVERY == 0:
             _save(engine, file, step + 1, losses)
@@ -127,16 +133,16 @@ def pretrained(name: str, seed: int) -> tuple[Encoder, list[float]]:
     return encoder, losses
 
 
-def _seen_chips() -> Iterator[dict[int, torch.Tensor]]:
+def _seen_chips(scenes: int) -> Iterator[dict[int, torch.Tensor]]:
     """Yield chips of every scene that is pretrained on, the same for all seeds."""
-    for scene in range(testbed.PRETRAINED_ON):
+    for scene in range(scenes):
         yield testbed.tiles(range(scene, scene + 1)).groups
 
 
-def random_crops(rng: np.random.Generator, batch: int) -> DeviceBatch:
-    """Draw chips of 720 m of the scenes that are pretrained on, turned and mirrored."""
+def random_crops(rng: np.random.Generator, batch: int, scenes: int = testbed.PRETRAINED_ON) -> DeviceBatch:
+    """Draw chips of 720 m of the first so many scenes, turned and mirrored."""
     last = testbed.SIDE_PX * 10 // testbed.TOKEN_M - testbed.CHIP_TOKENS
-    places = np.stack([rng.integers(0, most + 1, batch) for most in (testbed.PRETRAINED_ON - 1, last, last)], 1)
+    places = np.stack([rng.integers(0, most + 1, batch) for most in (scenes - 1, last, last)], 1)
     turns = rng.integers(0, 8, batch).tolist()
     groups = {
         gsd: torch.stack([_turned(chip, turn) for chip, turn in zip(group, turns, strict=True)])
