@@ -3,7 +3,7 @@
 ``python -m benchmarks.edge_models OUT --shards CHIPS --teacher GALILEO --tokens RUN`` types the verbs that
 ``bandloom distil`` types (RUN is a finished first training, on the teacher's tokens) for each seed of weights and
 blocks, exports fp32 and int8, and scores the exported files themselves on the test chips, on one core. One JSON line
-a model, seed and precision, in ``OUT/edge.jsonl``.
+a model, seed and precision, in ``OUT/edge.jsonl``, and one a baseline and seed, which the plain training scores.
 """
 
 import argparse
@@ -26,10 +26,12 @@ from bandloom.finetune.config import FinetuneConfig
 from bandloom.finetune.data.labelled import Labelled
 from bandloom.finetune.data.splits import TEST
 from bandloom.finetune.experiment import open_data
+from bandloom.scores import METRICS, read_scores
 
 SEEDS = (0, 1, 3)  # of chips32: seed 2 leaves one class to train on, docs/results.md
 STEPS, BATCH = 100, 16
 PRECISIONS = ("fp32", "int8")
+BASELINES = ["majority", "stats_logistic", "stats_rf", "random_conv"]
 
 
 def main() -> None:
@@ -55,7 +57,8 @@ def main() -> None:
             bandloom("finetune", path, "--out", run)
             if not bundle.exists() and not bandloom("export", run, "--out", bundle, "--precision", "fp32,int8", may=2):
                 bandloom("export", run, "--out", bundle, "--precision", "fp32")  # the gate refused int8
-            for record in measured(name, seed, path, bundle):
+            scored = baselines(run, seed) if name == "plain" else []
+            for record in measured(name, seed, path, bundle) + scored:
                 with out.open("a") as file:
                     file.write(json.dumps(record) + "\n")
                 print(json.dumps(record), flush=True)
@@ -77,9 +80,18 @@ def config_of(options: argparse.Namespace, name: str, seed: int) -> dict[str, An
     if name == "teacher":
         return held | {"checkpoint": str(options.teacher), "mode": "frozen"}
     if name == "plain":
-        return held | {"size": options.size}
+        return held | {"size": options.size, "baselines": BASELINES}
     taught = student_config(held, options.out / f"teacher-{seed}", options.tokens, None, 0.5, seed)
     return taught | ({"mode": "frozen"} if name.endswith("frozen") else {})
+
+
+def baselines(run: Path, seed: int) -> list[dict[str, Any]]:
+    """Return the scores of the baselines on a run's test chips."""
+    return [
+        {"key": [row.name, seed, "-"], "accuracy": row.scores["overall"], "macro_f1": row.scores["macro_f1"]}
+        for row in read_scores(run / METRICS).rows
+        if row.name in BASELINES
+    ]
 
 
 def measured(name: str, seed: int, config: Path, bundle: Path) -> list[dict[str, Any]]:
