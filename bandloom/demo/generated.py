@@ -35,10 +35,10 @@ FULL = DemoSize(
     chip_scenes=12,
     side_px=480,
     map_px=960,
-    pretrain_steps=400,
+    pretrain_steps=300,
     warm_steps=1500,
-    segment_steps=60,
-    classify_steps=150,
+    segment_steps=40,
+    classify_steps=100,
 )
 QUICK = DemoSize(
     scenes=8,
@@ -50,6 +50,7 @@ QUICK = DemoSize(
     segment_steps=8,
     classify_steps=8,
 )
+LOOKS = 2  # at validation ground while a fitted head trains on, beside the one before: each takes as long as six steps
 UNSEEN_SEED = 5000  # no scene of the demo's shards has it
 
 
@@ -149,6 +150,7 @@ def _write_configs(out: Path, size: DemoSize) -> dict[str, Path]:
             "checkpoint": str(out / "pretrain"),
             "chip_px": 72,
             "warm_steps": size.warm_steps,
+            "curve_points": LOOKS,
             "seeds": 1,
             "trainer": _finetuning(size.segment_steps, batch_size=8, lr=2e-3),
         },

@@ -80,14 +80,14 @@ class BlockSplit:
 
     def roles(self, entry: Placed, corner_m: tuple[float, float], shape: tuple[int, int]) -> np.ndarray:
         """Return ``(H, W)`` roles; see :class:`Split`."""
-        epsg = _epsg(entry)
         x, y = _centres(corner_m, shape)
-        own = self._roles_at(epsg, x, y)
-        reach = np.array([-self.buffer_m, 0, self.buffer_m]) if self.buffer_m else np.array([])
-        near = np.zeros_like(own)  # the most precious role within the buffer: roles are ordered train < val < test
-        for dx in reach:
-            for dy in reach:
-                near = np.maximum(near, self._roles_at(epsg, x + dx, y + dy))
+        reach = np.array([[0], [-self.buffer_m], [self.buffer_m]])  # of a pixel itself, and of either end of its buffer
+        columns, of_column = self._blocks_at(x + reach)
+        rows, of_row = self._blocks_at(y + reach)
+        of_block = self._block_roles(_epsg(entry), columns, rows)
+        own = of_block[np.ix_(of_row[0], of_column[0])]
+        # the most precious role within the buffer: roles are ordered train < val < test
+        near = of_block[:, of_column].max(1)[of_row].max(0)
         return np.where(near > own, np.uint8(BUFFER), own)
 
     def blocks(self, entry: Placed, corner_m: tuple[float, float], shape: tuple[int, int]) -> np.ndarray:
@@ -100,11 +100,10 @@ class BlockSplit:
         """Return the split's settings."""
         return {"kind": "block" if self.block_m > PIXEL_M else "random", **asdict(self)}
 
-    def _roles_at(self, epsg: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return ``(H, W)`` roles of the blocks that hold the coordinates ``x (W,)`` and ``y (H,)``."""
-        columns, of_column = np.unique(np.floor(x / self.block_m).astype(np.int64), return_inverse=True)
-        rows, of_row = np.unique(np.floor(y / self.block_m).astype(np.int64), return_inverse=True)
-        return self._block_roles(epsg, columns, rows)[np.ix_(of_row, of_column)]
+    def _blocks_at(self, metres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the blocks along one axis that hold coordinates, and which of them holds each, in their shape."""
+        blocks, places = np.unique(np.floor(metres / self.block_m).astype(np.int64), return_inverse=True)
+        return blocks, places.reshape(metres.shape)
 
     def _block_roles(self, epsg: int, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Rank each block among the 16 of its cell by hash: the first ranks test, the next validate, the rest train."""

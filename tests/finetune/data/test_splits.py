@@ -32,6 +32,26 @@ def window(split, place=Place(), side=160):
     return split.roles(place, (place.x_m, place.y_m), (side, side))
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from([10, 70, 120, 480, 1000]),
+    st.sampled_from([0, 5, 60, 110]),
+    st.integers(0, 50),
+    st.tuples(st.integers(-999, 999), st.integers(-999, 999)),
+)
+def test_roles_are_those_of_nine_windows_that_lie_a_buffer_apart(block_m, buffer_m, seed, at):
+    buffer_m = min(buffer_m, block_m - 5)
+    place = Place(x_m=500_000.0 + at[0], y_m=5_000_000.0 + at[1])
+    plain, reach = BlockSplit(block_m, 0, seed=seed), (-buffer_m, 0, buffer_m)
+    shape = (40, 55)
+    own = plain.roles(place, (place.x_m, place.y_m), shape)
+    others = [plain.roles(place, (place.x_m + dx, place.y_m + dy), shape) for dx in reach for dy in reach]
+    expected = np.where(np.maximum.reduce(others) > own, BUFFER, own)
+    np.testing.assert_array_equal(
+        BlockSplit(block_m, buffer_m, seed=seed).roles(place, (place.x_m, place.y_m), shape), expected
+    )
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     st.sampled_from([120, 300, 480, 1000]), st.sampled_from([0, 20, 60, 110]), st.integers(0, 50), st.integers(-40, 40)
