@@ -14,7 +14,8 @@ from bandloom.command_line.omp_wait import WAIT_TURNS
 def libgomp() -> Path:
     """Return the OpenMP library inside torch's folder."""
     spec = find_spec("torch")
-    assert spec is not None and spec.submodule_search_locations
+    assert spec is not None
+    assert spec.submodule_search_locations
     found = sorted(Path(spec.submodule_search_locations[0]).glob("lib/libgomp*.so*"))
     if not found:
         pytest.skip("this torch brings no GNU OpenMP")
