@@ -11,25 +11,18 @@ export PIP_COMPILE = 0
 # so it must be written: where a machine forbids it, every process would compile torch anew, four seconds each
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test pytest lint ruff drills fuzz slow bench docs clean
+.PHONY: demo test lint drills fuzz slow bench docs clean
 
 demo: $(VENV)/.train
 	$(BIN)/bandloom demo --out demo
 
-test: ruff  ## types are checked beside the tests, and said after them
-	@$(TYPES) > $(VENV)/types.log 2>&1 & types=$$!; \
-	$(MAKE) --no-print-directory pytest; tests=$$?; \
-	wait $$types; types=$$?; cat $(VENV)/types.log; exit $$((tests || types))
-
-pytest: $(VENV)/.dev  ## on every core; a file's tests stay together, in the order of tests/conftest.py
+test: $(VENV)/.dev  ## on every core; a file's tests stay together, in the order of tests/conftest.py
 	$(PYTEST) -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-lint: ruff
-	$(TYPES)
-
-ruff: $(VENV)/.dev
+lint: $(VENV)/.dev  ## style and types; the types take minutes of a core
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(TYPES)
 
 drills: $(VENV)/.dev  ## kills, power-offs, restarts
 	$(PYTEST) -m "drill or not drill" tests/slurm --timeout 3600

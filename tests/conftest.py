@@ -1,5 +1,6 @@
 """What all tests share: one thread a process, and torch ready to import timm beside it."""
 
+import gc
 import os
 import signal
 
@@ -16,6 +17,7 @@ import bandloom.model.torch_compat  # noqa: F401
 from bandloom.run_state.markers import STOPPING
 
 torch.set_num_threads(1)
+gc.disable()  # nothing that collecting the tests makes is rubbish, and looking for some takes as long as the imports
 
 LONGEST = (  # folders and files by processor time, measured; the rest takes seconds a file
     *("test_report.py", "from_torch", "test_train.py", "test_steps.py", "test_python_way.py", "test_examples.py"),
@@ -37,6 +39,12 @@ def _signals_given_back() -> Iterator[None]:
     before = [signal.getsignal(number) for number in STOPPING]
     yield
     assert [signal.getsignal(number) for number in STOPPING] == before
+
+
+def pytest_collection_finish() -> None:
+    """Look for rubbish again, but not among modules and tests, which stay to the end."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_xdist_auto_num_workers() -> int:
