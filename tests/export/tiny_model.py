@@ -76,8 +76,13 @@ def write_tiny_model(path: Path, contract: Contract, seed: int = 0) -> None:
         constant("space", np.array([2, 3], np.int64))
         nodes.append(helper.make_node("ReduceMean", ["map", "space"], ["logits"], keepdims=0))
     shape = ["batch", k, side, side] if segment else ["batch", k]
-    output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, shape)
-    graph = helper.make_graph(nodes, "tiny", inputs, [output], weights)
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, shape)]
+    if "disagreement" in contract.extras:  # of members that are not there: how little the least likely class has
+        constant("classes", np.array([1], np.int64))
+        nodes.append(helper.make_node("Softmax", ["logits"], ["shares"], axis=1))
+        nodes.append(helper.make_node("ReduceMin", ["shares", "classes"], ["disagreement"]))
+        outputs.append(helper.make_tensor_value_info("disagreement", TensorProto.FLOAT, ["batch", 1, *shape[2:]]))
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     helper.set_model_props(model, {CONTRACT_KEY: contract.digest()})
     onnx.checker.check_model(model, full_check=True)

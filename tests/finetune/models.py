@@ -14,13 +14,13 @@ LABELS = LabelSet("three", (LabelClass(10, "water", "#0000ff"), LabelClass(20, "
 S2 = get_sensor("sentinel2-l1c")
 
 
-def encoder(slots: tuple[str, ...] = SLOTS, **changes: int) -> Encoder:
+def encoder(slots: tuple[str, ...] = SLOTS, **changes: int | str) -> Encoder:
     torch.manual_seed(0)
     statistics = Statistics(mean=dict.fromkeys(slots, 0.2), std=dict.fromkeys(slots, 0.1))
     return Encoder(EncoderConfig(**({"embed_dim": 32, "depth": 2, "num_heads": 2} | changes)), statistics)
 
 
-def task_model(task: TaskName = "segment", sensor: Sensor = S2, chip_px: int = 24, **changes: int) -> TaskModel:
+def task_model(task: TaskName = "segment", sensor: Sensor = S2, chip_px: int = 24, **changes: int | str) -> TaskModel:
     return TaskModel(encoder(**changes), sensor, LABELS, task, chip_px)
 
 

@@ -10,7 +10,9 @@ import torch
 from bandloom.classes.label_set import LabelClass, LabelSet
 from bandloom.errors import BundleError
 from bandloom.export.bundle.bundle import read_bundle
+from bandloom.export.bundle.native_groups import byte_pairs
 from bandloom.export.bundle.tiling import Tiling
+from bandloom.export.from_torch.deploy import deploy_graph
 from bandloom.export.from_torch.ensemble import Ensemble, require_alike
 from bandloom.export.from_torch.export_run import export_run
 from bandloom.export.from_torch.options import ExportOptions
@@ -57,19 +59,33 @@ def _export(folder):
     export_run(folder / "run", folder / "bundle", ExportOptions(ensemble=True))
 
 
-def test_the_bundle_averages_its_members_probabilities_and_says_how_they_disagree(made):
+def test_the_graph_averages_its_members_probabilities_and_says_how_they_disagree():
+    models, chips = members(), random_chips(tiny_contract(tiling=Tiling(36)), 3, seed=9)
+    graph = deploy_graph(Ensemble(models)).eval()
+    with torch.inference_mode():
+        answer = graph(*(torch.from_numpy(byte_pairs(chips[gsd_m])) for gsd_m in graph.gsds_m))
+    require_average(models, chips, *(each.numpy() for each in answer))
+
+
+@pytest.mark.slow
+def test_the_bundle_averages_them_as_the_graph_does(made):
     models, bundle = made
     chips = random_chips(bundle.contract, 3, seed=9)
-    shares = np.stack([softmax(torch_logits(model, chips).astype(np.float64) / model.temperature) for model in models])
     runner = OnnxRunner(bundle.path / "model.onnx")
     logits, disagreement = runner.outputs(chips, ("logits", "disagreement"))
+    require_average(models, chips, logits, disagreement)
+    np.testing.assert_array_equal(runner.run(chips), logits)
+
+
+def require_average(models, chips, logits, disagreement):
+    shares = np.stack([softmax(torch_logits(model, chips).astype(np.float64) / model.temperature) for model in models])
     np.testing.assert_allclose(softmax(logits), shares.mean(axis=0), atol=1e-5)
     expected = entropy(shares.mean(axis=0)) - np.mean([entropy(share) for share in shares], axis=0)
     np.testing.assert_allclose(disagreement[:, 0], expected, atol=1e-4)
     assert expected.max() > 0.1
-    np.testing.assert_array_equal(runner.run(chips), logits)
 
 
+@pytest.mark.slow
 def test_the_record_names_the_members_and_the_gates_that_were_passed(made):
     _, bundle = made
     assert bundle.contract.members == 2
@@ -92,10 +108,10 @@ def test_sixteen_bits_pass_their_own_gates_and_int8_is_refused(made, tmp_path, c
     assert not (tmp_path / "int8").exists()
 
 
-def test_a_map_of_an_ensemble_has_entropy_and_disagreement_beside_it(made, tmp_path):
-    _, bundle = made
+def test_a_map_of_an_ensemble_has_entropy_and_disagreement_beside_it(tmp_path):
+    bundle = write_tiny_bundle(tmp_path / "bundle", tiny_contract(tiling=Tiling(36)).with_changes(members=2))
     scene = write_stack(tmp_path / "scene.tif", (36, 36))  # one tile
-    run_blocked("predict", bundle.path, scene, "--out", tmp_path / "map.tif", "--entropy", "--disagreement")
+    run_blocked("predict", bundle, scene, "--out", tmp_path / "map.tif", "--entropy", "--disagreement")
     with rasterio.open(scene) as file:
         assert file.count == 13
     layers = {}
@@ -103,7 +119,7 @@ def test_a_map_of_an_ensemble_has_entropy_and_disagreement_beside_it(made, tmp_p
         with rasterio.open(tmp_path / f"map.{name}.tif") as file:
             assert file.descriptions == (f"{name}_percent_of_largest",)
             assert file.nodata == 255
-            assert file.tags()["BUNDLE"] == "bundle"
+            assert file.tags()["BUNDLE"] == "tiny"
             layers[name] = file.read(1)
     assert layers["entropy"].max() <= 100
     assert layers["disagreement"].max() > 3

@@ -10,9 +10,10 @@ import torch
 from bandloom.errors import BundleError
 from bandloom.export.bundle.native_groups import byte_pairs
 from bandloom.export.from_torch.audit_fp16 import audit_ranges, wide_layers
-from bandloom.export.from_torch.export_run import contract_of_model
+from bandloom.export.from_torch.export_run import contract_of_model, export_run
 from bandloom.export.from_torch.half_precision import CastGraph
 from bandloom.export.from_torch.held_chips import Ground, held_chips
+from bandloom.export.from_torch.options import ExportOptions
 from bandloom.export.from_torch.parity import torch_logits
 from bandloom.export.from_torch.quantise import write_int8
 from bandloom.export.from_torch.tile_sizes import default_tiling
@@ -22,7 +23,7 @@ from bandloom.export.runtimes.onnx_runner import OnnxRunner
 from bandloom.export.runtimes.replay import compare
 from bandloom.export.runtimes.show_bundle import tables
 from bandloom.export.runtimes.verify import verify
-from tests.export.from_torch.test_export_run import task_model, write_run
+from tests.export.from_torch.test_export_run import ALONE, task_model, write_run
 from tests.export.predict.test_map_scene import run
 
 
@@ -40,20 +41,27 @@ def held(model, count=3):
     return held_chips(contract_of_model(model, default_tiling(model)), Ground(), count)
 
 
-def test_the_bundle_holds_each_precision_with_its_parity(exported):
+def test_the_bundle_holds_each_precision_with_its_parity_and_16_bits_are_those_of_large_weights(exported):
     _, bundle = exported
+    assert [model.precision for model in bundle.record.models] == ["fp32", "fp16"]
+    verify(bundle, "fp16")
+    assert run("bundle", "verify", bundle.path) == 0
+    weights_are_of(bundle, "fp16", onnx.TensorProto.FLOAT16)
+
+
+@pytest.mark.slow
+def test_a_bundle_with_bf16_holds_its_parity_in_torch_beside_those_of_fp32_and_fp16(tmp_path):
+    write_run(tmp_path / "run", task_model(weights=ALONE))
+    bundle = export_run(tmp_path / "run", tmp_path / "bundle", ExportOptions(precisions=("fp16", "bf16"), tile_px=36))
     assert [model.precision for model in bundle.record.models] == ["fp32", "fp16", "bf16"]
     assert bundle.model("fp16").parity.max_abs < bundle.model("bf16").parity.max_abs
     assert bundle.model("bf16").parity.runtime.startswith("torch")
-    verify(bundle, "fp16")
     assert run("bundle", "verify", bundle.path) == 0
+    weights_are_of(bundle, "bf16", onnx.TensorProto.BFLOAT16)
 
 
-@pytest.mark.parametrize(
-    ("precision", "kind"), [("fp16", onnx.TensorProto.FLOAT16), ("bf16", onnx.TensorProto.BFLOAT16)]
-)
-def test_weights_are_16_bits_and_what_needs_range_is_not(exported, precision, kind):
-    _, bundle = exported
+def weights_are_of(bundle, precision, kind):
+    """Check that large weights have 16 bits and what needs range has not."""
     proto = onnx.load(bundle.path / bundle.model(precision).file)
     kinds = {each.name: each.data_type for each in proto.graph.initializer}
     for node in proto.graph.node:

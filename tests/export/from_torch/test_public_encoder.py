@@ -92,7 +92,7 @@ def test_a_fine_tuned_model_on_disk_is_whole_without_its_authors_files(folder, t
 
 @pytest.mark.parametrize("precisions", [("fp32",), pytest.param(("fp32", "fp16"), marks=pytest.mark.slow)])
 def test_a_bundle_carries_the_licence_and_takes_native_groups_alone(folder, tmp_path, precisions):
-    save_task_model(tmp_path / "m", model(folder), {})
+    save_task_model(tmp_path / "m", model(folder, "classify"), {})
     bundle = export_run(
         tmp_path / "m", tmp_path / "b", ExportOptions(precisions=precisions, embeddings=len(precisions) > 1)
     )

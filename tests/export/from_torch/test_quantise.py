@@ -21,19 +21,17 @@ from bandloom.export.runtimes.onnx_runner import OnnxRunner
 from bandloom.export.runtimes.replay import MOST_EXECUTED_ERROR, executed_error, require_exact
 from bandloom.finetune.model.task_model import TaskModel
 from bandloom.model.checkpoint import load_encoder
-from tests.export.from_torch.test_export_run import task_model
 from tests.finetune.models import LABELS, S2
 from tests.public_encoder_families import tiny_family
 
 
 @pytest.fixture(scope="module")
-def quantised(tmp_path_factory):
-    """Return the file, its chips and torch's answer of a classifier in int8."""
-    model = task_model(task="classify")
-    contract = contract_of_model(model, default_tiling(model))
-    chips = held_chips(contract, Ground(), 64)
+def quantised(exported_run, tmp_path_factory):
+    """Return the file, its chips and torch's answer of a model in int8."""
+    model, bundle = exported_run
+    chips = held_chips(bundle.contract, Ground(), 16)
     folder = tmp_path_factory.mktemp("int8")
-    write_file(folder, model, contract, "fp32", Ground())
+    shutil.copy(bundle.path / "model.onnx", folder)
     write_int8(folder / "model.onnx", folder / "model.int8.onnx", chips)
     return folder / "model.int8.onnx", chips, torch_logits(model, chips.groups)
 

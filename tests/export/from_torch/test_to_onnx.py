@@ -9,7 +9,6 @@ from bandloom.export.from_torch.export_run import contract_of_model
 from bandloom.export.from_torch.half_precision import CastGraph
 from bandloom.export.from_torch.tile_sizes import default_tiling
 from bandloom.export.from_torch.to_onnx import DeployGraph, write_onnx
-from tests.export.from_torch.test_export_run import ALONE
 from tests.finetune.model.test_chip_parts import weighed
 from tests.finetune.models import chips, task_model
 
@@ -18,17 +17,8 @@ def pairs() -> list[torch.Tensor]:
     return [torch.stack([dn.int() % 256, dn.int() // 256], -1).to(torch.uint8) for dn in chips().values()]
 
 
-def of_pixels_alone(**shape):
-    model = task_model(**shape).eval()
-    model.head.pixel.weigh(ALONE)
-    return model
-
-
-@pytest.mark.parametrize(
-    "make", [lambda: weighed(0.5, 0.5), lambda: of_pixels_alone(stem_filters=8, positions="rotary")]
-)
-def test_it_answers_in_onnxruntime_as_in_torch(make, tmp_path):
-    model = make()
+def test_weighed_parts_beside_an_encoder_with_a_stem_and_rotary_positions_answer_in_onnxruntime_as_in_torch(tmp_path):
+    model = weighed(0.5, 0.5, depth=1, stem_filters=8, positions="rotary")
     write_onnx(DeployGraph(model), contract_of_model(model, default_tiling(model)), tmp_path / "m.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
     feed = {given.name: pair.numpy() for given, pair in zip(session.get_inputs(), pairs(), strict=True)}

@@ -18,7 +18,7 @@ from tests.export.predict.test_map_scene import run
 from tests.export.stack_file import write_stack
 from tests.export.tiny_model import write_tiny_bundle
 
-CELLS = (9, 11)  # more than two tiles of 24 core pixels each way, and no whole number of them
+CELLS = (19, 35)  # more than one and more than two tiles of 96 core pixels, and no whole number of them
 
 
 @pytest.fixture(scope="module")
@@ -27,19 +27,28 @@ def exported(exported_run):
 
 
 def naive(model, scene, tiling):
-    """Encode every tile of the scene in torch, mirrored at the border, and keep its core."""
-    margin, core = tiling.margin_px, tiling.core_px
-    out = np.zeros((32, CELLS[0] + 10, CELLS[1] + 10), np.float32)
+    """Encode every tile of the scene in torch, mirrored at the border, in chips of 36 pixels, and keep its core."""
+    margin, core, side = tiling.margin_px, tiling.core_px, tiling.tile_px
+    cells = side // 6
+    out = np.zeros((32, CELLS[0] + cells, CELLS[1] + cells), np.float32)
     for top in range(0, CELLS[0] * 6, core):
         for left in range(0, CELLS[1] * 6, core):
             tile = {}
             for g, dn in scene.groups.items():
-                rows = mirror(np.arange((top - margin) * 10 // g, (top - margin + 36) * 10 // g), dn.shape[1])
-                columns = mirror(np.arange((left - margin) * 10 // g, (left - margin + 36) * 10 // g), dn.shape[2])
+                rows = mirror(np.arange((top - margin) * 10 // g, (top - margin + side) * 10 // g), dn.shape[1])
+                columns = mirror(np.arange((left - margin) * 10 // g, (left - margin + side) * 10 // g), dn.shape[2])
                 tile[g] = torch.from_numpy(dn[:, rows][:, :, columns][None].astype(np.int32))
-            with torch.no_grad():
-                features = model.encoder.forward_features(tile, model.sensor)[0].T.reshape(32, 6, 6).numpy()
-            kept = slice(margin // 6, 6 - margin // 6)
+            features = np.zeros((32, cells, cells), np.float32)
+            for row in range(0, side, 36):
+                for column in range(0, side, 36):
+                    chip = {
+                        g: dn[..., row * 10 // g : (row + 36) * 10 // g, column * 10 // g : (column + 36) * 10 // g]
+                        for g, dn in tile.items()
+                    }
+                    with torch.no_grad():
+                        tokens = model.encoder.forward_features(chip, model.sensor)[0]
+                    features[:, row // 6 : row // 6 + 6, column // 6 : column // 6 + 6] = tokens.T.reshape(32, 6, 6)
+            kept = slice(margin // 6, cells - margin // 6)
             out[:, top // 6 : (top + core) // 6, left // 6 : (left + core) // 6] = features[:, kept, kept]
     return out[:, : CELLS[0], : CELLS[1]]
 
@@ -53,7 +62,7 @@ def test_embeddings_equal_torch_tile_by_tile_and_are_absent_where_nothing_was_me
     with rasterio.open(out) as file:
         got = file.read()
         assert file.res == (60, 60)
-        assert file.tags()["BUNDLE"] == "bundle"
+        assert file.tags()["BUNDLE"] == "landcover.bundle"
     measured = valid(scene.groups[10]).any(axis=0).reshape(CELLS[0], 6, CELLS[1], 6).any(axis=(1, 3))
     assert 0 < measured.sum() < measured.size
     assert np.isnan(got[:, ~measured]).all()
@@ -91,7 +100,7 @@ def test_they_are_packed_as_the_features_themselves_would_be(exported, tmp_path,
     got = packed.read().reshape(32, -1).T
     assert np.abs(got - best)[inside].max() <= 0.51 * np.abs(scale) @ np.abs(packed.basis.components).max(axis=1) + 1e-3
     with rasterio.open(tmp_path / "map.embeddings.tif") as file:
-        assert (file.count, file.dtypes[0], file.tags()["BUNDLE"]) == (dims, dtype, "bundle")
+        assert (file.count, file.dtypes[0], file.tags()["BUNDLE"]) == (dims, dtype, "landcover.bundle")
     assert not list(tmp_path.glob(".*"))
 
 

@@ -33,7 +33,7 @@ L1C = get_sensor("sentinel2-l1c")
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("change")
-    model = task_model(task="change", labels=CHANGE, weights=ALONE)
+    model = task_model(task="change", labels=CHANGE, depth=1, weights=ALONE)
     model.temperature = 2.0
     write_run(folder / "run", model)
     return in_tiles(model, 108), export_run(folder / "run", folder / "bundle")

@@ -13,9 +13,9 @@ from bandloom.finetune.model.task_model import TaskModel
 from tests.finetune.models import S2, chips, task_model
 
 
-def weighed(*weights: float) -> TaskModel:
+def weighed(*weights: float, **changes: int | str) -> TaskModel:
     """A classifier whose parts have linear maps drawn at random, and these weights."""
-    model = task_model("classify").eval()
+    model = task_model("classify", **changes).eval()
     for name in PARTS:
         for buffer in model.head.parts.linear(name):
             torch.nn.init.normal_(buffer)
