@@ -17,7 +17,7 @@ from tests.finetune.test_train import FEW
 
 
 def test_the_first_model_is_the_fitted_head_and_answers(tmp_path, scene_shards, caplog):
-    config = load_config(FinetuneConfig, None, [f"shards={scene_shards}", "size=demo", *FEW])
+    config = load_config(FinetuneConfig, None, [f"shards={scene_shards}", "size=demo", "baselines=[majority]", *FEW])
     setting, model = _prepare(config, Ranks(0, 0, 1, torch.device("cpu")))
     caplog.set_level("INFO", logger="bandloom")
     with RunFolder(tmp_path / "run") as run:
@@ -34,7 +34,7 @@ def test_the_first_model_is_the_fitted_head_and_answers(tmp_path, scene_shards, 
 
 
 def test_a_model_that_trained_is_not_written_over_by_a_first_one_and_says_which_step_is_kept(tmp_path, scene_shards):
-    config = load_config(FinetuneConfig, None, [f"shards={scene_shards}", "size=demo", *FEW])
+    config = load_config(FinetuneConfig, None, [f"shards={scene_shards}", "size=demo", "baselines=[majority]", *FEW])
     setting, model = _prepare(config, Ranks(0, 0, 1, torch.device("cpu")))
     with RunFolder(tmp_path / "run") as run:
         run.start(config)
@@ -49,7 +49,7 @@ def test_a_model_that_trained_is_not_written_over_by_a_first_one_and_says_which_
 
 
 def test_damaged_snapshots_stop_an_attempt_before_it_writes_a_first_model(tmp_path, scene_shards):
-    config = load_config(FinetuneConfig, None, [f"shards={scene_shards}", "size=demo", *FEW])
+    config = load_config(FinetuneConfig, None, [f"shards={scene_shards}", "size=demo", "baselines=[majority]", *FEW])
     setting, model = _prepare(config, Ranks(0, 0, 1, torch.device("cpu")))
     (tmp_path / "run" / "snapshots" / "step-00000004").mkdir(parents=True)
     with pytest.raises(CheckpointError, match="holds snapshots but none is valid"):

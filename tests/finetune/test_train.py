@@ -87,7 +87,9 @@ def test_a_segmenter_is_trained_scored_and_saved_beside_its_baselines(tmp_path, 
     )
 
 
-def test_a_classifier_learns_from_frozen_features(tmp_path, chip_shards, encoder_folder):
+def test_a_classifier_learns_from_frozen_features_and_another_config_does_not_overwrite_it(
+    tmp_path, chip_shards, encoder_folder, capsys
+):
     few = ("task=classify", "mode=frozen", "compare_random=false", "baselines=[majority, stats_knn]")
     split = ("split.block_m=1200", "split.buffer_m=0")
     code = run(tmp_path, *few, *split, f"checkpoint={encoder_folder}", shards=chip_shards)
@@ -97,20 +99,17 @@ def test_a_classifier_learns_from_frozen_features(tmp_path, chip_shards, encoder
     before = load_encoder(encoder_folder).state_dict()
     after = load_task_model(tmp_path / "run" / "checkpoint").encoder.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+    metrics = (tmp_path / "run" / "metrics.json").read_bytes()
+    other = (*few, *split, f"checkpoint={encoder_folder}", "trainer.seed=1")
+    assert run(tmp_path, *other, shards=chip_shards) == 2
+    assert "another config" in capsys.readouterr().err
+    assert (tmp_path / "run" / "metrics.json").read_bytes() == metrics
 
 
 LITTLE = {
     mode: (f"mode={mode}", size, "compare_random=false", "baselines=[majority]")
     for mode, size in (("lora", "lora_rank=2"), ("last", "last_blocks=1"))
 }
-
-
-@pytest.fixture(scope="module")
-def lora_run(tmp_path_factory, scene_shards, encoder_folder):
-    """Return a folder in which `run` has ended, with products of rank 2."""
-    folder = tmp_path_factory.mktemp("lora")
-    assert run(folder, *LITTLE["lora"], f"checkpoint={encoder_folder}", shards=scene_shards) == 0
-    return folder
 
 
 def require_plain(folder):
@@ -121,13 +120,10 @@ def require_plain(folder):
 
 
 @pytest.mark.slow
-def test_a_model_trained_by_products_of_low_rank_is_saved_plain(lora_run):
-    require_plain(lora_run)
-
-
-@pytest.mark.slow
-def test_a_model_whose_last_block_trained_is_saved_plain(tmp_path, scene_shards, encoder_folder):
-    assert run(tmp_path, *LITTLE["last"], f"checkpoint={encoder_folder}", shards=scene_shards) == 0
+@pytest.mark.parametrize("mode", LITTLE)
+def test_a_model_of_which_little_trained_is_saved_plain(tmp_path, scene_shards, encoder_folder, mode):
+    """By products of low rank, or the last block alone."""
+    assert run(tmp_path, *LITTLE[mode], f"checkpoint={encoder_folder}", shards=scene_shards) == 0
     require_plain(tmp_path)
 
 
@@ -240,11 +236,3 @@ def test_shards_without_labels_are_refused(tmp_path, scenes_folder, capsys):
     assert run(tmp_path, shards=tmp_path / "plain") == 2
     assert "carry no labels" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
-
-
-def test_another_config_does_not_overwrite_a_run(lora_run, scene_shards, encoder_folder, capsys):
-    few = (*LITTLE["lora"], f"checkpoint={encoder_folder}", "trainer.seed=1")
-    before = (lora_run / "run" / "metrics.json").read_bytes()
-    assert run(lora_run, *few, shards=scene_shards) == 2
-    assert "another config" in capsys.readouterr().err
-    assert (lora_run / "run" / "metrics.json").read_bytes() == before

@@ -32,6 +32,7 @@ def test_a_baked_head_gives_the_cosines_of_words():
     assert (logits.argmax(1) == cosine.argmax(1)).all()
 
 
+@pytest.mark.slow
 def test_baked_exported_and_run_by_the_engine_the_classes_and_scores_are_those_of_the_cosine(
     tmp_path, chip_shards, encoder_folder
 ):
