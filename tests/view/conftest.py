@@ -38,6 +38,7 @@ def _make_chain(place: Path) -> None:
             "checkpoint": str(place / "pretrain"),
             "compare_random": False,
             "warm_steps": 20,
+            "bootstrap": 50,
             "seeds": 1,
             "baselines": ["majority", "pixel_logistic"],
         },

@@ -41,7 +41,7 @@ def whole() -> dict[str, dict[int, Outcome]]:
 
 
 def test_micro_batches_give_the_whole_batchs_loss_and_gradient(whole):
-    assert compare(cut(list(CASES), [2, 4, 8], {}), whole) == {}
+    assert compare(cut(list(CASES), [2, 8], {}), whole) == {}  # ranks below take other cuttings
 
 
 def test_ranks_give_the_whole_batchs_loss_and_gradient(whole, tmp_path: Path):
