@@ -17,6 +17,7 @@ def pairs() -> list[torch.Tensor]:
     return [torch.stack([dn.int() % 256, dn.int() // 256], -1).to(torch.uint8) for dn in chips().values()]
 
 
+@pytest.mark.slow
 def test_weighed_parts_beside_an_encoder_with_a_stem_and_rotary_positions_answer_in_onnxruntime_as_in_torch(tmp_path):
     model = weighed(0.5, 0.5, depth=1, stem_filters=8, positions="rotary")
     write_onnx(DeployGraph(model), contract_of_model(model, default_tiling(model)), tmp_path / "m.onnx")
