@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 from math import lcm
 from pathlib import Path
 
@@ -15,12 +16,12 @@ from bandloom.errors import ConfigError
 from bandloom.export.bundle.bundle import read_bundle
 from bandloom.export.bundle.golden import GOLDEN, read_golden
 from bandloom.export.from_torch.audit_fp16 import audit_ranges, wide_layers
-from bandloom.export.from_torch.export_run import export_run
+from bandloom.export.from_torch.export_run import contract_of_model, export_run, load_model
 from bandloom.export.from_torch.half_precision import CastGraph
 from bandloom.export.from_torch.held_chips import Chips
 from bandloom.export.from_torch.options import ExportOptions
 from bandloom.export.from_torch.parity import torch_logits
-from bandloom.export.from_torch.tile_sizes import in_tiles
+from bandloom.export.from_torch.tile_sizes import default_tiling, in_tiles
 from bandloom.export.runtimes.show_bundle import tables
 from bandloom.finetune.model.checkpoint import load_task_model, save_task_model
 from bandloom.finetune.model.lora import merge_lora
@@ -33,6 +34,7 @@ from bandloom.sensors import get_sensor
 from bandloom.shards.synth.write import write_scenes
 from tests.export.from_torch.test_export_run import ALONE
 from tests.export.predict.test_map_scene import run
+from tests.export.tiny_model import write_tiny_bundle
 from tests.finetune.models import LABELS, S2, chips
 from tests.public_encoder_families import tiny_family
 from tests.public_encoder_folders import real_galileo, tiny_galileo
@@ -90,23 +92,33 @@ def test_a_fine_tuned_model_on_disk_is_whole_without_its_authors_files(folder, t
     assert again.encoder.config == own.encoder.config
 
 
-@pytest.mark.parametrize("precisions", [("fp32",), pytest.param(("fp32", "fp16"), marks=pytest.mark.slow)])
-def test_a_bundle_carries_the_licence_and_takes_native_groups_alone(folder, tmp_path, precisions):
-    save_task_model(tmp_path / "m", model(folder, "classify"), {})
-    bundle = export_run(
-        tmp_path / "m", tmp_path / "b", ExportOptions(precisions=precisions, embeddings=len(precisions) > 1)
-    )
-    licence = json.loads((tmp_path / "b" / "bundle.json").read_text())["provenance"]["encoder_licence"]
+def require_licence(bundle):
+    licence = bundle.record.provenance["encoder_licence"]
     assert licence["name"] == "MIT"
     shown = [cell for column in tables(bundle)[0].columns for cell in column.cells]
     assert f"MIT. {licence['conditions']}" in shown
     assert [g.name for g in bundle.record.contract.groups] == ["g10", "g20", "g60"]
-    allowed = {"fp32": 1e-4, "fp16": 0.1}
-    found = {model.precision: model.parity.max_abs for model in bundle.record.models}
-    assert tuple(found) == precisions
-    assert all(found[precision] < allowed[precision] for precision in precisions)
-    features = read_bundle(tmp_path / "b").record.features
-    assert (features.embed_dim if features else None) == (32 if len(precisions) > 1 else None)
+
+
+def test_a_bundle_carries_the_licence_and_takes_native_groups_alone(folder, tmp_path):
+    """The contract and what is known of the model are those of an export, the file is a small one, not traced."""
+    save_task_model(tmp_path / "m", model(folder, "classify"), {})
+    own, provenance = load_model(tmp_path / "m")
+    bundle = read_bundle(write_tiny_bundle(tmp_path / "b", contract_of_model(own, default_tiling(own))))
+    require_licence(replace(bundle, record=bundle.record.model_copy(update={"provenance": provenance})))
+
+
+@pytest.mark.slow
+def test_an_exported_bundle_carries_them_too_in_both_precisions_and_with_its_encoder(folder, tmp_path):
+    save_task_model(tmp_path / "m", model(folder), {})
+    options = ExportOptions(precisions=("fp32", "fp16"), embeddings=True)
+    require_licence(export_run(tmp_path / "m", tmp_path / "b", options))
+    record = read_bundle(tmp_path / "b").record
+    found = {model.precision: model.parity.max_abs for model in record.models}
+    assert tuple(found) == ("fp32", "fp16")
+    assert found["fp32"] < 1e-4
+    assert found["fp16"] < 0.1
+    assert record.features.embed_dim == 32
 
 
 def test_sixteen_bits_leave_the_normalisation_in_fp32(folder):
@@ -186,9 +198,7 @@ def test_int8_quantises_nothing_before_the_first_norm(folder, tmp_path):
     """The embedding of the samples stays in fp32: a public encoder has several such layers."""
     import onnx
 
-    from bandloom.export.from_torch.export_run import contract_of_model
     from bandloom.export.from_torch.quantise import _linear_layers
-    from bandloom.export.from_torch.tile_sizes import default_tiling
     from bandloom.export.from_torch.to_onnx import DeployGraph, write_onnx
 
     own = model(folder, "classify")
