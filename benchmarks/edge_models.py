@@ -3,7 +3,8 @@
 ``python -m benchmarks.edge_models OUT --shards CHIPS --teacher GALILEO --tokens RUN`` types the verbs that
 ``bandloom distil`` types (RUN is a finished first training, on the teacher's tokens) for each seed of weights and
 blocks, exports fp32 and int8, and scores the exported files themselves on the test chips, on one core. One JSON line
-a model, seed and precision, in ``OUT/edge.jsonl``, and one a baseline and seed, which the plain training scores.
+a model, seed and precision, in ``OUT/edge.jsonl``, and one a baseline and seed, which the plain training scores;
+``--write`` alone writes what is there to ``benchmarks/results/edge_models.json``.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from bandloom.finetune.data.labelled import Labelled
 from bandloom.finetune.data.splits import TEST
 from bandloom.finetune.experiment import open_data
 from bandloom.scores import METRICS, read_scores
+from benchmarks.harness import Figure, write
 
 SEEDS = (0, 1, 3)  # of chips32: seed 2 leaves one class to train on, docs/results.md
 STEPS, BATCH = 100, 16
@@ -38,11 +40,17 @@ def main() -> None:
     """Do what is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--shards", type=Path, required=True)
-    parser.add_argument("--teacher", type=Path, required=True)
-    parser.add_argument("--tokens", type=Path, required=True)
+    parser.add_argument("--shards", type=Path)
+    parser.add_argument("--teacher", type=Path)
+    parser.add_argument("--tokens", type=Path)
     parser.add_argument("--size", default="demo")
+    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
+    if options.write:
+        write("edge_models", figures(options.out / "edge.jsonl"))
+        return
+    if None in (options.shards, options.teacher, options.tokens):
+        parser.error("--shards, --teacher and --tokens are needed; or --write.")
     options.out.mkdir(parents=True, exist_ok=True)
     out: Path = options.out / "edge.jsonl"
     done = {tuple(json.loads(line)["key"]) for line in out.read_text().splitlines()} if out.exists() else set()
@@ -62,6 +70,27 @@ def main() -> None:
                 with out.open("a") as file:
                     file.write(json.dumps(record) + "\n")
                 print(json.dumps(record), flush=True)
+
+
+def figures(path: Path) -> list[Figure]:
+    """Return every model, as fp32 and int8, beside the best baseline, over the seeds that both have."""
+    scores: dict[tuple[str, str], dict[int, float]] = {}
+    for line in path.read_text().splitlines():
+        record = json.loads(line)
+        name, seed, precision = record["key"]
+        if not record.get("refused"):
+            scores.setdefault((name, precision), {})[seed] = record["macro_f1"]
+    rivals = {name: found for (name, precision), found in scores.items() if precision == "-"}
+    made = []
+    for (name, precision), found in scores.items():
+        if name in rivals:
+            continue
+        seeds = sorted(set(found).intersection(*rivals.values()))
+        means = {rival: float(np.mean([own[seed] for seed in seeds])) for rival, own in rivals.items()}
+        best = max(means, key=lambda rival, means=means: means[rival])
+        value = float(np.mean([found[seed] for seed in seeds]))
+        made.append(Figure(f"edge {name} {precision}", value, "macro-F1", best, means[best], "", f"seeds {seeds}"))
+    return made
 
 
 def config_of(options: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:

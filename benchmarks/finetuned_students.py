@@ -5,7 +5,7 @@ weights of what ``benchmarks.distillation_students`` left in RUNS as ``bandloom 
 config for every row but for where it starts) on blocks of its own for each of three seeds, and appends one JSON line a
 set, row, number of labels a class and seed to ``OUT/finetuned.jsonl``; what is there already is not done again. Where
 labels are few, training and validation chips are cut down to that number a class, test chips stay, and every row and
-baseline sees the same.
+baseline sees the same. ``--write`` alone writes what is there to ``benchmarks/results/finetuned_students.json``.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from bandloom.run_state.markers import EXIT_DONE
 from bandloom.run_state.run_folder import RunFolder
 from bandloom.scores import METRICS, MODEL_ROW, read_scores
 from bandloom.sensors import get_sensor
+from benchmarks.harness import Figure, write
 from benchmarks.real_inputs import CHIP_SIDE_PX, SETS, bandloom
 
 SEEDS = (0, 1, 2)
@@ -68,7 +69,11 @@ def main() -> None:
     parser.add_argument("--counts", default="all,5", help="labels a class, with commas")
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument("--rows", default=";".join(ROWS), help="names with semicolons")
+    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
+    if options.write:
+        write("finetuned_students", figures(options.out / "finetuned.jsonl"))
+        return
     options.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     logger.setLevel(logging.INFO)
@@ -79,6 +84,27 @@ def main() -> None:
                 with (options.out / "finetuned.jsonl").open("a") as file:
                     file.write(json.dumps(record) + "\n")
                 print(json.dumps(record), flush=True)
+
+
+def figures(path: Path) -> list[Figure]:
+    """Return every trained start beside the best of random weights and baselines, over the seeds that all have."""
+    scores: dict[tuple[str, int | None], dict[str, dict[int, float]]] = {}
+    for line in path.read_text().splitlines():
+        record = json.loads(line)
+        name, row, count, seed = record["key"]
+        scores.setdefault((name, count), {}).setdefault(row, {})[seed] = record["macro_f1"]
+    made = []
+    for (name, count), rows in scores.items():
+        rivals = [row for row in rows if row == RANDOM or row in BASELINES]
+        for row in (row for row in rows if row not in rivals):
+            seeds = sorted(set(rows[row]).intersection(*(rows[rival] for rival in rivals)))
+            means = {one: float(np.mean([rows[one][seed] for seed in seeds])) for one in (row, *rivals)}
+            best = max(rivals, key=lambda rival, means=means: means[rival])
+            told = ", ".join(f"{rival} {means[rival]:.3f}" for rival in rivals if rival != best)
+            labels = "all labels" if count is None else f"{count} labels a class"
+            note = f"{labels}, seeds {seeds}; {told}"
+            made.append(Figure(f"finetuned {name} {row}", means[row], "macro-F1", best, means[best], "", note))
+    return made
 
 
 def wanted(options: argparse.Namespace) -> Iterator[tuple[str, int | None, int, str]]:
