@@ -35,10 +35,10 @@ FULL = DemoSize(
     chip_scenes=12,
     side_px=480,
     map_px=960,
-    pretrain_steps=300,
+    pretrain_steps=400,
     warm_steps=1500,
     segment_steps=40,
-    classify_steps=100,
+    classify_steps=50,
 )
 QUICK = DemoSize(
     scenes=8,
