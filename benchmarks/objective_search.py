@@ -80,6 +80,7 @@ VARIANTS = {
     "words_of_16": Variant({"kind": "visual_words"}, scenes=16),
     "words_3000_of_8": Variant({"kind": "visual_words"}, steps=3000, scenes=8),
     "words_of_32": Variant({"kind": "visual_words"}, scenes=32),
+    "words_tiny_1000": Variant({"kind": "visual_words"}, size="tiny"),
     "words_tiny": Variant({"kind": "visual_words"}, size="tiny", steps=3000),
     "random_stem": Variant(steps=0, stem_filters=STEM),
     "mae_stem": Variant(stem_filters=STEM),
