@@ -24,21 +24,12 @@ def export(
     options: ExportOptions,
 ) -> None:
     """Turn a fine-tuned run into a bundle for the GPU box; nothing is written when parity with torch fails."""
-    from bandloom.command_line.console import logger
     from bandloom.export.from_torch.export_run import export_run
+    from bandloom.export.from_torch.parity import say_parity
 
     made = export_run(runs[0], out, options, runs[1:])
     for model in made.record.models:
-        parity = model.parity
-        logger.info(
-            "%s: max difference from torch %.2g (allowed %g), classes agree %.5f, on %d chips (%s)",
-            model.file,
-            parity.max_abs,
-            parity.allowed_max_abs,
-            parity.argmax_agreement,
-            parity.chips,
-            parity.source,
-        )
+        say_parity(model)
     target = "MAP.tif" if made.contract.makes_map else "TILES.json"
     scenes = "SCENE" if made.contract.dates == 1 else "--change BEFORE AFTER"
     typer.echo(f"wrote the bundle {out}; use it with: bandloom predict {out} {scenes} --out {target}")

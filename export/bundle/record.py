@@ -141,11 +141,20 @@ class Parity(Config):
     runtime: str = Field(description="what ran the file")
     score: float | None = Field(None, description="accuracy on labelled chips, where there were some")
     torch_score: float | None = Field(None, description="the same of torch in fp32")
+    macro_f1: float | None = Field(
+        None, description="mean F1 of the classes on those chips; what is refused is accuracy"
+    )
+    torch_macro_f1: float | None = Field(None, description="the same of torch in fp32")
 
     @property
     def passes(self) -> bool:
         """Tell whether the file is as close as it must be."""
         return self.max_abs <= self.allowed_max_abs and self.argmax_agreement >= self.required_agreement
+
+    @property
+    def macro_f1_lost(self) -> float:
+        """By how much the mean F1 of the classes falls: a few labels of a rare class move it far, accuracy hardly."""
+        return 0.0 if self.macro_f1 is None or self.torch_macro_f1 is None else self.torch_macro_f1 - self.macro_f1
 
 
 class ModelFile(Config):

@@ -6,11 +6,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from bandloom.block_scores import macro_f1
 from bandloom.classes.label_set import IGNORE_INDEX
+from bandloom.command_line.console import logger
 from bandloom.errors import BundleError
 from bandloom.export.bundle.answers import decisions
 from bandloom.export.bundle.native_groups import Groups
-from bandloom.export.bundle.record import Contract, Parity
+from bandloom.export.bundle.record import Contract, ModelFile, Parity
 from bandloom.export.from_torch.held_chips import BATCH, Chips
 from bandloom.export.runtimes.onnx_runner import Runner
 from bandloom.export.runtimes.replay import compare, needed_agreement
@@ -36,6 +38,7 @@ BUDGETS = {
 }
 
 ROUNDING = 1e-9  # of shares that are subtracted
+MACRO_F1_SAID = 0.01  # a fall of the mean F1 of the classes that is warned of
 
 # of further outputs: an ensemble's disagreement in nats, and distances, in proportion where they pass 1
 EXTRA_BUDGETS = {"fp32": 1e-3, "fp16": 0.02, "bf16": 0.1}
@@ -67,6 +70,8 @@ def measure(runner: Runner, expected: np.ndarray, chips: Chips, precision: str, 
         runtime=runner.name,
         score=accuracy(contract, given, chips.labels),
         torch_score=accuracy(contract, expected, chips.labels),
+        macro_f1=mean_f1(contract, given, chips.labels),
+        torch_macro_f1=mean_f1(contract, expected, chips.labels),
     )
 
 
@@ -78,6 +83,15 @@ def accuracy(contract: Contract, logits: np.ndarray, labels: np.ndarray | None) 
         return None
     counted = labels != IGNORE_INDEX
     return float((decisions(contract, logits) == labels)[counted].mean())
+
+
+def mean_f1(contract: Contract, logits: np.ndarray, labels: np.ndarray | None) -> float | None:
+    """Return the mean F1 of the classes that occur or are predicted; None without labels or of other answers."""
+    if labels is None or contract.answer.several or accuracy(contract, logits, labels) is None:
+        return None
+    counted, classes = labels != IGNORE_INDEX, logits.shape[1]
+    pairs = labels[counted].astype(np.int64) * classes + decisions(contract, logits)[counted]
+    return float(macro_f1(np.bincount(pairs, minlength=classes**2).reshape(classes, classes)))
 
 
 def labelled(labels: np.ndarray | None) -> int:
@@ -108,3 +122,25 @@ def require(parity: Parity, precision: str, labels: int) -> None:
         f" agree (needed {parity.required_agreement:g}), accuracy falls by {lost:.4f} (allowed"
         f" {budget:.3g}); {fix}."
     )
+
+
+def say_parity(model: ModelFile) -> None:
+    """Say how far a file is from torch, and what a rare class loses within an accuracy that is allowed."""
+    parity = model.parity
+    logger.info(
+        "%s: max difference from torch %.2g (allowed %g), classes agree %.5f, on %d chips (%s)",
+        model.file,
+        parity.max_abs,
+        parity.allowed_max_abs,
+        parity.argmax_agreement,
+        parity.chips,
+        parity.source,
+    )
+    if parity.macro_f1_lost > MACRO_F1_SAID:
+        logger.warning(
+            "%s: accuracy falls by no more than is allowed, but the mean F1 of the classes from %.3f to %.3f: classes"
+            " with few labels are answered otherwise; look at them before you use it",
+            model.file,
+            parity.torch_macro_f1,
+            parity.macro_f1,
+        )

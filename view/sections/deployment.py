@@ -13,12 +13,13 @@ from bandloom.view.value_map import ValueMap, open_map
 
 def parity(record: Record) -> Section:
     """Return how far every model file lies from torch."""
-    shown = ("max_abs", "argmax_agreement", "score", "torch_score", "chips", "runtime")
+    shown = ("max_abs", "argmax_agreement", "score", "torch_score", "macro_f1", "torch_macro_f1", "chips", "runtime")
     rows = [
         [model["file"], model["precision"], *((model.get("parity") or {}).get(name) for name in shown)]
         for model in record.result.get("models") or []
     ]
-    head = ("model", "precision", "largest difference", "classes agree", "score", "torch's score", "chips", "runtime")
+    scores = ("accuracy", "torch's accuracy", "macro-F1", "torch's macro-F1")
+    head = ("model", "precision", "largest difference", "classes agree", *scores, "chips", "runtime")
     return Section("Against torch, on held chips", tables=table(head, rows))
 
 

@@ -7,15 +7,16 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from sklearn.metrics import f1_score
 
 from bandloom.errors import BundleError, CheckpointError
-from bandloom.export.bundle.record import CONTRACT_KEY, Parity
+from bandloom.export.bundle.record import CONTRACT_KEY, ModelFile, Parity
 from bandloom.export.bundle.tiling import Tiling
 from bandloom.export.from_torch import write_model
 from bandloom.export.from_torch.export_run import contract_of_model, export_run
 from bandloom.export.from_torch.held_chips import Chips, Ground, _laid_out, held_chips
 from bandloom.export.from_torch.options import ExportOptions
-from bandloom.export.from_torch.parity import accuracy, measure, require, torch_logits
+from bandloom.export.from_torch.parity import accuracy, measure, require, say_parity, torch_logits
 from bandloom.export.from_torch.tile_sizes import default_tiling, wide_tiling
 from bandloom.export.from_torch.to_onnx import check_ops, from_byte_pairs
 from bandloom.export.predict.scene_mapper import SceneMapper
@@ -220,6 +221,10 @@ def test_the_gate_counts_classes_and_labelled_score():
     assert parity.torch_score == 1.0
     assert parity.score is not None
     assert parity.score < 1.0
+    counted = labels != 255
+    said = _Off(expected).run(None).argmax(1)[counted]
+    assert parity.macro_f1 == pytest.approx(f1_score(labels[counted], said, average="macro"))
+    assert parity.torch_macro_f1 == 1.0
     with pytest.raises(BundleError, match=r"int8 model fails its parity gate.*leave this precision out"):
         require(parity, "int8", int((labels != 255).sum()))
     assert accuracy(contract, expected, None) is None
@@ -246,6 +251,18 @@ def test_one_label_of_few_may_fall_and_no_more_than_the_budget_of_many(labels, f
     else:
         with pytest.raises(BundleError, match=f"accuracy falls by {fallen / labels:.4f}"):
             require(told, "int8", labels)
+
+
+@pytest.mark.parametrize(("f1", "warned"), [(0.741, False), (0.693, True)])
+def test_a_rare_class_that_loses_within_the_accuracy_allowed_is_said(caplog, f1, warned):
+    level = {"max_abs": 0.0, "argmax_agreement": 0.97, "allowed_max_abs": 5.0, "required_agreement": 0.93}
+    scored = {"score": 0.696, "torch_score": 0.696, "macro_f1": f1, "torch_macro_f1": 0.747}
+    parity = Parity(chips=194, source="test", runtime="test", **level, **scored)
+    require(parity, "int8", 194)
+    with caplog.at_level("INFO", logger="bandloom"):
+        say_parity(ModelFile(file="model.int8.onnx", precision="int8", opset=18, parity=parity))
+    assert ("mean F1 of the classes from 0.747 to 0.693" in caplog.text) is warned
+    assert "classes agree 0.97" in caplog.text
 
 
 def test_default_tilings_lie_on_the_60_m_grid():
