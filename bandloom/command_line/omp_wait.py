@@ -1,13 +1,13 @@
-"""OpenMP threads that wait for each other sleep soon, so that a shared machine is not lost to waiting.
+"""OpenMP spin-wait: waiting threads sleep after a short spin, so that training on a busy machine does not stall.
 
-GNU OpenMP, which torch and scikit-learn bring, lets a thread that waits turn in a loop for milliseconds before it
-sleeps. Where another process wants the same cores, that loop takes the time that the awaited thread needs: training on
-two cores beside one busy process took 5 to 13 times as long.
+GNU OpenMP, which torch and scikit-learn bring, lets a thread that waits spin for milliseconds before it sleeps.
+Where another process wants the same cores, spinning takes the time that the awaited thread needs: a step on two cores
+beside one or two busy processes took 3 to 7 times as long (docs/decisions/step-time.md).
 """
 
 import os
 
-WAIT_TURNS = "1000"  # of the loop, some 10 microseconds; 300,000 by default
+WAIT_TURNS = "1000"  # of the spin; 300,000 by default
 _DECIDES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
 

@@ -125,7 +125,7 @@ def require(parity: Parity, precision: str, labels: int) -> None:
 
 
 def say_parity(model: ModelFile) -> None:
-    """Say how far a file is from torch, and what a rare class loses within an accuracy that is allowed."""
+    """Say how far a file is from torch, and where a class is answered worse within an accuracy that is allowed."""
     parity = model.parity
     logger.info(
         "%s: max difference from torch %.2g (allowed %g), classes agree %.5f, on %d chips (%s)",
@@ -138,8 +138,8 @@ def say_parity(model: ModelFile) -> None:
     )
     if parity.macro_f1_lost > MACRO_F1_SAID:
         logger.warning(
-            "%s: accuracy falls by no more than is allowed, but the mean F1 of the classes from %.3f to %.3f: classes"
-            " with few labels are answered otherwise; look at them before you use it",
+            "%s: accuracy falls by no more than is allowed, but the mean F1 of the classes from %.3f to %.3f: some"
+            " class is answered worse; look at the scores of each before you use it",
             model.file,
             parity.torch_macro_f1,
             parity.macro_f1,

@@ -254,7 +254,7 @@ def test_one_label_of_few_may_fall_and_no_more_than_the_budget_of_many(labels, f
 
 
 @pytest.mark.parametrize(("f1", "warned"), [(0.741, False), (0.693, True)])
-def test_a_rare_class_that_loses_within_the_accuracy_allowed_is_said(caplog, f1, warned):
+def test_a_class_that_is_answered_worse_within_the_accuracy_allowed_is_said(caplog, f1, warned):
     level = {"max_abs": 0.0, "argmax_agreement": 0.97, "allowed_max_abs": 5.0, "required_agreement": 0.93}
     scored = {"score": 0.696, "torch_score": 0.696, "macro_f1": f1, "torch_macro_f1": 0.747}
     parity = Parity(chips=194, source="test", runtime="test", **level, **scored)
